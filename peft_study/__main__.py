@@ -1,0 +1,8 @@
+"""`python -m peft_study group=option group.key=value ...` runs one cell; with `--multirun`, every combination."""
+
+import sys
+
+from peft_study.run import main
+
+if __name__ == "__main__":
+    sys.exit(main())

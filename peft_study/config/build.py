@@ -1,0 +1,39 @@
+"""From a config node with `_target_` to an object: the one place that imports what a config names."""
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from peft_study.config.checks import ADAPTER_TARGET
+from peft_study.errors import UserError, near_names
+
+
+def build(node: Mapping[str, Any], **extra: Any) -> Any:
+    """Call the config class that a node names with the node's other keys.
+
+    Args:
+        node: `_target_`, which must be a config class of peft, and its arguments.
+        extra: arguments that the code decides; a key of the node wins, so that a user can override.
+
+    Raises:
+        UserError: a target outside the allow-list, an unknown argument, or a value that the class refuses.
+    """
+    target = node.get("_target_")
+    if not isinstance(target, str) or not ADAPTER_TARGET.fullmatch(target):
+        raise UserError(f"{target!r} may not be built from a config", where="_target_", hint="a config class of peft")
+    module, _, name = target.rpartition(".")
+    peft = importlib.import_module(module)
+    known = [key for key in vars(peft) if key.endswith("Config")]
+    cls = getattr(peft, name, None)
+    if not (isinstance(cls, type) and issubclass(cls, peft.PeftConfig)):
+        raise UserError(f"peft has no config class {name!r}", where="_target_", hint=near_names(name, known))
+    arguments = {**extra, **{key: value for key, value in node.items() if key != "_target_"}}
+    accepted = {spec.name for spec in fields(cls) if spec.init}
+    for key in arguments:
+        if key not in accepted:
+            raise UserError(f"{name} has no setting {key!r}", where=f"adapter.{key}", hint=near_names(key, accepted))
+    try:
+        return cls(**arguments)
+    except (TypeError, ValueError) as error:
+        raise UserError(str(error), where=target, hint=f"see the documentation of {target}") from error

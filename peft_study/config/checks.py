@@ -1,0 +1,180 @@
+"""Rules across config groups, checked before anything is loaded. Pure."""
+
+import re
+from collections.abc import Iterator
+
+from peft_study.config.schema import CellConfig, Device, MethodKind, Precision, SizeClass, Weights
+from peft_study.errors import UserError
+
+# Names become folder names, table cells and dashboard labels.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+ADAPTER_TARGET = re.compile(r"peft\.[A-Za-z0-9]+Config")
+
+
+def check(cell: CellConfig) -> None:
+    """Refuse a cell that cannot run.
+
+    Raises:
+        UserError: the first broken rule, with the setting and what to change.
+    """
+    for problem in problems(cell):
+        raise problem
+
+
+def problems(cell: CellConfig) -> Iterator[UserError]:
+    """Every broken rule of a cell, the most basic first."""
+    yield from _names(cell)
+    yield from _ranges(cell)
+    yield from _model(cell)
+    yield from _method(cell)
+    yield from _quantization(cell)
+    yield from _precision(cell)
+
+
+def check_names(cell: CellConfig) -> None:
+    """Refuse names that could lead a path out of the output folder.
+
+    Raises:
+        UserError: the first name that is none.
+    """
+    for problem in _names(cell):
+        raise problem
+
+
+def _names(cell: CellConfig) -> Iterator[UserError]:
+    named = {
+        "study.name": cell.study.name,
+        "model.name": cell.model.name,
+        "method.name": cell.method.name,
+        "dataset.name": cell.dataset.name,
+        "quantization.name": cell.quantization.name,
+    }
+    for where, name in named.items():
+        if not NAME.fullmatch(name):
+            yield UserError(
+                f"{name!r} is no name",
+                where=where,
+                hint="use 1 to 80 letters, digits, '.', '_' and '-', beginning with a letter or digit",
+            )
+
+
+def _ranges(cell: CellConfig) -> Iterator[UserError]:
+    training, generation, dataset, hardware = cell.training, cell.generation, cell.dataset, cell.hardware
+    positive: dict[str, float | None] = {
+        "training.epochs": training.epochs,
+        "training.batch_size": training.batch_size,
+        "training.micro_batch_size": training.micro_batch_size,
+        "training.evaluations_per_epoch": training.evaluations_per_epoch,
+        "training.max_grad_norm": training.max_grad_norm,
+        "generation.num_beams": generation.num_beams,
+        "generation.num_candidates": generation.num_candidates,
+        "generation.batch_size": generation.batch_size,
+        "generation.cache_gb": generation.cache_gb,
+        "dataset.limit": dataset.limit,
+        "dataset.max_prompt_tokens": dataset.max_prompt_tokens,
+        "dataset.max_target_tokens": dataset.max_target_tokens,
+        "dataset.max_new_tokens": dataset.max_new_tokens,
+        "hardware.threads": hardware.threads,
+        "hardware.memory_budget_gb": hardware.memory_budget_gb,
+        "tracking.timeout_seconds": cell.tracking.timeout_seconds,
+        "method.learning_rate": cell.method.learning_rate,
+    }
+    for where, value in positive.items():
+        # NaN and infinity are what a float setting accepts from a command line as well.
+        if value is not None and not 0 < value < float("inf"):
+            yield UserError(f"{value} is not a positive number", where=where, hint=f"{where}=1 or more")
+    if not 0 <= training.warmup_fraction < 1:
+        yield UserError(
+            f"{training.warmup_fraction} is not a share of the steps",
+            where="training.warmup_fraction",
+            hint="a number from 0 up to, but not including, 1",
+        )
+    if not 0 <= cell.seed < 2**32:
+        yield UserError(f"{cell.seed} is no seed", where="seed", hint="a whole number from 0 to 4294967295")
+    if training.micro_batch_size > 0 and training.batch_size % training.micro_batch_size:
+        yield UserError(
+            f"a batch of {training.batch_size} is no multiple of micro-batches of {training.micro_batch_size}",
+            where="training.batch_size, training.micro_batch_size",
+            hint="training.micro_batch_size=8, 4, 2 or 1 for the study's batch of 8",
+        )
+    if generation.num_candidates > generation.num_beams:
+        yield UserError(
+            f"{generation.num_beams} beams cannot give {generation.num_candidates} candidates",
+            where="generation.num_beams, generation.num_candidates",
+            hint=f"generation.num_beams={generation.num_candidates}",
+        )
+
+
+def _model(cell: CellConfig) -> Iterator[UserError]:
+    model = cell.model
+    if model.weights is Weights.pretrained and not model.source:
+        yield UserError(
+            f"{model.name} names no source for its weights",
+            where="model.source",
+            hint="model.source=HUB_ID or a local folder, or model.weights=random",
+        )
+    if model.weights is Weights.random and not model.architecture:
+        yield UserError(
+            f"{model.name} has no architecture to build random weights for",
+            where="model.architecture",
+            hint="give the arguments of its transformers config, as conf/model/tiny-llama.yaml does",
+        )
+    if not model.source and not model.tokenizer:
+        yield UserError(
+            f"{model.name} names no tokenizer", where="model.tokenizer", hint="model.tokenizer=tiny or a local folder"
+        )
+
+
+def _method(cell: CellConfig) -> Iterator[UserError]:
+    method = cell.method
+    if method.kind is not MethodKind.prompting and method.learning_rate is None:
+        yield UserError(
+            f"{method.name} trains, but has no learning rate",
+            where="method.learning_rate",
+            hint="method.learning_rate=3e-4",
+        )
+    if method.kind is MethodKind.adapter:
+        target = (method.adapter or {}).get("_target_")
+        if not isinstance(target, str) or not ADAPTER_TARGET.fullmatch(target):
+            yield UserError(
+                f"{target!r} is no adapter class",
+                where="method.adapter._target_",
+                hint="a config class of peft, such as peft.LoraConfig; nothing else is ever imported from a config",
+            )
+    elif method.adapter:
+        yield UserError(
+            f"{method.name} is of kind {method.kind}, which takes no adapter",
+            where="method.adapter",
+            hint="method.kind=adapter, or remove the adapter",
+        )
+    if method.kind is MethodKind.full and cell.model.size_class is SizeClass.llm and not method.allow_large:
+        yield UserError(
+            f"full fine-tuning of {cell.model.name}: the study fine-tunes fully only models below a billion parameters",
+            where="method, model",
+            hint="method=lora, or method.allow_large=true on a machine that holds it",
+        )
+
+
+def _quantization(cell: CellConfig) -> Iterator[UserError]:
+    quantization = cell.quantization
+    if quantization.bits not in (None, 4, 8):
+        yield UserError(
+            f"{quantization.bits} bits", where="quantization.bits", hint="quantization=none, int8 or nf4 (4 bits)"
+        )
+    if quantization.quant_type not in ("nf4", "fp4"):
+        yield UserError(f"{quantization.quant_type!r}", where="quantization.quant_type", hint="nf4 or fp4")
+    if quantization.bits is not None and cell.method.kind is MethodKind.full:
+        yield UserError(
+            f"full fine-tuning of a base quantised to {quantization.bits} bits: quantised weights take no gradient",
+            where="method, quantization",
+            hint="quantization=none, or method=lora (QLoRA) on the quantised base",
+        )
+
+
+def _precision(cell: CellConfig) -> Iterator[UserError]:
+    if cell.training.precision is Precision.fp16 and cell.hardware.device is Device.cpu:
+        yield UserError(
+            "training in fp16 on a CPU",
+            where="training.precision, hardware.device",
+            hint="training.precision=auto, fp32 or bf16",
+        )

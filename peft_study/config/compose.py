@@ -1,0 +1,172 @@
+"""The Hydra boundary: from overrides to one typed, checked cell, and from Hydra's errors to readable ones."""
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, is_dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from peft_study.config import identity
+from peft_study.config.checks import check, check_names
+from peft_study.config.schema import CellConfig
+from peft_study.errors import UserError, near_names
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def conf_folder() -> Path:
+    """The folder of config groups: inside the package in a wheel, beside it in a checkout."""
+    inside = _PACKAGE / "conf"
+    return inside if inside.is_dir() else _PACKAGE.parent / "conf"
+
+
+def register() -> None:
+    """Tell Hydra the schema, and OmegaConf how a cell's folder is named. Safe to call again."""
+    ConfigStore.instance().store(name="schema", node=CellConfig)
+    OmegaConf.register_new_resolver("cell_name", lambda *, _root_: name_of(to_cell(_root_)), replace=True)
+    OmegaConf.register_new_resolver("cell_folder", lambda *, _root_: str(folder_of(to_cell(_root_))), replace=True)
+    OmegaConf.register_new_resolver(
+        "study_folder", lambda *, _root_: str(folder_of(to_cell(_root_)).parent), replace=True
+    )
+
+
+def to_cell(config: DictConfig) -> CellConfig:
+    """Convert a composed config into dataclasses.
+
+    Raises:
+        UserError: an unknown key, a wrong type, or a value left open.
+    """
+    try:
+        values = OmegaConf.to_container(config, resolve=False)
+        assert isinstance(values, dict)
+        values.pop("hydra", None)
+        merged = OmegaConf.merge(OmegaConf.structured(CellConfig), values)
+        cell = OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        raise explain(error) from error
+    assert isinstance(cell, CellConfig)
+    return cell
+
+
+def compose_cell(overrides: Sequence[str]) -> CellConfig:
+    """Compose one checked cell outside of a Hydra application, for planning and tests.
+
+    Args:
+        overrides: as on the command line, such as ["model=tiny-llama", "training.epochs=1"].
+
+    Raises:
+        UserError: the overrides do not compose, or break a rule.
+    """
+    register()
+    try:
+        with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+            config = compose("config", overrides=list(overrides))
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
+        raise explain(error) from error
+    cell = to_cell(config)
+    check(cell)
+    return cell
+
+
+def name_of(cell: CellConfig) -> str:
+    """The cell's name, with local data standing for itself by content."""
+    path = cell.dataset.path
+    return identity.cell_name(cell, _fingerprint(Path(path)) if path else None)
+
+
+def folder_of(cell: CellConfig) -> Path:
+    """Where the cell's results go: `<output_dir>/<study>/<name>`.
+
+    Raises:
+        UserError: a name that is none, such as one with a slash.
+    """
+    check_names(cell)
+    return Path(cell.output_dir) / cell.study.name / name_of(cell)
+
+
+def _fingerprint(path: Path) -> str:
+    files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
+    # A missing file is reported when the data is loaded, with the other cells of a sweep unharmed.
+    stamps = tuple((str(file), file.stat().st_mtime_ns) for file in files if file.is_file())
+    return _hash_files(stamps) if stamps else f"missing:{path}"
+
+
+@lru_cache(maxsize=64)
+def _hash_files(stamps: tuple[tuple[str, int], ...]) -> str:
+    digest = hashlib.sha256()
+    for name, _ in stamps:
+        digest.update(Path(name).name.encode() + b"\0")
+        digest.update(hashlib.sha256(Path(name).read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def explain(error: BaseException) -> UserError:
+    """Turn an error of Hydra, OmegaConf or YAML into one that names the setting and the near names.
+
+    An error that wraps a UserError, as OmegaConf does with an error inside a resolver, gives that one back.
+    """
+    wrapped = _user_error_in(error)
+    if wrapped:
+        return wrapped
+    text = f"{error}\n{error.__cause__ or ''}"
+    if isinstance(error, MissingConfigException) and error.options is not None:
+        group, _, name = str(error.missing_cfg_file).partition("/")
+        return UserError(
+            f"{group} has no option {name!r}", where=f"{group}={name}", hint=near_names(name, error.options)
+        )
+    unknown = re.search(r"Key '([^']+)' (?:not in|is not in struct)", text)
+    if unknown:
+        return _unknown_key(text, unknown.group(1))
+    where = _match(r"In '([^']+)'", text)
+    setting = _match(r"full_key: (\S+)", text) or _match(r"Error merging override (\S+)", text)
+    return UserError(
+        _first_line(error.__cause__ or error),
+        where=" ".join(part for part in (f"conf/{where}.yaml" if where else "", setting or "") if part) or None,
+        hint="settings are written group.key=value; python -m peft_study --cfg job shows all of them",
+    )
+
+
+def _unknown_key(text: str, key: str) -> UserError:
+    full_key = _match(r"full_key: (\S+)", text) or key
+    parent = full_key.rpartition(".")[0]
+    config_file = _match(r"In '([^']+)'", text)
+    return UserError(
+        f"there is no setting {full_key!r}",
+        where=f"conf/{config_file}.yaml" if config_file else f"{full_key}=...",
+        hint=near_names(key, _keys_below(parent)),
+    )
+
+
+def _keys_below(parent: str) -> Iterator[str]:
+    node: Any = CellConfig()
+    for part in parent.split(".") if parent else []:
+        node = getattr(node, part, None)
+    if is_dataclass(node):
+        yield from (spec.name for spec in fields(node))
+
+
+def _user_error_in(error: BaseException | None) -> UserError | None:
+    while error is not None:
+        if isinstance(error, UserError):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _match(pattern: str, text: str) -> str | None:
+    found = re.search(pattern, text)
+    return found.group(1) if found else None
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

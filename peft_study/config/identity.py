@@ -1,0 +1,60 @@
+"""Which settings decide a cell's result, and the name that follows from them. Pure."""
+
+import hashlib
+import json
+from dataclasses import asdict, fields
+from typing import Any
+
+from peft_study.config.schema import CellConfig, Weights
+
+# Raise when a schema default, or what a setting means, changes: results made before are then other cells.
+IDENTITY_VERSION = 1
+DECISIVE_GROUPS = ("model", "method", "dataset", "quantization", "training", "generation")
+# The learning rate in force is the method's; sizes only warn.
+WITHOUT_EFFECT = frozenset({("model", "learning_rates"), ("dataset", "sizes")})
+
+
+def cell_settings(cell: CellConfig, data_fingerprint: str | None = None) -> dict[str, Any]:
+    """The settings that decide a cell's result; not the tracker, the hardware, the study or where files lie.
+
+    Only values that differ from the schema's default are kept, so that a setting added later leaves older cells their
+    identity.
+
+    Args:
+        cell: the typed config.
+        data_fingerprint: hash of the local files, which stands for `dataset.path`.
+    """
+    kept: dict[str, Any] = {"identity_version": IDENTITY_VERSION, "seed": cell.seed}
+    for group in DECISIVE_GROUPS:
+        settings = getattr(cell, group)
+        default = type(settings)()
+        kept[group] = {
+            spec.name: getattr(settings, spec.name)
+            for spec in fields(settings)
+            if getattr(settings, spec.name) != getattr(default, spec.name) and (group, spec.name) not in WITHOUT_EFFECT
+        }
+    if cell.model.weights is Weights.pretrained:
+        kept["model"].pop("architecture", None)
+    if kept["dataset"].pop("path", None) is not None:
+        kept["dataset"]["data_fingerprint"] = data_fingerprint
+    return kept
+
+
+def cell_name(cell: CellConfig, data_fingerprint: str | None = None) -> str:
+    """The readable name with the first eight hexadecimal digits of the settings' hash.
+
+    Returns:
+        such as "codellama-7b-python_lora_conala_s42-1f0c9a7e"; the quantization is named where there is one.
+    """
+    canonical = json.dumps(cell_settings(cell, data_fingerprint), sort_keys=True, ensure_ascii=True)
+    digest = hashlib.sha256(canonical.encode()).hexdigest()[:8]
+    parts = [cell.model.name, cell.method.name, cell.dataset.name]
+    if cell.quantization.bits is not None:
+        parts.append(cell.quantization.name)
+    return f"{'_'.join(parts)}_s{cell.seed}-{digest}"
+
+
+def plain(cell: CellConfig) -> dict[str, Any]:
+    """The whole config as plain containers, ready for JSON and YAML."""
+    as_json: dict[str, Any] = json.loads(json.dumps(asdict(cell)))
+    return as_json

@@ -1,0 +1,318 @@
+"""The typed schema of every config group.
+
+YAML under conf/ holds the values, these dataclasses the names and types; Hydra refuses at composition whatever does not
+fit. Convert with `OmegaConf.to_object` before use: a dataclass that only served as schema is a dictionary still.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from omegaconf import MISSING
+
+
+class Family(StrEnum):
+    """Model architecture; `models.families` says what it implies."""
+
+    llama = "llama"
+    codegen = "codegen"
+    t5 = "t5"
+
+
+class SizeClass(StrEnum):
+    """The study's two classes: small (below a billion parameters) and large language models."""
+
+    slm = "slm"
+    llm = "llm"
+
+
+class Weights(StrEnum):
+    """Where a model's weights come from."""
+
+    pretrained = "pretrained"
+    random = "random"
+
+
+class MethodKind(StrEnum):
+    """What a method changes: every weight, a small adapter, or only the prompt."""
+
+    full = "full"
+    adapter = "adapter"
+    prompting = "prompting"
+
+
+class Targets(StrEnum):
+    """Which linear layers an adapter attaches to; each family names its own modules for them."""
+
+    none = "none"
+    attention = "attention"
+    attention_feed_forward = "attention_feed_forward"
+
+
+class DatasetSource(StrEnum):
+    """Where samples come from when no `path` is given."""
+
+    hub = "hub"
+    generated = "generated"
+
+
+class PromptForm(StrEnum):
+    """The study's two prompt forms: bare code, or code between Markdown fences."""
+
+    plain = "plain"
+    fenced = "fenced"
+
+
+class Precision(StrEnum):
+    """Number format of training and generation; `auto` asks the device."""
+
+    auto = "auto"
+    fp32 = "fp32"
+    bf16 = "bf16"
+    fp16 = "fp16"
+
+
+class Device(StrEnum):
+    """Where a cell runs; `auto` takes a GPU when there is one."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class TrackingKind(StrEnum):
+    """Which dashboard follows a cell."""
+
+    none = "none"
+    wandb = "wandb"
+
+
+class WandbMode(StrEnum):
+    """`auto` is online with a key and offline without."""
+
+    auto = "auto"
+    online = "online"
+    offline = "offline"
+
+
+@dataclass
+class ModelConfig:
+    """A base model.
+
+    Attributes:
+        name: the config's name, used in folders and tables.
+        family: architecture.
+        size_class: slm or llm; full fine-tuning is for SLMs.
+        weights: `random` builds the same architecture without a download.
+        source: hub id or local folder of weights and tokenizer; null for a model that exists only here.
+        revision: hub revision (commit, tag or branch); null is the hub's default branch.
+        tokenizer: hub id or local folder; "tiny" is the tokenizer that the package carries; null is `source`.
+        prompt_prefix: text before every prompt.
+        architecture: arguments of the family's transformers config, enough to build the model with random weights.
+        learning_rates: learning rate by method, where this model wants another one than the study's.
+    """
+
+    name: str = MISSING
+    family: Family = MISSING
+    size_class: SizeClass = MISSING
+    weights: Weights = Weights.pretrained
+    source: str | None = None
+    revision: str | None = None
+    tokenizer: str | None = None
+    prompt_prefix: str = ""
+    architecture: dict[str, Any] = field(default_factory=dict)
+    learning_rates: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class MethodConfig:
+    """A way of adapting a model.
+
+    Attributes:
+        name: the config's name.
+        kind: what changes.
+        learning_rate: peak learning rate; null where nothing is trained.
+        targets: which layers the adapter attaches to.
+        adapter: `_target_` (a peft config class) and its arguments; null unless kind is adapter.
+        allow_large: fine-tune even a model of a billion parameters or more fully, which the study does not.
+    """
+
+    name: str = MISSING
+    kind: MethodKind = MISSING
+    learning_rate: float | None = None
+    targets: Targets = Targets.none
+    adapter: dict[str, Any] | None = None
+    allow_large: bool = False
+
+
+@dataclass
+class DatasetConfig:
+    """A text-to-code data set.
+
+    Attributes:
+        name: the config's name.
+        source: where samples come from when `path` is null.
+        hub_id: data set id on the hub.
+        hub_files: the hub's files by split, as glob patterns; empty lets `datasets` find them.
+        revision: hub revision.
+        path: a folder with train.jsonl, validation.jsonl and test.jsonl, or one JSONL file that is split 80/10/10.
+        instruction_field: the field with the natural-language intent.
+        answer_field: the field with the code.
+        validation_split: the hub's name of the validation split.
+        sizes: expected samples a split; a different size is a warning.
+        limit: keep only the first so many samples of each split; null keeps all.
+        prompt_form: plain or fenced.
+        max_prompt_tokens: longer instructions are cut, and counted.
+        max_target_tokens: longer answers are cut in training, and counted.
+        max_new_tokens: generation stops there.
+        stop_at_newline: generation also ends at the first newline.
+    """
+
+    name: str = MISSING
+    source: DatasetSource = DatasetSource.hub
+    hub_id: str | None = None
+    hub_files: dict[str, str] = field(default_factory=dict)
+    revision: str | None = None
+    path: str | None = None
+    instruction_field: str = "nl"
+    answer_field: str = "cmd"
+    validation_split: str = "validation"
+    sizes: dict[str, int] = field(default_factory=dict)
+    limit: int | None = None
+    prompt_form: PromptForm = PromptForm.plain
+    max_prompt_tokens: int = 64
+    max_target_tokens: int = 64
+    max_new_tokens: int = 64
+    stop_at_newline: bool = False
+
+
+@dataclass
+class QuantizationConfig:
+    """How the frozen base is stored.
+
+    Attributes:
+        name: the config's name.
+        bits: 8 or 4; null keeps the base in the training precision.
+        quant_type: 4-bit number format ("nf4" or "fp4").
+        double_quantization: quantise the 4-bit scales once more.
+        compute_dtype: format that 4-bit weights are expanded to; `auto` follows the training precision.
+    """
+
+    name: str = MISSING
+    bits: int | None = None
+    quant_type: str = "nf4"
+    double_quantization: bool = True
+    compute_dtype: Precision = Precision.auto
+
+
+@dataclass
+class TrainingConfig:
+    """Fine-tuning.
+
+    Attributes:
+        epochs: passes over the training split; a fraction is allowed.
+        batch_size: samples an optimizer step.
+        micro_batch_size: samples a forward pass; must divide `batch_size`, the rest is gradient accumulation.
+        warmup_fraction: share of the steps during which the learning rate rises.
+        evaluations_per_epoch: validation losses an epoch.
+        max_grad_norm: gradient clipping.
+        precision: number format.
+        gradient_checkpointing: recompute activations instead of keeping them.
+    """
+
+    epochs: float = 5.0
+    batch_size: int = 8
+    micro_batch_size: int = 8
+    warmup_fraction: float = 0.05
+    evaluations_per_epoch: int = 5
+    max_grad_norm: float = 1.0
+    precision: Precision = Precision.auto
+    gradient_checkpointing: bool = False
+
+
+@dataclass
+class GenerationConfig:
+    """Beam search.
+
+    Attributes:
+        num_beams: beams a prompt.
+        num_candidates: candidates kept a prompt, best first; at most `num_beams`.
+        length_penalty: exponent of the length by which a beam's log-probability is divided.
+        early_stopping: end a prompt as soon as `num_candidates` beams are complete.
+        batch_size: prompts at once; null takes as many as keep the key-value cache below `cache_gb`, at most 32.
+        cache_gb: key-value cache, in GB (1e9 bytes), that a null `batch_size` may fill.
+    """
+
+    num_beams: int = 10
+    num_candidates: int = 10
+    length_penalty: float = 1.0
+    early_stopping: bool = False
+    batch_size: int | None = None
+    cache_gb: float = 2.0
+
+
+@dataclass
+class TrackingConfig:
+    """A dashboard.
+
+    Attributes:
+        kind: none or wandb.
+        project: W&B project.
+        entity: W&B entity; null is the account's default.
+        mode: auto, online or offline.
+        timeout_seconds: how long to wait for the server before going on offline.
+    """
+
+    kind: TrackingKind = TrackingKind.none
+    project: str = "peft-study"
+    entity: str | None = None
+    mode: WandbMode = WandbMode.auto
+    timeout_seconds: float = 30.0
+
+
+@dataclass
+class HardwareConfig:
+    """The machine, which never decides a result's identity.
+
+    Attributes:
+        name: the config's name.
+        device: auto, cpu or cuda.
+        threads: CPU threads; null leaves torch's choice.
+        memory_budget_gb: GPU memory, in GB (1e9 bytes), that a cell may use, even on a larger card; null is all of it.
+    """
+
+    name: str = MISSING
+    device: Device = Device.auto
+    threads: int | None = None
+    memory_budget_gb: float | None = None
+
+
+@dataclass
+class StudyConfig:
+    """What a cell belongs to; its name is the folder under `output_dir`."""
+
+    name: str = "single"
+
+
+@dataclass
+class CellConfig:
+    """One cell: model x quantization x method x dataset x seed, and how it is trained, decoded and followed.
+
+    Attributes:
+        seed: of adapter initialisation, data order and dropout.
+        rerun: start over where a finished or interrupted result lies.
+        output_dir: where studies are kept.
+    """
+
+    seed: int = 42
+    rerun: bool = False
+    output_dir: str = "multirun"
+    study: StudyConfig = field(default_factory=StudyConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    method: MethodConfig = field(default_factory=MethodConfig)
+    dataset: DatasetConfig = field(default_factory=DatasetConfig)
+    quantization: QuantizationConfig = field(default_factory=QuantizationConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    generation: GenerationConfig = field(default_factory=GenerationConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    hardware: HardwareConfig = field(default_factory=HardwareConfig)

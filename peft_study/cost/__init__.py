@@ -1,0 +1,1 @@
+"""What a cell costs: time and memory, by phase."""

@@ -1,0 +1,93 @@
+"""Wall-clock time and peak memory of each phase of a cell."""
+
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from peft_study.results.schema import MemoryKind, PhaseCost
+
+_STATUS = Path("/proc/self/status")
+_CLEAR_REFS = Path("/proc/self/clear_refs")
+# Documented in proc(5): writing 5 resets the peak resident set size.
+_RESET_PEAK = "5"
+
+
+class Meter:
+    """Measures the phases of one cell.
+
+    On a GPU the peak is what torch allocated (deterministic, without the CUDA context), and beside it what it
+    reserved. On a CPU it is the peak resident set size of the process: interpreter and libraries included.
+
+    Args:
+        device: where the cell computes.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self.phases: dict[str, PhaseCost] = {}
+
+    @property
+    def kind(self) -> MemoryKind:
+        """What the peaks mean."""
+        return MemoryKind.cuda_allocated if self._device.type == "cuda" else MemoryKind.cpu_peak_rss
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Measure a phase; what it cost is kept even when it raises."""
+        self._reset()
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.phases[name] = self._cost(time.perf_counter() - began)
+
+    def _reset(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+            torch.cuda.reset_peak_memory_stats(self._device)
+        else:
+            reset_peak_rss()
+
+    def _cost(self, seconds: float) -> PhaseCost:
+        if self._device.type != "cuda":
+            return PhaseCost(seconds, peak_rss_bytes(), None)
+        return PhaseCost(
+            seconds,
+            torch.cuda.max_memory_allocated(self._device),
+            torch.cuda.max_memory_reserved(self._device),
+        )
+
+
+def apply_budget(device: torch.device, budget_gb: float | None) -> None:
+    """Make a large card refuse what a smaller one would not hold.
+
+    Args:
+        device: nothing happens on a CPU.
+        budget_gb: GPU memory that this process may allocate, in GB (1e9 bytes); None is all of it.
+    """
+    if device.type == "cuda" and budget_gb is not None:
+        total = torch.cuda.get_device_properties(device).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, budget_gb * 1e9 / total), device)
+
+
+def peak_rss_bytes() -> int | None:
+    """Peak resident set size of this process since the last reset, or since its start where no reset is possible."""
+    if _STATUS.is_file():
+        for line in _STATUS.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def reset_peak_rss() -> None:
+    """Begin a new peak where the kernel allows it (Linux); elsewhere the peak stays that of the whole process."""
+    try:
+        _CLEAR_REFS.write_text(_RESET_PEAK)
+    except OSError:
+        return

@@ -1,0 +1,115 @@
+"""From samples to token ids, with the boundary between prompt and target known by construction."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from peft_study.data.prompts import Prompt, Template
+from peft_study.data.samples import Sample
+
+IGNORED_LABEL = -100
+
+
+class Tokenizer(Protocol):
+    """What this module needs of a fast Hugging Face tokenizer."""
+
+    eos_token_id: int
+
+    def __call__(self, text: str, **options: object) -> dict[str, list[int] | list[tuple[int, int]]]:
+        """Encode a text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Token ids of one sample.
+
+    Attributes:
+        prompt: ids of the prompt, special tokens included.
+        target: ids of the target; ends with the end-of-sequence token unless it was cut.
+        prompt_cut: instruction tokens that were left out.
+        target_cut: target tokens that were left out.
+    """
+
+    prompt: tuple[int, ...]
+    target: tuple[int, ...]
+    prompt_cut: int
+    target_cut: int
+
+
+@dataclass(frozen=True, slots=True)
+class Truncation:
+    """How much a length limit took away.
+
+    Attributes:
+        samples: samples seen.
+        prompts_cut: samples whose instruction was cut.
+        targets_cut: samples whose target was cut.
+        tokens_cut: tokens left out in all.
+    """
+
+    samples: int
+    prompts_cut: int
+    targets_cut: int
+    tokens_cut: int
+
+
+def encode(
+    sample: Sample, template: Template, tokenizer: Tokenizer, max_prompt_tokens: int, max_target_tokens: int
+) -> Encoded:
+    """Encode one sample for training; its prompt is the one that generation sees.
+
+    Args:
+        sample: the sample.
+        template: the prompt form.
+        tokenizer: a fast tokenizer (character offsets are needed).
+        max_prompt_tokens: the instruction is cut at its end until the prompt fits; the markers around it stay.
+        max_target_tokens: the target with its end-of-sequence token is cut to this; a cut target has no such token, so
+            that the model never learns to end in the middle.
+    """
+    prompt_ids, prompt_cut = encode_prompt(template.prompt(sample.instruction), tokenizer, max_prompt_tokens)
+    target_ids = _target_ids(template.prompt(sample.instruction), template.target(sample.answer), tokenizer)
+    target_ids.append(tokenizer.eos_token_id)
+    kept = target_ids[:max_target_tokens]
+    return Encoded(tuple(prompt_ids), tuple(kept), prompt_cut, len(target_ids) - len(kept))
+
+
+def encode_prompt(prompt: Prompt, tokenizer: Tokenizer, max_tokens: int) -> tuple[list[int], int]:
+    """Token ids of a prompt and how many tokens of its instruction were cut to fit `max_tokens`.
+
+    The markers are never cut, so a limit below their own length is exceeded rather than obeyed.
+    """
+    encoded = tokenizer(prompt.text, return_offsets_mapping=True)
+    ids, offsets = _ids(encoded["input_ids"]), encoded["offset_mapping"]
+    inside = [
+        position
+        for position, span in enumerate(offsets)
+        if isinstance(span, tuple) and prompt.instruction_start <= span[0] < span[1] <= prompt.instruction_end
+    ]
+    cut = min(max(len(ids) - max_tokens, 0), len(inside))
+    left_out = set(inside[len(inside) - cut :])
+    return [token for position, token in enumerate(ids) if position not in left_out], cut
+
+
+def truncation(encoded: Iterable[Encoded]) -> Truncation:
+    """Count what the limits took away."""
+    samples = list(encoded)
+    return Truncation(
+        samples=len(samples),
+        prompts_cut=sum(sample.prompt_cut > 0 for sample in samples),
+        targets_cut=sum(sample.target_cut > 0 for sample in samples),
+        tokens_cut=sum(sample.prompt_cut + sample.target_cut for sample in samples),
+    )
+
+
+def _target_ids(prompt: Prompt, target: str, tokenizer: Tokenizer) -> list[int]:
+    # Encoded behind its prompt, a target starts as it would in running text (a SentencePiece tokenizer puts a space
+    # before text encoded alone). Where a token spans the boundary, the prompt must stay as generation sees it.
+    alone = _ids(tokenizer(prompt.text, add_special_tokens=False)["input_ids"])
+    joint = _ids(tokenizer(prompt.text + target, add_special_tokens=False)["input_ids"])
+    if joint[: len(alone)] == alone:
+        return joint[len(alone) :]
+    return _ids(tokenizer(target, add_special_tokens=False)["input_ids"])
+
+
+def _ids(values: list[int] | list[tuple[int, int]]) -> list[int]:
+    return [value for value in values if isinstance(value, int)]

@@ -1,0 +1,161 @@
+"""Batched beam search: ten candidates a prompt, best first, each ended by its own stop condition."""
+
+from collections.abc import Iterator, Sequence, Set
+from dataclasses import dataclass
+
+import torch
+from transformers import GenerationConfig as TransformersGenerationConfig
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
+
+from peft_study.config.schema import GenerationConfig
+from peft_study.data.prompts import Template
+from peft_study.models.loading import Model
+from peft_study.models.precision import Compute
+
+# More prompts at once gain nothing where a step is bound by compute already.
+MAX_BATCH = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """One prompt's candidates.
+
+    Attributes:
+        index: the prompt's position in the input.
+        candidates: texts, most probable first.
+    """
+
+    index: int
+    candidates: tuple[str, ...]
+
+
+class Decoder:
+    """Beam search with one model over many prompts.
+
+    Args:
+        model: base or adapter, on its device.
+        tokenizer: its tokenizer.
+        template: says where a candidate ends.
+        settings: beams and batch.
+        max_new_tokens: longest candidate, in tokens.
+        compute: number format of 16-bit generation.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        tokenizer: PreTrainedTokenizerBase,
+        template: Template,
+        settings: GenerationConfig,
+        max_new_tokens: int,
+        compute: Compute,
+    ) -> None:
+        self._model = model
+        self._tokenizer = tokenizer
+        self._template = template
+        self._settings = settings
+        self._max_new_tokens = max_new_tokens
+        self._compute = compute
+        self._encoder_decoder = bool(model.config.is_encoder_decoder)
+        self._generation = self._beam_search()
+
+    def generate(self, prompts: Sequence[Sequence[int]], done: Set[int] = frozenset()) -> Iterator[list[Generated]]:
+        """Generate candidates, batch by batch.
+
+        Prompts of like length share a batch, the longest first: an out-of-memory then shows at once.
+
+        Args:
+            prompts: token ids of each prompt, unpadded.
+            done: positions of prompts whose candidates are known; a batch of such prompts is passed over. The other
+                batches stay as they were, because in 16 bits a result depends on what shares its batch.
+
+        Yields:
+            the candidates of each batch, with the prompts' positions.
+        """
+        order = sorted(range(len(prompts)), key=lambda index: (-len(prompts[index]), index))
+        size = self._settings.batch_size or fitting_batch(
+            self._model.config,
+            max(len(prompt) for prompt in prompts) + self._max_new_tokens,
+            self._settings.num_beams,
+            self._compute.dtype.itemsize,
+            self._settings.cache_gb,
+        )
+        self._model.eval()
+        for start in range(0, len(order), size):
+            indices = order[start : start + size]
+            if done >= set(indices):
+                continue
+            texts = self._batch([prompts[index] for index in indices])
+            yield [Generated(index, candidates) for index, candidates in zip(indices, texts, strict=True)]
+
+    @torch.inference_mode()
+    def _batch(self, prompts: Sequence[Sequence[int]]) -> list[tuple[str, ...]]:
+        ids, mask = self._padded(prompts)
+        with self._compute.autocast():
+            output = self._model.generate(  # type: ignore[operator]
+                input_ids=ids, attention_mask=mask, generation_config=self._generation, tokenizer=self._tokenizer
+            )
+        new = output if self._encoder_decoder else output[:, ids.shape[1] :]
+        texts = self._tokenizer.batch_decode(new, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        candidates = [self._template.candidate(text) for text in texts]
+        count = self._settings.num_candidates
+        return [tuple(candidates[start : start + count]) for start in range(0, len(candidates), count)]
+
+    def _padded(self, prompts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        width = max(len(prompt) for prompt in prompts)
+        ids = torch.full((len(prompts), width), int(self._tokenizer.pad_token_id), dtype=torch.long)
+        mask = torch.zeros_like(ids)
+        for row, prompt in enumerate(prompts):
+            # A decoder writes behind its prompt, so padding goes before it.
+            span = slice(0, len(prompt)) if self._encoder_decoder else slice(width - len(prompt), width)
+            ids[row, span] = torch.tensor(prompt, dtype=torch.long)
+            mask[row, span] = 1
+        return ids.to(self._compute.device), mask.to(self._compute.device)
+
+    def _beam_search(self) -> TransformersGenerationConfig:
+        ends = [int(self._tokenizer.eos_token_id)]
+        if self._template.stop_at_newline:
+            ends += newline_tokens(self._tokenizer)
+        start = getattr(self._model.config, "decoder_start_token_id", None)
+        return TransformersGenerationConfig(
+            num_beams=self._settings.num_beams,
+            num_return_sequences=self._settings.num_candidates,
+            max_new_tokens=self._max_new_tokens,
+            do_sample=False,
+            length_penalty=self._settings.length_penalty,
+            early_stopping=self._settings.early_stopping,
+            eos_token_id=ends,
+            pad_token_id=int(self._tokenizer.pad_token_id),
+            bos_token_id=self._tokenizer.bos_token_id,
+            decoder_start_token_id=start,
+            stop_strings=self._template.stop_strings() or None,
+        )
+
+
+def newline_tokens(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Ids of the tokens whose text holds a newline; a beam that takes one is complete."""
+    special = set(tokenizer.all_special_ids)
+    texts = tokenizer.batch_decode([[index] for index in range(len(tokenizer))], clean_up_tokenization_spaces=False)
+    return [index for index, text in enumerate(texts) if "\n" in text and index not in special]
+
+
+def fitting_batch(config: PretrainedConfig, tokens: int, beams: int, bytes_per_value: int, cache_gb: float) -> int:
+    """How many prompts at once keep the key-value cache within a budget.
+
+    Args:
+        config: the model's.
+        tokens: of the longest prompt and candidate together.
+        beams: sequences a prompt.
+        bytes_per_value: of one cached number.
+        cache_gb: the budget, in GB (1e9 bytes).
+
+    Returns:
+        at least 1, at most 32.
+    """
+    layers = getattr(config, "num_decoder_layers", None) or config.num_hidden_layers
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    head_size = getattr(config, "head_dim", None) or getattr(config, "d_kv", None)
+    head_size = head_size or config.hidden_size // config.num_attention_heads
+    # Keys and values, of every layer.
+    a_prompt = 2 * layers * heads * head_size * tokens * beams * bytes_per_value
+    return max(1, min(MAX_BATCH, int(cache_gb * 1e9 // a_prompt)))

@@ -1,0 +1,1 @@
+"""Attaching a method to a base model."""

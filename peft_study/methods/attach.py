@@ -1,0 +1,53 @@
+"""Attaching a method to a base model: what is frozen, what is added, what is trained."""
+
+import torch
+from peft import PeftModel, get_peft_model
+from transformers import PreTrainedModel
+
+from peft_study.config.build import build
+from peft_study.config.schema import MethodConfig, MethodKind, Targets
+from peft_study.errors import UserError
+from peft_study.models.families import FamilyFacts
+from peft_study.models.loading import Model
+
+
+def attach(model: PreTrainedModel, method: MethodConfig, family: FamilyFacts, seed: int) -> Model:
+    """Make a base model ready for a method.
+
+    Args:
+        model: the base; its parameters' `requires_grad` is set in place.
+        method: what to train.
+        family: names of the layers that an adapter attaches to.
+        seed: of the adapter's initialisation.
+
+    Returns:
+        the model itself, or the peft adapter around it.
+
+    Raises:
+        UserError: an adapter setting that peft does not take.
+    """
+    model.requires_grad_(method.kind is MethodKind.full)
+    if method.kind is not MethodKind.adapter:
+        return model
+    assert method.adapter is not None, "config.checks asks for an adapter"
+    targets = {} if method.targets is Targets.none else {"target_modules": family.modules(method.targets)}
+    config = build(method.adapter, task_type=family.task_type, **targets)
+    torch.manual_seed(seed)
+    try:
+        adapted = get_peft_model(model, config)
+    except (ValueError, TypeError) as error:
+        raise UserError(
+            f"peft cannot attach {method.name}: {error}",
+            where="method.adapter",
+            hint="check target_modules and the adapter's settings",
+        ) from error
+    wrapped: PeftModel = adapted
+    return wrapped
+
+
+def recompute_activations(model: Model) -> None:
+    """Recompute activations in the backward pass instead of keeping them (gradient checkpointing)."""
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    if isinstance(model, PeftModel):
+        # The inputs of a frozen base carry no gradient, and a recomputed block without one passes none to its adapter.
+        model.enable_input_require_grads()

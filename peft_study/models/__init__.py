@@ -1,0 +1,1 @@
+"""Base models: their families, weights, tokenizers and quantisation."""

@@ -1,0 +1,45 @@
+"""What a model's architecture implies: its transformers type and the names of its layers."""
+
+from dataclasses import dataclass
+
+from peft_study.config.schema import Family, Targets
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyFacts:
+    """Facts of one architecture.
+
+    Attributes:
+        model_type: transformers' name of the architecture.
+        encoder_decoder: whether the prompt is read by an encoder of its own.
+        attention: the query, key and value projections.
+        feed_forward: the feed-forward projections.
+    """
+
+    model_type: str
+    encoder_decoder: bool
+    attention: tuple[str, ...]
+    feed_forward: tuple[str, ...]
+
+    @property
+    def task_type(self) -> str:
+        """peft's name of the task."""
+        return "SEQ_2_SEQ_LM" if self.encoder_decoder else "CAUSAL_LM"
+
+    def modules(self, targets: Targets) -> list[str]:
+        """Names of the modules that an adapter attaches to."""
+        match targets:
+            case Targets.none:
+                return []
+            case Targets.attention:
+                return list(self.attention)
+            case Targets.attention_feed_forward:
+                return [*self.attention, *self.feed_forward]
+
+
+# The study's protocol, "LoRA/IA3 targets".
+FAMILIES = {
+    Family.llama: FamilyFacts("llama", False, ("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj", "down_proj")),
+    Family.codegen: FamilyFacts("codegen", False, ("qkv_proj",), ("fc_in", "fc_out")),
+    Family.t5: FamilyFacts("t5", True, ("q", "k", "v"), ("wi", "wo")),
+}

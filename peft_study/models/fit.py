@@ -1,0 +1,76 @@
+"""Whether a model's weights fit this machine, asked before anything is downloaded or built."""
+
+import psutil
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from peft_study.config.schema import MethodKind, ModelConfig, QuantizationConfig
+from peft_study.errors import UserError
+from peft_study.models.precision import Compute
+from peft_study.models.quantization import bytes_per_weight
+from peft_study.models.random_weights import on_meta_device
+
+GB = 1e9
+
+
+def check_fit(
+    model: ModelConfig,
+    quantization: QuantizationConfig,
+    kind: MethodKind,
+    compute: Compute,
+    budget_gb: float | None,
+) -> None:
+    """Refuse a model whose weights alone are larger than the memory that is free. Training needs more than that.
+
+    Args:
+        model: nothing is checked without its architecture.
+        quantization: how the base is stored.
+        kind: full fine-tuning stores fp32 weights and their gradients.
+        compute: device and number format.
+        budget_gb: GPU memory that a cell may use, in GB; None is all that is free.
+
+    Raises:
+        UserError: the weights do not fit.
+    """
+    if not model.architecture or "vocab_size" not in model.architecture:
+        return
+    needed = weight_bytes(on_meta_device(model), quantization, compute.storage(kind))
+    if kind is MethodKind.full:
+        needed *= 2
+    available = _available_bytes(compute.device, budget_gb)
+    if needed > available:
+        raise UserError(
+            f"{model.name} does not fit: its weights{' and gradients' if kind is MethodKind.full else ''} take "
+            f"{needed / GB:.1f} GB, {available / GB:.1f} GB are free on this {compute.device.type.upper()}",
+            where="model, quantization, hardware",
+            hint="quantization=nf4 (4 bits a weight), a smaller model (model=tiny-llama runs anywhere), or more memory",
+        )
+
+
+def weight_bytes(model: PreTrainedModel, quantization: QuantizationConfig, storage: torch.dtype) -> float:
+    """Bytes of a model's stored weights.
+
+    Args:
+        model: on any device, the meta device included.
+        quantization: linear layers other than the output head are quantised, as bitsandbytes does in transformers.
+        storage: type of everything else.
+    """
+    quantised = bytes_per_weight(quantization)
+    head = model.get_output_embeddings()
+    packed = {
+        id(layer.weight)
+        for layer in model.modules()
+        if quantised is not None and isinstance(layer, nn.Linear) and layer is not head
+    }
+    return sum(
+        parameter.numel() * (quantised if quantised is not None and id(parameter) in packed else storage.itemsize)
+        for parameter in model.parameters()
+    )
+
+
+def _available_bytes(device: torch.device, budget_gb: float | None) -> float:
+    if device.type == "cpu":
+        return float(psutil.virtual_memory().available)
+    free, _ = torch.cuda.mem_get_info(device)
+    return min(float(free), budget_gb * GB) if budget_gb is not None else float(free)

@@ -1,0 +1,119 @@
+"""From a model's settings to a model and its tokenizer."""
+
+import tempfile
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from peft import PeftModel
+from torch import nn
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from peft_study.config.schema import MethodKind, ModelConfig, QuantizationConfig, Weights
+from peft_study.errors import UserError
+from peft_study.models import tiny
+from peft_study.models.families import FAMILIES
+from peft_study.models.precision import Compute
+from peft_study.models.quantization import bitsandbytes_config
+from peft_study.models.random_weights import with_random_weights
+
+Model: TypeAlias = PreTrainedModel | PeftModel
+"""A base model, or the adapter around one, which forwards to it what it does not define."""
+
+EMBEDDED_TOKENIZER = "tiny"
+_LOCAL_HINT = "the folder should hold config.json, tokenizer.json and *.safetensors"
+_HUB_HINT = (
+    "check the network, or the cache (HF_HUB_OFFLINE=1 uses only that); log in for a gated model (hf auth login); "
+    "or model.source=FOLDER; model=tiny-llama needs no download"
+)
+
+
+def load_tokenizer(model: ModelConfig) -> PreTrainedTokenizerBase:
+    """Load a model's tokenizer, with a padding token.
+
+    Raises:
+        UserError: it cannot be reached, or gives no character offsets.
+    """
+    name = model.tokenizer or model.source
+    assert name is not None, "config.checks asks for a tokenizer"
+    if name == EMBEDDED_TOKENIZER:
+        return tiny.load_tokenizer()
+    try:
+        revision = {"revision": model.revision} if model.revision and name == model.source else {}
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(name, trust_remote_code=False, **revision)
+    except Exception as error:
+        raise _unreachable(model, f"the tokenizer {name}", error) from error
+    if not tokenizer.is_fast:
+        raise UserError(
+            f"the tokenizer {name} gives no character offsets",
+            where="model.tokenizer",
+            hint="name one with a tokenizer.json",
+        )
+    if tokenizer.pad_token_id is None:
+        # Padding is masked everywhere, so any existing token will do; a new one would resize the embeddings.
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_model(
+    model: ModelConfig,
+    quantization: QuantizationConfig,
+    kind: MethodKind,
+    compute: Compute,
+    tokenizer: PreTrainedTokenizerBase,
+) -> PreTrainedModel:
+    """Load or build a base model on its device, quantised where asked.
+
+    Only safetensors are read and no code of a hub is run.
+
+    Raises:
+        UserError: the weights cannot be reached or read.
+    """
+    quantised = bitsandbytes_config(quantization, compute)
+    dtype = compute.storage(kind)
+    if model.weights is Weights.random:
+        built = with_random_weights(model, tokenizer, dtype)
+        if quantised is None:
+            nn.Module.to(built, device=compute.device)
+            return built
+        # transformers quantises while it loads, so the random model goes through the same door as a downloaded one.
+        with tempfile.TemporaryDirectory() as folder:
+            built.save_pretrained(folder)
+            return _from_pretrained(
+                model, folder, dtype=dtype, quantization_config=quantised, device_map={"": compute.device}
+            )
+    assert model.source is not None, "config.checks asks for a source"
+    options: dict[str, Any] = {"dtype": dtype, "device_map": {"": compute.device}, "revision": model.revision or "main"}
+    if quantised is not None:
+        options["quantization_config"] = quantised
+    return _from_pretrained(model, model.source, **options)
+
+
+def _from_pretrained(model: ModelConfig, source: str, **options: Any) -> PreTrainedModel:
+    auto = AutoModelForSeq2SeqLM if FAMILIES[model.family].encoder_decoder else AutoModelForCausalLM
+    try:
+        loaded: PreTrainedModel = auto.from_pretrained(source, use_safetensors=True, trust_remote_code=False, **options)
+    except (OSError, ValueError, ImportError) as error:
+        raise _unreachable(model, f"the weights of {source}", error) from error
+    if loaded.config.model_type != FAMILIES[model.family].model_type:
+        raise UserError(
+            f"{source} holds a {loaded.config.model_type} model, not {model.family}",
+            where="model.family, model.source",
+            hint=f"model.family={loaded.config.model_type}, or another source",
+        )
+    return loaded
+
+
+def _unreachable(model: ModelConfig, what: str, error: Exception) -> UserError:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    local = model.source is not None and Path(model.source).exists()
+    return UserError(
+        f"{what} cannot be loaded: {lines[0]}",
+        where=f"model={model.name}",
+        hint=_LOCAL_HINT if local else _HUB_HINT,
+    )

@@ -1,0 +1,85 @@
+"""Models built from their architecture alone."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from peft_study.config.schema import ModelConfig
+from peft_study.errors import UserError, near_names
+from peft_study.models.families import FAMILIES
+
+# One base for every cell, whatever its seed: cells differ by what is trained on it.
+WEIGHTS_SEED = 0
+
+
+def architecture_config(model: ModelConfig, defaults: Mapping[str, Any] | None = None) -> PretrainedConfig:
+    """The transformers config of a model's architecture.
+
+    Args:
+        model: its `architecture` names the arguments.
+        defaults: arguments used where the architecture names none.
+
+    Raises:
+        UserError: an argument that the architecture does not have, which transformers would silently keep.
+    """
+    model_type = FAMILIES[model.family].model_type
+    arguments = {**(defaults or {}), **model.architecture}
+    known = set(inspect.signature(type(AutoConfig.for_model(model_type)).__init__).parameters) - {"self"}
+    # Generation reads this one, and transformers takes it from any config.
+    known.add("decoder_start_token_id")
+    for key in arguments:
+        if key not in known:
+            raise UserError(
+                f"the {model.family} architecture has no setting {key!r}",
+                where=f"conf/model/{model.name}.yaml, architecture.{key}",
+                hint=near_names(key, known),
+            )
+    return AutoConfig.for_model(model_type, **arguments)
+
+
+def on_meta_device(model: ModelConfig) -> PreTrainedModel:
+    """The model's layers without their weights: shapes and counts only."""
+    with torch.device("meta"):
+        return _from_config(model, architecture_config(model))
+
+
+def with_random_weights(model: ModelConfig, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype) -> PreTrainedModel:
+    """Build a model with random weights, the same ones every time.
+
+    Args:
+        model: the architecture.
+        tokenizer: gives vocabulary size and special tokens where the architecture names none.
+        dtype: type of the weights.
+    """
+    defaults: dict[str, Any] = {
+        "vocab_size": len(tokenizer),
+        "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+    }
+    if FAMILIES[model.family].encoder_decoder:
+        defaults["decoder_start_token_id"] = tokenizer.pad_token_id
+    config = architecture_config(model, {key: value for key, value in defaults.items() if value is not None})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(WEIGHTS_SEED)
+        built = _from_config(model, config)
+    # transformers' decorator hides the signature of nn.Module.to.
+    nn.Module.to(built, dtype=dtype)
+    return built
+
+
+def _from_config(model: ModelConfig, config: PretrainedConfig) -> PreTrainedModel:
+    auto = AutoModelForSeq2SeqLM if FAMILIES[model.family].encoder_decoder else AutoModelForCausalLM
+    built: PreTrainedModel = auto.from_config(config)  # type: ignore[no-untyped-call]
+    return built

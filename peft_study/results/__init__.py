@@ -1,0 +1,1 @@
+"""The result folder: its schema, its files, where a result comes from. No torch here."""

@@ -1,0 +1,173 @@
+"""The files of a cell's folder. Each appears whole or not at all; step and partial records grow line by line."""
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from peft_study.errors import UserError
+from peft_study.results.schema import RunResult
+
+RESULT = "result.json"
+PREDICTIONS = "predictions.jsonl"
+METRICS = "metrics.jsonl"
+CONFIG = "config.yaml"
+LOG = "log.txt"
+_PARTIAL_PREDICTIONS = "predictions.jsonl.partial"
+_LOCK = ".lock"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One line of predictions.jsonl.
+
+    Attributes:
+        id: the sample's id.
+        prompt: the text the model read.
+        reference: the reference code.
+        candidates: what the model wrote, best first.
+        matched: which candidates equal the reference.
+    """
+
+    id: str
+    prompt: str
+    reference: str
+    candidates: list[str]
+    matched: list[bool]
+
+
+class CellBusyError(UserError):
+    """Another process runs this cell."""
+
+
+class CellFolder:
+    """One cell's folder.
+
+    Args:
+        path: the folder; made where it is missing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.mkdir(parents=True, exist_ok=True)
+
+    def write_result(self, result: RunResult) -> None:
+        """Write result.json."""
+        write_atomically(self.path / RESULT, json.dumps(result.to_json(), indent=2, ensure_ascii=False) + "\n")
+
+    def read_result(self) -> RunResult | None:
+        """Read result.json, None where there is none.
+
+        Raises:
+            ValueError: the file is no result, or a later version's.
+        """
+        file = self.path / RESULT
+        return RunResult.from_json(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else None
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        """Write the composed config."""
+        write_atomically(self.path / CONFIG, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+
+    def write_predictions(self, predictions: Iterable[Prediction]) -> None:
+        """Write predictions.jsonl and drop the partial record."""
+        lines = (json.dumps(asdict(prediction), ensure_ascii=False) + "\n" for prediction in predictions)
+        write_atomically(self.path / PREDICTIONS, "".join(lines))
+        (self.path / _PARTIAL_PREDICTIONS).unlink(missing_ok=True)
+
+    def read_predictions(self) -> list[Prediction]:
+        """Read predictions.jsonl."""
+        return [Prediction(**row) for row in _rows(self.path / PREDICTIONS)]
+
+    def append_candidates(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Add generated candidates to the partial record, on disk before this returns."""
+        append_lines(self.path / _PARTIAL_PREDICTIONS, rows)
+
+    def read_candidates(self) -> list[dict[str, Any]]:
+        """The partial record of an interrupted generation."""
+        return list(_rows(self.path / _PARTIAL_PREDICTIONS))
+
+    def forget_candidates(self) -> None:
+        """Drop the partial record: its candidates are another model's."""
+        (self.path / _PARTIAL_PREDICTIONS).unlink(missing_ok=True)
+
+    def append_step(self, step: int, values: Mapping[str, float]) -> None:
+        """Add a line to metrics.jsonl, on disk before this returns."""
+        append_lines(self.path / METRICS, [{"step": step, **values}])
+
+    def forget_steps_after(self, step: int) -> None:
+        """Drop the steps that an interrupted run made after its last checkpoint and will make again."""
+        kept = [row for row in _rows(self.path / METRICS) if row["step"] <= step]
+        write_atomically(self.path / METRICS, "".join(json.dumps(row) + "\n" for row in kept))
+
+    def read_steps(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl."""
+        return list(_rows(self.path / METRICS))
+
+    def empty(self) -> None:
+        """Remove everything but the lock."""
+        for entry in self.path.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            elif entry.name != _LOCK:
+                entry.unlink()
+
+    def holds_work(self) -> bool:
+        """Whether there is anything here that took time to make."""
+        light = {RESULT, CONFIG, LOG, _LOCK, "wandb"}
+        return any(entry.name not in light for entry in self.path.iterdir())
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from running the same cell meanwhile; a dead process holds no lock.
+
+        Raises:
+            CellBusyError: another process runs it.
+        """
+        with (self.path / _LOCK).open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise CellBusyError(
+                    "another process runs this cell",
+                    where=str(self.path),
+                    hint="wait for it, or change a setting or the seed",
+                ) from error
+            yield
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file so that a reader, or a crash, finds the old one or the new one."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    with partial.open("w", encoding="utf-8") as file:
+        # A lone surrogate, which JSON may escape, has no UTF-8 form.
+        file.write(text.encode("utf-8", "backslashreplace").decode("utf-8"))
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Append JSON lines and wait until they are on disk."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write("".join(json.dumps(row) + "\n" for row in rows))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    if not path.is_file():
+        return
+    for line in path.read_text(encoding="utf-8").split("\n"):
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            continue  # the last line of a process killed while it wrote
+        if isinstance(row, dict):
+            yield row

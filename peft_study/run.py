@@ -1,0 +1,261 @@
+"""The command line: Hydra composes a cell, this module runs it, and every way in which it can end is decided here."""
+
+import logging
+import os
+import shutil
+import signal
+import threading
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+
+import hydra
+import yaml
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from peft_study.config import identity
+from peft_study.config.checks import check
+from peft_study.config.compose import conf_folder, explain, folder_of, register, to_cell
+from peft_study.config.schema import CellConfig
+from peft_study.errors import UserError
+from peft_study.results.schema import RunResult, Status
+from peft_study.results.store import LOG, CellBusyError, CellFolder
+from peft_study.tracking.notices import complain, say
+
+FULL_ERROR = "HYDRA_FULL_ERROR"
+EXIT_OK, EXIT_FAILED, EXIT_USER_ERROR = 0, 1, 2
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one cell of a command ended.
+
+    Attributes:
+        cell_id: the cell.
+        status: how it ended.
+        reason: why it did not end well.
+        exit_code: what the process should exit with on its account.
+    """
+
+    cell_id: str
+    status: Status
+    reason: str | None
+    exit_code: int
+
+
+class TerminatedError(KeyboardInterrupt):
+    """SIGTERM asked this process to end; the cell can go on later."""
+
+
+def main() -> int:
+    """Run the cell, or the sweep, that the command line describes.
+
+    Returns:
+        the exit code: 0 where all cells are done, 1 where one failed, 2 where the command or its input is at fault, 128
+        and the signal's number after an interrupt.
+    """
+    users_choice = os.environ.get(FULL_ERROR)
+    outcomes: list[Outcome] = []
+
+    def task(config: DictConfig) -> None:
+        sweep = HydraConfig.get().mode is RunMode.MULTIRUN
+        outcomes.append(run_cell(to_cell(config), sweep=sweep, show_traceback=users_choice == "1"))
+
+    register()
+    # With this set, Hydra passes errors on instead of printing them and exiting with 1.
+    os.environ[FULL_ERROR] = "1"
+    try:
+        hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")(task)()
+    except KeyboardInterrupt as error:
+        return 128 + (signal.SIGTERM if isinstance(error, TerminatedError) else signal.SIGINT)
+    except (UserError, HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
+        if users_choice == "1":
+            traceback.print_exc()
+        complain(explain(error))
+        return EXIT_USER_ERROR
+    finally:
+        os.environ.pop(FULL_ERROR)
+        if users_choice is not None:
+            os.environ[FULL_ERROR] = users_choice
+    return _close(outcomes)
+
+
+def run_cell(cell: CellConfig, *, sweep: bool, show_traceback: bool = False) -> Outcome:
+    """Run one cell, go on with it where it was interrupted, or skip it where its result is there already.
+
+    Args:
+        cell: the typed config.
+        sweep: one of several cells: a refusal is then recorded as that cell's result, so that the sweep's record is
+            whole. A single cell that is refused before any work leaves nothing behind.
+        show_traceback: print the frames of an error, which otherwise stand in log.txt only.
+
+    Raises:
+        KeyboardInterrupt: after an interrupt, once the result says so.
+    """
+    path = folder_of(cell)
+    result = RunResult(cell_id=path.name, study=cell.study.name, status=Status.running, config=identity.plain(cell))
+    try:
+        check(cell)
+    except UserError as error:
+        return _refuse(error, path, result, Status.infeasible, sweep=sweep)
+    folder = CellFolder(path)
+    try:
+        with folder.locked():
+            return _run_locked(cell, folder, result, sweep=sweep, show_traceback=show_traceback)
+    except CellBusyError as error:
+        complain(error)
+        return Outcome(result.cell_id, Status.running, error.what, EXIT_USER_ERROR)
+
+
+def _run_locked(
+    cell: CellConfig, folder: CellFolder, result: RunResult, *, sweep: bool, show_traceback: bool
+) -> Outcome:
+    from peft_study.tracking.console import print_closing_table
+
+    if cell.rerun:
+        folder.empty()
+    try:
+        earlier = folder.read_result()
+    except ValueError as error:
+        raise_as = f"its result cannot be read: {error}"
+        complain(UserError(raise_as, where=str(folder.path), hint="rerun=true starts the cell over"))
+        return Outcome(result.cell_id, Status.failed, raise_as, EXIT_USER_ERROR)
+    if earlier is not None and earlier.status is Status.ok:
+        print_closing_table(earlier.summary(), folder.path)
+        say(f"{earlier.cell_id}: done before; rerun=true runs it again")
+        return Outcome(result.cell_id, Status.ok, None, EXIT_OK)
+    ended = _attempt(cell, folder, result, resumed=earlier is not None, show_traceback=show_traceback)
+    if isinstance(ended, UserError):
+        return _refuse(ended, folder.path, result, Status.failed, sweep=sweep)
+    folder.write_result(result)
+    if isinstance(ended, KeyboardInterrupt):
+        say(f"{result.cell_id}: interrupted; the same command goes on from here")
+        raise ended
+    print_closing_table(result.summary(), folder.path)
+    if ended is not None:
+        complain(
+            UserError(
+                result.reason or "",
+                where=str(folder.path / LOG),
+                hint="the log has the details; the same command goes on",
+            )
+        )
+    return Outcome(result.cell_id, result.status, result.reason, EXIT_OK if ended is None else EXIT_FAILED)
+
+
+def _attempt(
+    cell: CellConfig, folder: CellFolder, result: RunResult, *, resumed: bool, show_traceback: bool
+) -> BaseException | None:
+    """Run the cell; the error that ended it is classified in the result and returned without its frames.
+
+    The frames would keep the model alive, and with it the memory that the sweep's next cell needs.
+    """
+    from peft_study.tracking.logs import logging_to
+    from peft_study.tracking.start import start_trackers
+
+    result.started_at = _now()
+    folder.write_config(result.config)
+    folder.write_result(result)
+    ended: BaseException | None = None
+    with logging_to(folder.path / LOG), _termination_raises():
+        trackers = start_trackers(cell, result.config, result.cell_id, folder.path, resumed=resumed)
+        try:
+            # torch and its relatives take seconds to import, which a refusal should not; what they log goes to log.txt.
+            from peft_study.study import Execution
+
+            Execution(cell, folder, trackers, result).run()
+            result.status = Status.ok
+        except (Exception, KeyboardInterrupt) as error:
+            result.status, result.reason = classify(error)
+            logger.info("the cell ended: %s", result.status, exc_info=True)
+            if show_traceback:
+                traceback.print_exc()
+            ended = error.with_traceback(None)
+            ended.__context__ = ended.__cause__ = None
+        result.finished_at = _now()
+        trackers.summary(result.summary())
+        trackers.finish(str(result.status))
+    return ended
+
+
+def classify(error: BaseException) -> tuple[Status, str]:
+    """What an error that ended a cell means for its result.
+
+    Returns:
+        the status and, for a person, the reason with what to try.
+    """
+    from peft_study.cost.out_of_memory import is_out_of_memory
+    from peft_study.training.loop import DivergedError
+
+    text = str(error) or type(error).__name__
+    if isinstance(error, KeyboardInterrupt):
+        return Status.preempted, "a signal ended the process"
+    if isinstance(error, UserError):
+        return Status.failed, text
+    if isinstance(error, DivergedError):
+        return Status.diverged, f"{text}; try a lower method.learning_rate, or training.precision=bf16 or fp32"
+    if is_out_of_memory(error):
+        smaller = "quantization=nf4, training.micro_batch_size=1, training.gradient_checkpointing=true"
+        return Status.oom, f"out of memory: {text.splitlines()[0]}; try {smaller} or generation.batch_size=1"
+    return Status.failed, f"{type(error).__name__}: {text}"
+
+
+def _refuse(error: UserError, path: Path, result: RunResult, status: Status, *, sweep: bool) -> Outcome:
+    complain(error)
+    result.status, result.reason = status, str(error)
+    if sweep or CellFolder(path).holds_work():
+        CellFolder(path).write_result(result)
+    else:
+        shutil.rmtree(path)
+        _remove_if_empty([path.parent, path.parent.parent])
+    return Outcome(result.cell_id, status, error.what, EXIT_USER_ERROR)
+
+
+def _remove_if_empty(folders: Sequence[Path]) -> None:
+    for folder in folders:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
+
+
+def _close(outcomes: Sequence[Outcome]) -> int:
+    """Say which cells of a sweep did not end well, and choose the exit code: a failure weighs more than a refusal."""
+    if len(outcomes) > 1:
+        for outcome in outcomes:
+            if outcome.exit_code != EXIT_OK:
+                say(f"{outcome.cell_id}: {outcome.status}: {(outcome.reason or '').splitlines()[0]}")
+        done = sum(outcome.exit_code == EXIT_OK for outcome in outcomes)
+        say(f"{done} of {len(outcomes)} cells done")
+    codes = {outcome.exit_code for outcome in outcomes}
+    return next((code for code in (EXIT_FAILED, EXIT_USER_ERROR) if code in codes), EXIT_OK)
+
+
+@contextmanager
+def _termination_raises() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def terminate(_number: int, _frame: FrameType | None) -> None:
+        raise TerminatedError
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

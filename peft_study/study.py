@@ -1,0 +1,207 @@
+"""One cell from data to score, as a sequence to read from top to bottom."""
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+
+import torch
+from transformers import PreTrainedTokenizerBase, set_seed
+
+from peft_study.config.schema import CellConfig, MethodKind
+from peft_study.cost.memory import Meter, apply_budget
+from peft_study.data import loading, tokens
+from peft_study.data.prompts import Template
+from peft_study.data.samples import Sample
+from peft_study.generation.decode import Decoder
+from peft_study.methods.attach import attach, recompute_activations
+from peft_study.metrics.exact_match import em_at_k, matches
+from peft_study.models.families import FAMILIES
+from peft_study.models.fit import check_fit
+from peft_study.models.loading import Model, load_model, load_tokenizer
+from peft_study.models.parameters import count
+from peft_study.models.precision import choose
+from peft_study.results import provenance
+from peft_study.results.schema import RunResult
+from peft_study.results.store import CellFolder, Prediction
+from peft_study.tracking.base import Tracker
+from peft_study.training import checkpoint, resume
+from peft_study.training.collate import Collator
+from peft_study.training.loop import train
+from peft_study.training.schedule import plan
+
+CHECKPOINTS = "checkpoints"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A cell's data in token form.
+
+    Attributes:
+        train: encoded training split.
+        validation: encoded validation split.
+        test: the test samples.
+        prompt_texts: what the model reads for each test sample.
+        prompts: the same as token ids.
+    """
+
+    train: Sequence[tokens.Encoded]
+    validation: Sequence[tokens.Encoded]
+    test: Sequence[Sample]
+    prompt_texts: Sequence[str]
+    prompts: Sequence[Sequence[int]]
+
+
+class Execution:
+    """Runs one cell and fills its result as it goes, so that a failure keeps what was measured before it.
+
+    Args:
+        cell: the typed, checked config.
+        folder: where the cell's files go.
+        tracker: watches.
+        result: filled in place.
+    """
+
+    def __init__(self, cell: CellConfig, folder: CellFolder, tracker: Tracker, result: RunResult) -> None:
+        self._cell = cell
+        self._folder = folder
+        self._tracker = tracker
+        self._result = result
+        self._compute = choose(cell.hardware.device, cell.training.precision)
+        self._meter = Meter(self._compute.device)
+        self._template = Template(cell.dataset.prompt_form, cell.model.prompt_prefix, cell.dataset.stop_at_newline)
+
+    def run(self) -> None:
+        """Load, train, generate, score."""
+        self._set_up_machine()
+        with self._phase("load"):
+            tokenizer = load_tokenizer(self._cell.model)
+            prepared = self._prepare(tokenizer)
+            model = self._load_model(tokenizer)
+        if self._cell.method.kind is not MethodKind.prompting:
+            with self._phase("train", self._training_steps(prepared)):
+                self._train(model, tokenizer, prepared)
+        with self._phase("generate", len(prepared.test)):
+            candidates = self._generate(model, tokenizer, prepared)
+        with self._phase("score"):
+            self._score(prepared, candidates)
+        shutil.rmtree(self._folder.path / CHECKPOINTS, ignore_errors=True)
+
+    def _set_up_machine(self) -> None:
+        hardware = self._cell.hardware
+        if hardware.threads is not None:
+            torch.set_num_threads(hardware.threads)
+        apply_budget(self._compute.device, hardware.memory_budget_gb)
+        set_seed(self._cell.seed)
+        self._result.memory_kind = self._meter.kind
+        self._result.phases = self._meter.phases
+        self._result.provenance = provenance.collect() | {
+            "device": _device_name(self._compute.device),
+            "precision": str(self._compute.precision),
+            "threads": torch.get_num_threads(),
+            "seed": self._cell.seed,
+        }
+
+    def _prepare(self, tokenizer: PreTrainedTokenizerBase) -> Prepared:
+        dataset = self._cell.dataset
+        splits = loading.load(dataset)
+        encoded = {
+            name: [
+                tokens.encode(sample, self._template, tokenizer, dataset.max_prompt_tokens, dataset.max_target_tokens)
+                for sample in getattr(splits, name)
+            ]
+            for name in loading.SPLITS
+        }
+        self._result.data = {
+            "name": dataset.name,
+            "origin": splits.origin,
+            "fingerprint": splits.fingerprint,
+            "sizes": splits.sizes(),
+            "dropped": dict(splits.dropped),
+            "truncation": {name: asdict(tokens.truncation(samples)) for name, samples in encoded.items()},
+        }
+        return Prepared(
+            train=encoded["train"],
+            validation=encoded["validation"],
+            test=splits.test,
+            prompt_texts=[
+                str(tokenizer.decode(list(sample.prompt), skip_special_tokens=True)) for sample in encoded["test"]
+            ],
+            prompts=[sample.prompt for sample in encoded["test"]],
+        )
+
+    def _load_model(self, tokenizer: PreTrainedTokenizerBase) -> Model:
+        cell = self._cell
+        check_fit(cell.model, cell.quantization, cell.method.kind, self._compute, cell.hardware.memory_budget_gb)
+        base = load_model(cell.model, cell.quantization, cell.method.kind, self._compute, tokenizer)
+        self._result.provenance["model_commit"] = getattr(base.config, "_commit_hash", None)
+        model = attach(base, cell.method, FAMILIES[cell.model.family], cell.seed)
+        if cell.training.gradient_checkpointing and cell.method.kind is not MethodKind.prompting:
+            recompute_activations(model)
+        self._result.parameters = asdict(count(model))
+        return model
+
+    def _training_steps(self, prepared: Prepared) -> int:
+        training = self._cell.training
+        return plan(
+            len(prepared.train), training.batch_size, training.epochs, training.evaluations_per_epoch
+        ).total_steps
+
+    def _train(self, model: Model, tokenizer: PreTrainedTokenizerBase, prepared: Prepared) -> None:
+        assert self._cell.method.learning_rate is not None, "config.checks asks for a learning rate"
+        folder = self._folder.path / CHECKPOINTS
+        last = resume.last_complete(folder)
+        self._folder.forget_steps_after((resume.step_of(last) or 0) if last else -1)
+        trained = train(
+            model,
+            prepared.train,
+            prepared.validation,
+            Collator(int(tokenizer.pad_token_id), FAMILIES[self._cell.model.family].encoder_decoder),
+            self._cell.training,
+            learning_rate=self._cell.method.learning_rate,
+            seed=self._cell.seed,
+            compute=self._compute,
+            folder=folder,
+            on_step=self._record_step,
+            on_progress=self._tracker.progress,
+        )
+        if trained.resumed_from_step != trained.steps:
+            self._folder.forget_candidates()
+        checkpoint.restore(model, trained.checkpoint)
+        checkpoint.keep(model, trained.checkpoint, self._folder.path)
+        self._result.training = {key: value for key, value in asdict(trained).items() if key != "checkpoint"}
+
+    def _record_step(self, step: int, values: Mapping[str, float]) -> None:
+        self._folder.append_step(step, values)
+        self._tracker.step(step, values)
+
+    def _generate(
+        self, model: Model, tokenizer: PreTrainedTokenizerBase, prepared: Prepared
+    ) -> Sequence[Sequence[str]]:
+        cell = self._cell
+        decoder = Decoder(model, tokenizer, self._template, cell.generation, cell.dataset.max_new_tokens, self._compute)
+        found: dict[int, Sequence[str]] = {row["index"]: row["candidates"] for row in self._folder.read_candidates()}
+        self._tracker.progress(len(found))
+        for batch in decoder.generate(prepared.prompts, done=found.keys()):
+            self._folder.append_candidates(asdict(generated) for generated in batch)
+            found.update({generated.index: generated.candidates for generated in batch})
+            self._tracker.progress(len(found))
+        return [found[index] for index in range(len(prepared.test))]
+
+    def _score(self, prepared: Prepared, candidates: Sequence[Sequence[str]]) -> None:
+        predictions = [
+            Prediction(sample.id, prompt, sample.answer, list(texts), matches(texts, sample.answer))
+            for sample, prompt, texts in zip(prepared.test, prepared.prompt_texts, candidates, strict=True)
+        ]
+        self._result.metrics = dict(em_at_k([prediction.matched for prediction in predictions]))
+        self._folder.write_predictions(predictions)
+
+    @contextmanager
+    def _phase(self, name: str, total: int | None = None) -> Iterator[None]:
+        self._tracker.phase(name, total)
+        with self._meter.phase(name):
+            yield
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"

@@ -1,0 +1,1 @@
+"""Everything that a person or a dashboard watches while a cell runs."""

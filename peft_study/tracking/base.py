@@ -1,0 +1,107 @@
+"""The protocol between a running cell and whatever watches it."""
+
+import contextlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class CellStart:
+    """What a tracker learns when a cell begins.
+
+    Attributes:
+        cell_id: the cell's readable name with its hash, unique within a study.
+        study: the study the cell belongs to.
+        model: the model's config name.
+        method: the method's config name.
+        dataset: the data set's config name.
+        quantization: the quantization's config name.
+        seed: the cell's seed.
+        folder: where the results go.
+        config: the composed config, plain containers only.
+        resumed: whether an interrupted run of the same cell goes on.
+    """
+
+    cell_id: str
+    study: str
+    model: str
+    method: str
+    dataset: str
+    quantization: str
+    seed: int
+    folder: Path
+    config: Mapping[str, Any] = field(default_factory=dict)
+    resumed: bool = False
+
+
+class Tracker(Protocol):
+    """Watches one cell. Calls come in the order of the methods; `progress` and `step` any number of times."""
+
+    def start(self, cell: CellStart) -> None:
+        """A cell begins."""
+
+    def phase(self, name: str, total: int | None) -> None:
+        """A phase ("load", "train", "generate", "score") begins; `total` is its number of units where known."""
+
+    def progress(self, done: int) -> None:
+        """`done` units of the current phase are finished."""
+
+    def step(self, step: int, values: Mapping[str, float]) -> None:
+        """The optimizer step `step` reported values such as loss, learning_rate or validation_loss."""
+
+    def summary(self, values: Mapping[str, float | int | str | None]) -> None:
+        """The cell's final numbers, flat: "em@1", "train_seconds", "train_peak_bytes" and so on."""
+
+    def finish(self, status: str) -> None:
+        """The cell ended with a status of the results schema."""
+
+
+class Trackers:
+    """Passes every call to several trackers; one that raises is said once, finished and dropped, and the cell goes on.
+
+    Args:
+        trackers: the trackers, called in this order.
+    """
+
+    def __init__(self, trackers: Sequence[Tracker]) -> None:
+        self._trackers = list(trackers)
+
+    def start(self, cell: CellStart) -> None:
+        """See `Tracker.start`."""
+        self._each(lambda tracker: tracker.start(cell))
+
+    def phase(self, name: str, total: int | None) -> None:
+        """See `Tracker.phase`."""
+        self._each(lambda tracker: tracker.phase(name, total))
+
+    def progress(self, done: int) -> None:
+        """See `Tracker.progress`."""
+        self._each(lambda tracker: tracker.progress(done))
+
+    def step(self, step: int, values: Mapping[str, float]) -> None:
+        """See `Tracker.step`."""
+        self._each(lambda tracker: tracker.step(step, values))
+
+    def summary(self, values: Mapping[str, float | int | str | None]) -> None:
+        """See `Tracker.summary`."""
+        self._each(lambda tracker: tracker.summary(values))
+
+    def finish(self, status: str) -> None:
+        """See `Tracker.finish`."""
+        self._each(lambda tracker: tracker.finish(status))
+
+    def _each(self, call: Callable[[Tracker], None]) -> None:
+        for tracker in list(self._trackers):
+            try:
+                call(tracker)
+            except Exception as error:
+                self._trackers.remove(tracker)
+                logger.warning("%s stopped tracking: %s", type(tracker).__name__, error)
+                # Nobody will call it again, and it may hold a live display or an open connection.
+                with contextlib.suppress(Exception):
+                    tracker.finish("failed")

@@ -1,0 +1,216 @@
+"""The progress display of a running cell, and the table that closes it."""
+
+import atexit
+import math
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.console import Console, Group, RenderableType
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from peft_study.tracking.base import CellStart
+
+PHASES = ("load", "train", "generate", "score")
+MISSING = "-"
+REFRESHES_PER_SECOND = 4
+# A batch of beam search can take minutes; rich's own 30 seconds would then hold no two of them.
+SPEED_ESTIMATE_SECONDS = 600
+BYTES_PER_GIGABYTE = 1e9
+
+_SHOWN_METRICS = {"loss": "loss", "validation_loss": "val"}
+_MEMORY_LABELS = {"cpu_peak_rss": "peak RSS", "cuda_allocated": "GPU allocated"}
+
+
+class ConsoleTracker:
+    """Shows a cell's phases as they go; on a stream that is not a terminal, one line at each end of the cell.
+
+    Args:
+        console: where to show them; the standard error stream where None, so that a piped output stays clean.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True)
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+        self._latest: dict[str, float] = {}
+        self._cell_id = ""
+        self._started_seconds = 0.0
+
+    def start(self, cell: CellStart) -> None:
+        """See `Tracker.start`."""
+        self._close()
+        self._cell_id = cell.cell_id
+        self._started_seconds = time.monotonic()
+        goes_on = " goes on" if cell.resumed else ""
+        self._say(f"{cell.cell_id}{goes_on}: results go to {cell.folder}")
+        if self._console.is_terminal:
+            self._open()
+
+    def phase(self, name: str, total: int | None) -> None:
+        """See `Tracker.phase`."""
+        if self._progress is None:
+            return
+        self._end_phase()
+        self._latest = {}
+        self._task = self._progress.add_task(_printable(name, self._console), total=total, latest="")
+
+    def progress(self, done: int) -> None:
+        """See `Tracker.progress`."""
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, completed=done)
+
+    def step(self, step: int, values: Mapping[str, float]) -> None:
+        """See `Tracker.step`."""
+        if self._progress is None or self._task is None:
+            return
+        self._latest.update({name: value for name, value in values.items() if name in _SHOWN_METRICS})
+        latest = " ".join(
+            f"{label} {self._latest[name]:.4f}" for name, label in _SHOWN_METRICS.items() if name in self._latest
+        )
+        self._progress.update(self._task, latest=latest)
+
+    def summary(self, values: Mapping[str, float | int | str | None]) -> None:
+        """Nothing: `print_closing_table` shows the summary once the display is closed."""
+
+    def finish(self, status: str) -> None:
+        """See `Tracker.finish`; the display is gone afterwards, whatever ended the cell."""
+        self._close()
+        self._say(f"{self._cell_id}: {status} after {time.monotonic() - self._started_seconds:.0f} s")
+
+    def _open(self) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description:<8}", markup=False),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[latest]}", markup=False),
+            console=self._console,
+            transient=True,
+            expand=True,
+            refresh_per_second=REFRESHES_PER_SECOND,
+            speed_estimate_period=SPEED_ESTIMATE_SECONDS,
+            # rich would move what is printed to this display's stream: wrong where stdout is a file or a pipe.
+            redirect_stdout=sys.stdout.isatty(),
+        )
+        # A live display hides the cursor; a process that ends without `finish` must give it back.
+        atexit.register(self._close)
+        self._progress.start()
+
+    def _end_phase(self) -> None:
+        """Stop the clock of the current phase; a bar whose total was never known is filled."""
+        if self._progress is None or self._task is None:
+            return
+        self._progress.stop_task(self._task)
+        if next(task for task in self._progress.tasks if task.id == self._task).total is None:
+            self._progress.update(self._task, total=1, completed=1)
+
+    def _close(self) -> None:
+        progress, self._progress, self._task = self._progress, None, None
+        if progress is not None:
+            atexit.unregister(self._close)
+            progress.stop()
+
+    def _say(self, line: str) -> None:
+        self._console.print(Text(_printable(line, self._console)), soft_wrap=True)
+
+
+def print_closing_table(
+    summary: Mapping[str, float | int | str | None], folder: Path, console: Console | None = None
+) -> None:
+    """Print what a cell found, what it cost and where its results lie.
+
+    Args:
+        summary: the cell's final numbers, flat: "em@1" to "em@10" (fractions from 0 to 1), "test_samples",
+            "trainable_parameters", "total_parameters", "best_validation_loss", "status", "memory_kind"
+            ("cpu_peak_rss" or "cuda_allocated"), and "<phase>_seconds" and "<phase>_peak_bytes" of each phase.
+            One that is missing, None or not finite is shown as "-".
+        folder: the cell's result folder.
+        console: where to print; the standard output where None.
+    """
+    console = console or Console()
+    console.print(Group(_metrics_table(summary, console), Text(), _cost_table(summary)))
+    # A path broken over lines cannot be copied, so this line is never wrapped.
+    console.print(Text(_printable(f"results in {folder}", console)), soft_wrap=True)
+
+
+def _metrics_table(summary: Mapping[str, float | int | str | None], console: Console) -> RenderableType:
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(overflow="fold")
+    table.add_column(overflow="fold")
+    rows = {
+        "status": _text(summary, "status", console),
+        "EM@1": _percent(_number(summary, "em@1")),
+        "EM@10": _percent(_number(summary, "em@10")),
+        "test samples": _count(_number(summary, "test_samples")),
+        "trainable parameters": _parameters(summary),
+        "best validation loss": _decimal(_number(summary, "best_validation_loss"), 4),
+    }
+    for name, value in rows.items():
+        table.add_row(Text(name), Text(value))
+    return table
+
+
+def _cost_table(summary: Mapping[str, float | int | str | None]) -> RenderableType:
+    table = Table(header_style="")
+    table.add_column("phase")
+    table.add_column("seconds", justify="right")
+    table.add_column(_MEMORY_LABELS.get(str(summary.get("memory_kind")), "peak memory"), justify="right")
+    for phase in PHASES:
+        seconds, peak_bytes = _number(summary, f"{phase}_seconds"), _number(summary, f"{phase}_peak_bytes")
+        table.add_row(phase, _decimal(seconds, 1), _gigabytes(peak_bytes))
+    return table
+
+
+def _number(summary: Mapping[str, float | int | str | None], name: str) -> float | int | None:
+    value = summary.get(name)
+    if value is None or isinstance(value, str) or not math.isfinite(value):
+        return None
+    return value
+
+
+def _text(summary: Mapping[str, float | int | str | None], name: str, console: Console) -> str:
+    value = summary.get(name)
+    return MISSING if value is None else _printable(str(value), console)
+
+
+def _percent(fraction: float | None) -> str:
+    return MISSING if fraction is None else f"{100 * fraction:.2f} %"
+
+
+def _count(value: float | None) -> str:
+    return MISSING if value is None else f"{value:,.0f}"
+
+
+def _decimal(value: float | None, digits: int) -> str:
+    return MISSING if value is None else f"{value:,.{digits}f}"
+
+
+def _gigabytes(value_bytes: float | None) -> str:
+    return MISSING if value_bytes is None else f"{value_bytes / BYTES_PER_GIGABYTE:,.2f} GB"
+
+
+def _parameters(summary: Mapping[str, float | int | str | None]) -> str:
+    trainable, total = _number(summary, "trainable_parameters"), _number(summary, "total_parameters")
+    if trainable is None or not total:
+        return _count(trainable)
+    # Four significant digits: prompt tuning trains a few millionths of a large model.
+    return f"{trainable:,.0f} of {total:,.0f} ({100 * trainable / total:.4g} %)"
+
+
+def _printable(text: str, console: Console) -> str:
+    """Escape what would drive the terminal (a folder name may hold an escape code) or what its encoding lacks."""
+    escaped = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+    return escaped.encode(console.encoding, "backslashreplace").decode(console.encoding)

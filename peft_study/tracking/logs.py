@@ -1,0 +1,53 @@
+"""Where log records go while a cell runs: all of them to its log.txt, our own warnings to the person as well."""
+
+import logging
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+class _CurrentStderr(logging.StreamHandler[TextIO]):
+    """Writes to whatever sys.stderr is at that moment: a live progress display stands in for it."""
+
+    def __init__(self) -> None:
+        super().__init__(sys.stderr)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.setStream(sys.stderr)
+        super().emit(record)
+
+
+@contextmanager
+def logging_to(path: Path) -> Iterator[None]:
+    """Send log records and Python warnings to a file, and this package's warnings to the standard error stream too.
+
+    Args:
+        path: appended to, so that a resumed cell keeps the log of its first part.
+    """
+    root, ours = logging.getLogger(), logging.getLogger("peft_study")
+    file = logging.FileHandler(path, encoding="utf-8")
+    file.setFormatter(logging.Formatter(_FORMAT))
+    person = _CurrentStderr()
+    person.setLevel(logging.WARNING)
+    person.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    root_level, our_level = root.level, ours.level
+    root.setLevel(logging.WARNING)
+    ours.setLevel(logging.INFO)
+    root.addHandler(file)
+    ours.addHandler(person)
+    with warnings.catch_warnings():
+        logging.captureWarnings(True)
+        try:
+            yield
+        finally:
+            logging.captureWarnings(False)
+            root.removeHandler(file)
+            ours.removeHandler(person)
+            root.setLevel(root_level)
+            ours.setLevel(our_level)
+            file.close()

@@ -1,0 +1,51 @@
+"""Which trackers follow a cell."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from peft_study.config.schema import CellConfig, TrackingKind
+from peft_study.tracking.base import CellStart, Tracker, Trackers
+from peft_study.tracking.console import ConsoleTracker
+from peft_study.tracking.wandb import WandbTracker
+
+
+def start_trackers(
+    cell: CellConfig, config: Mapping[str, Any], cell_id: str, folder: Path, *, resumed: bool
+) -> Trackers:
+    """Begin to follow a cell on the console and, where asked, on a dashboard.
+
+    Args:
+        cell: the typed config.
+        config: the same as plain containers.
+        cell_id: readable name with hash.
+        folder: the cell's folder.
+        resumed: whether an interrupted run goes on.
+    """
+    trackers: list[Tracker] = [ConsoleTracker()]
+    if cell.tracking.kind is TrackingKind.wandb:
+        trackers.append(
+            WandbTracker(
+                project=cell.tracking.project,
+                entity=cell.tracking.entity,
+                mode=str(cell.tracking.mode),
+                folder=folder,
+                init_timeout_seconds=cell.tracking.timeout_seconds,
+            )
+        )
+    following = Trackers(trackers)
+    following.start(
+        CellStart(
+            cell_id=cell_id,
+            study=cell.study.name,
+            model=cell.model.name,
+            method=cell.method.name,
+            dataset=cell.dataset.name,
+            quantization=cell.quantization.name,
+            seed=cell.seed,
+            folder=folder,
+            config=config,
+            resumed=resumed,
+        )
+    )
+    return following

@@ -1,0 +1,281 @@
+"""One Weights & Biases run a cell, which never becomes the reason that the cell fails."""
+
+import hashlib
+import logging
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from netrc import NetrcParseError, netrc
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from peft_study.tracking.base import CellStart
+
+logger = logging.getLogger(__name__)
+
+MODES = ("auto", "online", "offline", "disabled")
+REDACTED = "[redacted]"
+RUN_ID_CHARACTERS = 16
+TAG_CHARACTERS_AT_MOST = 64
+# Shorter values of the environment are words that a setting may well hold by chance.
+ENVIRONMENT_SECRET_CHARACTERS_AT_LEAST = 16
+
+_SECRET_NAME = re.compile(r"key|token|secret|passw|credential", re.IGNORECASE)
+_NUMBER_NAME = re.compile(r"key|token", re.IGNORECASE)
+_TOKENIZER = re.compile(r"tokeni[sz](?:ers?|ed|e|ing|ation)", re.IGNORECASE)
+# 40 hexadecimal digits are a W&B key, but under these names the public commit of a model, a data set or the code.
+_COMMIT_NAME = re.compile(r"revision|commit|sha|hash", re.IGNORECASE)
+_FORTY_HEX = re.compile(r"(?<![0-9A-Fa-f])[0-9A-Fa-f]{40}(?![0-9A-Fa-f])")
+_SECRET_VALUE = re.compile(
+    r"(?:hf_|wandb_v\d+_|sk-|ghp_|github_pat_)[A-Za-z0-9_-]{8,}"
+    r"|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"  # user:password@ of an address
+)
+
+_said: set[str] = set()
+_unreachable: set[str] = set()
+
+
+class WandbTracker:
+    """Writes a cell to W&B: its composed config, the values of each optimizer step, and the summary.
+
+    Args:
+        project: the W&B project.
+        entity: the user or team that owns the project; the account's default where None.
+        mode: "online", "offline", "disabled", or "auto": what `WANDB_MODE` says, else online where a key is configured
+            (`WANDB_API_KEY`, an identity token, netrc or W&B's settings file) and offline otherwise. `WANDB_DISABLED`
+            turns every mode off. A server that cannot be reached makes an online run an offline one.
+        folder: the folder in which W&B makes its own `wandb` folder; the cell's folder where None.
+        group: the group of the runs; the cell's study where None.
+        tags: tags besides the cell's model, method, data set and quantization.
+        init_timeout_seconds: how long to wait for the server before the run is written offline.
+        finish_timeout_seconds: how long to wait for the upload when the cell ends.
+        note: takes what the person should know, each text once a process; a logged warning by default.
+
+    Raises:
+        ValueError: `mode` is none of the four.
+    """
+
+    def __init__(
+        self,
+        project: str,
+        entity: str | None = None,
+        mode: str = "auto",
+        folder: Path | None = None,
+        *,
+        group: str | None = None,
+        tags: Sequence[str] = (),
+        init_timeout_seconds: float = 30.0,
+        finish_timeout_seconds: float = 60.0,
+        note: Callable[[str], None] = logger.warning,
+    ) -> None:
+        if mode not in MODES:
+            raise ValueError(f"tracking mode {mode!r} is not one of {', '.join(MODES)}")
+        self._project = project
+        self._entity = entity
+        self._mode = mode
+        self._folder = folder
+        self._group = group
+        self._tags = tuple(tags)
+        self._init_timeout_seconds = init_timeout_seconds
+        self._finish_timeout_seconds = finish_timeout_seconds
+        self._note = note
+        self._run: Any = None
+
+    def start(self, cell: CellStart) -> None:
+        """See `Tracker.start`."""
+        if _disabled_by_environment() or self._mode == "disabled":
+            return
+        wandb = _load_wandb()
+        mode = self._effective_mode(wandb.setup().settings)
+        if mode == "disabled":
+            return
+        self._run = self._open(wandb, cell, mode)
+        # summary="none": the summary holds the result's numbers and nothing that W&B derives from the steps.
+        self._run.define_metric("train/step", summary="none")
+        self._run.define_metric("train/*", step_metric="train/step", summary="none")
+
+    def phase(self, name: str, total: int | None) -> None:
+        """Nothing: the summary holds each phase's seconds and memory."""
+
+    def progress(self, done: int) -> None:
+        """Nothing: the steps tell how far the training is."""
+
+    def step(self, step: int, values: Mapping[str, float]) -> None:
+        """See `Tracker.step`."""
+        if self._run is not None:
+            self._run.log({"train/step": step} | {f"train/{name}": value for name, value in values.items()})
+
+    def summary(self, values: Mapping[str, float | int | str | None]) -> None:
+        """See `Tracker.summary`."""
+        if self._run is not None:
+            self._run.summary.update(dict(values))
+
+    def finish(self, status: str) -> None:
+        """See `Tracker.finish`; W&B shows the run as failed where the status is not "ok"."""
+        run, self._run = self._run, None
+        if run is None:
+            return
+        run.summary.update({"status": status})
+        try:
+            run.finish(exit_code=0 if status == "ok" else 1)
+        except TimeoutError:
+            waited = f"{self._finish_timeout_seconds:.0f} s"
+            self._say(
+                f"W&B: the upload was not done after {waited}; `wandb sync {Path(run.dir).parent}` sends the rest"
+            )
+
+    def _effective_mode(self, settings: Any) -> str:
+        """Resolve "auto", and online where it cannot work: without a key W&B would ask for one at the prompt."""
+        mode = self._mode if self._mode != "auto" else _MODE_OF_SETTINGS.get(settings.mode, "online")
+        if mode == "online" and settings.base_url in _unreachable:
+            return "offline"
+        if mode == "online" and not _has_key(settings):
+            self._say(
+                "W&B: no key is configured, so runs are written offline; `wandb sync <run folder>` sends them later"
+            )
+            return "offline"
+        return mode
+
+    def _open(self, wandb: Any, cell: CellStart, mode: str) -> Any:
+        if mode == "online":
+            base_url = wandb.setup().settings.base_url
+            try:
+                return wandb.init(mode="online", resume="allow", **self._init_arguments(wandb, cell))
+            # SystemExit: W&B's teardown and login paths may exit the process, and the cell must go on.
+            except (Exception, SystemExit) as error:
+                _unreachable.add(base_url)
+                reason = (str(error).splitlines() or [type(error).__name__])[0]
+                self._say(f"W&B: {base_url} cannot be used, so runs are written offline ({redact(reason)})")
+                wandb = _restart(wandb)
+        return wandb.init(mode="offline", **self._init_arguments(wandb, cell))
+
+    def _init_arguments(self, wandb: Any, cell: CellStart) -> dict[str, Any]:
+        folder = self._folder or cell.folder
+        # W&B would write to the machine's temporary folder where it cannot make this one.
+        folder.mkdir(parents=True, exist_ok=True)
+        tags = (cell.model, cell.method, cell.dataset, cell.quantization, *self._tags)
+        return {
+            "project": self._project,
+            "entity": self._entity,
+            "group": self._group or cell.study,
+            "job_type": cell.method,
+            "name": cell.cell_id,
+            "id": run_id(cell),
+            "dir": str(folder),
+            "config": redact(cell.config),
+            "tags": list(dict.fromkeys(tag[:TAG_CHARACTERS_AT_MOST] for tag in tags if tag)),
+            # By default a second run of the process would be the first one again.
+            "reinit": "create_new",
+            "settings": _settings(wandb, self._init_timeout_seconds, self._finish_timeout_seconds),
+        }
+
+    def _say(self, text: str) -> None:
+        if text not in _said:
+            _said.add(text)
+            self._note(text)
+
+
+_MODE_OF_SETTINGS = {"offline": "offline", "dryrun": "offline", "disabled": "disabled"}
+
+
+def run_id(cell: CellStart) -> str:
+    """The id of a cell's run: the same whenever the cell runs, so that a resumed cell goes on in its run."""
+    return hashlib.sha256(f"{cell.study}/{cell.cell_id}".encode()).hexdigest()[:RUN_ID_CHARACTERS]
+
+
+def redact(value: Any, name: str = "") -> Any:
+    """Copy plain containers with what may be a secret replaced by "[redacted]".
+
+    Replaced are: values whose key names a key, token, secret, password or credential (numbers under a "key" or "token"
+    are settings such as max_new_tokens and stay); what looks like a W&B, Hugging Face, OpenAI or GitHub key; the
+    password of an address; and the values of the environment variables that are named so.
+
+    Args:
+        value: a mapping, a sequence, or a plain value.
+        name: the key under which the value stands.
+    """
+    if _is_secret(name, value):
+        return REDACTED
+    if isinstance(value, Mapping):
+        return {str(key): redact(item, str(key)) for key, item in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [redact(item, name) for item in value]
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return _redact_text(str(value), name)
+
+
+def _is_secret(name: str, value: Any) -> bool:
+    name = _TOKENIZER.sub("", name)
+    if value is None or value == "" or not _SECRET_NAME.search(name):
+        return False
+    return not (isinstance(value, bool | int | float) and _NUMBER_NAME.search(name))
+
+
+def _redact_text(text: str, name: str) -> str:
+    for variable, secret in os.environ.items():
+        if _SECRET_NAME.search(variable) and len(secret) >= ENVIRONMENT_SECRET_CHARACTERS_AT_LEAST:
+            text = text.replace(secret, REDACTED)
+    text = _SECRET_VALUE.sub(REDACTED, text)
+    return text if _COMMIT_NAME.search(name) else _FORTY_HEX.sub(REDACTED, text)
+
+
+def _disabled_by_environment() -> bool:
+    """W&B itself no longer reads WANDB_DISABLED, which people and transformers still set."""
+    return os.environ.get("WANDB_DISABLED", "").lower() in {"1", "true", "yes", "on"}
+
+
+def _load_wandb() -> Any:
+    """Import W&B when a cell is tracked (it costs a second) and keep its own lines off the terminal."""
+    # Its usage reports go to the same server: with that unreachable they print errors and delay the exit by 10 s.
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    import wandb
+
+    wandb.setup(settings=wandb.Settings(silent=True))
+    return wandb
+
+
+def _restart(wandb: Any) -> Any:
+    """End W&B's service process: after a failed online `init` it refuses the same run id as being in use."""
+    try:
+        wandb.teardown()
+    except SystemExit as error:
+        logger.debug("W&B's service ended with status %s", error.code)
+    return _load_wandb()
+
+
+def _settings(wandb: Any, init_timeout_seconds: float, finish_timeout_seconds: float) -> Any:
+    wanted = {
+        "init_timeout": init_timeout_seconds,
+        "finish_timeout": finish_timeout_seconds,
+        "finish_timeout_raises": True,
+        "silent": True,
+        "console": "off",
+        "symlink": False,
+        # The cell's result.json holds the provenance. W&B's own would store the command line, and any secret on it.
+        "disable_git": True,
+        "disable_code": True,
+        "save_code": False,
+        "x_disable_meta": True,
+        "x_disable_machine_info": True,
+        "x_save_requirements": False,
+        # Sampled every 15 s, they miss the peaks that the cell measures itself.
+        "x_disable_stats": True,
+    }
+    # Versions differ in their settings, and W&B refuses one that it does not know.
+    known = wandb.Settings.model_fields
+    return wandb.Settings(**{name: value for name, value in wanted.items() if name in known})
+
+
+def _has_key(settings: Any) -> bool:
+    if settings.api_key or getattr(settings, "identity_token_file", None):
+        return True
+    hosts = {urlsplit(settings.base_url).netloc}
+    if settings.base_url == type(settings).model_fields["base_url"].default:
+        hosts.add("api.wandb.ai")  # keys stored under the earlier default address still work
+    try:
+        stored = netrc(os.environ.get("NETRC") or Path.home() / ".netrc")
+    except (OSError, NetrcParseError):
+        return False
+    return any(stored.authenticators(host) for host in hosts)

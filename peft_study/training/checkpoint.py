@@ -1,0 +1,64 @@
+"""Putting the best checkpoint back into the model, and beside the results."""
+
+import shutil
+from pathlib import Path
+
+from peft import PeftModel, set_peft_model_state_dict
+from peft.utils import load_peft_weights
+from safetensors.torch import load_file
+
+from peft_study.models.loading import Model
+
+ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
+
+
+def restore(model: Model, checkpoint: Path) -> None:
+    """Load a checkpoint's trained weights into the model in place.
+
+    Args:
+        model: the model whose training wrote the checkpoint.
+        checkpoint: its folder, safetensors only.
+    """
+    if isinstance(model, PeftModel):
+        set_peft_model_state_dict(model, load_peft_weights(str(checkpoint), device="cpu"))
+        return
+    weights: dict[str, object] = {}
+    for file in sorted(checkpoint.glob("*.safetensors")):
+        weights.update(load_file(file))
+    missing, unexpected = model.load_state_dict(weights, strict=False)
+    # Tied weights are stored once, under one of their names.
+    tied = set(getattr(model, "_tied_weights_keys", None) or {})
+    lost = [name for name in missing if name not in tied]
+    assert not lost, f"the checkpoint lacks {lost}"
+    assert not unexpected, f"the checkpoint holds {unexpected}"
+
+
+def keep(model: Model, checkpoint: Path, folder: Path) -> Path:
+    """Copy a checkpoint's weights beside the results, complete or not at all.
+
+    Args:
+        model: decides between `adapter/` and, after full fine-tuning, `model/`.
+        checkpoint: the folder to copy from.
+        folder: the cell's folder.
+
+    Returns:
+        the new folder, which peft or transformers load by name.
+    """
+    adapter = isinstance(model, PeftModel)
+    files = (
+        [checkpoint / name for name in ADAPTER_FILES]
+        if adapter
+        else sorted(
+            path for path in checkpoint.iterdir() if path.suffix == ".safetensors" or path.name.endswith("config.json")
+        )
+        + sorted(checkpoint.glob("*.safetensors.index.json"))
+    )
+    target = folder / ("adapter" if adapter else "model")
+    partial = folder / f"{target.name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.rmtree(target, ignore_errors=True)
+    partial.mkdir()
+    for file in files:
+        shutil.copyfile(file, partial / file.name)
+    partial.replace(target)
+    return target

@@ -1,0 +1,233 @@
+"""Fine-tuning with transformers' Trainer: the study's schedule, the best checkpoint by validation loss, resumption."""
+
+import math
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch.utils.data import Dataset
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from peft_study.config.schema import Precision, TrainingConfig
+from peft_study.data.tokens import Encoded
+from peft_study.models.loading import Model
+from peft_study.models.precision import Compute
+from peft_study.training import resume
+from peft_study.training.collate import Collator
+from peft_study.training.schedule import Schedule, plan
+
+# About this many loss values a run, so that a curve has a shape and the record stays small.
+LOGGED_STEPS = 200
+OnStep = Callable[[int, Mapping[str, float]], None]
+
+
+class DivergedError(Exception):
+    """The loss is no finite number any more.
+
+    Args:
+        step: the optimizer step at which it was seen.
+        name: which loss.
+    """
+
+    def __init__(self, step: int, name: str) -> None:
+        super().__init__(f"the {name} at step {step} is not a finite number")
+        self.step = step
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a run of fine-tuning leaves behind.
+
+    Attributes:
+        checkpoint: the folder of the checkpoint with the lowest validation loss.
+        steps: optimizer steps of the whole run.
+        best_step: the step of that checkpoint.
+        best_validation_loss: mean cross-entropy a target token, in nats.
+        initial_validation_loss: the same before the first step.
+        resumed_from_step: the step at which an interrupted run went on; None for an uninterrupted one.
+    """
+
+    checkpoint: Path
+    steps: int
+    best_step: int
+    best_validation_loss: float
+    initial_validation_loss: float | None
+    resumed_from_step: int | None
+
+
+class _Samples(Dataset[Encoded]):
+    def __init__(self, samples: Sequence[Encoded]) -> None:
+        self._samples = samples
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, index: int) -> Encoded:
+        return self._samples[index]
+
+
+class _Watch(TrainerCallback):
+    """Evaluates and saves by our schedule, reports steps, and stops a run that diverged."""
+
+    def __init__(self, schedule: Schedule, on_step: OnStep, on_progress: Callable[[int], None]) -> None:
+        self._schedule = schedule
+        self._on_step = on_step
+        self._on_progress = on_progress
+        self.diverged: DivergedError | None = None
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if state.global_step in self._schedule.evaluation_steps:
+            control.should_evaluate = control.should_save = control.should_log = True
+        self._on_progress(state.global_step)
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        assert args.output_dir is not None
+        resume.mark_complete(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: Mapping[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        names = {
+            "loss": "loss",
+            "eval_loss": "validation_loss",
+            "grad_norm": "gradient_norm",
+            "learning_rate": "learning_rate",
+            "epoch": "epoch",
+        }
+        values = {names[key]: float(value) for key, value in (logs or {}).items() if key in names}
+        if not values.keys() & {"loss", "validation_loss"}:
+            return
+        self._on_step(state.global_step, values)
+        for name in ("loss", "validation_loss"):
+            if not math.isfinite(values.get(name, 0.0)):
+                self.diverged = DivergedError(state.global_step, name.replace("_", " "))
+                control.should_training_stop = True
+                # A checkpoint of NaN must not become the one to resume from.
+                control.should_save = False
+
+
+def train(
+    model: Model,
+    train_samples: Sequence[Encoded],
+    validation_samples: Sequence[Encoded],
+    collator: Collator,
+    settings: TrainingConfig,
+    *,
+    learning_rate: float,
+    seed: int,
+    compute: Compute,
+    folder: Path,
+    on_step: OnStep,
+    on_progress: Callable[[int], None],
+) -> Trained:
+    """Fine-tune a model, or go on where an interrupted run of the same settings stopped.
+
+    Args:
+        model: base or adapter with `requires_grad` set; trained in place.
+        train_samples: encoded training split.
+        validation_samples: encoded validation split.
+        collator: builds batches.
+        settings: epochs, batch, schedule.
+        learning_rate: peak learning rate.
+        seed: of data order and dropout.
+        compute: device and number format.
+        folder: where checkpoints are kept while the run lasts.
+        on_step: receives the optimizer step and its values (loss, learning_rate, validation_loss, ...).
+        on_progress: receives the number of finished optimizer steps.
+
+    Raises:
+        DivergedError: a loss is no finite number.
+    """
+    schedule = plan(len(train_samples), settings.batch_size, settings.epochs, settings.evaluations_per_epoch)
+    watch = _Watch(schedule, on_step, on_progress)
+    start = resume.last_complete(folder)
+    _remove_incomplete(folder)
+    trainer = Trainer(
+        model=model,
+        args=_arguments(settings, schedule, learning_rate, seed, compute, folder, fresh=start is None),
+        train_dataset=_Samples(train_samples),
+        eval_dataset=_Samples(validation_samples),
+        data_collator=collator,
+        callbacks=[watch],
+    )
+    for printer in ("PrinterCallback", "ProgressCallback"):
+        for callback in [c for c in trainer.callback_handler.callbacks if type(c).__name__ == printer]:
+            trainer.remove_callback(callback)
+    trainer.train(resume_from_checkpoint=str(start) if start else None)
+    if watch.diverged:
+        raise watch.diverged
+    return _outcome(trainer.state, schedule, folder, resume.step_of(start) if start else None)
+
+
+def _arguments(
+    settings: TrainingConfig,
+    schedule: Schedule,
+    learning_rate: float,
+    seed: int,
+    compute: Compute,
+    folder: Path,
+    *,
+    fresh: bool,
+) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=str(folder),
+        max_steps=schedule.total_steps,
+        per_device_train_batch_size=settings.micro_batch_size,
+        per_device_eval_batch_size=settings.batch_size,
+        gradient_accumulation_steps=settings.batch_size // settings.micro_batch_size,
+        optim="adafactor",
+        learning_rate=learning_rate,
+        lr_scheduler_type="linear",
+        warmup_steps=math.ceil(settings.warmup_fraction * schedule.total_steps),
+        max_grad_norm=settings.max_grad_norm,
+        bf16=compute.precision is Precision.bf16,
+        fp16=compute.precision is Precision.fp16,
+        use_cpu=compute.device.type == "cpu",
+        seed=seed,
+        data_seed=seed,
+        eval_on_start=fresh,
+        prediction_loss_only=True,
+        # Our schedule decides when to evaluate and save; "steps" only makes the Trainer remember the best step.
+        eval_strategy="no",
+        save_strategy="steps",
+        save_steps=schedule.total_steps + 1,
+        # The newest, the one before (the newest may be cut off in the middle of writing) and the best.
+        save_total_limit=3,
+        metric_for_best_model="eval_loss",
+        greater_is_better=False,
+        logging_steps=max(1, schedule.total_steps // LOGGED_STEPS),
+        # With the filter on, a loss of NaN is logged as 0.0.
+        logging_nan_inf_filter=False,
+        remove_unused_columns=False,
+        label_names=["labels"],
+        dataloader_pin_memory=compute.device.type == "cuda",
+        disable_tqdm=True,
+        report_to="none",
+    )
+
+
+def _remove_incomplete(folder: Path) -> None:
+    for checkpoint in folder.glob("checkpoint-*"):
+        if resume.step_of(checkpoint) is None:
+            shutil.rmtree(checkpoint)
+
+
+def _outcome(state: TrainerState, schedule: Schedule, folder: Path, resumed_from: int | None) -> Trained:
+    assert state.best_global_step is not None
+    assert state.best_metric is not None
+    losses = {entry["step"]: entry["eval_loss"] for entry in state.log_history if "eval_loss" in entry}
+    return Trained(
+        checkpoint=folder / f"checkpoint-{state.best_global_step}",
+        steps=schedule.total_steps,
+        best_step=state.best_global_step,
+        best_validation_loss=float(state.best_metric),
+        initial_validation_loss=losses.get(0),
+        resumed_from_step=resumed_from,
+    )
