@@ -160,7 +160,7 @@ def _attempt(
 
     The frames would keep the model alive, and with it the memory that the sweep's next cell needs.
     """
-    from peft_study.tracking.logs import logging_to
+    from peft_study.tracking.logs import logging_to, quiet_transformers
     from peft_study.tracking.start import start_trackers
 
     result.started_at = _now()
@@ -173,9 +173,10 @@ def _attempt(
             # torch and its relatives take seconds to import, which a refusal should not; what they log goes to log.txt.
             from peft_study.study import Execution
 
+            quiet_transformers()
             Execution(cell, folder, trackers, result).run()
             result.status = Status.ok
-        except (Exception, KeyboardInterrupt) as error:
+        except BaseException as error:  # sys.exit in a library must not end a sweep either
             result.status, result.reason = classify(error)
             logger.info("the cell ended: %s", result.status, exc_info=True)
             if show_traceback:

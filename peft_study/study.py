@@ -67,6 +67,7 @@ class Execution:
         self._folder = folder
         self._tracker = tracker
         self._result = result
+        self._family = FAMILIES[cell.model.family]
         self._compute = choose(cell.hardware.device, cell.training.precision)
         self._meter = Meter(self._compute.device)
         self._template = Template(cell.dataset.prompt_form, cell.model.prompt_prefix, cell.dataset.stop_at_newline)
@@ -107,7 +108,14 @@ class Execution:
         splits = loading.load(dataset)
         encoded = {
             name: [
-                tokens.encode(sample, self._template, tokenizer, dataset.max_prompt_tokens, dataset.max_target_tokens)
+                tokens.encode(
+                    sample,
+                    self._template,
+                    tokenizer,
+                    dataset.max_prompt_tokens,
+                    dataset.max_target_tokens,
+                    for_encoder=self._family.encoder_decoder,
+                )
                 for sample in getattr(splits, name)
             ]
             for name in loading.SPLITS
@@ -135,7 +143,7 @@ class Execution:
         check_fit(cell.model, cell.quantization, cell.method.kind, self._compute, cell.hardware.memory_budget_gb)
         base = load_model(cell.model, cell.quantization, cell.method.kind, self._compute, tokenizer)
         self._result.provenance["model_commit"] = getattr(base.config, "_commit_hash", None)
-        model = attach(base, cell.method, FAMILIES[cell.model.family], cell.seed)
+        model = attach(base, cell.method, self._family, cell.seed)
         if cell.training.gradient_checkpointing and cell.method.kind is not MethodKind.prompting:
             recompute_activations(model)
         self._result.parameters = asdict(count(model))
@@ -156,7 +164,7 @@ class Execution:
             model,
             prepared.train,
             prepared.validation,
-            Collator(int(tokenizer.pad_token_id), FAMILIES[self._cell.model.family].encoder_decoder),
+            Collator(int(tokenizer.pad_token_id), self._family.encoder_decoder),
             self._cell.training,
             learning_rate=self._cell.method.learning_rate,
             seed=self._cell.seed,
@@ -168,7 +176,8 @@ class Execution:
         if trained.resumed_from_step != trained.steps:
             self._folder.forget_candidates()
         checkpoint.restore(model, trained.checkpoint)
-        checkpoint.keep(model, trained.checkpoint, self._folder.path)
+        base = self._cell.model
+        checkpoint.keep(model, trained.checkpoint, self._folder.path, base.source or base.name, base.revision)
         self._result.training = {key: value for key, value in asdict(trained).items() if key != "checkpoint"}
 
     def _record_step(self, step: int, values: Mapping[str, float]) -> None:

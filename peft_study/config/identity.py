@@ -10,6 +10,7 @@ from peft_study.config.schema import CellConfig, Weights
 # Raise when a schema default, or what a setting means, changes: results made before are then other cells.
 IDENTITY_VERSION = 1
 DECISIVE_GROUPS = ("model", "method", "dataset", "quantization", "training", "generation")
+HUB_SETTINGS = ("source", "hub_id", "hub_files", "revision", "validation_split")
 # The learning rate in force is the method's; sizes only warn.
 WITHOUT_EFFECT = frozenset({("model", "learning_rates"), ("dataset", "sizes")})
 
@@ -36,6 +37,8 @@ def cell_settings(cell: CellConfig, data_fingerprint: str | None = None) -> dict
     if cell.model.weights is Weights.pretrained:
         kept["model"].pop("architecture", None)
     if kept["dataset"].pop("path", None) is not None:
+        for setting in HUB_SETTINGS:
+            kept["dataset"].pop(setting, None)
         kept["dataset"]["data_fingerprint"] = data_fingerprint
     return kept
 

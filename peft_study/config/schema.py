@@ -104,7 +104,7 @@ class ModelConfig:
         family: architecture.
         size_class: slm or llm; full fine-tuning is for SLMs.
         weights: `random` builds the same architecture without a download.
-        source: hub id or local folder of weights and tokenizer; null for a model that exists only here.
+        source: hub id or local folder of weights and tokenizer; "package:NAME" is a model that the package carries.
         revision: hub revision (commit, tag or branch); null is the hub's default branch.
         tokenizer: hub id or local folder; "tiny" is the tokenizer that the package carries; null is `source`.
         prompt_prefix: text before every prompt.

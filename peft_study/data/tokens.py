@@ -54,7 +54,13 @@ class Truncation:
 
 
 def encode(
-    sample: Sample, template: Template, tokenizer: Tokenizer, max_prompt_tokens: int, max_target_tokens: int
+    sample: Sample,
+    template: Template,
+    tokenizer: Tokenizer,
+    max_prompt_tokens: int,
+    max_target_tokens: int,
+    *,
+    for_encoder: bool = False,
 ) -> Encoded:
     """Encode one sample for training; its prompt is the one that generation sees.
 
@@ -65,21 +71,32 @@ def encode(
         max_prompt_tokens: the instruction is cut at its end until the prompt fits; the markers around it stay.
         max_target_tokens: the target with its end-of-sequence token is cut to this; a cut target has no such token, so
             that the model never learns to end in the middle.
+        for_encoder: the prompt goes to an encoder of its own.
     """
-    prompt_ids, prompt_cut = encode_prompt(template.prompt(sample.instruction), tokenizer, max_prompt_tokens)
-    target_ids = _target_ids(template.prompt(sample.instruction), template.target(sample.answer), tokenizer)
+    prompt = template.prompt(sample.instruction)
+    prompt_ids, prompt_cut = encode_prompt(prompt, tokenizer, max_prompt_tokens, for_encoder=for_encoder)
+    target_ids = _target_ids(prompt, template.target(sample.answer), tokenizer)
     target_ids.append(tokenizer.eos_token_id)
     kept = target_ids[:max_target_tokens]
     return Encoded(tuple(prompt_ids), tuple(kept), prompt_cut, len(target_ids) - len(kept))
 
 
-def encode_prompt(prompt: Prompt, tokenizer: Tokenizer, max_tokens: int) -> tuple[list[int], int]:
+def encode_prompt(
+    prompt: Prompt, tokenizer: Tokenizer, max_tokens: int, *, for_encoder: bool = False
+) -> tuple[list[int], int]:
     """Token ids of a prompt and how many tokens of its instruction were cut to fit `max_tokens`.
 
-    The markers are never cut, so a limit below their own length is exceeded rather than obeyed.
+    Args:
+        prompt: the rendered prompt.
+        tokenizer: a fast tokenizer.
+        max_tokens: the markers are never cut, so a limit below their own length is exceeded rather than obeyed.
+        for_encoder: an encoder's input ends with the end-of-sequence token, whether or not the tokenizer adds it.
     """
     encoded = tokenizer(prompt.text, return_offsets_mapping=True)
-    ids, offsets = _ids(encoded["input_ids"]), encoded["offset_mapping"]
+    ids, offsets = _ids(encoded["input_ids"]), list(encoded["offset_mapping"])
+    if for_encoder and ids[-1:] != [tokenizer.eos_token_id]:
+        ids.append(tokenizer.eos_token_id)
+        offsets.append((0, 0))
     inside = [
         position
         for position, span in enumerate(offsets)

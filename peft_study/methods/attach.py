@@ -32,6 +32,8 @@ def attach(model: PreTrainedModel, method: MethodConfig, family: FamilyFacts, se
     assert method.adapter is not None, "config.checks asks for an adapter"
     targets = {} if method.targets is Targets.none else {"target_modules": family.modules(method.targets)}
     config = build(method.adapter, task_type=family.task_type, **targets)
+    # For a base with a name, peft asks the hub at every checkpoint; `training.checkpoint.keep` writes the name in the end.
+    model.name_or_path = ""
     torch.manual_seed(seed)
     try:
         adapted = get_peft_model(model, config)
@@ -47,7 +49,11 @@ def attach(model: PreTrainedModel, method: MethodConfig, family: FamilyFacts, se
 
 def recompute_activations(model: Model) -> None:
     """Recompute activations in the backward pass instead of keeping them (gradient checkpointing)."""
-    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    # Until transformers 5.2x it is called gradient_checkpointing_enable; after that, the old name warns.
+    if hasattr(model, "activation_checkpointing_enable"):
+        model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+    else:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     if isinstance(model, PeftModel):
         # The inputs of a frozen base carry no gradient, and a recomputed block without one passes none to its adapter.
         model.enable_input_require_grads()

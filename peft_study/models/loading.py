@@ -4,6 +4,8 @@ import tempfile
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from bitsandbytes.nn.modules import Linear4bit
+from huggingface_hub.errors import StrictDataclassError
 from peft import PeftModel
 from torch import nn
 from transformers import (
@@ -15,7 +17,7 @@ from transformers import (
 )
 
 from peft_study.config.schema import MethodKind, ModelConfig, QuantizationConfig, Weights
-from peft_study.errors import UserError
+from peft_study.errors import UserError, near_names
 from peft_study.models import tiny
 from peft_study.models.families import FAMILIES
 from peft_study.models.precision import Compute
@@ -26,6 +28,7 @@ Model: TypeAlias = PreTrainedModel | PeftModel
 """A base model, or the adapter around one, which forwards to it what it does not define."""
 
 EMBEDDED_TOKENIZER = "tiny"
+EMBEDDED_SOURCE = "package:"
 _LOCAL_HINT = "the folder should hold config.json, tokenizer.json and *.safetensors"
 _HUB_HINT = (
     "check the network, or the cache (HF_HUB_OFFLINE=1 uses only that); log in for a gated model (hf auth login); "
@@ -91,14 +94,14 @@ def load_model(
     options: dict[str, Any] = {"dtype": dtype, "device_map": {"": compute.device}, "revision": model.revision or "main"}
     if quantised is not None:
         options["quantization_config"] = quantised
-    return _from_pretrained(model, model.source, **options)
+    return _from_pretrained(model, _resolved(model.source), **options)
 
 
 def _from_pretrained(model: ModelConfig, source: str, **options: Any) -> PreTrainedModel:
     auto = AutoModelForSeq2SeqLM if FAMILIES[model.family].encoder_decoder else AutoModelForCausalLM
     try:
         loaded: PreTrainedModel = auto.from_pretrained(source, use_safetensors=True, trust_remote_code=False, **options)
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, ValueError, ImportError, StrictDataclassError) as error:
         raise _unreachable(model, f"the weights of {source}", error) from error
     if loaded.config.model_type != FAMILIES[model.family].model_type:
         raise UserError(
@@ -106,7 +109,32 @@ def _from_pretrained(model: ModelConfig, source: str, **options: Any) -> PreTrai
             where="model.family, model.source",
             hint=f"model.family={loaded.config.model_type}, or another source",
         )
-    return loaded
+    return plain_on_cpu(loaded)
+
+
+def _resolved(source: str) -> str:
+    """The folder of a model that the package carries, or the source as it is."""
+    if not source.startswith(EMBEDDED_SOURCE):
+        return source
+    name = source.removeprefix(EMBEDDED_SOURCE)
+    if name not in tiny.MODELS:
+        raise UserError(
+            f"the package carries no model {name!r}", where="model.source", hint=near_names(name, tiny.MODELS)
+        )
+    return str(tiny.FOLDER / name)
+
+
+def plain_on_cpu(model: PreTrainedModel) -> PreTrainedModel:
+    """Keep 4-bit layers on a CPU from a kernel of bitsandbytes that has no backward pass.
+
+    On a CPU with AVX512-BF16, bitsandbytes 0.50 repacks a 4-bit layer for that kernel the first time it runs in
+    evaluation, and training after that goes through it as well: gradients of the layers below are lost, with a warning
+    at most. The kernel also computes in bf16 where fp32 is asked for.
+    """
+    for layer in model.modules():
+        if isinstance(layer, Linear4bit) and layer.weight.device.type == "cpu":
+            layer.support_avx512bf16_for_cpu = False
+    return model
 
 
 def _unreachable(model: ModelConfig, what: str, error: Exception) -> UserError:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -28,24 +29,36 @@ def architecture_config(model: ModelConfig, defaults: Mapping[str, Any] | None =
 
     Args:
         model: its `architecture` names the arguments.
-        defaults: arguments used where the architecture names none.
+        defaults: arguments used where the architecture names none; those that it does not have are passed over.
 
     Raises:
-        UserError: an argument that the architecture does not have, which transformers would silently keep.
+        UserError: an argument that the architecture does not have, which transformers would silently keep, or values
+            that do not go together.
     """
     model_type = FAMILIES[model.family].model_type
-    arguments = {**(defaults or {}), **model.architecture}
     known = set(inspect.signature(type(AutoConfig.for_model(model_type)).__init__).parameters) - {"self"}
     # Generation reads this one, and transformers takes it from any config.
     known.add("decoder_start_token_id")
-    for key in arguments:
+    for key in model.architecture:
         if key not in known:
             raise UserError(
                 f"the {model.family} architecture has no setting {key!r}",
                 where=f"conf/model/{model.name}.yaml, architecture.{key}",
                 hint=near_names(key, known),
             )
-    return AutoConfig.for_model(model_type, **arguments)
+    applicable = {key: value for key, value in (defaults or {}).items() if key in known}
+    try:
+        return AutoConfig.for_model(model_type, **{**applicable, **model.architecture})
+    except (StrictDataclassError, ValueError, TypeError) as error:
+        raise UserError(
+            f"transformers cannot build this {model.family} architecture: {_reason(error)}",
+            where=f"conf/model/{model.name}.yaml, architecture",
+            hint="check the sizes against each other",
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(line.strip() for line in str(error).splitlines())
 
 
 def on_meta_device(model: ModelConfig) -> PreTrainedModel:

@@ -22,6 +22,18 @@ class _CurrentStderr(logging.StreamHandler[TextIO]):
         super().emit(record)
 
 
+def quiet_transformers() -> None:
+    """Let transformers log like everybody else, and show no bars of its own; a download's bar stays on a terminal."""
+    from huggingface_hub.utils import enable_progress_bars  # type: ignore[attr-defined]
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_default_handler()
+    transformers_logging.enable_propagation()
+    transformers_logging.disable_progress_bar()  # this switches the hub's bars off as well
+    if sys.stderr.isatty():
+        enable_progress_bars()
+
+
 @contextmanager
 def logging_to(path: Path) -> Iterator[None]:
     """Send log records and Python warnings to a file, and this package's warnings to the standard error stream too.

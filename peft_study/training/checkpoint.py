@@ -1,5 +1,6 @@
 """Putting the best checkpoint back into the model, and beside the results."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -9,7 +10,8 @@ from safetensors.torch import load_file
 
 from peft_study.models.loading import Model
 
-ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_FILES = ("adapter_model.safetensors", ADAPTER_CONFIG)
 
 
 def restore(model: Model, checkpoint: Path) -> None:
@@ -33,13 +35,15 @@ def restore(model: Model, checkpoint: Path) -> None:
     assert not unexpected, f"the checkpoint holds {unexpected}"
 
 
-def keep(model: Model, checkpoint: Path, folder: Path) -> Path:
+def keep(model: Model, checkpoint: Path, folder: Path, base: str, revision: str | None) -> Path:
     """Copy a checkpoint's weights beside the results, complete or not at all.
 
     Args:
         model: decides between `adapter/` and, after full fine-tuning, `model/`.
         checkpoint: the folder to copy from.
         folder: the cell's folder.
+        base: the base model's hub id, folder or name, which an adapter's config should say.
+        revision: the base's hub revision.
 
     Returns:
         the new folder, which peft or transformers load by name.
@@ -60,5 +64,9 @@ def keep(model: Model, checkpoint: Path, folder: Path) -> Path:
     partial.mkdir()
     for file in files:
         shutil.copyfile(file, partial / file.name)
+    if adapter:
+        config = json.loads((partial / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+        config |= {"base_model_name_or_path": base, "revision": revision}
+        (partial / ADAPTER_CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     partial.replace(target)
     return target

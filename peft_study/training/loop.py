@@ -148,6 +148,7 @@ def train(
     schedule = plan(len(train_samples), settings.batch_size, settings.epochs, settings.evaluations_per_epoch)
     watch = _Watch(schedule, on_step, on_progress)
     start = resume.last_complete(folder)
+    resumed_from_step = resume.step_of(start) if start else None
     _remove_incomplete(folder)
     trainer = Trainer(
         model=model,
@@ -163,7 +164,7 @@ def train(
     trainer.train(resume_from_checkpoint=str(start) if start else None)
     if watch.diverged:
         raise watch.diverged
-    return _outcome(trainer.state, schedule, folder, resume.step_of(start) if start else None)
+    return _outcome(trainer.state, schedule, folder, resumed_from_step)
 
 
 def _arguments(

@@ -1,0 +1,5 @@
+"""minipy: a small text-to-code data set that is generated, the same for everybody."""
+
+from peft_study.data.minipy.generator import SIZES, generate
+
+__all__ = ["SIZES", "generate"]

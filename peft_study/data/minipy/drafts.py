@@ -1,0 +1,109 @@
+"""What the operation families share: a draft of a sample, a piece of an operation, and the names to fill in."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+NUMBER_LISTS = (
+    "nums",
+    "values",
+    "scores",
+    "data",
+    "xs",
+    "ages",
+    "prices",
+    "marks",
+    "levels",
+    "points",
+    "sizes",
+    "items",
+)
+WORD_LISTS = (
+    "words",
+    "names",
+    "tags",
+    "lines",
+    "cities",
+    "labels",
+    "fruits",
+    "tokens",
+    "keys",
+    "files",
+    "users",
+    "parts",
+)
+TEXTS = ("text", "line", "title", "name", "s", "message", "path", "word", "label", "code", "query", "row")
+MAPPINGS = (
+    "counts",
+    "stock",
+    "d",
+    "totals",
+    "weights",
+    "config",
+    "rates",
+    "index",
+    "votes",
+    "limits",
+    "budget",
+    "table",
+)
+SCALARS = ("a", "b", "n", "x", "y", "width", "height", "step", "size", "limit", "rate", "offset")
+TARGETS = ("result", "out", "total", "answer", "res", "found", "output", "final")
+LETTERS = "abcdeglmnoprst"
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One part of an operation: a filter, a mapping, a reduction, a method.
+
+    Attributes:
+        name: names the part, for deciding which combinations only the test split has.
+        phrases: its wordings, with "{...}" fields that the family fills.
+        code: its code, with the same fields.
+        weight: how often it is drawn beside the other pieces of its kind; 0 keeps it for the test split.
+    """
+
+    name: str
+    phrases: tuple[str, ...]
+    code: str
+    weight: int = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A sample without its id and its checks.
+
+    Attributes:
+        pieces: the names of its parts, outermost first.
+        variables: name and kind ("ints", "words", "text", "mapping", "int") of every variable that the answer reads.
+        probe: what to evaluate after the answer; "_" is the value of an answer that is an expression.
+    """
+
+    instruction: str
+    answer: str
+    pieces: tuple[str, ...]
+    variables: tuple[tuple[str, str], ...]
+    probe: str = "_"
+
+
+class Source(Random):
+    """A source of chance that also says how often the pieces of weight 0 are drawn: never, unless it is set."""
+
+    unseen_weight = 0
+
+
+def draw(rng: Source, pieces: Sequence[Piece]) -> Piece:
+    """Draw one piece by weight."""
+    return rng.choices(pieces, weights=[piece.weight or rng.unseen_weight for piece in pieces])[0]
+
+
+def mention(rng: Random, name: str, noun: str) -> str:
+    """Name a variable as an intent does: quoted, sometimes after what it is."""
+    return rng.choice((f"'{name}'", f"'{name}'", f"{noun} '{name}'", f"the {noun} '{name}'"))
+
+
+def fill(template: str, **fields: object) -> str:
+    """Put values into "{...}" fields and leave every other brace as it is, which code needs."""
+    for name, value in fields.items():
+        template = template.replace("{" + name + "}", str(value))
+    return template

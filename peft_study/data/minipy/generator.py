@@ -1,0 +1,101 @@
+"""Split the operations into train, validation and test, and draw the samples."""
+
+import zlib
+from collections.abc import Callable
+from functools import cache
+
+from peft_study.data.minipy import mappings, sequences, statements, texts
+from peft_study.data.minipy.checking import make_checks
+from peft_study.data.minipy.drafts import Draft, Source
+from peft_study.data.samples import Sample
+from peft_study.errors import UserError, near_names
+
+SEED = 2308_10462
+SIZES = {"train": 2_000, "validation": 300, "test": 1_000}
+NEW_SHARE = 0.4
+"""Share of validation and of test whose combination of pieces occurs in no other split."""
+UNSEEN_SHARE = 0.03
+"""Share of test that uses a function which no other split uses."""
+FAMILIES: tuple[tuple[Callable[[Source], Draft], int], ...] = (
+    (sequences.comprehension, 34),
+    (sequences.slicing, 13),
+    (sequences.sorting, 7),
+    (texts.chain, 14),
+    (mappings.entries, 10),
+    (mappings.sets, 6),
+    (mappings.arithmetic, 6),
+    (statements.changes, 7),
+    (statements.bindings, 6),
+)
+UNSEEN = tuple(
+    piece.name
+    for pool in (
+        sequences.GATHERERS,
+        sequences.WORD_MAPS,
+        texts.STEPS,
+        texts.ENDS,
+        mappings.SET_RESULTS,
+        mappings.AMOUNT_RESULTS,
+        statements.CHANGES,
+    )
+    for piece in pool
+    if piece.weight == 0
+)
+"""Pieces that only the test split draws."""
+
+
+def home(pieces: tuple[str, ...]) -> str:
+    """Say which split owns a combination of pieces: "any", or the one split that has it.
+
+    A checksum decides, so that the split does not hang on the order of drawing or on Python's hash seed.
+    """
+    core = tuple(piece for piece in pieces if piece != "bind")
+    if len(core) < 2:
+        return "any"
+    bucket = zlib.crc32("/".join(core).encode()) % 10
+    return "test" if bucket < 3 else "validation" if bucket == 3 else "any"
+
+
+def generate(split: str) -> list[Sample]:
+    """Draw one split; the same list on every machine and for every hash seed.
+
+    Raises:
+        UserError: for a split other than train, validation and test.
+    """
+    if split not in SIZES:
+        raise UserError(f"unknown split {split!r} of minipy", hint=near_names(split, SIZES))
+    return list(_splits()[split])
+
+
+@cache
+def _splits() -> dict[str, tuple[Sample, ...]]:
+    """Draw all splits, which know of each other so that no instruction occurs twice."""
+    taken: set[str] = set()
+    return {split: tuple(_draw_split(split, size, taken)) for split, size in SIZES.items()}
+
+
+def _draw_split(split: str, size: int, taken: set[str]) -> list[Sample]:
+    rng = Source(f"{SEED}-{split}")
+    unseen = round(size * UNSEEN_SHARE) if split == "test" else 0
+    new = 0 if split == "train" else round(size * NEW_SHARE)
+    wanted = ["unseen"] * unseen + ["new"] * new + ["any"] * (size - unseen - new)
+    rng.shuffle(wanted)
+    return [_draw_sample(rng, split, f"{split}-{number}", kind, taken) for number, kind in enumerate(wanted)]
+
+
+def _draw_sample(rng: Source, split: str, identity: str, kind: str, taken: set[str]) -> Sample:
+    families, weights = zip(*FAMILIES, strict=True)
+    rng.unseen_weight = 100 if kind == "unseen" else 0
+    while True:
+        draft = rng.choices(families, weights=weights)[0](rng)
+        if draft.instruction in taken:
+            continue
+        if kind == "unseen":
+            if not any(piece in UNSEEN for piece in draft.pieces):
+                continue
+        elif home(draft.pieces) != (split if kind == "new" else "any"):
+            continue
+        checks = make_checks(draft, rng)
+        if checks:
+            taken.add(draft.instruction)
+            return Sample(identity, draft.instruction, draft.answer, checks)

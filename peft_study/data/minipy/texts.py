@@ -1,0 +1,61 @@
+"""Operations on one string: chains of methods, each intent naming the steps in order."""
+
+from peft_study.data.minipy.drafts import LETTERS, TEXTS, Draft, Piece, Source, draw, fill, mention
+
+STEPS = (
+    Piece("strip", ("strip {x}", "trim the white space around {x}"), "{x}.strip()", 5),
+    Piece("lower", ("convert {x} to lower case", "lowercase {x}"), "{x}.lower()", 5),
+    Piece("upper", ("convert {x} to upper case", "uppercase {x}"), "{x}.upper()", 5),
+    Piece(
+        "replace",
+        ("replace '{c}' with '{t}' in {x}", "change every '{c}' in {x} to '{t}'"),
+        "{x}.replace('{c}', '{t}')",
+        5,
+    ),
+    Piece("remove", ("remove every '{c}' from {x}", "delete all '{c}' in {x}"), "{x}.replace('{c}', '')", 4),
+    Piece("reverse", ("reverse {x}", "turn {x} backwards"), "{x}[::-1]", 4),
+    Piece("title", ("convert {x} to title case",), "{x}.title()", 2),
+    Piece("shorten", ("cut {x} to {k} characters", "keep the first {k} characters of {x}"), "{x}[:{k}]", 4),
+    Piece("repeat", ("repeat {x} {k} times",), "{x} * {k}", 2),
+    Piece("casefold", ("casefold {x}",), "{x}.casefold()", 0),
+)
+ENDS = (
+    Piece("split", ("split {x} on '{sep}'", "split {x} at every '{sep}'"), "{x}.split('{sep}')", 6),
+    Piece("split once", ("split {x} at the first '{sep}' only",), "{x}.split('{sep}', 1)", 2),
+    Piece("split words", ("split {x} into words",), "{x}.split()", 4),
+    Piece("characters", ("get the list of characters of {x}",), "list({x})", 3),
+    Piece("letters", ("get the set of characters of {x}",), "set({x})", 2),
+    Piece("length", ("get the length of {x}", "count the characters of {x}"), "len({x})", 4),
+    Piece("occurrences", ("count '{c}' in {x}", "find how often '{c}' occurs in {x}"), "{x}.count('{c}')", 4),
+    Piece("find", ("find the index of '{c}' in {x}",), "{x}.find('{c}')", 3),
+    Piece(
+        "starts", ("check whether {x} starts with '{c}'", "test if {x} begins with '{c}'"), "{x}.startswith('{c}')", 3
+    ),
+    Piece("ends", ("check whether {x} ends with '{c}'",), "{x}.endswith('{c}')", 3),
+    Piece("digits", ("check whether {x} has only digits",), "{x}.isdigit()", 2),
+    Piece("rfind", ("rfind '{c}' in {x}",), "{x}.rfind('{c}')", 0),
+    Piece("partition", ("partition {x} at '{sep}'",), "{x}.partition('{sep}')", 0),
+)
+
+
+def chain(rng: Source) -> Draft:
+    """One to three steps on a string, the last of them perhaps no string any more."""
+    first_steps = rng.choices((0, 1, 2), weights=(2, 5, 3))[0]
+    steps: list[Piece] = []
+    while len(steps) < first_steps:
+        step = draw(rng, STEPS)
+        if step not in steps:
+            steps.append(step)
+    steps.append(draw(rng, ENDS) if rng.random() < 0.6 or not steps else draw(rng, STEPS))
+    name = rng.choice(TEXTS)
+    code, phrases = name, []
+    for position, step in enumerate(steps):
+        taken, given = rng.sample(LETTERS, 2)
+        fields = {"c": taken, "t": given, "k": rng.randint(2, 6), "sep": rng.choice((",", ":", "-", ";", "/", "="))}
+        told = "it" if position else mention(rng, name, "string")
+        phrases.append(fill(rng.choice(step.phrases), x=told, **fields))
+        inner = f"({code})" if " * " in code else code
+        code = fill(step.code, x=inner if step.code.startswith("{x}") else code, **fields)
+    joined = phrases[0] if len(phrases) == 1 else ", ".join(phrases[:-1]) + " and " + phrases[-1]
+    pieces = tuple(step.name for step in reversed(steps))
+    return Draft(joined, code, pieces, ((name, "text"),))

@@ -1,0 +1,82 @@
+"""Shared parts of the tests: running the command line in this process, and tiny data sets."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+# Two threads a test process on two cores would be several times slower than one.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["WANDB_MODE"] = "offline"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Ended]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
+    """Run `python -m peft_study ...` in this process, from an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> Ended:
+        capfd.readouterr()
+        code = run_main(monkeypatch, *arguments)
+        printed = capfd.readouterr()
+        return Ended(code, printed.out, printed.err)
+
+    return run
+
+
+def run_main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """Call the command's main function with these arguments."""
+    from peft_study.run import main
+
+    monkeypatch.setattr(sys, "argv", ["peft_study", *arguments])
+    try:
+        return main()
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else 1
+
+
+def write_jsonl(path: Path, rows: list[object]) -> Path:
+    """Write rows as JSON lines; a string is written as it is."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    return path
+
+
+PAIRS = [
+    ("sort list `xs`", "xs.sort()"),
+    ("reverse list `xs`", "xs.reverse()"),
+    ("get the length of list `items`", "len(items)"),
+    ("sum the numbers in `xs`", "sum(xs)"),
+    ("uppercase string `s`", "s.upper()"),
+    ("strip white space from `line`", "line.strip()"),
+    ("largest element of `xs`", "max(xs)"),
+    ("smallest element of `xs`", "min(xs)"),
+]
+
+
+@pytest.fixture(scope="session")
+def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with 32 training, 8 validation and 8 test samples."""
+    folder = tmp_path_factory.mktemp("data") / "small"
+    for split, repeats in (("train", 4), ("validation", 1), ("test", 1)):
+        rows: list[object] = [{"nl": nl, "cmd": cmd} for _ in range(repeats) for nl, cmd in PAIRS]
+        write_jsonl(folder / f"{split}.jsonl", rows)
+    return folder

@@ -1,0 +1,184 @@
+"""Bad input: one screen that says what, where and what to try; exit code 2; no traceback; nothing left behind."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Command, write_jsonl
+
+GOOD = {"nl": "a", "cmd": "b"}
+SCREEN_LINES = 24
+
+
+def data(folder: Path, **files: list[object]) -> str:
+    """A data folder in which the named splits hold these lines, the others a good one."""
+    for split in ("train", "validation", "test"):
+        write_jsonl(folder / "data" / f"{split}.jsonl", files.get(split, [GOOD]))
+    return f"dataset.path={folder / 'data'}"
+
+
+def without_split(folder: Path) -> list[str]:
+    argument = data(folder)
+    (folder / "data" / "validation.jsonl").unlink()
+    return ["model=tiny-llama", argument]
+
+
+def unreachable_model(folder: Path) -> list[str]:
+    return ["model=codet5p-220m", data(folder)]
+
+
+def folder_without_weights(folder: Path) -> list[str]:
+    (folder / "weights").mkdir()
+    return ["model=tiny-llama", "model.weights=pretrained", f"model.source={folder / 'weights'}", data(folder)]
+
+
+def pickled_weights(folder: Path) -> list[str]:
+    weights = folder / "weights"
+    weights.mkdir()
+    (weights / "config.json").write_text(json.dumps({"model_type": "llama", "vocab_size": 8, "hidden_size": 32}))
+    (weights / "pytorch_model.bin").write_bytes(b"never opened")
+    return ["model=tiny-llama", "model.weights=pretrained", f"model.source={weights}", data(folder)]
+
+
+def too_large(folder: Path) -> list[str]:
+    wide = "model.architecture.intermediate_size=10000000"
+    return ["model=codellama-7b-python", "model.weights=random", "model.tokenizer=tiny", wide, data(folder)]
+
+
+Arguments = list[str] | Callable[[Path], list[str]]
+
+CASES: dict[str, tuple[Arguments, list[str]]] = {
+    "unknown option of a group": (
+        ["model=tiny-lama"],
+        ["model has no option 'tiny-lama'", "did you mean 'tiny-llama'"],
+    ),
+    "unknown group": (["modle=tiny-llama"], ["there is no setting 'modle'", "did you mean 'model'"]),
+    "unknown key": (["training.epoch=1"], ["'training.epoch'", "did you mean 'epochs'"]),
+    "unknown key with a plus": (["+training.epoch=1"], ["'training.epoch'", "did you mean 'epochs'"]),
+    "unknown key two levels down": (["method.adapter.rank=8"], ["'method.adapter.rank'"]),
+    "unknown key of an adapter": (
+        ["model=tiny-llama", "+method.adapter.lora_alfa=8"],
+        ["LoraConfig has no setting 'lora_alfa'", "did you mean 'lora_alpha'"],
+    ),
+    "unknown key of an architecture": (
+        ["model=tiny-llama", "model.weights=random", "+model.architecture.hiden_size=8"],
+        ["'hiden_size'", "did you mean 'hidden_size'"],
+    ),
+    "an architecture whose sizes clash": (
+        ["model=tiny-llama", "model.weights=random", "model.architecture.hidden_size=33"],
+        ["cannot build this llama architecture", "33"],
+    ),
+    "a model that the package lacks": (
+        ["model=tiny-llama", "model.source=package:tiny-lama"],
+        ["the package carries no model 'tiny-lama'", "did you mean 'tiny-llama'"],
+    ),
+    "an adapter that is no peft class": (
+        ["model=tiny-llama", "method.adapter._target_=os.system"],
+        ["'os.system' is no adapter class", "peft.LoraConfig"],
+    ),
+    "an adapter class that peft lacks": (
+        ["model=tiny-llama", "method.adapter._target_=peft.LorraConfig"],
+        ["peft has no config class 'LorraConfig'", "LoraConfig"],
+    ),
+    "modules that the model lacks": (
+        ["model=tiny-llama", "+method.adapter.target_modules=[qkv]"],
+        ["peft cannot attach lora", "target_modules"],
+    ),
+    "a word for a number": (["training.epochs=many"], ["training.epochs", "'many'"]),
+    "a fraction for a whole number": (["training.batch_size=2.5"], ["training.batch_size", "2.5"]),
+    "no such choice": (["training.precision=fp8"], ["training.precision", "fp8", "bf16"]),
+    "no assignment": (["training.epochs"], ["training.epochs", "group.key=value"]),
+    "a negative number": (["training.epochs=-1"], ["training.epochs", "-1.0 is not a positive number"]),
+    "not a number": (["training.epochs=nan"], ["training.epochs", "nan"]),
+    "a batch that does not divide": (["training.micro_batch_size=3"], ["training.micro_batch_size", "multiple"]),
+    "more candidates than beams": (["generation.num_beams=2"], ["2 beams cannot give 10 candidates"]),
+    "a hostile study name": (["model=tiny-llama", "study.name=../../gone"], ["study.name", "is no name"]),
+    "quantised full fine-tuning": (
+        ["model=tiny-llama", "method=full", "quantization=nf4"],
+        ["full fine-tuning", "4 bits", "quantization=none", "method=lora"],
+    ),
+    "full fine-tuning of an LLM": (["method=full"], ["codellama-7b-python", "method.allow_large=true"]),
+    "fp16 on a CPU": (["model=tiny-llama", "hardware=cpu", "training.precision=fp16"], ["fp16", "training.precision"]),
+    "a GPU where none is": (["model=tiny-llama", "hardware.device=cuda"], ["no CUDA device", "hardware=auto"]),
+    "a missing folder": (["model=tiny-llama", "dataset.path=nowhere"], ["dataset.path=nowhere", "does not exist"]),
+    "a missing file": (without_split, ["validation.jsonl", "missing"]),
+    "a line that is not JSON": (
+        lambda folder: ["model=tiny-llama", data(folder, test=[GOOD, "{oops"])],
+        ["test.jsonl, line 2, column 2", "not JSON"],
+    ),
+    "a line without a field": (
+        lambda folder: ["model=tiny-llama", data(folder, train=[GOOD, {"nl": "a"}])],
+        ["train.jsonl, line 2", "'cmd'"],
+    ),
+    "an empty split": (lambda folder: ["model=tiny-llama", data(folder, validation=[])], ["validation", "empty"]),
+    "a split of empty rows": (
+        lambda folder: ["model=tiny-llama", data(folder, test=[{"nl": None, "cmd": "b"}])],
+        ["test", "empty"],
+    ),
+    "a data set that cannot be reached": (["model=tiny-llama", "dataset=conala"], ["cannot be loaded", "dataset.path"]),
+    "a model that cannot be reached": (
+        unreachable_model,
+        ["Salesforce/codet5p-220m", "cannot be loaded", "model.source"],
+    ),
+    "a folder without weights": (folder_without_weights, ["weights", "*.safetensors"]),
+    "pickled weights": (pickled_weights, ["weights", "*.safetensors"]),
+    "a model that does not fit": (too_large, ["does not fit", "GB", "quantization=nf4"]),
+}
+NO_GPU = {"a GPU where none is"}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_bad_input_is_one_screen_and_exit_code_2(command: Command, tmp_path: Path, name: str) -> None:
+    if name in NO_GPU:
+        import torch
+
+        if torch.cuda.is_available():
+            pytest.skip("this machine has a GPU")
+    arguments, says = CASES[name]
+
+    ended = command(*(arguments(tmp_path) if callable(arguments) else arguments))
+
+    assert ended.code == 2, ended.err
+    assert "error: " in ended.err
+    for words in says:
+        assert words in ended.err
+    assert "Traceback" not in ended.err
+    assert len(ended.err.splitlines()) <= SCREEN_LINES
+    assert not (tmp_path / "multirun").exists()
+    assert not (tmp_path.parent.parent / "gone").exists()
+
+
+def test_a_full_error_shows_the_traceback(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+
+    ended = command("training.epochs=many")
+
+    assert ended.code == 2
+    assert "Traceback" in ended.err
+
+
+def test_a_broken_yaml_names_the_file(command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    extra = tmp_path / "conf" / "model"
+    extra.mkdir(parents=True)
+    (extra / "mine.yaml").write_text("name: mine\nfamly: llama\n")
+
+    ended = command("--config-dir", str(tmp_path / "conf"), "model=mine")
+
+    assert ended.code == 2
+    for words in ("conf/model/mine.yaml", "famly", "did you mean 'family'"):
+        assert words in ended.err
+
+
+def test_an_earlier_result_survives_a_refusal(command: Command, small_data: Path, tmp_path: Path) -> None:
+    cell = ["model=tiny-llama", "method=zero-shot", "dataset.max_new_tokens=4", f"dataset.path={small_data}"]
+    assert command(*cell).code == 0
+    (result,) = (tmp_path / "multirun").glob("*/*/result.json")
+    result.write_text("{broken")
+
+    ended = command(*cell)
+
+    assert ended.code == 2
+    assert "rerun=true" in ended.err
+    assert result.read_text() == "{broken"

@@ -1,0 +1,285 @@
+"""Whole cells on the CPU: real models, real peft, real bitsandbytes, through the command line."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from peft_study.results.schema import Status
+from peft_study.results.store import CellFolder
+from tests.conftest import Command
+
+QUICK = ["training.epochs=1", "dataset.max_new_tokens=8", "hardware=cpu", "hardware.threads=1"]
+
+
+def only_cell(folder: Path) -> CellFolder:
+    """The one cell below an output folder."""
+    (result,) = folder.glob("*/*/result.json")
+    return CellFolder(result.parent)
+
+
+@pytest.mark.parametrize("model", ["tiny-llama", "tiny-codegen", "tiny-t5"])
+def test_a_model_that_saw_the_answers_writes_them(
+    command: Command, small_data: Path, tmp_path: Path, model: str
+) -> None:
+    # Prompt, labels, padding, stop conditions and scoring all have to agree for this to come out.
+    ended = command(
+        f"model={model}",
+        "model.weights=random",
+        "method=full",
+        "method.learning_rate=4e-3",
+        "dataset=conala",
+        f"dataset.path={small_data}",
+        "training.epochs=40",
+        "training.evaluations_per_epoch=1",
+        "generation.batch_size=3",
+        "hardware=cpu",
+        "hardware.threads=1",
+    )
+
+    assert ended.code == 0, ended.err
+    folder = only_cell(tmp_path / "multirun")
+    result = folder.read_result()
+    assert result is not None
+    assert result.status is Status.ok
+    assert result.metrics["em@1"] == 1.0
+    for prediction in folder.read_predictions():
+        assert len(prediction.candidates) == 10
+        assert prediction.matched[0]
+        assert not any("\n" in candidate for candidate in prediction.candidates)
+
+
+CELLS = [
+    ("tiny-llama", "lora", "none"),
+    ("tiny-codegen", "lora", "none"),
+    ("tiny-t5", "lora", "none"),
+    ("tiny-llama", "lora", "nf4"),
+    ("tiny-llama", "lora", "int8"),
+    ("tiny-t5", "lora", "nf4"),
+    ("tiny-codegen", "lora", "int8"),
+    ("tiny-llama", "full", "none"),
+    ("tiny-llama", "zero-shot", "none"),
+    ("tiny-llama", "zero-shot", "nf4"),
+]
+
+
+@pytest.mark.parametrize(("model", "method", "quantization"), CELLS)
+def test_a_cell_leaves_a_whole_folder(
+    command: Command, small_data: Path, tmp_path: Path, model: str, method: str, quantization: str
+) -> None:
+    rate = [] if method == "zero-shot" else ["method.learning_rate=1e-2"]
+    ended = command(
+        f"model={model}",
+        f"method={method}",
+        f"quantization={quantization}",
+        f"dataset.path={small_data}",
+        *rate,
+        *QUICK,
+    )
+
+    assert ended.code == 0, ended.err
+    folder = only_cell(tmp_path / "multirun")
+    result = folder.read_result()
+    assert result is not None
+    assert result.status is Status.ok
+    assert [len(prediction.candidates) for prediction in folder.read_predictions()] == [10] * 8
+    assert yaml.safe_load((folder.path / "config.yaml").read_text())["model"]["name"] == model
+    phases = {"load", "generate", "score"} | (set() if method == "zero-shot" else {"train"})
+    assert set(result.phases) == phases
+    assert all(cost.seconds >= 0 and cost.peak_bytes for cost in result.phases.values())
+    assert not (folder.path / "checkpoints").exists()
+    if method == "zero-shot":
+        assert result.parameters["trainable"] == 0
+        assert folder.read_steps() == []
+        return
+    assert result.training["best_validation_loss"] < result.training["initial_validation_loss"]  # type: ignore[operator]
+    assert result.parameters["trainable"] > 0
+    weights = folder.path / ("model" if method == "full" else "adapter")
+    assert list(weights.glob("*.safetensors"))
+    assert not [path for path in folder.path.rglob("*") if path.suffix in {".bin", ".pt", ".pkl"}]
+    losses = [row["validation_loss"] for row in folder.read_steps() if "validation_loss" in row]
+    assert min(losses[1:]) == result.training["best_validation_loss"]
+
+
+def test_the_record_names_where_a_result_comes_from(command: Command, small_data: Path, tmp_path: Path) -> None:
+    command("model=tiny-llama", f"dataset.path={small_data}", "dataset.max_prompt_tokens=6", *QUICK)
+
+    record = json.loads((only_cell(tmp_path / "multirun").path / "result.json").read_text())
+
+    assert record["schema_version"] == 1
+    assert record["memory_kind"] == "cpu_peak_rss"
+    assert record["provenance"]["packages"]["torch"].startswith("2.")
+    assert record["provenance"]["device"] == "cpu"
+    assert record["provenance"]["precision"] == "fp32"
+    assert record["provenance"]["seed"] == 42
+    assert len(record["data"]["fingerprint"]) == 64
+    assert record["data"]["sizes"] == {"train": 32, "validation": 8, "test": 8}
+    assert record["data"]["truncation"]["test"]["prompts_cut"] == 8
+    assert record["config"]["dataset"]["max_prompt_tokens"] == 6
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_one_other_weights(
+    command: Command, small_data: Path, tmp_path: Path
+) -> None:
+    cell = ["model=tiny-llama", f"dataset.path={small_data}", "method.learning_rate=1e-2", *QUICK]
+    for place, seed in (("a", 1), ("b", 1), ("c", 2)):
+        assert command(*cell, f"output_dir={place}", f"seed={seed}").code == 0
+
+    files = ("predictions.jsonl", "metrics.jsonl", "adapter/adapter_model.safetensors")
+    a, b, c = ([(only_cell(tmp_path / place).path / file).read_bytes() for file in files] for place in "abc")
+
+    assert a == b
+    assert a[1:] != c[1:]
+
+
+def test_a_finished_cell_is_skipped_until_it_is_asked_for_again(
+    command: Command, small_data: Path, tmp_path: Path
+) -> None:
+    cell = ["model=tiny-llama", "method=zero-shot", f"dataset.path={small_data}", *QUICK]
+    command(*cell)
+    result = only_cell(tmp_path / "multirun").path / "result.json"
+    written = result.stat().st_mtime_ns
+
+    again = command(*cell)
+    assert again.code == 0
+    assert "done before" in again.err
+    assert result.stat().st_mtime_ns == written
+
+    assert command(*cell, "rerun=true").code == 0
+    assert result.stat().st_mtime_ns != written
+
+
+def test_micro_batches_add_up_to_the_batch(command: Command, small_data: Path, tmp_path: Path) -> None:
+    losses = []
+    for size in (8, 2):
+        no_dropout = "method.adapter.lora_dropout=0.0"
+        cell = ["model=tiny-llama", f"dataset.path={small_data}", f"training.micro_batch_size={size}", no_dropout]
+        assert command(*cell, *QUICK, f"output_dir=of{size}").code == 0
+        result = only_cell(tmp_path / f"of{size}").read_result()
+        assert result is not None
+        losses.append(result.training["best_validation_loss"])
+
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_recomputed_activations_change_nothing(command: Command, small_data: Path, tmp_path: Path) -> None:
+    written = []
+    for recompute in ("true", "false"):
+        cell = ["model=tiny-llama", f"dataset.path={small_data}", f"training.gradient_checkpointing={recompute}"]
+        assert command(*cell, *QUICK, f"output_dir=of-{recompute}").code == 0
+        result = only_cell(tmp_path / f"of-{recompute}").read_result()
+        assert result is not None
+        written.append(result.training["best_validation_loss"])
+
+    assert written[0] == pytest.approx(written[1], rel=1e-5)
+
+
+def test_bf16_runs_on_a_cpu(command: Command, small_data: Path, tmp_path: Path) -> None:
+    cell = ["model=tiny-llama", f"dataset.path={small_data}", "training.precision=bf16", "method.learning_rate=1e-2"]
+    ended = command(*cell, *QUICK)
+
+    assert ended.code == 0, ended.err
+    result = only_cell(tmp_path / "multirun").read_result()
+    assert result is not None
+    assert result.provenance["precision"] == "bf16"
+    assert result.training["best_validation_loss"] < result.training["initial_validation_loss"]  # type: ignore[operator]
+
+
+def test_a_run_that_diverges_says_so(command: Command, small_data: Path, tmp_path: Path) -> None:
+    cell = ["model=tiny-llama", "method=full", f"dataset.path={small_data}", "method.learning_rate=1e30"]
+    ended = command(*cell, *QUICK)
+
+    assert ended.code == 1
+    result = only_cell(tmp_path / "multirun").read_result()
+    assert result is not None
+    assert result.status is Status.diverged
+    assert "learning_rate" in (result.reason or "")
+
+
+def test_a_sweep_goes_on_after_a_cell_that_cannot_run(command: Command, small_data: Path, tmp_path: Path) -> None:
+    ended = command(
+        "--multirun",
+        "model=tiny-llama",
+        "method=full,zero-shot",
+        "quantization=nf4",
+        f"dataset.path={small_data}",
+        *QUICK,
+    )
+
+    results = [CellFolder(path.parent).read_result() for path in (tmp_path / "multirun").glob("*/*/result.json")]
+    assert sorted(result.status for result in results if result) == ["infeasible", "ok"]
+    assert ended.code == 2
+    assert "1 of 2 cells done" in ended.err
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Start a cell in a process of its own, to be interrupted."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "peft_study", *arguments],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+
+
+def wait_for(condition: object, process: subprocess.Popen[str], seconds: float = 120) -> None:
+    """Wait until a condition holds, or fail with what the process printed."""
+    assert callable(condition)
+    end = time.monotonic() + seconds
+    while not condition():
+        if process.poll() is not None or time.monotonic() > end:
+            process.kill()
+            pytest.fail(f"the process ended or stalled:\n{process.communicate()[0]}")
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("sent", "code", "status"),
+    [
+        (signal.SIGINT, 130, Status.preempted),
+        (signal.SIGTERM, 143, Status.preempted),
+        (signal.SIGKILL, -9, Status.running),
+    ],
+)
+@pytest.mark.parametrize("phase", ["train", "generate"])
+def test_an_interrupted_cell_goes_on_to_the_same_result(
+    command: Command, small_data: Path, tmp_path: Path, phase: str, sent: signal.Signals, code: int, status: Status
+) -> None:
+    cell = [
+        "model=tiny-llama",
+        f"dataset.path={small_data}",
+        "training.epochs=10",
+        "training.evaluations_per_epoch=2",
+        "generation.batch_size=1",
+        "dataset.max_new_tokens=24",
+        "hardware=cpu",
+        "hardware.threads=1",
+    ]
+    process = start(tmp_path, *cell, "output_dir=cut")
+    sign = "*/*/checkpoints/checkpoint-6/complete" if phase == "train" else "*/*/predictions.jsonl.partial"
+    wait_for(lambda: list((tmp_path / "cut").glob(sign)), process)
+    process.send_signal(sent)
+    process.communicate(timeout=60)
+    assert process.returncode == code
+    folder = only_cell(tmp_path / "cut")
+    cut = folder.read_result()
+    assert cut is not None
+    assert cut.status is status
+
+    assert command(*cell, "output_dir=cut").code == 0
+    assert command(*cell, "output_dir=whole").code == 0
+
+    whole, resumed = only_cell(tmp_path / "whole"), folder.read_result()
+    assert resumed is not None
+    assert resumed.status is Status.ok
+    assert resumed.training["resumed_from_step"] is not None
+    for file in ("predictions.jsonl", "metrics.jsonl", "adapter/adapter_model.safetensors"):
+        assert (folder.path / file).read_bytes() == (whole.path / file).read_bytes(), file

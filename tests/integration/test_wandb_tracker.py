@@ -1,0 +1,330 @@
+"""Real W&B runs: written offline and read back with W&B's own reader, or sent to a server on this machine."""
+
+import dataclasses
+import json
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import wandb
+
+from peft_study.tracking import wandb as tracking
+from peft_study.tracking.base import CellStart, Trackers
+from peft_study.tracking.wandb import WandbTracker
+from tests.wandb_reader import final_summary, read_records, run_folders
+
+KEY = "0123456789abcdef0123456789abcdef01234567"
+SECRETS = {
+    "WANDB_API_KEY": KEY,
+    "HF_TOKEN": "hf_plantedplantedplanted",
+    "MY_SERVICE_PASSWORD": "planted-password-of-the-environment",
+}
+SUMMARY: dict[str, float | int | str | None] = {
+    **{f"em@{k}": k / 30 for k in range(1, 11)},
+    "test_samples": 543,
+    "trainable_parameters": 4_194_304,
+    "total_parameters": 6_742_609_920,
+    "best_validation_loss": 1.2345678901234567,
+    "memory_kind": "cpu_peak_rss",
+    "load_seconds": 0.1,
+    "load_peak_bytes": 512_345_678,
+    "train_seconds": 12.5,
+    "train_peak_bytes": 80_123_456_789,
+    "generate_seconds": None,
+    "generate_peak_bytes": None,
+    "status": "ok",
+}
+CONFIG: dict[str, Any] = {
+    "model": {"name": "tiny-llama", "revision": "f" * 40},
+    "method": {"target_modules": ["q_proj", "v_proj"], "rank": 8},
+    "generation": {"max_new_tokens": 64},
+    "hub": {"token": "planted-token-of-the-config", "header": f"Bearer {SECRETS['HF_TOKEN']}"},
+}
+
+
+def cell(folder: Path, name: str = "lora-tiny-1234abcd", *, resumed: bool = False) -> CellStart:
+    return CellStart(name, "demo", "tiny-llama", "lora", "minipy", "nf4", 1, folder, CONFIG, resumed)
+
+
+def track(tracker: WandbTracker | Trackers, start: CellStart, status: str = "ok") -> None:
+    tracker.start(start)
+    tracker.phase("train", 20)
+    tracker.step(10, {"loss": 2.5, "learning_rate": 1e-4})
+    tracker.step(20, {"loss": 2.25, "validation_loss": 2.75})
+    tracker.summary(SUMMARY)
+    tracker.finish(status)
+
+
+@pytest.fixture(autouse=True)
+def own_wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """A W&B that nobody configured and that ends with the test; yields what it said."""
+    for name in ("WANDB_MODE", "WANDB_DISABLED", "WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_SERVICE", "WANDB_PROJECT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("NETRC", str(tmp_path / "home" / "netrc"))
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+    (tmp_path / "home").mkdir()
+    monkeypatch.setattr(tracking, "_said", set())
+    monkeypatch.setattr(tracking, "_unreachable", set())
+    # W&B replaces both when its service starts.
+    monkeypatch.setattr(sys, "exit", sys.exit)
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    wandb.teardown()
+    yield []
+    wandb.teardown()
+
+
+def tracker(notes: list[str], mode: str = "auto", **arguments: Any) -> WandbTracker:
+    return WandbTracker("peft-study", "a-lab", mode, note=notes.append, **arguments)
+
+
+def test_an_offline_run_reads_back_as_it_was_given(tmp_path: Path, own_wandb: list[str]) -> None:
+    track(tracker(own_wandb, tags=("paper",)), cell(tmp_path / "cell"))
+    (run_folder,) = run_folders(tmp_path / "cell")
+    records = read_records(run_folder)
+
+    assert final_summary(records) == SUMMARY
+
+    run = records["run"][0]
+    assert run["project"] == "peft-study"
+    assert run["entity"] == "a-lab"
+    assert run["run_group"] == "demo"
+    assert run["job_type"] == "lora"
+    assert run["display_name"] == "lora-tiny-1234abcd"
+    assert sorted(run["tags"]) == ["lora", "minipy", "nf4", "paper", "tiny-llama"]
+    config = run["config"]["update"]
+    assert config["method"] == CONFIG["method"]
+    assert config["model"] == CONFIG["model"]
+    assert config["generation"] == CONFIG["generation"]
+    assert config["hub"] == {"token": "[redacted]", "header": "Bearer [redacted]"}
+
+    history = [
+        {name: value for name, value in record["item"].items() if name[0] != "_"} for record in records["history"]
+    ]
+    assert history == [
+        {"train/step": 10, "train/loss": 2.5, "train/learning_rate": 1e-4},
+        {"train/step": 20, "train/loss": 2.25, "train/validation_loss": 2.75},
+    ]
+    assert any(m.get("glob_name") == "train/*" and m["step_metric"] == "train/step" for m in records["metric"])
+
+
+@pytest.mark.parametrize(("status", "exit_code"), [("ok", 0), ("oom", 1), ("preempted", 1)])
+def test_the_run_ends_as_the_cell_did(status: str, exit_code: int, tmp_path: Path, own_wandb: list[str]) -> None:
+    subject = tracker(own_wandb, "offline")
+    subject.start(cell(tmp_path))
+    subject.finish(status)
+    records = read_records(run_folders(tmp_path)[0])
+    assert records["exit"][0].get("exit_code", 0) == exit_code
+    assert final_summary(records) == {"status": status}
+
+
+@pytest.mark.parametrize("mode", ["offline", "online"])
+def test_no_secret_is_in_any_byte_that_is_written(
+    mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_wandb: list[str]
+) -> None:
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{closed_port()}")
+    monkeypatch.setattr(sys, "argv", [sys.argv[0], "tracking.api_key=planted-token-of-the-command-line"])
+    start = cell(tmp_path / "cell")
+    planted = {"command": f"x {SECRETS['MY_SERVICE_PASSWORD']}", "plain": SECRETS["WANDB_API_KEY"]}
+    track(tracker(own_wandb, mode, init_timeout_seconds=1.0), dataclasses.replace(start, config=CONFIG | planted))
+    wandb.teardown()
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert any(path.suffix == ".wandb" for path in written)
+    planted_texts = [*SECRETS.values(), "planted-token-of-the-config", "planted-token-of-the-command-line"]
+    for path in written:
+        for secret in planted_texts:
+            assert secret.encode() not in path.read_bytes(), f"{secret} is in {path}"
+    assert not any(secret in note for note in own_wandb for secret in planted_texts)
+
+
+def test_two_cells_of_one_process_are_two_runs(tmp_path: Path, own_wandb: list[str]) -> None:
+    first, second = tracker(own_wandb), tracker(own_wandb)
+    first.start(cell(tmp_path / "a", "first"))
+    second.start(cell(tmp_path / "b", "second"))
+    second.step(1, {"loss": 2.0})
+    first.step(1, {"loss": 1.0})
+    first.finish("ok")
+    second.finish("ok")
+    found = {}
+    for folder in ("a", "b"):
+        (run_folder,) = run_folders(tmp_path / folder)
+        records = read_records(run_folder)
+        found[records["run"][0]["display_name"]] = [record["item"]["train/loss"] for record in records["history"]]
+    assert found == {"first": [1.0], "second": [2.0]}
+    assert len(own_wandb) == 1
+    assert "offline" in own_wandb[0]
+
+
+def test_a_resumed_cell_writes_a_fresh_file_of_the_same_run(tmp_path: Path, own_wandb: list[str]) -> None:
+    track(tracker(own_wandb), cell(tmp_path), "preempted")
+    track(tracker(own_wandb), cell(tmp_path, resumed=True))
+    run_ids = [read_records(folder)["run"][0]["run_id"] for folder in run_folders(tmp_path)]
+    assert len(run_ids) == 2
+    assert len(set(run_ids)) == 1
+
+
+def test_nothing_is_printed(tmp_path: Path, own_wandb: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    track(tracker(own_wandb), cell(tmp_path))
+    wandb.teardown()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_folder_that_cannot_be_made_drops_the_tracker_only(
+    tmp_path: Path, own_wandb: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    track(Trackers([tracker(own_wandb)]), cell(tmp_path / "file" / "cell"))
+    assert [record.message.split(":")[0] for record in caplog.records] == ["WandbTracker stopped tracking"]
+
+
+@pytest.mark.parametrize(
+    ("wandb_mode", "mode", "runs"),
+    [("offline", "auto", 1), ("dryrun", "auto", 1), ("disabled", "auto", 0), ("disabled", "offline", 1)],
+)
+def test_the_environment_decides_where_the_mode_is_auto(
+    wandb_mode: str, mode: str, runs: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_wandb: list[str]
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", wandb_mode)
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    track(tracker(own_wandb, mode), cell(tmp_path))
+    assert len(run_folders(tmp_path)) == runs
+    assert own_wandb == []
+
+
+@pytest.mark.parametrize("mode", ["online", "auto"])
+def test_without_a_key_it_never_asks_for_one(mode: str, tmp_path: Path, own_wandb: list[str]) -> None:
+    track(tracker(own_wandb, mode), cell(tmp_path))
+    assert len(run_folders(tmp_path)) == 1
+    assert len(own_wandb) == 1
+    assert "no key" in own_wandb[0]
+
+
+def closed_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+    return port
+
+
+@pytest.mark.parametrize(("server", "key_in"), [("closed", "environment"), ("silent", "netrc")])
+def test_an_unreachable_server_makes_the_run_an_offline_one(
+    server: str, key_in: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_wandb: list[str]
+) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        if server == "silent":
+            listener.listen()
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://{address}")
+        if key_in == "environment":
+            monkeypatch.setenv("WANDB_API_KEY", KEY)
+        else:
+            (tmp_path / "home" / "netrc").write_text(f"machine {address} login user password {KEY}\n")
+            (tmp_path / "home" / "netrc").chmod(0o600)
+        began = time.monotonic()
+        track(tracker(own_wandb, init_timeout_seconds=1.0), cell(tmp_path / "first"))
+        first_seconds = time.monotonic() - began
+        began = time.monotonic()
+        track(tracker(own_wandb, init_timeout_seconds=1.0), cell(tmp_path / "second", "second"))
+        second_seconds = time.monotonic() - began
+        wandb.teardown()
+    assert first_seconds < 10
+    assert second_seconds < 1, "the process should have remembered that the server cannot be reached"
+    for name in ("first", "second"):
+        (run_folder,) = run_folders(tmp_path / name)
+        assert final_summary(read_records(run_folder)) == SUMMARY
+    assert len(own_wandb) == 1
+    assert address in own_wandb[0]
+
+
+class Server(BaseHTTPRequestHandler):
+    """As much of W&B's server as a run needs; keeps the variables of the mutation that makes the run."""
+
+    made_runs: list[dict[str, Any]]
+    sent: list[bytes]
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("content-length", 0)))
+        self.sent.append(body)
+        answer = json.dumps(self._answer(json.loads(body)) if self.path == "/graphql" else {}).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    do_PUT = do_POST  # noqa: N815 - the name that http.server looks for
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+    def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        project = {"id": "p", "name": "peft-study", "entity": {"id": "e", "name": "a-lab"}}
+        variables = request.get("variables", {})
+        if "UpsertBucket" in request["query"]:
+            self.made_runs.append(variables)
+            bucket = {
+                "id": "r",
+                "name": variables.get("name"),
+                "displayName": "d",
+                "historyLineCount": 0,
+                "project": project,
+            }
+            return {"data": {"upsertBucket": {"bucket": bucket, "inserted": True}}}
+        if "CreateRunFiles" in request["query"]:
+            return {"data": {"createRunFiles": {"runID": "r", "uploadHeaders": [], "files": []}}}
+        return {"data": {"model": project | {"bucket": None}}}
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadingHTTPServer]:
+    monkeypatch.setattr(Server, "made_runs", [], raising=False)
+    monkeypatch.setattr(Server, "sent", [], raising=False)
+    listening = ThreadingHTTPServer(("127.0.0.1", 0), Server)
+    thread = threading.Thread(target=listening.serve_forever)
+    thread.start()
+    monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{listening.server_port}")
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    yield listening
+    listening.shutdown()
+    listening.server_close()
+    thread.join()
+
+
+def test_a_reachable_server_gets_the_run(server: ThreadingHTTPServer, tmp_path: Path, own_wandb: list[str]) -> None:
+    start = cell(tmp_path)
+    track(tracker(own_wandb, finish_timeout_seconds=5.0), start)
+    wandb.teardown()
+    assert own_wandb == []
+    made = Server.made_runs[0]
+    assert made["name"] == tracking.run_id(start)
+    assert made["groupName"] == "demo"
+    assert made["jobType"] == "lora"
+    sent = b"".join(Server.sent)
+    assert b"train/validation_loss" in sent
+    assert b"em@10" in sent
+    assert SECRETS["HF_TOKEN"].encode() not in sent
+
+
+def test_a_server_lost_in_the_middle_bounds_the_end(
+    server: ThreadingHTTPServer, tmp_path: Path, own_wandb: list[str]
+) -> None:
+    subject = tracker(own_wandb, finish_timeout_seconds=1.0)
+    subject.start(cell(tmp_path))
+    server.shutdown()
+    server.server_close()
+    subject.step(1, {"loss": 1.0})
+    subject.summary(SUMMARY)
+    began = time.monotonic()
+    subject.finish("ok")
+    assert time.monotonic() - began < 10
+    assert len(own_wandb) == 1
+    assert "wandb sync" in own_wandb[0]

@@ -1,0 +1,125 @@
+"""Beam search: order, batches, stops."""
+
+import pytest
+import torch
+
+from peft_study.config.compose import compose_cell
+from peft_study.config.schema import Device, GenerationConfig, MethodKind, Precision, PromptForm
+from peft_study.data.prompts import Template
+from peft_study.generation.decode import Decoder, fitting_batch, newline_tokens
+from peft_study.models.loading import Model, load_model, load_tokenizer
+from peft_study.models.precision import choose
+from peft_study.models.random_weights import architecture_config
+from peft_study.models.tiny import load_tokenizer as tiny_tokenizer
+
+CPU = choose(Device.cpu, Precision.fp32)
+TOKENIZER = tiny_tokenizer()
+PROMPTS = [
+    TOKENIZER(f"### Instruction:\n{text}\n### Response:\n")["input_ids"]
+    for text in ("sort `xs`", "reverse the list `items` in place", "sum", "the largest value of dict `d` by key", "x")
+]
+
+
+def wide_model(name: str) -> Model:
+    """Random weights far enough apart that rounding decides no beam."""
+    cell = compose_cell([f"model={name}", "model.weights=random"])
+    model = load_model(cell.model, cell.quantization, MethodKind.prompting, CPU, load_tokenizer(cell.model))
+    generator = torch.Generator().manual_seed(0)
+    for parameter in model.parameters():
+        if parameter.dim() > 1:
+            parameter.data.normal_(std=0.25, generator=generator)
+    return model
+
+
+def candidates(model: Model, template: Template, batch_size: int, new_tokens: int = 12) -> list[tuple[str, ...]]:
+    settings = GenerationConfig(batch_size=batch_size)
+    decoder = Decoder(model, TOKENIZER, template, settings, new_tokens, CPU)
+    found = {item.index: item.candidates for batch in decoder.generate(PROMPTS) for item in batch}
+    return [found[index] for index in range(len(PROMPTS))]
+
+
+@pytest.mark.parametrize("name", ["tiny-llama", "tiny-codegen", "tiny-t5"])
+@pytest.mark.parametrize("stop_at_newline", [True, False])
+def test_a_batch_changes_no_candidate(name: str, stop_at_newline: bool) -> None:
+    model, template = wide_model(name), Template(stop_at_newline=stop_at_newline)
+
+    alone = candidates(model, template, batch_size=1)
+
+    assert candidates(model, template, batch_size=2) == alone
+    assert candidates(model, template, batch_size=5) == alone
+    assert [len(row) for row in alone] == [10] * 5
+    assert len({row[0] for row in alone}) > 1
+
+
+@pytest.mark.parametrize("name", ["tiny-llama", "tiny-t5"])
+def test_candidates_come_in_the_order_of_their_probability(name: str) -> None:
+    model = wide_model(name)
+    decoder = Decoder(model, TOKENIZER, Template(), GenerationConfig(batch_size=5), 4, CPU)
+    ids, mask = decoder._padded(PROMPTS)
+    scored = model.generate(  # type: ignore[operator]
+        input_ids=ids,
+        attention_mask=mask,
+        generation_config=decoder._generation,
+        output_scores=True,
+        return_dict_in_generate=True,
+    ).sequences_scores.reshape(5, 10)
+
+    assert (scored.diff(dim=1) <= 0).all()
+
+
+def test_a_newline_ends_its_own_sample_only() -> None:
+    model = wide_model("tiny-llama")
+    newline = newline_tokens(TOKENIZER)
+    # A longer embedding makes a newline likely at some steps and unlikely at others.
+    model.get_input_embeddings().weight.data[newline] *= 3  # type: ignore[operator]
+
+    stopped, free = (candidates(model, Template(stop_at_newline=stop), 5, 24) for stop in (True, False))
+
+    assert newline
+    assert not any("\n" in text for row in stopped for text in row)
+    lengths = {len(TOKENIZER(text)["input_ids"]) for row in stopped for text in row}
+    assert len(lengths) > 1
+    assert stopped != free
+
+
+def test_newline_tokens_are_those_with_a_newline() -> None:
+    for index in newline_tokens(TOKENIZER):
+        assert "\n" in TOKENIZER.decode([index])
+    assert set(TOKENIZER("a\nb")["input_ids"]) & set(newline_tokens(TOKENIZER))
+    assert TOKENIZER.eos_token_id not in newline_tokens(TOKENIZER)
+
+
+def test_known_candidates_pass_over_whole_batches_only() -> None:
+    decoder = Decoder(wide_model("tiny-llama"), TOKENIZER, Template(), GenerationConfig(batch_size=2), 2, CPU)
+    batches = [[item.index for item in batch] for batch in decoder.generate(PROMPTS)]
+
+    left = [[item.index for item in batch] for batch in decoder.generate(PROMPTS, done={*batches[0], batches[1][0]})]
+
+    assert left == batches[1:]
+
+
+def test_a_fenced_candidate_ends_at_its_fence() -> None:
+    template = Template(PromptForm.fenced)
+    decoder = Decoder(wide_model("tiny-llama"), TOKENIZER, template, GenerationConfig(batch_size=5), 6, CPU)
+
+    found = [item.candidates for batch in decoder.generate(PROMPTS) for item in batch]
+
+    assert all("\n```" not in text for row in found for text in row)
+    assert [len(row) for row in found] == [10] * 5
+
+
+@pytest.mark.parametrize(
+    ("model", "tokens", "gigabytes", "prompts"),
+    # CodeLlama-7B in 16 bits: 2 x 32 layers x 32 heads x 128 x 2 bytes = 0.524 MB a token and beam.
+    [
+        ("codellama-7b-python", 128, 2.0, 2),
+        ("codellama-7b-python", 128, 0.1, 1),
+        ("codellama-7b-python", 192, 8.0, 7),
+        ("tiny-llama", 128, 2.0, 32),
+        ("codet5p-220m", 128, 1.0, 21),
+    ],
+)
+def test_the_batch_keeps_the_cache_in_its_budget(model: str, tokens: int, gigabytes: float, prompts: int) -> None:
+    config = architecture_config(compose_cell([f"model={model}"]).model, {"vocab_size": 100})
+
+    assert fitting_batch(config, tokens, beams=10, bytes_per_value=2, cache_gb=gigabytes) == prompts

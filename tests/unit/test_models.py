@@ -1,0 +1,143 @@
+"""Base models: number formats, quantised layers, memory that a model needs, parameters that it has."""
+
+import pytest
+import torch
+from bitsandbytes.functional import dequantize_4bit
+from bitsandbytes.nn import Linear4bit
+from torch import nn
+
+from peft_study.config.compose import compose_cell
+from peft_study.config.schema import Device, MethodKind, Precision
+from peft_study.errors import UserError
+from peft_study.methods.attach import attach
+from peft_study.models.families import FAMILIES
+from peft_study.models.fit import weight_bytes
+from peft_study.models.loading import Model, load_model, load_tokenizer
+from peft_study.models.parameters import count
+from peft_study.models.precision import choose
+from peft_study.models.random_weights import on_meta_device
+
+CPU = choose(Device.cpu, Precision.fp32)
+
+
+def adapted(model: str, quantization: str, *overrides: str) -> Model:
+    """A tiny model with LoRA, its adapters moved off their zero start so that every gradient is one."""
+    cell = compose_cell([f"model={model}", "model.weights=random", f"quantization={quantization}", *overrides])
+    tokenizer = load_tokenizer(cell.model)
+    base = load_model(cell.model, cell.quantization, cell.method.kind, CPU, tokenizer)
+    made = attach(base, cell.method, FAMILIES[cell.model.family], seed=0)
+    generator = torch.Generator().manual_seed(1)
+    for name, parameter in made.named_parameters():
+        if "lora_B" in name:
+            parameter.data.normal_(std=0.02, generator=generator)
+    return made
+
+
+def gradients(model: Model) -> dict[str, torch.Tensor]:
+    ids = torch.arange(3, 23).reshape(2, 10)
+    model.train()
+    model.zero_grad()
+    model(input_ids=ids, labels=ids).loss.backward()
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("model", ["tiny-llama", "tiny-codegen", "tiny-t5"])
+def test_a_4_bit_base_passes_the_gradients_of_its_dequantised_weights_also_after_an_evaluation(model: str) -> None:
+    # T5's attention drops out by a function, so switching its modules off is not enough.
+    no_dropout = ["+model.architecture.dropout_rate=0.0"] if model == "tiny-t5" else []
+    quantised = adapted(model, "nf4", "method.adapter.lora_dropout=0.0", *no_dropout)
+    with torch.inference_mode():
+        quantised.eval()(input_ids=torch.arange(3, 13)[None], labels=torch.arange(3, 13)[None])
+    of_packed = gradients(quantised)
+    expand(quantised)
+    of_plain = gradients(quantised)
+
+    assert of_packed.keys() == of_plain.keys()
+    assert of_packed
+    for name, gradient in of_packed.items():
+        torch.testing.assert_close(gradient, of_plain[name], rtol=1e-3, atol=1e-6, msg=name)
+
+
+def expand(model: nn.Module) -> None:
+    """Put ordinary linear layers with the dequantised weights in the place of 4-bit ones."""
+    for parent in list(model.modules()):
+        for name, layer in list(parent.named_children()):
+            if isinstance(layer, Linear4bit):
+                plain = nn.Linear(layer.in_features, layer.out_features, bias=layer.bias is not None)
+                plain.weight = nn.Parameter(
+                    dequantize_4bit(layer.weight.data, layer.weight.quant_state), requires_grad=False
+                )
+                plain.bias = layer.bias
+                setattr(parent, name, plain)
+
+
+@pytest.mark.parametrize("model", ["tiny-llama", "tiny-codegen", "tiny-t5"])
+def test_parameters_are_counted_alike_quantised_or_not(model: str) -> None:
+    counts = {quantization: count(adapted(model, quantization)) for quantization in ("none", "int8", "nf4")}
+
+    assert counts["none"] == counts["int8"] == counts["nf4"]
+    assert 0 < counts["none"].trainable < counts["none"].total
+
+
+@pytest.mark.parametrize(
+    ("model", "trainable"),
+    # Table 3 of the paper, "# Params": 1.3M, 2.7M and 12.6M.
+    [("codegen-350m-mono", 1_310_720), ("codet5p-220m", 2_654_208), ("codellama-7b-python", 12_582_912)],
+)
+def test_lora_trains_the_papers_number_of_parameters(model: str, trainable: int) -> None:
+    cell = compose_cell([f"model={model}", "method=lora"])
+    with torch.device("meta"):
+        made = attach(on_meta_device(cell.model), cell.method, FAMILIES[cell.model.family], seed=0)
+
+    assert count(made).trainable == trainable
+
+
+@pytest.mark.parametrize(
+    ("quantization", "gigabytes"),
+    # 6,738,415,616 parameters; 131,072,000 each in the embeddings and the output head stay in 16 bits, as do the norms.
+    [("none", 13.48), ("int8", 7.00), ("nf4", 3.86)],
+)
+def test_bytes_of_codellama_7b(quantization: str, gigabytes: float) -> None:
+    cell = compose_cell(["model=codellama-7b-python", f"quantization={quantization}"])
+
+    assert weight_bytes(on_meta_device(cell.model), cell.quantization, torch.bfloat16) / 1e9 == pytest.approx(
+        gigabytes, abs=0.01
+    )
+
+
+@pytest.mark.parametrize("kind", MethodKind)
+def test_a_cpu_computes_in_fp32_unless_told(kind: MethodKind) -> None:
+    compute = choose(Device.cpu, Precision.auto)
+
+    assert compute.precision is Precision.fp32
+    assert compute.storage(kind) is torch.float32
+    assert not torch.is_autocast_enabled("cpu")
+
+
+def test_weights_that_are_trained_stay_in_fp32() -> None:
+    compute = choose(Device.cpu, Precision.bf16)
+
+    assert compute.storage(MethodKind.full) is torch.float32
+    assert compute.storage(MethodKind.adapter) is torch.bfloat16
+    with compute.autocast():
+        assert torch.is_autocast_enabled("cpu")
+
+
+def test_fp16_on_a_cpu_is_refused() -> None:
+    with pytest.raises(UserError, match="fp16 on a CPU"):
+        choose(Device.cpu, Precision.fp16)
+
+
+def test_random_weights_are_the_same_every_time_and_leave_the_generator_alone() -> None:
+    cell = compose_cell(["model=tiny-llama", "model.weights=random"])
+    tokenizer = load_tokenizer(cell.model)
+    torch.manual_seed(1)
+    expected = torch.rand(1)
+    torch.manual_seed(1)
+
+    first, second = (
+        load_model(cell.model, cell.quantization, MethodKind.full, CPU, tokenizer).state_dict() for _ in range(2)
+    )
+
+    assert torch.rand(1) == expected
+    assert all(torch.equal(first[name], second[name]) for name in first)

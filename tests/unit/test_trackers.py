@@ -1,0 +1,152 @@
+"""Trackers never fail the cell they watch, and never carry a secret out of it."""
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from peft_study.tracking.base import CellStart, Tracker, Trackers
+from peft_study.tracking.wandb import REDACTED, WandbTracker, redact, run_id
+
+CELL = CellStart("cell-1", "demo", "tiny-llama", "lora", "minipy", "none", 1, Path("multirun/demo/cell-1"))
+HEX_KEY = "0123456789abcdef0123456789abcdef01234567"
+
+
+class Recorder:
+    """Writes down its calls, and raises in the one named."""
+
+    def __init__(self, raises_in: str = "", error: BaseException | None = None) -> None:
+        self.calls: list[str] = []
+        self._raises_in = raises_in
+        self._error = error or OSError("disk full")
+
+    def start(self, cell: CellStart) -> None:
+        self._note("start")
+
+    def phase(self, name: str, total: int | None) -> None:
+        self._note("phase")
+
+    def progress(self, done: int) -> None:
+        self._note("progress")
+
+    def step(self, step: int, values: Mapping[str, float]) -> None:
+        self._note("step")
+
+    def summary(self, values: Mapping[str, float | int | str | None]) -> None:
+        self._note("summary")
+
+    def finish(self, status: str) -> None:
+        self._note(f"finish {status}")
+
+    def _note(self, call: str) -> None:
+        self.calls.append(call)
+        if call.split()[0] == self._raises_in:
+            raise self._error
+
+
+CALLS: dict[str, Callable[[Tracker], None]] = {
+    "start": lambda tracker: tracker.start(CELL),
+    "phase": lambda tracker: tracker.phase("train", 3),
+    "progress": lambda tracker: tracker.progress(1),
+    "step": lambda tracker: tracker.step(1, {"loss": 1.0}),
+    "summary": lambda tracker: tracker.summary({"em@1": 0.5}),
+    "finish": lambda tracker: tracker.finish("ok"),
+}
+EVERY_CALL = ["start", "phase", "progress", "step", "summary", "finish ok"]
+
+
+@pytest.mark.parametrize("raises_in", list(CALLS))
+def test_a_tracker_that_raises_is_dropped_and_said_once(raises_in: str, caplog: pytest.LogCaptureFixture) -> None:
+    broken, healthy = Recorder(raises_in), Recorder()
+    trackers = Trackers([broken, healthy])
+    with caplog.at_level(logging.WARNING):
+        for call in CALLS.values():
+            call(trackers)
+        trackers.finish("ok")
+    assert healthy.calls == [*EVERY_CALL, "finish ok"]
+    raised_at = [call.split()[0] for call in EVERY_CALL].index(raises_in)
+    assert broken.calls == [*EVERY_CALL[: raised_at + 1], "finish failed"]
+    assert [record.message for record in caplog.records] == ["Recorder stopped tracking: disk full"]
+
+
+def test_an_interrupt_is_not_swallowed() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        Trackers([Recorder("progress", KeyboardInterrupt())]).progress(1)
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({"api_key": "abc"}, {"api_key": REDACTED}),
+        ({"hub": {"HF_TOKEN": "abc"}}, {"hub": {"HF_TOKEN": REDACTED}}),
+        ({"clientSecret": ["a", "b"]}, {"clientSecret": REDACTED}),
+        ({"db_password": 12345}, {"db_password": REDACTED}),
+        ({"token": None, "password": ""}, {"token": None, "password": ""}),
+        ({"max_new_tokens": 64, "num_virtual_tokens": 20}, {"max_new_tokens": 64, "num_virtual_tokens": 20}),
+        (
+            {"tokenizer": "byte-level", "use_fast_tokenizer": True},
+            {"tokenizer": "byte-level", "use_fast_tokenizer": True},
+        ),
+        ({"tokenizer_token": "abc"}, {"tokenizer_token": REDACTED}),
+        ({"note": f"use {HEX_KEY} here"}, {"note": f"use {REDACTED} here"}),
+        ({"note": "hf_abcdefghijklmnop"}, {"note": REDACTED}),
+        ({"note": "wandb_v1_abcdefghijklmnop"}, {"note": REDACTED}),
+        ({"url": "https://user:hunter2@host/x"}, {"url": f"https://{REDACTED}@host/x"}),
+        ({"revision": HEX_KEY}, {"revision": HEX_KEY}),
+        ({"digest": HEX_KEY + "0" * 24}, {"digest": HEX_KEY + "0" * 24}),
+        (
+            {"list": [{"k": ("hf_abcdefghijklmnop", 1, True, 0.5, None)}]},
+            {"list": [{"k": [REDACTED, 1, True, 0.5, None]}]},
+        ),
+        ({"path": Path("a/b"), 3: "x"}, {"path": "a/b", "3": "x"}),
+    ],
+)
+def test_redact(config: dict[Any, Any], expected: dict[str, Any]) -> None:
+    assert redact(config) == expected
+
+
+def test_redact_knows_the_secrets_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_SERVICE_TOKEN", "correct-horse-battery-staple")
+    assert redact({"command": "x --with correct-horse-battery-staple"}) == {"command": f"x --with {REDACTED}"}
+
+
+def test_redact_leaves_its_argument_alone() -> None:
+    config = {"nested": {"api_key": "abc"}, "targets": ["q_proj"]}
+    redact(config)
+    assert config == {"nested": {"api_key": "abc"}, "targets": ["q_proj"]}
+
+
+def test_the_run_id_follows_the_cell_and_suits_wandb() -> None:
+    def named(cell_id: str, study: str = "demo", *, resumed: bool = False) -> str:
+        return run_id(CellStart(cell_id, study, "m", "lora", "d", "none", 1, Path("anywhere"), resumed=resumed))
+
+    assert named("a/b:c#1") == named("a/b:c#1", resumed=True)
+    assert len({named("a"), named("b"), named("a", "other")}) == 3
+    assert named("a/b:c#1").isalnum()
+
+
+def test_an_unknown_mode_is_refused_before_the_cell_starts() -> None:
+    with pytest.raises(ValueError, match="onlin"):
+        WandbTracker("project", mode="onlin")
+
+
+@pytest.mark.parametrize(
+    ("mode", "environment"),
+    [
+        ("disabled", {}),
+        ("auto", {"WANDB_DISABLED": "true"}),
+        ("online", {"WANDB_DISABLED": "1"}),
+        ("offline", {"WANDB_DISABLED": "TRUE"}),
+    ],
+)
+def test_a_disabled_tracker_writes_nothing(
+    mode: str, environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    tracker = WandbTracker("project", mode=mode, folder=tmp_path)
+    for call in CALLS.values():
+        call(tracker)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,80 @@
+"""The pieces of fine-tuning that need no model: schedule, batches, which checkpoint counts."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from peft_study.data.tokens import Encoded
+from peft_study.training import resume
+from peft_study.training.collate import Collator
+from peft_study.training.schedule import plan
+
+
+@pytest.mark.parametrize(
+    ("samples", "batch", "epochs", "evaluations", "total", "steps"),
+    [
+        (2135, 8, 5, 5, 1335, 25),
+        (80, 8, 1, 5, 10, 5),
+        (8, 8, 1, 5, 1, 1),
+        (9, 8, 1, 1, 2, 1),
+        (80, 8, 0.5, 5, 5, 2),
+        (3, 8, 0.1, 5, 1, 1),
+    ],
+)
+def test_evaluations_are_spread_and_the_last_step_is_one(
+    samples: int, batch: int, epochs: float, evaluations: int, total: int, steps: int
+) -> None:
+    schedule = plan(samples, batch, epochs, evaluations)
+
+    assert schedule.total_steps == total
+    assert len(schedule.evaluation_steps) == steps
+    assert max(schedule.evaluation_steps) == total
+    assert min(schedule.evaluation_steps) >= 1
+
+
+SAMPLES = [Encoded((5, 6, 7), (8, 1), 0, 0), Encoded((5,), (9, 9, 9, 1), 0, 0)]
+
+
+def test_a_decoders_prompt_carries_no_label() -> None:
+    batch = Collator(pad_token_id=0, encoder_decoder=False)(SAMPLES)
+
+    assert batch["input_ids"].tolist() == [[5, 6, 7, 8, 1], [5, 9, 9, 9, 1]]
+    assert batch["labels"].tolist() == [[-100, -100, -100, 8, 1], [-100, 9, 9, 9, 1]]
+    assert batch["attention_mask"].tolist() == [[1] * 5, [1] * 5]
+
+
+def test_padding_is_masked_and_carries_no_label() -> None:
+    batch = Collator(pad_token_id=0, encoder_decoder=False)([SAMPLES[0], Encoded((5,), (1,), 0, 0)])
+
+    assert batch["input_ids"][1].tolist() == [5, 1, 0, 0, 0]
+    assert batch["attention_mask"][1].tolist() == [1, 1, 0, 0, 0]
+    assert batch["labels"][1].tolist() == [-100, 1, -100, -100, -100]
+
+
+def test_an_encoder_reads_the_prompt_and_the_decoder_the_target() -> None:
+    batch = Collator(pad_token_id=0, encoder_decoder=True)(SAMPLES)
+
+    assert batch["input_ids"].tolist() == [[5, 6, 7], [5, 0, 0]]
+    assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
+    assert batch["labels"].tolist() == [[8, 1, -100, -100], [9, 9, 9, 1]]
+    assert batch["labels"].dtype == torch.long
+
+
+def test_only_a_complete_checkpoint_counts(tmp_path: Path) -> None:
+    for step, complete in ((5, True), (10, True), (15, False)):
+        checkpoint = tmp_path / f"checkpoint-{step}"
+        checkpoint.mkdir()
+        if complete:
+            resume.mark_complete(checkpoint)
+    (tmp_path / "checkpoint-notes").mkdir()
+
+    last = resume.last_complete(tmp_path)
+
+    assert last is not None
+    assert resume.step_of(last) == 10
+
+
+def test_no_checkpoint_is_none(tmp_path: Path) -> None:
+    assert resume.last_complete(tmp_path) is None
+    assert resume.last_complete(tmp_path / "missing") is None
