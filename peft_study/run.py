@@ -4,14 +4,11 @@ import logging
 import os
 import shutil
 import signal
-import threading
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 
 import hydra
 import yaml
@@ -26,8 +23,9 @@ from peft_study.config.checks import check
 from peft_study.config.compose import conf_folder, explain, folder_of, register, to_cell
 from peft_study.config.schema import CellConfig
 from peft_study.errors import UserError
+from peft_study.interrupts import TerminatedError, termination_raises
 from peft_study.results.schema import RunResult, Status
-from peft_study.results.store import LOG, CellBusyError, CellFolder
+from peft_study.results.store import LOG, RESULT, CellBusyError, CellFolder
 from peft_study.tracking.notices import complain, say
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -53,8 +51,8 @@ class Outcome:
     exit_code: int
 
 
-class TerminatedError(KeyboardInterrupt):
-    """SIGTERM asked this process to end; the cell can go on later."""
+class UnreadableError(UserError):
+    """A result that this version cannot read, and therefore does not touch."""
 
 
 def main() -> int:
@@ -112,7 +110,7 @@ def run_cell(cell: CellConfig, *, sweep: bool, show_traceback: bool = False) -> 
     try:
         with folder.locked():
             return _run_locked(cell, folder, result, sweep=sweep, show_traceback=show_traceback)
-    except CellBusyError as error:
+    except (CellBusyError, UnreadableError) as error:
         complain(error)
         return Outcome(result.cell_id, Status.running, error.what, EXIT_USER_ERROR)
 
@@ -122,14 +120,7 @@ def _run_locked(
 ) -> Outcome:
     from peft_study.tracking.console import print_closing_table
 
-    if cell.rerun:
-        folder.empty()
-    try:
-        earlier = folder.read_result()
-    except ValueError as error:
-        raise_as = f"its result cannot be read: {error}"
-        complain(UserError(raise_as, where=str(folder.path), hint="rerun=true starts the cell over"))
-        return Outcome(result.cell_id, Status.failed, raise_as, EXIT_USER_ERROR)
+    earlier = None if cell.rerun else _earlier(folder)
     if earlier is not None and earlier.status is Status.ok:
         print_closing_table(earlier.summary(), folder.path)
         say(f"{earlier.cell_id}: done before; rerun=true runs it again")
@@ -142,15 +133,22 @@ def _run_locked(
         say(f"{result.cell_id}: interrupted; the same command goes on from here")
         raise ended
     print_closing_table(result.summary(), folder.path)
-    if ended is not None:
-        complain(
-            UserError(
-                result.reason or "",
-                where=str(folder.path / LOG),
-                hint="the log has the details; the same command goes on",
-            )
-        )
-    return Outcome(result.cell_id, result.status, result.reason, EXIT_OK if ended is None else EXIT_FAILED)
+    if ended is None:
+        return Outcome(result.cell_id, Status.ok, None, EXIT_OK)
+    hint = "the log has the details; the same command goes on from here"
+    complain(UserError(result.reason or "", where=str(folder.path / LOG), hint=hint))
+    return Outcome(result.cell_id, result.status, result.reason, EXIT_FAILED)
+
+
+def _earlier(folder: CellFolder) -> RunResult | None:
+    try:
+        return folder.read_result()
+    except ValueError as error:
+        raise UnreadableError(
+            f"the cell's earlier result cannot be read: {error}",
+            where=str(folder.path / RESULT),
+            hint="rerun=true starts the cell over",
+        ) from error
 
 
 def _attempt(
@@ -164,17 +162,24 @@ def _attempt(
     from peft_study.tracking.start import start_trackers
 
     result.started_at = _now()
-    folder.write_config(result.config)
-    folder.write_result(result)
+    if not (folder.path / RESULT).exists():
+        folder.write_result(result)
     ended: BaseException | None = None
-    with logging_to(folder.path / LOG), _termination_raises():
+    with logging_to(folder.path / LOG), termination_raises():
         trackers = start_trackers(cell, result.config, result.cell_id, folder.path, resumed=resumed)
         try:
             # torch and its relatives take seconds to import, which a refusal should not; what they log goes to log.txt.
             from peft_study.study import Execution
 
             quiet_transformers()
-            Execution(cell, folder, trackers, result).run()
+            execution = Execution(cell, folder, trackers, result)
+            execution.load()
+            # Only now is it sure that a result can follow: an earlier one stands until here.
+            if cell.rerun:
+                folder.remove_work()
+            folder.write_config(result.config)
+            folder.write_result(result)
+            execution.run()
             result.status = Status.ok
         except BaseException as error:  # sys.exit in a library must not end a sweep either
             result.status, result.reason = classify(error)
@@ -212,13 +217,16 @@ def classify(error: BaseException) -> tuple[Status, str]:
 
 
 def _refuse(error: UserError, path: Path, result: RunResult, status: Status, *, sweep: bool) -> Outcome:
+    """Say what is wrong; record it where a sweep counts its cells, but never over the result of an earlier run."""
     complain(error)
     result.status, result.reason = status, str(error)
-    if sweep or CellFolder(path).holds_work():
-        CellFolder(path).write_result(result)
-    else:
-        shutil.rmtree(path)
-        _remove_if_empty([path.parent, path.parent.parent])
+    folder = CellFolder(path)
+    if not folder.holds_work():
+        if sweep:
+            folder.write_result(result)
+        else:
+            shutil.rmtree(path)
+            _remove_if_empty([path.parent, path.parent.parent])
     return Outcome(result.cell_id, status, error.what, EXIT_USER_ERROR)
 
 
@@ -235,27 +243,12 @@ def _close(outcomes: Sequence[Outcome]) -> int:
     if len(outcomes) > 1:
         for outcome in outcomes:
             if outcome.exit_code != EXIT_OK:
-                say(f"{outcome.cell_id}: {outcome.status}: {(outcome.reason or '').splitlines()[0]}")
+                reason, _, _ = (outcome.reason or "").partition("\n")
+                say(f"{outcome.cell_id}: {outcome.status}: {reason}")
         done = sum(outcome.exit_code == EXIT_OK for outcome in outcomes)
         say(f"{done} of {len(outcomes)} cells done")
     codes = {outcome.exit_code for outcome in outcomes}
     return next((code for code in (EXIT_FAILED, EXIT_USER_ERROR) if code in codes), EXIT_OK)
-
-
-@contextmanager
-def _termination_raises() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def terminate(_number: int, _frame: FrameType | None) -> None:
-        raise TerminatedError
-
-    before = signal.signal(signal.SIGTERM, terminate)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _now() -> str:

@@ -72,20 +72,23 @@ class Execution:
         self._meter = Meter(self._compute.device)
         self._template = Template(cell.dataset.prompt_form, cell.model.prompt_prefix, cell.dataset.stop_at_newline)
 
-    def run(self) -> None:
-        """Load, train, generate, score."""
+    def load(self) -> None:
+        """Load data, tokenizer and model; what a person has to mend shows here, before anything takes long."""
         self._set_up_machine()
         with self._phase("load"):
-            tokenizer = load_tokenizer(self._cell.model)
-            prepared = self._prepare(tokenizer)
-            model = self._load_model(tokenizer)
+            self._tokenizer = load_tokenizer(self._cell.model)
+            self._prepared = self._prepare(self._tokenizer)
+            self._model = self._load_model(self._tokenizer)
+
+    def run(self) -> None:
+        """Train, generate, score; goes on where an interrupted run stopped."""
         if self._cell.method.kind is not MethodKind.prompting:
-            with self._phase("train", self._training_steps(prepared)):
-                self._train(model, tokenizer, prepared)
-        with self._phase("generate", len(prepared.test)):
-            candidates = self._generate(model, tokenizer, prepared)
+            with self._phase("train", self._training_steps()):
+                self._train()
+        with self._phase("generate", len(self._prepared.test)):
+            candidates = self._generate()
         with self._phase("score"):
-            self._score(prepared, candidates)
+            self._score(candidates)
         shutil.rmtree(self._folder.path / CHECKPOINTS, ignore_errors=True)
 
     def _set_up_machine(self) -> None:
@@ -149,22 +152,22 @@ class Execution:
         self._result.parameters = asdict(count(model))
         return model
 
-    def _training_steps(self, prepared: Prepared) -> int:
+    def _training_steps(self) -> int:
         training = self._cell.training
         return plan(
-            len(prepared.train), training.batch_size, training.epochs, training.evaluations_per_epoch
+            len(self._prepared.train), training.batch_size, training.epochs, training.evaluations_per_epoch
         ).total_steps
 
-    def _train(self, model: Model, tokenizer: PreTrainedTokenizerBase, prepared: Prepared) -> None:
+    def _train(self) -> None:
         assert self._cell.method.learning_rate is not None, "config.checks asks for a learning rate"
         folder = self._folder.path / CHECKPOINTS
         last = resume.last_complete(folder)
         self._folder.forget_steps_after((resume.step_of(last) or 0) if last else -1)
         trained = train(
-            model,
-            prepared.train,
-            prepared.validation,
-            Collator(int(tokenizer.pad_token_id), self._family.encoder_decoder),
+            self._model,
+            self._prepared.train,
+            self._prepared.validation,
+            Collator(int(self._tokenizer.pad_token_id), self._family.encoder_decoder),
             self._cell.training,
             learning_rate=self._cell.method.learning_rate,
             seed=self._cell.seed,
@@ -175,32 +178,32 @@ class Execution:
         )
         if trained.resumed_from_step != trained.steps:
             self._folder.forget_candidates()
-        checkpoint.restore(model, trained.checkpoint)
+        checkpoint.restore(self._model, trained.checkpoint)
         base = self._cell.model
-        checkpoint.keep(model, trained.checkpoint, self._folder.path, base.source or base.name, base.revision)
+        checkpoint.keep(self._model, trained.checkpoint, self._folder.path, base.source or base.name, base.revision)
         self._result.training = {key: value for key, value in asdict(trained).items() if key != "checkpoint"}
 
     def _record_step(self, step: int, values: Mapping[str, float]) -> None:
         self._folder.append_step(step, values)
         self._tracker.step(step, values)
 
-    def _generate(
-        self, model: Model, tokenizer: PreTrainedTokenizerBase, prepared: Prepared
-    ) -> Sequence[Sequence[str]]:
+    def _generate(self) -> Sequence[Sequence[str]]:
         cell = self._cell
-        decoder = Decoder(model, tokenizer, self._template, cell.generation, cell.dataset.max_new_tokens, self._compute)
+        decoder = Decoder(
+            self._model, self._tokenizer, self._template, cell.generation, cell.dataset.max_new_tokens, self._compute
+        )
         found: dict[int, Sequence[str]] = {row["index"]: row["candidates"] for row in self._folder.read_candidates()}
         self._tracker.progress(len(found))
-        for batch in decoder.generate(prepared.prompts, done=found.keys()):
+        for batch in decoder.generate(self._prepared.prompts, done=found.keys()):
             self._folder.append_candidates(asdict(generated) for generated in batch)
             found.update({generated.index: generated.candidates for generated in batch})
             self._tracker.progress(len(found))
-        return [found[index] for index in range(len(prepared.test))]
+        return [found[index] for index in range(len(self._prepared.test))]
 
-    def _score(self, prepared: Prepared, candidates: Sequence[Sequence[str]]) -> None:
+    def _score(self, candidates: Sequence[Sequence[str]]) -> None:
         predictions = [
             Prediction(sample.id, prompt, sample.answer, list(texts), matches(texts, sample.answer))
-            for sample, prompt, texts in zip(prepared.test, prepared.prompt_texts, candidates, strict=True)
+            for sample, prompt, texts in zip(self._prepared.test, self._prepared.prompt_texts, candidates, strict=True)
         ]
         self._result.metrics = dict(em_at_k([prediction.matched for prediction in predictions]))
         self._folder.write_predictions(predictions)

@@ -32,7 +32,7 @@ def attach(model: PreTrainedModel, method: MethodConfig, family: FamilyFacts, se
     assert method.adapter is not None, "config.checks asks for an adapter"
     targets = {} if method.targets is Targets.none else {"target_modules": family.modules(method.targets)}
     config = build(method.adapter, task_type=family.task_type, **targets)
-    # For a base with a name, peft asks the hub at every checkpoint; `training.checkpoint.keep` writes the name in the end.
+    # For a base with a name, peft asks the hub at every checkpoint; `training.checkpoint.keep` names it in the end.
     model.name_or_path = ""
     torch.manual_seed(seed)
     try:

@@ -110,18 +110,21 @@ class CellFolder:
         """The lines of metrics.jsonl."""
         return list(_rows(self.path / METRICS))
 
-    def empty(self) -> None:
-        """Remove everything but the lock."""
-        for entry in self.path.iterdir():
+    def remove_work(self) -> None:
+        """Remove what an earlier run made: weights, predictions, steps, checkpoints."""
+        for entry in self._work():
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)
-            elif entry.name != _LOCK:
+            else:
                 entry.unlink()
 
     def holds_work(self) -> bool:
         """Whether there is anything here that took time to make."""
+        return bool(self._work())
+
+    def _work(self) -> list[Path]:
         light = {RESULT, CONFIG, LOG, _LOCK, "wandb"}
-        return any(entry.name not in light for entry in self.path.iterdir())
+        return [entry for entry in self.path.iterdir() if entry.name not in light]
 
     @contextmanager
     def locked(self) -> Iterator[None]:

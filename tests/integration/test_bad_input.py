@@ -182,3 +182,19 @@ def test_an_earlier_result_survives_a_refusal(command: Command, small_data: Path
     assert ended.code == 2
     assert "rerun=true" in ended.err
     assert result.read_text() == "{broken"
+
+
+def test_a_good_result_survives_a_rerun_that_is_refused(command: Command, small_data: Path, tmp_path: Path) -> None:
+    cell = ["model=tiny-llama", "method=zero-shot", "dataset.max_new_tokens=4", f"dataset.path={small_data}"]
+    assert command(*cell).code == 0
+    (result,) = (tmp_path / "multirun").glob("*/*/result.json")
+    before = {
+        path: path.read_bytes() for path in result.parent.iterdir() if path.name in {"result.json", "predictions.jsonl"}
+    }
+
+    ended = command(*cell, "rerun=true", "hardware.device=cuda")
+
+    if ended.code == 0:
+        pytest.skip("this machine has a GPU")
+    assert ended.code == 2
+    assert {path: path.read_bytes() for path in before} == before

@@ -13,7 +13,7 @@ import yaml
 
 from peft_study.results.schema import Status
 from peft_study.results.store import CellFolder
-from tests.conftest import Command
+from tests.conftest import Command, run_main
 
 QUICK = ["training.epochs=1", "dataset.max_new_tokens=8", "hardware=cpu", "hardware.threads=1"]
 
@@ -73,7 +73,7 @@ CELLS = [
 def test_a_cell_leaves_a_whole_folder(
     command: Command, small_data: Path, tmp_path: Path, model: str, method: str, quantization: str
 ) -> None:
-    rate = [] if method == "zero-shot" else ["method.learning_rate=1e-2"]
+    rate = {"lora": ["method.learning_rate=1e-2"], "full": ["method.learning_rate=1e-3"]}.get(method, [])
     ended = command(
         f"model={model}",
         f"method={method}",
@@ -241,45 +241,63 @@ def wait_for(condition: object, process: subprocess.Popen[str], seconds: float =
         time.sleep(0.02)
 
 
+LONG = [
+    "model=tiny-llama",
+    "training.epochs=6",
+    "training.evaluations_per_epoch=2",
+    "generation.batch_size=1",
+    "dataset.max_new_tokens=16",
+    "hardware=cpu",
+    "hardware.threads=1",
+]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> CellFolder:
+    """The cell of the next test, run in one go."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.chdir(folder)
+        assert run_main(monkeypatch, *LONG, f"dataset.path={small_data}") == 0
+    return only_cell(folder / "multirun")
+
+
 @pytest.mark.parametrize(
-    ("sent", "code", "status"),
+    ("phase", "sent", "code", "status"),
     [
-        (signal.SIGINT, 130, Status.preempted),
-        (signal.SIGTERM, 143, Status.preempted),
-        (signal.SIGKILL, -9, Status.running),
+        ("train", signal.SIGTERM, 143, Status.preempted),
+        ("train", signal.SIGKILL, -9, Status.running),
+        ("generate", signal.SIGINT, 130, Status.preempted),
+        ("generate", signal.SIGKILL, -9, Status.running),
     ],
 )
-@pytest.mark.parametrize("phase", ["train", "generate"])
 def test_an_interrupted_cell_goes_on_to_the_same_result(
-    command: Command, small_data: Path, tmp_path: Path, phase: str, sent: signal.Signals, code: int, status: Status
+    command: Command,
+    small_data: Path,
+    uninterrupted: CellFolder,
+    tmp_path: Path,
+    phase: str,
+    sent: signal.Signals,
+    code: int,
+    status: Status,
 ) -> None:
-    cell = [
-        "model=tiny-llama",
-        f"dataset.path={small_data}",
-        "training.epochs=10",
-        "training.evaluations_per_epoch=2",
-        "generation.batch_size=1",
-        "dataset.max_new_tokens=24",
-        "hardware=cpu",
-        "hardware.threads=1",
-    ]
-    process = start(tmp_path, *cell, "output_dir=cut")
+    cell = [*LONG, f"dataset.path={small_data}"]
+    process = start(tmp_path, *cell)
     sign = "*/*/checkpoints/checkpoint-6/complete" if phase == "train" else "*/*/predictions.jsonl.partial"
-    wait_for(lambda: list((tmp_path / "cut").glob(sign)), process)
+    wait_for(lambda: list((tmp_path / "multirun").glob(sign)), process)
     process.send_signal(sent)
     process.communicate(timeout=60)
     assert process.returncode == code
-    folder = only_cell(tmp_path / "cut")
+    folder = only_cell(tmp_path / "multirun")
     cut = folder.read_result()
     assert cut is not None
     assert cut.status is status
 
-    assert command(*cell, "output_dir=cut").code == 0
-    assert command(*cell, "output_dir=whole").code == 0
+    assert command(*cell).code == 0
 
-    whole, resumed = only_cell(tmp_path / "whole"), folder.read_result()
+    resumed = folder.read_result()
     assert resumed is not None
     assert resumed.status is Status.ok
     assert resumed.training["resumed_from_step"] is not None
     for file in ("predictions.jsonl", "metrics.jsonl", "adapter/adapter_model.safetensors"):
-        assert (folder.path / file).read_bytes() == (whole.path / file).read_bytes(), file
+        assert (folder.path / file).read_bytes() == (uninterrupted.path / file).read_bytes(), file

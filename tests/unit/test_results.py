@@ -103,14 +103,14 @@ def test_steps_after_a_checkpoint_are_forgotten(tmp_path: Path) -> None:
     assert [row["step"] for row in folder.read_steps()] == [1, 2]
 
 
-def test_emptying_a_folder_does_not_follow_links(tmp_path: Path) -> None:
+def test_removing_work_does_not_follow_links(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "precious").touch()
     folder = CellFolder(tmp_path / "cell")
     (folder.path / "link").symlink_to(outside)
 
-    folder.empty()
+    folder.remove_work()
 
     assert list(folder.path.iterdir()) == []
     assert (outside / "precious").exists()

@@ -66,7 +66,7 @@ class Piece:
     name: str
     phrases: tuple[str, ...]
     code: str
-    weight: int = 4
+    weight: int = 40
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,20 +12,20 @@ from peft_study.errors import UserError, near_names
 
 SEED = 2308_10462
 SIZES = {"train": 2_000, "validation": 300, "test": 1_000}
-NEW_SHARE = 0.4
+NEW_SHARE = 0.3
 """Share of validation and of test whose combination of pieces occurs in no other split."""
 UNSEEN_SHARE = 0.03
 """Share of test that uses a function which no other split uses."""
 FAMILIES: tuple[tuple[Callable[[Source], Draft], int], ...] = (
-    (sequences.comprehension, 34),
-    (sequences.slicing, 13),
-    (sequences.sorting, 7),
-    (texts.chain, 14),
+    (sequences.comprehension, 36),
+    (sequences.slicing, 14),
+    (sequences.sorting, 5),
+    (texts.chain, 11),
     (mappings.entries, 10),
-    (mappings.sets, 6),
+    (mappings.sets, 5),
     (mappings.arithmetic, 6),
     (statements.changes, 7),
-    (statements.bindings, 6),
+    (statements.bindings, 5),
 )
 UNSEEN = tuple(
     piece.name
@@ -85,7 +85,7 @@ def _draw_split(split: str, size: int, taken: set[str]) -> list[Sample]:
 
 def _draw_sample(rng: Source, split: str, identity: str, kind: str, taken: set[str]) -> Sample:
     families, weights = zip(*FAMILIES, strict=True)
-    rng.unseen_weight = 100 if kind == "unseen" else 0
+    rng.unseen_weight = 1_000 if kind == "unseen" else 0
     while True:
         draft = rng.choices(families, weights=weights)[0](rng)
         if draft.instruction in taken:

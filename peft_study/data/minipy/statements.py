@@ -4,31 +4,31 @@ from peft_study.data.minipy import sequences
 from peft_study.data.minipy.drafts import MAPPINGS, NUMBER_LISTS, TARGETS, Draft, Piece, Source, draw, fill, mention
 
 CHANGES = (
-    Piece("append", ("append {k} to {x}", "add {k} to the end of {x}"), "{x}.append({k})", 6),
-    Piece("insert", ("insert {k} at the front of {x}", "put {k} at the start of {x}"), "{x}.insert(0, {k})", 4),
-    Piece("extend", ("extend {x} with '{y}'", "add all elements of '{y}' to {x}"), "{x}.extend({y})", 4),
-    Piece("sort it", ("sort {x} in place",), "{x}.sort()", 5),
+    Piece("append", ("append {k} to {x}", "add {k} to the end of {x}"), "{x}.append({k})", 60),
+    Piece("insert", ("insert {k} at the front of {x}", "put {k} at the start of {x}"), "{x}.insert(0, {k})", 40),
+    Piece("extend", ("extend {x} with '{y}'", "add all elements of '{y}' to {x}"), "{x}.extend({y})", 40),
+    Piece("sort it", ("sort {x} in place",), "{x}.sort()", 50),
     Piece("sort down", ("sort {x} in place in descending order",), "{x}.sort(reverse=True)", 3),
-    Piece("flip", ("reverse {x} in place",), "{x}.reverse()", 4),
-    Piece("drop last", ("drop the last element of {x}", "remove the last element of {x}"), "{x}.pop()", 4),
-    Piece("drop first", ("drop the first element of {x}", "remove the first element of {x}"), "{x}.pop(0)", 4),
+    Piece("flip", ("reverse {x} in place",), "{x}.reverse()", 40),
+    Piece("drop last", ("drop the last element of {x}", "remove the last element of {x}"), "{x}.pop()", 40),
+    Piece("drop first", ("drop the first element of {x}", "remove the first element of {x}"), "{x}.pop(0)", 40),
     Piece("clear", ("clear {x}",), "{x}.clear()", 0),
 )
 DICT_CHANGES = (
-    Piece("set key", ("set key '{key}' of {x} to {k}", "store {k} under '{key}' in {x}"), "{x}['{key}'] = {k}", 5),
+    Piece("set key", ("set key '{key}' of {x} to {k}", "store {k} under '{key}' in {x}"), "{x}['{key}'] = {k}", 50),
     Piece(
         "increase",
         ("increase '{key}' in {x} by {k}", "add {k} to the value of '{key}' in {x}"),
         "{x}['{key}'] += {k}",
-        4,
+        40,
     ),
-    Piece("delete", ("delete key '{key}' from {x}", "remove '{key}' from {x}"), "del {x}['{key}']", 4),
+    Piece("delete", ("delete key '{key}' from {x}", "remove '{key}' from {x}"), "del {x}['{key}']", 40),
 )
 SUMMARIES = (
-    Piece("sum of", ("sum of {x}",), "sum({x})", 4),
-    Piece("largest of", ("maximum of {x}",), "max({x})", 4),
-    Piece("smallest of", ("minimum of {x}",), "min({x})", 4),
-    Piece("length of", ("length of {x}",), "len({x})", 4),
+    Piece("sum of", ("sum of {x}",), "sum({x})", 40),
+    Piece("largest of", ("maximum of {x}",), "max({x})", 40),
+    Piece("smallest of", ("minimum of {x}",), "min({x})", 40),
+    Piece("length of", ("length of {x}",), "len({x})", 40),
     Piece("first of", ("first element of {x}",), "{x}[0]", 3),
     Piece("last of", ("last element of {x}",), "{x}[-1]", 3),
 )
