@@ -22,7 +22,9 @@ from peft_study.config import identity
 from peft_study.config.checks import check
 from peft_study.config.compose import conf_folder, explain, folder_of, register, to_cell
 from peft_study.config.schema import CellConfig
+from peft_study.config.sources import needs_hub
 from peft_study.errors import UserError
+from peft_study.hub import use_cache_if_unreachable
 from peft_study.interrupts import TerminatedError, termination_raises
 from peft_study.results.schema import RunResult, Status
 from peft_study.results.store import LOG, RESULT, CellBusyError, CellFolder
@@ -168,6 +170,8 @@ def _attempt(
     with logging_to(folder.path / LOG), termination_raises():
         trackers = start_trackers(cell, result.config, result.cell_id, folder.path, resumed=resumed)
         try:
+            if needs_hub(cell):
+                use_cache_if_unreachable()
             # torch and its relatives take seconds to import, which a refusal should not; what they log goes to log.txt.
             from peft_study.study import Execution
 

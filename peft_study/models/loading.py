@@ -17,6 +17,7 @@ from transformers import (
 )
 
 from peft_study.config.schema import MethodKind, ModelConfig, QuantizationConfig, Weights
+from peft_study.config.sources import EMBEDDED_SOURCE, EMBEDDED_TOKENIZER
 from peft_study.errors import UserError, near_names
 from peft_study.models import tiny
 from peft_study.models.families import FAMILIES
@@ -27,8 +28,6 @@ from peft_study.models.random_weights import with_random_weights
 Model: TypeAlias = PreTrainedModel | PeftModel
 """A base model, or the adapter around one, which forwards to it what it does not define."""
 
-EMBEDDED_TOKENIZER = "tiny"
-EMBEDDED_SOURCE = "package:"
 _LOCAL_HINT = "the folder should hold config.json, tokenizer.json and *.safetensors"
 _HUB_HINT = (
     "check the network, or the cache (HF_HUB_OFFLINE=1 uses only that); log in for a gated model (hf auth login); "

@@ -60,7 +60,7 @@ def test_the_name_is_readable_and_safe() -> None:
 
 def test_the_name_is_the_same_in_every_process() -> None:
     # The hash is part of folder names on people's disks: a change here needs a new IDENTITY_VERSION.
-    assert name_of(compose_cell([])) == "codellama-7b-python_lora_conala_s42-PINNED"
+    assert name_of(compose_cell([])) == "codellama-7b-python_lora_conala_s42-0a21133c"
 
 
 def test_local_data_is_identified_by_content_not_by_place(tmp_path: Path) -> None:

@@ -1,0 +1,18 @@
+"""Where models and data come from, by how they are named. Pure but for a look whether a local folder exists."""
+
+from pathlib import Path
+
+from peft_study.config.schema import CellConfig, DatasetSource, Weights
+
+EMBEDDED_TOKENIZER = "tiny"
+EMBEDDED_SOURCE = "package:"
+
+
+def needs_hub(cell: CellConfig) -> bool:
+    """Whether a cell names something that may have to be downloaded from the hub."""
+    named = [cell.model.tokenizer, None if cell.model.weights is Weights.random else cell.model.source]
+    remote_model = any(
+        source and source != EMBEDDED_TOKENIZER and not source.startswith(EMBEDDED_SOURCE) and not Path(source).exists()
+        for source in named
+    )
+    return remote_model or (cell.dataset.path is None and cell.dataset.source is DatasetSource.hub)

@@ -1,0 +1,69 @@
+"""The hub out of reach: said at once, and only the cache used."""
+
+import logging
+import os
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from peft_study.config.compose import compose_cell
+from peft_study.config.sources import needs_hub
+from peft_study.hub import OFFLINE, use_cache_if_unreachable
+
+
+@pytest.fixture
+def listener(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """A server on this machine that stands for the hub; no proxy, and no word about being offline."""
+    for name in (OFFLINE, "http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(OFFLINE, "")
+    monkeypatch.delenv(OFFLINE)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
+        yield server
+
+
+@pytest.mark.usefixtures("listener")
+def test_a_reachable_hub_is_used() -> None:
+    use_cache_if_unreachable()
+
+    assert OFFLINE not in os.environ
+
+
+def test_an_unreachable_hub_leaves_the_cache(listener: socket.socket, caplog: pytest.LogCaptureFixture) -> None:
+    listener.close()
+
+    with caplog.at_level(logging.WARNING):
+        use_cache_if_unreachable()
+
+    assert os.environ[OFFLINE] == "1"
+    assert "not reachable" in caplog.text
+
+
+@pytest.mark.parametrize(("name", "value"), [(OFFLINE, "0"), ("https_proxy", "http://127.0.0.1:9")])
+def test_what_a_person_set_stands(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    listener.close()
+    monkeypatch.setenv(name, value)
+
+    use_cache_if_unreachable()
+
+    assert os.environ.get(OFFLINE) == (value if name == OFFLINE else None)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "needed"),
+    [
+        (["model=tiny-llama"], False),
+        (["model=tiny-t5", "model.weights=random"], False),
+        (["model=tiny-llama", "dataset=conala"], True),
+        (["model=tiny-llama", "dataset=conala", "dataset.path=/some/folder"], False),
+        (["dataset.path=/some/folder"], True),
+        (["dataset.path=/some/folder", "model.source=/tmp"], False),
+        (["dataset.path=/some/folder", "model.weights=random", "model.tokenizer=tiny"], False),
+    ],
+)
+def test_only_what_may_be_downloaded_asks_for_the_hub(overrides: list[str], needed: bool) -> None:
+    assert needs_hub(compose_cell(overrides)) is needed
