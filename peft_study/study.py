@@ -146,7 +146,7 @@ class Execution:
         check_fit(cell.model, cell.quantization, cell.method.kind, self._compute, cell.hardware.memory_budget_gb)
         base = load_model(cell.model, cell.quantization, cell.method.kind, self._compute, tokenizer)
         self._result.provenance["model_commit"] = getattr(base.config, "_commit_hash", None)
-        model = attach(base, cell.method, self._family, cell.seed)
+        model = attach(base, cell.method, self._family, tokenizer.name_or_path, cell.seed)
         if cell.training.gradient_checkpointing and cell.method.kind is not MethodKind.prompting:
             recompute_activations(model)
         self._result.parameters = asdict(count(model))

@@ -14,7 +14,8 @@ def build(node: Mapping[str, Any], **extra: Any) -> Any:
 
     Args:
         node: `_target_`, which must be a config class of peft, and its arguments.
-        extra: arguments that the code decides; a key of the node wins, so that a user can override.
+        extra: arguments that the code decides, as far as the class has them; a key of the node wins, so that a user can
+            override.
 
     Raises:
         UserError: a target outside the allow-list, an unknown argument, or a value that the class refuses.
@@ -28,11 +29,12 @@ def build(node: Mapping[str, Any], **extra: Any) -> Any:
     cls = getattr(peft, name, None)
     if not (isinstance(cls, type) and issubclass(cls, peft.PeftConfig)):
         raise UserError(f"peft has no config class {name!r}", where="_target_", hint=near_names(name, known))
-    arguments = {**extra, **{key: value for key, value in node.items() if key != "_target_"}}
     accepted = {spec.name for spec in fields(cls) if spec.init}
-    for key in arguments:
+    named = {key: value for key, value in node.items() if key != "_target_"}
+    for key in named:
         if key not in accepted:
             raise UserError(f"{name} has no setting {key!r}", where=f"adapter.{key}", hint=near_names(key, accepted))
+    arguments = {**{key: value for key, value in extra.items() if key in accepted}, **named}
     try:
         return cls(**arguments)
     except (TypeError, ValueError) as error:

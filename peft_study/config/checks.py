@@ -141,6 +141,12 @@ def _method(cell: CellConfig) -> Iterator[UserError]:
                 where="method.adapter._target_",
                 hint="a config class of peft, such as peft.LoraConfig; nothing else is ever imported from a config",
             )
+        elif target == "peft.PrefixTuningConfig" and cell.training.gradient_checkpointing:
+            yield UserError(
+                "prefix tuning cannot recompute activations: its prefix is a key-value cache",
+                where="method, training.gradient_checkpointing",
+                hint="training.gradient_checkpointing=false, and training.micro_batch_size=1 to save memory",
+            )
     elif method.adapter:
         yield UserError(
             f"{method.name} is of kind {method.kind}, which takes no adapter",

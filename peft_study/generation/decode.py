@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 
 import torch
+from peft import PeftModelForCausalLM
 from transformers import GenerationConfig as TransformersGenerationConfig
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
@@ -57,12 +58,15 @@ class Decoder:
         self._max_new_tokens = max_new_tokens
         self._compute = compute
         self._encoder_decoder = bool(model.config.is_encoder_decoder)
+        # peft puts the virtual tokens of prompt tuning before a decoder's left padding and ignores position ids, so that
+        # padding would move a prompt away from them.
+        self._equal_lengths = isinstance(model, PeftModelForCausalLM) and model.active_peft_config.is_prompt_learning
         self._generation = self._beam_search()
 
     def generate(self, prompts: Sequence[Sequence[int]], done: Set[int] = frozenset()) -> Iterator[list[Generated]]:
         """Generate candidates, batch by batch.
 
-        Prompts of like length share a batch, the longest first: an out-of-memory then shows at once.
+        The longest prompts come first: an out-of-memory then shows at once.
 
         Args:
             prompts: token ids of each prompt, unpadded.
@@ -72,7 +76,6 @@ class Decoder:
         Yields:
             the candidates of each batch, with the prompts' positions.
         """
-        order = sorted(range(len(prompts)), key=lambda index: (-len(prompts[index]), index))
         size = self._settings.batch_size or fitting_batch(
             self._model.config,
             max(len(prompt) for prompt in prompts) + self._max_new_tokens,
@@ -81,8 +84,7 @@ class Decoder:
             self._settings.cache_gb,
         )
         self._model.eval()
-        for start in range(0, len(order), size):
-            indices = order[start : start + size]
+        for indices in batches([len(prompt) for prompt in prompts], size, equal_lengths=self._equal_lengths):
             if done >= set(indices):
                 continue
             texts = self._batch([prompts[index] for index in indices])
@@ -130,6 +132,28 @@ class Decoder:
             decoder_start_token_id=start,
             stop_strings=self._template.stop_strings() or None,
         )
+
+
+def batches(lengths: Sequence[int], size: int, *, equal_lengths: bool = False) -> list[list[int]]:
+    """Group prompts of like length, the longest first.
+
+    Args:
+        lengths: of each prompt, in tokens.
+        size: prompts a batch at most.
+        equal_lengths: no batch mixes lengths, so that none needs padding.
+
+    Returns:
+        the prompts' positions, batch by batch.
+    """
+    order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
+    groups: list[list[int]] = []
+    for index in order:
+        last = groups[-1] if groups else None
+        if last is None or len(last) == size or (equal_lengths and lengths[last[0]] != lengths[index]):
+            groups.append([index])
+        else:
+            last.append(index)
+    return groups
 
 
 def newline_tokens(tokenizer: PreTrainedTokenizerBase) -> list[int]:

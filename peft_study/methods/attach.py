@@ -11,13 +11,14 @@ from peft_study.models.families import FamilyFacts
 from peft_study.models.loading import Model
 
 
-def attach(model: PreTrainedModel, method: MethodConfig, family: FamilyFacts, seed: int) -> Model:
+def attach(model: PreTrainedModel, method: MethodConfig, family: FamilyFacts, tokenizer_name: str, seed: int) -> Model:
     """Make a base model ready for a method.
 
     Args:
         model: the base; its parameters' `requires_grad` is set in place.
         method: what to train.
         family: names of the layers that an adapter attaches to.
+        tokenizer_name: hub id or folder, with which prompt tuning turns its initial text into tokens.
         seed: of the adapter's initialisation.
 
     Returns:
@@ -30,8 +31,13 @@ def attach(model: PreTrainedModel, method: MethodConfig, family: FamilyFacts, se
     if method.kind is not MethodKind.adapter:
         return model
     assert method.adapter is not None, "config.checks asks for an adapter"
-    targets = {} if method.targets is Targets.none else {"target_modules": family.modules(method.targets)}
-    config = build(method.adapter, task_type=family.task_type, **targets)
+    config = build(
+        method.adapter,
+        task_type=family.task_type,
+        target_modules=family.modules(method.targets) or None,
+        feedforward_modules=list(family.feed_forward) if method.targets is Targets.attention_feed_forward else None,
+        tokenizer_name_or_path=tokenizer_name,
+    )
     # For a base with a name, peft asks the hub at every checkpoint; `training.checkpoint.keep` names it in the end.
     model.name_or_path = ""
     torch.manual_seed(seed)

@@ -57,7 +57,7 @@ def test_a_methods_adapter_builds(option: str) -> None:
 
     if method.kind is MethodKind.adapter:
         assert method.adapter is not None
-        assert build(method.adapter, task_type="CAUSAL_LM").peft_type is not None
+        assert build(method.adapter, task_type="CAUSAL_LM", tokenizer_name_or_path="x").peft_type is not None
     else:
         assert method.adapter is None
 

@@ -99,6 +99,10 @@ CASES: dict[str, tuple[Arguments, list[str]]] = {
         ["model=tiny-llama", "method=full", "quantization=nf4"],
         ["full fine-tuning", "4 bits", "quantization=none", "method=lora"],
     ),
+    "a prefix with recomputed activations": (
+        ["model=tiny-llama", "method=prefix", "training.gradient_checkpointing=true"],
+        ["prefix tuning", "training.gradient_checkpointing=false"],
+    ),
     "full fine-tuning of an LLM": (["method=full"], ["codellama-7b-python", "method.allow_large=true"]),
     "fp16 on a CPU": (["model=tiny-llama", "hardware=cpu", "training.precision=fp16"], ["fp16", "training.precision"]),
     "a GPU where none is": (["model=tiny-llama", "hardware.device=cuda"], ["no CUDA device", "hardware=auto"]),

@@ -64,6 +64,16 @@ CELLS = [
     ("tiny-t5", "lora", "nf4"),
     ("tiny-codegen", "lora", "int8"),
     ("tiny-llama", "full", "none"),
+    ("tiny-llama", "ia3", "none"),
+    ("tiny-llama", "prompt", "none"),
+    ("tiny-llama", "prefix", "none"),
+    ("tiny-codegen", "ia3", "none"),
+    ("tiny-codegen", "prompt", "none"),
+    ("tiny-codegen", "prefix", "none"),
+    ("tiny-t5", "ia3", "none"),
+    ("tiny-t5", "prompt", "none"),
+    ("tiny-t5", "prefix", "none"),
+    ("tiny-llama", "prefix", "nf4"),
     ("tiny-llama", "zero-shot", "none"),
     ("tiny-llama", "zero-shot", "nf4"),
 ]
@@ -73,7 +83,8 @@ CELLS = [
 def test_a_cell_leaves_a_whole_folder(
     command: Command, small_data: Path, tmp_path: Path, model: str, method: str, quantization: str
 ) -> None:
-    rate = {"lora": ["method.learning_rate=1e-2"], "full": ["method.learning_rate=1e-3"]}.get(method, [])
+    rates = {"lora": 1e-2, "full": 1e-3, "ia3": 1e-1, "prompt": 1e-1, "prefix": 1e-1}
+    rate = [f"method.learning_rate={rates[method]}"] if method in rates else []
     ended = command(
         f"model={model}",
         f"method={method}",

@@ -6,7 +6,9 @@ import torch
 from peft_study.config.compose import compose_cell
 from peft_study.config.schema import Device, GenerationConfig, MethodKind, Precision, PromptForm
 from peft_study.data.prompts import Template
-from peft_study.generation.decode import Decoder, fitting_batch, newline_tokens
+from peft_study.generation.decode import Decoder, batches, fitting_batch, newline_tokens
+from peft_study.methods.attach import attach
+from peft_study.models.families import FAMILIES
 from peft_study.models.loading import Model, load_model, load_tokenizer
 from peft_study.models.precision import choose
 from peft_study.models.random_weights import architecture_config
@@ -31,6 +33,17 @@ def wide_model(name: str) -> Model:
     return model
 
 
+def with_adapter(base: Model, name: str, method: str) -> Model:
+    """A base with a method's adapter, its weights as far apart as the base's."""
+    cell = compose_cell([f"model={name}", f"method={method}"])
+    model = attach(base, cell.method, FAMILIES[cell.model.family], TOKENIZER.name_or_path, seed=0)
+    generator = torch.Generator().manual_seed(1)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data.normal_(std=0.25, generator=generator)
+    return model
+
+
 def candidates(model: Model, template: Template, batch_size: int, new_tokens: int = 12) -> list[tuple[str, ...]]:
     settings = GenerationConfig(batch_size=batch_size)
     decoder = Decoder(model, TOKENIZER, template, settings, new_tokens, CPU)
@@ -48,6 +61,17 @@ def test_a_batch_changes_no_candidate(name: str, stop_at_newline: bool) -> None:
     assert candidates(model, template, batch_size=2) == alone
     assert candidates(model, template, batch_size=5) == alone
     assert [len(row) for row in alone] == [10] * 5
+    assert len({row[0] for row in alone}) > 1
+
+
+@pytest.mark.parametrize("name", ["tiny-llama", "tiny-codegen", "tiny-t5"])
+@pytest.mark.parametrize("method", ["lora", "ia3", "prompt", "prefix"])
+def test_a_batch_changes_no_candidate_of_an_adapter_either(name: str, method: str) -> None:
+    model = with_adapter(wide_model(name), name, method)
+
+    alone = candidates(model, Template(), batch_size=1)
+
+    assert candidates(model, Template(), batch_size=5) == alone
     assert len({row[0] for row in alone}) > 1
 
 
@@ -123,3 +147,17 @@ def test_the_batch_keeps_the_cache_in_its_budget(model: str, tokens: int, gigaby
     config = architecture_config(compose_cell([f"model={model}"]).model, {"vocab_size": 100})
 
     assert fitting_batch(config, tokens, beams=10, bytes_per_value=2, cache_gb=gigabytes) == prompts
+
+
+@pytest.mark.parametrize(
+    ("lengths", "size", "equal", "groups"),
+    [
+        ([3, 9, 3, 5], 2, False, [[1, 3], [0, 2]]),
+        ([3, 9, 3, 5], 10, False, [[1, 3, 0, 2]]),
+        ([3, 9, 3, 5], 10, True, [[1], [3], [0, 2]]),
+        ([4, 4, 4], 2, True, [[0, 1], [2]]),
+        ([], 2, True, []),
+    ],
+)
+def test_prompts_are_grouped_by_length(lengths: list[int], size: int, equal: bool, groups: list[list[int]]) -> None:
+    assert batches(lengths, size, equal_lengths=equal) == groups

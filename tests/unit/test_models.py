@@ -25,7 +25,7 @@ def adapted(model: str, quantization: str, *overrides: str) -> Model:
     cell = compose_cell([f"model={model}", "model.weights=random", f"quantization={quantization}", *overrides])
     tokenizer = load_tokenizer(cell.model)
     base = load_model(cell.model, cell.quantization, cell.method.kind, CPU, tokenizer)
-    made = attach(base, cell.method, FAMILIES[cell.model.family], seed=0)
+    made = attach(base, cell.method, FAMILIES[cell.model.family], tokenizer.name_or_path, seed=0)
     generator = torch.Generator().manual_seed(1)
     for name, parameter in made.named_parameters():
         if "lora_B" in name:
@@ -80,14 +80,23 @@ def test_parameters_are_counted_alike_quantised_or_not(model: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "trainable"),
-    # Table 3 of the paper, "# Params": 1.3M, 2.7M and 12.6M.
-    [("codegen-350m-mono", 1_310_720), ("codet5p-220m", 2_654_208), ("codellama-7b-python", 12_582_912)],
+    ("model", "method", "trainable"),
+    # Table 3 of the paper, "# Params": for CodeLlama-7B 12.6M, 1M, 0.08M and 2.6M.
+    [
+        ("codegen-350m-mono", "lora", 1_310_720),
+        ("codet5p-220m", "lora", 2_654_208),
+        ("codellama-7b-python", "lora", 12_582_912),
+        ("codellama-7b-python", "ia3", 1_007_616),
+        ("codellama-7b-python", "prompt", 81_920),
+        ("codellama-7b-python", "prefix", 2_621_440),
+    ],
 )
-def test_lora_trains_the_papers_number_of_parameters(model: str, trainable: int) -> None:
-    cell = compose_cell([f"model={model}", "method=lora"])
+def test_a_method_trains_the_papers_number_of_parameters(model: str, method: str, trainable: int) -> None:
+    # The text that prompt tuning starts from needs the model's own tokenizer, and does not change the count.
+    start = ["method.adapter.prompt_tuning_init=RANDOM"] if method == "prompt" else []
+    cell = compose_cell([f"model={model}", f"method={method}", *start])
     with torch.device("meta"):
-        made = attach(on_meta_device(cell.model), cell.method, FAMILIES[cell.model.family], seed=0)
+        made = attach(on_meta_device(cell.model), cell.method, FAMILIES[cell.model.family], "", seed=0)
 
     assert count(made).trainable == trainable
 
