@@ -58,7 +58,7 @@ class Decoder:
         self._max_new_tokens = max_new_tokens
         self._compute = compute
         self._encoder_decoder = bool(model.config.is_encoder_decoder)
-        # peft puts the virtual tokens of prompt tuning before a decoder's left padding and ignores position ids, so that
+        # peft puts the virtual tokens of prompt tuning before a decoder's left padding and ignores position ids, so
         # padding would move a prompt away from them.
         self._equal_lengths = isinstance(model, PeftModelForCausalLM) and model.active_peft_config.is_prompt_learning
         self._generation = self._beam_search()
