@@ -3,6 +3,7 @@
 import logging
 import os
 import socket
+import sys
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
@@ -16,8 +17,7 @@ TIMEOUT_SECONDS = 5.0
 def use_cache_if_unreachable(timeout_seconds: float = TIMEOUT_SECONDS) -> None:
     """Switch the hub's libraries to their cache where no connection to the hub can be opened.
 
-    They read the switch when they are first imported, so this comes before. Nothing is tried where the switch is set
-    already, or where a proxy stands between.
+    Nothing is tried where the switch is set already, or where a proxy stands between.
 
     Args:
         timeout_seconds: how long to wait for the connection.
@@ -30,4 +30,12 @@ def use_cache_if_unreachable(timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         socket.create_connection((endpoint.hostname or "", port), timeout_seconds).close()
     except OSError as error:
         os.environ[OFFLINE] = "1"
+        _switch_loaded_libraries()
         logger.warning("%s is not reachable (%s): only what is cached can be used", endpoint.hostname, error)
+
+
+def _switch_loaded_libraries() -> None:
+    # They read the environment when they are first imported, which an earlier cell of this process may have caused.
+    for module, name in (("huggingface_hub.constants", OFFLINE), ("datasets.config", OFFLINE)):
+        if module in sys.modules:
+            setattr(sys.modules[module], name, True)

@@ -1,8 +1,8 @@
 """The command line: Hydra composes a cell, this module runs it, and every way in which it can end is decided here."""
 
+import contextlib
 import logging
 import os
-import shutil
 import signal
 import traceback
 from collections.abc import Sequence
@@ -26,6 +26,7 @@ from peft_study.config.sources import needs_hub
 from peft_study.errors import UserError
 from peft_study.hub import use_cache_if_unreachable
 from peft_study.interrupts import TerminatedError, termination_raises
+from peft_study.redaction import redact
 from peft_study.results.schema import RunResult, Status
 from peft_study.results.store import LOG, RESULT, CellBusyError, CellFolder
 from peft_study.tracking.notices import complain, say
@@ -69,7 +70,15 @@ def main() -> int:
 
     def task(config: DictConfig) -> None:
         sweep = HydraConfig.get().mode is RunMode.MULTIRUN
-        outcomes.append(run_cell(to_cell(config), sweep=sweep, show_traceback=users_choice == "1"))
+        try:
+            cell = to_cell(config)
+            path = folder_of(cell)
+        except UserError as error:
+            # Raised here, it would end the whole sweep.
+            complain(error)
+            outcomes.append(Outcome("a cell without a name", Status.infeasible, error.what, EXIT_USER_ERROR))
+        else:
+            outcomes.append(run_cell(cell, path, sweep=sweep, show_traceback=users_choice == "1"))
 
     register()
     # With this set, Hydra passes errors on instead of printing them and exiting with 1.
@@ -83,6 +92,13 @@ def main() -> int:
             traceback.print_exc()
         complain(explain(error))
         return EXIT_USER_ERROR
+    except (OSError, ValueError) as error:
+        # Hydra makes a sweep's folders and checks group names without errors of its own.
+        if users_choice == "1":
+            traceback.print_exc()
+        hint = "check output_dir and the names of groups; HYDRA_FULL_ERROR=1 shows where it comes from"
+        complain(UserError(f"{type(error).__name__}: {error}", hint=hint))
+        return EXIT_USER_ERROR
     finally:
         os.environ.pop(FULL_ERROR)
         if users_choice is not None:
@@ -90,11 +106,12 @@ def main() -> int:
     return _close(outcomes)
 
 
-def run_cell(cell: CellConfig, *, sweep: bool, show_traceback: bool = False) -> Outcome:
+def run_cell(cell: CellConfig, path: Path, *, sweep: bool, show_traceback: bool = False) -> Outcome:
     """Run one cell, go on with it where it was interrupted, or skip it where its result is there already.
 
     Args:
         cell: the typed config.
+        path: its folder.
         sweep: one of several cells: a refusal is then recorded as that cell's result, so that the sweep's record is
             whole. A single cell that is refused before any work leaves nothing behind.
         show_traceback: print the frames of an error, which otherwise stand in log.txt only.
@@ -102,44 +119,56 @@ def run_cell(cell: CellConfig, *, sweep: bool, show_traceback: bool = False) -> 
     Raises:
         KeyboardInterrupt: after an interrupt, once the result says so.
     """
-    path = folder_of(cell)
-    result = RunResult(cell_id=path.name, study=cell.study.name, status=Status.running, config=identity.plain(cell))
+    config = redact(identity.plain(cell))
+    result = RunResult(cell_id=path.name, study=cell.study.name, status=Status.running, config=config)
     try:
         check(cell)
     except UserError as error:
-        return _refuse(error, path, result, Status.infeasible, sweep=sweep)
+        complain(error)
+        result.status, result.reason = Status.infeasible, str(error)
+        if sweep and not (path / RESULT).exists():
+            CellFolder(path).write_result(result)
+        return Outcome(result.cell_id, Status.infeasible, error.what, EXIT_USER_ERROR)
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
     folder = CellFolder(path)
     try:
         with folder.locked():
-            return _run_locked(cell, folder, result, sweep=sweep, show_traceback=show_traceback)
+            outcome, leave = _run_locked(cell, folder, result, show_traceback=show_traceback)
+            if not leave and not sweep:
+                folder.remove_light_files()
+                for empty in made:
+                    empty.rmdir()
+            return outcome
     except (CellBusyError, UnreadableError) as error:
         complain(error)
         return Outcome(result.cell_id, Status.running, error.what, EXIT_USER_ERROR)
 
 
 def _run_locked(
-    cell: CellConfig, folder: CellFolder, result: RunResult, *, sweep: bool, show_traceback: bool
-) -> Outcome:
-    from peft_study.tracking.console import print_closing_table
-
+    cell: CellConfig, folder: CellFolder, result: RunResult, *, show_traceback: bool
+) -> tuple[Outcome, bool]:
+    """Run the cell, or skip it; also say whether there is anything worth leaving in its folder."""
+    fresh = not (folder.path / RESULT).exists()
     earlier = None if cell.rerun else _earlier(folder)
     if earlier is not None and earlier.status is Status.ok:
-        print_closing_table(earlier.summary(), folder.path)
-        say(f"{earlier.cell_id}: done before; rerun=true runs it again")
-        return Outcome(result.cell_id, Status.ok, None, EXIT_OK)
-    ended = _attempt(cell, folder, result, resumed=earlier is not None, show_traceback=show_traceback)
+        _show(earlier, folder)
+        with_what = f"{earlier.provenance.get('device')}, {earlier.provenance.get('precision')}"
+        say(f"{earlier.cell_id}: done before ({with_what}); rerun=true runs it again")
+        return Outcome(result.cell_id, Status.ok, None, EXIT_OK), True
+    ended = _attempt(cell, folder, result, earlier, fresh=fresh, show_traceback=show_traceback)
     if isinstance(ended, UserError):
-        return _refuse(ended, folder.path, result, Status.failed, sweep=sweep)
-    folder.write_result(result)
+        complain(ended)
+        outcome = Outcome(result.cell_id, result.status, ended.what, EXIT_USER_ERROR)
+        return outcome, not fresh or folder.holds_work()
     if isinstance(ended, KeyboardInterrupt):
         say(f"{result.cell_id}: interrupted; the same command goes on from here")
         raise ended
-    print_closing_table(result.summary(), folder.path)
+    _show(result, folder)
     if ended is None:
-        return Outcome(result.cell_id, Status.ok, None, EXIT_OK)
+        return Outcome(result.cell_id, Status.ok, None, EXIT_OK), True
     hint = "the log has the details; the same command goes on from here"
     complain(UserError(result.reason or "", where=str(folder.path / LOG), hint=hint))
-    return Outcome(result.cell_id, result.status, result.reason, EXIT_FAILED)
+    return Outcome(result.cell_id, result.status, result.reason, EXIT_FAILED), True
 
 
 def _earlier(folder: CellFolder) -> RunResult | None:
@@ -153,8 +182,22 @@ def _earlier(folder: CellFolder) -> RunResult | None:
         ) from error
 
 
+def _show(result: RunResult, folder: CellFolder) -> None:
+    from peft_study.tracking.console import print_closing_table
+
+    # rich ends the process when nobody reads its output any more; the rest of a sweep needs no reader.
+    with contextlib.suppress(SystemExit, BrokenPipeError):
+        print_closing_table(result.summary(), folder.path)
+
+
 def _attempt(
-    cell: CellConfig, folder: CellFolder, result: RunResult, *, resumed: bool, show_traceback: bool
+    cell: CellConfig,
+    folder: CellFolder,
+    result: RunResult,
+    earlier: RunResult | None,
+    *,
+    fresh: bool,
+    show_traceback: bool,
 ) -> BaseException | None:
     """Run the cell; the error that ended it is classified in the result and returned without its frames.
 
@@ -164,11 +207,12 @@ def _attempt(
     from peft_study.tracking.start import start_trackers
 
     result.started_at = _now()
-    if not (folder.path / RESULT).exists():
+    if fresh:
         folder.write_result(result)
     ended: BaseException | None = None
+    begun = False
     with logging_to(folder.path / LOG), termination_raises():
-        trackers = start_trackers(cell, result.config, result.cell_id, folder.path, resumed=resumed)
+        trackers = start_trackers(cell, result.config, result.cell_id, folder.path, resumed=earlier is not None)
         try:
             if needs_hub(cell):
                 use_cache_if_unreachable()
@@ -176,25 +220,34 @@ def _attempt(
             from peft_study.study import Execution
 
             quiet_transformers()
-            execution = Execution(cell, folder, trackers, result)
+            execution = Execution(cell, folder, trackers, result, earlier)
             execution.load()
             # Only now is it sure that a result can follow: an earlier one stands until here.
             if cell.rerun:
                 folder.remove_work()
             folder.write_config(result.config)
             folder.write_result(result)
+            begun = True
             execution.run()
-            result.status = Status.ok
+            result.status, result.finished_at = Status.ok, _now()
+            folder.write_result(result)
+            execution.tidy()
         except BaseException as error:  # sys.exit in a library must not end a sweep either
-            result.status, result.reason = classify(error)
+            if result.status is not Status.ok:
+                result.status, result.reason = classify(error)
             logger.info("the cell ended: %s", result.status, exc_info=True)
             if show_traceback:
                 traceback.print_exc()
             ended = error.with_traceback(None)
             ended.__context__ = ended.__cause__ = None
-        result.finished_at = _now()
-        trackers.summary(result.summary())
-        trackers.finish(str(result.status))
+        result.finished_at = result.finished_at or _now()
+        if begun or fresh:
+            folder.write_result(result)
+        try:
+            trackers.summary(result.summary())
+            trackers.finish(str(result.status))
+        except KeyboardInterrupt as interrupt:
+            ended = ended or interrupt
     return ended
 
 
@@ -218,28 +271,6 @@ def classify(error: BaseException) -> tuple[Status, str]:
         smaller = "quantization=nf4, training.micro_batch_size=1, training.gradient_checkpointing=true"
         return Status.oom, f"out of memory: {text.splitlines()[0]}; try {smaller} or generation.batch_size=1"
     return Status.failed, f"{type(error).__name__}: {text}"
-
-
-def _refuse(error: UserError, path: Path, result: RunResult, status: Status, *, sweep: bool) -> Outcome:
-    """Say what is wrong; record it where a sweep counts its cells, but never over the result of an earlier run."""
-    complain(error)
-    result.status, result.reason = status, str(error)
-    folder = CellFolder(path)
-    if not folder.holds_work():
-        if sweep:
-            folder.write_result(result)
-        else:
-            shutil.rmtree(path)
-            _remove_if_empty([path.parent, path.parent.parent])
-    return Outcome(result.cell_id, status, error.what, EXIT_USER_ERROR)
-
-
-def _remove_if_empty(folders: Sequence[Path]) -> None:
-    for folder in folders:
-        try:
-            folder.rmdir()
-        except OSError:
-            return
 
 
 def _close(outcomes: Sequence[Outcome]) -> int:

@@ -1,9 +1,11 @@
 """One cell from data to score, as a sequence to read from top to bottom."""
 
+import logging
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from transformers import PreTrainedTokenizerBase, set_seed
@@ -13,8 +15,9 @@ from peft_study.cost.memory import Meter, apply_budget
 from peft_study.data import loading, tokens
 from peft_study.data.prompts import Template
 from peft_study.data.samples import Sample
+from peft_study.errors import UserError
 from peft_study.generation.decode import Decoder
-from peft_study.methods.attach import attach, recompute_activations
+from peft_study.methods.attach import adapter_config, attach, recompute_activations
 from peft_study.metrics.exact_match import em_at_k, matches
 from peft_study.models.families import FAMILIES
 from peft_study.models.fit import check_fit
@@ -22,7 +25,7 @@ from peft_study.models.loading import Model, load_model, load_tokenizer
 from peft_study.models.parameters import count
 from peft_study.models.precision import choose
 from peft_study.results import provenance
-from peft_study.results.schema import RunResult
+from peft_study.results.schema import PhaseCost, RunResult
 from peft_study.results.store import CellFolder, Prediction
 from peft_study.tracking.base import Tracker
 from peft_study.training import checkpoint, resume
@@ -31,6 +34,7 @@ from peft_study.training.loop import train
 from peft_study.training.schedule import plan
 
 CHECKPOINTS = "checkpoints"
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -60,17 +64,36 @@ class Execution:
         folder: where the cell's files go.
         tracker: watches.
         result: filled in place.
+        earlier: the result of an interrupted run of the same cell, to go on with.
     """
 
-    def __init__(self, cell: CellConfig, folder: CellFolder, tracker: Tracker, result: RunResult) -> None:
+    def __init__(
+        self,
+        cell: CellConfig,
+        folder: CellFolder,
+        tracker: Tracker,
+        result: RunResult,
+        earlier: RunResult | None = None,
+    ) -> None:
         self._cell = cell
         self._folder = folder
         self._tracker = tracker
         self._result = result
         self._family = FAMILIES[cell.model.family]
         self._compute = choose(cell.hardware.device, cell.training.precision)
-        self._meter = Meter(self._compute.device)
+        self._meter = Meter(self._compute.device, self._costs_to_add(earlier))
         self._template = Template(cell.dataset.prompt_form, cell.model.prompt_prefix, cell.dataset.stop_at_newline)
+
+    def _costs_to_add(self, earlier: RunResult | None) -> dict[str, PhaseCost]:
+        """The costs of an interrupted run that this one goes on with; work in another number format is dropped."""
+        if earlier is None:
+            return {}
+        precision = earlier.provenance.get("precision")
+        if precision not in (None, str(self._compute.precision)):
+            logger.warning("the interrupted run computed in %s, so the cell starts over", precision)
+            self._folder.remove_work()
+            return {}
+        return {name: cost for name, cost in earlier.phases.items() if name in {"train", "generate"}}
 
     def load(self) -> None:
         """Load data, tokenizer and model; what a person has to mend shows here, before anything takes long."""
@@ -89,6 +112,9 @@ class Execution:
             candidates = self._generate()
         with self._phase("score"):
             self._score(candidates)
+
+    def tidy(self) -> None:
+        """Remove the checkpoints, once the result is on disk."""
         shutil.rmtree(self._folder.path / CHECKPOINTS, ignore_errors=True)
 
     def _set_up_machine(self) -> None:
@@ -135,22 +161,41 @@ class Execution:
             train=encoded["train"],
             validation=encoded["validation"],
             test=splits.test,
-            prompt_texts=[
-                str(tokenizer.decode(list(sample.prompt), skip_special_tokens=True)) for sample in encoded["test"]
-            ],
+            prompt_texts=[str(tokenizer.decode(list(sample.prompt))) for sample in encoded["test"]],
             prompts=[sample.prompt for sample in encoded["test"]],
         )
 
     def _load_model(self, tokenizer: PreTrainedTokenizerBase) -> Model:
         cell = self._cell
+        adapter = adapter_config(cell.method, self._family, tokenizer.name_or_path)
         check_fit(cell.model, cell.quantization, cell.method.kind, self._compute, cell.hardware.memory_budget_gb)
         base = load_model(cell.model, cell.quantization, cell.method.kind, self._compute, tokenizer)
+        self._check_limits(base, tokenizer)
         self._result.provenance["model_commit"] = getattr(base.config, "_commit_hash", None)
-        model = attach(base, cell.method, self._family, tokenizer.name_or_path, cell.seed)
+        model = attach(base, cell.method.kind, adapter, cell.seed)
         if cell.training.gradient_checkpointing and cell.method.kind is not MethodKind.prompting:
             recompute_activations(model)
         self._result.parameters = asdict(count(model))
         return model
+
+    def _check_limits(self, base: Model, tokenizer: PreTrainedTokenizerBase) -> None:
+        embeddings: Any = base.get_input_embeddings()
+        vocabulary = int(embeddings.num_embeddings)
+        if len(tokenizer) > vocabulary:
+            raise UserError(
+                f"the tokenizer has {len(tokenizer)} tokens, the model embeds {vocabulary}",
+                where="model.tokenizer",
+                hint="use the model's own tokenizer",
+            )
+        dataset = self._cell.dataset
+        longest = dataset.max_prompt_tokens + max(dataset.max_target_tokens, dataset.max_new_tokens)
+        positions = getattr(base.config, "max_position_embeddings", None)
+        if not self._family.encoder_decoder and positions is not None and longest > positions:
+            raise UserError(
+                f"prompt and answer may take {longest} tokens, the model has {positions} positions",
+                where="dataset.max_prompt_tokens, dataset.max_target_tokens, dataset.max_new_tokens",
+                hint="lower them",
+            )
 
     def _training_steps(self) -> int:
         training = self._cell.training
@@ -186,16 +231,26 @@ class Execution:
     def _record_step(self, step: int, values: Mapping[str, float]) -> None:
         self._folder.append_step(step, values)
         self._tracker.step(step, values)
+        if "validation_loss" in values:
+            self._record_cost()
+
+    def _record_cost(self) -> None:
+        """Leave what the cell cost so far in its result, where a killed process has no other way to say it."""
+        self._meter.measure()
+        self._folder.write_result(self._result)
 
     def _generate(self) -> Sequence[Sequence[str]]:
         cell = self._cell
         decoder = Decoder(
             self._model, self._tokenizer, self._template, cell.generation, cell.dataset.max_new_tokens, self._compute
         )
-        found: dict[int, Sequence[str]] = {row["index"]: row["candidates"] for row in self._folder.read_candidates()}
+        found: dict[int, Sequence[str]] = dict(
+            self._folder.read_candidates(len(self._prepared.test), cell.generation.num_candidates)
+        )
         self._tracker.progress(len(found))
         for batch in decoder.generate(self._prepared.prompts, done=found.keys()):
             self._folder.append_candidates(asdict(generated) for generated in batch)
+            self._record_cost()
             found.update({generated.index: generated.candidates for generated in batch})
             self._tracker.progress(len(found))
         return [found[index] for index in range(len(self._prepared.test))]

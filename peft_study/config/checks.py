@@ -1,9 +1,12 @@
-"""Rules across config groups, checked before anything is loaded. Pure."""
+"""Rules across config groups, checked before anything is loaded; nothing is read but whether a local path exists."""
 
+import math
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 from peft_study.config.schema import CellConfig, Device, MethodKind, Precision, SizeClass, Weights
+from peft_study.config.sources import EMBEDDED_SOURCE
 from peft_study.errors import UserError
 
 # Names become folder names, table cells and dashboard labels.
@@ -26,6 +29,7 @@ def problems(cell: CellConfig) -> Iterator[UserError]:
     yield from _names(cell)
     yield from _ranges(cell)
     yield from _model(cell)
+    yield from _data(cell)
     yield from _method(cell)
     yield from _quantization(cell)
     yield from _precision(cell)
@@ -39,6 +43,15 @@ def check_names(cell: CellConfig) -> None:
     """
     for problem in _names(cell):
         raise problem
+
+
+def _data(cell: CellConfig) -> Iterator[UserError]:
+    if cell.dataset.path is not None and not cell.dataset.path.strip():
+        yield UserError(
+            "an empty path",
+            where="dataset.path",
+            hint="a folder or a JSONL file, or dataset.path=null for the hub's data",
+        )
 
 
 def _names(cell: CellConfig) -> Iterator[UserError]:
@@ -83,6 +96,10 @@ def _ranges(cell: CellConfig) -> Iterator[UserError]:
         # NaN and infinity are what a float setting accepts from a command line as well.
         if value is not None and not 0 < value < float("inf"):
             yield UserError(f"{value} is not a positive number", where=where, hint=f"{where}=1 or more")
+    if not math.isfinite(generation.length_penalty):
+        yield UserError(
+            f"{generation.length_penalty} is not a finite number", where="generation.length_penalty", hint="1.0"
+        )
     if not 0 <= training.warmup_fraction < 1:
         yield UserError(
             f"{training.warmup_fraction} is not a share of the steps",
@@ -118,6 +135,12 @@ def _model(cell: CellConfig) -> Iterator[UserError]:
             f"{model.name} has no architecture to build random weights for",
             where="model.architecture",
             hint="give the arguments of its transformers config, as conf/model/tiny-llama.yaml does",
+        )
+    if model.revision and model.source and (model.source.startswith(EMBEDDED_SOURCE) or Path(model.source).exists()):
+        yield UserError(
+            f"{model.source} is local and has no revisions",
+            where="model.revision",
+            hint="model.revision=null, or a hub id as model.source",
         )
     if not model.source and not model.tokenizer:
         yield UserError(

@@ -17,9 +17,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from peft_study.config import identity
 from peft_study.config.checks import check, check_names
-from peft_study.config.schema import CellConfig
+from peft_study.config.schema import CellConfig, Weights
+from peft_study.config.sources import EMBEDDED_SOURCE
 from peft_study.errors import UserError, near_names
 
+SAMPLED_PARTS, SAMPLED_BYTES = 64, 16_384
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -33,7 +35,6 @@ def register() -> None:
     """Tell Hydra the schema, and OmegaConf how a cell's folder is named. Safe to call again."""
     ConfigStore.instance().store(name="schema", node=CellConfig)
     OmegaConf.register_new_resolver("cell_name", lambda *, _root_: name_of(to_cell(_root_)), replace=True)
-    OmegaConf.register_new_resolver("cell_folder", lambda *, _root_: str(folder_of(to_cell(_root_))), replace=True)
     OmegaConf.register_new_resolver(
         "study_folder", lambda *, _root_: str(folder_of(to_cell(_root_)).parent), replace=True
     )
@@ -78,9 +79,34 @@ def compose_cell(overrides: Sequence[str]) -> CellConfig:
 
 
 def name_of(cell: CellConfig) -> str:
-    """The cell's name, with local data standing for itself by content."""
-    path = cell.dataset.path
-    return identity.cell_name(cell, _fingerprint(Path(path)) if path else None)
+    """The cell's name, with local data and local weights standing for themselves by content."""
+    path, source = cell.dataset.path, cell.model.source
+    return identity.cell_name(
+        cell,
+        data_fingerprint=_fingerprint(Path(path)) if path else None,
+        weights_fingerprint=_weights_fingerprint(source)
+        if source and cell.model.weights is Weights.pretrained
+        else None,
+    )
+
+
+def _weights_fingerprint(source: str) -> str | None:
+    """What stands for a local model: its config, and samples of its weights; None for one of the hub."""
+    folder = _PACKAGE / "models" / "tiny" / source.removeprefix(EMBEDDED_SOURCE)
+    if not source.startswith(EMBEDDED_SOURCE):
+        folder = Path(source).expanduser()
+    if not folder.is_dir():
+        return None
+    digest = hashlib.sha256()
+    for file in sorted([*folder.glob("config.json"), *folder.glob("*.safetensors")]):
+        size = file.stat().st_size
+        digest.update(f"{file.name} {size}\n".encode())
+        with file.open("rb") as weights:
+            # Whole files of many GB would take minutes; training changes every part of them.
+            for part in range(SAMPLED_PARTS):
+                weights.seek(size * part // SAMPLED_PARTS)
+                digest.update(weights.read(SAMPLED_BYTES))
+    return digest.hexdigest()
 
 
 def folder_of(cell: CellConfig) -> Path:
@@ -94,7 +120,8 @@ def folder_of(cell: CellConfig) -> Path:
 
 
 def _fingerprint(path: Path) -> str:
-    files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
+    path = path.expanduser()
+    files = [path / f"{split}.jsonl" for split in ("train", "validation", "test")] if path.is_dir() else [path]
     # A missing file is reported when the data is loaded, with the other cells of a sweep unharmed.
     stamps = tuple((str(file), file.stat().st_mtime_ns) for file in files if file.is_file())
     return _hash_files(stamps) if stamps else f"missing:{path}"
@@ -142,7 +169,9 @@ def _unknown_key(text: str, key: str) -> UserError:
     return UserError(
         f"there is no setting {full_key!r}",
         where=f"conf/{config_file}.yaml" if config_file else f"{full_key}=...",
-        hint=near_names(key, _keys_below(parent)),
+        hint=near_names(key, known)
+        if (known := list(_keys_below(parent)))
+        else f"a new entry is written +{full_key}=...",
     )
 
 

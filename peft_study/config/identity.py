@@ -15,7 +15,9 @@ HUB_SETTINGS = ("source", "hub_id", "hub_files", "revision", "validation_split")
 WITHOUT_EFFECT = frozenset({("model", "learning_rates"), ("dataset", "sizes")})
 
 
-def cell_settings(cell: CellConfig, data_fingerprint: str | None = None) -> dict[str, Any]:
+def cell_settings(
+    cell: CellConfig, data_fingerprint: str | None = None, weights_fingerprint: str | None = None
+) -> dict[str, Any]:
     """The settings that decide a cell's result; not the tracker, the hardware, the study or where files lie.
 
     Only values that differ from the schema's default are kept, so that a setting added later leaves older cells their
@@ -24,6 +26,7 @@ def cell_settings(cell: CellConfig, data_fingerprint: str | None = None) -> dict
     Args:
         cell: the typed config.
         data_fingerprint: hash of the local files, which stands for `dataset.path`.
+        weights_fingerprint: hash of local weights, which stands for `model.source`; None for weights of the hub.
     """
     kept: dict[str, Any] = {"identity_version": IDENTITY_VERSION, "seed": cell.seed}
     for group in DECISIVE_GROUPS:
@@ -40,16 +43,19 @@ def cell_settings(cell: CellConfig, data_fingerprint: str | None = None) -> dict
         for setting in HUB_SETTINGS:
             kept["dataset"].pop(setting, None)
         kept["dataset"]["data_fingerprint"] = data_fingerprint
+    if weights_fingerprint is not None:
+        kept["model"]["source"] = weights_fingerprint
     return kept
 
 
-def cell_name(cell: CellConfig, data_fingerprint: str | None = None) -> str:
+def cell_name(cell: CellConfig, data_fingerprint: str | None = None, weights_fingerprint: str | None = None) -> str:
     """The readable name with the first eight hexadecimal digits of the settings' hash.
 
     Returns:
         such as "codellama-7b-python_lora_conala_s42-1f0c9a7e"; the quantization is named where there is one.
     """
-    canonical = json.dumps(cell_settings(cell, data_fingerprint), sort_keys=True, ensure_ascii=True)
+    settings = cell_settings(cell, data_fingerprint, weights_fingerprint)
+    canonical = json.dumps(settings, sort_keys=True, ensure_ascii=True)
     digest = hashlib.sha256(canonical.encode()).hexdigest()[:8]
     parts = [cell.model.name, cell.method.name, cell.dataset.name]
     if cell.quantization.bits is not None:

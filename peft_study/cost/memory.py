@@ -1,9 +1,10 @@
 """Wall-clock time and peak memory of each phase of a cell."""
 
+import gc
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,11 +26,14 @@ class Meter:
 
     Args:
         device: where the cell computes.
+        earlier: what the phases of an interrupted run cost: seconds add up, the larger peak counts.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, earlier: Mapping[str, PhaseCost] | None = None) -> None:
         self._device = device
-        self.phases: dict[str, PhaseCost] = {}
+        self._earlier = dict(earlier or {})
+        self._running: tuple[str, float] | None = None
+        self.phases: dict[str, PhaseCost] = dict(self._earlier)
 
     @property
     def kind(self) -> MemoryKind:
@@ -40,15 +44,29 @@ class Meter:
     def phase(self, name: str) -> Iterator[None]:
         """Measure a phase; what it cost is kept even when it raises."""
         self._reset()
-        began = time.perf_counter()
+        self._running = (name, time.perf_counter())
         try:
             yield
         finally:
-            self.phases[name] = self._cost(time.perf_counter() - began)
+            self.measure()
+            self._running = None
 
-    def _reset(self) -> None:
+    def measure(self) -> None:
+        """Bring the cost of the phase that runs up to date, so that a killed process leaves it behind."""
+        if self._running is None:
+            return
+        name, began = self._running
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
+        cost = self._cost(time.perf_counter() - began)
+        self.phases[name] = cost.after(self._earlier[name]) if name in self._earlier else cost
+
+    def _reset(self) -> None:
+        # What the phase before left to the garbage collector, or in torch's cache, is not this phase's.
+        gc.collect()
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+            torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(self._device)
         else:
             reset_peak_rss()
@@ -70,9 +88,10 @@ def apply_budget(device: torch.device, budget_gb: float | None) -> None:
         device: nothing happens on a CPU.
         budget_gb: GPU memory that this process may allocate, in GB (1e9 bytes); None is all of it.
     """
-    if device.type == "cuda" and budget_gb is not None:
+    if device.type == "cuda":
         total = torch.cuda.get_device_properties(device).total_memory
-        torch.cuda.set_per_process_memory_fraction(min(1.0, budget_gb * 1e9 / total), device)
+        share = 1.0 if budget_gb is None else min(1.0, budget_gb * 1e9 / total)
+        torch.cuda.set_per_process_memory_fraction(share, device)
 
 
 def peak_rss_bytes() -> int | None:

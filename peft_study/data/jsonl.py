@@ -20,9 +20,9 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             continue
         try:
             row = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             column = f", column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
-            reason = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply"
+            reason = error.msg if isinstance(error, json.JSONDecodeError) else _reason(error)
             raise UserError(
                 f"a line is not JSON ({reason})",
                 where=f"{path}, line {number}{column}",
@@ -58,7 +58,23 @@ def text_field(row: dict[str, Any], field: str, where: str, setting: str) -> str
     value = row[field]
     if value is not None and not isinstance(value, str):
         raise UserError(f"the field {field!r} holds a {type(value).__name__}, not text", where=where, hint="use text")
+    if value is not None and not _has_utf8_form(value):
+        raise UserError(
+            f"the field {field!r} holds half of a surrogate pair", where=where, hint="remove the lone surrogate escape"
+        )
     return value
+
+
+def _reason(error: Exception) -> str:
+    return "nested too deeply" if isinstance(error, RecursionError) else str(error).partition(";")[0]
+
+
+def _has_utf8_form(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _read_text(path: Path) -> str:

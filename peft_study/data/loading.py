@@ -62,9 +62,8 @@ def load(dataset: DatasetConfig) -> Splits:
         rows, origin = _hub_rows(dataset, dropped), f"hub:{dataset.hub_id}@{dataset.revision or 'default'}"
     for split in SPLITS:
         if not rows[split]:
-            raise UserError(
-                f"the {split} split of {dataset.name} is empty", where=origin, hint="it needs one sample at least"
-            )
+            needed = "one file is split 80/10/10: it needs six rows" if _is_file(dataset) else "it needs one sample"
+            raise UserError(f"the {split} split of {dataset.name} is empty", where=origin, hint=f"{needed} at least")
     if dataset.path is None:
         _warn_about_sizes(dataset, rows)
     cut = {split: tuple(rows[split][: dataset.limit]) for split in SPLITS}
@@ -78,6 +77,10 @@ def load(dataset: DatasetConfig) -> Splits:
     )
 
 
+def _is_file(dataset: DatasetConfig) -> bool:
+    return dataset.path is not None and Path(dataset.path).expanduser().is_file()
+
+
 def _generated(dataset: DatasetConfig) -> dict[str, list[Sample]]:
     from peft_study.data import minipy
 
@@ -87,7 +90,7 @@ def _generated(dataset: DatasetConfig) -> dict[str, list[Sample]]:
 
 
 def _local_rows(dataset: DatasetConfig, dropped: dict[str, int]) -> dict[str, list[Sample]]:
-    path = Path(dataset.path or "")
+    path = Path(dataset.path or "").expanduser()
     if path.is_dir():
         return {split: _samples(split, _located(path / f"{split}.jsonl"), dataset, dropped) for split in SPLITS}
     if not path.exists():

@@ -92,7 +92,8 @@ def encode_prompt(
         max_tokens: the markers are never cut, so a limit below their own length is exceeded rather than obeyed.
         for_encoder: an encoder's input ends with the end-of-sequence token, whether or not the tokenizer adds it.
     """
-    encoded = tokenizer(prompt.text, return_offsets_mapping=True)
+    # A sample that spells out a special token means its characters.
+    encoded = tokenizer(prompt.text, return_offsets_mapping=True, split_special_tokens=True)
     ids, offsets = _ids(encoded["input_ids"]), list(encoded["offset_mapping"])
     if for_encoder and ids[-1:] != [tokenizer.eos_token_id]:
         ids.append(tokenizer.eos_token_id)
@@ -121,11 +122,12 @@ def truncation(encoded: Iterable[Encoded]) -> Truncation:
 def _target_ids(prompt: Prompt, target: str, tokenizer: Tokenizer) -> list[int]:
     # Encoded behind its prompt, a target starts as it would in running text (a SentencePiece tokenizer puts a space
     # before text encoded alone). Where a token spans the boundary, the prompt must stay as generation sees it.
-    alone = _ids(tokenizer(prompt.text, add_special_tokens=False)["input_ids"])
-    joint = _ids(tokenizer(prompt.text + target, add_special_tokens=False)["input_ids"])
+    plain = {"add_special_tokens": False, "split_special_tokens": True}
+    alone = _ids(tokenizer(prompt.text, **plain)["input_ids"])
+    joint = _ids(tokenizer(prompt.text + target, **plain)["input_ids"])
     if joint[: len(alone)] == alone:
         return joint[len(alone) :]
-    return _ids(tokenizer(target, add_special_tokens=False)["input_ids"])
+    return _ids(tokenizer(target, **plain)["input_ids"])
 
 
 def _ids(values: list[int] | list[tuple[int, int]]) -> list[int]:

@@ -7,11 +7,13 @@ from typing import Any, TypeAlias
 from bitsandbytes.nn.modules import Linear4bit
 from huggingface_hub.errors import StrictDataclassError
 from peft import PeftModel
+from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
+    GenerationConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -43,7 +45,7 @@ def load_tokenizer(model: ModelConfig) -> PreTrainedTokenizerBase:
     """
     name = model.tokenizer or model.source
     assert name is not None, "config.checks asks for a tokenizer"
-    if name == EMBEDDED_TOKENIZER:
+    if name == EMBEDDED_TOKENIZER or name.startswith(EMBEDDED_SOURCE):
         return tiny.load_tokenizer()
     try:
         revision = {"revision": model.revision} if model.revision and name == model.source else {}
@@ -55,6 +57,12 @@ def load_tokenizer(model: ModelConfig) -> PreTrainedTokenizerBase:
             f"the tokenizer {name} gives no character offsets",
             where="model.tokenizer",
             hint="name one with a tokenizer.json",
+        )
+    if tokenizer.eos_token_id is None:
+        raise UserError(
+            f"the tokenizer {name} has no end-of-sequence token",
+            where="model.tokenizer",
+            hint="set eos_token in its tokenizer_config.json",
         )
     if tokenizer.pad_token_id is None:
         # Padding is masked everywhere, so any existing token will do; a new one would resize the embeddings.
@@ -100,7 +108,7 @@ def _from_pretrained(model: ModelConfig, source: str, **options: Any) -> PreTrai
     auto = AutoModelForSeq2SeqLM if FAMILIES[model.family].encoder_decoder else AutoModelForCausalLM
     try:
         loaded: PreTrainedModel = auto.from_pretrained(source, use_safetensors=True, trust_remote_code=False, **options)
-    except (OSError, ValueError, ImportError, StrictDataclassError) as error:
+    except (OSError, ValueError, ImportError, StrictDataclassError, SafetensorError) as error:
         raise _unreachable(model, f"the weights of {source}", error) from error
     if loaded.config.model_type != FAMILIES[model.family].model_type:
         raise UserError(
@@ -108,6 +116,8 @@ def _from_pretrained(model: ModelConfig, source: str, **options: Any) -> PreTrai
             where="model.family, model.source",
             hint=f"model.family={loaded.config.model_type}, or another source",
         )
+    # What a model's folder says about sampling and penalties would fill whatever our own decoding leaves open.
+    loaded.generation_config = GenerationConfig()
     return plain_on_cpu(loaded)
 
 

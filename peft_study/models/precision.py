@@ -54,7 +54,7 @@ def choose(device: Device, precision: Precision) -> Compute:
         raise UserError(
             "no CUDA device is visible", where="hardware.device=cuda", hint="hardware=auto, or check nvidia-smi"
         )
-    on = torch.device("cuda" if cuda and device is not Device.cpu else "cpu")
+    on = torch.device("cuda", torch.cuda.current_device()) if cuda and device is not Device.cpu else torch.device("cpu")
     has_bf16 = on.type == "cpu" or torch.cuda.is_bf16_supported(including_emulation=False)
     if precision is Precision.auto:
         best_on_gpu = Precision.bf16 if has_bf16 else Precision.fp16

@@ -11,6 +11,7 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
+    GenerationConfig,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -50,21 +51,27 @@ def architecture_config(model: ModelConfig, defaults: Mapping[str, Any] | None =
     try:
         return AutoConfig.for_model(model_type, **{**applicable, **model.architecture})
     except (StrictDataclassError, ValueError, TypeError) as error:
-        raise UserError(
-            f"transformers cannot build this {model.family} architecture: {_reason(error)}",
-            where=f"conf/model/{model.name}.yaml, architecture",
-            hint="check the sizes against each other",
-        ) from error
+        raise _impossible(model, error) from error
 
 
-def _reason(error: Exception) -> str:
-    return " ".join(line.strip() for line in str(error).splitlines())
+def _impossible(model: ModelConfig, error: Exception) -> UserError:
+    reason = " ".join(line.strip() for line in str(error).splitlines())
+    return UserError(
+        f"transformers cannot build this {model.family} architecture: {reason}",
+        where=f"conf/model/{model.name}.yaml, architecture",
+        hint="check the sizes against each other",
+    )
 
 
-def on_meta_device(model: ModelConfig) -> PreTrainedModel:
-    """The model's layers without their weights: shapes and counts only."""
+def on_meta_device(model: ModelConfig, config: PretrainedConfig | None = None) -> PreTrainedModel:
+    """The model's layers without their weights: shapes and counts only.
+
+    Args:
+        model: its family and, without a config, its architecture.
+        config: of the model's source.
+    """
     with torch.device("meta"):
-        return _from_config(model, architecture_config(model))
+        return _from_config(model, config or architecture_config(model))
 
 
 def with_random_weights(model: ModelConfig, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype) -> PreTrainedModel:
@@ -94,5 +101,10 @@ def with_random_weights(model: ModelConfig, tokenizer: PreTrainedTokenizerBase, 
 
 def _from_config(model: ModelConfig, config: PretrainedConfig) -> PreTrainedModel:
     auto = AutoModelForSeq2SeqLM if FAMILIES[model.family].encoder_decoder else AutoModelForCausalLM
-    built: PreTrainedModel = auto.from_config(config)  # type: ignore[no-untyped-call]
+    try:
+        built: PreTrainedModel = auto.from_config(config)  # type: ignore[no-untyped-call]
+    except (ValueError, RuntimeError, ZeroDivisionError) as error:
+        raise _impossible(model, error) from error
+    # As for a downloaded model: decoding is ours alone.
+    built.generation_config = GenerationConfig()
     return built

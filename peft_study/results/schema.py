@@ -1,7 +1,7 @@
 """The versioned record of one cell. An unknown is None, and so is a number that is not finite, with a reason."""
 
 import math
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any, Self
 
@@ -41,6 +41,19 @@ class PhaseCost:
     seconds: float
     peak_bytes: int | None
     reserved_bytes: int | None
+
+    def after(self, earlier: Self) -> Self:
+        """The cost of a phase that was interrupted and gone on with: seconds add up, the larger peak counts."""
+        return replace(
+            self,
+            seconds=self.seconds + earlier.seconds,
+            peak_bytes=_larger(self.peak_bytes, earlier.peak_bytes),
+            reserved_bytes=_larger(self.reserved_bytes, earlier.reserved_bytes),
+        )
+
+
+def _larger(one: int | None, other: int | None) -> int | None:
+    return max((value for value in (one, other) if value is not None), default=None)
 
 
 @dataclass
@@ -92,13 +105,15 @@ class RunResult:
         return record
 
     @classmethod
-    def from_json(cls, record: dict[str, Any]) -> Self:
+    def from_json(cls, record: Any) -> Self:
         """Read a record of this version or an older one; fields that it does not know are passed over.
 
         Raises:
             NewerSchemaError: the record was written by a later version.
             ValueError: the record is none.
         """
+        if not isinstance(record, dict):
+            raise ValueError(f"it holds a {type(record).__name__}")
         version = record.get("schema_version")
         if not isinstance(version, int):
             raise ValueError("no schema_version")
@@ -111,6 +126,9 @@ class RunResult:
             values["phases"] = {name: PhaseCost(**cost) for name, cost in (values.get("phases") or {}).items()}
             if values.get("memory_kind") is not None:
                 values["memory_kind"] = MemoryKind(values["memory_kind"])
+            for name in ("config", "metrics", "parameters", "training", "data", "provenance"):
+                if not isinstance(values.get(name, {}), dict):
+                    raise ValueError(f"its {name} hold a {type(values[name]).__name__}")
             return cls(**values)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a result: {error}") from error
@@ -138,6 +156,11 @@ class NewerSchemaError(ValueError):
         super().__init__(
             f"schema_version {version} is newer than {SCHEMA_VERSION}, which this version of peft_study reads"
         )
+
+
+def finite(value: Any) -> Any:
+    """Plain containers with None for every number that is not finite, as JSON has no name for those."""
+    return _finite(value, "", [])
 
 
 def _finite(value: Any, path: str, lost: list[str]) -> Any:

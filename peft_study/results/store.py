@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from peft_study.errors import UserError
-from peft_study.results.schema import RunResult
+from peft_study.results.schema import RunResult, finite
 
 RESULT = "result.json"
 PREDICTIONS = "predictions.jsonl"
@@ -22,6 +22,7 @@ CONFIG = "config.yaml"
 LOG = "log.txt"
 _PARTIAL_PREDICTIONS = "predictions.jsonl.partial"
 _LOCK = ".lock"
+_LIGHT = frozenset({RESULT, CONFIG, LOG, _LOCK, "wandb"})
 
 
 @dataclass(frozen=True)
@@ -89,9 +90,21 @@ class CellFolder:
         """Add generated candidates to the partial record, on disk before this returns."""
         append_lines(self.path / _PARTIAL_PREDICTIONS, rows)
 
-    def read_candidates(self) -> list[dict[str, Any]]:
-        """The partial record of an interrupted generation."""
-        return list(_rows(self.path / _PARTIAL_PREDICTIONS))
+    def read_candidates(self, prompts: int, candidates: int) -> dict[int, list[str]]:
+        """The partial record of an interrupted generation; a row that cannot be part of it is passed over.
+
+        Args:
+            prompts: how many prompts the test split has.
+            candidates: how many candidates each prompt gets.
+        """
+        found: dict[int, list[str]] = {}
+        for row in _rows(self.path / _PARTIAL_PREDICTIONS):
+            index, texts = row.get("index"), row.get("candidates")
+            if not isinstance(index, int) or not 0 <= index < prompts or not isinstance(texts, list):
+                continue
+            if len(texts) == candidates and all(isinstance(text, str) for text in texts):
+                found[index] = texts
+        return found
 
     def forget_candidates(self) -> None:
         """Drop the partial record: its candidates are another model's."""
@@ -103,7 +116,7 @@ class CellFolder:
 
     def forget_steps_after(self, step: int) -> None:
         """Drop the steps that an interrupted run made after its last checkpoint and will make again."""
-        kept = [row for row in _rows(self.path / METRICS) if row["step"] <= step]
+        kept = [row for row in _rows(self.path / METRICS) if isinstance(row.get("step"), int) and row["step"] <= step]
         write_atomically(self.path / METRICS, "".join(json.dumps(row) + "\n" for row in kept))
 
     def read_steps(self) -> list[dict[str, Any]]:
@@ -122,9 +135,17 @@ class CellFolder:
         """Whether there is anything here that took time to make."""
         return bool(self._work())
 
+    def remove_light_files(self) -> None:
+        """Remove what a run writes before its work begins."""
+        for name in _LIGHT:
+            entry = self.path / name
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink(missing_ok=True)
+
     def _work(self) -> list[Path]:
-        light = {RESULT, CONFIG, LOG, _LOCK, "wandb"}
-        return [entry for entry in self.path.iterdir() if entry.name not in light]
+        return [entry for entry in self.path.iterdir() if entry.name not in _LIGHT]
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -154,12 +175,22 @@ def write_atomically(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until a folder's entries are on disk, a rename among them."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Append JSON lines and wait until they are on disk."""
     with path.open("a", encoding="utf-8") as file:
-        file.write("".join(json.dumps(row) + "\n" for row in rows))
+        file.write("".join(json.dumps(finite(dict(row))) + "\n" for row in rows))
         file.flush()
         os.fsync(file.fileno())
 
@@ -167,7 +198,8 @@ def append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
     if not path.is_file():
         return
-    for line in path.read_text(encoding="utf-8").split("\n"):
+    # A damaged byte damages its line only.
+    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
         try:
             row = json.loads(line)
         except json.JSONDecodeError:

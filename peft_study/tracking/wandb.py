@@ -3,35 +3,20 @@
 import hashlib
 import logging
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from netrc import NetrcParseError, netrc
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from peft_study.redaction import redact
 from peft_study.tracking.base import CellStart
 
 logger = logging.getLogger(__name__)
 
 MODES = ("auto", "online", "offline", "disabled")
-REDACTED = "[redacted]"
 RUN_ID_CHARACTERS = 16
 TAG_CHARACTERS_AT_MOST = 64
-# Shorter values of the environment are words that a setting may well hold by chance.
-ENVIRONMENT_SECRET_CHARACTERS_AT_LEAST = 16
-
-_SECRET_NAME = re.compile(r"key|token|secret|passw|credential", re.IGNORECASE)
-_NUMBER_NAME = re.compile(r"key|token", re.IGNORECASE)
-_TOKENIZER = re.compile(r"tokeni[sz](?:ers?|ed|e|ing|ation)", re.IGNORECASE)
-# 40 hexadecimal digits are a W&B key, but under these names the public commit of a model, a data set or the code.
-_COMMIT_NAME = re.compile(r"revision|commit|sha|hash", re.IGNORECASE)
-_FORTY_HEX = re.compile(r"(?<![0-9A-Fa-f])[0-9A-Fa-f]{40}(?![0-9A-Fa-f])")
-_SECRET_VALUE = re.compile(
-    r"(?:hf_|wandb_v\d+_|sk-|ghp_|github_pat_)[A-Za-z0-9_-]{8,}"
-    r"|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"  # user:password@ of an address
-)
-
 _said: set[str] = set()
 _unreachable: set[str] = set()
 
@@ -182,43 +167,6 @@ _MODE_OF_SETTINGS = {"offline": "offline", "dryrun": "offline", "disabled": "dis
 def run_id(cell: CellStart) -> str:
     """The id of a cell's run: the same whenever the cell runs, so that a resumed cell goes on in its run."""
     return hashlib.sha256(f"{cell.study}/{cell.cell_id}".encode()).hexdigest()[:RUN_ID_CHARACTERS]
-
-
-def redact(value: Any, name: str = "") -> Any:
-    """Copy plain containers with what may be a secret replaced by "[redacted]".
-
-    Replaced are: values whose key names a key, token, secret, password or credential (numbers under a "key" or "token"
-    are settings such as max_new_tokens and stay); what looks like a W&B, Hugging Face, OpenAI or GitHub key; the
-    password of an address; and the values of the environment variables that are named so.
-
-    Args:
-        value: a mapping, a sequence, or a plain value.
-        name: the key under which the value stands.
-    """
-    if _is_secret(name, value):
-        return REDACTED
-    if isinstance(value, Mapping):
-        return {str(key): redact(item, str(key)) for key, item in value.items()}
-    if isinstance(value, list | tuple | set):
-        return [redact(item, name) for item in value]
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    return _redact_text(str(value), name)
-
-
-def _is_secret(name: str, value: Any) -> bool:
-    name = _TOKENIZER.sub("", name)
-    if value is None or value == "" or not _SECRET_NAME.search(name):
-        return False
-    return not (isinstance(value, bool | int | float) and _NUMBER_NAME.search(name))
-
-
-def _redact_text(text: str, name: str) -> str:
-    for variable, secret in os.environ.items():
-        if _SECRET_NAME.search(variable) and len(secret) >= ENVIRONMENT_SECRET_CHARACTERS_AT_LEAST:
-            text = text.replace(secret, REDACTED)
-    text = _SECRET_VALUE.sub(REDACTED, text)
-    return text if _COMMIT_NAME.search(name) else _FORTY_HEX.sub(REDACTED, text)
 
 
 def _disabled_by_environment() -> bool:

@@ -1,17 +1,19 @@
 """Fine-tuning with transformers' Trainer: the study's schedule, the best checkpoint by validation loss, resumption."""
 
 import math
+import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch.utils.data import Dataset
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from peft_study.config.schema import Precision, TrainingConfig
-from peft_study.data.tokens import Encoded
+from peft_study.data.tokens import IGNORED_LABEL, Encoded
 from peft_study.models.loading import Model
 from peft_study.models.precision import Compute
 from peft_study.training import resume
@@ -44,7 +46,8 @@ class Trained:
         checkpoint: the folder of the checkpoint with the lowest validation loss.
         steps: optimizer steps of the whole run.
         best_step: the step of that checkpoint.
-        best_validation_loss: mean cross-entropy a target token, in nats.
+        best_validation_loss: cross-entropy in nats, a mean over the target tokens of each validation batch and then
+            over the samples.
         initial_validation_loss: the same before the first step.
         resumed_from_step: the step at which an interrupted run went on; None for an uninterrupted one.
     """
@@ -66,6 +69,27 @@ class _Samples(Dataset[Encoded]):
 
     def __getitem__(self, index: int) -> Encoded:
         return self._samples[index]
+
+
+class _TokenMeanTrainer(Trainer):
+    """A Trainer whose loss is the mean over the target tokens of the whole batch, for every architecture.
+
+    T5 leaves out of account what transformers tells a model about the other micro-batches of a step, so that its loss
+    and gradients would grow with their number.
+    """
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> Any:
+        outputs = model(**inputs)
+        loss = outputs.loss
+        if num_items_in_batch is not None:
+            loss = loss * (inputs["labels"] != IGNORED_LABEL).sum() / num_items_in_batch
+        return (loss, outputs) if return_outputs else loss
 
 
 class _Watch(TrainerCallback):
@@ -150,7 +174,7 @@ def train(
     start = resume.last_complete(folder)
     resumed_from_step = resume.step_of(start) if start else None
     _remove_incomplete(folder)
-    trainer = Trainer(
+    trainer = _TokenMeanTrainer(
         model=model,
         args=_arguments(settings, schedule, learning_rate, seed, compute, folder, fresh=start is None),
         train_dataset=_Samples(train_samples),
@@ -177,7 +201,10 @@ def _arguments(
     *,
     fresh: bool,
 ) -> TrainingArguments:
-    return TrainingArguments(
+    # transformers takes the number format of mixed precision from the environment where the arguments name none.
+    mixed = {Precision.fp32: "no", Precision.bf16: "bf16", Precision.fp16: "fp16"}
+    os.environ["ACCELERATE_MIXED_PRECISION"] = mixed[compute.precision]
+    arguments = TrainingArguments(
         output_dir=str(folder),
         max_steps=schedule.total_steps,
         per_device_train_batch_size=settings.micro_batch_size,
@@ -212,12 +239,15 @@ def _arguments(
         disable_tqdm=True,
         report_to="none",
     )
+    # One cell is one GPU: with more of them visible, the Trainer would split each batch among all.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
 
 
 def _remove_incomplete(folder: Path) -> None:
     for checkpoint in folder.glob("checkpoint-*"):
         if resume.step_of(checkpoint) is None:
-            shutil.rmtree(checkpoint)
+            shutil.rmtree(checkpoint) if checkpoint.is_dir() else checkpoint.unlink()
 
 
 def _outcome(state: TrainerState, schedule: Schedule, folder: Path, resumed_from: int | None) -> Trained:

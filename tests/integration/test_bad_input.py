@@ -84,7 +84,7 @@ CASES: dict[str, tuple[Arguments, list[str]]] = {
     ),
     "modules that the model lacks": (
         ["model=tiny-llama", "+method.adapter.target_modules=[qkv]"],
-        ["peft cannot attach lora", "target_modules"],
+        ["peft cannot attach the adapter", "target_modules"],
     ),
     "a word for a number": (["training.epochs=many"], ["training.epochs", "'many'"]),
     "a fraction for a whole number": (["training.batch_size=2.5"], ["training.batch_size", "2.5"]),

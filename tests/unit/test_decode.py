@@ -7,7 +7,7 @@ from peft_study.config.compose import compose_cell
 from peft_study.config.schema import Device, GenerationConfig, MethodKind, Precision, PromptForm
 from peft_study.data.prompts import Template
 from peft_study.generation.decode import Decoder, batches, fitting_batch, newline_tokens
-from peft_study.methods.attach import attach
+from peft_study.methods.attach import adapter_config, attach
 from peft_study.models.families import FAMILIES
 from peft_study.models.loading import Model, load_model, load_tokenizer
 from peft_study.models.precision import choose
@@ -36,7 +36,9 @@ def wide_model(name: str) -> Model:
 def with_adapter(base: Model, name: str, method: str) -> Model:
     """A base with a method's adapter, its weights as far apart as the base's."""
     cell = compose_cell([f"model={name}", f"method={method}"])
-    model = attach(base, cell.method, FAMILIES[cell.model.family], TOKENIZER.name_or_path, seed=0)
+    model = attach(
+        base, cell.method.kind, adapter_config(cell.method, FAMILIES[cell.model.family], TOKENIZER.name_or_path), seed=0
+    )
     generator = torch.Generator().manual_seed(1)
     for parameter in model.parameters():
         if parameter.requires_grad:

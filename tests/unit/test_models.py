@@ -9,7 +9,7 @@ from torch import nn
 from peft_study.config.compose import compose_cell
 from peft_study.config.schema import Device, MethodKind, Precision
 from peft_study.errors import UserError
-from peft_study.methods.attach import attach
+from peft_study.methods.attach import adapter_config, attach
 from peft_study.models.families import FAMILIES
 from peft_study.models.fit import weight_bytes
 from peft_study.models.loading import Model, load_model, load_tokenizer
@@ -25,7 +25,7 @@ def adapted(model: str, quantization: str, *overrides: str) -> Model:
     cell = compose_cell([f"model={model}", "model.weights=random", f"quantization={quantization}", *overrides])
     tokenizer = load_tokenizer(cell.model)
     base = load_model(cell.model, cell.quantization, cell.method.kind, CPU, tokenizer)
-    made = attach(base, cell.method, FAMILIES[cell.model.family], tokenizer.name_or_path, seed=0)
+    made = attach(base, cell.method.kind, adapter_config(cell.method, FAMILIES[cell.model.family], ""), seed=0)
     generator = torch.Generator().manual_seed(1)
     for name, parameter in made.named_parameters():
         if "lora_B" in name:
@@ -96,7 +96,12 @@ def test_a_method_trains_the_papers_number_of_parameters(model: str, method: str
     start = ["method.adapter.prompt_tuning_init=RANDOM"] if method == "prompt" else []
     cell = compose_cell([f"model={model}", f"method={method}", *start])
     with torch.device("meta"):
-        made = attach(on_meta_device(cell.model), cell.method, FAMILIES[cell.model.family], "", seed=0)
+        made = attach(
+            on_meta_device(cell.model),
+            cell.method.kind,
+            adapter_config(cell.method, FAMILIES[cell.model.family], "x"),
+            seed=0,
+        )
 
     assert count(made).trainable == trainable
 

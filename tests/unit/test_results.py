@@ -90,7 +90,24 @@ def test_a_line_cut_off_by_a_crash_is_passed_over(tmp_path: Path) -> None:
     with (tmp_path / "predictions.jsonl.partial").open("a") as file:
         file.write('{"index": 1, "candid')
 
-    assert folder.read_candidates() == [{"index": 0, "candidates": ["a"]}]
+    assert folder.read_candidates(prompts=2, candidates=1) == {0: ["a"]}
+
+
+def test_rows_that_cannot_be_part_of_a_generation_are_passed_over(tmp_path: Path) -> None:
+    folder = CellFolder(tmp_path)
+    rows: list[dict[str, object]] = [
+        {"index": 0, "candidates": ["a", "b"]},
+        {"foo": 1},
+        {"index": 1, "candidates": 5},
+        {"index": 1, "candidates": ["only one"]},
+        {"index": 7, "candidates": ["a", "b"]},
+        {"index": "1", "candidates": ["a", "b"]},
+    ]
+    folder.append_candidates(rows)
+    with (tmp_path / "predictions.jsonl.partial").open("ab") as file:
+        file.write(b"\xff\xfe\n[1]\n")
+
+    assert folder.read_candidates(prompts=2, candidates=2) == {0: ["a", "b"]}
 
 
 def test_steps_after_a_checkpoint_are_forgotten(tmp_path: Path) -> None:

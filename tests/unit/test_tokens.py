@@ -144,3 +144,12 @@ def test_an_end_token_that_the_tokenizer_adds_is_not_doubled_and_never_cut() -> 
 
     assert cut == len("sort list")
     assert ids[-2:] == [100 + ord("\n"), 0]
+
+
+def test_text_that_spells_out_a_special_token_is_text() -> None:
+    end = TOKENIZER.eos_token
+
+    encoded = encode(sample(f"say {end}", f"print('{end}')"), PLAIN, TOKENIZER, 100, 100)
+
+    assert TOKENIZER.eos_token_id not in [*encoded.prompt, *encoded.target[:-1]]
+    assert TOKENIZER.decode(list(encoded.target[:-1])) == f"print('{end}')"

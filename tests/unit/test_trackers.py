@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from peft_study.redaction import REDACTED, redact
 from peft_study.tracking.base import CellStart, Tracker, Trackers
-from peft_study.tracking.wandb import REDACTED, WandbTracker, redact, run_id
+from peft_study.tracking.wandb import WandbTracker, run_id
 
 CELL = CellStart("cell-1", "demo", "tiny-llama", "lora", "minipy", "none", 1, Path("multirun/demo/cell-1"))
 HEX_KEY = "0123456789abcdef0123456789abcdef01234567"

@@ -75,6 +75,20 @@ def test_only_a_complete_checkpoint_counts(tmp_path: Path) -> None:
     assert resume.step_of(last) == 10
 
 
+def test_a_checkpoint_that_lost_something_since_does_not_count(tmp_path: Path) -> None:
+    for step in (5, 10, 15):
+        checkpoint = tmp_path / f"checkpoint-{step}"
+        checkpoint.mkdir()
+        (checkpoint / "adapter_model.safetensors").write_bytes(b"weights")
+        resume.mark_complete(checkpoint)
+    (tmp_path / "checkpoint-15" / "adapter_model.safetensors").unlink()
+    (tmp_path / "checkpoint-10" / "adapter_model.safetensors").write_bytes(b"wei")
+
+    last = resume.last_complete(tmp_path)
+
+    assert last == tmp_path / "checkpoint-5"
+
+
 def test_no_checkpoint_is_none(tmp_path: Path) -> None:
     assert resume.last_complete(tmp_path) is None
     assert resume.last_complete(tmp_path / "missing") is None

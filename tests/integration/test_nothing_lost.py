@@ -1,0 +1,153 @@
+"""Commands that are refused, interrupted or run twice take nothing away from what is there."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from peft_study.config.compose import compose_cell, name_of
+from peft_study.models.tiny import FOLDER
+from peft_study.results.schema import Status
+from peft_study.results.store import CellFolder
+from peft_study.study import Execution
+from peft_study.tracking.console import ConsoleTracker
+from tests.conftest import Command
+from tests.integration.test_cell import QUICK, only_cell
+
+ZERO_SHOT = ["model=tiny-llama", "method=zero-shot", *QUICK]
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_refused_command_leaves_a_cell_that_another_process_runs(
+    command: Command, small_data: Path, tmp_path: Path
+) -> None:
+    cell = [*ZERO_SHOT, f"dataset.path={small_data}"]
+    folder = CellFolder(tmp_path / "multirun" / "single" / name_of(compose_cell(cell)))
+
+    with folder.locked():
+        refused, busy = command(*cell, "hardware.threads=0"), command(*cell)
+
+    assert (refused.code, busy.code) == (2, 2)
+    assert "another process runs this cell" in busy.err
+    assert [entry.name for entry in folder.path.iterdir()] == [".lock"]
+
+
+@pytest.mark.parametrize("wrong", ["training.batch_size=0", "dataset.path=nowhere"])
+def test_a_refused_command_leaves_a_persons_own_folder(command: Command, tmp_path: Path, wrong: str) -> None:
+    (tmp_path / "mine" / "single").mkdir(parents=True)
+
+    assert command("model=tiny-llama", "output_dir=mine", wrong).code == 2
+
+    assert list((tmp_path / "mine").iterdir()) == [tmp_path / "mine" / "single"]
+    assert list((tmp_path / "mine" / "single").iterdir()) == []
+
+
+def test_an_interrupt_while_a_rerun_loads_leaves_the_result(
+    command: Command, small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = [*ZERO_SHOT, f"dataset.path={small_data}"]
+    assert command(*cell).code == 0
+    folder = only_cell(tmp_path / "multirun")
+    before = (folder.path / "result.json").read_bytes()
+    monkeypatch.setattr(Execution, "load", interrupt)
+
+    assert command(*cell, "rerun=true").code == 130
+
+    assert (folder.path / "result.json").read_bytes() == before
+    assert folder.read_predictions()
+
+
+def test_an_interrupt_while_the_trackers_finish_leaves_a_finished_cell(
+    command: Command, small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = [*ZERO_SHOT, f"dataset.path={small_data}"]
+    with monkeypatch.context() as patched:
+        patched.setattr(ConsoleTracker, "finish", interrupt)
+        assert command(*cell).code == 130
+
+    result = only_cell(tmp_path / "multirun").read_result()
+    assert result is not None
+    assert result.status is Status.ok
+    assert "done before" in command(*cell).err
+
+
+@pytest.mark.parametrize("content", ["[]", "null", '"x"', '{"schema_version": 99}', "{", '{"schema_version": 1}'])
+def test_a_result_that_cannot_be_read_is_left_alone(
+    command: Command, small_data: Path, tmp_path: Path, content: str
+) -> None:
+    cell = [*ZERO_SHOT, f"dataset.path={small_data}"]
+    folder = CellFolder(tmp_path / "multirun" / "single" / name_of(compose_cell(cell)))
+    (folder.path / "result.json").write_text(content)
+
+    ended = command(*cell)
+
+    assert ended.code == 2
+    assert "Traceback" not in ended.err
+    assert "rerun=true" in ended.err
+    assert (folder.path / "result.json").read_text() == content
+
+
+def test_a_damaged_checkpoint_is_passed_over(command: Command, small_data: Path, tmp_path: Path) -> None:
+    cell = ["model=tiny-llama", f"dataset.path={small_data}", *QUICK]
+    folder = CellFolder(tmp_path / "multirun" / "single" / name_of(compose_cell(cell)))
+    damaged = folder.path / "checkpoints" / "checkpoint-2"
+    damaged.mkdir(parents=True)
+    (damaged / "trainer_state.json").write_text("garbage")
+    (damaged / "complete").write_text('{"trainer_state.json": 100}')
+    (folder.path / "checkpoints" / "checkpoint-9").write_text("a file")
+    (folder.path / "metrics.jsonl").write_text('{"loss": 1}\n{"step": 1')
+
+    assert command(*cell).code == 0
+
+    steps = [row["step"] for row in folder.read_steps()]
+    assert steps[0] == 0
+    assert max(steps) == 4
+
+
+def test_an_output_folder_that_is_a_file_is_refused(command: Command, small_data: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+
+    ended = command(*ZERO_SHOT, f"dataset.path={small_data}", "output_dir=file")
+
+    assert ended.code == 2
+    assert "Traceback" not in ended.err
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_models_own_taste_in_decoding_has_no_say(command: Command, small_data: Path, tmp_path: Path) -> None:
+    predictions = []
+    for name, taste in (("plain", "{}"), ("odd", '{"repetition_penalty": 5.0, "no_repeat_ngram_size": 2}')):
+        source = shutil.copytree(FOLDER / "tiny-llama", tmp_path / name)
+        (source / "generation_config.json").write_text(taste)
+        ended = command(*ZERO_SHOT, f"model.source={source}", f"dataset.path={small_data}", f"output_dir=of-{name}")
+        assert ended.code == 0, ended.err
+        predictions.append((only_cell(tmp_path / f"of-{name}").path / "predictions.jsonl").read_bytes())
+
+    assert predictions[0] == predictions[1]
+
+
+def test_local_weights_are_identified_by_content_not_by_place(tmp_path: Path) -> None:
+    here = shutil.copytree(FOLDER / "tiny-llama", tmp_path / "here")
+    there = shutil.copytree(here, tmp_path / "there")
+    names = [name_of(compose_cell(["model=tiny-llama", f"model.source={folder}"])) for folder in (here, there)]
+    weights = here / "model.safetensors"
+    changed = bytearray(weights.read_bytes())
+    changed[-1] ^= 1
+    changed[len(changed) // 2] ^= 1
+    weights.write_bytes(changed)
+
+    assert names[0] == names[1]
+    assert name_of(compose_cell(["model=tiny-llama", f"model.source={here}"])) != names[0]
+    assert name_of(compose_cell(["model=tiny-llama"])) == names[0]
+
+
+def test_a_secret_in_a_setting_reaches_no_file(command: Command, small_data: Path, tmp_path: Path) -> None:
+    secret = "hf_plantedplantedplanted"
+
+    assert command(*ZERO_SHOT, f"dataset.path={small_data}", f"tracking.entity={secret}").code == 0
+
+    for file in (tmp_path / "multirun").rglob("*"):
+        assert not file.is_file() or secret.encode() not in file.read_bytes()
