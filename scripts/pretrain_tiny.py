@@ -1,0 +1,201 @@
+"""Pretrain one of the embedded models from scratch: `python scripts/pretrain_tiny.py tiny-llama`.
+
+Writes config.json, model.safetensors (16-bit floats), loss_curve.json and MODEL_CARD.md under the package's folder of
+tiny models, in under half an hour a model on two cores. tiny-codegen2 is made from tiny-codegen's weights in seconds.
+"""
+
+import argparse
+import json
+import math
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+import torch
+from tiny_architectures import BUILDERS, speed_up
+from tiny_cards import write_card
+from tiny_codegen2 import write_codegen2
+from tiny_corpus.batches import IGNORE, Batch, Encoder, decoder_batch, seq2seq_batch
+from tiny_corpus.heldout import HeldOut
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from transformers import PreTrainedModel
+
+from peft_study.models.tiny import FOLDER, load_tokenizer
+
+LEARNING_RATE = 4e-3
+T5_SCALES = (3, 10)
+"""T5 starts from larger matrices and embeddings (of unit size), so their learning rates are larger by these factors."""
+WARMUP_STEPS = 100
+FINAL_SHARE = 0.02
+"""The learning rate ends at this share of its peak."""
+STAGES = {"tiny-llama": ((2_000, False),), "tiny-codegen": ((1_200, False),), "tiny-t5": ((500, True),)}
+"""Steps of each stage and whether its documents are rich; a stage starts with fresh optimizers and a warm-up."""
+FIRST_LOSSES = 30
+LOG_EVERY = 50
+
+
+@dataclass
+class Log:
+    """What a run leaves behind for its card and for the test of the curve's start."""
+
+    first_losses: list[float] = field(default_factory=list)
+    curve: list[dict[str, float]] = field(default_factory=list)
+    steps: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+
+
+class Recent:
+    """The losses since they were last averaged."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, list[float]] = {}
+
+    def add(self, values: dict[str, float]) -> None:
+        for key, value in values.items():
+            self.found.setdefault(key, []).append(value)
+
+    def means(self) -> dict[str, float]:
+        """Average and forget them."""
+        means = {key: round(sum(values) / len(values), 4) for key, values in self.found.items()}
+        self.found = {}
+        return means
+
+
+def optimizers(model: PreTrainedModel) -> list[torch.optim.Optimizer]:
+    """Give the matrices to Muon, and embeddings, norms and biases to AdamW."""
+    embeddings = {id(module.weight) for module in model.modules() if isinstance(module, torch.nn.Embedding)}
+    head = model.get_output_embeddings()
+    embeddings |= {id(head.weight)} if head is not None else set()
+    parameters = list(model.parameters())
+    matrices = [value for value in parameters if value.ndim == 2 and id(value) not in embeddings]
+    rest = [value for value in parameters if value.ndim != 2]
+    tables = [value for value in parameters if id(value) in embeddings]
+    matrix_scale, table_scale = T5_SCALES if model.config.model_type == "t5" else (1, 1)
+    return [
+        torch.optim.Muon(
+            [{"params": matrices, "scale": matrix_scale}],
+            lr=LEARNING_RATE,
+            weight_decay=0.01,
+            adjust_lr_fn="match_rms_adamw",
+        ),
+        torch.optim.AdamW(
+            [{"params": rest, "scale": 1}, {"params": tables, "scale": table_scale}],
+            lr=LEARNING_RATE,
+            betas=(0.9, 0.95),
+            weight_decay=0.0,
+        ),
+    ]
+
+
+def schedule(step: int, steps: int) -> float:
+    """Share of the peak learning rate: a linear warm-up, then a cosine."""
+    if step < WARMUP_STEPS:
+        return (step + 1) / WARMUP_STEPS
+    progress = (step - WARMUP_STEPS) / max(1, steps - WARMUP_STEPS)
+    return FINAL_SHARE + (1 - FINAL_SHARE) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def losses(model: PreTrainedModel, batch: Batch, pad: int) -> Tensor:
+    """Compute the loss of every position, unweighted; 0 where nothing is predicted."""
+    extra = {}
+    if batch.targets is not None:
+        extra = {"decoder_input_ids": batch.targets, "attention_mask": (batch.inputs != pad).long()}
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = model(input_ids=batch.inputs, use_cache=False, **extra).logits
+    flat = cross_entropy(logits.float().flatten(0, 1), batch.labels.flatten(), ignore_index=IGNORE, reduction="none")
+    return flat.view_as(batch.labels)
+
+
+def by_pair(values: Tensor, batch: Batch) -> dict[str, float]:
+    """Average the answers' loss of the first pairs of documents and of the fifth and later ones."""
+    answers = (batch.labels != IGNORE) & (batch.weights == 1)
+    early, late = answers & (batch.pair == 0), answers & (batch.pair >= 4)
+    return {
+        name: values[chosen].mean().item() for name, chosen in (("first", early), ("later", late)) if bool(chosen.any())
+    }
+
+
+def train(name: str, seed: int, most_steps: int | None = None) -> tuple[PreTrainedModel, Log]:
+    """Train a model from scratch, stage after stage.
+
+    Args:
+        name: one of the architectures.
+        seed: decides the weights at the start and the corpus.
+        most_steps: where the first stage stops, for a look at its start.
+    """
+    torch.manual_seed(seed)
+    model, log = BUILDERS[name](), Log()
+    model.train()
+    speed_up(model)
+    for number, (steps, rich) in enumerate(STAGES[name]):
+        run_stage(model, name, log, Random(seed + number), steps, rich, most_steps or steps)
+        if most_steps:
+            break
+    return model, log
+
+
+def run_stage(
+    model: PreTrainedModel, name: str, log: Log, rng: Random, steps: int, rich: bool, most_steps: int
+) -> None:
+    """Train through one stage, and note the losses in the log."""
+    encoder, held_out = Encoder(load_tokenizer()), HeldOut()
+    draw = seq2seq_batch if name == "tiny-t5" else decoder_batch
+    chosen, recent = optimizers(model), Recent()
+    start, done = time.monotonic() - log.seconds, log.steps
+    for step in range(most_steps):
+        batch = draw(encoder, rng, held_out, rich)
+        values = losses(model, batch, encoder.pad)
+        weights = batch.weights * (batch.labels != IGNORE)
+        loss = (values * weights).sum() / weights.sum()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimizer in chosen:
+            for group in optimizer.param_groups:
+                group["lr"] = LEARNING_RATE * group["scale"] * schedule(step, steps)
+            optimizer.step()
+            optimizer.zero_grad()
+        log.tokens += batch.inputs.numel() + (batch.labels.numel() if batch.targets is not None else 0)
+        log.steps = done + step + 1
+        if log.steps <= FIRST_LOSSES:
+            log.first_losses.append(round(loss.item(), 4))
+        recent.add({"loss": loss.item()} | by_pair(values.detach(), batch))
+        if log.steps % LOG_EVERY == 0:
+            log.seconds = round(time.monotonic() - start, 1)
+            log.curve.append({"step": log.steps, "tokens": log.tokens, **recent.means()})
+            print(f"{name} {log.curve[-1]} {log.seconds} s", flush=True)
+
+
+def save(model: PreTrainedModel, folder: Path) -> None:
+    """Write the weights in 16-bit floats, which halves the package."""
+    model.to(torch.float16).save_pretrained(folder)  # type: ignore[arg-type]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", choices=[*BUILDERS, "tiny-codegen2"])
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="holds one folder a model")
+    given = parser.parse_args()
+    folder = given.folder / given.name
+    if given.name == "tiny-codegen2":
+        write_codegen2(given.folder / "tiny-codegen", folder)
+        return
+    model, log = train(given.name, given.seed)
+    save(model, folder)
+    written = {
+        "seed": given.seed,
+        "stages": STAGES[given.name],
+        "steps": log.steps,
+        "tokens": log.tokens,
+        "seconds": log.seconds,
+    }
+    curve = json.dumps({**written, "first_losses": log.first_losses, "curve": log.curve}, indent=1)
+    (folder / "loss_curve.json").write_text(curve + "\n", encoding="utf-8")
+    write_card(folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The generated corpus on which the embedded models are pretrained; it shares no operation with minipy."""

@@ -1,0 +1,169 @@
+"""Documents of instruction and response pairs: invented operations, and operations with a fixed meaning."""
+
+import ast
+import warnings
+from collections.abc import Callable
+from random import Random
+
+from tiny_corpus import invented
+from tiny_corpus.fixed import fixed_pair
+from tiny_corpus.heldout import HeldOut
+from tiny_corpus.invented import Pair, Part, put, told
+from tiny_corpus.words import LINKERS, NAMES, VERBS
+
+KINDS = ("list", "string", "dict", "dictionary", "array", "set", "table", "value", "sequence")
+Maker = Callable[[], Pair]
+
+
+def comprehension_maker(rng: Random, rich: bool) -> Maker:
+    """Invent outcomes, mappings and filters; every pair combines one of each."""
+    letter = rng.choice("nwvxickpe")
+    outcomes = [invented.outcome(rng) for _ in range(rng.randint(2, 5))]
+    mappings = [Part("{np}", letter)] + [invented.mapping(rng, letter) for _ in range(rng.randint(1, 4))]
+    filters = [invented.condition(rng, letter) for _ in range(rng.randint(2, 4))]
+    if rng.random() < 0.5:
+        filters.append(Part("{noun} {in} {x}", ""))
+    if rich:
+        outcomes = invented.reworded(rng, outcomes, lambda: invented.outcome(rng))
+        mappings = mappings[:1] + invented.reworded(rng, mappings[1:], lambda: invented.mapping(rng, letter))
+        filters = invented.reworded(rng, filters, lambda: invented.condition(rng, letter))
+    nouns = [invented.noun(rng) + rng.choice(("", "s")) for _ in range(2)]
+    shape = rng.choice(("[B]", "B", "[B]", "{B}")) if rng.random() < 0.8 else "{B}"
+    source = rng.choice(("{x}", "{x}", "{x}", "{x}.items()", "range({x})"))
+    target = f"{letter}, {letter}{letter}" if source.endswith("items()") else letter
+    inside = rng.choice(("in", "in", "of", "from"))
+    kinds = rng.sample(KINDS, 2)
+
+    def make() -> Pair:
+        outcome, change, keep = rng.choice(outcomes), rng.choice(mappings), rng.choice(filters)
+        known, inner_fields, fields = invented.name(rng), invented.values(rng), invented.values(rng)
+        body = f"{change.code} for {target} in {source}{keep.code}"
+        whole = outcome.code.startswith(("{e}", "not", "("))
+        inner = shape.replace("B", body) if whole or shape != "B" else body
+        phrase = change.phrase.replace("{np}", f"the {keep.phrase}")
+        phrase = phrase if phrase.startswith("the ") else f"the {phrase}"
+        phrase = put(phrase, **{"in": inside}, x=told(rng, known, kinds), noun=rng.choice(nouns), **inner_fields)
+        words = put(put(outcome.phrase, **fields), np=phrase)
+        return words, put(put(outcome.code, **fields), e=put(inner, x=known, **inner_fields), x=known)
+
+    return make
+
+
+def nested_maker(rng: Random, rich: bool) -> Maker:
+    """Invent outcomes of a part, or of two variables joined by an operation."""
+    outcomes = [Part("{np}", "{e}")] if rng.random() < 0.5 else []
+    outcomes += [invented.outcome(rng) for _ in range(rng.randint(2, 5))]
+    if rich:
+        outcomes = invented.reworded(rng, outcomes, lambda: invented.outcome(rng))
+    pair = rng.random() < 0.4
+    inner: list[Part] = []
+    for _ in range(rng.randint(2, 5)):
+        if pair:
+            link, operator = rng.choice(LINKERS), rng.choice(invented.OPERATORS)
+            wrap = rng.choice(("{x}O{y}", "{x}O{y}", "F({x})OF({y})", "F({x}, {y})", "{x}.F({y})"))
+            wordings = (
+                f"{{x}} {link} {{y}}",
+                f"the {invented.noun(rng)} of {{x}} and {{y}}",
+                f"{invented.noun(rng)} {link} {{x}} {rng.choice(LINKERS)} {{y}}",
+            )
+            words = rng.choice(wordings)
+            inner.append(Part(words, wrap.replace("O", operator).replace("F", rng.choice(NAMES))))
+        else:
+            part = invented.outcome(rng)
+            words = part.phrase.split(" ", 1)[1] if rng.random() < 0.8 else part.phrase
+            inner.append(Part(words.replace("{np}", "{x}"), part.code.replace("{e}", "{x}")))
+    kinds = rng.sample(KINDS, 2)
+
+    def make() -> Pair:
+        outcome, part = rng.choice(outcomes), rng.choice(inner)
+        known, second = invented.name(rng), invented.name(rng)
+        inner_fields, fields = invented.values(rng), invented.values(rng)
+        phrase = put(part.phrase, x=told(rng, known, kinds), y=f"'{second}'", **inner_fields)
+        code = put(part.code, x=known, y=second, **inner_fields)
+        return put(put(outcome.phrase, **fields), np=phrase), put(put(outcome.code, **fields), e=code, x=known)
+
+    return make
+
+
+def steps_maker(rng: Random, rich: bool) -> Maker:
+    """Invent steps on a variable; every pair takes one to three of them in the order told."""
+    statement = rng.random() < 0.4
+    steps = [invented.step(rng, statement) for _ in range(rng.randint(3, 6))]
+    if rich:
+        steps = invented.reworded(rng, steps, lambda: invented.step(rng, statement))
+    join = rng.choice((" and ", " and ", ", then ", " then "))
+    kinds = rng.sample(KINDS, 2)
+    most = 2 if statement else 3
+
+    def make() -> Pair:
+        chosen = [rng.choice(steps) for _ in range(rng.randint(1, most))]
+        known, other = invented.name(rng), invented.name(rng)
+        words, lines, code = [], [], known
+        for position, step in enumerate(chosen):
+            fields = invented.values(rng)
+            words.append(put(step.phrase, x="it" if position else told(rng, known, kinds), y=other, **fields))
+            if statement:
+                lines.append(put(step.code, x=known, y=other, **fields))
+            else:
+                code = put(step.code, x=code, **fields)
+        text = words[0] if len(words) == 1 else ", ".join(words[:-1]) + join + words[-1]
+        return text, "\n".join(lines) if statement else code
+
+    return make
+
+
+def bound(rng: Random, make: Maker) -> Maker:
+    """Now and then keep the outcome under a new name, in a wording of the document's own."""
+    link, verb, it = rng.choice(LINKERS), rng.choice(VERBS), rng.choice(("it", "that", "this"))
+    words = f"{link} {verb} {it} {rng.choice(LINKERS)}"
+
+    def make_bound() -> Pair:
+        text, code = make()
+        if "\n" in code or rng.random() < 0.6:
+            return text, code
+        target = invented.name(rng)
+        return f"{text} {words} '{target}'", f"{target} = {code}"
+
+    return make_bound
+
+
+SHORT = 5
+"""Documents of at most so many pairs teach little copying from context, so more of them have fixed meanings."""
+MAKERS = (comprehension_maker, comprehension_maker, nested_maker, steps_maker)
+
+
+def parses(code: str) -> bool:
+    """Say whether invented code is Python at all."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        try:
+            ast.parse(code)
+        except (SyntaxError, SyntaxWarning):
+            return False
+    return True
+
+
+def document(rng: Random, pairs: int, held_out: HeldOut, rich: bool = False) -> list[Pair]:
+    """Draw one document: its pairs share invented operations, or have fixed meanings.
+
+    Args:
+        pairs: how many pairs.
+        held_out: refuses what belongs to minipy.
+        rich: whether a part may have two wordings, and a document more operations than its pairs cover.
+    """
+    if rng.random() < (0.5 if pairs <= SHORT else 0.2):
+        makers: list[Maker] = [lambda: fixed_pair(rng)]
+    else:
+        makers = [rng.choice(MAKERS)(rng, rich) for _ in range(rng.choice((1, 2, 4) if rich else (1, 1, 2)))]
+        if rng.random() < 0.2:
+            makers[0] = bound(rng, makers[0])
+        if rng.random() < 0.1:
+            makers.append(lambda: fixed_pair(rng))
+    found: list[Pair] = []
+    for _ in range(20 * pairs):
+        pair = rng.choice(makers)()
+        if len(pair[0]) < 170 and len(pair[1]) < 110 and held_out.allows(*pair) and parses(pair[1]):
+            found.append(pair)
+            if len(found) == pairs:
+                break
+    return found
