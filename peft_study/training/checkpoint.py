@@ -11,7 +11,6 @@ from safetensors.torch import load_file
 from peft_study.models.loading import Model
 
 ADAPTER_CONFIG = "adapter_config.json"
-ADAPTER_FILES = ("adapter_model.safetensors", ADAPTER_CONFIG)
 
 
 def restore(model: Model, checkpoint: Path) -> None:
@@ -49,14 +48,9 @@ def keep(model: Model, checkpoint: Path, folder: Path, base: str, revision: str 
         the new folder, which peft or transformers load by name.
     """
     adapter = isinstance(model, PeftModel)
-    files = (
-        [checkpoint / name for name in ADAPTER_FILES]
-        if adapter
-        else sorted(
-            path for path in checkpoint.iterdir() if path.suffix == ".safetensors" or path.name.endswith("config.json")
-        )
-        + sorted(checkpoint.glob("*.safetensors.index.json"))
-    )
+    # Of a checkpoint's files these are the model; the rest is for resuming.
+    kept = (".safetensors", ".safetensors.index.json", "config.json")
+    files = sorted(path for path in checkpoint.iterdir() if path.name.endswith(kept))
     target = folder / ("adapter" if adapter else "model")
     partial = folder / f"{target.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch.utils.data import Dataset
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from peft_study.config.schema import Precision, TrainingConfig
 from peft_study.data.tokens import IGNORED_LABEL, Encoded
@@ -182,9 +182,7 @@ def train(
         data_collator=collator,
         callbacks=[watch],
     )
-    for printer in ("PrinterCallback", "ProgressCallback"):
-        for callback in [c for c in trainer.callback_handler.callbacks if type(c).__name__ == printer]:
-            trainer.remove_callback(callback)
+    trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=str(start) if start else None)
     if watch.diverged:
         raise watch.diverged

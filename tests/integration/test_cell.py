@@ -204,6 +204,18 @@ def test_bf16_runs_on_a_cpu(command: Command, small_data: Path, tmp_path: Path) 
     assert result.training["best_validation_loss"] < result.training["initial_validation_loss"]  # type: ignore[operator]
 
 
+def test_the_environment_has_no_say_in_the_number_format(
+    command: Command, small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = ["model=tiny-llama", f"dataset.path={small_data}", "training.precision=fp32", *QUICK]
+    assert command(*cell, "output_dir=plain").code == 0
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    assert command(*cell, "output_dir=told").code == 0
+
+    plain, told = (only_cell(tmp_path / name).read_steps() for name in ("plain", "told"))
+    assert plain == told
+
+
 def test_a_run_that_diverges_says_so(command: Command, small_data: Path, tmp_path: Path) -> None:
     cell = ["model=tiny-llama", "method=full", f"dataset.path={small_data}", "method.learning_rate=1e30"]
     ended = command(*cell, *QUICK)
