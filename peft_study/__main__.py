@@ -2,7 +2,8 @@
 
 import sys
 
+from peft_study.interrupts import while_it_is_read
 from peft_study.run import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(while_it_is_read(main))

@@ -1,8 +1,10 @@
-"""Making a request to end look like Ctrl-C."""
+"""Making a request to end look like Ctrl-C, and a reader that went away like the end of what it wanted to see."""
 
+import os
 import signal
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -29,3 +31,22 @@ def termination_raises() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def while_it_is_read(main: Callable[[], int]) -> int:
+    """Run a command's main function; nobody reading its output any more (`| head`) is no error.
+
+    Args:
+        main: returns the exit code.
+
+    Returns:
+        that code, or 0 where the reader left.
+    """
+    try:
+        code = main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes once more at its end, and would complain there.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code

@@ -14,24 +14,26 @@ from typing import Any
 from peft_study.config import identity
 from peft_study.cost.forecast import Forecast
 from peft_study.errors import UserError
+from peft_study.interrupts import while_it_is_read
 from peft_study.results.schema import RunResult, Status
 from peft_study.results.store import RESULT, read_result
 from peft_study.run import EXIT_OK, EXIT_USER_ERROR
-from peft_study.sweep.plan import PlannedCell, plan_command
+from peft_study.sweep.command import add_arguments, plan_command
+from peft_study.sweep.plan import PlannedCell
 from peft_study.tracking.notices import busy, complain
 from peft_study.tracking.plan_table import print_plan
 
 NEW, DONE, INTERRUPTED = "new", "done", "interrupted"
-_KIND = (
-    ("model", "name"),
-    ("method", "name"),
-    ("method", "num_examples"),
-    ("quantization", "name"),
-    ("dataset", "name"),
-    ("dataset", "limit"),
-    ("dataset", "test_limit"),
-    ("training", "epochs"),
-)
+_KIND: Mapping[str, Sequence[str]] = {
+    "model": ("name",),
+    "method": ("name", "num_examples"),
+    "quantization": ("name",),
+    "dataset": ("name", "limit", "test_limit"),
+    "training": (),
+    "generation": (),
+    "hardware": ("name",),
+}
+"""What decides how long a cell takes: of each group these settings, or all of them."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         the exit code: 0, or 2 where the command is at fault.
     """
     parser = argparse.ArgumentParser(prog="python -m peft_study.plan", description=__doc__)
-    parser.add_argument("overrides", nargs="*", help="as for python -m peft_study: +study=table3 model=codellama-7b")
+    add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="for programs: every cell, and totals")
     given = parser.parse_intermixed_args(arguments)
     # What libraries say of models that are never run is no news.
@@ -49,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger().addHandler(logging.NullHandler())
     try:
         with busy("composing the cells and counting their parameters ..."):
-            forecasts = forecast(plan_command(given.overrides))
+            forecasts = forecast(plan_command(given.overrides, given.config_dir))
     except UserError as error:
         complain(error)
         return EXIT_USER_ERROR
@@ -153,9 +155,13 @@ def _rates(cells: Sequence[PlannedCell]) -> Mapping[tuple[str, ...], float]:
 
 
 def _kind(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """What decides how long a cell takes, the machine aside."""
-    return tuple(str((config.get(group) or {}).get(name)) for group, name in _KIND)
+    """What decides how long a cell takes, but for the machine behind a hardware option's name."""
+    kind = []
+    for group, names in _KIND.items():
+        settings = config.get(group) or {}
+        kind.append(json.dumps({name: settings.get(name) for name in names or settings}, sort_keys=True))
+    return tuple(kind)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(while_it_is_read(main))

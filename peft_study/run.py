@@ -11,15 +11,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import hydra
-import yaml
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from peft_study.config import identity
 from peft_study.config.checks import check
-from peft_study.config.compose import conf_folder, explain, folder_of, register, to_cell
+from peft_study.config.compose import CONFIG_ERRORS, conf_folder, explain, folder_of, register, to_cell
 from peft_study.config.schema import CellConfig
 from peft_study.config.sources import needs_hub
 from peft_study.errors import UserError
@@ -124,11 +121,13 @@ def main() -> int:
     except KeyboardInterrupt as error:
         _close(command.outcomes)
         return 128 + (signal.SIGTERM if isinstance(error, TerminatedError) else signal.SIGINT)
-    except (UserError, HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
+    except (UserError, *CONFIG_ERRORS) as error:
         if command.show_traceback:
             traceback.print_exc()
         complain(explain(error))
         return EXIT_USER_ERROR
+    except BrokenPipeError:
+        raise
     except (OSError, ValueError) as error:
         # Hydra makes a sweep's folders and checks group names without errors of its own.
         if command.show_traceback:
@@ -184,11 +183,15 @@ def refuse(cell: CellConfig, path: Path, error: UserError, *, record: bool) -> O
         error: the rule.
         record: also leave it as the cell's result, unless there is one.
     """
+    reason = error.what
     if record and not (path / RESULT).exists():
         result = new_result(cell, path)
         result.status, result.reason = Status.infeasible, str(error)
-        CellFolder(path).write_result(result)
-    return Outcome(path.name, Status.infeasible, error.what, EXIT_USER_ERROR, path)
+        try:
+            CellFolder(path).write_result(result)
+        except OSError as unwritable:  # no reason to end the other cells of a sweep
+            reason = f"{reason}; not recorded: {unwritable.strerror or unwritable}"
+    return Outcome(path.name, Status.infeasible, reason, EXIT_USER_ERROR, path)
 
 
 def new_result(cell: CellConfig, path: Path) -> RunResult:

@@ -167,6 +167,10 @@ class Execution:
             assert method.retriever is not None, "config.checks asks for a retriever"
             corpus = [sample.instruction for sample in splits.train]
             embed = load_retriever(method.retriever, corpus, self._compute.device)
+        if method.num_examples > len(splits.train):
+            logger.warning(
+                "%d examples are asked for, the training split has %d", method.num_examples, len(splits.train)
+            )
         return choose(method.examples, method.num_examples, splits.train, splits.test, self._cell.seed, embed)
 
     def _encoded(

@@ -8,7 +8,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 if TYPE_CHECKING:
     from peft_study.sweep.plan import PlannedCell
@@ -50,17 +50,12 @@ class LocalLauncher(Launcher):
     def run(self, cells: "Sequence[PlannedCell]") -> None:
         """Run composed cells; how each ended is left with the task function."""
         from peft_study.run import Command
-        from peft_study.sweep.machine import places
+        from peft_study.sweep.machine import places_for
         from peft_study.sweep.pool import Pool
         from peft_study.tracking.sweep_display import SweepDisplay
 
         assert isinstance(self._task, Command)
-        hardware = self._config.hardware
-        where = places(
-            OmegaConf.to_object(hardware.gpus) if OmegaConf.is_config(hardware.gpus) else hardware.gpus,
-            hardware.cells_at_once,
-            cpu_only=str(hardware.device) == "cpu",
-        )
+        where = places_for([cell.cell.hardware for cell in cells])
         display = SweepDisplay([cell.folder.name for cell in cells], len(where))
         pool = Pool(where, display, show_traceback=self._task.show_traceback)
         try:

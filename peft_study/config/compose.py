@@ -21,6 +21,8 @@ from peft_study.config.schema import CellConfig, Weights
 from peft_study.config.sources import EMBEDDED_SOURCE
 from peft_study.errors import UserError, near_names
 
+CONFIG_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError)
+"""What Hydra and its relatives raise where a command or a YAML is at fault; `explain` makes them readable."""
 SAMPLED_PARTS, SAMPLED_BYTES = 64, 16_384
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -97,7 +99,7 @@ def compose_cell(overrides: Sequence[str]) -> CellConfig:
     try:
         with initialize_config_dir(str(conf_folder()), version_base="1.3"):
             config = compose("config", overrides=list(overrides))
-    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
+    except CONFIG_ERRORS as error:
         raise explain(error) from error
     cell = to_cell(config)
     check(cell)
@@ -177,19 +179,41 @@ def explain(error: BaseException) -> UserError:
         return UserError(
             f"{group} has no option {name!r}", where=f"{group}={name}", hint=near_names(name, error.options)
         )
+    if isinstance(error, yaml.MarkedYAMLError):
+        mark = error.problem_mark
+        return UserError(
+            f"no YAML: {error.problem}",
+            where=f"{mark.name}, line {mark.line + 1}" if mark else None,
+            hint="mind brackets, colons and the indentation",
+        )
     added = _match(r"Could not override '([^']+)'\. No match in the defaults list", _first_line(error))
     if added:
         return UserError(f"{added} is no group of every cell", where=f"{added}=...", hint=f"write +{added}=...")
+    twice = _match(r"^Multiple values for (\S+)\. ", _first_line(error))
+    if twice:
+        return UserError(f"{twice} is given more than once", where=twice, hint=f"once: +{twice}=NAME or {twice}=A,B")
     unknown = re.search(r"Key '([^']+)' (?:not in|is not in struct)", text)
     if unknown:
         return _unknown_key(text, unknown.group(1))
     where = _match(r"In '([^']+)'", text)
+    if where and where.startswith("study/"):
+        return UserError(
+            f"not the form of a study: {_first_line(error.__cause__ or error)}",
+            where=yaml_of(where),
+            hint="blocks is a list of mappings (- model: [a, b]), common is a mapping, includes is a list of names",
+        )
     setting = _match(r"full_key: (\S+)", text) or _match(r"Error merging override (\S+)", text)
     return UserError(
         _first_line(error.__cause__ or error),
-        where=" ".join(part for part in (f"conf/{where}.yaml" if where else "", setting or "") if part) or None,
+        where=" ".join(part for part in (yaml_of(where) if where else "", setting or "") if part) or None,
         hint="settings are written group.key=value; python -m peft_study --cfg job shows all of them",
     )
+
+
+def yaml_of(option: str) -> str:
+    """How errors name the YAML of a group's option, such as "study/table3"."""
+    inside = (conf_folder() / f"{option}.yaml").is_file()
+    return f"conf/{option}.yaml" if inside else f"{option}.yaml in the folder of --config-dir"
 
 
 def _unknown_key(text: str, key: str) -> UserError:
@@ -198,7 +222,7 @@ def _unknown_key(text: str, key: str) -> UserError:
     config_file = _match(r"In '([^']+)'", text)
     return UserError(
         f"there is no setting {full_key!r}",
-        where=f"conf/{config_file}.yaml" if config_file else f"{full_key}=...",
+        where=yaml_of(config_file) if config_file else f"{full_key}=...",
         hint=near_names(key, known)
         if (known := list(_keys_below(parent)))
         else f"a new entry is written +{full_key}=...",
@@ -228,4 +252,5 @@ def _match(pattern: str, text: str) -> str | None:
 
 def _first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [line for line in lines if not line.endswith("raised while composing config:")]
     return lines[0] if lines else type(error).__name__

@@ -20,10 +20,10 @@ from peft_study.fetch.needs import is_remote, merged, needs_of
 from peft_study.fetch.repositories import download, look_up, prepare
 from peft_study.fetch.retry import persistently
 from peft_study.hub import OFFLINE, use_cache_if_unreachable
-from peft_study.interrupts import TerminatedError, termination_raises
+from peft_study.interrupts import TerminatedError, termination_raises, while_it_is_read
 from peft_study.redaction import redact
 from peft_study.run import EXIT_FAILED, EXIT_OK, EXIT_USER_ERROR
-from peft_study.sweep.plan import plan_command
+from peft_study.sweep.command import add_arguments, plan_command
 from peft_study.tracking.fetch_table import (
     DATASET,
     Repository,
@@ -44,9 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command or the machine is at fault; 128 and the signal's number after an interrupt.
     """
     parser = argparse.ArgumentParser(prog="python -m peft_study.fetch", description=__doc__)
-    parser.add_argument(
-        "overrides", nargs="*", help="as for python -m peft_study: +study=paper, or model=a,b dataset=c"
-    )
+    add_arguments(parser)
     parser.add_argument("--dry-run", action="store_true", help="only say what would be downloaded")
     parser.add_argument("--json", action="store_true", help="for programs: every repository, its size, its problem")
     given = parser.parse_intermixed_args(arguments)
@@ -54,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         disable_progress_bars()
     try:
         with termination_raises():
-            return fetch(given.overrides, dry_run=given.dry_run, as_json=given.json)
+            return fetch(given.overrides, given.config_dir, dry_run=given.dry_run, as_json=given.json)
     except KeyboardInterrupt as interrupt:
         say("interrupted; whole files stay, and the same command goes on")
         return 128 + (signal.SIGTERM if isinstance(interrupt, TerminatedError) else signal.SIGINT)
@@ -63,11 +61,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_USER_ERROR
 
 
-def fetch(overrides: Sequence[str], *, dry_run: bool = False, as_json: bool = False) -> int:
+def fetch(
+    overrides: Sequence[str], config_dir: Path | None = None, *, dry_run: bool = False, as_json: bool = False
+) -> int:
     """Look up what the cells of a command line need, show it, and download it.
 
     Args:
         overrides: the command line's.
+        config_dir: a further folder of config groups.
         dry_run: stop before anything is downloaded.
         as_json: print a record in place of the table, once all is done.
 
@@ -77,7 +78,7 @@ def fetch(overrides: Sequence[str], *, dry_run: bool = False, as_json: bool = Fa
     Raises:
         UserError: the command, the network or the disk does not allow any of it.
     """
-    cells = _runnable(overrides)
+    cells = _runnable(overrides, config_dir)
     repositories = [Repository(need) for need in merged(need for cell in cells for need in needs_of(cell))]
     if repositories:
         _require_hub()
@@ -102,9 +103,9 @@ def fetch(overrides: Sequence[str], *, dry_run: bool = False, as_json: bool = Fa
     return _close(repositories, dry_run=dry_run)
 
 
-def _runnable(overrides: Sequence[str]) -> list[CellConfig]:
+def _runnable(overrides: Sequence[str], config_dir: Path | None) -> list[CellConfig]:
     with busy("composing the cells ..."):
-        planned = plan_command(overrides)
+        planned = plan_command(overrides, config_dir)
     refusals = [cell.refusal for cell in planned if cell.refusal is not None]
     if len(refusals) == len(planned):
         raise refusals[0]
@@ -173,4 +174,4 @@ def _close(repositories: Sequence[Repository], *, dry_run: bool) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(while_it_is_read(main))

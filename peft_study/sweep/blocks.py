@@ -12,29 +12,54 @@ Choices = Mapping[str, Sequence[str]]
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./+-]*")
 _WORDS_WITH_A_MEANING = frozenset({"true", "false", "null", "inf", "nan"})
+_NOT_A_CELLS = frozenset({"hydra", "study"})
 _BASE_MODEL = ("model", "quantization")
 
 
 def read_blocks(
-    study: str, common: Mapping[str, Any], blocks: Sequence[Mapping[str, Any]]
+    file: str, common: Mapping[str, Any], blocks: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, list[str]]]:
     """Turn the blocks of a study's YAML into overrides.
 
     Args:
-        study: the study's name, for errors.
+        file: the YAML, for errors.
         common: settings of every block; a block's own value goes before it.
         blocks: each a grid: what to set, and the value or the list of values it takes.
 
     Raises:
-        UserError: a block sets something to nothing.
+        UserError: a block sets something to nothing, or something that is not a cell's.
     """
-    read = [{key: _overrides(key, value) for key, value in {**common, **block}.items()} for block in blocks]
-    for number, block in enumerate(read, start=1):
-        for key, values in block.items():
-            if not values:
-                where = f"conf/study/{study}.yaml, block {number}"
-                raise UserError(f"{key} has no value", where=where, hint="name one or more values")
+    read = []
+    for number, block in enumerate(blocks, start=1):
+        values = {key: value if isinstance(value, list) else [value] for key, value in {**common, **block}.items()}
+        for key, items in values.items():
+            _check_setting(key, items, block_of(file, number))
+        read.append({key: [f"{key}={literal(item)}" for item in items] for key, items in values.items()})
     return read
+
+
+def block_of(file: str, number: int) -> str:
+    """How errors name a block, counted from 1."""
+    return f"{file}, block {number}"
+
+
+def _check_setting(key: str, values: Sequence[Any], where: str) -> None:
+    if not values:
+        raise UserError(f"{key} has no value", where=where, hint="name one or more values")
+    root = re.split(r"[./@]", key.removeprefix("+"), maxsplit=1)[0]
+    if key.startswith("~") or root in _NOT_A_CELLS:
+        raise UserError(
+            f"a block cannot set {key}",
+            where=where,
+            hint="a block sets groups (model: tiny-llama) and settings (training.epochs: 1) of a cell",
+        )
+    nameless = [value for value in values if is_group(key) and (value is None or isinstance(value, list | dict))]
+    if nameless:
+        raise UserError(
+            f"{key} is a group, and {literal(nameless[0])} is no name of an option",
+            where=where,
+            hint=f"{key}: NAME, or {key}: [NAME, NAME]",
+        )
 
 
 def expand(study: str, blocks: Sequence[Choices], command: Choices) -> list[tuple[str, ...]]:
@@ -89,10 +114,6 @@ def _check_groups(study: str, blocks: Sequence[Choices]) -> None:
 def is_group(key: str) -> bool:
     """Whether an override chooses a config group's option; one with a dot, and the seed, set a value."""
     return "." not in key and key not in {"seed", "rerun", "output_dir"}
-
-
-def _overrides(key: str, value: Any) -> list[str]:
-    return [f"{key}={literal(item)}" for item in (value if isinstance(value, list) else [value])]
 
 
 def literal(value: Any) -> str:

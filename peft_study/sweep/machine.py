@@ -2,12 +2,14 @@
 
 import os
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from peft_study.config.schema import Device, HardwareConfig
 from peft_study.errors import UserError
 
 _CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
@@ -33,6 +35,29 @@ class Place:
     def environment(self) -> dict[str, str]:
         """The variables that keep a process in its place; a number of threads that the person set stays."""
         return {VISIBLE: self.gpu or "", THREADS: os.environ.get(THREADS) or str(self.threads)}
+
+
+def places_for(cells: Sequence[HardwareConfig]) -> list[Place]:
+    """Decide how many cells run side by side, and on what, from what the cells themselves say.
+
+    Args:
+        cells: the hardware group of each.
+
+    Raises:
+        UserError: they do not agree, there is no such GPU, or there are more cells at once than GPUs.
+    """
+    for name in ("gpus", "cells_at_once"):
+        values = {str(getattr(hardware, name)) for hardware in cells}
+        if len(values) > 1:
+            raise UserError(
+                f"the cells differ in what holds for a sweep as a whole: {' and '.join(sorted(values))}",
+                where=f"hardware.{name}",
+                hint=f"one value, in a study's common settings or behind its name: hardware.{name}=...",
+            )
+    if not cells:
+        return places("none", 1)
+    cpu_only = all(hardware.device is Device.cpu for hardware in cells)
+    return places(cells[0].gpus, cells[0].cells_at_once, cpu_only=cpu_only)
 
 
 def places(gpus: Any, cells_at_once: int | None, *, cpu_only: bool = False) -> list[Place]:

@@ -8,23 +8,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-from hydra import initialize_config_dir
 from hydra._internal.config_repository import CachingConfigRepository
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from peft_study.config.checks import problems
-from peft_study.config.compose import conf_folder, explain, folder_of, register, to_cell
+from peft_study.config.compose import CONFIG_ERRORS, explain, folder_of, to_cell, yaml_of
 from peft_study.config.schema import CellConfig, StudyConfig
 from peft_study.errors import UserError, near_names
-from peft_study.sweep.blocks import expand, is_group, read_blocks
+from peft_study.sweep.blocks import block_of, expand, is_group, read_blocks
 
 STUDY = "+study"
 _SEED = re.compile(r"seed=(\d+)")
@@ -75,61 +70,47 @@ def expand_sweep(arguments: Sequence[str], master: DictConfig, loader: ConfigLoa
     command: dict[str, list[str]] = {}
     for override in OverridesParser.create(config_loader=loader).parse_overrides(list(arguments)):
         key = override.get_key_element()
+        if key == STUDY and (STUDY in command or override.is_sweep_override()):
+            hint = (
+                "a study of your own takes others in: includes: [table3, figure3]; +study=paper is all of the paper's"
+            )
+            raise UserError("one study at a time", where=STUDY, hint=hint)
         command[key] = _values(override)
         if is_group(key) and override.is_sweep_override():
             _check_options(key, command[key], loader)
     studies = command.pop(STUDY, [])
-    if len(studies) > 1:
-        raise UserError("one study at a time", where=STUDY, hint="+study=paper holds all of the paper's")
     study: Any = OmegaConf.to_container(master.study, resolve=True)
     blocks = []
     if studies:
-        blocks = _blocks(study, loader)
+        blocks = _blocks(studies[0].partition("=")[2], study, loader)
         if study["name"] == StudyConfig().name:
             study["name"] = studies[0].partition("=")[2]
         command.setdefault("study.name", [f"study.name={study['name']}"])
     return expand(study["name"], blocks, command)
 
 
-def _blocks(study: Mapping[str, Any], loader: ConfigLoader, within: tuple[str, ...] = ()) -> list[dict[str, list[str]]]:
+def _blocks(
+    option: str, study: Mapping[str, Any], loader: ConfigLoader, within: tuple[str, ...] = ()
+) -> list[dict[str, list[str]]]:
     """The blocks of the studies that a study includes, and its own."""
+    file = yaml_of(f"study/{option}")
     blocks: list[dict[str, list[str]]] = []
     for name in study["includes"]:
-        if name in within:
-            raise UserError(f"study {name} includes itself", where=f"conf/study/{study['name']}.yaml, includes")
-        included = loader.load_configuration("config", [f"{STUDY}={name}"], RunMode.RUN).study
-        blocks += _blocks(OmegaConf.to_container(included, resolve=True), loader, (*within, name))  # type: ignore[arg-type]
-    return blocks + read_blocks(study["name"], study["common"], study["blocks"])
-
-
-def plan_command(arguments: Sequence[str]) -> list[PlannedCell]:
-    """Plan what `python -m peft_study --multirun ARGUMENTS` would run, outside of a Hydra application.
-
-    Args:
-        arguments: the command line's overrides.
-
-    Raises:
-        UserError: an override does not compose, or there is no such cell.
-    """
-    with _master(arguments) as (master, loader):
-        return plan_sweep(arguments, master, loader)
-
-
-def expand_command(arguments: Sequence[str]) -> list[tuple[str, ...]]:
-    """Likewise, but only the overrides of the cells: see `expand_sweep`."""
-    with _master(arguments) as (master, loader):
-        return expand_sweep(arguments, master, loader)
-
-
-@contextmanager
-def _master(arguments: Sequence[str]) -> Iterator[tuple[DictConfig, ConfigLoader]]:
-    register()
-    try:
-        with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-            loader = GlobalHydra.instance().config_loader()
-            yield loader.load_configuration("config", list(arguments), RunMode.MULTIRUN), loader
-    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
-        raise explain(error) from error
+        if name in (*within, option):
+            raise UserError(f"study {name} includes itself", where=f"{file}, includes", hint="leave it out")
+        try:
+            included: Any = loader.load_configuration("config", [f"{STUDY}={name}"], RunMode.RUN).study
+        except CONFIG_ERRORS as error:
+            found = explain(error)
+            where = ", ".join(part for part in (f"{file}, includes", found.where) if part)
+            raise UserError(found.what, where=where, hint=found.hint) from error
+        blocks += _blocks(name, OmegaConf.to_container(included, resolve=True), loader, (*within, option))  # type: ignore[arg-type]
+    own = read_blocks(file, study["common"], study["blocks"])
+    for number, block in enumerate(own, start=1):
+        for key, values in block.items():
+            if is_group(key):
+                _check_options(key, values, loader, block_of(file, number))
+    return blocks + own
 
 
 def compose_all(cells: Iterable[Sequence[str]], master: DictConfig, loader: ConfigLoader) -> list[PlannedCell]:
@@ -174,17 +155,21 @@ def _without_garbage_collection() -> Iterator[None]:
 def _compose(overrides: Sequence[str], master: DictConfig, loader: ConfigLoader) -> CellConfig:
     try:
         return to_cell(loader.load_sweep_config(master, list(overrides)))
-    except (HydraException, OmegaConfBaseException) as error:
-        raise explain(error) from error
+    except (UserError, ValueError, *CONFIG_ERRORS) as error:
+        found = explain(error)
+        cell = f"the cell {' '.join(overrides)}"
+        where = cell if found.where is None else f"{found.where} in {cell}"
+        raise UserError(found.what, where=where, hint=found.hint) from error
 
 
-def _check_options(group: str, overrides: Sequence[str], loader: ConfigLoader) -> None:
+def _check_options(group: str, overrides: Sequence[str], loader: ConfigLoader, where: str = "") -> None:
     """Refuse a mistyped option among several, which a study would otherwise pass over as one that it does not have."""
     options = loader.get_group_options(group)
     for override in overrides:
         name = override.partition("=")[2]
         if options and name not in options:
-            raise UserError(f"{group} has no option {name!r}", where=override, hint=near_names(name, options))
+            place = f"{where}, {override}" if where else override
+            raise UserError(f"{group} has no option {name!r}", where=place, hint=near_names(name, options))
 
 
 def _values(override: Override) -> list[str]:
@@ -195,6 +180,6 @@ def _values(override: Override) -> list[str]:
         raise UserError(
             f"{key} sweeps over a range of real numbers, which has no end",
             where=override.input_line,
-            hint=f"list the values: {key}=1e-4,3e-4",
+            hint=f"list the values, {key}=A,B,C, or whole numbers, {key}=range(1,4)",
         )
     return [f"{key}={value}" for value in override.sweep_string_iterator()]

@@ -17,7 +17,7 @@ from pathlib import Path
 from peft_study.config import identity
 from peft_study.interrupts import termination_raises
 from peft_study.results.schema import Status
-from peft_study.results.store import OUTPUT, CellBusyError, CellFolder
+from peft_study.results.store import OUTPUT, RESULT, CellBusyError, CellFolder, read_result
 from peft_study.run import EXIT_FAILED, EXIT_OK, EXIT_USER_ERROR, Outcome, new_result
 from peft_study.sweep.machine import Place
 from peft_study.sweep.plan import PlannedCell
@@ -72,10 +72,8 @@ class Pool:
             while waiting or self._children:
                 while waiting and self._free:
                     cell = waiting.pop(0)
-                    ended = _done_before(cell)
-                    if ended is None:
-                        self._start(cell)
-                    else:
+                    ended = _done_before(cell) or self._try_to_start(cell)
+                    if ended is not None:
                         self._note(ended)
                 self._listen()
                 for child in [child for child in self._children.values() if child.process.poll() is not None]:
@@ -87,10 +85,19 @@ class Pool:
         self.outcomes[outcome.folder] = outcome
         self._display.ended(outcome.cell_id, str(outcome.status), outcome.reason)
 
+    def _try_to_start(self, cell: PlannedCell) -> Outcome | None:
+        """Start a cell; one whose folder cannot be written to ends here, and the others go on."""
+        try:
+            self._start(cell)
+        except OSError as error:
+            return _unwritable(cell, error)
+        return None
+
     def _start(self, cell: PlannedCell) -> None:
-        place = self._free.pop(0)
         folder = CellFolder(cell.folder).path
         before = _begun(cell)
+        (folder / OUTPUT).touch()
+        place = self._free.pop(0)
         reading, writing = os.pipe()
         with (folder / OUTPUT).open("ab") as output:
             process = subprocess.Popen(
@@ -135,7 +142,10 @@ class Pool:
         os.close(child.events)
         del self._children[child.events]
         self._free.append(child.place)
-        return outcome_of(child.cell, child.process.returncode, child.begun_before)
+        try:
+            return outcome_of(child.cell, child.process.returncode, child.begun_before)
+        except OSError as error:
+            return _unwritable(child.cell, error)
 
     @contextmanager
     def _ending_children(self) -> Iterator[None]:
@@ -198,6 +208,11 @@ def outcome_of(cell: PlannedCell, returncode: int, begun_before: str | None) -> 
     return Outcome(name, result.status, result.reason, code, cell.folder)
 
 
+def _unwritable(cell: PlannedCell, error: OSError) -> Outcome:
+    reason = f"its folder cannot be used: {error.strerror or error}"
+    return Outcome(cell.folder.name, Status.failed, reason, EXIT_USER_ERROR, cell.folder)
+
+
 def _how(returncode: int) -> str:
     """How a process ended that left no result of its own."""
     if returncode >= 0:
@@ -222,8 +237,8 @@ def _done_before(cell: PlannedCell) -> Outcome | None:
     if cell.cell.rerun:
         return None
     try:
-        result = CellFolder(cell.folder).read_result()
-    except ValueError:
+        result = read_result(cell.folder / RESULT)
+    except (OSError, ValueError):
         return None  # the cell itself says what is wrong with it
     done = result is not None and result.status is Status.ok
     return Outcome(cell.folder.name, Status.ok, None, EXIT_OK, cell.folder) if done else None

@@ -11,7 +11,7 @@ from peft_study.cost.predict import estimate
 from peft_study.models.random_weights import on_meta_device
 from peft_study.plan import main
 from peft_study.report import paper
-from peft_study.sweep.plan import expand_command
+from peft_study.sweep.command import expand_command
 
 SLMS = ("codet5p-220m", "codet5p-770m", "codegen-350m-mono")
 LLMS = ("codegen2-1b", "codegen2-3.7b", "codegen2-7b", "codellama-7b", "codellama-7b-instruct", "codellama-7b-python")

@@ -1,13 +1,16 @@
 """Every study of conf/study/ expands to cells that can run; what a study holds is stated where it can be counted."""
 
+import re
 from collections import Counter
 from functools import cache
+from pathlib import Path
 
 import pytest
 
 from peft_study.config.compose import compose_cell, conf_folder, name_of
 from peft_study.errors import UserError
-from peft_study.sweep.plan import PlannedCell, expand_command, plan_command
+from peft_study.sweep.command import expand_command, plan_command
+from peft_study.sweep.plan import PlannedCell
 
 STUDIES = sorted(path.stem for path in (conf_folder() / "study").glob("*.yaml"))
 TINY_STUDIES = ("demo", "quickstart")
@@ -105,8 +108,52 @@ def test_a_cell_that_cannot_run_is_planned_with_its_reason() -> None:
         (["model=tiny-llama", "training.epoch=1,2"], "there is no setting"),
         (["model=tiny-llama", "method.learning_rate=interval(0,1)"], "no end"),
         (["study=quickstart"], "study is no group of every cell"),
+        (["+study=quickstart", "+study=demo"], "study is given more than once"),
+        (["model=null"], "must be a string or a list"),
     ],
 )
 def test_what_cannot_be_planned_is_explained(arguments: list[str], says: str) -> None:
     with pytest.raises(UserError, match=says):
         plan_command(arguments)
+
+
+BROKEN_STUDIES = {
+    "blocks: 5": ("not the form of a study", "study/own.yaml in the folder of --config-dir"),
+    "blocks: [foo]": ("not the form of a study", "study/own.yaml"),
+    "common: [a]\nblocks: [{model: tiny-llama}]": ("not the form of a study", "study/own.yaml"),
+    "blocks:\n  - {model: a\n  - b": ("no YAML", "own.yaml, line 6"),
+    "block: []": ("no setting 'study.block'", "study/own.yaml"),
+    "blocks: [{model: tiny-llama}, {model: [tiny-lama]}]": ("no option 'tiny-lama'", "study/own.yaml.*, block 2"),
+    "blocks: [{model: tiny-llama, trainning.epochs: 1}]": ("no setting 'trainning'", "the cell model=tiny-llama"),
+    "blocks: [{model: tiny-llama, training.epochs: many}]": ("'many'", "training.epochs in the cell model=tiny-llama"),
+    "includes: [nosuch]": ("no option 'nosuch'", "study/own.yaml.*, includes"),
+    "includes: [own]": ("study own includes itself", "study/own.yaml.*, includes"),
+}
+
+
+@pytest.mark.parametrize("text", BROKEN_STUDIES)
+def test_a_broken_study_of_ones_own_is_explained(text: str, tmp_path: Path) -> None:
+    says, where = BROKEN_STUDIES[text]
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "own.yaml").write_text(f"# @package study\nname: own\n{text}\n")
+
+    with pytest.raises(UserError, match=says) as caught:
+        plan_command(["+study=own"], tmp_path)
+
+    assert re.search(where, caught.value.where or "")
+    assert caught.value.hint
+
+
+def test_a_study_of_ones_own_takes_in_others_of_both_folders(tmp_path: Path) -> None:
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "small.yaml").write_text(
+        "name: small\nblocks: [{model: tiny-t5, method: full, dataset: minipy, quantization: none}]\n"
+    )
+    (tmp_path / "study" / "both.yaml").write_text("name: both\nincludes: [small, quickstart]\n")
+
+    cells = plan_command(["+study=both", "method=full"], tmp_path)
+
+    assert [(cell.cell.model.name, cell.cell.study.name) for cell in cells] == [
+        ("tiny-t5", "both"),
+        ("tiny-llama", "both"),
+    ]

@@ -9,7 +9,7 @@ from peft_study.plan import main
 from peft_study.results.schema import PhaseCost, Status
 from peft_study.results.store import CellFolder
 from peft_study.run import new_result
-from peft_study.sweep.plan import plan_command
+from peft_study.sweep.command import plan_command
 
 SWEEP = ["model=tiny-llama", "method=lora,full", "quantization=none,nf4", "seed=1,2"]
 

@@ -14,6 +14,7 @@ import pytest
 
 from peft_study.results.schema import RunResult, Status
 from peft_study.results.store import CellFolder
+from peft_study.sweep.command import plan_command
 from tests.conftest import Command
 
 QUICK = ["training.epochs=1", "dataset.max_new_tokens=8", "generation.num_beams=2", "generation.num_candidates=2"]
@@ -79,6 +80,23 @@ def test_a_cell_that_dies_takes_no_other_with_it(
     assert again.code == 0
     assert f"{results[1].cell_id}: done before" in again.err
     assert results_of(tmp_path)[3].status is Status.ok
+
+
+def test_a_folder_that_cannot_be_used_is_one_cells_failure(command: Command, small_data: Path, tmp_path: Path) -> None:
+    sweep = ["model=tiny-llama", "method=zero-shot,full", "quantization=nf4", "seed=1,2", f"dataset.path={small_data}"]
+    quick = ["hardware.cells_at_once=1", *QUICK]
+    in_the_way = [tmp_path / cell.folder for cell in plan_command([*sweep, *quick]) if cell.cell.seed == 1]
+    for file in in_the_way:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("a person's file\n")
+
+    ended = command("--multirun", *sweep, *quick)
+
+    assert ended.code == 2, ended.err
+    assert "1 of 4 cells done" in ended.err
+    assert "its folder cannot be used" in ended.err
+    assert "not recorded" in ended.err
+    assert all(file.read_text() == "a person's file\n" for file in in_the_way)
 
 
 def test_a_study_runs_without_saying_multirun_and_ends_with_a_table(

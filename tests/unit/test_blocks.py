@@ -94,6 +94,14 @@ def test_a_restriction_that_leaves_nothing_is_refused(command: dict[str, list[st
     [
         ([{"model": "a", "method": "b"}, {"model": "a"}], "differ in which groups they name: method"),
         ([{"model": []}], "model has no value"),
+        ([{"model": None}], "model is a group, and null is no name"),
+        ([{"model": {"name": "a"}}], "model is a group, and {name:a} is no name"),
+        ([{"model": ["a", ["b"]]}], r"model is a group, and \[b\] is no name"),
+        ([{"model": "a", "hydra.mode": "RUN"}], "cannot set hydra.mode"),
+        ([{"model": "a", "+study": "demo"}], "cannot set [+]study"),
+        ([{"model": "a", "study.name": "b"}], "cannot set study.name"),
+        ([{"model": "a", "hydra/launcher": "local"}], "cannot set hydra/launcher"),
+        ([{"model": "a", "~tracking": None}], "cannot set ~tracking"),
     ],
 )
 def test_a_broken_block_is_named(blocks: list[dict[str, Any]], says: str) -> None:

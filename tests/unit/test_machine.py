@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from peft_study.config.schema import Device, HardwareConfig
 from peft_study.errors import UserError
 from peft_study.sweep import machine
-from peft_study.sweep.machine import Place, places
+from peft_study.sweep.machine import Place, places, places_for
 
 
 @pytest.fixture(autouse=True)
@@ -96,3 +97,26 @@ def test_gpus_are_asked_of_the_driver_and_hidden_ones_stay_hidden(
     assert machine.visible_gpus() == []
     driver.unlink()
     assert machine.visible_gpus() == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ([{"gpus": [1, 2]}, {"gpus": [1, 2]}], [Place("GPU-1", 4), Place("5", 4)]),
+        ([{"device": Device.cpu, "cells_at_once": 2}] * 3, [Place(None, 4)] * 2),
+        ([{"device": Device.cpu}, {"cells_at_once": None}], [Place("0", 2), Place("GPU-1", 2), Place("5", 2)]),
+        ([], [Place(None, 8)]),
+    ],
+)
+def test_a_sweep_goes_by_what_its_cells_say(settings: list[dict[str, Any]], expected: list[Place]) -> None:
+    assert places_for([HardwareConfig(name="auto", **each) for each in settings]) == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "where"),
+    [([{"gpus": "auto"}, {"gpus": [1]}], "hardware.gpus"), ([{}, {"cells_at_once": 1}], "hardware.cells_at_once")],
+)
+def test_cells_that_disagree_about_the_sweep_are_refused(settings: list[dict[str, Any]], where: str) -> None:
+    with pytest.raises(UserError, match="the cells differ") as caught:
+        places_for([HardwareConfig(name="auto", **each) for each in settings])
+    assert caught.value.where == where
