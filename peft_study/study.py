@@ -272,7 +272,13 @@ class Execution:
     def _generate(self) -> Sequence[Sequence[str]]:
         cell = self._cell
         decoder = Decoder(
-            self._model, self._tokenizer, self._template, cell.generation, cell.dataset.max_new_tokens, self._compute
+            self._model,
+            self._tokenizer,
+            self._template,
+            cell.generation,
+            cell.dataset.max_new_tokens,
+            self._compute,
+            cell.seed,
         )
         found: dict[int, Sequence[str]] = dict(
             self._folder.read_candidates(len(self._prepared.test), cell.generation.num_candidates)

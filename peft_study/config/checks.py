@@ -75,7 +75,7 @@ def _data(cell: CellConfig) -> Iterator[UserError]:
         yield UserError(
             f"{dataset.name} is generated and has no layout", where="dataset.layout", hint="dataset.layout=pairs"
         )
-    if dataset.prompt_form is PromptForm.apps and dataset.stop_at_newline:
+    if dataset.prompt_form in (PromptForm.apps, PromptForm.completion) and dataset.stop_at_newline:
         yield UserError(
             "a whole program does not end at the first newline",
             where="dataset.prompt_form, dataset.stop_at_newline",
@@ -110,6 +110,7 @@ def _ranges(cell: CellConfig) -> Iterator[UserError]:
         "training.max_grad_norm": training.max_grad_norm,
         "generation.num_beams": generation.num_beams,
         "generation.num_candidates": generation.num_candidates,
+        "generation.temperature": generation.temperature,
         "generation.batch_size": generation.batch_size,
         "generation.cache_gb": generation.cache_gb,
         "dataset.limit": dataset.limit,
@@ -144,7 +145,15 @@ def _ranges(cell: CellConfig) -> Iterator[UserError]:
             where="training.batch_size, training.micro_batch_size",
             hint="training.micro_batch_size=8, 4, 2 or 1 for the study's batch of 8",
         )
-    if generation.num_candidates > generation.num_beams:
+    if generation.temperature is not None and generation.num_beams != 1:
+        yield UserError(
+            f"{generation.num_beams} beams and a temperature: candidates are searched for or sampled",
+            where="generation.num_beams, generation.temperature",
+            hint="generation.num_beams=1, as generation=sampling has it, or generation.temperature=null",
+        )
+    if not 0 < generation.top_p <= 1:
+        yield UserError(f"{generation.top_p} is no probability", where="generation.top_p", hint="above 0, at most 1")
+    if generation.temperature is None and generation.num_candidates > generation.num_beams:
         yield UserError(
             f"{generation.num_beams} beams cannot give {generation.num_candidates} candidates",
             where="generation.num_beams, generation.num_candidates",
@@ -207,6 +216,14 @@ def _method(cell: CellConfig) -> Iterator[UserError]:
             hint="method.kind=adapter, or remove the adapter",
         )
     yield from _examples(method)
+    if cell.dataset.layout is DatasetLayout.humaneval and (
+        method.kind is not MethodKind.prompting or method.examples is not ExampleChoice.none
+    ):
+        yield UserError(
+            f"{cell.dataset.name} is a test split alone: there is nothing to train on or to show",
+            where="method, dataset",
+            hint="method=zero-shot, or dataset=mbpp for a data set of its kind that has training problems",
+        )
     if method.kind is MethodKind.full and cell.model.size_class is SizeClass.llm and not method.allow_large:
         yield UserError(
             f"full fine-tuning of {cell.model.name}: the study fine-tunes fully only models below a billion parameters",

@@ -66,19 +66,25 @@ class DatasetSource(StrEnum):
 
 
 class DatasetLayout(StrEnum):
-    """How a data set's rows become splits: as they are, APPS' problems with tests, or the raw CodeAlpaca."""
+    """How a data set's rows become splits: as they are, problems with tests (three), or the raw CodeAlpaca."""
 
     pairs = "pairs"
     apps = "apps"
+    mbpp = "mbpp"
+    humaneval = "humaneval"
     codealpaca = "codealpaca"
 
 
 class PromptForm(StrEnum):
-    """The study's prompt forms: bare code, code between Markdown fences, or a contest problem (CodeLlama-Instruct)."""
+    """The study's prompt forms: bare code, code between Markdown fences, or a contest problem (CodeLlama-Instruct).
+
+    And one more: a function's head, to be gone on with.
+    """
 
     plain = "plain"
     fenced = "fenced"
     apps = "apps"
+    completion = "completion"
 
 
 class Precision(StrEnum):
@@ -187,7 +193,8 @@ class DatasetConfig:
         hub_files: the hub's files by split, as glob patterns; empty lets `datasets` find them.
         revision: hub revision.
         path: a folder with train.jsonl, validation.jsonl and test.jsonl, or one JSONL file that is split 80/10/10;
-            for the layout `apps` a folder with train.jsonl and test.jsonl, for `codealpaca` one JSON or JSONL file.
+            for the layout `apps` a folder with train.jsonl and test.jsonl, for `codealpaca`, `mbpp` and `humaneval` one
+            JSON or JSONL file.
         layout: what the rows are; pairs of an instruction and an answer, unless the data set is special.
         instruction_field: the field with the natural-language intent.
         answer_field: the field with the code.
@@ -195,7 +202,7 @@ class DatasetConfig:
         sizes: expected samples a split; a different size is a warning.
         limit: keep only the first so many samples of each split; null keeps all.
         test_limit: the same for the test split alone; the smaller of the two counts.
-        prompt_form: plain, fenced or apps.
+        prompt_form: plain, fenced, apps or completion.
         max_prompt_tokens: longer instructions are cut, and counted.
         max_target_tokens: longer answers are cut in training, and counted.
         max_new_tokens: generation stops there.
@@ -268,11 +275,13 @@ class TrainingConfig:
 
 @dataclass
 class GenerationConfig:
-    """Beam search.
+    """Beam search, or sampling.
 
     Attributes:
-        num_beams: beams a prompt.
-        num_candidates: candidates kept a prompt, best first; at most `num_beams`.
+        num_beams: beams a prompt; 1 where candidates are sampled.
+        num_candidates: candidates kept a prompt, best first; at most `num_beams`, unless they are sampled.
+        temperature: divides the logits of a sampled candidate; null searches by beams.
+        top_p: a token is drawn from the fewest that have this probability together; 1 is all of them.
         length_penalty: exponent of the length by which a beam's log-probability is divided.
         early_stopping: end a prompt as soon as `num_candidates` beams are complete.
         batch_size: prompts at once; null takes as many as keep the key-value cache below `cache_gb`, at most 32.
@@ -281,10 +290,17 @@ class GenerationConfig:
 
     num_beams: int = 10
     num_candidates: int = 10
+    temperature: float | None = None
+    top_p: float = 1.0
     length_penalty: float = 1.0
     early_stopping: bool = False
     batch_size: int | None = None
     cache_gb: float = 2.0
+
+    @property
+    def sequences(self) -> int:
+        """How many sequences are written side by side for one prompt."""
+        return self.num_beams if self.temperature is None else self.num_candidates
 
 
 @dataclass

@@ -167,7 +167,7 @@ def _adafactor_bytes(model: nn.Module) -> int:
 
 def _generation_bytes(config: PretrainedConfig, cell: CellConfig, dtype: torch.dtype) -> float:
     """Bytes of the key-value cache and of the beams' scores."""
-    beams, dataset = cell.generation.num_beams, cell.dataset
+    beams, dataset = cell.generation.sequences, cell.dataset
     tokens = dataset.max_prompt_tokens * (1 + cell.method.num_examples) + dataset.max_new_tokens
     batch = cell.generation.batch_size or fitting_batch(config, tokens, beams, dtype.itemsize, cell.generation.cache_gb)
     scores = beams * int(config.vocab_size) * torch.float32.itemsize * LOGIT_COPIES

@@ -15,8 +15,8 @@ LONGEST_DECIMAL_BITS = 14_000
 def fingerprint(samples: Iterable[Sample]) -> str:
     """SHA-256 of samples in order.
 
-    A level, tests and starter code count only where a sample has them: data sets without them keep the fingerprint
-    that earlier results recorded.
+    A level, tests, starter code and assertions count only where a sample has them: data sets without them keep the
+    fingerprint that earlier results recorded.
     """
     digest = hashlib.sha256()
     for sample in samples:
@@ -27,7 +27,7 @@ def fingerprint(samples: Iterable[Sample]) -> str:
 def _hashed(sample: Sample) -> dict[str, Any]:
     # Tests may be megabytes, which asdict would copy value by value.
     hashed = asdict(replace(sample, tests=None))
-    for name in ("level", "tests", "starter_code"):
+    for name in ("level", "tests", "starter_code", "assertions"):
         if not hashed[name]:
             del hashed[name]
     return hashed if sample.tests is None else hashed | {"tests": _tests(sample.tests)}

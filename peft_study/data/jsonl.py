@@ -61,6 +61,23 @@ def text_field(row: dict[str, Any], field: str, where: str, setting: str | None 
     return value
 
 
+def text_list_field(row: dict[str, Any], field: str, where: str) -> list[str]:
+    """The texts of a row's field.
+
+    Args:
+        row: one object.
+        field: the field's name.
+        where: file and line, for the complaint.
+
+    Raises:
+        UserError: the field is absent or holds something else than a list of texts.
+    """
+    value = row.get(field)
+    if not isinstance(value, list):
+        raise UserError(f"the field {field!r} holds no list of texts", where=where, hint=near_names(field, row))
+    return [text_field({field: item}, field, where) or "" for item in value]
+
+
 def has_utf8_form(text: str) -> bool:
     """Whether a text can be encoded; half of a surrogate pair, which JSON may escape, cannot."""
     try:

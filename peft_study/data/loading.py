@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from peft_study.config.schema import DatasetConfig, DatasetLayout, DatasetSource
-from peft_study.data import apps, codealpaca, jsonl
+from peft_study.data import apps, codealpaca, humaneval, jsonl, mbpp
 from peft_study.data.fingerprints import fingerprint
 from peft_study.data.leakage import Leakage, cached_leakage
 from peft_study.data.samples import Sample
@@ -65,7 +65,7 @@ def load(dataset: DatasetConfig) -> Splits:
     else:
         rows, origin = _from_hub(dataset, dropped), f"hub:{dataset.hub_id}@{dataset.revision or 'default'}"
     for split in SPLITS:
-        if not rows[split]:
+        if not rows[split] and (split == "test" or dataset.layout is not DatasetLayout.humaneval):
             raise UserError(
                 f"the {split} split of {dataset.name} is empty", where=origin, hint=f"{_needed(dataset)} at least"
             )
@@ -110,6 +110,10 @@ def _local(dataset: DatasetConfig, path: Path, dropped: dict[str, int]) -> dict[
             split: [Sample(f"{split}-{index}", *pair) for index, pair in enumerate(part)]
             for split, part in _split_one_file(path, pairs).items()
         }
+    if dataset.layout is DatasetLayout.mbpp:
+        return mbpp.split(jsonl.read_objects(path))
+    if dataset.layout is DatasetLayout.humaneval:
+        return humaneval.split(jsonl.read_objects(path))
     if path.is_dir():
         located = {split: jsonl.read_rows(path / f"{split}.jsonl") for split in SPLITS}
         return {split: _samples(split, rows, dataset, dropped) for split, rows in located.items()}
@@ -123,14 +127,16 @@ def _check_path(dataset: DatasetConfig, path: Path) -> None:
         " 80/10/10",
         DatasetLayout.apps: "a folder with train.jsonl and test.jsonl, as published",
         DatasetLayout.codealpaca: "one file, the JSON list or JSONL of CodeAlpaca",
+        DatasetLayout.mbpp: "one file, the JSONL of all problems or the JSON list of the sanitized ones",
+        DatasetLayout.humaneval: "one file, the JSONL of the problems",
     }[dataset.layout]
     where = f"dataset.path={path}"
     if not path.exists():
         raise UserError("the data path does not exist", where=where, hint=expected)
     if dataset.layout is DatasetLayout.apps and not path.is_dir():
         raise UserError("APPS is read from a folder", where=where, hint=expected)
-    if dataset.layout is DatasetLayout.codealpaca and path.is_dir():
-        raise UserError("CodeAlpaca is read from one file", where=where, hint=expected)
+    if dataset.layout not in (DatasetLayout.pairs, DatasetLayout.apps) and path.is_dir():
+        raise UserError(f"{dataset.name} is read from one file", where=where, hint=expected)
 
 
 def _split_one_file(path: Path, items: list[T]) -> dict[str, list[T]]:
@@ -145,6 +151,11 @@ def _from_hub(dataset: DatasetConfig, dropped: dict[str, int]) -> dict[str, list
     if dataset.layout is DatasetLayout.apps:
         tables = _hub_tables(dataset, {"train": "train", "test": "test"})
         return apps.split(tables["train"], tables["test"], dropped)
+    if dataset.layout is DatasetLayout.mbpp:
+        tables = _hub_tables(dataset, {split: split for split in SPLITS})
+        return mbpp.split(row for split in SPLITS for row in tables[split])
+    if dataset.layout is DatasetLayout.humaneval:
+        return humaneval.split(_hub_tables(dataset, {"test": "test"})["test"])
     tables = _hub_tables(dataset, dict(zip(SPLITS, ("train", dataset.validation_split, "test"), strict=True)))
     return {split: _samples(split, rows, dataset, dropped) for split, rows in tables.items()}
 

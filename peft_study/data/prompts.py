@@ -12,6 +12,8 @@ APPS_TASK = (
     "[INST] Write a python code to solve the following coding problem that obeys the constraints and passes the example"
     " test cases. The output code needs to "
 )
+COMPLETION_ENDS = ("\nclass", "\ndef", "\n#", "\nif", "\nprint")
+"""Where a function that was gone on with has ended (Chen et al. 2021, arXiv 2107.03374, section 2.1)."""
 CALLED, STANDARD_IO = "use the provided function signature", "read from and write to standard IO"
 
 
@@ -40,11 +42,13 @@ class Template:
     target is how the solution goes on from there; a solution that does not begin with the starter code is, behind a
     line break, the target as a whole. `program` undoes both.
 
+    The completion form shows nothing but the starter code, which is the instruction.
+
     Attributes:
-        form: plain, fenced or apps.
+        form: plain, fenced, apps or completion.
         prefix: text before the prompt, such as CodeT5+'s "Generate Python code: ".
         stop_at_newline: a candidate is one line.
-        preamble: a line before the examples and the prompt; the apps form has none.
+        preamble: a line before the examples and the prompt; the apps and completion forms have none.
     """
 
     form: PromptForm = PromptForm.plain
@@ -60,7 +64,7 @@ class Template:
             examples: solved before it, with a blank line behind each.
         """
         before = self.prefix
-        if self.preamble and self.form is not PromptForm.apps:
+        if self.preamble and self.form not in (PromptForm.apps, PromptForm.completion):
             before += f"{self.preamble}\n"
         for example in examples:
             head, tail = self._around(example)
@@ -77,6 +81,8 @@ class Template:
             called = sample.tests is not None and sample.tests.fn_name is not None
             head = f"{APPS_TASK}{CALLED if called else STANDARD_IO}:\n"
             tail = f"\n[/INST]\n{fence}{_starter(sample)}"
+        elif self.form is PromptForm.completion:
+            head, tail = "", ""
         else:
             head = "### Instruction:\n"
             tail = f"\n### Response:\n{fence if self.form is PromptForm.fenced else ''}"
@@ -86,17 +92,23 @@ class Template:
         """What the model should write after the prompt, without the end-of-sequence token."""
         if self.form is PromptForm.plain:
             return sample.answer
+        if self.form is PromptForm.completion:
+            return sample.answer.removeprefix(sample.instruction)
         code = _continuation(sample) if self.form is PromptForm.apps else sample.answer
         return f"{code}\n{FENCE}"
 
     def stop_strings(self) -> list[str]:
         """Texts after which nothing more is read; a newline is stopped at by token instead."""
+        if self.form is PromptForm.completion:
+            return list(COMPLETION_ENDS)
         return [] if self.form is PromptForm.plain else [f"\n{FENCE}"]
 
     def candidate(self, generated: str) -> str:
         """Cut the candidate out of the generated text: what stands before the closing fence, or on the first line."""
         if self.form is PromptForm.plain:
             return generated.split("\n", 1)[0] if self.stop_at_newline else generated
+        if self.form is PromptForm.completion:
+            return generated[: min((generated.find(end) for end in COMPLETION_ENDS if end in generated), default=None)]
         # A fence that opens the text closes an empty candidate; elsewhere it stands at the start of a line.
         code = "" if generated.startswith(FENCE) else generated.split(f"\n{FENCE}", 1)[0]
         # Behind starter code, the white space at the beginning is the program's.
@@ -106,12 +118,15 @@ class Template:
         """The whole program that a candidate stands for.
 
         In the apps form that is the starter code with the candidate behind it. A candidate that starts over is a
-        program by itself: the two together are no Python, and it alone is. In the other forms nothing changes.
+        program by itself: the two together are no Python, and it alone is. In the completion form it goes on from the
+        instruction. In the other forms nothing changes.
 
         Args:
             candidate: as `candidate` cut it.
             sample: the sample that was prompted with.
         """
+        if self.form is PromptForm.completion:
+            return sample.instruction + candidate
         if self.form is not PromptForm.apps:
             return candidate
         starter = _starter(sample)

@@ -53,6 +53,7 @@ class Sample:
         level: difficulty, where the data set states it.
         tests: of a whole program, where the data set has them.
         starter_code: what the program begins with.
+        assertions: Python source that asserts what the answer must do, where the data set is scored by that.
     """
 
     id: str
@@ -62,3 +63,4 @@ class Sample:
     level: str | None = field(default=None, repr=False)
     tests: ProgramTests | None = field(default=None, repr=False)
     starter_code: str = field(default="", repr=False)
+    assertions: str = field(default="", repr=False)

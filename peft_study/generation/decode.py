@@ -1,7 +1,8 @@
-"""Batched beam search: ten candidates a prompt, best first, each ended by its own stop condition."""
+"""Batched beam search or sampling: several candidates a prompt, each ended by its own stop condition."""
 
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from peft import PeftModelForCausalLM
@@ -15,6 +16,8 @@ from peft_study.models.precision import Compute
 
 # More prompts at once gain nothing where a step is bound by compute already.
 MAX_BATCH = 32
+BATCH_SEEDS = 1_000_003
+"""More than a data set has prompts: batches of two seeds then never begin alike."""
 WORTH_READING_ONCE = 2
 """Tokens of a prompt from which reading it once, and not once a beam, makes a difference: all but its last are read."""
 
@@ -25,7 +28,7 @@ class Generated:
 
     Attributes:
         index: the prompt's position in the input.
-        candidates: texts, most probable first.
+        candidates: texts; of a beam search the most probable first.
     """
 
     index: int
@@ -33,15 +36,16 @@ class Generated:
 
 
 class Decoder:
-    """Beam search with one model over many prompts.
+    """Candidates of one model for many prompts.
 
     Args:
         model: base or adapter, on its device.
         tokenizer: its tokenizer.
         template: says where a candidate ends.
-        settings: beams and batch.
+        settings: beams or sampling, and the batch.
         max_new_tokens: longest candidate, in tokens.
         compute: number format of 16-bit generation.
+        seed: of sampling. Each batch begins anew from it, so that a resumed generation draws the same candidates.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class Decoder:
         settings: GenerationConfig,
         max_new_tokens: int,
         compute: Compute,
+        seed: int = 0,
     ) -> None:
         self._model = model
         self._tokenizer = tokenizer
@@ -59,11 +64,12 @@ class Decoder:
         self._settings = settings
         self._max_new_tokens = max_new_tokens
         self._compute = compute
+        self._seed = seed
         self._encoder_decoder = bool(model.config.is_encoder_decoder)
         # peft puts the virtual tokens of prompt tuning before a decoder's left padding and ignores position ids, so
         # padding would move a prompt away from them.
         self._virtual_tokens = isinstance(model, PeftModelForCausalLM) and model.active_peft_config.is_prompt_learning
-        self._generation = self._beam_search()
+        self._generation = self._generation_config()
 
     def generate(self, prompts: Sequence[Sequence[int]], done: Set[int] = frozenset()) -> Iterator[list[Generated]]:
         """Generate candidates, batch by batch.
@@ -81,7 +87,7 @@ class Decoder:
         size = self._settings.batch_size or fitting_batch(
             self._model.config,
             max(len(prompt) for prompt in prompts) + self._max_new_tokens,
-            self._settings.num_beams,
+            self._settings.sequences,
             self._compute.dtype.itemsize,
             self._settings.cache_gb,
         )
@@ -89,6 +95,8 @@ class Decoder:
         for indices in batches([len(prompt) for prompt in prompts], size, equal_lengths=self._virtual_tokens):
             if done >= set(indices):
                 continue
+            # Whatever was drawn before has no say; a batch's longest prompt is in no other batch.
+            torch.manual_seed(self._seed * BATCH_SEEDS + indices[0])
             texts = self._batch([prompts[index] for index in indices])
             yield [Generated(index, candidates) for index, candidates in zip(indices, texts, strict=True)]
 
@@ -117,8 +125,8 @@ class Decoder:
             mask: 1 where there is a token.
 
         Returns:
-            the key-value cache as an argument of `generate`, repeated for the beams; nothing where an encoder reads the
-            prompt, or virtual tokens stand before it.
+            the key-value cache as an argument of `generate`, repeated for the sequences; nothing where an encoder reads
+            the prompt, or virtual tokens stand before it.
         """
         if self._encoder_decoder or self._virtual_tokens or ids.shape[1] < WORTH_READING_ONCE:
             return {}
@@ -132,7 +140,7 @@ class Decoder:
             use_cache=True,
             logits_to_keep=1,
         )
-        cache.batch_repeat_interleave(self._settings.num_beams)
+        cache.batch_repeat_interleave(self._settings.sequences)
         return {"past_key_values": cache}
 
     def _padded(self, prompts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -146,18 +154,25 @@ class Decoder:
             mask[row, span] = 1
         return ids.to(self._compute.device), mask.to(self._compute.device)
 
-    def _beam_search(self) -> TransformersGenerationConfig:
+    def _generation_config(self) -> TransformersGenerationConfig:
         ends = [int(self._tokenizer.eos_token_id)]
         if self._template.stop_at_newline:
             ends += newline_tokens(self._tokenizer)
         start = getattr(self._model.config, "decoder_start_token_id", None)
+        settings = self._settings
+        how: dict[str, Any] = {
+            "do_sample": False,
+            "length_penalty": settings.length_penalty,
+            "early_stopping": settings.early_stopping,
+        }
+        if settings.temperature is not None:
+            # transformers would also cut to the 50 most probable tokens.
+            how = {"do_sample": True, "temperature": settings.temperature, "top_p": settings.top_p, "top_k": 0}
         return TransformersGenerationConfig(
-            num_beams=self._settings.num_beams,
-            num_return_sequences=self._settings.num_candidates,
+            num_beams=settings.num_beams,
+            num_return_sequences=settings.num_candidates,
             max_new_tokens=self._max_new_tokens,
-            do_sample=False,
-            length_penalty=self._settings.length_penalty,
-            early_stopping=self._settings.early_stopping,
+            **how,
             eos_token_id=ends,
             pad_token_id=int(self._tokenizer.pad_token_id),
             bos_token_id=self._tokenizer.bos_token_id,

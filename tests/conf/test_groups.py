@@ -11,8 +11,11 @@ from peft_study.models.random_weights import architecture_config
 CONF = conf_folder()
 CELL_GROUPS = set(CellConfig.__annotations__) - {"study"}
 OPTIONS = sorted((path.parent.name, path.stem) for path in CONF.glob("*/*.yaml") if path.parent.name in CELL_GROUPS)
-# Overrides with which an option's own rules hold: full fine-tuning wants a small model, quantisation an adapter.
-NEEDS = {("method", "full"): ["model=codegen-350m-mono"]}
+# Overrides with which an option's own rules hold: full fine-tuning wants a small model, HumanEval nothing to train.
+NEEDS = {
+    ("method", "full"): ["model=codegen-350m-mono"],
+    ("dataset", "humaneval"): ["method=zero-shot"],
+}
 
 
 def test_every_folder_is_a_group_of_the_schema() -> None:
@@ -95,3 +98,20 @@ def test_config_yaml_holds_only_defaults_and_folders() -> None:
     config = OmegaConf.load(CONF / "config.yaml")
 
     assert set(config) == {"defaults", "hydra"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sampled", "early"),
+    [
+        (["model=codellama-7b-instruct", "dataset=apps"], True, False),
+        (["model=tiny-llama", "dataset=mbpp"], True, False),
+        (["model=tiny-llama", "dataset=apps", "generation=paper"], False, False),
+        (["model=tiny-llama"], False, True),
+        (["model=tiny-llama", "dataset=conala"], False, False),
+    ],
+)
+def test_a_data_set_chooses_how_its_candidates_are_made(arguments: list[str], sampled: bool, early: bool) -> None:
+    generation = compose_cell([*arguments, "method=zero-shot"]).generation
+
+    assert (generation.temperature is not None, generation.early_stopping) == (sampled, early)
+    assert (generation.num_candidates, generation.sequences) == ((5, 5) if sampled else (10, 10))

@@ -171,7 +171,7 @@ def test_a_broken_yaml_names_the_file(command: Command, monkeypatch: pytest.Monk
     ended = command("--config-dir", str(tmp_path / "conf"), "model=mine")
 
     assert ended.code == 2
-    for words in ("conf/model/mine.yaml", "famly", "did you mean 'family'"):
+    for words in ("model/mine.yaml in the folder of --config-dir", "famly", "did you mean 'family'"):
         assert words in ended.err
 
 

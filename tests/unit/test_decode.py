@@ -1,4 +1,7 @@
-"""Beam search: order, batches, stops."""
+"""Beam search and sampling: order, batches, stops, draws."""
+
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -88,6 +91,51 @@ def test_a_batch_changes_no_candidate_of_an_adapter_either(name: str, method: st
 
     assert candidates(model, Template(), batch_size=5) == alone
     assert len({row[0] for row in alone}) > 1
+
+
+SAMPLING = GenerationConfig(num_beams=1, num_candidates=5, temperature=0.6, top_p=0.95, batch_size=2)
+
+
+def drawn(model: Model, settings: GenerationConfig, seed: int = 0, done: set[int] = frozenset()) -> dict[int, Any]:  # type: ignore[assignment]
+    decoder = Decoder(model, TOKENIZER, Template(), settings, 12, CPU, seed)
+    return {item.index: item.candidates for batch in decoder.generate(PROMPTS, done) for item in batch}
+
+
+@pytest.mark.parametrize("name", ["tiny-llama", "tiny-codegen", "tiny-t5"])
+def test_a_draw_is_repeated_by_its_seed_wherever_generation_goes_on(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = wide_model(name)
+    whole = drawn(model, SAMPLING)
+    torch.rand(3)
+
+    left = drawn(model, SAMPLING, done=set(list(whole)[:2]))
+
+    assert left == {index: whole[index] for index in list(whole)[2:]}
+    assert drawn(model, SAMPLING, seed=1) != whole
+    assert all(len(row) == 5 for row in whole.values())
+    assert max(len(set(row)) for row in whole.values()) > 1
+    monkeypatch.setattr(decode, "WORTH_READING_ONCE", 10**9)
+    assert drawn(model, SAMPLING) == whole
+
+
+@pytest.mark.parametrize("setting", [{"temperature": 1e-4}, {"top_p": 1e-6}])
+def test_without_chance_every_draw_is_the_most_probable_text(setting: dict[str, float]) -> None:
+    model = wide_model("tiny-llama")
+    greedy = drawn(model, GenerationConfig(num_beams=1, num_candidates=1, batch_size=2))
+
+    found = drawn(model, replace(SAMPLING, **setting))  # type: ignore[arg-type]
+
+    assert found == {index: (text,) * 5 for index, (text,) in greedy.items()}
+
+
+def test_a_temperature_evens_out_what_is_drawn() -> None:
+    model = wide_model("tiny-llama")
+
+    cold, hot = (
+        len({text for row in drawn(model, replace(SAMPLING, temperature=temperature)).values() for text in row})
+        for temperature in (0.2, 2.0)
+    )
+
+    assert hot > cold
 
 
 @pytest.mark.parametrize("name", ["tiny-llama", "tiny-t5"])

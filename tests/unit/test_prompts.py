@@ -122,3 +122,28 @@ def test_a_program_is_whole(starter_code: str, generated: str, program: str) -> 
 @pytest.mark.parametrize("form", [PromptForm.plain, PromptForm.fenced])
 def test_in_the_other_forms_a_candidate_is_the_program(form: PromptForm) -> None:
     assert Template(form).program(" x\n", problem(starter_code="def f(n):")) == " x\n"
+
+
+HEAD = 'def double(n):\n    """Twice n."""\n'
+DOUBLE = Sample("test-1", HEAD, f"{HEAD}    return 2 * n\n", starter_code=HEAD)
+
+
+def test_the_completion_form_goes_on_from_a_functions_head() -> None:
+    template = Template(PromptForm.completion, preamble="Generate Python code.")
+
+    assert template.prompt(DOUBLE).text == HEAD
+    assert template.target(DOUBLE) == "    return 2 * n\n"
+    assert template.program(template.target(DOUBLE), DOUBLE) == DOUBLE.answer
+
+
+@pytest.mark.parametrize(
+    ("generated", "candidate"),
+    [
+        ("    return 2 * n\n\n\ndef other():\n    pass", "    return 2 * n\n\n"),
+        ("    return 2 * n\nprint(double(2))\nclass A:", "    return 2 * n"),
+        ("    # a comment\n    if n:\n        return 2 * n\n", "    # a comment\n    if n:\n        return 2 * n\n"),
+        ("", ""),
+    ],
+)
+def test_a_completion_ends_where_something_else_begins(generated: str, candidate: str) -> None:
+    assert Template(PromptForm.completion).candidate(generated) == candidate
