@@ -19,7 +19,6 @@ from peft_study.data.samples import Sample
 from peft_study.errors import UserError
 from peft_study.generation.decode import Decoder
 from peft_study.methods.attach import adapter_config, attach, recompute_activations
-from peft_study.metrics.exact_match import em_at_k, matches
 from peft_study.models.families import FAMILIES
 from peft_study.models.fit import check_fit
 from peft_study.models.loading import Model, load_model, load_tokenizer
@@ -28,7 +27,8 @@ from peft_study.models.precision import choose as choose_compute
 from peft_study.models.retrieval import load_retriever
 from peft_study.results import provenance
 from peft_study.results.schema import PhaseCost, RunResult
-from peft_study.results.store import CellFolder, Prediction
+from peft_study.results.store import CellFolder
+from peft_study.scoring.score import Answers, score
 from peft_study.tracking.base import Tracker
 from peft_study.training import checkpoint, resume
 from peft_study.training.collate import Collator
@@ -114,7 +114,7 @@ class Execution:
                 self._train()
         with self._phase("generate", len(self._prepared.test)):
             candidates = self._generate()
-        with self._phase("score"):
+        with self._phase("score", sum(map(len, candidates))):
             self._score(candidates)
 
     def tidy(self) -> None:
@@ -292,12 +292,20 @@ class Execution:
         return [found[index] for index in range(len(self._prepared.test))]
 
     def _score(self, candidates: Sequence[Sequence[str]]) -> None:
-        predictions = []
-        for sample, prompt, texts in zip(self._prepared.test, self._prepared.prompt_texts, candidates, strict=True):
-            programs = [self._template.program(text, sample) for text in texts]
-            predictions.append(Prediction(sample.id, prompt, sample.answer, programs, matches(programs, sample.answer)))
-        self._result.metrics = dict(em_at_k([prediction.matched for prediction in predictions]))
-        self._folder.write_predictions(predictions)
+        samples = self._prepared.test
+        answers = Answers(
+            samples=samples,
+            prompts=self._prepared.prompt_texts,
+            programs=[
+                [self._template.program(text, sample) for text in texts]
+                for sample, texts in zip(samples, candidates, strict=True)
+            ],
+            sampled=self._cell.generation.temperature is not None,
+        )
+        scored = score(answers, self._cell.scoring, self._tracker.progress)
+        self._result.metrics, self._result.intervals = scored.metrics, scored.intervals
+        self._result.execution = scored.execution
+        self._folder.write_predictions(scored.predictions)
 
     @contextmanager
     def _phase(self, name: str, total: int | None = None) -> Iterator[None]:

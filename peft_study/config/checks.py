@@ -118,6 +118,11 @@ def _ranges(cell: CellConfig) -> Iterator[UserError]:
         "dataset.max_prompt_tokens": dataset.max_prompt_tokens,
         "dataset.max_target_tokens": dataset.max_target_tokens,
         "dataset.max_new_tokens": dataset.max_new_tokens,
+        "scoring.cpu_seconds": cell.scoring.cpu_seconds,
+        "scoring.wall_seconds": cell.scoring.wall_seconds,
+        "scoring.memory_mb": cell.scoring.memory_mb,
+        "scoring.output_kb": cell.scoring.output_kb,
+        "scoring.workers": cell.scoring.workers,
         "hardware.threads": hardware.threads,
         "hardware.memory_budget_gb": hardware.memory_budget_gb,
         "tracking.timeout_seconds": cell.tracking.timeout_seconds,
@@ -127,6 +132,10 @@ def _ranges(cell: CellConfig) -> Iterator[UserError]:
         # NaN and infinity are what a float setting accepts from a command line as well.
         if value is not None and not 0 < value < float("inf"):
             yield UserError(f"{value} is not a positive number", where=where, hint=f"{where}=1 or more")
+    if cell.scoring.resamples < 0:
+        yield UserError(
+            f"{cell.scoring.resamples} resamples", where="scoring.resamples", hint="10000, or 0 for no intervals"
+        )
     if not math.isfinite(generation.length_penalty):
         yield UserError(
             f"{generation.length_penalty} is not a finite number", where="generation.length_penalty", hint="1.0"

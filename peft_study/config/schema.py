@@ -87,6 +87,14 @@ class PromptForm(StrEnum):
     completion = "completion"
 
 
+class ExecutionChoice(StrEnum):
+    """Whether generated code is run against tests."""
+
+    auto = "auto"
+    always = "always"
+    never = "never"
+
+
 class Precision(StrEnum):
     """Number format of training and generation; `auto` asks the device."""
 
@@ -304,6 +312,32 @@ class GenerationConfig:
 
 
 @dataclass
+class ScoringConfig:
+    """How candidates are scored. It decides nothing that cannot be decided again: `python -m peft_study.score`.
+
+    Attributes:
+        execution: when candidates are run against tests; `auto` does where the data has tests, and goes without where
+            this machine has no sandbox and references are there to score by.
+        cpu_seconds: CPU time of one test.
+        wall_seconds: wall-clock time of one test.
+        memory_mb: memory of one test, in MB (1e6 bytes).
+        output_kb: output of one test, in kB (1e3 bytes).
+        workers: tests at once; null is one a core.
+        accept_level_c: run candidates even where nothing but resource limits contains them.
+        resamples: draws of the bootstrap for intervals; 0 leaves them out.
+    """
+
+    execution: ExecutionChoice = ExecutionChoice.auto
+    cpu_seconds: float = 4.0
+    wall_seconds: float = 8.0
+    memory_mb: int = 512
+    output_kb: int = 4096
+    workers: int | None = None
+    accept_level_c: bool = False
+    resamples: int = 10_000
+
+
+@dataclass
 class TrackingConfig:
     """A dashboard.
 
@@ -381,5 +415,6 @@ class CellConfig:
     quantization: QuantizationConfig = field(default_factory=QuantizationConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     generation: GenerationConfig = field(default_factory=GenerationConfig)
+    scoring: ScoringConfig = field(default_factory=ScoringConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     hardware: HardwareConfig = field(default_factory=HardwareConfig)

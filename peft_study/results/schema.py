@@ -9,6 +9,18 @@ from typing import Any, Self
 SCHEMA_VERSION = 1
 
 
+HEADLINES = {
+    "em@1": "EM@1",
+    "em@10": "EM@10",
+    "codebleu": "CodeBLEU",
+    "pass@1": "Pass@1",
+    "pass@5": "Pass@5",
+    "top@1": "first passes",
+    "tests_passed_share": "tests passed",
+}
+"""The scores that are shown first, with their titles."""
+
+
 class Status(StrEnum):
     """How a cell ended."""
 
@@ -66,7 +78,9 @@ class RunResult:
         status: how the cell ended; "running" in the file of a dead process means that it was killed.
         reason: why it did not end well.
         config: the composed config.
-        metrics: "em@1" and so on, shares from 0 to 1.
+        metrics: "em@1", "codebleu", "pass@1" and so on, shares from 0 to 1; None where undefined.
+        intervals: the two ends of the 95 % interval of each metric that is a mean over samples.
+        execution: how programs were contained when they were run, and how many; empty where none was.
         parameters: "total" and "trainable".
         training: steps, best step, losses in nats a token, the step an interrupted run went on from; empty where
             nothing is trained.
@@ -85,6 +99,8 @@ class RunResult:
     reason: str | None = None
     config: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, float | None] = field(default_factory=dict)
+    intervals: dict[str, list[float]] = field(default_factory=dict)
+    execution: dict[str, Any] = field(default_factory=dict)
     parameters: dict[str, int] = field(default_factory=dict)
     training: dict[str, float | int | None] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
@@ -126,7 +142,7 @@ class RunResult:
             values["phases"] = {name: PhaseCost(**cost) for name, cost in (values.get("phases") or {}).items()}
             if values.get("memory_kind") is not None:
                 values["memory_kind"] = MemoryKind(values["memory_kind"])
-            for name in ("config", "metrics", "parameters", "training", "data", "provenance"):
+            for name in ("config", "metrics", "intervals", "execution", "parameters", "training", "data", "provenance"):
                 if not isinstance(values.get(name, {}), dict):
                     raise ValueError(f"its {name} hold a {type(values[name]).__name__}")
             return cls(**values)
@@ -136,6 +152,8 @@ class RunResult:
     def summary(self) -> dict[str, float | int | str | None]:
         """The final numbers, flat: what a dashboard and the closing table show."""
         flat: dict[str, float | int | str | None] = {"status": str(self.status), **self.metrics}
+        for name in HEADLINES.keys() & self.intervals.keys():
+            flat[f"{name}_low"], flat[f"{name}_high"] = self.intervals[name]
         flat |= {f"{name}_parameters": size for name, size in self.parameters.items()}
         flat |= self.training
         flat["test_samples"] = (self.data.get("sizes") or {}).get("test")

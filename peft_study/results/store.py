@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,10 @@ class Prediction:
         prompt: the text the model read.
         reference: the reference code.
         candidates: what the model wrote, best first.
-        matched: which candidates equal the reference.
+        matched: which candidates equal the reference, once both are normalised.
+        matched_raw: which equal it as it stands.
+        scores: of the first candidate, and of all together, by name.
+        verdicts: what became of each test, by comparator, a row for each candidate; empty where nothing was run.
     """
 
     id: str
@@ -44,6 +47,9 @@ class Prediction:
     reference: str
     candidates: list[str]
     matched: list[bool]
+    matched_raw: list[bool] = field(default_factory=list)
+    scores: dict[str, float | None] = field(default_factory=dict)
+    verdicts: dict[str, list[list[str]]] = field(default_factory=dict)
 
 
 class CellBusyError(UserError):

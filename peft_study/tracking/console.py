@@ -20,10 +20,12 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from peft_study.results.schema import HEADLINES
 from peft_study.tracking.base import CellStart
 
 PHASES = ("load", "train", "generate", "score")
 MISSING = "-"
+ALWAYS_SHOWN = frozenset({"em@1", "em@10"})
 REFRESHES_PER_SECOND = 4
 # A batch of beam search can take minutes; rich's own 30 seconds would then hold no two of them.
 SPEED_ESTIMATE_SECONDS = 600
@@ -133,7 +135,8 @@ def print_closing_table(
     """Print what a cell found, what it cost and where its results lie.
 
     Args:
-        summary: the cell's final numbers, flat: "em@1" to "em@10" (fractions from 0 to 1), "test_samples",
+        summary: the cell's final numbers, flat: scores (fractions from 0 to 1) and the "_low" and "_high" ends of their
+            intervals, "test_samples",
             "trainable_parameters", "total_parameters", "best_validation_loss", "status", "memory_kind"
             ("cpu_peak_rss" or "cuda_allocated"), and "<phase>_seconds" and "<phase>_peak_bytes" of each phase.
             One that is missing, None or not finite is shown as "-".
@@ -152,8 +155,11 @@ def _metrics_table(summary: Mapping[str, float | int | str | None], console: Con
     table.add_column(overflow="fold")
     rows = {
         "status": _text(summary, "status", console),
-        "EM@1": _percent(_number(summary, "em@1")),
-        "EM@10": _percent(_number(summary, "em@10")),
+        **{
+            title: _score(summary, name)
+            for name, title in HEADLINES.items()
+            if name in ALWAYS_SHOWN or _number(summary, name) is not None
+        },
         "test samples": _count(_number(summary, "test_samples")),
         "trainable parameters": _parameters(summary),
         "best validation loss": _decimal(_number(summary, "best_validation_loss"), 4),
@@ -184,6 +190,13 @@ def _number(summary: Mapping[str, float | int | str | None], name: str) -> float
 def _text(summary: Mapping[str, float | int | str | None], name: str, console: Console) -> str:
     value = summary.get(name)
     return MISSING if value is None else printable(str(value), console)
+
+
+def _score(summary: Mapping[str, float | int | str | None], name: str) -> str:
+    """A score with its 95 % interval, where that is known."""
+    low, high = _number(summary, f"{name}_low"), _number(summary, f"{name}_high")
+    between = "" if low is None or high is None else f" ({100 * low:.2f} to {100 * high:.2f})"
+    return f"{_percent(_number(summary, name))}{between}"
 
 
 def _percent(fraction: float | None) -> str:

@@ -8,9 +8,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from peft_study.results.schema import PhaseCost, RunResult, Status
+from peft_study.results.schema import HEADLINES, PhaseCost, RunResult, Status
 from peft_study.tracking.console import MISSING, printable
 
+EXACT = ("em@1", "em@10", "codebleu")
+WIDE = 92
+"""Columns of a terminal that has room for a third score."""
 _WORK = ("train", "generate")
 _UNITS = {"G": 1e9, "M": 1e6, "k": 1e3}
 
@@ -85,7 +88,9 @@ def print_results(results: Sequence[RunResult], console: Console | None = None) 
         table.add_column("data set", no_wrap=True)
     table.add_column("model", no_wrap=True)
     table.add_column("method", no_wrap=True)
-    for title in ("cells", "EM@1 %", "EM@10 %", "trained", "train s", "gen. s", "GB"):
+    scores = _shown_scores(found, wide=console.width >= WIDE)
+    titles = [f"{HEADLINES[name]} %" for name in scores]
+    for title in ("cells", *titles, "trained", "train s", "gen. s", "GB"):
         table.add_column(title, justify="right", no_wrap=True)
     for row in found:
         values = [
@@ -93,8 +98,7 @@ def print_results(results: Sequence[RunResult], console: Console | None = None) 
             row.model,
             row.method,
             _cells(row),
-            _scores(row.values("em@1")),
-            _scores(row.values("em@10")),
+            *(_scores(row.values(name)) for name in scores),
             _count(row),
             _seconds(row.seconds("train")),
             _seconds(row.seconds("generate")),
@@ -102,6 +106,12 @@ def print_results(results: Sequence[RunResult], console: Console | None = None) 
         ]
         table.add_row(*(Text(printable(value, console)) for value in values))
     console.print(table)
+
+
+def _shown_scores(found: Sequence[Row], *, wide: bool) -> list[str]:
+    """The two scores, or three where there is room, that say most: of tests where programs are scored by them."""
+    names = ("pass@1", "pass@5", "tests_passed_share") if any(row.values("pass@1") for row in found) else EXACT
+    return list(names) if wide else list(names[:2])
 
 
 def _name(result: RunResult, group: str) -> str:

@@ -1,0 +1,1 @@
+"""From candidates to a cell's scores: exact match, CodeBLEU, tests."""

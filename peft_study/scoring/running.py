@@ -1,0 +1,114 @@
+"""Running candidates against the tests of their samples."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from peft_study.config.schema import ExecutionChoice, ScoringConfig
+from peft_study.data.samples import Sample
+from peft_study.errors import UserError
+from peft_study.execution.inputs import Candidate
+from peft_study.execution.jobs import Limits
+from peft_study.execution.judge import Judged, judge
+from peft_study.execution.sandbox import Pool
+from peft_study.scoring.problems import problems_of, source_of
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Tested:
+    """What became of the tests.
+
+    Attributes:
+        judged: by sample id, the verdicts on each candidate, in order; samples without tests are not there.
+        record: for result.json, how programs were contained, under which limits, and how many.
+    """
+
+    judged: Mapping[str, Sequence[Judged]]
+    record: dict[str, Any]
+
+
+def run_tests(
+    samples: Sequence[Sample],
+    programs: Sequence[Sequence[str]],
+    settings: ScoringConfig,
+    on_progress: Callable[[int], None],
+) -> Tested | None:
+    """Run every program against its sample's tests, where there are tests and the settings want it.
+
+    Args:
+        samples: what was asked.
+        programs: whole programs, or answers, of each sample.
+        settings: choice and limits.
+        on_progress: told how many programs are done.
+
+    Returns:
+        None where nothing was run: no sample has tests, nobody wants it, or this machine has no sandbox and the
+        samples have references to be scored by.
+
+    Raises:
+        UserError: this machine has no sandbox, and it is needed.
+    """
+    if settings.execution is ExecutionChoice.never:
+        return None
+    problems = problems_of(samples)
+    if not problems:
+        return None
+    candidates = [
+        Candidate(sample.id, index, source_of(sample, program))
+        for sample, of_sample in zip(samples, programs, strict=True)
+        if sample.id in problems
+        for index, program in enumerate(of_sample)
+    ]
+    judged: dict[str, list[Judged]] = {identity: [] for identity in problems}
+    try:
+        pool = Pool(settings.workers, limits_of(settings), accept_level_c=settings.accept_level_c)
+    except UserError as error:
+        by_tests_alone = any(sample.tests is not None or sample.assertions for sample in samples)
+        if by_tests_alone or settings.execution is ExecutionChoice.always:
+            raise
+        logger.warning("nothing is run, references alone score: %s", error.what)
+        return None
+    with pool:
+        for done, one in enumerate(judge(problems, candidates, pool), start=1):
+            judged[str(one.problem_id)].append(one)
+            on_progress(done)
+        record = {"level": str(pool.level), "layers": list(pool.layers), "denied": _plain(pool.denied)}
+    for of_problem in judged.values():
+        of_problem.sort(key=lambda one: one.index)
+    return Tested(judged, record | _record(samples, judged, settings))
+
+
+def limits_of(settings: ScoringConfig) -> Limits:
+    """The limits of one test."""
+    return Limits(
+        cpu_seconds=settings.cpu_seconds,
+        wall_seconds=settings.wall_seconds,
+        memory_bytes=settings.memory_mb * 10**6,
+        output_bytes=settings.output_kb * 10**3,
+    )
+
+
+def _record(
+    samples: Sequence[Sample], judged: Mapping[str, Sequence[Judged]], settings: ScoringConfig
+) -> dict[str, Any]:
+    of_all = [one for of_problem in judged.values() for one in of_problem]
+    broken = [one for one in of_all if one.is_broken]
+    if broken:
+        logger.warning("%d of %d programs could not be run: %s", len(broken), len(of_all), broken[0].trouble)
+    return {
+        "cpu_seconds": settings.cpu_seconds,
+        "wall_seconds": settings.wall_seconds,
+        "memory_mb": settings.memory_mb,
+        "output_kb": settings.output_kb,
+        "programs": len(of_all),
+        "samples_without_tests": len(samples) - len(judged),
+        "sandbox_errors": len(broken),
+        "seconds_in_programs": round(sum(one.seconds for one in of_all), 3),
+    }
+
+
+def _plain(denied: Any) -> Any:
+    return {str(key): str(value) for key, value in denied.items()} if isinstance(denied, Mapping) else str(denied)

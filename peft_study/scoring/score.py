@@ -1,0 +1,201 @@
+"""All scores of a cell's candidates."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from peft_study.config.schema import ScoringConfig
+from peft_study.data.samples import Sample
+from peft_study.execution.compare import Comparator
+from peft_study.execution.judge import Judged, Verdict
+from peft_study.metrics.codebleu import CONVENTIONS, corpus_score, score_codebleu
+from peft_study.metrics.exact_match import MAX_K, matches, raw_matches, score_exact_match
+from peft_study.metrics.intervals import mean_intervals, pooled_interval
+from peft_study.metrics.pass_at_k import by_level, score_tests
+from peft_study.metrics.scores import Scores, mean_of
+from peft_study.results.store import Prediction
+from peft_study.scoring.running import Tested, run_tests
+
+KS = (1, 2, 5, 10)
+"""Cut-offs of pass@k and top@k; those that there are too few candidates for are left out."""
+PREFIXES = {Comparator.strict: "", Comparator.apps: "apps_"}
+"""The strict comparator's scores are the headline; the published one's stand beside them."""
+
+Values = dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """A test split and what a model made of it; all sequences are as long.
+
+    Attributes:
+        samples: what was asked.
+        prompts: the text that the model read.
+        programs: its candidates, as whole programs, best first; as many for each sample.
+        sampled: they were drawn, not searched for.
+    """
+
+    samples: Sequence[Sample]
+    prompts: Sequence[str]
+    programs: Sequence[Sequence[str]]
+    sampled: bool
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What result.json and predictions.jsonl say about candidates.
+
+    Attributes:
+        metrics: the corpus' scores, from 0 to 1.
+        intervals: both ends of their 95 % intervals.
+        execution: how programs were run; empty where none was.
+        predictions: one a sample.
+    """
+
+    metrics: Values
+    intervals: dict[str, list[float]]
+    execution: dict[str, Any]
+    predictions: list[Prediction]
+
+
+@dataclass
+class _Table:
+    """Scores as they come in."""
+
+    metrics: Values = field(default_factory=dict)
+    means: list[Values] = field(default_factory=list)
+    kept: list[Values] = field(default_factory=list)
+    intervals: dict[str, list[float]] = field(default_factory=dict)
+
+
+def score(answers: Answers, settings: ScoringConfig, on_progress: Callable[[int], None] = lambda _done: None) -> Scored:
+    """Score candidates by their references, and by tests where the data has any.
+
+    A sample without a reference is left out of exact match and CodeBLEU, one without tests out of theirs.
+
+    Args:
+        answers: what the model wrote.
+        settings: what is run, under which limits, and how intervals are drawn.
+        on_progress: told how many programs were run.
+
+    Raises:
+        UserError: programs must be run, and this machine has no sandbox.
+    """
+    number = len(answers.samples)
+    table = _Table(means=[{} for _ in range(number)], kept=[{} for _ in range(number)])
+    _compare_with_references(answers, table, settings)
+    tested = run_tests(answers.samples, answers.programs, settings, on_progress)
+    if tested is not None:
+        _look_at_tests(answers, tested, table)
+    if settings.resamples:
+        drawn = mean_intervals(table.means, settings.resamples)
+        table.intervals |= {
+            name: [found.low, found.high]
+            for name, found in drawn.items()
+            if found.low is not None and found.high is not None
+        }
+    return Scored(
+        metrics=table.metrics,
+        intervals=table.intervals,
+        execution={} if tested is None else tested.record,
+        predictions=[_prediction(answers, index, table, tested) for index in range(number)],
+    )
+
+
+def _compare_with_references(answers: Answers, table: _Table, settings: ScoringConfig) -> None:
+    known = [index for index, sample in enumerate(answers.samples) if sample.answer.strip()]
+    if not known:
+        return
+    references = [answers.samples[index].answer for index in known]
+    fewest = min(len(answers.programs[index]) for index in known)
+    exact = score_exact_match(
+        [answers.programs[index] for index in known], references, [k for k in range(1, MAX_K + 1) if k <= fewest]
+    )
+    _add(exact, known, table)
+    bleu = score_codebleu([answers.programs[index][0] for index in known], references)
+    table.metrics |= bleu.metrics
+    for index, own in zip(known, bleu.samples, strict=True):
+        names = ["codebleu", *(f"codebleu_{convention.name}" for convention in CONVENTIONS)]
+        table.kept[index] |= {name: own[name] for name in names}
+    for convention in CONVENTIONS if settings.resamples else ():
+        found = pooled_interval(
+            bleu.counts[convention.name],
+            lambda sums, convention=convention: corpus_score(sums, convention),  # type: ignore[misc]
+            settings.resamples,
+        )
+        if found.low is not None and found.high is not None:
+            table.intervals[f"codebleu_{convention.name}"] = [found.low, found.high]
+    if "codebleu_strict" in table.intervals:
+        table.intervals["codebleu"] = table.intervals["codebleu_strict"]
+
+
+def _look_at_tests(answers: Answers, tested: Tested, table: _Table) -> None:
+    known = [
+        index
+        for index, sample in enumerate(answers.samples)
+        if (of_sample := tested.judged.get(sample.id)) and not any(one.is_broken for one in of_sample)
+    ]
+    if not known:
+        return
+    # Assertions and checks hold or do not; only outputs are compared, and therefore in two ways.
+    compared = any(answers.samples[index].tests is not None for index in known)
+    ks = [k for k in KS if k <= min(len(answers.programs[index]) for index in known)]
+    for comparator, prefix in PREFIXES.items():
+        if comparator is not Comparator.strict and not compared:
+            continue
+        outcomes = [_outcomes(tested.judged[answers.samples[index].id], comparator) for index in known]
+        scores = _renamed(score_tests(outcomes, ks), prefix, sampled=answers.sampled)
+        _add(scores, known, table)
+        for index, own in zip(known, scores.samples, strict=True):
+            table.kept[index] |= own
+        levels = [answers.samples[index].level for index in known]
+        if all(level is not None for level in levels):
+            for level, means in by_level(scores.samples, [str(level) for level in levels]).items():
+                table.metrics |= {f"{level}/{name}": value for name, value in means.items()}
+                for index, own, of in zip(known, scores.samples, levels, strict=True):
+                    if of == level:
+                        table.means[index] |= {f"{level}/{name}": value for name, value in own.items()}
+
+
+def _outcomes(of_sample: Sequence[Judged], comparator: Comparator) -> list[list[bool]]:
+    return [[verdict is Verdict.passed for verdict in one.verdicts[comparator]] for one in of_sample]
+
+
+def _renamed(scores: Scores, prefix: str, *, sampled: bool) -> Scores:
+    """Scores under the comparator's prefix; the estimate of pass@k is one only where candidates were drawn."""
+
+    def kept(values: Mapping[str, float | None]) -> Values:
+        return {
+            f"{prefix}{name}": value
+            for name, value in values.items()
+            if name != "problems_without_tests_share" and (sampled or not name.startswith("pass@"))
+        }
+
+    samples = [kept(own) for own in scores.samples]
+    return Scores(mean_of(samples), samples)
+
+
+def _add(scores: Scores, known: Sequence[int], table: _Table) -> None:
+    table.metrics |= scores.metrics
+    for index, own in zip(known, scores.samples, strict=True):
+        table.means[index] |= own
+
+
+def _prediction(answers: Answers, index: int, table: _Table, tested: Tested | None) -> Prediction:
+    sample, programs = answers.samples[index], list(answers.programs[index])
+    of_sample = [] if tested is None else tested.judged.get(sample.id, [])
+    # Where no output was compared, both comparators say the same.
+    comparators = list(PREFIXES) if sample.tests is not None else [Comparator.strict]
+    return Prediction(
+        id=sample.id,
+        prompt=answers.prompts[index],
+        reference=sample.answer,
+        candidates=programs,
+        matched=matches(programs, sample.answer),
+        matched_raw=raw_matches(programs, sample.answer),
+        scores=table.kept[index],
+        verdicts={
+            str(comparator): [[str(verdict) for verdict in one.verdicts[comparator]] for one in of_sample]
+            for comparator in (comparators if of_sample else ())
+        },
+    )
