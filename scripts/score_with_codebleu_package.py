@@ -6,8 +6,8 @@ The package needs old grammars, so it lives in an environment of its own, whose 
     old/bin/python scripts/score_with_codebleu_package.py tests/unit/fixtures/codebleu_pairs.json \
         tests/unit/fixtures/codebleu_package_scores.json
 
-The package joins sets of strings, so that some data-flow scores depend on Python's hash seed. Every pair is scored under
-each of several seeds; its scores are null where they differ, and the lowest and highest are kept.
+The package joins sets of strings, so that some data-flow scores depend on Python's hash seed. Every pair is scored
+under each of several seeds; its scores are null where they differ, and the lowest and highest are kept.
 """
 
 import argparse
@@ -43,11 +43,12 @@ def corpus_once(pairs):
     return calc_codebleu([reference for _, reference in pairs], [candidate for candidate, _ in pairs], lang="python")
 
 
-def under_seed(source, seed):
+def under_seed(pairs, seed):
     """Score in a fresh interpreter with this hash seed."""
-    command = [sys.executable, __file__, str(source), "--once"]
+    command = [sys.executable, __file__, "-", "--once"]
     environment = os.environ | {"PYTHONHASHSEED": str(seed)}
-    return json.loads(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
+    done = subprocess.run(command, input=json.dumps(pairs), env=environment, check=True, capture_output=True, text=True)
+    return json.loads(done.stdout)
 
 
 def agreed(scores):
@@ -63,23 +64,26 @@ def spread(scores):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("pairs", type=Path, help="JSON: a list of [candidate, reference]")
+    parser.add_argument(
+        "pairs", type=argparse.FileType(encoding="utf-8"), help="JSON: a list of [candidate, reference]"
+    )
     parser.add_argument("output", type=Path, nargs="?", help="where the scores go")
     parser.add_argument("--once", action="store_true", help="print the scores of this one interpreter")
     options = parser.parse_args()
-    pairs = json.loads(options.pairs.read_text(encoding="utf-8"))
+    pairs = json.load(options.pairs)
     if options.once:
         rows = score_once(pairs)
-        scorable = [pair for pair, row in zip(pairs, rows) if row]
+        scorable = [pair for pair, row in zip(pairs, rows, strict=True) if row]
         print(json.dumps({"pairs": rows, "corpus": corpus_once(scorable)}))
         return
-    runs = [under_seed(options.pairs, seed) for seed in SEEDS]
-    by_pair = list(zip(*(run["pairs"] for run in runs)))
+    runs = [under_seed(pairs, seed) for seed in SEEDS]
+    by_pair = list(zip(*(run["pairs"] for run in runs), strict=True))
+    same = [pair for pair, scores in zip(pairs, by_pair, strict=True) if agreed(scores)]
     result = {
         "versions": {name: version(name) for name in ("codebleu", "tree-sitter", "tree-sitter-python")},
         "python": ".".join(map(str, sys.version_info[:2])),
         "hash_seeds": list(SEEDS),
-        "corpus": agreed([run["corpus"] for run in runs]),
+        "corpus_of_agreed_pairs": agreed([under_seed(same, seed)["corpus"] for seed in SEEDS[:2]]),
         "pairs": [agreed(scores) for scores in by_pair],
         "spreads": [spread(scores) for scores in by_pair],
     }

@@ -28,10 +28,10 @@ class Convention:
         split: gives a text's words for the n-gram matches; None takes the tokens of the parsed program.
         clean: gives the text that is parsed.
         bare: comments and docstrings are left out of the tree.
-        byte_columns: token texts are cut with columns in bytes taken for columns in characters, and strings paired
-            by their parts, as CodeXGLUE's evaluator does.
+        as_evaluators: data flow with what the evaluators get wrong: tokens are cut with columns in bytes taken for
+            columns in characters, strings are paired by their parts, `not in` and `is not` are two names each.
         keywords: the unigrams that weigh five times the others.
-        reference_length: what the brevity penalty of the keyword-weighted match takes for every reference's length; None
+        reference_length: what the keyword-weighted match's brevity penalty takes for every reference's length; None
             takes its length. The evaluators measure the pair of tokens and weights, which is 2.
         at_least_one: a sample without n-grams of an order counts as one with a single unmatched one.
         clipped: a candidate's subtree answers one of the reference's, not any number.
@@ -42,7 +42,7 @@ class Convention:
     split: Callable[[str], list[str]] | None
     clean: Callable[[str], str]
     bare: bool
-    byte_columns: bool
+    as_evaluators: bool
     keywords: frozenset[str]
     reference_length: int | None
     at_least_one: bool
@@ -59,7 +59,7 @@ STRICT = Convention(
     split=None,
     clean=_with_unix_line_ends,
     bare=True,
-    byte_columns=False,
+    as_evaluators=False,
     keywords=_KEYWORDS,
     reference_length=None,
     at_least_one=False,
@@ -78,7 +78,7 @@ CODEXGLUE = Convention(
     split=str.split,
     clean=lambda text: without_java_comments(normalise(text)),
     bare=False,
-    byte_columns=True,
+    as_evaluators=True,
     keywords=_KEYWORDS,
     reference_length=2,
     at_least_one=True,
@@ -93,7 +93,7 @@ PYPI = Convention(
     split=str.split,
     clean=lambda text: without_python_comments(text.strip()),
     bare=False,
-    byte_columns=True,
+    as_evaluators=True,
     keywords=_KEYWORDS | {"match", "case", "type"},
     reference_length=2,
     at_least_one=True,

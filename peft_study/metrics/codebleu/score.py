@@ -96,21 +96,21 @@ class _Reader:
         self.over_limit |= len(text) > MAX_CHARACTERS
         text = text[:MAX_CHARACTERS]
         code = convention.clean(text)
-        key = (code, convention.bare, convention.byte_columns)
+        key = (code, convention.bare, convention.as_evaluators)
         if key not in self._parsed:
             self._parsed[key] = self._parse(code, convention)
         words, subtrees, edges = self._parsed[key]
         return _Program(words if convention.split is None else convention.split(text), subtrees, edges)
 
     def _parse(self, code: str, convention: Convention) -> tuple[list[str], Counter[int], Counter[flow.Edge]]:
-        tree = Tree(code, convention.bare)
-        words = tree.texts_by_character() if convention.byte_columns else tree.texts()
+        tree = Tree(code, convention.bare, split_operators=convention.as_evaluators)
+        texts = tree.texts_by_character() if convention.as_evaluators else tree.texts()
         try:
-            edges = flow.edges(tree, words, whole_strings=not convention.byte_columns)
+            edges = flow.edges(tree, texts, whole_strings=not convention.as_evaluators)
         except flow.OverLimitError:
             self.over_limit = True
             edges = Counter()
-        return [word for word in words if word], tree.shapes(self._shapes), edges
+        return tree.words(), tree.shapes(self._shapes), edges
 
 
 def _count(candidate: _Program, reference: _Program, convention: Convention) -> list[float]:

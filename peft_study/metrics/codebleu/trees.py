@@ -24,6 +24,7 @@ class Node:
         label: what a printed tree shows for it.
         field: the role it plays in its parent.
         shown: whether a printed tree shows it at all; punctuation and keywords are not shown.
+        broken: whether something below it, shown or not, is missing or fits nowhere.
         children: in the order of the text.
         first: its first token, an index into the tree's tokens.
         last: one beyond its last token.
@@ -32,13 +33,26 @@ class Node:
         documented: whether a docstring of it was left out.
     """
 
-    __slots__ = ("children", "documented", "field", "first", "is_token", "label", "last", "shape", "shown", "type")
+    __slots__ = (
+        "broken",
+        "children",
+        "documented",
+        "field",
+        "first",
+        "is_token",
+        "label",
+        "last",
+        "shape",
+        "shown",
+        "type",
+    )
 
-    def __init__(self, syntax: "SyntaxNode", field: str | None, first: int) -> None:
-        self.type = syntax.type
+    def __init__(self, syntax: "SyntaxNode", kind: str, field: str | None, first: int) -> None:
+        self.type = kind
         self.label = _label(syntax)
         self.field = field
         self.shown = syntax.is_named or syntax.is_missing
+        self.broken = syntax.has_error
         self.children: list[Node] = []
         self.first = first
         self.last = first
@@ -57,6 +71,8 @@ class Tree:
     Args:
         text: any text; what is not Python becomes a tree with error nodes.
         bare: leave out comments and docstrings.
+        split_operators: give `not in` and `is not` as two tokens each, of the operator's type, as grammars up to 0.21
+            did; because text and type differ, the evaluators take both for names.
 
     Attributes:
         nodes: all of them, parents before children; the first is the root.
@@ -65,16 +81,22 @@ class Tree:
         data: the text in UTF-8, with a question mark for what cannot be encoded.
     """
 
-    def __init__(self, text: str, bare: bool) -> None:
+    def __init__(self, text: str, bare: bool, split_operators: bool) -> None:
         self.data = text.encode("utf-8", "replace")
         self.nodes: list[Node] = []
         self.token_types: list[str] = []
         self.spans: list[tuple[int, int]] = []
-        self._read(bare)
+        self._read(bare, split_operators)
 
     def texts(self) -> list[str]:
         """The text of every token."""
         return [self.data[start:end].decode("utf-8", "replace") for start, end in self.spans]
+
+    def words(self) -> list[str]:
+        """The text of every token that has any, however `not in` and `is not` are spaced."""
+        spaced = {"not in", "is not"}
+        texts = zip(self.token_types, self.texts(), strict=True)
+        return [kind if kind in spaced else text for kind, text in texts if text]
 
     def texts_by_character(self) -> list[str]:
         """The text of every token as CodeXGLUE's evaluator cuts it: columns in bytes, taken for columns in characters.
@@ -103,16 +125,13 @@ class Tree:
             known: the numbers given so far, added to; the trees that are compared must share it.
         """
         found: Counter[int] = Counter()
-        inner: dict[int, list[Hashable]] = {}
         for node in reversed(self.nodes):
             parts: list[Hashable] = [node.label]
+            if node.broken and node.type != "ERROR" and not any(child.broken for child in node.children):
+                parts.append("missing")  # a line's end, say, which is printed but is no child
             for child in node.children:
                 if child.shown:
                     parts += child.field, child.shape
-                elif child.children:
-                    parts += inner[id(child)]
-            if not node.shown and node.children:
-                inner[id(node)] = parts[1:]
             node.shape = known.setdefault(tuple(parts), len(known))
             if node.children:
                 found[node.shape] += 1
@@ -120,25 +139,23 @@ class Tree:
             found[self.nodes[0].shape] += 1
         return found
 
-    def _read(self, bare: bool) -> None:
+    def _read(self, bare: bool, split_operators: bool) -> None:
         cursor = _parser().parse(self.data).walk()
         above: list[Node] = []
         string: Node | None = None  # the one that is being read, whose parts are no tokens
         while True:
             syntax = cursor.node
             assert syntax is not None, "a cursor over a whole tree stands on a node"
-            if not (bare and _left_out(syntax, above)):
-                node = Node(syntax, cursor.field_name, len(self.spans))
-                self.nodes.append(node)
-                if above:
-                    above[-1].children.append(node)
-                descends = cursor.goto_first_child()
+            operator = bool(above) and not syntax.is_named and syntax.child_count > 0
+            if operator and split_operators and string is None:
+                for part in syntax.children:
+                    self._add_token(self._add(part, None, above, syntax.type), part)
+            elif not (bare and _left_out(syntax, above)):
+                node = self._add(syntax, cursor.field_name, above, syntax.type)
+                descends = not operator and cursor.goto_first_child()
                 if string is None and (node.type == "string" or (not descends and node.type != "comment")):
-                    node.is_token = True
-                    self.token_types.append(node.type)
-                    self.spans.append((syntax.start_byte, syntax.end_byte))
+                    self._add_token(node, syntax)
                     string = node if descends else None
-                node.last = len(self.spans)
                 if descends:
                     above.append(node)
                     continue
@@ -149,6 +166,19 @@ class Tree:
                 node = above.pop()
                 node.last = len(self.spans)
                 string = None if node is string else string
+
+    def _add(self, syntax: "SyntaxNode", field: str | None, above: list[Node], kind: str) -> Node:
+        node = Node(syntax, kind, field, len(self.spans))
+        self.nodes.append(node)
+        if above:
+            above[-1].children.append(node)
+        return node
+
+    def _add_token(self, node: Node, syntax: "SyntaxNode") -> None:
+        node.is_token = True
+        self.token_types.append(node.type)
+        self.spans.append((syntax.start_byte, syntax.end_byte))
+        node.last = len(self.spans)
 
 
 @cache
