@@ -1,6 +1,8 @@
-"""EM@k: the share of samples whose reference is among the first k candidates."""
+"""EM@k: the share of samples whose reference is among the first k candidates, normalised or as they are."""
 
 from collections.abc import Sequence
+
+from peft_study.metrics.scores import Scores
 
 MAX_K = 10
 
@@ -20,12 +22,20 @@ def matches(candidates: Sequence[str], reference: str) -> list[bool]:
     return [bool(wanted) and normalise(candidate) == wanted for candidate in candidates]
 
 
-def em_at_k(matched: Sequence[Sequence[bool]], ks: Sequence[int] = range(1, MAX_K + 1)) -> dict[str, float]:
+def raw_matches(candidates: Sequence[str], reference: str) -> list[bool]:
+    """Which candidates are the reference, character by character; none where there is no reference to equal."""
+    return [bool(normalise(reference)) and candidate == reference for candidate in candidates]
+
+
+def em_at_k(
+    matched: Sequence[Sequence[bool]], ks: Sequence[int] = range(1, MAX_K + 1), name: str = "em"
+) -> dict[str, float]:
     """EM@k for every k that all samples have candidates for.
 
     Args:
         matched: for every sample, which of its candidates match, best first.
         ks: cut-offs.
+        name: what the scores are called.
 
     Returns:
         "em@1" and so on, each a share from 0 to 1.
@@ -36,4 +46,33 @@ def em_at_k(matched: Sequence[Sequence[bool]], ks: Sequence[int] = range(1, MAX_
     if not matched:
         raise ValueError("EM@k of no sample is undefined")
     fewest = min(len(row) for row in matched)
-    return {f"em@{k}": sum(any(row[:k]) for row in matched) / len(matched) for k in ks if k <= fewest}
+    return {f"{name}@{k}": sum(any(row[:k]) for row in matched) / len(matched) for k in ks if k <= fewest}
+
+
+def score_exact_match(
+    candidates: Sequence[Sequence[str]], references: Sequence[str], ks: Sequence[int] = range(1, MAX_K + 1)
+) -> Scores:
+    """Score every sample's candidates, best first, both ways.
+
+    Args:
+        candidates: of every sample.
+        references: one a sample.
+        ks: cut-offs; those that a sample has too few candidates for are left out.
+
+    Returns:
+        "em@1" and so on, and "raw_em@1" and so on, which compare without normalisation; a sample's value is 1 or 0.
+
+    Raises:
+        ValueError: there is no sample, or the numbers differ.
+    """
+    if len(candidates) != len(references):
+        raise ValueError(f"{len(candidates)} lists of candidates for {len(references)} references")
+    pairs = list(zip(candidates, references, strict=True))
+    both = {"em": [matches(*pair) for pair in pairs], "raw_em": [raw_matches(*pair) for pair in pairs]}
+    metrics: dict[str, float | None] = {}
+    samples: list[dict[str, float | None]] = [{} for _ in pairs]
+    for name, matched in both.items():
+        metrics |= em_at_k(matched, ks, name)
+        for sample, row in zip(samples, matched, strict=True):
+            sample |= {f"{name}@{k}": float(any(row[:k])) for k in ks if f"{name}@{k}" in metrics}
+    return Scores(metrics, samples)

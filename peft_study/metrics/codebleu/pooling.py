@@ -1,0 +1,113 @@
+"""CodeBLEU from counts that add up, so that a corpus, a sample and a resampled corpus are scored by one formula."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from peft_study.metrics.codebleu.conventions import Convention, NoDataFlow
+from peft_study.metrics.codebleu.ngrams import ORDERS, Matches
+
+Floats = NDArray[np.float64]
+COMPONENTS = ("ngram", "weighted_ngram", "syntax", "dataflow")
+_BY_ORDER = ("matched", "in_candidate", "weighted_matched", "weighted_in_reference")
+_SINGLE = (
+    "candidate_tokens",
+    "reference_tokens",
+    "weighted_reference_tokens",
+    "matched_subtrees",
+    "reference_subtrees",
+    "matched_edges",
+    "reference_edges",
+)
+COLUMNS = tuple(f"{name}_{order}" for name in _BY_ORDER for order in range(1, ORDERS + 1)) + _SINGLE
+"""What a row of counts holds, in order."""
+_EPSILON = 0.1
+"""What stands for no match of an order: method 1 of Chen and Cherry (2014), with NLTK's value."""
+
+
+def row(
+    ngrams: Matches, lengths: tuple[int, int], subtrees: tuple[int, int], edges: tuple[int, int], convention: Convention
+) -> list[float]:
+    """Put the counts of one sample in the order of COLUMNS.
+
+    Args:
+        ngrams: the matching n-grams.
+        lengths: number of tokens of candidate and reference.
+        subtrees: matched ones, and all of the reference.
+        edges: matched ones, and all of the reference.
+        convention: the one that they were counted by.
+    """
+    candidate, reference = lengths
+    weighted_reference = reference if convention.reference_length is None else convention.reference_length
+    least = 1.0 if convention.at_least_one else 0.0
+    in_candidate = [max(least, count) for count in ngrams.in_candidate]
+    in_reference = [max(least, count) for count in ngrams.weighted_in_reference]
+    by_order = [*ngrams.matched, *in_candidate, *ngrams.weighted_matched, *in_reference]
+    return [float(count) for count in (*by_order, candidate, reference, weighted_reference, *subtrees, *edges)]
+
+
+def components(counts: Floats, convention: Convention) -> Floats:
+    """Score the four components.
+
+    Args:
+        counts: (..., columns), summed over the samples of each corpus.
+        convention: the one that they were counted by.
+
+    Returns:
+        (..., 4) in the order of COMPONENTS, from 0 to 1. Where the references have nothing of a component it is NaN
+        if the convention leaves it out, else 0.
+    """
+    orders = np.split(counts[..., : 4 * ORDERS], 4, axis=-1)
+    matched, in_candidate, weighted_matched, in_reference = orders
+    candidate, reference, weighted_reference, *rest = np.moveaxis(counts[..., 4 * ORDERS :], -1, 0)
+    matched_subtrees, subtrees, matched_edges, edges = rest
+    present = in_reference > 0
+    found = np.stack(
+        [
+            _brevity_penalty(candidate, reference) * _geometric_mean(matched, in_candidate, present),
+            _brevity_penalty(candidate, weighted_reference) * _geometric_mean(weighted_matched, in_reference, present),
+            _share(matched_subtrees, subtrees),
+            _share(matched_edges, edges),
+        ],
+        axis=-1,
+    )
+    return found if convention.no_data_flow is NoDataFlow.left_out else np.nan_to_num(found, nan=0.0)
+
+
+def total(found: Floats, convention: Convention) -> Floats:
+    """Weigh the components by a quarter each; what a missing one counts as is up to the convention.
+
+    Args:
+        found: (..., 4), as `components` gives them.
+        convention: how to score.
+
+    Returns:
+        (...), from 0 to 1; NaN where no component is defined.
+    """
+    if convention.no_data_flow is NoDataFlow.left_out:
+        defined = ~np.isnan(found)
+        number = defined.sum(axis=-1)
+        summed = np.where(defined, found, 0.0).sum(axis=-1)
+        return np.where(number > 0, summed / np.maximum(number, 1), np.nan)
+    flow = found[..., -1:]
+    if convention.no_data_flow is NoDataFlow.one:
+        flow = np.where(flow == 0, 1.0, flow)
+    return np.asarray(np.concatenate([found[..., :-1], flow], axis=-1).mean(axis=-1))
+
+
+def _brevity_penalty(candidate: Floats, reference: Floats) -> Floats:
+    """Papineni et al. 2002, section 2.2.2."""
+    short = np.exp(1 - reference / np.maximum(candidate, 1))
+    return np.where(candidate > reference, 1.0, np.where(candidate > 0, short, 0.0))
+
+
+def _geometric_mean(matched: Floats, of: Floats, present: NDArray[np.bool_]) -> Floats:
+    """Of the shares of each order that is present; 0 without a matching unigram, NaN without an order."""
+    shares = np.where(matched > 0, matched, _EPSILON) / np.maximum(of, np.where(of > 0, of, 1.0))
+    number = present.sum(axis=-1)
+    logarithms = np.where(present, np.log(shares), 0.0).sum(axis=-1)
+    mean = np.where(matched[..., 0] > 0, np.exp(logarithms / np.maximum(number, 1)), 0.0)
+    return np.where(number > 0, mean, np.nan)
+
+
+def _share(matched: Floats, of: Floats) -> Floats:
+    return np.where(of > 0, matched / np.maximum(of, 1), np.nan)

@@ -1,0 +1,162 @@
+"""CodeBLEU of a corpus of candidates by all conventions at once."""
+
+import math
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from peft_study.metrics.codebleu import flow, ngrams
+from peft_study.metrics.codebleu.conventions import CONVENTIONS, STRICT, Convention, NoDataFlow
+from peft_study.metrics.codebleu.pooling import COLUMNS, COMPONENTS, Floats, components, row, total
+from peft_study.metrics.codebleu.trees import Tree
+from peft_study.metrics.scores import Scores
+
+MAX_CHARACTERS = 20_000
+"""A longer candidate or reference is scored by its beginning. With flow.MAX_STEPS this bounds the time of a pair,
+whatever the texts."""
+
+
+@dataclass(frozen=True)
+class CodeBleu(Scores):
+    """The scores, and the counts that they come from.
+
+    Attributes:
+        counts: for every convention, (samples, pooling.COLUMNS): what the scores are pooled from.
+    """
+
+    counts: Mapping[str, Floats] = field(default_factory=dict)
+
+
+def score_codebleu(candidates: Sequence[str], references: Sequence[str]) -> CodeBleu:
+    """Score one candidate a sample.
+
+    Args:
+        candidates: generated programs, any text at all.
+        references: as many references.
+
+    Returns:
+        The corpus' scores, pooled over the samples' counts, and each sample's. Of every convention C in "strict",
+        "codexglue" and "pypi": "codebleu_C" and its components "codebleu_C_ngram", "_weighted_ngram", "_syntax" and
+        "_dataflow". "codebleu" is the strict score. "codebleu_no_dataflow_share": the samples whose reference has no
+        data flow (strict). "codebleu_over_limit_share": those of which a text was cut or a data flow given up.
+
+    Raises:
+        ValueError: there is no sample, or the numbers differ.
+    """
+    if len(candidates) != len(references):
+        raise ValueError(f"{len(candidates)} candidates for {len(references)} references")
+    if not references:
+        raise ValueError("CodeBLEU of no sample is undefined")
+    rows: dict[str, list[list[float]]] = {convention.name: [] for convention in CONVENTIONS}
+    over_limit = []
+    for pair in zip(candidates, references, strict=True):
+        reader = _Reader()
+        for convention in CONVENTIONS:
+            candidate, reference = (reader.read(text, convention) for text in pair)
+            rows[convention.name].append(_count(candidate, reference, convention))
+        over_limit.append(reader.over_limit)
+    return _report({name: np.array(counted) for name, counted in rows.items()}, over_limit)
+
+
+def corpus_score(counts: Floats, convention: Convention) -> Floats:
+    """CodeBLEU of corpora, from the sums of their samples' counts.
+
+    Args:
+        counts: (..., pooling.COLUMNS).
+        convention: the one that they were counted by.
+
+    Returns:
+        (...), NaN where the references have nothing to match.
+    """
+    return total(components(counts, convention), convention)
+
+
+@dataclass(frozen=True)
+class _Program:
+    words: Sequence[str]
+    subtrees: Counter[int]
+    edges: Counter[flow.Edge]
+
+
+class _Reader:
+    """Reads the programs of one sample, each distinct reading once.
+
+    Attributes:
+        over_limit: whether a text was cut or a data flow given up.
+    """
+
+    def __init__(self) -> None:
+        self.over_limit = False
+        self._shapes: dict[Hashable, int] = {}
+        self._parsed: dict[Hashable, tuple[list[str], Counter[int], Counter[flow.Edge]]] = {}
+
+    def read(self, text: str, convention: Convention) -> _Program:
+        self.over_limit |= len(text) > MAX_CHARACTERS
+        text = text[:MAX_CHARACTERS]
+        code = convention.clean(text)
+        key = (code, convention.bare, convention.as_evaluators)
+        if key not in self._parsed:
+            self._parsed[key] = self._parse(code, convention)
+        words, subtrees, edges = self._parsed[key]
+        return _Program(words if convention.split is None else convention.split(text), subtrees, edges)
+
+    def _parse(self, code: str, convention: Convention) -> tuple[list[str], Counter[int], Counter[flow.Edge]]:
+        tree = Tree(code, convention.bare, split_operators=convention.as_evaluators)
+        texts = tree.texts_by_character() if convention.as_evaluators else tree.texts()
+        try:
+            edges = flow.edges(tree, texts, whole_strings=not convention.as_evaluators)
+        except flow.OverLimitError:
+            self.over_limit = True
+            edges = Counter()
+        return tree.words(), tree.shapes(self._shapes), edges
+
+
+def _count(candidate: _Program, reference: _Program, convention: Convention) -> list[float]:
+    strict = convention.no_data_flow is NoDataFlow.left_out
+    if strict and not reference.words:
+        return [0.0] * len(COLUMNS)
+    if convention.clipped:
+        matched_subtrees = (candidate.subtrees & reference.subtrees).total()
+    else:
+        matched_subtrees = sum(count for shape, count in reference.subtrees.items() if shape in candidate.subtrees)
+    return row(
+        ngrams.match(candidate.words, reference.words, convention.keywords),
+        (len(candidate.words), len(reference.words)),
+        (matched_subtrees, reference.subtrees.total()),
+        ((candidate.edges & reference.edges).total(), reference.edges.total()),
+        convention,
+    )
+
+
+def _report(counts: Mapping[str, Floats], over_limit: Sequence[bool]) -> CodeBleu:
+    without_flow = counts[STRICT.name][:, COLUMNS.index("reference_edges")] == 0
+    shares = {"codebleu_no_dataflow_share": without_flow, "codebleu_over_limit_share": np.array(over_limit)}
+    metrics: dict[str, float | None] = {name: float(flags.mean()) for name, flags in shares.items()}
+    samples: list[dict[str, float | None]] = [
+        {name: float(flags[index]) for name, flags in shares.items()} for index in range(len(over_limit))
+    ]
+    for convention in CONVENTIONS:
+        metrics |= _named(counts[convention.name].sum(axis=0, keepdims=True), convention)[0]
+        for sample, own in zip(samples, _named(counts[convention.name], convention), strict=True):
+            sample |= own
+    for values in (metrics, *samples):
+        values["codebleu"] = values[f"codebleu_{STRICT.name}"]
+    undefined = {
+        name: "no reference has data flow" if name.endswith("dataflow") else "no reference has code"
+        for name, value in metrics.items()
+        if value is None
+    }
+    return CodeBleu(metrics=metrics, samples=samples, undefined=undefined, counts=counts)
+
+
+def _named(counts: Floats, convention: Convention) -> list[dict[str, float | None]]:
+    found = components(counts, convention)
+    table = np.column_stack([total(found, convention), found])
+    prefix = f"codebleu_{convention.name}"
+    names = [prefix, *(f"{prefix}_{component}" for component in COMPONENTS)]
+    return [
+        {name: None if math.isnan(value) else value for name, value in zip(names, values, strict=True)}
+        for values in table.tolist()
+    ]

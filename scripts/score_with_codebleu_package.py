@@ -1,0 +1,94 @@
+"""Score pairs with the PyPI package codebleu 0.7, whose numbers the convention `pypi` is held to.
+
+The package needs old grammars, so it lives in an environment of its own, whose Python runs this file:
+
+    python -m venv old && old/bin/pip install codebleu==0.7.0 'tree-sitter<0.23' tree-sitter-python==0.21.0
+    old/bin/python scripts/score_with_codebleu_package.py tests/unit/fixtures/codebleu_pairs.json \
+        tests/unit/fixtures/codebleu_package_scores.json
+
+The package joins sets of strings, so that some data-flow scores depend on Python's hash seed. Every pair is scored
+under each of several seeds; its scores are null where they differ, and the lowest and highest are kept.
+"""
+
+import argparse
+import json
+import logging
+import os
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+SEEDS = range(8)
+
+
+def score_once(pairs):
+    """Score each pair on its own; None where the package raises."""
+    from codebleu import calc_codebleu
+
+    logging.disable(logging.WARNING)
+    rows = []
+    for candidate, reference in pairs:
+        try:
+            rows.append(calc_codebleu([reference], [candidate], lang="python"))
+        except Exception:
+            rows.append(None)
+    return rows
+
+
+def corpus_once(pairs):
+    """Score all pairs as one corpus."""
+    from codebleu import calc_codebleu
+
+    return calc_codebleu([reference for _, reference in pairs], [candidate for candidate, _ in pairs], lang="python")
+
+
+def under_seed(pairs, seed):
+    """Score in a fresh interpreter with this hash seed."""
+    command = [sys.executable, __file__, "-", "--once"]
+    environment = os.environ | {"PYTHONHASHSEED": str(seed)}
+    done = subprocess.run(command, input=json.dumps(pairs), env=environment, check=True, capture_output=True, text=True)
+    return json.loads(done.stdout)
+
+
+def agreed(scores):
+    """The scores that all seeds agree on, else None."""
+    return scores[0] if all(score == scores[0] for score in scores) else None
+
+
+def spread(scores):
+    """The lowest and the highest CodeBLEU of one pair, or None where the package raised."""
+    totals = [score["codebleu"] for score in scores if score]
+    return [min(totals), max(totals)] if totals else None
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "pairs", type=argparse.FileType(encoding="utf-8"), help="JSON: a list of [candidate, reference]"
+    )
+    parser.add_argument("output", type=Path, nargs="?", help="where the scores go")
+    parser.add_argument("--once", action="store_true", help="print the scores of this one interpreter")
+    options = parser.parse_args()
+    pairs = json.load(options.pairs)
+    if options.once:
+        rows = score_once(pairs)
+        scorable = [pair for pair, row in zip(pairs, rows, strict=True) if row]
+        print(json.dumps({"pairs": rows, "corpus": corpus_once(scorable)}))
+        return
+    runs = [under_seed(pairs, seed) for seed in SEEDS]
+    by_pair = list(zip(*(run["pairs"] for run in runs), strict=True))
+    same = [pair for pair, scores in zip(pairs, by_pair, strict=True) if agreed(scores)]
+    result = {
+        "versions": {name: version(name) for name in ("codebleu", "tree-sitter", "tree-sitter-python")},
+        "python": ".".join(map(str, sys.version_info[:2])),
+        "hash_seeds": list(SEEDS),
+        "corpus_of_agreed_pairs": agreed([under_seed(same, seed)["corpus"] for seed in SEEDS[:2]]),
+        "pairs": [agreed(scores) for scores in by_pair],
+        "spreads": [spread(scores) for scores in by_pair],
+    }
+    options.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
