@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from peft_study.errors import UserError
-from peft_study.execution.assertions import split_assertions
+from peft_study.execution.splitting import split_assertions
 from peft_study.execution.compare import parsed
 from peft_study.execution.jobs import Job, Kind
 from peft_study.execution.prelude import apps_prelude

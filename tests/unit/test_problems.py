@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from peft_study.errors import UserError
-from peft_study.execution.assertions import split_assertions
+from peft_study.execution.splitting import split_assertions
 from peft_study.execution.compare import LongInteger
 from peft_study.execution.inputs import Candidate, read_candidates, read_problems
 from peft_study.execution.jobs import Kind
