@@ -53,8 +53,8 @@ class Pool:
         self._outbox: queue.SimpleQueue[tuple[Hashable, Ran]] = queue.SimpleQueue()
         self._stopping = False
         self._workers = [Worker(self._plan(index)) for index in range(self._number)]
-        self._threads = [threading.Thread(target=self._serve, args=(worker,), daemon=True) for worker in
-        self._workers] for thread in self._threads:
+        self._threads = [threading.Thread(target=self._serve, args=(worker,), daemon=True) for worker in self._workers]
+        for thread in self._threads:
             thread.start()
 
     def __enter__(self) -> Self:
