@@ -21,6 +21,8 @@ from heapq import *
 """The names that the checker published with APPS gives every program (Hendrycks et al. 2021, eval/testing_util.py);
 scores made without them are not comparable. It has numpy as well, see `apps_prelude`."""
 
+ANY_LENGTH = '__import__("sys").set_int_max_str_digits(0)\n'
+"""The published tests hold integers of more than 4,300 digits; they were made with a Python that had no such limit."""
 _STREAMS = "stdin = sys.stdin\nstdout = sys.stdout\n"
 _NUMPY = "try:\n    import numpy as np\nexcept ImportError:\n    pass\n"
 _NAMES_NUMPY = re.compile(r"\bnp\b")

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from peft_study.errors import UserError
-from peft_study.execution.splitting import split_assertions
 from peft_study.execution.compare import parsed
 from peft_study.execution.jobs import Job, Kind
-from peft_study.execution.prelude import apps_prelude
+from peft_study.execution.prelude import ANY_LENGTH, apps_prelude
+from peft_study.execution.splitting import split_assertions
 
 ProblemId = int | str
 
@@ -55,9 +55,10 @@ class Problem:
 
     def job(self, source: str, case: Case) -> Job:
         """What the sandbox runs to put a candidate to one test; nothing in it says what is expected."""
-        prelude = self.prelude
-        if prelude is None:
-            prelude = "" if self.kind is Kind.asserts else apps_prelude(source, script=self.kind is Kind.script)
+        prelude = self.prelude or ""
+        if self.kind is not Kind.asserts:
+            published = apps_prelude(source, script=self.kind is Kind.script)
+            prelude = ANY_LENGTH + (published if self.prelude is None else self.prelude)
         return Job(
             source=source,
             kind=self.kind,

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from peft_study.errors import UserError
-from peft_study.execution.splitting import split_assertions
 from peft_study.execution.compare import LongInteger
 from peft_study.execution.inputs import Candidate, read_candidates, read_problems
 from peft_study.execution.jobs import Kind
-from peft_study.execution.prelude import APPS_PRELUDE
+from peft_study.execution.prelude import ANY_LENGTH, APPS_PRELUDE
 from peft_study.execution.problems import problem_of_assertions, problem_of_inputs
+from peft_study.execution.splitting import split_assertions
 from tests.conftest import write_jsonl
 
 ASSERTS = "assert f(1) == 2\nassert f(2) == 3\n"
@@ -113,7 +113,13 @@ def test_what_stands_before_a_candidate() -> None:
     asserting = problem_of_assertions(1, ASSERTS)
     preludes = [problem.job("x", problem.cases[0]).prelude for problem in (script, call, own, asserting) if problem]
 
-    assert preludes == [APPS_PRELUDE + "stdin = sys.stdin\nstdout = sys.stdout\n", APPS_PRELUDE, "import json", ""]
+    published = ANY_LENGTH + APPS_PRELUDE
+    assert preludes == [
+        published + "stdin = sys.stdin\nstdout = sys.stdout\n",
+        published,
+        ANY_LENGTH + "import json",
+        "",
+    ]
     assert script is not None
     assert "numpy" in script.job("print(np.sum([1]))", script.cases[0]).prelude
     assert "numpy" not in script.job("print(inp)", script.cases[0]).prelude
