@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from peft_study.errors import UserError
 from peft_study.execution.compare import Comparator
@@ -58,7 +58,7 @@ def key_of(of_problem: str, source: str) -> str:
 
 
 class VerdictFile:
-    """A file of verdicts, locked against other processes. A context manager.
+    """A file of verdicts; a context manager, within which it is locked against other processes.
 
     Args:
         path: the file; it and its folder are made where they are missing.
@@ -66,20 +66,23 @@ class VerdictFile:
         keys: for each candidate the identity of its verdicts, in the order that the file has in the end.
 
     Raises:
-        UserError: the file cannot be written, is something else, or another process writes it.
+        UserError: on entry: the file cannot be written, is no plain file, or another process writes it.
     """
 
     def __init__(self, path: Path, comparator: Comparator, keys: Mapping[Place, str]) -> None:
         self._path, self._comparator, self._keys = path, comparator, keys
         self._open = ExitStack()
         self._lines: dict[Place, bytes] = {}
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._locked(path)
-        except OSError as error:
-            raise self._unwritable(error) from error
 
-    def __enter__(self) -> "VerdictFile":
+    def __enter__(self) -> Self:
+        with ExitStack() as opened:
+            opened.callback(self._open.close)
+            try:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                self._file = self._locked(self._path)
+            except OSError as error:
+                raise self._unwritable(error) from error
+            opened.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
