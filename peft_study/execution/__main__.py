@@ -5,6 +5,7 @@ import math
 import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -91,8 +92,8 @@ def run(given: Given) -> int:
         _tell(kept, given.out)
         judged = dict(kept.judged)
         left = [one for one in tested if (one.problem_id, one.index) not in judged]
-        with JudgingDisplay(len(tested), len(judged)) as display:
-            verdicts = judge(problems.judged, left, pool, give_up_after_timeouts=given.give_up_after_timeouts)
+        verdicts = judge(problems.judged, left, pool, give_up_after_timeouts=given.give_up_after_timeouts)
+        with closing(verdicts), JudgingDisplay(len(tested), len(judged)) as display:
             for one in verdicts:
                 file.add(one, pool.level)
                 judged[one.problem_id, one.index] = one
@@ -175,7 +176,11 @@ def _given(arguments: Sequence[str] | None) -> Given:
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="a line of verdicts for each candidate")
     parser.add_argument(
-        "--comparator", type=Comparator, choices=list(Comparator), default=Comparator.strict, help="default: strict"
+        "--comparator",
+        type=Comparator,
+        choices=list(Comparator),
+        default=Comparator.strict,
+        help="whose verdicts come first; the other's are in each line as well; default: strict",
     )
     parser.add_argument("--workers", type=_count, metavar="N", help="tests at once; default: one a core")
     for name, default, unit in (

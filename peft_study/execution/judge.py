@@ -1,8 +1,9 @@
 """Putting candidates to the tests of their problems: every test once, both comparators' verdicts from that one run."""
 
 import hashlib
+import re
 from collections import deque
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol, cast
@@ -16,7 +17,7 @@ from peft_study.execution.problems import Case, Problem, ProblemId
 
 JUDGE_VERSION = 1
 """Raised when a verdict may come out differently, so that kept verdicts are made again."""
-_UNCAUGHT = b"Traceback (most recent call last)"
+_UNCAUGHT = re.compile(rb"^Traceback \(most recent call last\)|^(Syntax|Indentation|Tab)Error\b", re.MULTILINE)
 
 
 class Verdict(StrEnum):
@@ -111,7 +112,7 @@ def judge(
     pool: Runner,
     *,
     give_up_after_timeouts: int | None = None,
-) -> Iterator[Judged]:
+) -> Generator[Judged]:
     """Judge candidates as they come, several at once; candidates with the same source for a problem are run once.
 
     Args:
@@ -211,8 +212,8 @@ def _chose_to_exit(ran: Ran) -> bool:
 
     The end of that stream is all that is kept. Where it is full, the beginning of a traceback may have been cut off.
     """
-    raised = _UNCAUGHT in ran.stderr or (ran.exit_code == 1 and len(ran.stderr) >= STDERR_TAIL_BYTES)
-    return ran.exit_code is not None and ran.exit_code > 0 and not raised
+    raised = _UNCAUGHT.search(ran.stderr) or (ran.exit_code == 1 and len(ran.stderr) >= STDERR_TAIL_BYTES)
+    return (ran.exit_code or 0) > 0 and not raised
 
 
 def _asserted(ran: Ran) -> Verdict:

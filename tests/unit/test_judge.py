@@ -15,6 +15,7 @@ from peft_study.execution.problems import Problem, problem_of_assertions, proble
 from peft_study.execution.records import VerdictFile, fingerprint, key_of
 
 TRACEBACK = b'Traceback (most recent call last):\n  File "main.py", line 1, in <module>\nValueError: no\n'
+SYNTAX = b'  File "main.py", line 1\n    def f(: pass\n          ^\nSyntaxError: invalid syntax\n'
 BOTH = (Verdict.passed, Verdict.passed)
 
 
@@ -41,6 +42,7 @@ def exited(code: int = 0, **more: Any) -> Ran:
         (SCRIPT, exited(3, stdout=b"1\n2\n"), "error", "pass"),
         (SCRIPT, exited(1, stdout=b"1\n2\n", stderr=b"goodbye\n"), "error", "pass"),
         (SCRIPT, exited(1, stdout=b"1\n2\n", stderr=TRACEBACK), "error", "error"),
+        (SCRIPT, exited(1, stdout=b"1\n2\n", stderr=SYNTAX), "error", "error"),
         (SCRIPT, exited(1, stdout=b"1\n2\n", stderr=b"x" * STDERR_TAIL_BYTES), "error", "error"),
         (SCRIPT, exited(-11, stdout=b"1\n2\n"), "error", "error"),
         (SCRIPT, Ran(Ending.timeout, -9, stdout=b"1\n2\n"), "timeout", "timeout"),
