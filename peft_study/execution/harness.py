@@ -15,7 +15,6 @@ import io
 import json
 import os
 import sys
-import threading
 import types
 from collections.abc import Callable
 from contextlib import suppress
@@ -35,7 +34,6 @@ DIGEST_BYTES = 16
 
 _write, _read, _close = os.write, os.read, os.close
 _compile, _exec = compile, exec
-_shutdown_threads: Callable[[], None] = threading._shutdown  # type: ignore[attr-defined]
 
 
 def prepare() -> None:
@@ -63,10 +61,11 @@ def run(job: dict[str, Any]) -> int:
     sys.argv = [_FILE]
     streams = _open_streams()
     code = _guarded(lambda: _program(kind, module, job))
-    with suppress(BaseException):
-        _shutdown_threads()
-    with suppress(BaseException):
-        sys.modules["atexit"]._run_exitfuncs()
+    # As an interpreter ends: wait for threads, call what was registered, write out.
+    for name, function in (("threading", "_shutdown"), ("atexit", "_run_exitfuncs")):
+        with suppress(BaseException):
+            if name in sys.modules:
+                getattr(sys.modules[name], function)()
     for stream in (sys.stdout, sys.stderr, *streams):
         try:
             stream.flush()

@@ -17,7 +17,7 @@ from peft_study.execution import frames
 from peft_study.execution.assertions import Proof
 from peft_study.execution.capture import STDERR_TAIL_BYTES, Sink, Source
 from peft_study.execution.jobs import Ending, Job, Kind, Limits, Ran
-from peft_study.execution.usage import usage
+from peft_study.execution.usage import descendants, usage
 
 _ROOT = str(Path(__file__).resolve().parents[2])
 _START = (
@@ -51,6 +51,8 @@ class Worker:
     _interrupted: bool = False
     _process: subprocess.Popen[bytes] | None = None
     _control: socket.socket | None = None
+    _forker: int = 0
+    _folder_outside: str | None = None
 
     def start(self) -> None:
         """Start the process and wait until it is ready.
@@ -82,6 +84,7 @@ class Worker:
             while (message := frames.receive(ours)) is not None:
                 if message[0]["op"] == "ready":
                     self.layers = message[0]["layers"]
+                    self._look_at()
                     return
                 if message[0]["op"] == "broken":
                     raise WorkerLostError(message[0]["detail"])
@@ -94,6 +97,14 @@ class Worker:
         finally:
             if not self.layers:
                 self.stop()
+
+    def _look_at(self) -> None:
+        """Note where this process sees what a test uses."""
+        assert self._process is not None
+        self._forker, self._folder_outside = self._process.pid, self.plan["work"]
+        if self.plan["level"] == "A":
+            # The process started waits outside the namespaces for the one that forks; the work folder is in there.
+            self._forker, self._folder_outside = next(iter(descendants(self._process.pid)), 0), None
 
     @property
     def alive(self) -> bool:
@@ -108,7 +119,7 @@ class Worker:
         assert self._control is not None
         assert self._process is not None
         with ExitStack() as stack:
-            run = _Run(self._control, self._process.pid, job, limits, stack, self.plan.get("work_outside"))
+            run = _Run(self._control, self._forker, job, limits, stack, self._folder_outside)
             ran, clean = run.wait()
         if not clean:
             self.stop()

@@ -42,18 +42,17 @@ _PRELOADED = [
     "linecache",
     "math",
     "operator",
-    "queue",
     "random",
     "re",
     "statistics",
     "string",
     "textwrap",
-    "threading",
     "time",
     "traceback",
     "typing",
 ]
-"""What programs commonly import: loaded once here, and not once a test."""
+"""What programs commonly import: loaded once here, and not once a test. Not threading, whose work after
+every fork takes longer than importing it where it is used."""
 _SETUP = 5
 """The child's descriptors: standard input, output and error, the reply, the tests, and this one until it is set up."""
 _POLL_SECONDS = 0.002
@@ -165,7 +164,6 @@ def _child(job: dict[str, Any], files: list[int], setup: int, confinement: confi
         signal.signal(signal.SIGINT, signal.default_int_handler)
         _arrange(files, setup)
         confinement.enter(job["limits"])
-        os.closerange(confine.FIRST_KEPT + confinement.kept, 1 << 20)
     except BaseException as error:
         os.write(_SETUP, f"{type(error).__name__}: {error}".encode(errors="replace") or b"unknown")
         exit_now(1)
