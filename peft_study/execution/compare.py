@@ -13,7 +13,7 @@ Nothing here runs or unpickles anything: printed bytes are decoded, and returned
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -98,35 +98,47 @@ def _apps_output(printed: str, expected: str) -> bool:
         return True
     wanted = [line.strip() for line in expected.split("\n") if line]
     filled = [line for line in lines if line]
-    if wanted in (lines, filled) or _all_close(filled, wanted):
-        return True
-    token_sets = [tokens for line in filled if (tokens := line.split())]
-    # The published checker drops empty lines of the expected text before it strips them, and those of the output after.
-    wanted_sets = [line.split() for line in wanted]
-    return _as_sets(token_sets) == _as_sets(wanted_sets) or _as_rounded_sets(token_sets, wanted_sets)
+    return (
+        wanted in (lines, filled)
+        or _all_close(filled, wanted)
+        or _same_sets(filled, wanted, frozenset)
+        or _same_sets(filled, wanted, _rounded)
+    )
 
 
 def _all_close(lines: Sequence[str], wanted: Sequence[str]) -> bool:
     """Whether each line is one number near the expected one, in numpy's default sense: 1e-8 + 1e-5 * |expected|."""
+    if len(lines) != len(wanted):
+        return False
     try:
         given, right = [float(line) for line in lines], [float(line) for line in wanted]
     except ValueError:
         return False
-    return len(given) == len(right) and bool(np.allclose(given, right))
+    return bool(np.allclose(given, right))
 
 
-def _as_sets(lines: Iterable[Iterable[Any]]) -> set[frozenset[Any]]:
-    return {frozenset(tokens) for tokens in lines}
+def _same_sets(lines: Iterable[str], wanted: Iterable[str], form: Callable[[list[str]], frozenset[Any]]) -> bool:
+    """Whether both have the same set of lines, each a set of tokens.
 
-
-def _as_rounded_sets(lines: Iterable[Sequence[str]], wanted: Iterable[Sequence[str]]) -> bool:
+    The published checker drops empty lines of the expected text before it strips them, and those of the output after:
+    a line of blanks is one that no output has.
+    """
     try:
-        given, right = (
-            [[round(float(token), _ROUNDED_DIGITS) for token in line] for line in of] for of in (lines, wanted)
-        )
+        right = {form(line.split()) for line in wanted}
+        seen = set()
+        for line in lines:
+            if tokens := line.split():
+                # A flood of lines ends here, before it is held in memory a second time.
+                if (given := form(tokens)) not in right:
+                    return False
+                seen.add(given)
     except ValueError:
         return False
-    return _as_sets(given) == _as_sets(right)
+    return seen == right
+
+
+def _rounded(tokens: Iterable[str]) -> frozenset[float]:
+    return frozenset(round(float(token), _ROUNDED_DIGITS) for token in tokens)
 
 
 def _apps_value(returned: Any, expected: Any) -> bool:
@@ -141,16 +153,14 @@ def _apps_value(returned: Any, expected: Any) -> bool:
 
 
 def _strict_output(printed: str, expected: str) -> bool:
-    given, right = _lines_of_tokens(printed), _lines_of_tokens(expected)
-    return len(given) == len(right) and all(
-        len(tokens) == len(wanted) and all(map(_same_token, tokens, wanted))
-        for tokens, wanted in zip(given, right, strict=True)
-    )
+    """Line by line; blank lines count between others, not around them."""
+    given, right = printed.strip().split("\n"), expected.strip().split("\n")
+    return len(given) == len(right) and all(map(_same_line, given, right))
 
 
-def _lines_of_tokens(text: str) -> list[list[str]]:
-    """Lines as tokens; blank lines count between others, not around them."""
-    return [line.split() for line in text.strip().split("\n")]
+def _same_line(given: str, wanted: str) -> bool:
+    tokens, right = given.split(), wanted.split()
+    return len(tokens) == len(right) and all(map(_same_token, tokens, right))
 
 
 def _same_token(given: str, wanted: str) -> bool:
