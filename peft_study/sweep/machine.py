@@ -4,15 +4,14 @@ import os
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import psutil
 
 from peft_study.config.schema import Device, HardwareConfig
+from peft_study.cores import available_cores
 from peft_study.errors import UserError
 
-_CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 GIGABYTES_A_CPU_CELL = 2.0
 """Free memory, in GB (1e9 bytes), that a cell on the CPU is given where nobody says how many run at once: torch and its
 relatives take 0.8 GB before there is a model."""
@@ -86,16 +85,6 @@ def places(gpus: Any, cells_at_once: int | None, *, cpu_only: bool = False) -> l
     number = cells_at_once or len(chosen) or min(cores, int(_free_gigabytes() / GIGABYTES_A_CPU_CELL)) or 1
     threads = max(1, cores // number)
     return [Place(chosen[index] if chosen else None, threads) for index in range(number)]
-
-
-def available_cores() -> int:
-    """Cores that this process may use: of its affinity mask, and of its container's quota."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = _CGROUP_QUOTA.read_text().split()
-        return max(1, min(cores, round(int(quota) / int(period))))
-    except (OSError, ValueError):  # no cgroup v2, or "max"
-        return cores
 
 
 def visible_gpus() -> list[str]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from peft_study import cores
 from peft_study.config.schema import Device, HardwareConfig
 from peft_study.errors import UserError
 from peft_study.sweep import machine
@@ -74,8 +75,8 @@ def test_a_containers_quota_bounds_the_cores(
     monkeypatch.undo()
     file = tmp_path / "cpu.max"
     file.write_text(quota)
-    monkeypatch.setattr(machine, "_CGROUP_QUOTA", file)
-    assert machine.available_cores() == (expected or len(os.sched_getaffinity(0)))
+    monkeypatch.setattr(cores, "_CGROUP_QUOTA", file)
+    assert cores.available_cores() == (expected or len(os.sched_getaffinity(0)))
 
 
 def test_gpus_are_asked_of_the_driver_and_hidden_ones_stay_hidden(

@@ -1,0 +1,77 @@
+"""Tries to get out of a sandbox; run as a program in one, never imported. Standard input: JSON of what to aim at.
+
+Prints the names of the attacks that succeeded, as a JSON list.
+"""
+
+import ctypes
+import json
+import os
+import platform
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_CALLS = {
+    "x86_64": {"ptrace": 101, "keyctl": 250, "bpf": 321, "userfaultfd": 323, "perf_event_open": 298, "shmget": 29},
+    "aarch64": {"ptrace": 117, "keyctl": 219, "bpf": 280, "userfaultfd": 282, "perf_event_open": 241, "shmget": 194},
+}
+_PTRACE_SEIZE = 0x4206
+_NEW_USER_NAMESPACE = 0x10000000
+
+
+def _call(name: str, *arguments: int) -> bool:
+    number = _CALLS[platform.machine()][name]
+    return bool(_libc.syscall(number, *map(ctypes.c_long, arguments)) != -1)
+
+
+def _connects(family: int, address: Any) -> bool:
+    with socket.socket(family) as tried:
+        tried.settimeout(2)
+        tried.connect(address)
+    return True
+
+
+def _runs(function: Callable[..., object], *arguments: object) -> bool:
+    function(*arguments)
+    return True
+
+
+def main() -> None:
+    """Make every attack."""
+    aim = json.load(sys.stdin)
+    outside = Path(aim["folder"])
+    attempts: dict[str, Callable[[], bool]] = {
+        "read a file outside": lambda: _runs((outside / "secret").read_bytes),
+        "write a file outside": lambda: _runs((outside / "written").write_bytes, b""),
+        "change a file outside": lambda: _runs((outside / "secret").write_bytes, b""),
+        "connect to a port": lambda: _connects(socket.AF_INET, ("127.0.0.1", aim["port"])),
+        "connect to a local socket": lambda: _connects(socket.AF_UNIX, f"\0{aim['abstract']}"),
+        "signal a process outside": lambda: _runs(os.kill, aim["pid"], 0),
+        "trace a process outside": lambda: _call("ptrace", _PTRACE_SEIZE, aim["pid"], 0, 0),
+        "read the password file": lambda: _runs(Path("/etc/passwd").read_bytes),
+        "see processes": lambda: _runs(Path("/proc/1/status").read_bytes),
+        "read its environment": lambda: bool(os.environ),
+        "become root": lambda: _runs(os.setuid, 0),
+        "make a namespace": lambda: _libc.unshare(_NEW_USER_NAMESPACE) == 0,
+        "make shared memory": lambda: _call("shmget", 0, 4096, 0o1600),
+        "use the kernel's keys": lambda: _call("keyctl", 0, -3, 1),
+        "load a kernel program": lambda: _call("bpf", 0, 0, 0),
+        "handle page faults": lambda: _call("userfaultfd", 1),
+        "read performance counters": lambda: _call("perf_event_open", 0, 0, -1, -1, 0),
+        "queue input and output": lambda: _libc.syscall(425, 1, ctypes.create_string_buffer(256)) != -1,
+    }
+    escaped = []
+    for name, attempt in attempts.items():
+        try:
+            if attempt():
+                escaped.append(name)
+        except OSError:
+            continue
+    print(json.dumps(escaped))  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

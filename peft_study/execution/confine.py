@@ -1,0 +1,226 @@
+"""What a worker, and each child of it, gives up.
+
+At level A a worker is process 1 of its own namespaces, and what a test leaves is killed by one call there. At level B
+and C it adopts the orphans of its children and kills them by their user, where it has one for itself, or one by one.
+"""
+
+import os
+import re
+import resource
+import signal
+import socket
+import sys
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from peft_study.execution import kernel, landlock, leftovers, namespaces, seccomp
+from peft_study.execution.interpreter import DEVICES, Files, needed
+from peft_study.execution.namespaces import INNER_ID, WORK
+
+FIRST_KEPT = 6
+"""The first descriptor behind the child's own."""
+_ADDRESS_SPACE_BEYOND_BYTES = 1 << 30
+"""Address space beyond the memory limit: stacks of threads and what is reserved but never touched."""
+_STACK_BYTES = 128 << 20
+_OPEN_FILES = 64
+_RULESET = 100
+_IN_NAMESPACE = 2
+_TASKS_TO_COME = 256
+"""Room for what the same user may start beside, where all of a user's tasks count."""
+
+
+@dataclass
+class Confinement:
+    """What this worker's children are held to.
+
+    Attributes:
+        layers: names of the layers in force.
+        kept: descriptors from FIRST_KEPT on that children keep: folders of the interpreter that they could not open.
+    """
+
+    layers: list[str] = field(default_factory=lambda: ["rlimits"])
+    kept: int = 0
+    work: str = WORK
+    work_bytes: int = 0
+    inner_id: int | None = None
+    own_namespace: bool = False
+    tasks_of_others: int | None = None
+    ruleset: int | None = None
+    filter: bytes = b""
+
+    def enter(self, limits: dict[str, Any]) -> None:
+        """Called in a child, before it reads its program.
+
+        Args:
+            limits: the fields of `Limits`.
+
+        Raises:
+            OSError: a layer does not hold.
+        """
+        os.chdir(self.work)
+        self._limit(limits)
+        if self.inner_id is not None:
+            os.setgroups([])
+            os.setresgid(self.inner_id, self.inner_id, self.inner_id)
+            os.setresuid(self.inner_id, self.inner_id, self.inner_id)
+        os.closerange(FIRST_KEPT + self.kept, _RULESET)
+        os.closerange(_RULESET + 1, 1 << 20)
+        if not self.filter:
+            return
+        kernel.die_with_parent()
+        kernel.no_new_privileges()
+        kernel.drop_capabilities()
+        if self.ruleset is not None:
+            landlock.restrict(self.ruleset)
+            os.close(self.ruleset)
+        kernel.install_filter(seccomp.own(self.filter, os.getpid()))
+
+    def _limit(self, limits: dict[str, Any]) -> None:
+        cpu_seconds = int(-(-limits["cpu_seconds"] // 1)) + 1
+        wanted = [
+            (resource.RLIMIT_CPU, cpu_seconds),
+            (resource.RLIMIT_AS, limits["memory_bytes"] + _ADDRESS_SPACE_BEYOND_BYTES),
+            (resource.RLIMIT_FSIZE, limits["file_bytes"]),
+            (resource.RLIMIT_NOFILE, _OPEN_FILES),
+            (resource.RLIMIT_STACK, _STACK_BYTES),
+            (resource.RLIMIT_CORE, 0),
+            (resource.RLIMIT_MEMLOCK, 0),
+        ]
+        if self.tasks_of_others is not None:
+            wanted.append((resource.RLIMIT_NPROC, limits["processes"] + self.tasks_of_others))
+        for what, value in wanted:
+            _, hard = resource.getrlimit(what)
+            value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+            resource.setrlimit(what, (value, value))
+
+    def kill_all(self) -> None:
+        """Kill every process of the test."""
+        if self.own_namespace:
+            with suppress(ProcessLookupError):
+                os.kill(-1, signal.SIGKILL)
+        elif self.inner_id is not None:
+            leftovers.kill_user(self.inner_id)
+        else:
+            leftovers.kill_descendants()
+
+    def clear(self) -> bool:
+        """Remove what a test left: its processes, and its files.
+
+        Returns:
+            False where something stays; the worker is then of no more use.
+        """
+        return leftovers.reap(self.kill_all) and self._wipe()
+
+    def _wipe(self) -> bool:
+        with os.scandir(self.work) as found:
+            if next(found, None) is None:
+                return True
+        if self.own_namespace:
+            namespaces.replace_work(self.work_bytes)
+            return True
+        return leftovers.empty(self.work)
+
+
+def prepare(plan: dict[str, Any], control: socket.socket) -> Confinement:
+    """Confine this worker; at level A, returns in another process than it was called in.
+
+    Args:
+        plan: `level`, `work` (a folder of its own), `inner_id` (the user that programs run as, or None for this one),
+            `file_bytes`.
+        control: the socket to the pool.
+
+    Raises:
+        OSError: the machine denies a layer.
+    """
+    level = plan["level"]
+    confinement = Confinement(work=plan["work"], work_bytes=plan["file_bytes"], inner_id=plan["inner_id"])
+    if level == "C":
+        if sys.platform == "linux":
+            kernel.adopt_orphans()
+        return confinement
+    files = needed()
+    sys.executable = os.path.realpath(sys.executable)
+    if level == "A":
+        _enter_namespaces(confinement, files, plan, control)
+    else:
+        _stay_outside(confinement, files)
+    _add_landlock(confinement, files, needed=level == "B")
+    if not seccomp.available():
+        raise OSError("this machine's system calls are not known")
+    whole = confinement.own_namespace or confinement.inner_id is not None
+    confinement.filter = seccomp.program(processes=whole, signals=whole or landlock.scopes_signals())
+    confinement.layers += ["seccomp", "no capabilities", "no new privileges"]
+    return confinement
+
+
+def _enter_namespaces(confinement: Confinement, files: Files, plan: dict[str, Any], control: socket.socket) -> None:
+    namespaces.enter(control)
+    namespaces.build_root(files, plan["work"], plan["file_bytes"])
+    confinement.work = WORK
+    confinement.own_namespace = True
+    confinement.inner_id = INNER_ID if plan["inner_id"] is not None else None
+    # Where programs have no user of their own, this process and the one that waits for it count, too.
+    confinement.tasks_of_others = 0 if confinement.inner_id is not None else _tasks_beside(_IN_NAMESPACE)
+    confinement.layers += [f"{name} namespace" for name in ("user", "mount", "pid", "network", "ipc")]
+    confinement.layers.append("private root")
+    if confinement.inner_id is not None:
+        confinement.layers.append("own user")
+
+
+def _stay_outside(confinement: Confinement, files: Files) -> None:
+    kernel.adopt_orphans()
+    if confinement.inner_id is None:
+        kernel.hide_memory()
+        confinement.tasks_of_others = _tasks_beside(None)
+        return
+    confinement.tasks_of_others = 0
+    confinement.layers.append("own user")
+    _reach_interpreter(confinement, files)
+
+
+def _tasks_beside(in_namespace: int | None) -> int:
+    """Tasks that the kernel's limit on a user's processes counts beside those of a test.
+
+    Args:
+        in_namespace: their number where only a namespace of one's own counts, which kernels do from Linux 5.14 on.
+    """
+    major, minor = map(int, re.findall(r"\d+", os.uname().release)[:2])
+    if in_namespace is not None and (major, minor) >= (5, 14):
+        return in_namespace
+    tasks = 0
+    for process in Path("/proc").iterdir():
+        with suppress(OSError):
+            if process.name.isdecimal() and process.stat().st_uid == os.getuid():
+                tasks += sum(1 for _ in (process / "task").iterdir())
+    return tasks + _TASKS_TO_COME
+
+
+def _reach_interpreter(confinement: Confinement, files: Files) -> None:
+    """Where a folder above the interpreter is closed to other users, go on through descriptors that are open."""
+    for position, path in enumerate(sys.path):
+        if Path(path).is_dir() and not _open_to_all(path):
+            fd = os.open(path, os.O_PATH)
+            number = FIRST_KEPT + confinement.kept
+            os.dup2(fd, number)
+            os.close(fd)
+            sys.path[position] = f"/proc/self/fd/{number}"
+            confinement.kept += 1
+    sys.path_importer_cache.clear()
+
+
+def _open_to_all(path: str) -> bool:
+    return all(parent.stat().st_mode & 0o001 for parent in [Path(path), *Path(path).parents])
+
+
+def _add_landlock(confinement: Confinement, files: Files, *, needed: bool) -> None:
+    try:
+        fd = landlock.ruleset(files.read, files.hidden, [confinement.work], DEVICES)
+    except OSError as error:
+        if needed:
+            raise OSError(f"no Landlock: {error}") from error
+        return
+    confinement.ruleset = os.dup2(fd, _RULESET, inheritable=False)
+    os.close(fd)
+    confinement.layers.append(f"Landlock {landlock.version()}")

@@ -1,0 +1,158 @@
+"""Values of a program as bytes: two forms, written without calling anything that the program may have defined.
+
+`to_json` is for the value that a called function returns: what JSON can say, tuples as lists. `to_tagged` is for the
+values that assertions look at: it tells a tuple from a list and knows sets, complex numbers and what else a test may
+compare. Types are looked up where Python itself keeps them (an object can lie about its `__class__`), and a subclass
+of a built-in type is read by the built-in's own methods.
+"""
+
+import builtins
+import datetime
+import sys
+from collections import deque
+from collections.abc import Callable
+from decimal import Decimal
+from fractions import Fraction
+from json.encoder import encode_basestring_ascii
+from typing import Any
+
+# A program can put its own functions into the module of built-ins; what is defined below keeps those of now.
+globals()["__builtins__"] = dict(vars(builtins))
+
+Write = Callable[[Any, "Write"], str]
+_lineage = type.__dict__["__mro__"].__get__
+_unlimited_digits = getattr(sys, "set_int_max_str_digits", lambda digits: None)
+_quote = encode_basestring_ascii
+_SMALL = 1 << 53
+
+
+class NotPlainError(Exception):
+    """A value that has no form as bytes."""
+
+
+def to_json(value: Any) -> str:
+    """Write a value as JSON.
+
+    Raises:
+        NotPlainError: the value, or a part of it, is neither None, a number, text, a list, a tuple nor a dict with
+        keys of
+            those.
+    """
+    return _write(value, _JSON)
+
+
+def to_tagged(value: Any) -> str:
+    """Write a value as JSON in which everything but None, booleans, text and small integers is a list behind a tag.
+
+    Raises:
+        NotPlainError: the value, or a part of it, is of a type that the program or a test made up.
+    """
+    return _write(value, _TAGGED)
+
+
+def _write(value: Any, forms: dict[type, Write]) -> str:
+    kind = type(value)
+    form = forms.get(kind)
+    if form is None:
+        for base in _lineage(kind):
+            if base in forms:
+                form = forms[base]
+                break
+        else:
+            raise NotPlainError(f"a value of type {type.__repr__(kind)} is not plain data")
+    return form(value, lambda part, _: _write(part, forms))
+
+
+def _integer(value: int, write: Write) -> str:
+    _unlimited_digits(0)
+    return int.__repr__(value)
+
+
+def _big_integer(value: int, write: Write) -> str:
+    exact = int.__add__(value, 0)
+    return int.__repr__(exact) if -_SMALL < exact < _SMALL else f'["i","{exact:x}"]'
+
+
+def _number(value: float, write: Write) -> str:
+    text = float.__repr__(value)
+    return {"inf": "Infinity", "-inf": "-Infinity", "nan": "NaN"}.get(text, text)
+
+
+def _key(key: Any) -> str:
+    kind = type(key)
+    if str in _lineage(kind):
+        return _quote(key)
+    if kind in (bool, type(None), float) or int in _lineage(kind):
+        return f'"{_write(key, _JSON)}"'
+    raise NotPlainError(f"a dict's key of type {type.__repr__(kind)} is not plain data")
+
+
+def _sequence(tag: str, parts: Callable[[Any], Any]) -> Write:
+    start = f'["{tag}"' if tag else "["
+
+    def form(value: Any, write: Write) -> str:
+        written = [write(part, write) for part in parts(value)]
+        return (start + "," + ",".join(written) if tag and written else start + ",".join(written)) + "]"
+
+    return form
+
+
+def _tagged_text(tag: str, text: Callable[[Any], str]) -> Write:
+    return lambda value, write: f'["{tag}",{_quote(text(value))}]'
+
+
+def _fields(tag: str, *names: str) -> Write:
+    def form(value: Any, write: Write) -> str:
+        return f'["{tag}",' + ",".join(write(getattr(value, name), write) for name in names) + "]"
+
+    return form
+
+
+def _plain_only(kind: type, form: Write) -> Write:
+    """Types whose parts are read through attributes, which a subclass can redefine."""
+
+    def checked(value: Any, write: Write) -> str:
+        if type(value) is not kind:
+            raise NotPlainError(f"a subclass of {kind.__name__} is not plain data")
+        return form(value, write)
+
+    return checked
+
+
+_SCALARS: dict[type, Write] = {
+    type(None): lambda value, write: "null",
+    bool: lambda value, write: "true" if value is True else "false",
+    str: lambda value, write: _quote(value),
+}
+_JSON: dict[type, Write] = _SCALARS | {
+    int: _integer,
+    float: _number,
+    list: _sequence("", list.__iter__),
+    tuple: _sequence("", tuple.__iter__),
+    dict: lambda value, write: (
+        "{" + ",".join(f"{_key(key)}:{write(part, write)}" for key, part in dict.items(value)) + "}"
+    ),
+}
+_TAGGED: dict[type, Write] = _SCALARS | {
+    int: _big_integer,
+    float: _tagged_text("f", float.hex),
+    complex: lambda value, write: f'["c",{_quote(complex.__repr__(value))}]',
+    bytes: _tagged_text("b", bytes.hex),
+    bytearray: _tagged_text("B", bytearray.hex),
+    list: _sequence("l", list.__iter__),
+    tuple: _sequence("t", tuple.__iter__),
+    set: _sequence("s", set.__iter__),
+    frozenset: _sequence("z", frozenset.__iter__),
+    deque: _sequence("q", deque.__iter__),
+    dict: _sequence("d", lambda value: [part for pair in dict.items(value) for part in pair]),
+}
+for _kind, _form in (
+    (range, _fields("r", "start", "stop", "step")),
+    (Decimal, _tagged_text("D", Decimal.__str__)),
+    (Fraction, _fields("F", "numerator", "denominator")),
+    (datetime.datetime, _tagged_text("T", datetime.datetime.isoformat)),
+    (datetime.date, _tagged_text("y", datetime.date.isoformat)),
+    (datetime.time, _tagged_text("h", datetime.time.isoformat)),
+    (datetime.timedelta, _fields("w", "days", "seconds", "microseconds")),
+):
+    _TAGGED[_kind] = _plain_only(_kind, _form)

@@ -1,0 +1,184 @@
+"""Runs one program inside its own process, where nothing it does has to be believed.
+
+A script is a plain `__main__`: its output is its answer. A call's answer is the JSON of what the function returned.
+Both are compared by the parent, which alone knows what is expected.
+
+Assertions run in the program's own interpreter. `assertions.instrument` has replaced each by a call of `check` with
+what has to be evaluated here, and the values go to the parent, which holds the rest of the assertion: the literals
+that a value is compared with never come here. Each record carries a digest over all records so far under a key that
+arrives with the tests, after the program's module has run to its end, and whose only copy is inside a C object.
+"""
+
+import builtins
+import hashlib
+import io
+import json
+import os
+import sys
+import types
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from peft_study.execution import encode
+
+# What is defined below keeps the built-ins of now, whatever a program puts in their place.
+_BUILTINS = globals()["__builtins__"] = dict(vars(builtins))
+
+_REPLY, _TESTS = 3, 4
+_FILE = "main.py"
+READY = b"ready\n"
+RAISED = '["!"]'
+"""Stands for a value whose evaluation raised, where the assertion may not need it."""
+DIGEST_BYTES = 16
+
+_write, _read, _close = os.write, os.read, os.close
+_compile, _exec = compile, exec
+
+
+def prepare() -> None:
+    """What is done once, before the first fork."""
+    import _sitebuiltins
+    import atexit
+
+    for name in ("exit", "quit"):  # the site module defines them, and is left out
+        setattr(builtins, name, _sitebuiltins.Quitter(name, "Ctrl-D (i.e. EOF)"))
+    atexit._clear()
+
+
+def run(job: dict[str, Any]) -> int:
+    """Run a job's program.
+
+    Args:
+        job: kind, prelude, source, function and arguments, as the pool sends them.
+
+    Returns:
+        The exit code that an interpreter running this program would end with.
+    """
+    kind = job["kind"]
+    module = types.ModuleType("__main__" if kind == "script" else "candidate")
+    sys.modules[module.__name__] = module
+    sys.argv = [_FILE]
+    streams = _open_streams()
+    code = _guarded(lambda: _program(kind, module, job))
+    # As an interpreter ends: wait for threads, call what was registered, write out.
+    for name, function in (("threading", "_shutdown"), ("atexit", "_run_exitfuncs")):
+        with suppress(BaseException):
+            if name in sys.modules:
+                getattr(sys.modules[name], function)()
+    for stream in (sys.stdout, sys.stderr, *streams):
+        try:
+            stream.flush()
+        except BaseException:
+            code = code or 120  # as the interpreter does
+    return code
+
+
+def _program(kind: str, module: types.ModuleType, job: dict[str, Any]) -> None:
+    namespace = vars(module)
+    namespace["__builtins__"] = builtins  # not the copy kept here
+    if job["prelude"]:
+        _exec(_compile(job["prelude"], "prelude.py", "exec", dont_inherit=True), namespace)
+    _exec(_compile(job["source"], _FILE, "exec", dont_inherit=True), namespace)
+    if kind == "call":
+        value = _function(namespace, job["function"])(*json.loads(job["arguments"]))
+        _send(encode.to_json(value).encode("ascii"))
+    elif kind == "asserts":
+        _run_tests(namespace)
+
+
+def _function(namespace: dict[str, Any], name: str) -> Callable[..., Any]:
+    """A function of that name, else the method of class `Solution`."""
+    if name not in namespace and "Solution" in namespace:
+        found: Callable[..., Any] = getattr(namespace["Solution"](), name)
+        return found
+    function: Callable[..., Any] = namespace[name]
+    return function
+
+
+def _run_tests(namespace: dict[str, Any]) -> None:
+    """Ask for the tests, run them, and tell what they saw."""
+    _send(READY)
+    received = b""
+    while part := _read(_TESTS, 1 << 16):
+        received += part
+    _close(_TESTS)
+    tests = json.loads(received)
+    chain = hashlib.blake2b(key=bytes.fromhex(tests.pop("key")), digest_size=DIGEST_BYTES)
+    received = b""
+
+    def record(text: str) -> None:
+        body = text.encode("ascii")
+        chain.update(body)
+        _send(body + b" " + chain.hexdigest().encode("ascii") + b"\n")
+
+    # The program's functions see their own globals, in which there is no way to write a record.
+    around = dict(namespace)
+    around["__builtins__"] = dict(_BUILTINS)
+    around[tests.pop("name")] = _checker(record)
+    _exec(_compile(tests.pop("source"), "tests.py", "exec", dont_inherit=True), around)
+    record("done")
+
+
+def _checker(record: Callable[[str], None]) -> Callable[..., None]:
+    def check(number: int, optional: int, *parts: Callable[[], Any]) -> None:
+        """Evaluate the parts of an assertion and tell their values; those behind the first `optional` may raise."""
+        values = []
+        for position, part in enumerate(parts):
+            try:
+                values.append(encode.to_tagged(part()))
+            except Exception:
+                if position < optional:
+                    raise
+                values.append(RAISED)
+        record(f"[{number},{','.join(values)}]" if values else f"[{number}]")
+
+    return check
+
+
+def _send(body: bytes) -> None:
+    while body:
+        body = body[_write(_REPLY, body) :]
+
+
+def _open_streams() -> tuple[io.TextIOWrapper, io.TextIOWrapper]:
+    """Standard streams as an interpreter without a locale opens them."""
+    source = io.TextIOWrapper(os.fdopen(0, "rb", closefd=False), "utf-8", "surrogateescape")
+    out = io.TextIOWrapper(os.fdopen(1, "wb", closefd=False), "utf-8", "surrogateescape")
+    err = io.TextIOWrapper(os.fdopen(2, "wb", closefd=False), "utf-8", "backslashreplace", line_buffering=True)
+    for name, stream in (("stdin", source), ("stdout", out), ("stderr", err)):
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+    return out, err
+
+
+def _guarded(program: Callable[[], None]) -> int:
+    """Run it, and say what an interpreter would on an exception that nobody caught."""
+    try:
+        program()
+    except SystemExit as leaving:
+        return _exit_code(leaving.code)
+    except BaseException as error:
+        with suppress(BaseException):
+            error = BaseException.with_traceback(error, _own_frames(error))
+            sys.excepthook(type(error), error, error.__traceback__)
+        return 1
+    return 0
+
+
+def _own_frames(error: BaseException) -> types.TracebackType | None:
+    """The traceback from the program's first frame on."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_globals is globals():
+        frames = frames.tb_next
+    return frames or error.__traceback__
+
+
+def _exit_code(code: Any) -> int:
+    if code is None:
+        return 0
+    if type(code) in (int, bool):
+        return int(code) & 0xFF
+    with suppress(BaseException):
+        sys.stderr.write(f"{code}\n")
+    return 1

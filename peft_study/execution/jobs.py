@@ -1,0 +1,108 @@
+"""What is run, under which limits, and how it ended: plain values."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """How a program is used."""
+
+    script = "script"
+    """Runs as `__main__`, reads standard input, writes standard output."""
+    call = "call"
+    """Defines; then its function, or the method of its class `Solution`, is called with arguments."""
+    asserts = "asserts"
+    """Defines; then tests that assert are run behind it."""
+
+
+class Ending(StrEnum):
+    """How a process ended; what its output means is somebody else's business."""
+
+    exited = "exited"
+    timeout = "timeout"
+    memory = "memory"
+    output_limit = "output_limit"
+    sandbox_error = "sandbox_error"
+
+
+class Level(StrEnum):
+    """How far a program is contained on this machine."""
+
+    A = "A"
+    """Namespaces of its own, with everything of B."""
+    B = "B"
+    """Landlock, a seccomp filter, resource limits, no capabilities, and for root a user of its own; no namespaces."""
+    C = "C"
+    """Resource limits alone: a program can read and write what the person who runs it can."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one test may use.
+
+    Args:
+        cpu_seconds: CPU time of all processes of a test together.
+        wall_seconds: from start to end.
+        memory_bytes: resident memory of all processes of a test together.
+        output_bytes: of standard output, standard error and the reply, each.
+        file_bytes: of all files that a test leaves in its work folder.
+        processes: processes and threads at once, the first one included.
+    """
+
+    cpu_seconds: float = 4.0
+    wall_seconds: float = 8.0
+    memory_bytes: int = 512 * 1024 * 1024
+    output_bytes: int = 4 * 1024 * 1024
+    file_bytes: int = 16 * 1024 * 1024
+    processes: int = 32
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if value <= 0:
+                raise ValueError(f"{name} must be positive, not {value}")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One program and one test.
+
+    Args:
+        source: the program.
+        kind: how it is used.
+        prelude: run before the program, in the same namespace.
+        stdin: what standard input holds.
+        function: for a call, the name of the function or of the method of `Solution`.
+        arguments: for a call, a JSON list.
+        tests: for asserts, the tests' source.
+    """
+
+    source: str
+    kind: Kind
+    prelude: str = ""
+    stdin: bytes = b""
+    function: str | None = None
+    arguments: bytes = b"[]"
+    tests: str = ""
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a test ended.
+
+    Attributes:
+        ending: what ended it.
+        exit_code: of its first process; negative is the number of the signal that killed it, None where it did not
+        run. stdout: standard output, at most `Limits.output_bytes`. stderr: the end of standard error. reply: for a
+        call, the JSON of the value returned; None where there is none. proved: for asserts, every assertion was
+        evaluated and held. seconds: wall-clock time of the test. detail: for a sandbox error, its reason; for asserts
+        that are not proved, the first that is missing or failed.
+    """
+
+    ending: Ending
+    exit_code: int | None = None
+    stdout: bytes = b""
+    stderr: bytes = b""
+    reply: bytes | None = None
+    proved: bool = False
+    seconds: float = 0.0
+    detail: str = ""

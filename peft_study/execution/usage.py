@@ -1,0 +1,99 @@
+"""What the processes of a test use, as the parent sees it."""
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+_TICKS_A_SECOND = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
+_MOST_ENTRIES = 20_000
+
+
+@dataclass
+class Usage:
+    """What all processes of a test use together.
+
+    Attributes:
+        memory_bytes: resident and not backed by a file; pages that several share count once where the kernel tells.
+        cpu_seconds: of the living, and of their children that have ended.
+        file_bytes: in the work folder, where the parent can see it.
+    """
+
+    memory_bytes: int = 0
+    cpu_seconds: float = 0.0
+    file_bytes: int = 0
+
+
+def descendants(pid: int) -> list[int]:
+    """Every process below this one, nearest first; empty where the kernel does not tell."""
+    found: list[int] = []
+    waiting = [pid]
+    while waiting:
+        parent = waiting.pop()
+        with suppress(OSError):
+            for thread in Path(f"/proc/{parent}/task").iterdir():
+                with suppress(OSError):
+                    children = (thread / "children").read_text().split()
+                    found.extend(map(int, children))
+                    waiting.extend(map(int, children))
+    return found
+
+
+def usage(worker: int, folder: str | None) -> Usage:
+    """Add up what runs below a worker.
+
+    Args:
+        worker: the process that forks tests.
+        folder: the work folder as the parent sees it, or None.
+
+    Returns:
+        Zeros where the machine has no /proc.
+    """
+    used = Usage()
+    pids = descendants(worker)
+    for pid in pids:
+        with suppress(OSError, ValueError, IndexError):  # it may end at any moment
+            used.memory_bytes += _memory_bytes(pid, shared=len(pids) > 1)
+            used.cpu_seconds += _cpu_seconds(pid)
+    if folder is not None:
+        used.file_bytes = _file_bytes(folder)
+    return used
+
+
+def _memory_bytes(pid: int, *, shared: bool) -> int:
+    """Anonymous and shared memory; where processes share pages, each one's part of them, if the kernel tells."""
+    if shared:
+        with suppress(OSError, KeyError):
+            rollup = _fields(Path(f"/proc/{pid}/smaps_rollup").read_text().partition("\n")[2])
+            return rollup["Pss_Anon"] + rollup["Pss_Shmem"]
+    status = _fields(Path(f"/proc/{pid}/status").read_text())
+    return status.get("RssAnon", 0) + status.get("RssShmem", 0)
+
+
+def _fields(text: str) -> dict[str, int]:
+    found = {}
+    for line in text.splitlines():
+        name, _, value = line.partition(":")
+        if value.endswith(" kB"):
+            found[name] = int(value[:-3]) * 1024
+    return found
+
+
+def _cpu_seconds(pid: int) -> float:
+    # The name of a process may hold anything; the fields stand behind its last bracket.
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / _TICKS_A_SECOND
+
+
+def _file_bytes(folder: str) -> int:
+    total = entries = 0
+    waiting = [folder]
+    while waiting and entries < _MOST_ENTRIES:
+        with suppress(OSError), os.scandir(waiting.pop()) as found:
+            for entry in found:
+                entries += 1
+                with suppress(OSError):
+                    total += max(entry.stat(follow_symlinks=False).st_blocks * 512, 1024)
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(entry.path)
+    return total

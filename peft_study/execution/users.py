@@ -1,0 +1,56 @@
+"""Users for programs to run as: numbers that belong to nobody."""
+
+import itertools
+import os
+from pathlib import Path
+
+_FIRST = 0x70000000
+"""From here to 2^31 systemd's table of user numbers (Users, Groups, UIDs and GIDs on systemd Systems) has nothing."""
+_WORKERS = 64
+_PIDS = 1 << 22
+_serial = itertools.count()
+
+
+def can_change_user() -> bool:
+    """This process is root and may become somebody else."""
+    if os.geteuid() != 0:
+        return False
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return True
+    effective = int(status.partition("CapEff:")[2].split()[0], 16)
+    return bool(effective >> 6 & effective >> 7 & 1)  # CAP_SETGID and CAP_SETUID
+
+
+def next_user() -> int:
+    """A number that no other worker of this machine uses now; in a container, one of those that it has."""
+    offset = os.getpid() % _PIDS * _WORKERS + next(_serial) % _WORKERS
+    try:
+        ranges = [list(map(int, line.split())) for line in Path("/proc/self/uid_map").read_text().splitlines()]
+    except OSError:
+        return _FIRST + offset
+    if any(start <= _FIRST + offset < start + count for start, _, count in ranges):
+        return _FIRST + offset
+    start, _, count = max(ranges)
+    return start + count - 2 - offset % min(_WORKERS, count - 1)
+
+
+def map_users(pid: int, own_user: int | None, inner_id: int) -> None:
+    """Say who the users in a process's namespace are.
+
+    Args:
+        pid: the process.
+        own_user: the user outside that `inner_id` stands for, with this process's user as 0; None makes `inner_id` this
+            process's user.
+        inner_id: the user that programs run as, inside.
+
+    Raises:
+        OSError: the machine denies it.
+    """
+    folder = Path(f"/proc/{pid}")
+    if own_user is None:
+        (folder / "setgroups").write_text("deny")
+    for name, ours in (("uid_map", os.geteuid()), ("gid_map", os.getegid())):
+        lines = [(inner_id, ours, 1)] if own_user is None else [(0, ours, 1), (inner_id, own_user, 1)]
+        (folder / name).write_text("".join(" ".join(map(str, line)) + "\n" for line in lines))

@@ -1,0 +1,185 @@
+"""The process that forks one child a test; it starts once and serves many tests.
+
+It is started with an empty environment and without site-packages, confines itself, and then answers the pool's
+messages on a socket: a job is one fork of this interpreter, with everything that programs commonly import already
+loaded. The child confines itself further (`confine.enter`), closes every descriptor but its own pipes, and only then
+reads the program. What is left of a test when its first process has ended is killed before the pool hears of it.
+"""
+
+import fcntl
+import gc
+import importlib
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from peft_study.execution import confine, frames, harness
+
+_PRELOADED = [
+    "array",
+    "bisect",
+    "collections",
+    "copy",
+    "ctypes",
+    "dataclasses",
+    "datetime",
+    "decimal",
+    "enum",
+    "fractions",
+    "functools",
+    "hashlib",
+    "heapq",
+    "inspect",
+    "io",
+    "itertools",
+    "json",
+    "linecache",
+    "math",
+    "operator",
+    "random",
+    "re",
+    "statistics",
+    "string",
+    "textwrap",
+    "time",
+    "traceback",
+    "typing",
+]
+"""What programs commonly import: loaded once here, and not once a test. Not threading, whose work after
+every fork takes longer than importing it where it is used."""
+_SETUP = 5
+"""The child's descriptors: standard input, output and error, the reply, the tests, and this one until it is set up."""
+_POLL_SECONDS = 0.002
+
+
+def main(control_fd: int) -> None:
+    """Serve jobs until the pool's end of the socket closes.
+
+    Args:
+        control_fd: this process's end of the socket.
+    """
+    control = socket.socket(fileno=control_fd)
+    # Without a handler, the first process of a process namespace cannot be signalled from within.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    first = frames.receive(control)
+    if first is None:
+        return
+    try:
+        confinement = confine.prepare(first[0], control)
+        _warm_up()
+    except Exception as error:  # whatever it is, the pool has to hear of it
+        frames.send(control, {"op": "broken", "detail": f"{type(error).__name__}: {error}"})
+        return
+    frames.send(control, {"op": "ready", "layers": confinement.layers})
+    try:
+        while (message := frames.receive(control)) is not None:
+            if message[0]["op"] == "job":
+                frames.send(control, _run(control, message[0], message[1], confinement))
+    except OSError:  # the pool went away in the middle of an answer
+        return
+    finally:
+        confinement.kill_all()
+
+
+def _warm_up() -> None:
+    for name in _PRELOADED:
+        with suppress(ImportError):  # an interpreter built without an optional module
+            importlib.import_module(name)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "peft_study"]:
+        del sys.modules[name]
+    sys.modules.pop("__main__", None)
+    os.environ.clear()
+    harness.prepare()
+    gc.collect()
+    gc.freeze()
+
+
+def _run(
+    control: socket.socket, job: dict[str, Any], files: list[int], confinement: confine.Confinement
+) -> dict[str, Any]:
+    """Fork, wait, clear up."""
+    setup_read, setup_write = os.pipe()
+    used_before = _cpu_seconds()
+    started = time.monotonic()
+    pid = os.fork()
+    if pid == 0:
+        _child(job, files, setup_write, confinement)
+    for fd in (*files, setup_write):
+        os.close(fd)
+    status = _wait(control, pid, confinement.kill_all)
+    seconds = time.monotonic() - started
+    with os.fdopen(setup_read, "rb") as setup:
+        # The child cannot be forged here: it has closed its end before it reads the program.
+        problem = setup.read().decode(errors="replace")
+    clean = confinement.clear()
+    return {
+        "op": "ended",
+        "status": os.waitstatus_to_exitcode(status),
+        "seconds": seconds,
+        "cpu_seconds": _cpu_seconds() - used_before,
+        "problem": problem,
+        "clean": clean,
+    }
+
+
+def _wait(control: socket.socket, pid: int, kill: Callable[[], None]) -> int:
+    """Wait for the child; the pool's word, or its end, kills it and all that it started.
+
+    Returns:
+        The child's wait status.
+    """
+    ended = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else None
+    poll = select.poll()
+    poll.register(control, select.POLLIN)
+    if ended is not None:
+        poll.register(ended, select.POLLIN)
+    try:
+        while True:
+            ready = {fd for fd, _ in poll.poll(None if ended is not None else _POLL_SECONDS * 1000)}
+            if ended is None or ended in ready:
+                gone, status = os.waitpid(pid, 0 if ended is not None else os.WNOHANG)
+                if gone:
+                    return status
+            if control.fileno() in ready:
+                frames.receive(control)
+                os.kill(pid, signal.SIGKILL)
+                kill()
+                return os.waitpid(pid, 0)[1]
+    finally:
+        if ended is not None:
+            os.close(ended)
+
+
+def _child(job: dict[str, Any], files: list[int], setup: int, confinement: confine.Confinement) -> None:
+    """Become the program; does not return."""
+    exit_now = os._exit
+    try:
+        os.setsid()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        _arrange(files, setup)
+        confinement.enter(job["limits"])
+    except BaseException as error:
+        os.write(_SETUP, f"{type(error).__name__}: {error}".encode(errors="replace") or b"unknown")
+        exit_now(1)
+    os.close(_SETUP)
+    exit_now(harness.run(job))
+
+
+def _arrange(files: list[int], setup: int) -> None:
+    """Put the descriptors where the harness expects them, whatever numbers they came with."""
+    high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 64) for fd in (*files, setup)]
+    os.closerange(0, confine.FIRST_KEPT)
+    for number, fd in enumerate(high[:-1]):
+        os.dup2(fd, number)
+    os.dup2(high[-1], _SETUP)
+
+
+def _cpu_seconds() -> float:
+    times = os.times()
+    return times.children_user + times.children_system

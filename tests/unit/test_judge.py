@@ -1,0 +1,180 @@
+"""What a test's end is worth, and the file of verdicts across runs."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from peft_study.errors import UserError
+from peft_study.execution.capture import STDERR_TAIL_BYTES
+from peft_study.execution.compare import Comparator
+from peft_study.execution.jobs import Ending, Level, Limits, Ran
+from peft_study.execution.judge import Judged, Verdict, verdicts_of
+from peft_study.execution.problems import Problem, problem_of_assertions, problem_of_inputs
+from peft_study.execution.records import VerdictFile, fingerprint, key_of
+
+TRACEBACK = b'Traceback (most recent call last):\n  File "main.py", line 1, in <module>\nValueError: no\n'
+SYNTAX = b'  File "main.py", line 1\n    def f(: pass\n          ^\nSyntaxError: invalid syntax\n'
+BOTH = (Verdict.passed, Verdict.passed)
+
+
+def made(problem: Problem | None) -> Problem:
+    assert problem is not None
+    return problem
+
+
+SCRIPT = made(problem_of_inputs(1, ["x"], ["1\n2\n"]))
+CALL = made(problem_of_inputs(2, [[1]], [[1, 2]], "f"))
+ASSERTS = made(problem_of_assertions(3, "assert f()"))
+
+
+def exited(code: int = 0, **more: Any) -> Ran:
+    return Ran(Ending.exited, code, **more)
+
+
+@pytest.mark.parametrize(
+    ("problem", "ran", "strict", "apps"),
+    [
+        (SCRIPT, exited(stdout=b"1\n2\n"), "pass", "pass"),
+        (SCRIPT, exited(stdout=b"2\n1\n"), "fail", "pass"),
+        (SCRIPT, exited(stdout=b"3\n"), "fail", "fail"),
+        (SCRIPT, exited(3, stdout=b"1\n2\n"), "error", "pass"),
+        (SCRIPT, exited(1, stdout=b"1\n2\n", stderr=b"goodbye\n"), "error", "pass"),
+        (SCRIPT, exited(1, stdout=b"1\n2\n", stderr=TRACEBACK), "error", "error"),
+        (SCRIPT, exited(1, stdout=b"1\n2\n", stderr=SYNTAX), "error", "error"),
+        (SCRIPT, exited(1, stdout=b"1\n2\n", stderr=b"x" * STDERR_TAIL_BYTES), "error", "error"),
+        (SCRIPT, exited(-11, stdout=b"1\n2\n"), "error", "error"),
+        (SCRIPT, Ran(Ending.timeout, -9, stdout=b"1\n2\n"), "timeout", "timeout"),
+        (SCRIPT, Ran(Ending.memory, -9, stdout=b"1\n2\n"), "memory", "memory"),
+        (SCRIPT, Ran(Ending.output_limit, -9, stdout=b"1\n2\n"), "output_limit", "output_limit"),
+        (SCRIPT, Ran(Ending.sandbox_error, detail="gone"), "sandbox_error", "sandbox_error"),
+        (CALL, exited(reply=b"[1, 2]"), "pass", "pass"),
+        (CALL, exited(reply=b"1"), "fail", "pass"),
+        (CALL, exited(reply=b"3"), "fail", "fail"),
+        (CALL, exited(reply=None), "error", "error"),
+        (CALL, exited(reply=b""), "error", "error"),
+        (CALL, exited(reply=b"[1, 2"), "error", "error"),
+        (CALL, exited(reply=b"[" * 100_000), "error", "error"),
+        (CALL, exited(reply=b"\xff"), "error", "error"),
+        (CALL, exited(1, reply=b"[1, 2]"), "error", "error"),
+        (ASSERTS, exited(proved=True), "pass", "pass"),
+        (ASSERTS, exited(), "fail", "fail"),
+        (ASSERTS, exited(1, stderr=TRACEBACK), "error", "error"),
+        (ASSERTS, exited(1, stderr=TRACEBACK.replace(b"ValueError", b"AssertionError")), "fail", "fail"),
+        (ASSERTS, exited(-9), "error", "error"),
+        (ASSERTS, Ran(Ending.timeout, -9), "timeout", "timeout"),
+    ],
+)
+def test_what_an_end_is_worth(problem: Problem, ran: Ran, strict: str, apps: str) -> None:
+    verdicts = verdicts_of(problem, problem.cases[0], ran)
+
+    assert verdicts == {Comparator.strict: strict, Comparator.apps: apps}
+
+
+def test_shares_and_passes_are_a_comparators() -> None:
+    mixed = (Verdict.passed, Verdict.failed, Verdict.timeout, Verdict.passed)
+    judged = Judged(1, 0, {Comparator.strict: mixed, Comparator.apps: (Verdict.passed,) * 4}, 0.5)
+
+    assert (judged.passed(Comparator.strict), judged.share(Comparator.strict)) == (False, 0.5)
+    assert (judged.passed(Comparator.apps), judged.share(Comparator.apps)) == (True, 1.0)
+    assert not judged.is_broken
+
+
+# --- the file of verdicts ---
+
+
+def one(index: int, *verdicts: Verdict, trouble: str = "") -> Judged:
+    return Judged("a", index, dict.fromkeys(Comparator, verdicts or BOTH), 0.25, trouble)
+
+
+def keys(number: int) -> dict[tuple[int | str, int], str]:
+    return {("a", index): f"key {index}" for index in range(number)}
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_bytes().splitlines()]
+
+
+def test_a_verdict_of_a_weaker_sandbox_does_not_stand(tmp_path: Path) -> None:
+    path = tmp_path / "deeper" / "V.jsonl"
+    for made_at, found_at, stands in (("B", "A", 0), ("B", "B", 1), ("B", "C", 1), ("C", "B", 0), ("A", "C", 1)):
+        path.unlink(missing_ok=True)
+        with VerdictFile(path, Comparator.strict, keys(1)) as file:
+            file.add(one(0), Level(made_at))
+        with VerdictFile(path, Comparator.strict, keys(1)) as file:
+            kept = file.keep(Level(found_at))
+            file.finish()
+
+        assert (len(kept.judged), kept.dropped, len(lines(path))) == (stands, 1 - stands, stands)
+        assert [line["level"] for line in lines(path)] == [made_at] * stands
+
+
+def test_a_candidate_that_could_not_be_judged_is_judged_again(tmp_path: Path) -> None:
+    path = tmp_path / "V.jsonl"
+    with VerdictFile(path, Comparator.strict, keys(2)) as file:
+        file.add(one(1), Level.A)
+        file.add(one(0, Verdict.passed, Verdict.sandbox_error, trouble="gone"), Level.A)
+        file.finish()
+    assert [(line["candidate"], line["passed"], line.get("trouble")) for line in lines(path)] == [
+        (0, False, "gone"),
+        (1, True, None),
+    ]
+
+    with VerdictFile(path, Comparator.strict, keys(2)) as file:
+        assert list(file.keep(Level.A).judged) == [("a", 1)]
+        assert len(lines(path)) == 1
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"{}\n",
+        b"[1]\n",
+        b"null\n",
+        b"\xff\n",
+        b'{"problem_id": 1}\n',
+        b"[" * 100_000 + b"\n",
+        b"milk",
+        b"{",
+        b'{"problem_id": 1}\nmilk',
+    ],
+)
+def test_what_is_no_verdict_is_not_touched(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "V.jsonl"
+    path.write_bytes(content)
+    torn = content == b"{"
+
+    with VerdictFile(path, Comparator.strict, keys(1)) as file:
+        if torn:  # the first byte of a line, which a killed process may leave
+            assert file.keep(Level.A).torn
+        else:
+            with pytest.raises(UserError, match="something else than verdicts"):
+                file.keep(Level.A)
+
+    assert path.read_bytes() == (b"" if torn else content)
+
+
+def test_the_key_changes_with_whatever_decides_a_verdict() -> None:
+    limits = Limits()
+    seen = {
+        key_of(fingerprint(problem, limit, give_up), source)
+        for problem, limit, give_up, source in (
+            (SCRIPT, limits, None, "x"),
+            (SCRIPT, limits, None, "y"),
+            (SCRIPT, Limits(cpu_seconds=5), None, "x"),
+            (SCRIPT, Limits(memory_bytes=1), None, "x"),
+            (SCRIPT, limits, 3, "x"),
+            (made(problem_of_inputs(1, ["x"], ["1\n2"])), limits, None, "x"),
+            (made(problem_of_inputs(1, ["y"], ["1\n2\n"])), limits, None, "x"),
+            (made(problem_of_inputs(1, ["x"], ["1\n2\n"], prelude="")), limits, None, "x"),
+            (CALL, limits, None, "x"),
+            (made(problem_of_inputs(2, [[1]], [[1, 2]], "g")), limits, None, "x"),
+            (made(problem_of_inputs(2, [[1]], [[1, 2.0]], "f")), limits, None, "x"),
+            (ASSERTS, limits, None, "x"),
+            (SCRIPT, limits, None, "\ud800"),
+        )
+    }
+
+    assert len(seen) == 13
+    assert key_of(fingerprint(SCRIPT, Limits(), None), "x") in seen

@@ -1,0 +1,284 @@
+"""Problems and candidates: the two forms, what each complaint says, and how assertions become verdicts."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from peft_study.errors import UserError
+from peft_study.execution.compare import LongInteger
+from peft_study.execution.inputs import Candidate, read_candidates, read_problems
+from peft_study.execution.jobs import Kind
+from peft_study.execution.prelude import ANY_LENGTH, APPS_PRELUDE
+from peft_study.execution.problems import problem_of_assertions, problem_of_inputs
+from peft_study.execution.splitting import split_assertions
+from tests.conftest import write_jsonl
+
+ASSERTS = "assert f(1) == 2\nassert f(2) == 3\n"
+HUGE = "7" * 9_000
+
+
+def problems_of(folder: Path, *rows: Any) -> Any:
+    return read_problems(write_jsonl(folder / "P.jsonl", list(rows)))
+
+
+# --- problems ---
+
+
+def test_a_problem_of_standard_input(tmp_path: Path) -> None:
+    row = {"problem_id": 7, "input_output": {"inputs": ["1 2\n", ["3", "4"]], "outputs": ["3\n", ["7", "8"]]}}
+
+    problem = problems_of(tmp_path, row).judged[7]
+
+    assert problem.kind is Kind.script
+    assert [(case.stdin, case.expected) for case in problem.cases] == [(b"1 2\n", "3\n"), (b"3\n4", "7\n8")]
+    job = problem.job("print(1)", problem.cases[0])
+    assert (job.source, job.stdin, job.function) == ("print(1)", b"1 2\n", None)
+    assert "7" not in repr(problem.job("print(1)", problem.cases[1])).replace(APPS_PRELUDE, "")
+
+
+def test_a_problem_of_calls(tmp_path: Path) -> None:
+    row = {
+        "problem_id": "a",
+        "input_output": {"inputs": [[1, [2]], ["x", {"k": None}]], "outputs": [[3], [4]], "fn_name": "f"},
+    }
+
+    problem = problems_of(tmp_path, row).judged["a"]
+
+    assert (problem.kind, problem.function, problem.wrapped) == (Kind.call, "f", True)
+    assert [json.loads(problem.job("", case).arguments) for case in problem.cases] == [[1, [2]], ["x", {"k": None}]]
+    assert [case.expected for case in problem.cases] == [[3], [4]]
+
+
+@pytest.mark.parametrize(
+    ("outputs", "wrapped"),
+    [([[3], [4]], True), ([[3], [4, 5]], False), ([[3], 4], False), ([3, 4], False), ([[], [3]], False)],
+)
+def test_answers_are_wrapped_where_all_are_lists_of_one(outputs: list[Any], wrapped: bool) -> None:
+    problem = problem_of_inputs(1, [[0], [1]], outputs, "f")
+
+    assert problem is not None
+    assert problem.wrapped is wrapped
+
+
+def test_the_published_form_is_json_inside_of_text(tmp_path: Path) -> None:
+    rows = [
+        {
+            "problem_id": 1,
+            "input_output": json.dumps({"inputs": ["1"], "outputs": ["2"]}),
+            "question": "?",
+            "solutions": "",
+        },
+        {"problem_id": 2, "input_output": ""},
+        {"problem_id": 3, "input_output": "{}"},
+    ]
+
+    problems = problems_of(tmp_path, *rows)
+
+    assert list(problems.judged) == [1]
+    assert problems.untested == {2, 3}
+
+
+def test_problems_without_tests_are_told_apart(tmp_path: Path) -> None:
+    rows = [
+        {"problem_id": 1, "tests": ASSERTS},
+        {"problem_id": 2},
+        {"problem_id": 3, "tests": None},
+        {"problem_id": 4, "tests": " \n"},
+        {"problem_id": 5, "input_output": {"inputs": [], "outputs": []}},
+        {"problem_id": 6, "input_output": {"inputs": [], "outputs": [], "fn_name": "f"}},
+        {"problem_id": "7", "input_output": {}},
+    ]
+
+    problems = problems_of(tmp_path, *rows)
+
+    assert list(problems.judged) == [1]
+    assert problems.untested == {2, 3, 4, 5, 6, "7"}
+
+
+def test_integers_of_any_length_come_through(tmp_path: Path) -> None:
+    row = f'{{"problem_id": 1, "input_output": {{"inputs": [[{HUGE}]], "outputs": [[-{HUGE}]], "fn_name": "f"}}}}'
+
+    problem = problems_of(tmp_path, row).judged[1]
+
+    assert problem.cases[0].arguments == f"[{HUGE}]".encode()
+    assert problem.cases[0].expected == [LongInteger("-" + HUGE)]
+
+
+def test_what_stands_before_a_candidate() -> None:
+    script = problem_of_inputs(1, ["1"], ["2"])
+    call = problem_of_inputs(1, [[1]], [2], "f")
+    own = problem_of_inputs(1, ["1"], ["2"], prelude="import json")
+    asserting = problem_of_assertions(1, ASSERTS)
+    preludes = [problem.job("x", problem.cases[0]).prelude for problem in (script, call, own, asserting) if problem]
+
+    published = ANY_LENGTH + APPS_PRELUDE
+    assert preludes == [
+        published + "stdin = sys.stdin\nstdout = sys.stdout\n",
+        published,
+        ANY_LENGTH + "import json",
+        "",
+    ]
+    assert script is not None
+    assert "numpy" in script.job("print(np.sum([1]))", script.cases[0]).prelude
+    assert "numpy" not in script.job("print(inp)", script.cases[0]).prelude
+
+
+def test_the_published_prelude_gives_the_published_names() -> None:
+    names: dict[str, Any] = {}
+    exec(APPS_PRELUDE, names)
+
+    assert names["heappush"] is names["heapq"].heappush
+    assert {"deque", "lru_cache", "gcd", "List", "permutations", "random", "fractions", "time", "log2"} <= set(names)
+
+
+@pytest.mark.parametrize(
+    ("row", "what", "hint"),
+    [
+        ('{"problem_id": 1', "not JSON", "input_output"),
+        ("[1]", "holds a list, not an object", "input_output"),
+        ({"tests": ASSERTS}, '"problem_id" is missing', "problem_id"),
+        ({"problem_id": True, "tests": ASSERTS}, "no number or text", "problem_id"),
+        ('{"problem_id": NaN, "tests": "assert f()"}', "no number or text", "problem_id"),
+        ({"problem_id": "", "tests": ASSERTS}, "no number or text", "problem_id"),
+        ({"problem_id": 0, "tests": ASSERTS}, "a second problem 0", "id of its own"),
+        (
+            {"problem_id": 1, "tests": ASSERTS, "input_output": {"inputs": ["1"], "outputs": ["1"]}},
+            "both",
+            "one of them",
+        ),
+        ({"problem_id": 1, "test": ASSERTS}, "'test' and no tests", "'tests'"),
+        ({"problem_id": 1, "input_outputs": {}}, "'input_outputs' and no tests", "'input_output'"),
+        ({"problem_id": 1, "tests": ["assert f()"]}, "a list, not text", "tests"),
+        ({"problem_id": 1, "tests": "assert f("}, "not Python ('(' was never closed, their line 1)", "assert"),
+        ({"problem_id": 1, "tests": "assert f()\0"}, "not Python", "assert"),
+        ({"problem_id": 1, "tests": "f(1)"}, "assert nothing", "assert"),
+        ({"problem_id": 1, "tests": "assert f('\ud800')"}, "surrogate", "surrogate"),
+        ({"problem_id": 1, "tests": ASSERTS, "prelude": 3}, '"prelude" is not text', "leave it out"),
+        ({"problem_id": 1, "input_output": "{"}, "not JSON", "input_output"),
+        ({"problem_id": 1, "input_output": [1]}, "a list, not an object", "input_output"),
+        ({"problem_id": 1, "input_output": {"inputs": ["1"]}}, "two lists", "input_output"),
+        ({"problem_id": 1, "input_output": {"inputs": ["1"], "outputs": []}}, "1 inputs and 0 outputs", "one output"),
+        ({"problem_id": 1, "input_output": {"inputs": [3], "outputs": ["1"]}}, "int where text", "fn_name"),
+        ({"problem_id": 1, "input_output": {"inputs": ["1"], "outputs": [["1", 2]]}}, "list where text", "fn_name"),
+        ({"problem_id": 1, "input_output": {"inputs": ["\ud800"], "outputs": ["1"]}}, "surrogate", "surrogate"),
+        (
+            {"problem_id": 1, "input_output": {"inputs": [3], "outputs": [1], "fn_name": "f"}},
+            "list of arguments",
+            "[[1, 2]",
+        ),
+        (
+            {"problem_id": 1, "input_output": {"inputs": [[]], "outputs": [1], "fn_name": 3}},
+            '"fn_name" is not text',
+            "leave",
+        ),
+        ({"problem_id": 1, "input_output": {"inputs": [[]], "outputs": [1], "fn_name": "f()"}}, "no name", "two_sum"),
+    ],
+)
+def test_a_bad_line_is_named(tmp_path: Path, row: Any, what: str, hint: str) -> None:
+    with pytest.raises(UserError) as raised:
+        problems_of(tmp_path, {"problem_id": 0, "tests": ASSERTS}, "", row)
+
+    assert what in raised.value.what
+    assert str(raised.value.where).startswith(f"{tmp_path / 'P.jsonl'}, line 3")
+    assert hint in str(raised.value.hint)
+
+
+def test_a_file_without_any_tests_or_that_is_missing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no problem has tests"):
+        problems_of(tmp_path, {"problem_id": 1})
+    with pytest.raises(UserError, match="missing") as raised:
+        read_problems(tmp_path / "nowhere.jsonl")
+    assert raised.value.hint == "check the path"
+
+
+# --- candidates ---
+
+
+def test_candidates_keep_their_places(tmp_path: Path) -> None:
+    rows = [{"problem_id": 2, "candidates": ["x", "\ud800", ""]}, {"problem_id": "2", "candidates": []}]
+
+    candidates = read_candidates(write_jsonl(tmp_path / "C.jsonl", rows), {2, "2"})
+
+    assert candidates == [Candidate(2, 0, "x"), Candidate(2, 1, "\ud800"), Candidate(2, 2, "")]
+
+
+@pytest.mark.parametrize(
+    ("row", "what", "hint"),
+    [
+        ("nonsense", "not JSON", "candidates"),
+        ({"candidates": []}, '"problem_id" is missing', "candidates"),
+        ({"problem_id": 1}, 'lacks "candidates"', "candidates"),
+        ({"problem_id": 1, "candidates": "print(1)"}, 'lacks "candidates", a list', "candidates"),
+        ({"problem_id": 1, "candidates": ["a", None]}, "candidate 1 is a NoneType", "candidates"),
+        ({"problem_id": 1, "candidates": [["a"]]}, "candidate 0 is a list", "candidates"),
+        ({"problem_id": 0, "candidates": []}, "a second line for problem 0", "on one line"),
+        ({"problem_id": "1", "candidates": []}, "there is no problem '1'", "did you mean 1?"),
+        ({"problem_id": "tusk", "candidates": []}, "there is no problem 'tusk'", "did you mean 'task'?"),
+        ({"problem_id": 9, "candidates": []}, "there is no problem 9", "an id"),
+    ],
+)
+def test_a_bad_line_of_candidates_is_named(tmp_path: Path, row: Any, what: str, hint: str) -> None:
+    file = write_jsonl(tmp_path / "C.jsonl", [{"problem_id": 0, "candidates": ["x"]}, row])
+
+    with pytest.raises(UserError) as raised:
+        read_candidates(file, {0, 1, "task"})
+
+    assert what in raised.value.what
+    assert str(raised.value.where).startswith(f"{file}, line 2")
+    assert hint in str(raised.value.hint)
+
+
+# --- assertions ---
+
+
+@pytest.mark.parametrize(
+    ("tests", "sources"),
+    [
+        (ASSERTS, ["assert f(1) == 2\n", "assert f(2) == 3\n"]),
+        ("assert f(1) == 2", ["assert f(1) == 2\n"]),
+        (
+            "import math\r\nx = [1]\r\nassert f(x) == 2, 'é'\r\n\r\nassert f(\r\n  math.pi) # two\r\n",
+            ["import math\nx = [1]\nassert f(x) == 2, 'é'\n", "import math\nx = [1]\nassert f(\n  math.pi)\n"],
+        ),
+        ("é = 1; assert f(é); assert g(é)\n", ["é = 1; assert f(é)\n", "é = 1; assert g(é)\n"]),
+        (
+            'text = """a\nassert b"""\nassert f(text)\nassert g(text)',
+            ['text = """a\nassert b"""\nassert f(text)\n', 'text = """a\nassert b"""\nassert g(text)\n'],
+        ),
+        (
+            "def near(a, b):\n    return a - b < 1\nassert near(f(1), 2)\nassert near(f(2), 2)",
+            [
+                "def near(a, b):\n    return a - b < 1\nassert near(f(1), 2)\n",
+                "def near(a, b):\n    return a - b < 1\nassert near(f(2), 2)\n",
+            ],
+        ),
+        (
+            "import math\nassert math.isclose(f(1), 2)\nassert f(1) == 2 and f(1) == f(1)",
+            ["import math\nassert math.isclose(f(1), 2)\n", "import math\nassert f(1) == 2 and f(1) == f(1)\n"],
+        ),
+    ],
+)
+def test_flat_assertions_are_a_verdict_each(tests: str, sources: list[str]) -> None:
+    assert split_assertions(tests) == sources
+
+
+@pytest.mark.parametrize(
+    "tests",
+    [
+        "def check(candidate):\n    assert candidate(1) == 2\ncheck(f)\n",
+        "for x in range(3):\n    assert f(x)\n",
+        "assert f(1)\nx = 1\nassert f(x)\n",
+        "assert f(1)\nprint('between')\nassert f(2)\n",
+        "s = Stack()\nassert s.push(1) is None\nassert s.pop() == 1\n",
+        "s = [Stack()]\nassert s[0].top.push(1) is None\nassert s[0].pop() == 1\n",
+        "it = f()\nassert next(it) == 1\nassert next(it) == 2\n",
+        "assert (y := f(1)) == 2\nassert f(y) == 3\n",
+        "assert count() == 1\nassert count() == 2\n",
+        "def one():\n    assert f(1)\none()\nassert f(2)\n",
+        "if True:\n    assert f(1)\nassert f(2)\n",
+    ],
+)
+def test_assertions_that_may_act_on_each_other_stay_together(tests: str) -> None:
+    assert split_assertions(tests) == [tests]
