@@ -30,8 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Score cells again; their other figures stay.
 
     Returns:
-        the exit code: 0; 1 where a cell could not be scored; 2 where the command is at fault; 128 and the signal's number
-        after an interrupt, which leaves every cell with its old scores or its new ones.
+        the exit code: 0; 1 where a cell could not be scored; 2 where the command is at fault; 128 and the signal's
+        number after an interrupt, which leaves every cell with its old scores or its new ones.
     """
     parser = argparse.ArgumentParser(prog="python -m peft_study.score", description=__doc__)
     parser.add_argument("folders", nargs="+", help="a cell, a study or a whole multirun/; and scoring.SETTING=VALUE")

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from peft_study.metrics.scores import Values
+
 Floats = NDArray[np.float64]
 PooledScore = Callable[[Floats], Floats]
 """From sums of counts, (..., columns), to scores, (...); NaN where undefined."""
@@ -78,6 +80,31 @@ def mean_interval(values: Sequence[float | None], resamples: int = RESAMPLES, se
         seed: of the draws.
     """
     return pooled_interval(_as_counts(values), _mean, resamples, seed)
+
+
+def mean_intervals(samples: Sequence[Values], resamples: int = RESAMPLES, seed: int = 0) -> dict[str, Interval]:
+    """The 95% bootstrap intervals of many means over the same samples, all from the same draws; see `pooled_interval`.
+
+    Args:
+        samples: scores of every sample by name; one that is None, or not there, is left out of its mean.
+        resamples: how often the samples are drawn.
+        seed: of the draws.
+    """
+    names = list(dict.fromkeys(name for sample in samples for name in sample))
+    if not names:
+        return {}
+    values = np.array([[_or_nan(sample.get(name)) for name in names] for sample in samples])
+    counts = np.concatenate([np.nan_to_num(values), ~np.isnan(values)], axis=1)
+
+    def means(sums: Floats) -> Floats:
+        return _mean(np.stack([sums[..., : len(names)], sums[..., len(names) :]], axis=-1))
+
+    estimates = means(counts.sum(axis=0))
+    drawn = _resampled((counts,), means, resamples, seed)[0].reshape(-1, len(names))
+    return {
+        name: Interval(_known(float(estimate)), *_ends(column))
+        for name, estimate, column in zip(names, estimates, drawn.T, strict=True)
+    }
 
 
 def pooled_interval(counts: Floats, score: PooledScore, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
@@ -203,6 +230,10 @@ def _ends(resampled: Floats) -> tuple[float | None, float | None]:
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(known, [tail, 1 - tail])
     return float(low), float(high)
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def _known(value: float) -> float | None:

@@ -31,7 +31,7 @@ def run_checks(answer: str, checks: list[list[str]]) -> list[str]:
 
 
 def text_of(value: Any) -> str:
-    """A value of builtin types as text that is equal for equal values of the same types, whatever their order in sets."""
+    """A value of builtin types as text: equal for equal values of the same types, whatever the order of a set."""
     kind = type(value)
     if kind in (list, tuple):
         return f"{kind.__name__}({', '.join([text_of(item) for item in value])})"

@@ -9,7 +9,7 @@ from pathlib import Path
 from peft_study.data.samples import Check, Sample
 from peft_study.errors import UserError
 from peft_study.execution.jobs import Kind
-from peft_study.execution.problems import Case, Problem, problem_of_assertions, problem_of_inputs
+from peft_study.execution.problems import Case, Problem, ProblemId, problem_of_assertions, problem_of_inputs
 from peft_study.scoring import checks
 
 logger = logging.getLogger(__name__)
@@ -18,9 +18,9 @@ _HARNESS = Path(checks.__file__).read_text(encoding="utf-8")
 _CALLED = "run_the_checks"
 
 
-def problems_of(samples: Sequence[Sample]) -> dict[str, Problem]:
-    """The problems of the samples that have tests of any kind, by id; what cannot be read is left out, with a warning."""
-    found: dict[str, Problem] = {}
+def problems_of(samples: Sequence[Sample]) -> dict[ProblemId, Problem]:
+    """The problems of the samples that have tests, by id; one that cannot be read is left out, with a warning."""
+    found: dict[ProblemId, Problem] = {}
     for sample in samples:
         try:
             problem = problem_of(sample)

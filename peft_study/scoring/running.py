@@ -11,6 +11,7 @@ from peft_study.errors import UserError
 from peft_study.execution.inputs import Candidate
 from peft_study.execution.jobs import Limits
 from peft_study.execution.judge import Judged, judge
+from peft_study.execution.problems import ProblemId
 from peft_study.execution.sandbox import Pool
 from peft_study.scoring.problems import problems_of, source_of
 
@@ -26,7 +27,7 @@ class Tested:
         record: for result.json, how programs were contained, under which limits, and how many.
     """
 
-    judged: Mapping[str, Sequence[Judged]]
+    judged: Mapping[ProblemId, Sequence[Judged]]
     record: dict[str, Any]
 
 
@@ -62,7 +63,7 @@ def run_tests(
         if sample.id in problems
         for index, program in enumerate(of_sample)
     ]
-    judged: dict[str, list[Judged]] = {identity: [] for identity in problems}
+    judged: dict[ProblemId, list[Judged]] = {identity: [] for identity in problems}
     try:
         pool = Pool(settings.workers, limits_of(settings), accept_level_c=settings.accept_level_c)
     except UserError as error:
@@ -73,7 +74,7 @@ def run_tests(
         return None
     with pool:
         for done, one in enumerate(judge(problems, candidates, pool), start=1):
-            judged[str(one.problem_id)].append(one)
+            judged[one.problem_id].append(one)
             on_progress(done)
         record = {"level": str(pool.level), "layers": list(pool.layers), "denied": _plain(pool.denied)}
     for of_problem in judged.values():
@@ -92,7 +93,7 @@ def limits_of(settings: ScoringConfig) -> Limits:
 
 
 def _record(
-    samples: Sequence[Sample], judged: Mapping[str, Sequence[Judged]], settings: ScoringConfig
+    samples: Sequence[Sample], judged: Mapping[ProblemId, Sequence[Judged]], settings: ScoringConfig
 ) -> dict[str, Any]:
     of_all = [one for of_problem in judged.values() for one in of_problem]
     broken = [one for one in of_all if one.is_broken]
