@@ -161,7 +161,8 @@ def _samples(cell: CellConfig, result: RunResult, predictions: Sequence[Predicti
                 "the data is another than the cell was run on", where=splits.origin, hint="the same revision or files"
             )
     except UserError:
-        scored_by_tests = bool(result.execution) or cell.dataset.source is DatasetSource.generated
+        generated = cell.dataset.source is DatasetSource.generated and cell.dataset.path is None
+        scored_by_tests = bool(result.execution) or generated
         if scored_by_tests or any(prediction.verdicts for prediction in predictions):
             raise
         return [Sample(prediction.id, "", prediction.reference) for prediction in predictions]

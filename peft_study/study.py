@@ -28,6 +28,7 @@ from peft_study.models.retrieval import load_retriever
 from peft_study.results import provenance
 from peft_study.results.schema import PhaseCost, RunResult
 from peft_study.results.store import CellFolder
+from peft_study.scoring.running import check_sandbox
 from peft_study.scoring.score import Answers, score
 from peft_study.tracking.base import Tracker
 from peft_study.training import checkpoint, resume
@@ -105,6 +106,7 @@ class Execution:
         with self._phase("load"):
             self._tokenizer = load_tokenizer(self._cell.model)
             self._prepared = self._prepare(self._tokenizer)
+            check_sandbox(self._prepared.test, self._cell.scoring)
             self._model = self._load_model(self._tokenizer)
 
     def run(self) -> None:

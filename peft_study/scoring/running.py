@@ -65,10 +65,9 @@ def run_tests(
     ]
     judged: dict[ProblemId, list[Judged]] = {identity: [] for identity in problems}
     try:
-        pool = Pool(settings.workers, limits_of(settings), accept_level_c=settings.accept_level_c)
+        pool = _pool(settings, settings.workers)
     except UserError as error:
-        by_tests_alone = any(sample.tests is not None or sample.assertions for sample in samples)
-        if by_tests_alone or settings.execution is ExecutionChoice.always:
+        if _is_needed(samples, settings):
             raise
         logger.warning("nothing is run, references alone score: %s", error.what)
         return None
@@ -80,6 +79,35 @@ def run_tests(
     for of_problem in judged.values():
         of_problem.sort(key=lambda one: one.index)
     return Tested(judged, record | _record(samples, judged, settings))
+
+
+def check_sandbox(samples: Sequence[Sample], settings: ScoringConfig) -> None:
+    """Refuse, before anything takes long, samples that could not be scored on this machine in the end.
+
+    Raises:
+        UserError: this machine has no sandbox, and it is needed.
+    """
+    if settings.execution is not ExecutionChoice.never and _is_needed(samples, settings):
+        with _pool(settings, 1):
+            pass
+
+
+def _is_needed(samples: Sequence[Sample], settings: ScoringConfig) -> bool:
+    """Whether nothing but tests can score the samples, or a person wants them run in any case."""
+    by_tests_alone = any(sample.tests is not None or sample.assertions for sample in samples)
+    return by_tests_alone or settings.execution is ExecutionChoice.always
+
+
+def _pool(settings: ScoringConfig, workers: int | None) -> Pool:
+    try:
+        return Pool(workers, limits_of(settings), accept_level_c=settings.accept_level_c)
+    except UserError as error:
+        raise UserError(
+            error.what,
+            where="scoring.execution",
+            hint="scoring.execution=never, and python -m peft_study.score on another machine; or, for code that you "
+            "trust, scoring.accept_level_c=true",
+        ) from error
 
 
 def limits_of(settings: ScoringConfig) -> Limits:

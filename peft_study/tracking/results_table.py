@@ -111,7 +111,7 @@ def print_results(results: Sequence[RunResult], console: Console | None = None) 
 def _shown_scores(found: Sequence[Row], *, wide: bool) -> list[str]:
     """The two scores, or three where there is room, that say most: of tests where programs are scored by them."""
     names = ("pass@1", "pass@5", "tests_passed_share") if any(row.values("pass@1") for row in found) else EXACT
-    return list(names) if wide else list(names[:2])
+    return list(names) if wide and any(row.values(names[2]) for row in found) else list(names[:2])
 
 
 def _name(result: RunResult, group: str) -> str:

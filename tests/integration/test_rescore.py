@@ -1,0 +1,126 @@
+"""Scoring finished cells again, from the command line."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from peft_study import score
+from peft_study.results.store import CellFolder, Prediction
+from tests.conftest import Command, write_jsonl
+
+QUICK = ["model=tiny-llama", "method=zero-shot", "dataset.max_new_tokens=8", "dataset.test_limit=4"]
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str]) -> Run:
+    def call(*arguments: str) -> tuple[int, str, str]:
+        capfd.readouterr()
+        code = score.main(list(arguments))
+        captured = capfd.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def cell(command: Command, tmp_path: Path) -> CellFolder:
+    """A finished cell whose first candidate is made the reference, as a better scorer might find."""
+    ended = command(*QUICK)
+    assert ended.code == 0, ended.err
+    return CellFolder(next((tmp_path / "multirun" / "single").iterdir()))
+
+
+def rewrite(folder: CellFolder, change: Callable[[Prediction], dict[str, Any]]) -> None:
+    folder.write_predictions(
+        [Prediction(**(vars(prediction) | change(prediction))) for prediction in folder.read_predictions()]
+    )
+
+
+def test_scores_follow_the_predictions_and_nothing_else_changes(cell: CellFolder, run: Run, tmp_path: Path) -> None:
+    before = cell.read_result()
+    assert before is not None
+    code, out, err = run("multirun")
+    assert (code, "as before" in err) == (0, True), err
+    rewrite(cell, lambda prediction: {"candidates": [prediction.reference, *prediction.candidates[1:]]})
+
+    stands = cell.read_result()
+    code, out, err = run(str(cell.path), "--dry-run")
+    assert "EM@1 0.00 -> 100.00" in err
+    assert "nothing was written" in err
+    assert cell.read_result() == stands
+    code, out, err = run(str(cell.path), "scoring.resamples=50")
+
+    after = cell.read_result()
+    assert after is not None
+    assert code == 0, err
+    assert "EM@1 0.00 -> 100.00" in err
+    assert "tiny-llama" in out
+    assert after.metrics["em@1"] == after.metrics["top@1"] == 1.0
+    assert after.config["scoring"]["resamples"] == 50
+    assert after.provenance["rescored"]["at"]
+    assert (after.phases, after.parameters, after.data) == (before.phases, before.parameters, before.data)
+    assert all(prediction.matched[0] for prediction in cell.read_predictions())
+
+
+def test_a_cell_whose_data_changed_keeps_its_scores(
+    command: Command, small_data: Path, tmp_path: Path, run: Run
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    for split in ("train", "validation", "test"):
+        (data / f"{split}.jsonl").write_text((small_data / f"{split}.jsonl").read_text())
+    ended = command(*QUICK, f"dataset.path={data}")
+    assert ended.code == 0, ended.err
+    folder = CellFolder(next((tmp_path / "multirun" / "single").iterdir()))
+    before = folder.read_result()
+    assert before is not None
+    write_jsonl(data / "test.jsonl", [{"nl": "another", "cmd": "sample()"}])
+
+    # No sample of these had tests, so that the references in predictions.jsonl are all that is needed.
+    code, _, err = run("multirun/single")
+
+    after = folder.read_result()
+    assert after is not None
+    assert (code, after.metrics) == (0, before.metrics), err
+
+    rewrite(folder, lambda _prediction: {"verdicts": {"strict": [["pass"]]}})
+    code, _, err = run("multirun")
+    assert code == 1
+    assert "the data is another than the cell was run on" in err
+    assert folder.read_result() == after
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["nowhere"], "no such folder"),
+        (["."], "no finished cell"),
+        ([".", "scoring.wall_second=3"], "wall_second"),
+        ([".", "scoring.workers=many"], "many"),
+    ],
+)
+def test_a_wrong_command_is_explained(
+    arguments: list[str], says: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run(*arguments)
+    assert code == 2
+    assert says in err
+    assert "Traceback" not in err
+
+
+def test_an_unfinished_cell_is_passed_over(cell: CellFolder, run: Run) -> None:
+    unfinished = cell.path.parent / "unfinished"
+    unfinished.mkdir()
+    record = json.loads((cell.path / "result.json").read_text()) | {"status": "preempted"}
+    (unfinished / "result.json").write_text(json.dumps(record))
+
+    code, _, err = run("multirun")
+
+    assert code == 0
+    assert "1 of 2 cells are not finished" in err
+    assert json.loads((unfinished / "result.json").read_text()) == record

@@ -1,0 +1,229 @@
+"""A cell's scores from its candidates: references, tests of three kinds, levels, what cannot be run."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from peft_study.config.schema import ExecutionChoice, ScoringConfig
+from peft_study.data import minipy
+from peft_study.data.samples import Check, ProgramTests, Sample
+from peft_study.errors import UserError
+from peft_study.scoring import running
+from peft_study.scoring.checks import run_checks, text_of
+from peft_study.scoring.problems import problem_of, problems_of, source_of
+from peft_study.scoring.score import Answers, Scored, score
+
+QUICK = ScoringConfig(workers=1, wall_seconds=2, cpu_seconds=1, resamples=200)
+
+
+def scored(
+    samples: Sequence[Sample], programs: Sequence[Sequence[str]], *, sampled: bool = True, **changes: Any
+) -> Scored:
+    settings = ScoringConfig(**(vars(QUICK) | changes))
+    return score(Answers(samples, ["prompt"] * len(samples), programs, sampled), settings)
+
+
+def contest(number: int, level: str, **changes: Any) -> Sample:
+    """Print the double of a number, twice tested."""
+    tests = ProgramTests(("1\n", "4\n"), ("2\n", "8\n"))
+    values: dict[str, Any] = {"level": level, "tests": tests} | changes
+    return Sample(f"test-{number}", "double it", "print(2 * int(input()))", **values)
+
+
+RIGHT = "print(int(input()) * 2)"
+HALF = "print(2)"
+WRONG = "print('no')"
+RAISES = "raise ValueError"
+
+
+def test_programs_are_scored_by_level() -> None:
+    samples = [contest(0, "introductory"), contest(1, "introductory"), contest(2, "interview")]
+
+    found = scored(samples, [[RIGHT, WRONG], [HALF, RAISES], [WRONG, RIGHT]])
+
+    metrics = found.metrics
+    assert (metrics["pass@1"], metrics["pass@2"]) == (pytest.approx(1 / 3), pytest.approx(2 / 3))
+    assert (metrics["top@1"], metrics["top@2"]) == (pytest.approx(1 / 3), pytest.approx(2 / 3))
+    assert metrics["tests_passed_share"] == pytest.approx((0.5 + 0.25 + 0.5) / 3)
+    assert (metrics["introductory/pass@1"], metrics["interview/pass@2"]) == (0.25, 1.0)
+    assert "pass@5" not in metrics
+    assert metrics["em@1"] == 0.0
+    assert found.predictions[1].verdicts["strict"] == [["pass", "fail"], ["error", "error"]]
+    assert found.predictions[1].scores["tests_passed_share"] == 0.25
+    assert found.execution["programs"] == 6
+    assert found.execution["level"] in "ABC"
+    low, high = found.intervals["pass@1"]
+    assert low <= 1 / 3 <= high
+
+
+def test_both_comparators_score_one_run() -> None:
+    sample = contest(0, "interview", tests=ProgramTests(("",), ("1\n2\n",)))
+
+    metrics = scored([sample], [["print(2); print(1)"]]).metrics
+
+    assert (metrics["pass@1"], metrics["apps_pass@1"]) == (0.0, 1.0)
+
+
+def test_the_estimate_of_pass_at_k_is_for_drawn_candidates_only() -> None:
+    sample = contest(0, "interview")
+
+    drawn, searched = (scored([sample], [[RIGHT, WRONG]], sampled=sampled).metrics for sampled in (True, False))
+
+    assert drawn["pass@1"] == 0.5
+    assert not any("pass@" in name for name in searched)
+    assert searched["top@1"] == drawn["top@1"] == 1.0
+
+
+def test_what_has_no_tests_or_no_reference_is_left_out_where_it_has_none() -> None:
+    untested = contest(1, "interview", tests=None)
+    unanswered = Sample("test-2", "double it", "", level="interview", tests=ProgramTests(("3\n",), ("6\n",)))
+
+    found = scored([contest(0, "interview"), untested, unanswered], [[RIGHT], [untested.answer], [WRONG]])
+
+    assert found.metrics["em@1"] == 0.5
+    assert found.metrics["pass@1"] == 0.5
+    assert found.execution["samples_without_tests"] == 1
+    assert [bool(prediction.verdicts) for prediction in found.predictions] == [True, False, True]
+
+
+def test_tests_that_make_no_sense_cost_their_sample_and_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    senseless = contest(1, "interview", tests=ProgramTests((["a"],), ("1",), fn_name="no name"))
+
+    found = scored([contest(0, "interview"), senseless], [[RIGHT], [RIGHT]])
+
+    assert found.metrics["pass@1"] == 1.0
+    assert "test-1 cannot be scored by its tests" in caplog.text
+
+
+def test_assertions_are_one_verdict_each() -> None:
+    sample = Sample("test-3", "add", "", assertions="assert add(1, 2) == 3\nassert add(2, 2) == 4")
+
+    found = scored([sample], [["def add(a, b): return a + b", "def add(a, b): return 3", "import sys; sys.exit(0)"]])
+
+    assert found.predictions[0].verdicts == {"strict": [["pass", "pass"], ["pass", "fail"], ["fail", "fail"]]}
+    assert found.metrics["pass@1"] == pytest.approx(1 / 3)
+    assert "apps_pass@1" not in found.metrics
+    assert "em@1" not in found.metrics
+
+
+LIST = Check("xs = [3, 1, 2]", "_", "[1, 2, 3]")
+IN_PLACE = Check("xs = [3, 1, 2]", "xs", "[1, 2, 3]")
+UNIQUE = Check("xs = [3, 1, 3]", "_", "{1, 3}")
+
+
+@pytest.mark.parametrize(
+    ("check", "answer", "verdict"),
+    [
+        (LIST, "sorted(xs)", "pass"),
+        (LIST, " sorted(xs) ", "pass"),
+        (LIST, "tuple(sorted(xs))", "fail"),
+        (LIST, "xs.sort()", "fail"),
+        (LIST, "sorted(ys)", "error"),
+        (LIST, "sorted(", "error"),
+        (LIST, "", "error"),
+        (LIST, "while True: pass", "timeout"),
+        (IN_PLACE, "xs.sort()", "pass"),
+        (IN_PLACE, "xs = sorted(xs)", "pass"),
+        (IN_PLACE, "sorted(xs)", "fail"),
+        (UNIQUE, "set(xs)", "pass"),
+        (UNIQUE, "frozenset(xs)", "fail"),
+        (UNIQUE, "[1, 3]", "fail"),
+        (LIST, "__import__('os')._exit(0)", "error"),
+        # What a check expects is nowhere near the answer; text that looks like it is another value.
+        (LIST, "'list(1, 2, 3)'", "fail"),
+    ],
+)
+def test_an_answer_is_put_to_its_checks(check: Check, answer: str, verdict: str) -> None:
+    found = scored([Sample("test-0", "sort", "sorted(xs)", (check,))], [[answer]])
+
+    assert found.predictions[0].verdicts == {"strict": [[verdict]]}
+
+
+def test_every_answer_of_minipy_passes_and_anothers_does_not() -> None:
+    samples = minipy.generate("test")[:60]
+    answers = [[sample.answer, other.answer] for sample, other in zip(samples, [*samples[1:], samples[0]], strict=True)]
+
+    found = scored(samples, answers, wall_seconds=8)
+
+    assert found.metrics["top@1"] == 1.0
+    share = found.metrics["tests_passed_share"]
+    assert share is not None
+    assert share < 0.6
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ({3, 1}, {1, 3}, True),
+        ({"b": 1, "a": [2]}, {"a": [2], "b": 1}, True),
+        ([1, 2], (1, 2), False),
+        (1, True, False),
+        (1, 1.0, False),
+        ([1, [2, {3}]], [1, [2, {3}]], True),
+        ("1", 1, False),
+    ],
+)
+def test_equal_values_are_equal_text(one: Any, other: Any, same: bool) -> None:
+    assert (text_of(one) == text_of(other)) is same
+
+
+def test_checks_run_anew_each_time() -> None:
+    assert run_checks("xs.pop()", [["xs = [1, 2]", "xs"], ["xs = [3]", "_"]]) == ["list(1)", "3"]
+
+
+def test_only_checks_need_a_harness() -> None:
+    assert source_of(contest(0, "interview"), RIGHT) == RIGHT
+    assert problem_of(Sample("x", "do", "it")) is None
+    assert problems_of([Sample("x", "do", "it")]) == {}
+
+
+def no_sandbox(*_arguments: Any, **_named: Any) -> None:
+    raise UserError("only level C is reached", hint="--accept-level-c")
+
+
+@pytest.mark.parametrize(
+    ("sample", "choice", "refused"),
+    [
+        (Sample("x", "sort", "sorted(xs)", (LIST,)), ExecutionChoice.auto, False),
+        (Sample("x", "sort", "sorted(xs)", (LIST,)), ExecutionChoice.always, True),
+        (contest(0, "interview"), ExecutionChoice.auto, True),
+        (contest(0, "interview"), ExecutionChoice.never, False),
+    ],
+)
+def test_a_machine_without_a_sandbox(
+    sample: Sample, choice: ExecutionChoice, refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "Pool", no_sandbox)
+    settings = ScoringConfig(execution=choice)
+    if refused:
+        with pytest.raises(UserError, match="only level C"):
+            scored([sample], [[RIGHT]], execution=choice)
+        with pytest.raises(UserError, match="only level C") as caught:
+            running.check_sandbox([sample], settings)
+        assert "scoring.execution=never" in (caught.value.hint or "")
+        return
+    running.check_sandbox([sample], settings)
+
+    found = scored([sample], [[sample.answer]], execution=choice)
+
+    assert found.metrics["em@1"] == 1.0
+    assert found.execution == {}
+    assert not any("top@" in name for name in found.metrics)
+
+
+def test_scores_are_numbers_and_intervals_hold_them() -> None:
+    samples = [Sample(f"test-{index}", "say", f"print({index}) if x else f({index})") for index in range(20)]
+
+    found = scored(samples, [[sample.answer if index % 2 else "print(x)"] for index, sample in enumerate(samples)])
+
+    assert found.metrics["em@1"] == found.metrics["raw_em@1"] == 0.5
+    assert found.metrics["codebleu"] == found.metrics["codebleu_strict"]
+    for name in ("em@1", "codebleu", "codebleu_pypi", "codebleu_codexglue"):
+        low, high = found.intervals[name]
+        value = found.metrics[name]
+        assert value is not None
+        assert low < value < high
+    assert all(value is None or math.isfinite(value) for value in found.metrics.values())
+    assert scored(samples, [["x"]] * 20, resamples=0).intervals == {}
