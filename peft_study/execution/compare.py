@@ -64,7 +64,7 @@ def same_output(comparator: Comparator, printed: bytes, expected: str) -> bool:
         printed: all of the standard output; what is not UTF-8 equals nothing.
         expected: the expected text.
     """
-    text = printed.decode("utf-8", "replace")
+    text = printed.decode("utf-8", "surrogateescape")
     return _apps_output(text, expected) if comparator is Comparator.apps else _strict_output(text, expected)
 
 

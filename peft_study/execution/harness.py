@@ -81,7 +81,7 @@ def _program(kind: str, module: types.ModuleType, job: dict[str, Any]) -> None:
         _exec(_compile(job["prelude"], "prelude.py", "exec", dont_inherit=True), namespace)
     _exec(_compile(job["source"], _FILE, "exec", dont_inherit=True), namespace)
     if kind == "call":
-        value = _function(namespace, job["function"])(*json.loads(job["arguments"]))
+        value = _function(namespace, job["function"])(*_arguments(job["arguments"]))
         _send(encode.to_json(value).encode("ascii"))
     elif kind == "asserts":
         _run_tests(namespace)
@@ -94,6 +94,16 @@ def _function(namespace: dict[str, Any], name: str) -> Callable[..., Any]:
         return found
     function: Callable[..., Any] = namespace[name]
     return function
+
+
+def _arguments(text: str) -> list[Any]:
+    """A call's arguments. JSON has text alone for keys: where all keys of the first argument are integers, they become
+    such again, as the checker published with APPS has it."""
+    arguments: list[Any] = json.loads(text)
+    if arguments and type(arguments[0]) is dict:
+        with suppress(ValueError):
+            arguments[0] = {int(key): value for key, value in arguments[0].items()}
+    return arguments
 
 
 def _run_tests(namespace: dict[str, Any]) -> None:

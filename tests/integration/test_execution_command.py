@@ -340,23 +340,25 @@ def test_a_torn_last_line_is_made_again(study: Study, kept: int) -> None:
         assert study.verdicts() == {(1, 0): ["pass"] * 2, (1, 1): ["pass", "fail"], (1, 2): ["fail", "pass"]}
 
 
+Starter = Callable[..., subprocess.Popen[str]]
+
+
 @pytest.fixture
-def sleeping(study: Study) -> Iterator[Callable[[], subprocess.Popen[str]]]:
-    """Starts the command on candidates that take their time, and waits until some of them are judged."""
-    study.write([SCRIPT], [candidates(1, *SLOWLY)])
+def start(study: Study) -> Iterator[Starter]:
+    """Starts the command in a process of its own, and waits until it has judged some candidates."""
     started: list[subprocess.Popen[str]] = []
 
-    def start() -> subprocess.Popen[str]:
-        process = study.start()
+    def begin(judged: int, *more: str) -> subprocess.Popen[str]:
+        process = study.start(*more)
         started.append(process)
         deadline = time.monotonic() + 60
-        while not study.out.exists() or study.out.read_bytes().count(b"\n") < 2:
+        while not study.out.exists() or study.out.read_bytes().count(b"\n") < judged:
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < deadline
             time.sleep(0.01)
         return process
 
-    yield start
+    yield begin
     for process in started:
         if process.poll() is None:
             process.kill()
@@ -366,10 +368,9 @@ def sleeping(study: Study) -> Iterator[Callable[[], subprocess.Popen[str]]]:
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)], ids=["INT", "TERM", "KILL"]
 )
-def test_an_interrupted_run_goes_on(
-    study: Study, sleeping: Callable[[], subprocess.Popen[str]], number: signal.Signals, code: int
-) -> None:
-    process = sleeping()
+def test_an_interrupted_run_goes_on(study: Study, start: Starter, number: signal.Signals, code: int) -> None:
+    study.write([SCRIPT], [candidates(1, *SLOWLY)])
+    process = start(2)
     children = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
@@ -389,27 +390,19 @@ def test_an_interrupted_run_goes_on(
     assert [line for line in study.lines() if line in before] == sorted(before, key=lambda line: line["candidate"])
 
 
-def test_a_sandbox_that_fails_is_no_verdict(study: Study) -> None:
-    study.write([SCRIPT], [candidates(1, "import time\ntime.sleep(3)\n" + SUM, SUM)])
-    process = study.start("--wall-seconds", "20")
-    deadline = time.monotonic() + 60
-    workers: list[psutil.Process] = []
-    while not any(worker.children() for worker in workers):
-        workers = psutil.Process(process.pid).children()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    time.sleep(0.5)
-    for worker in workers:
+def test_a_sandbox_that_fails_is_no_verdict(study: Study, start: Starter) -> None:
+    study.write([SCRIPT], [candidates(1, SUM, "import time\ntime.sleep(3)\n" + SUM)])
+    process = start(1, "--wall-seconds", "20")
+    for worker in psutil.Process(process.pid).children():
         worker.kill()
     _, err = process.communicate(timeout=60)
 
-    broken = study.verdicts()[1, 0]
     assert process.returncode == 1
-    assert "sandbox_error" in broken
+    assert "sandbox_error" in study.verdicts()[1, 1]
     assert "the sandbox failed on 1 of 2 candidates" in err
-    assert study.verdicts()[1, 1] == ["pass", "pass"]
-    assert not study.lines()[0]["passed"]
-    assert study.lines()[0]["trouble"]
+    assert study.verdicts()[1, 0] == ["pass", "pass"]
+    assert not study.lines()[1]["passed"]
+    assert study.lines()[1]["trouble"]
 
     assert study.run("--wall-seconds", "20").code == 0
     assert study.verdicts() == {(1, 0): ["pass", "pass"], (1, 1): ["pass", "pass"]}

@@ -108,3 +108,17 @@ def test_stateful_assertions_see_what_happened_before(pool: Pool) -> None:
     [judged] = judge_all({"stack": problem}, {"stack": [source]}, pool)["stack"]
 
     assert judged.verdicts[Comparator.strict] == (Verdict.passed,)
+
+
+def test_integer_keys_of_a_first_argument_come_back(pool: Pool) -> None:
+    """JSON has text alone for keys."""
+    problem = problem_of_inputs("keys", [[{"1": 2, "3": 4}, 5], [{"a": 2}, 5]], [{"2": 7}, {"a": 7}], "f")
+    assert problem is not None
+
+    found = judge_all(
+        {"keys": problem},
+        {"keys": ["def f(d, x): return {k * 2 if k == 1 else k: v + x for k, v in d.items() if k != 3}"]},
+        pool,
+    )
+
+    assert found["keys"][0].verdicts[Comparator.strict] == (Verdict.passed, Verdict.passed)
