@@ -1,5 +1,6 @@
 """From a sweep's command line to the cells that run and those that cannot."""
 
+import copy
 import gc
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,6 +23,7 @@ from peft_study.errors import UserError, near_names
 from peft_study.sweep.blocks import block_of, expand, is_group, read_blocks
 
 STUDY = "+study"
+_SETTING = re.compile(r"(?!hydra\.)[a-z_]+(\.\w+)+=")
 _SEED = re.compile(r"seed=(\d+)")
 
 
@@ -124,8 +126,7 @@ def compose_all(cells: Iterable[Sequence[str]], master: DictConfig, loader: Conf
     Raises:
         UserError: the overrides do not compose.
     """
-    # Hydra reads a group's YAML anew for every cell, and makes a great many objects; both would double the time.
-    loader.repository = CachingConfigRepository(loader.repository)  # type: ignore[attr-defined]
+    composer = _Composer(master, loader)
     found: dict[Path, PlannedCell] = {}
     composed: dict[tuple[str, ...], CellConfig] = {}
     with _without_garbage_collection():
@@ -134,7 +135,7 @@ def compose_all(cells: Iterable[Sequence[str]], master: DictConfig, loader: Conf
             seed = next((match for override in overrides if (match := _SEED.fullmatch(override))), None)
             shared = tuple(override for override in overrides if not _SEED.fullmatch(override))
             if shared not in composed:
-                composed[shared] = _compose(shared, master, loader)
+                composed[shared] = composer.cell(shared)
             cell = replace(composed[shared], seed=int(seed[1])) if seed else composed[shared]
             folder = folder_of(cell)
             found.setdefault(folder, PlannedCell(tuple(overrides), cell, folder, next(problems(cell), None)))
@@ -152,14 +153,44 @@ def _without_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _compose(overrides: Sequence[str], master: DictConfig, loader: ConfigLoader) -> CellConfig:
-    try:
-        return to_cell(loader.load_sweep_config(master, list(overrides)))
-    except (UserError, ValueError, *CONFIG_ERRORS) as error:
-        found = explain(error)
-        cell = f"the cell {' '.join(overrides)}"
-        where = cell if found.where is None else f"{found.where} in {cell}"
-        raise UserError(found.what, where=where, hint=found.hint) from error
+class _Composer:
+    """Composes cells as Hydra does, but each combination of options once: that is what takes the time.
+
+    Settings (`group.key=value`) come on top of a copy of the composed options, which is Hydra's own order.
+    """
+
+    def __init__(self, master: DictConfig, loader: ConfigLoader) -> None:
+        # Hydra reads a group's YAML anew for every cell.
+        loader.repository = CachingConfigRepository(loader.repository)  # type: ignore[attr-defined]
+        self._master, self._loader = master, loader
+        self._parser = OverridesParser.create(config_loader=loader)
+        self._composed: dict[tuple[str, ...], DictConfig] = {}
+
+    def cell(self, overrides: Sequence[str]) -> CellConfig:
+        """Compose one.
+
+        Raises:
+            UserError: the overrides do not compose.
+        """
+        try:
+            config = copy.deepcopy(self._of_options(tuple(each for each in overrides if not _SETTING.match(each))))
+            for setting in self._parser.parse_overrides([each for each in overrides if _SETTING.match(each)]):
+                OmegaConf.update(config, setting.key_or_group, setting.value(), merge=True)
+            return to_cell(config)
+        except (UserError, ValueError, *CONFIG_ERRORS) as error:
+            found = explain(error)
+            cell = f"the cell {' '.join(overrides)}"
+            where = cell if found.where is None else f"{found.where} in {cell}"
+            raise UserError(found.what, where=where, hint=found.hint) from error
+
+    def _of_options(self, options: tuple[str, ...]) -> DictConfig:
+        if options not in self._composed:
+            config = self._loader.load_sweep_config(self._master, list(options))
+            OmegaConf.set_struct(config, False)
+            del config["hydra"]  # three quarters of what would be copied, and no part of a cell
+            OmegaConf.set_struct(config, True)
+            self._composed[options] = config
+        return self._composed[options]
 
 
 def _check_options(group: str, overrides: Sequence[str], loader: ConfigLoader, where: str = "") -> None:
