@@ -11,10 +11,11 @@ from peft_study.metrics.codebleu import flow, ngrams
 from peft_study.metrics.codebleu.conventions import CONVENTIONS, STRICT, Convention, NoDataFlow
 from peft_study.metrics.codebleu.pooling import COLUMNS, COMPONENTS, Floats, components, row, total
 from peft_study.metrics.codebleu.trees import Tree
+from peft_study.metrics.codebleu.walk import OverLimitError
 from peft_study.metrics.scores import Scores
 
 MAX_CHARACTERS = 20_000
-"""A longer candidate or reference is scored by its beginning. With flow.MAX_STEPS this bounds the time of a pair,
+"""A longer candidate or reference is scored by its beginning. With walk.MAX_STEPS this bounds the time of a pair,
 whatever the texts."""
 
 
@@ -106,8 +107,8 @@ class _Reader:
         tree = Tree(code, convention.bare, split_operators=convention.as_evaluators)
         texts = tree.texts_by_character() if convention.as_evaluators else tree.texts()
         try:
-            edges = flow.edges(tree, texts, whole_strings=not convention.as_evaluators)
-        except flow.OverLimitError:
+            edges = flow.edges(tree, texts, as_evaluators=convention.as_evaluators)
+        except OverLimitError:
             self.over_limit = True
             edges = Counter()
         return tree.words(), tree.shapes(self._shapes), edges
