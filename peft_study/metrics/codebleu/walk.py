@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from peft_study.metrics.codebleu.trees import Node
 
-MAX_STEPS = 500_000
+MAX_STEPS = 200_000
 """Loops are walked twice at every level, so that the time doubles with each level; a program that takes more steps than
-this has no data flow."""
+this has no data flow. The first 20,000 characters of each of 34 modules of the standard library take at most 51,000."""
 _ASSIGNMENTS = {"assignment", "augmented_assignment"}
 _SEQUENCES = {"pattern_list", "tuple_pattern", "list_pattern", "expression_list", "tuple", "list"}
 _COMPUTED, _COMES = "computedFrom", "comesFrom"
