@@ -15,9 +15,10 @@ from peft_study.metrics.codebleu.walk import OverLimitError
 from peft_study.metrics.scores import Scores
 
 MAX_CHARACTERS = 20_000
-"""A longer candidate or reference is scored by its beginning. With walk.MAX_STEPS this bounds the time of a pair. Of the
-texts in tests/unit/test_codebleu_hostile.py (`-m slow`) the worst, open strings that Python 3.11's tokenizer reads in
-quadratic time, took 7 seconds a pair on one core, and all others about one."""
+"""A longer candidate or reference is scored by its beginning. With walk.MAX_STEPS this bounds the time of a pair.
+
+Of the texts in tests/unit/test_codebleu_hostile.py (`-m slow`) the worst, open strings that Python 3.11's tokenizer
+reads in quadratic time, took 7 seconds a pair on one core, and all others about one."""
 
 
 @dataclass(frozen=True, eq=False)
