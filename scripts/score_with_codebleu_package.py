@@ -6,16 +6,21 @@ The package needs old grammars, so it lives in an environment of its own, whose 
     old/bin/python scripts/score_with_codebleu_package.py tests/unit/fixtures/codebleu_pairs.json \
         tests/unit/fixtures/codebleu_package_scores.json
 
+CodeXGLUE's evaluator is the older state of the same code, so the convention `codexglue` is held to the package made to
+do as that did: comments taken out as Java's, on one line, no soft keywords, no data flow counted as 0.
+
 The package joins sets of strings, so that some data-flow scores depend on Python's hash seed. Every pair is scored
 under each of several seeds; its scores are null where they differ, and the lowest and highest are kept.
 """
 
 import argparse
 import json
+import keyword
 import logging
 import os
 import subprocess
 import sys
+import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
@@ -33,6 +38,29 @@ def score_once(pairs):
             rows.append(calc_codebleu([reference], [candidate], lang="python"))
         except Exception:
             rows.append(None)
+    return rows
+
+
+def codexglue_once(pairs):
+    """Score each pair as CodeXGLUE's evaluator does what the study's authors hand it; None where it raises."""
+    import codebleu
+    from codebleu import dataflow_match, syntax_match
+    from codebleu.parser import remove_comments_and_docstrings
+
+    for module in (dataflow_match, syntax_match):
+        module.remove_comments_and_docstrings = lambda text, _: remove_comments_and_docstrings(text, "java")
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "python.txt").write_text("\n".join(keyword.kwlist), encoding="utf-8")
+        rows = []
+        for pair in pairs:
+            candidate, reference = (text.replace("\n", " ").replace("\t", " ").strip() for text in pair)
+            try:
+                row = codebleu.calc_codebleu([reference], [candidate], lang="python", keywords_dir=Path(folder))
+            except Exception:
+                rows.append(None)
+                continue
+            parts = [value for name, value in row.items() if name != "codebleu"]
+            rows.append(row | {"codebleu": sum(parts) / 4})
     return rows
 
 
@@ -74,7 +102,8 @@ def main():
     if options.once:
         rows = score_once(pairs)
         scorable = [pair for pair, row in zip(pairs, rows, strict=True) if row]
-        print(json.dumps({"pairs": rows, "corpus": corpus_once(scorable)}))
+        corpus = corpus_once(scorable)
+        print(json.dumps({"pairs": rows, "corpus": corpus, "codexglue": codexglue_once(pairs)}))
         return
     runs = [under_seed(pairs, seed) for seed in SEEDS]
     by_pair = list(zip(*(run["pairs"] for run in runs), strict=True))
@@ -85,6 +114,7 @@ def main():
         "hash_seeds": list(SEEDS),
         "corpus_of_agreed_pairs": agreed([under_seed(same, seed)["corpus"] for seed in SEEDS[:2]]),
         "pairs": [agreed(scores) for scores in by_pair],
+        "codexglue_pairs": [agreed(scores) for scores in zip(*(run["codexglue"] for run in runs), strict=True)],
         "spreads": [spread(scores) for scores in by_pair],
     }
     options.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

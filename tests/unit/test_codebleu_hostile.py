@@ -43,6 +43,7 @@ def hostile(size: int) -> dict[str, str]:
         "branches": "".join(f"if a{i}:\n b{i} = a{i}\nelse:\n c{i} = 1\n" for i in range(400)),
         "alternatives": "if a:\n b = 1\n" + "".join(f"elif c{i}:\n d{i} = 1\n" for i in range(700)),
         "many from many": "a, " * (size // 6) + "= f(" + "b, " * (size // 6),
+        "a default of many": "while a:\n def f(a=g(" + "b, " * (size // 3),
         "statements": "x;" * (size // 2),
         "lines": "x\n" * (size // 2),
         "continuations": "\\\n" * (size // 2),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from peft_study.metrics.exact_match import em_at_k, matches, normalise
+from peft_study.metrics.exact_match import em_at_k, matches, normalise, raw_matches, score_exact_match
 
 
 @pytest.mark.parametrize(
@@ -39,3 +39,32 @@ def test_a_cut_off_beyond_the_candidates_is_left_out() -> None:
 def test_em_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="no sample"):
         em_at_k([])
+
+
+@pytest.mark.parametrize(
+    ("candidate", "reference", "normalised", "raw"),
+    [
+        ("x = 1", "x = 1", True, True),
+        ("x = 1\n", "x = 1", True, False),
+        ("x =\t1", "x = 1", True, False),
+        ("x = 1 ", "x = 1 ", True, True),
+        ("x=1", "x = 1", False, False),
+        ("", "", False, False),
+        ("\n", "\n", False, False),
+    ],
+)
+def test_raw_matches_compare_every_character(candidate: str, reference: str, normalised: bool, raw: bool) -> None:
+    assert (matches([candidate], reference), raw_matches([candidate], reference)) == ([normalised], [raw])
+
+
+def test_both_ways_are_scored_at_once() -> None:
+    scores = score_exact_match([["a\n", "b"], ["c", "d"]], ["a", "d"], ks=[1, 2, 3])
+
+    assert scores.metrics == {"em@1": 0.5, "em@2": 1.0, "raw_em@1": 0.0, "raw_em@2": 0.5}
+    assert scores.samples[0] == {"em@1": 1.0, "em@2": 1.0, "raw_em@1": 0.0, "raw_em@2": 0.0}
+    assert scores.samples[1] == {"em@1": 0.0, "em@2": 1.0, "raw_em@1": 0.0, "raw_em@2": 1.0}
+
+
+def test_unequal_numbers_are_refused() -> None:
+    with pytest.raises(ValueError, match="1 lists of candidates for 2 references"):
+        score_exact_match([["a"]], ["a", "b"])

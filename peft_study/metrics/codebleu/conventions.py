@@ -29,7 +29,7 @@ class Convention:
         clean: gives the text that is parsed.
         bare: comments and docstrings are left out of the tree.
         as_evaluators: data flow with what the evaluators get wrong: tokens are cut with columns in bytes taken for
-            columns in characters, strings are paired by their parts, `not in` and `is not` are two names each.
+            columns in characters, any expressions are paired by their parts, `not in` and `is not` are two names each.
         keywords: the unigrams that weigh five times the others.
         reference_length: what the keyword-weighted match's brevity penalty takes for every reference's length; None
             takes its length. The evaluators measure the pair of tokens and weights, which is 2.

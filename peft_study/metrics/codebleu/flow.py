@@ -2,45 +2,22 @@
 
 What counts as an edge follows CodeXGLUE's evaluator for Python, because its scores are to be compared with. Every use
 of a name comes from the places that may have set it last; what stands left of an assignment, an augmented assignment,
-or a `for` is computed from all that stands right of it; a parameter comes from its default. The branches of an `if` are
-joined, and a loop is walked twice, so that its end reaches its beginning. Attributes, keyword arguments and called
-functions count as names; definitions open no scope; `with`, `import` and `:=` set nothing.
+or a `for` is computed from what stands right of it, part by part or as a whole; a parameter comes from its default.
+The branches of an `if` are joined, and a loop is walked twice, so that its end reaches its beginning. Attributes,
+keyword arguments and called functions count as names; definitions open no scope; `with`, `import` and `:=` set nothing.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
 
-from peft_study.metrics.codebleu.trees import Node, Tree
-
-MAX_STEPS = 500_000
-"""Loops are walked twice at every level, so that the time doubles with each level; a program that takes more steps than
-this has no data flow."""
-_ASSIGNMENTS = {"assignment", "augmented_assignment"}
-_COMPUTED, _COMES = "computedFrom", "comesFrom"
+from peft_study.metrics.codebleu.trees import Tree
+from peft_study.metrics.codebleu.walk import Fact, MissingPartError, Walk, merged
 
 Edge = tuple[str, str, tuple[str, ...]]
 """A normalised edge: a variable's number, the relation, and the numbers of the variables that it comes from."""
 
 
-class OverLimitError(Exception):
-    """The program takes more than MAX_STEPS steps."""
-
-
-class _MissingPartError(Exception):
-    """A broken program lacks a part that the walk needs; the evaluators then take it to have no data flow."""
-
-
-class _Fact(NamedTuple):
-    name: str
-    place: int
-    relation: str
-    sources: tuple[str, ...]
-    source_places: tuple[int, ...]
-
-
-def edges(tree: Tree, texts: Sequence[str], whole_strings: bool) -> Counter[Edge]:
+def edges(tree: Tree, texts: Sequence[str], as_evaluators: bool) -> Counter[Edge]:
     """Find the normalised edges of a program.
 
     Variables are numbered by their first appearance. Where the evaluators leave the order of an edge's sources to
@@ -49,8 +26,9 @@ def edges(tree: Tree, texts: Sequence[str], whole_strings: bool) -> Counter[Edge
     Args:
         tree: the program.
         texts: the text of each of its tokens.
-        whole_strings: pair a string as a whole with what it is assigned to. The evaluators may pair its opening and
-            closing quotes with the parts of what stands left (`a.b = 'c'`), and then find no data flow at all.
+        as_evaluators: pair the parts of any two expressions that have as many, and not only those of tuples and lists.
+            `a, b = f(c)` then takes `a` from `f`; and where a string's quotes are paired so (`a.b = 'c'`), the
+            evaluators find no data flow in all of the program.
 
     Returns:
         How often each edge occurs; nothing for a program that cannot be walked.
@@ -60,214 +38,28 @@ def edges(tree: Tree, texts: Sequence[str], whole_strings: bool) -> Counter[Edge
     """
     # Tokens of no width, which the parser made up, can share a span; the last one's place counts.
     last_at = {span: index for index, span in enumerate(tree.spans)}
-    walk = _Walk(texts, tree.token_types, [last_at[span] for span in tree.spans], whole_strings)
+    walk = Walk(texts, tree.token_types, [last_at[span] for span in tree.spans], as_evaluators)
     try:
         walk.run(tree.nodes[0])
-    except _MissingPartError:
+    except MissingPartError:
         return Counter()
     return Counter(_numbered(_joined(walk.facts)))
 
 
-def _joined(facts: list[_Fact]) -> Iterable[_Fact]:
+def _joined(facts: list[Fact]) -> Iterable[Fact]:
     """Keep what comes from somewhere or is come from, one fact a place, in the order of the text."""
     linked = {place for fact in facts for place in fact.source_places}
     linked |= {fact.place for fact in facts if fact.source_places}
-    joined: dict[int, _Fact] = {}
+    at_place: dict[int, list[Fact]] = {}
     for fact in sorted(facts, key=lambda fact: fact.place):
         if fact.place in linked:
-            before = joined.get(fact.place)
-            joined[fact.place] = fact if before is None else _merged(before, fact)
-    return joined.values()
+            at_place.setdefault(fact.place, []).append(fact)
+    return map(merged, at_place.values())
 
 
-def _merged(before: _Fact, fact: _Fact) -> _Fact:
-    return fact._replace(
-        sources=tuple(dict.fromkeys(before.sources + fact.sources)),
-        source_places=tuple(dict.fromkeys(before.source_places + fact.source_places)),
-    )
-
-
-def _numbered(facts: Iterable[_Fact]) -> Iterator[Edge]:
+def _numbered(facts: Iterable[Fact]) -> Iterator[Edge]:
     numbers: dict[str, str] = {}
     for fact in facts:
         for name in (*fact.sources, fact.name):
             numbers.setdefault(name, str(len(numbers)))
         yield numbers[fact.name], fact.relation, tuple(numbers[name] for name in fact.sources)
-
-
-@dataclass
-class _Walk:
-    """One walk over a program.
-
-    Attributes:
-        texts: of every token.
-        types: of every token.
-        places: of every token, the number under which it is known.
-        whole_strings: whether a string is paired as a whole.
-        facts: what was found, in the order found.
-        setters: for every name, the places that may have set it last.
-    """
-
-    texts: Sequence[str]
-    types: Sequence[str]
-    places: Sequence[int]
-    whole_strings: bool
-    facts: list[_Fact] = field(default_factory=list)
-    setters: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    steps: int = 0
-
-    def run(self, root: Node) -> None:
-        """Walk the tree. The generators stand on a list, not on Python's stack, which a deep program would exceed."""
-        waiting = [iter((root,))]
-        while waiting:
-            node = next(waiting[-1], None)
-            if node is None:
-                waiting.pop()
-                continue
-            self._spend(1)
-            if node.is_token:
-                self._use(node)
-            else:
-                waiting.append(self._parts(node))
-
-    def _spend(self, steps: int) -> None:
-        self.steps += steps
-        if self.steps > MAX_STEPS:
-            raise OverLimitError
-
-    def _parts(self, node: Node) -> Iterator[Node]:
-        """Give the nodes below that are to be walked next, doing this node's own work between them."""
-        if node.type == "default_parameter":
-            return self._parameter(node)
-        if node.type in _ASSIGNMENTS:
-            return self._assignment(node)
-        if node.type == "for_in_clause":
-            return self._comprehension(node)
-        if node.type == "if_statement":
-            return self._branches(node)
-        if node.type in {"for_statement", "while_statement"}:
-            return self._loop(node)
-        # A comprehension's `for` sets the names that stand before it.
-        return iter(sorted(node.children, key=lambda child: child.type != "for_in_clause"))
-
-    def _use(self, node: Node) -> None:
-        text, place = self.texts[node.first], self.places[node.first]
-        if node.type == text:
-            return  # a keyword or a sign
-        setters = self.setters.get(text)
-        if setters is not None:
-            self._spend(len(setters))
-            self.facts.append(_Fact(text, place, _COMES, (text,), setters))
-            return
-        if node.type == "identifier":
-            self.setters[text] = (place,)
-        self.facts.append(_Fact(text, place, _COMES, (), ()))
-
-    def _parameter(self, node: Node) -> Iterator[Node]:
-        name, value = node.child("name"), node.child("value")
-        if value is not None:
-            yield value
-        for target in self._variables(name):
-            if value is None:
-                self.facts.append(_Fact(self.texts[target], self.places[target], _COMES, (), ()))
-            for source in self._variables(value) if value is not None else ():
-                self._set(target, _COMES, [source])
-            self.setters[self.texts[target]] = (self.places[target],)
-
-    def _assignment(self, node: Node) -> Iterator[Node]:
-        left, right = node.child("left"), node.child("right")
-        if right is None:
-            return
-        pairs = self._pairs(left, right)
-        yield from (source for _, source in pairs)
-        self._compute(pairs)
-
-    def _comprehension(self, node: Node) -> Iterator[Node]:
-        left, right = node.child("left"), node.children[-1]
-        yield right
-        self._compute([(left, right)])
-
-    def _branches(self, node: Node) -> Iterator[Node]:
-        before = self.setters
-        through = self._copy(before)
-        ends = []
-        for child in node.children:
-            if child.type in {"elif_clause", "else_clause"}:
-                self.setters = self._copy(before)
-                yield child
-                ends.append(self.setters)
-            else:
-                self.setters = through
-                yield child
-                through = self.setters
-        ends.append(through)
-        if not any("else" in child.type for child in node.children):
-            ends.append(before)
-        self.setters = self._union(ends)
-
-    def _copy(self, setters: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
-        self._spend(len(setters))
-        return dict(setters)
-
-    def _union(self, ends: list[dict[str, tuple[int, ...]]]) -> dict[str, tuple[int, ...]]:
-        joined: dict[str, set[int]] = {}
-        for end in ends:
-            for name, setters in end.items():
-                self._spend(len(setters))
-                joined.setdefault(name, set()).update(setters)
-        return {name: tuple(sorted(setters)) for name, setters in joined.items()}
-
-    def _loop(self, node: Node) -> Iterator[Node]:
-        start = len(self.facts)
-        for _ in range(2):
-            if node.type == "while_statement":
-                yield from node.children
-                continue
-            pairs = self._pairs(node.child("left"), node.child("right"))
-            yield from (source for _, source in pairs)
-            self._compute(pairs)
-            # With an `else` the body is not the last part, and the evaluators pass over it.
-            if node.children[-1].type == "block":
-                yield node.children[-1]
-        joined: dict[tuple[str, int, str], _Fact] = {}
-        for fact in self.facts[start:]:
-            self._spend(1 + len(fact.source_places))
-            before = joined.get(fact[:3])
-            joined[fact[:3]] = fact if before is None else _merged(before, fact)
-        self.facts[start:] = joined.values()
-
-    def _compute(self, pairs: Iterable[tuple[Node | None, Node]]) -> None:
-        for target_node, source_node in pairs:
-            sources = self._variables(source_node)
-            for target in self._variables(target_node):
-                self._set(target, _COMPUTED, sources)
-
-    def _set(self, target: int, relation: str, sources: Sequence[int]) -> None:
-        self._spend(1 + len(sources))
-        names = tuple(self.texts[source] for source in sources)
-        places = tuple(self.places[source] for source in sources)
-        self.facts.append(_Fact(self.texts[target], self.places[target], relation, names, places))
-        self.setters[self.texts[target]] = (self.places[target],)
-
-    def _variables(self, node: Node | None) -> list[int]:
-        """The tokens under a node that are not keywords or signs."""
-        if node is None:
-            raise _MissingPartError
-        self._spend(node.last - node.first)
-        return [index for index in range(node.first, node.last) if self.types[index] != self.texts[index]]
-
-    def _pairs(self, left: Node | None, right: Node | None) -> list[tuple[Node | None, Node]]:
-        """Pair what is assigned to with what is assigned: part by part where both have as many, else as wholes."""
-        if left is None or right is None:
-            raise _MissingPartError
-        targets, sources = self._assigned(left), self._assigned(right)
-        if len(targets) != len(sources) or not targets:
-            return [(left, right)]
-        if left.is_token or right.is_token:
-            raise _MissingPartError
-        return list(zip(targets, sources, strict=True))
-
-    def _assigned(self, node: Node) -> list[Node]:
-        if self.whole_strings and node.is_token:
-            return []
-        return [child for child in node.children if child.type != ","]

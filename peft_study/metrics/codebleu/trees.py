@@ -150,7 +150,7 @@ class Tree:
             if operator and split_operators and string is None:
                 for part in syntax.children:
                     self._add_token(self._add(part, None, above, syntax.type), part)
-            elif not (bare and _left_out(syntax, above)):
+            elif not (_is_backslash(syntax, above) or (bare and _left_out(syntax, above))):
                 node = self._add(syntax, cursor.field_name, above, syntax.type)
                 descends = not operator and cursor.goto_first_child()
                 if string is None and (node.type == "string" or (not descends and node.type != "comment")):
@@ -196,6 +196,11 @@ def _label(syntax: "SyntaxNode") -> str:
     if syntax.type == "ERROR" and syntax.child_count == 0:
         return str(syntax)  # names the character that fits nowhere
     return syntax.type
+
+
+def _is_backslash(syntax: "SyntaxNode", above: list[Node]) -> bool:
+    """Whether this is a backslash that escapes nothing, which grammars up to 0.21 gave no node (as in `'\\d'`)."""
+    return bool(above) and above[-1].type == "string_content" and not syntax.is_named
 
 
 def _left_out(syntax: "SyntaxNode", above: list[Node]) -> bool:

@@ -1,0 +1,70 @@
+"""Time the bootstrap of 10,000 resamples on the larger one-line test split, 543 samples, on one core.
+
+    OMP_NUM_THREADS=1 python benchmarks/intervals.py
+
+Writes benchmarks/results/intervals.json.
+"""
+
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from peft_study.metrics.codebleu import STRICT, corpus_score, score_codebleu
+from peft_study.metrics.intervals import RESAMPLES, mean_difference, mean_interval, pooled_difference, pooled_interval
+
+RESULT = Path(__file__).parent / "results" / "intervals.json"
+SAMPLES = 543
+ROUNDS = 5
+
+
+def median_seconds(call: Callable[[], object]) -> float:
+    seconds = []
+    for _ in range(ROUNDS):
+        started = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - started)
+    return round(statistics.median(seconds), 3)
+
+
+def main() -> None:
+    generator = np.random.default_rng(0)
+    first, second = ((generator.random(SAMPLES) < share).astype(float).tolist() for share in (0.35, 0.30))
+    references = [f"x{index} = f(y, {index}).g(z[{index % 7}])" for index in range(SAMPLES)]
+    runs = [
+        score_codebleu([text if right else text[: index % 30] for index, (text, right) in pairs], references).counts
+        for pairs in (list(enumerate(zip(references, flags, strict=True))) for flags in (first, second))
+    ]
+    strict = [run["strict"] for run in runs]
+    figures = {
+        "mean_interval": median_seconds(lambda: mean_interval(first)),
+        "mean_difference": median_seconds(lambda: mean_difference(first, second)),
+        "codebleu_interval": median_seconds(
+            lambda: pooled_interval(strict[0], lambda sums: corpus_score(sums, STRICT))
+        ),
+        "codebleu_difference": median_seconds(
+            lambda: pooled_difference(strict[0], strict[1], lambda sums: corpus_score(sums, STRICT))
+        ),
+    }
+    result = {
+        "command": "OMP_NUM_THREADS=1 python benchmarks/intervals.py",
+        "machine": f"{os.cpu_count()} CPU cores, {platform.machine()}, shared; one process, one thread",
+        "python": platform.python_version(),
+        "versions": {"numpy": version("numpy")},
+        "samples": SAMPLES,
+        "resamples": RESAMPLES,
+        "median_seconds": figures,
+    }
+    RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    json.dump(figures, sys.stdout, indent=1)
+
+
+if __name__ == "__main__":
+    main()
