@@ -1,6 +1,6 @@
 """Time CodeBLEU in all three conventions on as many pairs as the study's test splits hold, on one core.
 
-    OMP_NUM_THREADS=1 python benchmarks/codebleu.py --package-python old/bin/python
+    OMP_NUM_THREADS=1 python -m benchmarks.codebleu --package-python old/bin/python
 
 543 one-line pairs and 628 functions are taken from Python's standard library, and each candidate is its reference with
 some tokens changed. With --package-python (see scripts/score_with_codebleu_package.py) the PyPI package codebleu 0.7
@@ -10,23 +10,29 @@ scores the same pairs in the same run, one convention where this project scores 
 import argparse
 import ast
 import json
-import os
-import platform
 import random
 import re
 import statistics
 import subprocess
-import sys
 import sysconfig
 import textwrap
 import time
-from importlib.metadata import version
 from pathlib import Path
 
+from benchmarks import record
 from peft_study.metrics.codebleu import score_codebleu
 
-RESULT = Path(__file__).parent / "results" / "codebleu.json"
-MODULES = ("argparse", "ast", "calendar", "configparser", "dataclasses", "difflib", "doctest", "fractions", "ftplib")
+MODULES: tuple[str, ...] = (
+    "argparse",
+    "ast",
+    "calendar",
+    "configparser",
+    "dataclasses",
+    "difflib",
+    "doctest",
+    "fractions",
+    "ftplib",
+)
 MODULES += ("inspect", "ipaddress", "mailbox", "optparse", "pathlib", "pdb", "pickle", "plistlib", "pydoc", "shutil")
 MODULES += ("smtplib", "statistics", "string", "subprocess", "tarfile", "tempfile", "textwrap", "threading", "trace")
 MODULES += ("turtle", "typing", "uuid", "warnings", "weakref", "zipfile")
@@ -115,16 +121,11 @@ def main() -> None:
             median = statistics.median(theirs)
             figure["package_median_seconds"] = round(median, 3)
             figure["ours_to_package"] = round(figure["median_seconds"] / median, 2)
-    result = {
-        "command": "OMP_NUM_THREADS=1 python benchmarks/codebleu.py --package-python old/bin/python",
-        "machine": f"{os.cpu_count()} CPU cores, {platform.machine()}, shared; one process, one thread",
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in ("tree-sitter", "tree-sitter-python", "numpy")},
-        "conventions": "three for ours, one for the package",
-        "figures": figures,
-    }
-    RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    json.dump(figures, sys.stdout, indent=1)
+    record.write(
+        "codebleu",
+        {"conventions": "three for ours, one for the package", "figures": figures},
+        ("tree-sitter", "tree-sitter-python", "numpy"),
+    )
 
 
 if __name__ == "__main__":

@@ -1,26 +1,20 @@
 """Time the bootstrap of 10,000 resamples on the larger one-line test split, 543 samples, on one core.
 
-    OMP_NUM_THREADS=1 python benchmarks/intervals.py
+    OMP_NUM_THREADS=1 python -m benchmarks.intervals
 
 Writes benchmarks/results/intervals.json.
 """
 
-import json
-import os
-import platform
 import statistics
-import sys
 import time
 from collections.abc import Callable
-from importlib.metadata import version
-from pathlib import Path
 
 import numpy as np
 
+from benchmarks import record
 from peft_study.metrics.codebleu import STRICT, corpus_score, score_codebleu
 from peft_study.metrics.intervals import RESAMPLES, mean_difference, mean_interval, pooled_difference, pooled_interval
 
-RESULT = Path(__file__).parent / "results" / "intervals.json"
 SAMPLES = 543
 ROUNDS = 5
 
@@ -53,17 +47,7 @@ def main() -> None:
             lambda: pooled_difference(strict[0], strict[1], lambda sums: corpus_score(sums, STRICT))
         ),
     }
-    result = {
-        "command": "OMP_NUM_THREADS=1 python benchmarks/intervals.py",
-        "machine": f"{os.cpu_count()} CPU cores, {platform.machine()}, shared; one process, one thread",
-        "python": platform.python_version(),
-        "versions": {"numpy": version("numpy")},
-        "samples": SAMPLES,
-        "resamples": RESAMPLES,
-        "median_seconds": figures,
-    }
-    RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    json.dump(figures, sys.stdout, indent=1)
+    record.write("intervals", {"samples": SAMPLES, "resamples": RESAMPLES, "median_seconds": figures}, ("numpy",))
 
 
 if __name__ == "__main__":

@@ -4,8 +4,9 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,8 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def machine() -> dict[str, Any]:
-    """The machine in words that name nobody: kind of processor, cores, memory, GPU, and the versions that matter."""
+    """The machine in words that name nobody: kind of processor, cores, memory, GPU."""
     import torch
-    import transformers
 
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
@@ -25,22 +25,29 @@ def machine() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         "memory_gb": round(psutil.virtual_memory().total / 1e9),
         "gpu": gpu,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "torch_threads": torch.get_num_threads(),
+        "threads": torch.get_num_threads(),
     }
 
 
-def write(name: str, figures: Mapping[str, Any]) -> Path:
+def write(name: str, figures: Mapping[str, Any], packages: Sequence[str] = ("torch", "transformers")) -> Path:
     """Write a benchmark's figures beside what is needed to repeat it.
 
     Args:
         name: of the file, without its suffix.
         figures: units are suffixes of the names; a ratio comes from one run with both arms.
+        packages: whose versions decide the figures.
     """
-    command = " ".join(["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]])
-    record = {"command": command, "at": datetime.now(UTC).date().isoformat(), "machine": machine(), **figures}
+    versions = {"python": platform.python_version()} | {package: version(package) for package in packages}
+    # A path of this machine is nobody else's.
+    words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
+    command = " ".join(["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *words])
+    record = {
+        "command": command,
+        "at": datetime.now(UTC).date().isoformat(),
+        "machine": machine(),
+        "versions": versions,
+    }
+    record |= figures
     path = RESULTS / f"{name}.json"
     RESULTS.mkdir(exist_ok=True)
     path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
