@@ -169,15 +169,31 @@ class _Transformer(ast.NodeTransformer):
         finally:
             self._sometimes -= isinstance(node, _SOMETIMES)
 
-    def visit_Assert(self, node: ast.Assert) -> ast.AST | list[ast.AST]:
+    def visit_Try(self, node: ast.Try) -> ast.AST:
+        """What stands behind `else` is not reached where the body raises, as it may have to."""
+        node.body = self._statements(node.body)
+        self._sometimes += 1
+        node.handlers = [handler for handler in map(self.visit, node.handlers)]
+        node.orelse = self._statements(node.orelse)
+        self._sometimes -= 1
+        node.finalbody = self._statements(node.finalbody)
+        return node
+
+    def _statements(self, statements: list[ast.stmt]) -> list[ast.stmt]:
+        return [self.visit(statement) for statement in statements]
+
+    def visit_Assert(self, node: ast.Assert) -> ast.AST:
         number, required = len(self.checks), not self._sometimes
         if any(isinstance(part, ast.NamedExpr | ast.Await | ast.Yield | ast.YieldFrom) for part in ast.walk(node)):
             # These mean something else inside a function of their own.
             self.checks.append(Check(node.lineno, None, 0, required))
-            return [node, ast.Expr(self._call(number, 0, []))]
+            true = ast.Constant(True)
+            return ast.If(true, [node, ast.Expr(self._call(number, 0, []))], [])
         split = _Split()
         remaining = ast.fix_missing_locations(ast.Expression(split.truth(node.test)))
         holds = compile(remaining, "assertion", "eval")
+        if isinstance(node.test, ast.Constant) and not node.test.value:
+            required = False  # `assert False` stands where no run should come by
         self.checks.append(Check(node.lineno, holds, len(split.parts), required))
         parts = [ast.Lambda(_NO_ARGUMENTS, part) for part in split.parts]
         return ast.copy_location(ast.Expr(self._call(number, split.always, parts)), node)

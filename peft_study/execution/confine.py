@@ -17,7 +17,7 @@ from typing import Any
 
 from peft_study.execution import kernel, landlock, leftovers, namespaces, seccomp
 from peft_study.execution.interpreter import DEVICES, Files, needed
-from peft_study.execution.namespaces import INNER_ID, WORK
+from peft_study.execution.namespaces import ABOVE_WORK, INNER_ID, WORK
 
 FIRST_KEPT = 6
 """The first descriptor behind the child's own."""
@@ -114,6 +114,7 @@ class Confinement:
         return leftovers.reap(self.kill_all) and self._wipe()
 
     def _wipe(self) -> bool:
+        os.chmod(self.work, 0o700)
         with os.scandir(self.work) as found:
             if next(found, None) is None:
                 return True
@@ -206,6 +207,10 @@ def _reach_interpreter(confinement: Confinement, files: Files) -> None:
             os.dup2(fd, number)
             os.close(fd)
             sys.path[position] = f"/proc/self/fd/{number}"
+            for module in list(sys.modules.values()):  # packages that are loaded know the way to the rest of themselves
+                for index, folder in enumerate(getattr(module, "__path__", [])):
+                    if Path(folder).is_relative_to(path):
+                        module.__path__[index] = f"{sys.path[position]}{folder.removeprefix(path)}"
             confinement.kept += 1
     sys.path_importer_cache.clear()
 
@@ -216,7 +221,8 @@ def _open_to_all(path: str) -> bool:
 
 def _add_landlock(confinement: Confinement, files: Files, *, needed: bool) -> None:
     try:
-        fd = landlock.ruleset(files.read, files.hidden, [confinement.work], DEVICES)
+        work = ABOVE_WORK if confinement.own_namespace else confinement.work
+        fd = landlock.ruleset(files.read, files.hidden, [work], DEVICES)
     except OSError as error:
         if needed:
             raise OSError(f"no Landlock: {error}") from error

@@ -30,11 +30,14 @@ class Files:
 def needed() -> Files:
     """Find the standard library, the executable, and the folders of the shared libraries that are loaded now."""
     library = Path(os.__file__).resolve().parent
-    folders = {library, *(Path(path).resolve() for path in sys.path if Path(path).is_dir())}
-    files = {Path(sys.executable).resolve()}
+    folders, files = {library}, {Path(sys.executable).resolve()}
+    for entry in map(Path, sys.path):
+        if entry.is_absolute() and entry.exists() and entry.resolve().is_relative_to(library.parent):
+            (folders if entry.is_dir() else files).add(entry.resolve())
     for path in _loaded():
         if library.is_relative_to(path.parent):
-            files.add(path)  # /usr/lib beside /usr/lib/python3.11, say: not the whole of it
+            # /usr/lib beside /usr/lib/python3.11, say: not the whole of it.
+            files |= set(path.parent.glob("*.so*"))
         else:
             folders.add(path.parent)
     folders |= {path for path in map(Path, _ALSO) if path.is_dir() and not path.is_symlink()}

@@ -11,7 +11,9 @@ from peft_study.execution.interpreter import DEVICES, Files
 
 INNER_ID = 1000
 """The user and group that programs run as, as they see it."""
-WORK = "/work"
+ABOVE_WORK = "/home"
+WORK = f"{ABOVE_WORK}/work"
+"""A mount of its own below a folder that stays: what Landlock opens is the folder, through whatever is mounted in it."""
 _NEEDED = kernel.CLONE_NEWUSER | kernel.CLONE_NEWNS | kernel.CLONE_NEWPID | kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC
 _SAFE = kernel.MS_NOSUID | kernel.MS_NODEV
 _MOST_FILES = 4096
@@ -69,7 +71,7 @@ def build_root(files: Files, mount_point: str, work_bytes: int) -> None:
             (root / path[1:]).symlink_to(target)
     for path in files.hidden:
         kernel.mount("tmpfs", str(root / path[1:]), "tmpfs", _SAFE | kernel.MS_RDONLY, "size=4k,mode=755")
-    (root / WORK[1:]).mkdir()
+    (root / WORK[1:]).mkdir(parents=True)
     for other in ("dev/shm", "tmp"):
         if not (root / other).exists():  # the interpreter may live below /tmp
             (root / other).symlink_to(WORK)
