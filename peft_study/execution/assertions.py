@@ -173,7 +173,7 @@ class _Transformer(ast.NodeTransformer):
         """What stands behind `else` is not reached where the body raises, as it may have to."""
         node.body = self._statements(node.body)
         self._sometimes += 1
-        node.handlers = [handler for handler in map(self.visit, node.handlers)]
+        node.handlers = list(map(self.visit, node.handlers))
         node.orelse = self._statements(node.orelse)
         self._sometimes -= 1
         node.finalbody = self._statements(node.finalbody)

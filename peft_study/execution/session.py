@@ -17,7 +17,7 @@ from peft_study.execution import frames
 from peft_study.execution.assertions import Proof
 from peft_study.execution.capture import STDERR_TAIL_BYTES, Sink, Source
 from peft_study.execution.jobs import Ending, Job, Kind, Limits, Ran
-from peft_study.execution.usage import descendants, usage
+from peft_study.execution.usage import descendants, kill_user, usage
 
 _ROOT = str(Path(__file__).resolve().parents[2])
 _START = (
@@ -145,6 +145,8 @@ class Worker:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+            if process.returncode != 0 and self.plan["inner_id"] is not None and self.plan["level"] == "B":
+                kill_user(self.plan["inner_id"])  # its own clearing up may not have happened
 
 
 class _Run:

@@ -26,33 +26,26 @@ _PRELOADED = [
     "bisect",
     "collections",
     "copy",
-    "ctypes",
-    "dataclasses",
     "datetime",
     "decimal",
     "enum",
     "fractions",
     "functools",
-    "hashlib",
     "heapq",
-    "inspect",
     "io",
     "itertools",
     "json",
-    "linecache",
     "math",
     "operator",
     "random",
     "re",
-    "statistics",
     "string",
-    "textwrap",
     "time",
-    "traceback",
     "typing",
 ]
-"""What programs commonly import: loaded once here, and not once a test. Not threading, whose work after
-every fork takes longer than importing it where it is used."""
+"""What programs commonly import: loaded once here, and not once a test. Not more: a fork copies what is
+loaded, and threading's own work after every fork takes as long as importing it where it is used."""
+_plain_signal = importlib.import_module("_signal")  # `signal` turns every number into a member of an enumeration
 _SETUP = 5
 """The child's descriptors: standard input, output and error, the reply, the tests, and this one until it is set up."""
 _OUT_OF_THE_WAY = 64
@@ -164,7 +157,7 @@ def _child(job: dict[str, Any], files: list[int], setup: int, confinement: confi
     exit_now = os._exit
     try:
         os.setsid()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        _plain_signal.signal(signal.SIGINT, signal.default_int_handler)
         _arrange(files, setup)
         confinement.enter(job["limits"])
     except BaseException as error:

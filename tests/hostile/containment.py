@@ -11,6 +11,9 @@ CONTAINMENT = [
     refused("reads a file of the caller", "open(aim['secret']).read()", _TARGET),
     refused("writes a file of the caller", "open(aim['secret'], 'a').write('x')", _TARGET),
     refused("makes a file beside it", "open(aim['secret'] + '.new', 'w').close()", _TARGET),
+    refused("changes its rights", "os.chmod(aim['secret'], 0)", _TARGET),
+    refused("changes its times", "os.utime(aim['secret'], (0, 0))", _TARGET),
+    refused("cuts it", "os.truncate(aim['secret'], 0)", _TARGET),
     refused("removes it", "os.remove(aim['secret'])", _TARGET),
     refused(
         "links to it and reads",
