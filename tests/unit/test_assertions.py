@@ -2,8 +2,9 @@
 
 import pytest
 
-from peft_study.execution.assertions import Proof, instrument
+from peft_study.execution.assertions import Proof
 from peft_study.execution.harness import READY
+from peft_study.execution.instrument import instrument
 
 
 @pytest.mark.parametrize(
