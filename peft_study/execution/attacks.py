@@ -47,6 +47,8 @@ def main() -> None:
         "read a file outside": lambda: _runs((outside / "secret").read_bytes),
         "write a file outside": lambda: _runs((outside / "written").write_bytes, b""),
         "change a file outside": lambda: _runs((outside / "secret").write_bytes, b""),
+        "change the rights of a file outside": lambda: _runs((outside / "secret").chmod, 0o666),
+        "change the times of a file outside": lambda: _runs(os.utime, outside / "secret", (0, 0)),
         "connect to a port": lambda: _connects(socket.AF_INET, ("127.0.0.1", aim["port"])),
         "connect to a local socket": lambda: _connects(socket.AF_UNIX, f"\0{aim['abstract']}"),
         "signal a process outside": lambda: _runs(os.kill, aim["pid"], 0),

@@ -11,13 +11,11 @@ import signal
 import socket
 import sys
 from contextlib import suppress
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from peft_study.execution import kernel, landlock, leftovers, namespaces, seccomp
 from peft_study.execution.interpreter import DEVICES, Files, needed
-from peft_study.execution.namespaces import INNER_ID, WORK
+from peft_study.execution.namespaces import ABOVE_WORK, INNER_ID, WORK
 
 FIRST_KEPT = 6
 """The first descriptor behind the child's own."""
@@ -31,24 +29,33 @@ _TASKS_TO_COME = 256
 """Room for what the same user may start beside, where all of a user's tasks count."""
 
 
-@dataclass
 class Confinement:
     """What this worker's children are held to.
+
+    Args:
+        work: the folder that they start in and may write to.
+        work_bytes: its size, where it is a mount of its own.
+        inner_id: the user that they become, or None.
 
     Attributes:
         layers: names of the layers in force.
         kept: descriptors from FIRST_KEPT on that children keep: folders of the interpreter that they could not open.
+        own_namespace: this is process 1 of its own namespace.
+        tasks_of_others: what the kernel counts beside a test's own tasks; None leaves them without a limit.
+        ruleset: a descriptor for `landlock.restrict`.
+        filter: for `seccomp.own`; empty at level C.
     """
 
-    layers: list[str] = field(default_factory=lambda: ["rlimits"])
-    kept: int = 0
-    work: str = WORK
-    work_bytes: int = 0
-    inner_id: int | None = None
-    own_namespace: bool = False
-    tasks_of_others: int | None = None
-    ruleset: int | None = None
-    filter: bytes = b""
+    def __init__(self, work: str, work_bytes: int, inner_id: int | None) -> None:
+        self.work = work
+        self.work_bytes = work_bytes
+        self.inner_id = inner_id
+        self.layers = ["rlimits"]
+        self.kept = 0
+        self.own_namespace = False
+        self.tasks_of_others: int | None = None
+        self.ruleset: int | None = None
+        self.filter = b""
 
     def enter(self, limits: dict[str, Any]) -> None:
         """Called in a child, before it reads its program.
@@ -69,8 +76,8 @@ class Confinement:
         os.closerange(_RULESET + 1, 1 << 20)
         if not self.filter:
             return
-        kernel.die_with_parent()
-        kernel.no_new_privileges()
+        if not self.own_namespace:  # which ends with its first process
+            kernel.die_with_parent()
         kernel.drop_capabilities()
         if self.ruleset is not None:
             landlock.restrict(self.ruleset)
@@ -84,16 +91,11 @@ class Confinement:
             (resource.RLIMIT_AS, limits["memory_bytes"] + _ADDRESS_SPACE_BEYOND_BYTES),
             (resource.RLIMIT_FSIZE, limits["file_bytes"]),
             (resource.RLIMIT_NOFILE, _OPEN_FILES),
-            (resource.RLIMIT_STACK, _STACK_BYTES),
-            (resource.RLIMIT_CORE, 0),
-            (resource.RLIMIT_MEMLOCK, 0),
         ]
         if self.tasks_of_others is not None:
             wanted.append((resource.RLIMIT_NPROC, limits["processes"] + self.tasks_of_others))
         for what, value in wanted:
-            _, hard = resource.getrlimit(what)
-            value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-            resource.setrlimit(what, (value, value))
+            _at_most(what, value)
 
     def kill_all(self) -> None:
         """Kill every process of the test."""
@@ -114,6 +116,7 @@ class Confinement:
         return leftovers.reap(self.kill_all) and self._wipe()
 
     def _wipe(self) -> bool:
+        os.chmod(self.work, 0o700)  # the program may have changed it
         with os.scandir(self.work) as found:
             if next(found, None) is None:
                 return True
@@ -134,8 +137,10 @@ def prepare(plan: dict[str, Any], control: socket.socket) -> Confinement:
     Raises:
         OSError: the machine denies a layer.
     """
+    for what, value in ((resource.RLIMIT_STACK, _STACK_BYTES), (resource.RLIMIT_CORE, 0), (resource.RLIMIT_MEMLOCK, 0)):
+        _at_most(what, value)
     level = plan["level"]
-    confinement = Confinement(work=plan["work"], work_bytes=plan["file_bytes"], inner_id=plan["inner_id"])
+    confinement = Confinement(plan["work"], plan["file_bytes"], plan["inner_id"])
     if level == "C":
         if sys.platform == "linux":
             kernel.adopt_orphans()
@@ -150,9 +155,22 @@ def prepare(plan: dict[str, Any], control: socket.socket) -> Confinement:
     if not seccomp.available():
         raise OSError("this machine's system calls are not known")
     whole = confinement.own_namespace or confinement.inner_id is not None
-    confinement.filter = seccomp.program(processes=whole, signals=whole or landlock.scopes_signals())
+    signals = whole or landlock.scopes_signals()
+    confinement.filter = seccomp.child_program(processes=whole, signals=signals, attributes=whole)
+    kernel.no_new_privileges()
+    kernel.install_filter(seccomp.worker_program())
     confinement.layers += ["seccomp", "no capabilities", "no new privileges"]
     return confinement
+
+
+def _at_most(what: int, value: int) -> None:
+    _, hard = resource.getrlimit(what)
+    value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    try:
+        resource.setrlimit(what, (value, value))
+    except (OSError, ValueError):
+        if sys.platform == "linux":  # other kernels know some limits by name alone
+            raise
 
 
 def _enter_namespaces(confinement: Confinement, files: Files, plan: dict[str, Any], control: socket.socket) -> None:
@@ -190,33 +208,44 @@ def _tasks_beside(in_namespace: int | None) -> int:
     if in_namespace is not None and (major, minor) >= (5, 14):
         return in_namespace
     tasks = 0
-    for process in Path("/proc").iterdir():
+    for process in os.listdir("/proc"):
         with suppress(OSError):
-            if process.name.isdecimal() and process.stat().st_uid == os.getuid():
-                tasks += sum(1 for _ in (process / "task").iterdir())
+            if process.isdecimal() and os.stat(f"/proc/{process}").st_uid == os.getuid():
+                tasks += len(os.listdir(f"/proc/{process}/task"))
     return tasks + _TASKS_TO_COME
 
 
 def _reach_interpreter(confinement: Confinement, files: Files) -> None:
     """Where a folder above the interpreter is closed to other users, go on through descriptors that are open."""
     for position, path in enumerate(sys.path):
-        if Path(path).is_dir() and not _open_to_all(path):
+        if os.path.isdir(path) and not _open_to_all(path):
             fd = os.open(path, os.O_PATH)
             number = FIRST_KEPT + confinement.kept
             os.dup2(fd, number)
             os.close(fd)
             sys.path[position] = f"/proc/self/fd/{number}"
+            for module in list(sys.modules.values()):  # packages that are loaded know the way to the rest of themselves
+                for index, folder in enumerate(getattr(module, "__path__", [])):
+                    if f"{folder}/".startswith(f"{path}/"):
+                        module.__path__[index] = f"{sys.path[position]}{folder.removeprefix(path)}"
             confinement.kept += 1
     sys.path_importer_cache.clear()
 
 
 def _open_to_all(path: str) -> bool:
-    return all(parent.stat().st_mode & 0o001 for parent in [Path(path), *Path(path).parents])
+    """Any user may go through every folder down to this one."""
+    while os.stat(path).st_mode & 0o001:
+        if path == "/":
+            return True
+        path = os.path.dirname(path)
+    return False
 
 
 def _add_landlock(confinement: Confinement, files: Files, *, needed: bool) -> None:
     try:
-        fd = landlock.ruleset(files.read, files.hidden, [confinement.work], DEVICES)
+        work = ABOVE_WORK if confinement.own_namespace else confinement.work
+        # In a root of its own, something empty is mounted over what is hidden.
+        fd = landlock.ruleset(files.read, [] if confinement.own_namespace else files.hidden, [work], DEVICES)
     except OSError as error:
         if needed:
             raise OSError(f"no Landlock: {error}") from error

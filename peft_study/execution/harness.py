@@ -10,12 +10,12 @@ arrives with the tests, after the program's module has run to its end, and whose
 """
 
 import builtins
-import hashlib
 import io
 import json
 import os
 import sys
 import types
+from _blake2 import blake2b  # hashlib would load OpenSSL into every process
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -114,7 +114,7 @@ def _run_tests(namespace: dict[str, Any]) -> None:
         received += part
     _close(_TESTS)
     tests = json.loads(received)
-    chain = hashlib.blake2b(key=bytes.fromhex(tests.pop("key")), digest_size=DIGEST_BYTES)
+    chain = blake2b(key=bytes.fromhex(tests.pop("key")), digest_size=DIGEST_BYTES)
     received = b""
 
     def record(text: str) -> None:

@@ -2,8 +2,7 @@
 
 import os
 import sys
-from dataclasses import dataclass, field
-from pathlib import Path
+from typing import NamedTuple
 
 _LINKS = ("/lib64", "/lib", "/usr/lib64", "/usr/lib")
 _ALSO = ("/usr/share/zoneinfo", "/usr/lib64", "/lib64")
@@ -12,8 +11,7 @@ _THIRD_PARTY = ("site-packages", "dist-packages")
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 
 
-@dataclass
-class Files:
+class Files(NamedTuple):
     """Paths that a sandboxed interpreter opens.
 
     Attributes:
@@ -22,30 +20,39 @@ class Files:
         hidden: folders inside those of `read` that hold what other people installed.
     """
 
-    read: list[str] = field(default_factory=list)
-    links: dict[str, str] = field(default_factory=dict)
-    hidden: list[str] = field(default_factory=list)
+    read: list[str]
+    links: dict[str, str]
+    hidden: list[str]
 
 
 def needed() -> Files:
     """Find the standard library, the executable, and the folders of the shared libraries that are loaded now."""
-    library = Path(os.__file__).resolve().parent
-    folders = {library, *(Path(path).resolve() for path in sys.path if Path(path).is_dir())}
-    files = {Path(sys.executable).resolve()}
+    library = os.path.dirname(os.path.realpath(os.__file__))
+    folders, files = {library}, {os.path.realpath(sys.executable)}
+    for entry in map(os.path.realpath, filter(os.path.isabs, sys.path)):
+        if os.path.exists(entry) and _inside(entry, os.path.dirname(library)):
+            (folders if os.path.isdir(entry) else files).add(entry)
     for path in _loaded():
-        if library.is_relative_to(path.parent):
-            files.add(path)  # /usr/lib beside /usr/lib/python3.11, say: not the whole of it
+        folder = os.path.dirname(path)
+        if _inside(library, folder):
+            # /usr/lib beside /usr/lib/python3.11, say: not the whole of it.
+            files |= {f"{folder}/{name}" for name in os.listdir(folder) if ".so" in name}
         else:
-            folders.add(path.parent)
-    folders |= {path for path in map(Path, _ALSO) if path.is_dir() and not path.is_symlink()}
-    shown = [path for path in folders if not any(path.is_relative_to(other) for other in folders - {path})]
-    shown += [path for path in files if not any(path.is_relative_to(folder) for folder in shown)]
-    links = {link: str(Path(link).readlink()) for link in _LINKS if Path(link).is_symlink()}
-    hidden = [folder / name for folder in shown for name in _THIRD_PARTY]
-    return Files(sorted(map(str, shown)), links, [str(path) for path in hidden if path.is_dir()])
+            folders.add(folder)
+    folders |= {path for path in _ALSO if os.path.isdir(path) and not os.path.islink(path)}
+    shown = [path for path in folders if not any(_inside(path, other) for other in folders - {path})]
+    shown += [path for path in files if os.path.isfile(path) and not any(_inside(path, folder) for folder in shown)]
+    links = {link: os.readlink(link) for link in _LINKS if os.path.islink(link)}
+    hidden = [f"{folder}/{name}" for folder in shown for name in _THIRD_PARTY]
+    return Files(sorted(shown), links, [path for path in hidden if os.path.isdir(path)])
 
 
-def _loaded() -> set[Path]:
+def _loaded() -> set[str]:
     """Shared libraries mapped into this process."""
-    lines = Path("/proc/self/maps").read_text().splitlines()
-    return {Path("/" + line.partition("/")[2]).resolve() for line in lines if ".so" in line.partition("/")[2]}
+    with open("/proc/self/maps") as maps:
+        paths = [line.rstrip("\n").partition("/")[2] for line in maps]
+    return {os.path.realpath(f"/{path}") for path in paths if ".so" in path}
+
+
+def _inside(path: str, folder: str) -> bool:
+    return f"{path}/".startswith(f"{folder.rstrip('/')}/")

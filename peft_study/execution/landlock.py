@@ -7,7 +7,6 @@ import os
 import stat
 import struct
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from peft_study.execution import kernel
 
@@ -80,7 +79,7 @@ def restrict(fd: int) -> None:
 def _beside(read: Sequence[str], hidden: Sequence[str]) -> Iterator[str]:
     """A rule opens all below a folder: where something in it is hidden, what is beside that is opened one by one."""
     for path in read:
-        if any(str(Path(other).parent) == path for other in hidden):
+        if any(os.path.dirname(other) == path for other in hidden):
             yield from (entry.path for entry in os.scandir(path) if entry.path not in hidden)
         else:
             yield path

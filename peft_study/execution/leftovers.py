@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
 _TRIES = 200
 _PAUSE_SECONDS = 0.01
@@ -54,14 +53,19 @@ def kill_descendants() -> None:
     while waiting:
         parent = waiting.pop()
         with suppress(OSError):
-            for thread in Path(f"/proc/{parent}/task").iterdir():
-                for child in map(int, (thread / "children").read_text().split()):
+            for thread in os.listdir(f"/proc/{parent}/task"):
+                for child in _children(f"/proc/{parent}/task/{thread}/children"):
                     waiting.append(child)
                     with suppress(ProcessLookupError):
                         os.kill(child, signal.SIGSTOP)
         if parent != os.getpid():
             with suppress(ProcessLookupError):
                 os.kill(parent, signal.SIGKILL)
+
+
+def _children(path: str) -> list[int]:
+    with open(path) as listed:
+        return list(map(int, listed.read().split()))
 
 
 def empty(folder: str) -> bool:
@@ -81,17 +85,17 @@ def empty(folder: str) -> bool:
                 return True
             for entry in entries:
                 if not entry.is_dir(follow_symlinks=False):
-                    os.unlink(entry.path)  # noqa: PTH108
+                    os.unlink(entry.path)
                     continue
-                os.chmod(entry.path, 0o700)  # noqa: PTH101
+                os.chmod(entry.path, 0o700)
                 with os.scandir(entry.path) as inner:
                     for member in inner:
                         if member.is_dir(follow_symlinks=False):
                             moved += 1
-                            os.chmod(member.path, 0o700)  # noqa: PTH101
-                            os.rename(member.path, os.path.join(folder, f".{os.getpid()}-{moved}"))  # noqa: PTH104, PTH118
+                            os.chmod(member.path, 0o700)
+                            os.rename(member.path, os.path.join(folder, f".{os.getpid()}-{moved}"))
                         else:
-                            os.unlink(member.path)  # noqa: PTH108
-                os.rmdir(entry.path)  # noqa: PTH106
+                            os.unlink(member.path)
+                os.rmdir(entry.path)
     except OSError:
         return False

@@ -4,14 +4,15 @@ import contextlib
 import os
 import signal
 import socket
-from pathlib import Path
 
 from peft_study.execution import frames, kernel
 from peft_study.execution.interpreter import DEVICES, Files
 
 INNER_ID = 1000
 """The user and group that programs run as, as they see it."""
-WORK = "/work"
+ABOVE_WORK = "/home"
+WORK = f"{ABOVE_WORK}/work"
+"""A mount of its own below a folder that stays: Landlock opens the folder, through whatever is mounted in it."""
 _NEEDED = kernel.CLONE_NEWUSER | kernel.CLONE_NEWNS | kernel.CLONE_NEWPID | kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC
 _SAFE = kernel.MS_NOSUID | kernel.MS_NODEV
 _MOST_FILES = 4096
@@ -59,20 +60,20 @@ def build_root(files: Files, mount_point: str, work_bytes: int) -> None:
     """
     kernel.mount("none", "/", "", kernel.MS_REC | kernel.MS_PRIVATE)
     kernel.mount("tmpfs", mount_point, "tmpfs", _SAFE, f"size={_ROOT_BYTES},mode=755")
-    root = Path(mount_point)
+    root = mount_point
     for path in files.read:
         _show(path, root, _SAFE)
     for device in DEVICES:
         _show(device, root, kernel.MS_NOSUID)
     for path, target in files.links.items():
-        if not (root / path[1:]).exists():
-            (root / path[1:]).symlink_to(target)
+        if not os.path.exists(root + path):
+            os.symlink(target, root + path)
     for path in files.hidden:
-        kernel.mount("tmpfs", str(root / path[1:]), "tmpfs", _SAFE | kernel.MS_RDONLY, "size=4k,mode=755")
-    (root / WORK[1:]).mkdir()
-    for other in ("dev/shm", "tmp"):
-        if not (root / other).exists():  # the interpreter may live below /tmp
-            (root / other).symlink_to(WORK)
+        kernel.mount("tmpfs", root + path, "tmpfs", _SAFE | kernel.MS_RDONLY, "size=4k,mode=755")
+    os.makedirs(root + WORK)
+    for other in ("/dev/shm", "/tmp"):  # noqa: S108 - of the sandbox
+        if not os.path.exists(root + other):  # the interpreter may live below /tmp
+            os.symlink(WORK, root + other)
     os.chdir(root)
     kernel.pivot_root()
     kernel.mount("none", "/", "", kernel.MS_REMOUNT | kernel.MS_BIND | kernel.MS_RDONLY | _SAFE)
@@ -93,16 +94,16 @@ def replace_work(size_bytes: int) -> None:
     mount_work(size_bytes)
 
 
-def _show(path: str, root: Path, flags: int) -> None:
+def _show(path: str, root: str, flags: int) -> None:
     """Bind one file or folder, read-only, below the new root."""
-    target = root / path[1:]
-    if Path(path).is_dir():
-        target.mkdir(parents=True, exist_ok=True)
+    target = root + path
+    if os.path.isdir(path):
+        os.makedirs(target, exist_ok=True)
     else:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.touch()
-    kernel.mount(path, str(target), "", kernel.MS_BIND)
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        os.close(os.open(target, os.O_CREAT | os.O_WRONLY))
+    kernel.mount(path, target, "", kernel.MS_BIND)
     # Flags that a mount outside has cannot be taken away here, and have to be named again.
     flags |= os.statvfs(target).f_flag & (kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC | 0x1C00)
     read_only = 0 if path in DEVICES else kernel.MS_RDONLY
-    kernel.mount("none", str(target), "", kernel.MS_REMOUNT | kernel.MS_BIND | read_only | flags)
+    kernel.mount("none", target, "", kernel.MS_REMOUNT | kernel.MS_BIND | read_only | flags)

@@ -19,8 +19,9 @@ from typing import Any
 
 from peft_study.execution import attacks
 from peft_study.execution.jobs import Ending, Job, Kind, Level, Limits
-from peft_study.execution.session import Worker, WorkerLostError
+from peft_study.execution.session import Worker
 from peft_study.execution.users import can_change_user
+from peft_study.execution.watch import WorkerLostError
 
 Build = Callable[[Level, bool], Worker]
 _LIMITS = Limits(cpu_seconds=5, wall_seconds=10)

@@ -1,4 +1,26 @@
-"""A pool of workers that run untrusted programs, each test in a process of its own."""
+"""A pool of workers that run untrusted programs, each test in a process of its own.
+
+A worker is one interpreter that forks a child a test (`worker`); the parent, here, gives it programs and inputs, reads
+pipes, watches what is used (`watch`), and alone knows what answers are expected. What a program may touch:
+
+- Level A. The worker is process 1 of its own user, mount, process, network and ipc namespaces (`namespaces`). Its root
+  holds the standard library, the interpreter, the shared libraries' folders and five devices, read-only; no /proc, no
+  network, not even a loopback that is up; one work folder of limited size. With everything of level B.
+- Level B. Landlock leaves the same files readable and one work folder writable (`landlock`); a seccomp filter leaves
+the
+  system calls that programs need, without sockets, foreign processes, keys, io_uring and the like (`seccomp`); no
+  capabilities, an empty environment, limits of resources. For root, a user of its own besides, without which a
+  program can start threads and no processes, and change no file's rights by its path.
+- Level C. Limits of resources alone, refused unless the caller accepts it.
+
+The level is found by attacks (`probe`). After each test every process of it is killed and the work folder emptied; a
+worker that cannot do so is replaced. Programs see the standard library and no other package, and sets of text have
+the same order in every run.
+
+What remains. The kernel is shared: a hole in it is a hole here. At level B a program can ask whether a path exists
+and how large it is. Memory is looked at every 20 ms, so that a program can be above its limit for so long, though
+never by more than 1 GiB a process. What a program can do to assertions that run beside it is said in `assertions`.
+"""
 
 import os
 import queue
@@ -16,8 +38,9 @@ from peft_study.errors import UserError
 from peft_study.execution.jobs import Ending, Job, Kind, Level, Limits, Ran
 from peft_study.execution.namespaces import INNER_ID
 from peft_study.execution.probe import reach
-from peft_study.execution.session import Worker, WorkerLostError
+from peft_study.execution.session import Worker
 from peft_study.execution.users import map_users, next_user
+from peft_study.execution.watch import WorkerLostError
 
 __all__ = ["Ending", "Job", "Kind", "Level", "Limits", "Pool", "Ran"]
 

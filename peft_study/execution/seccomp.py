@@ -28,6 +28,7 @@ _PRCTLS = (3, 15, 16, 23, 39, 0x53564D41)
 """PR_GET_DUMPABLE, PR_SET_NAME, PR_GET_NAME, PR_CAPBSET_READ, PR_GET_NO_NEW_PRIVS, PR_SET_VMA."""
 _FCNTLS_REFUSED = (8, 10, 15, 1024, 1026)
 """F_SETOWN, F_SETSIG, F_SETOWN_EX, F_SETLEASE, F_NOTIFY."""
+_ATTRIBUTES = ("chmod", "fchmodat", "fchmodat2", "utime", "utimes", "utimensat", "futimesat", "truncate")
 _AF_UNIX, _SOCK_STREAM, _SOCK_TYPES = 1, 1, 0xF
 _OWN_PROCESS = 0x00C0FFEE
 """Stands for the process's own number until the filter is installed."""
@@ -35,33 +36,57 @@ _OWN_PROCESS = 0x00C0FFEE
 Instruction = tuple[int, int, int, int]
 
 
+def _packed(code: list[Instruction]) -> bytes:
+    return b"".join(struct.pack("=HBBI", *instruction) for instruction in code)
+
+
 def available() -> bool:
     """This machine's calls are numbered in `syscalls`."""
     return MACHINE in AUDIT_ARCHITECTURES
 
 
-def program(*, processes: bool, signals: bool) -> bytes:
-    """Write the filter.
+def worker_program() -> bytes:
+    """Write the filter of a worker, which its children inherit: the kernel takes a millisecond to install a long one.
+
+    Returns:
+        Eight bytes an instruction. It leaves what a worker needs to confine its children: `child_program` takes that.
+    """
+    code = _start()
+    for number in WITHOUT_ATTRIBUTES.values():
+        code += _if_number(number, [_refuse(errno.ENOTSUP)])
+    taken = _confining()
+    for name, number in REFUSED.items():
+        code += _if_number(number, [_RETURN_ALLOW if name in taken else _refuse(errno.EPERM)])
+    checked = _with_arguments()
+    for name, number in WITH_ARGUMENTS.items():
+        code += _if_number(number, checked.get(name, [_RETURN_ALLOW]))
+    for number in ALLOWED.values():
+        code += _if_number(number, [_RETURN_ALLOW])
+    code.append(_refuse(errno.ENOSYS))
+    return _packed(code)
+
+
+def child_program(*, processes: bool, signals: bool, attributes: bool) -> bytes:
+    """Write what a child adds to its worker's filter.
 
     Args:
         processes: new processes are allowed, and not only threads.
         signals: any process may be signalled, as something else keeps those outside safe; otherwise only the own one.
+        attributes: rights and times of files may be changed by their path, which Landlock does not keep from the files
+            of the same user outside.
 
     Returns:
         Eight bytes an instruction, for `own`.
     """
     code = _start()
-    for number in WITHOUT_ATTRIBUTES.values():
-        code += _if_number(number, [_refuse(errno.ENOTSUP)])
-    for number in REFUSED.values():
-        code += _if_number(number, [_refuse(errno.EPERM)])
-    for name, body in _with_arguments(processes=processes, signals=signals).items():
-        if name in WITH_ARGUMENTS:
-            code += _if_number(WITH_ARGUMENTS[name], body)
-    for number in ALLOWED.values():
-        code += _if_number(number, [_RETURN_ALLOW])
-    code.append(_refuse(errno.ENOSYS))
-    return b"".join(struct.pack("=HBBI", *instruction) for instruction in code)
+    for name in () if attributes else _ATTRIBUTES:
+        if name in ALLOWED:
+            code += _if_number(ALLOWED[name], [_refuse(errno.EPERM)])
+    numbers = WITH_ARGUMENTS | REFUSED
+    for name, body in (_restricted(processes=processes, signals=signals) | _confining()).items():
+        if name in numbers:
+            code += _if_number(numbers[name], body)
+    return _packed([*code, _RETURN_ALLOW])
 
 
 def own(written: bytes, pid: int) -> bytes:
@@ -93,21 +118,33 @@ def _if_number(number: int, body: list[Instruction]) -> list[Instruction]:
     return [(_EQUAL, 0, len(body), number), *body]
 
 
-def _with_arguments(*, processes: bool, signals: bool) -> dict[str, list[Instruction]]:
+def _confining() -> dict[str, list[Instruction]]:
+    """What only a worker does: it makes and unmakes the work folder, and takes from its children what it has."""
+    names = "mount umount2 setgroups setresgid setresuid capset landlock_restrict_self seccomp pidfd_open"
+    return {name: [_refuse(errno.EPERM)] for name in names.split()}
+
+
+def _restricted(*, processes: bool, signals: bool) -> dict[str, list[Instruction]]:
+    """What a worker may do in more ways than its children."""
     refused = _refuse(errno.EPERM)
-    clone: list[Instruction] = [_argument(0), (_ANY_BIT, 0, 1, _NEW_NAMESPACES), refused]
-    if not processes:
-        clone += [(_ANY_BIT, 1, 0, _CLONE_THREAD), refused]
     fork = [_RETURN_ALLOW if processes else refused]
     kill = [_RETURN_ALLOW] if signals else _one_of(0, (0, _OWN_PROCESS))
+    only_threads = [] if processes else [_argument(0), (_ANY_BIT, 1, 0, _CLONE_THREAD), refused]
     return {
-        "clone": [*clone, _RETURN_ALLOW],
+        "clone": [*only_threads, _RETURN_ALLOW],
         "fork": fork,
         "vfork": fork,
         "kill": kill,
         "tgkill": kill,
-        "ioctl": _one_of(1, _IOCTLS),
         "prctl": _one_of(0, _PRCTLS),
+    }
+
+
+def _with_arguments() -> dict[str, list[Instruction]]:
+    refused = _refuse(errno.EPERM)
+    return {
+        "clone": [_argument(0), (_ANY_BIT, 0, 1, _NEW_NAMESPACES), refused, _RETURN_ALLOW],
+        "ioctl": _one_of(1, _IOCTLS),
         "prlimit64": _one_of(0, (0,)),
         "socketpair": [
             _argument(0),

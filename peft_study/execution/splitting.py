@@ -26,8 +26,8 @@ def split_assertions(tests: str) -> list[str]:
         ValueError: the source does not parse, or asserts nothing.
     """
     # As Python's tokenizer ends lines, so that positions in the tree are positions in this text.
-    tests = tests.replace("\r\n", "\n").replace("\r", "\n")
-    body = _parsed(tests).body
+    tests = _without_warnings(tests.replace("\r\n", "\n").replace("\r", "\n"))
+    body = ast.parse(tests).body
     if not any(map(_asserts, body)):
         raise ValueError("the tests assert nothing")
     first = next(index for index, statement in enumerate(body) if _asserts(statement))
@@ -39,12 +39,16 @@ def split_assertions(tests: str) -> list[str]:
     return [before + (ast.get_source_segment(tests, assertion) or "") + "\n" for assertion in assertions]
 
 
-def _parsed(tests: str) -> ast.Module:
-    with warnings.catch_warnings():
-        # An invalid escape sequence is said of code that nobody here wrote.
-        warnings.simplefilter("ignore")
+def _without_warnings(tests: str) -> str:
+    """The tests, written anew where they hold what Python warns of, such as an invalid escape sequence.
+
+    They are compiled again for every candidate, in several threads, and nobody here can mend them.
+    """
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
         try:
-            return ast.parse(tests)
+            tree = ast.parse(tests)
+            return ast.unparse(tree) + "\n" if warned else tests
         except SyntaxError as error:
             raise ValueError(f"the tests are not Python ({error.msg}, their line {error.lineno})") from error
         except (ValueError, RecursionError, MemoryError) as error:

@@ -4,7 +4,7 @@ Numbers: Linux's arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-gen
 aarch64`, with `-` where the machine has no such call.
 """
 
-import platform
+import os
 
 _ALLOWED = """
 read 0 63, write 1 64, readv 19 65, writev 20 66, pread64 17 67, pwrite64 18 68, preadv 295 69, pwritev 296 70,
@@ -55,11 +55,11 @@ sched_setscheduler 144 119, setpriority 141 140, mknod 133 -, mknodat 259 33, ch
 94 -, fchownat 260 54, tkill 200 130, rt_sigqueueinfo 129 138, rt_tgsigqueueinfo 297 240, personality 135 92,
 memfd_create 319 279, io_uring_setup 425 425, seccomp 317 277, landlock_create_ruleset 444 444,
 landlock_add_rule 445 445, landlock_restrict_self 446 446, open_by_handle_at 304 -, kcmp 312 272,
-process_madvise 440 440, mq_open 240 180, splice 275 76, vmsplice 278 75, tee 276 77
+process_madvise 440 440, mq_open 240 180, splice 275 76, vmsplice 278 75, tee 276 77, capset 126 91
 """
 AUDIT_ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 """What the kernel calls a machine whose calls are numbered here (AUDIT_ARCH_* in linux/audit.h)."""
-MACHINE = platform.machine()
+MACHINE = os.uname().machine
 
 
 def _numbers(table: str) -> dict[str, int]:

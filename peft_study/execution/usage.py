@@ -1,12 +1,14 @@
 """What the processes of a test use, as the parent sees it."""
 
 import os
+import signal
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 _TICKS_A_SECOND = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 _MOST_ENTRIES = 20_000
+_MOST_ROUNDS = 100
 
 
 @dataclass
@@ -37,6 +39,25 @@ def descendants(pid: int) -> list[int]:
                     found.extend(map(int, children))
                     waiting.extend(map(int, children))
     return found
+
+
+def kill_user(user: int) -> None:
+    """Kill every process of a user, until there is none."""
+    for _ in range(_MOST_ROUNDS):
+        found = [int(process.name) for process in Path("/proc").iterdir() if _belongs(process, user)]
+        for pid in found:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if not found:
+            return
+
+
+def _belongs(process: Path, user: int) -> bool:
+    try:
+        status = (process / "status").read_text() if process.name.isdecimal() else ""
+    except OSError:
+        return False
+    return f"\nUid:\t{user}\t" in status and "\nState:\tZ" not in status
 
 
 def usage(worker: int, folder: str | None) -> Usage:

@@ -26,35 +26,29 @@ _PRELOADED = [
     "bisect",
     "collections",
     "copy",
-    "ctypes",
-    "dataclasses",
     "datetime",
     "decimal",
     "enum",
     "fractions",
     "functools",
-    "hashlib",
     "heapq",
-    "inspect",
     "io",
     "itertools",
     "json",
-    "linecache",
     "math",
     "operator",
     "random",
     "re",
-    "statistics",
     "string",
-    "textwrap",
     "time",
-    "traceback",
     "typing",
 ]
-"""What programs commonly import: loaded once here, and not once a test. Not threading, whose work after
-every fork takes longer than importing it where it is used."""
+"""What programs commonly import: loaded once here, and not once a test. Not more: a fork copies what is
+loaded, and threading's own work after every fork takes as long as importing it where it is used."""
+_plain_signal = importlib.import_module("_signal")  # `signal` turns every number into a member of an enumeration
 _SETUP = 5
 """The child's descriptors: standard input, output and error, the reply, the tests, and this one until it is set up."""
+_OUT_OF_THE_WAY = 64
 _POLL_SECONDS = 0.002
 
 
@@ -64,7 +58,9 @@ def main(control_fd: int) -> None:
     Args:
         control_fd: this process's end of the socket.
     """
-    control = socket.socket(fileno=control_fd)
+    # Out of the way of the numbers that children use.
+    control = socket.socket(fileno=fcntl.fcntl(control_fd, fcntl.F_DUPFD_CLOEXEC, _OUT_OF_THE_WAY))
+    os.close(control_fd)
     # Without a handler, the first process of a process namespace cannot be signalled from within.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     first = frames.receive(control)
@@ -161,7 +157,7 @@ def _child(job: dict[str, Any], files: list[int], setup: int, confinement: confi
     exit_now = os._exit
     try:
         os.setsid()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        _plain_signal.signal(signal.SIGINT, signal.default_int_handler)
         _arrange(files, setup)
         confinement.enter(job["limits"])
     except BaseException as error:
@@ -173,7 +169,7 @@ def _child(job: dict[str, Any], files: list[int], setup: int, confinement: confi
 
 def _arrange(files: list[int], setup: int) -> None:
     """Put the descriptors where the harness expects them, whatever numbers they came with."""
-    high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 64) for fd in (*files, setup)]
+    high = [fcntl.fcntl(fd, fcntl.F_DUPFD, _OUT_OF_THE_WAY) for fd in (*files, setup)]
     os.closerange(0, confine.FIRST_KEPT)
     for number, fd in enumerate(high[:-1]):
         os.dup2(fd, number)

@@ -1,5 +1,6 @@
 """Problems and candidates: the two forms, what each complaint says, and how assertions become verdicts."""
 
+import ast
 import json
 from pathlib import Path
 from typing import Any
@@ -282,3 +283,18 @@ def test_flat_assertions_are_a_verdict_each(tests: str, sources: list[str]) -> N
 )
 def test_assertions_that_may_act_on_each_other_stay_together(tests: str) -> None:
     assert split_assertions(tests) == [tests]
+
+
+def test_what_python_warns_of_is_written_anew() -> None:
+    """Warnings are errors here, and would be where a candidate is judged."""
+    sources = split_assertions("import re\nassert f('\\d+') == re.compile('\\w')\nassert f('\\d')\n")
+
+    assert [ast.dump(ast.parse(source)) for source in sources] == [
+        ast.dump(ast.parse("import re\nassert f(r'\\d+') == re.compile(r'\\w')")),
+        ast.dump(ast.parse("import re\nassert f(r'\\d')")),
+    ]
+
+
+def test_tests_nested_beyond_what_python_parses_are_refused() -> None:
+    with pytest.raises(UserError, match="not Python"):
+        problem_of_assertions(1, "assert " + "(" * 5_000 + ")" * 5_000)

@@ -1,0 +1,136 @@
+"""Running generations in the sandbox's pool, against one `multiprocessing` process and manager a generation.
+
+    python -m benchmarks.execution
+    python -m benchmarks.execution --light
+    python -m benchmarks.execution --generations 3750 --turns 15 --slow-generations 20 --single-tests 300
+
+The other arm is how the published checker of APPS runs programs (eval/testing_util.py and test_one_solution.py; the
+`code_eval` metric of Hugging Face does the same in threads): a `Manager` holds the result, a forked `Process`
+executes the program with its output redirected, the parent joins it. It runs one generation after the other, as APPS
+does, and in as many threads as there are cores, as `code_eval` does. A fork costs more the more a process holds:
+all arms run in one that has torch and transformers loaded, as a cell has that scores what it generated, or with
+--light in one that has numpy, as the published checkers have at least. The arms take turns, so that what else the machine does slows both; each turn of the slow ones is a smaller sample, and rates
+are compared.
+
+The overhead of a test is the time that the caller waits for one trivial program on one warm worker.
+"""
+
+import argparse
+import contextlib
+import io
+import multiprocessing
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy  # noqa: F401
+
+from benchmarks import record
+from peft_study.cores import available_cores
+from peft_study.execution.sandbox import Job, Kind, Level, Limits, Pool
+
+_SOURCE = "print(int(input()) + {number})"
+_STDIN = b"1\n"
+_TIMEOUT_SECONDS = 8
+
+
+def main() -> None:
+    """Measure and leave the result."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--generations", type=int, default=3750, help="of the pool, over all turns")
+    parser.add_argument("--turns", type=int, default=15)
+    parser.add_argument("--slow-generations", type=int, default=20, help="of each other arm, each turn")
+    parser.add_argument("--single-tests", type=int, default=300)
+    parser.add_argument("--light", action="store_true", help="a parent with numpy alone")
+    given = parser.parse_args()
+    if not given.light:
+        import torch  # noqa: F401
+        import transformers.trainer  # noqa: F401
+    started = time.perf_counter()
+    with Pool(None, Limits()) as pool:
+        start_seconds = time.perf_counter() - started
+        a_turn = given.generations // given.turns
+        arms: dict[str, tuple[Callable[[int], None], int]] = {
+            "pool": (lambda count: in_pool(pool, count), a_turn),
+            "process_and_manager": (one_by_one, given.slow_generations),
+            "process_and_manager_in_threads": (in_threads, given.slow_generations),
+        }
+        rates: dict[str, list[float]] = {name: [] for name in arms}
+        for _ in range(given.turns):
+            for name, (run, count) in arms.items():
+                started = time.perf_counter()
+                run(count)
+                rates[name].append(round(count / (time.perf_counter() - started), 1))
+        level = pool.level
+    medians = {name: statistics.median(values) for name, values in rates.items()}
+    figures = {
+        "level": str(level),
+        "workers": available_cores(),
+        "pool_start_seconds": round(start_seconds, 3),
+        "generations": {name: count * given.turns for name, (_, count) in arms.items()},
+        "generations_a_second": rates,
+        "median_generations_a_second": medians,
+        "ratio_to_process_and_manager": round(medians["pool"] / medians["process_and_manager"], 1),
+        "ratio_to_process_and_manager_in_threads": round(
+            medians["pool"] / medians["process_and_manager_in_threads"], 1
+        ),
+        "overhead_of_a_test_ms": {name: overhead_ms(name, given.single_tests) for name in Level if name >= level},
+    }
+    record.write("execution-light" if given.light else "execution", figures, ("numpy", "torch", "transformers"))
+
+
+def in_pool(pool: Pool, count: int) -> None:
+    """Run every generation once, and check each."""
+    sources = {number: _SOURCE.format(number=number) for number in range(count)}
+    jobs = ((number, Job(source, Kind.script, stdin=_STDIN)) for number, source in sources.items())
+    found = {number: int(ran.stdout) for number, ran in pool.run(jobs)}
+    assert found == {number: number + 1 for number in range(count)}
+
+
+def one_by_one(count: int) -> None:
+    """One generation after the other."""
+    assert all(map(_in_process, range(count)))
+
+
+def in_threads(count: int) -> None:
+    """As many at a time as there are cores."""
+    with ThreadPoolExecutor(available_cores()) as threads:
+        assert all(threads.map(_in_process, range(count)))
+
+
+def overhead_ms(level: Level, count: int) -> dict[str, float]:
+    """Median and 95th percentile of the wait for one test on a warm worker, in milliseconds."""
+    waits = []
+    with Pool(1, Limits(), level=level, accept_level_c=True) as pool:
+        for number in range(count + 20):
+            started = time.perf_counter()
+            list(pool.run([(number, Job(_SOURCE.format(number=number), Kind.script, stdin=_STDIN))]))
+            waits.append(1000 * (time.perf_counter() - started))
+    warm = sorted(waits[20:])
+    return {"median": round(statistics.median(warm), 2), "95th_percentile": round(warm[int(0.95 * len(warm))], 2)}
+
+
+def _in_process(number: int) -> bool:
+    with multiprocessing.Manager() as manager:
+        result = manager.list()
+        process = multiprocessing.Process(target=_execute, args=(_SOURCE.format(number=number), result))
+        process.start()
+        process.join(_TIMEOUT_SECONDS)
+        if process.is_alive():
+            process.kill()
+        return bool(result and int(result[0]) == number + 1)
+
+
+def _execute(source: str, result: Any) -> None:
+    sys.stdin = io.StringIO(_STDIN.decode())
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        exec(source, {"__name__": "__main__"})  # noqa: S102 - the arm that is compared with
+    result.append(out.getvalue())
+
+
+if __name__ == "__main__":
+    main()

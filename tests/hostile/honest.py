@@ -1,0 +1,254 @@
+"""Ordinary programs, which have to get their pass."""
+
+from tests.hostile.program import Kind, Program
+from tests.hostile.verdicts import CHECK, TWO
+
+_CALL, _ASSERTS = Kind.call, Kind.asserts
+
+HONEST = [
+    Program(
+        "reads lines",
+        "pass",
+        """\
+import sys
+for line in sys.stdin: print(line.strip())
+""",
+        stdin=b"ok\n",
+    ),
+    Program("reads bytes", "pass", "import sys; sys.stdout.buffer.write(sys.stdin.buffer.read())", stdin=b"ok\n"),
+    Program(
+        "reads with input until the end",
+        "pass",
+        """\
+try:
+  while True: print(input())
+except EOFError: pass
+""",
+        stdin=b"ok",
+    ),
+    Program("opens descriptor 0", "pass", "print(open(0).read().strip())", stdin=b"ok"),
+    Program(
+        "has a main guard",
+        "pass",
+        """\
+def main(): print('ok')
+if __name__ == '__main__': main()
+""",
+    ),
+    Program("calls exit", "pass", "print('ok'); exit()"),
+    Program(
+        "calls sys.exit with 0",
+        "pass",
+        """\
+import sys
+print('ok')
+sys.exit(0)
+""",
+    ),
+    Program(
+        "changes a global",
+        "pass",
+        """\
+x = 'no'
+def f():
+  global x
+  x = 'ok'
+f(); print(x)
+""",
+    ),
+    Program(
+        "recurses deeply",
+        "pass",
+        """\
+import sys; sys.setrecursionlimit(10**6)
+def f(n): return 0 if n == 0 else 1 + f(n - 1)
+print('ok' if f(50000) == 50000 else 'no')
+""",
+    ),
+    Program(
+        "recurses in a thread with a big stack",
+        "pass",
+        """\
+import sys, threading
+sys.setrecursionlimit(10**6); threading.stack_size(1 << 28)
+def f(n): return 0 if n == 0 else 1 + f(n - 1)
+t = threading.Thread(target=lambda: print('ok' if f(20000) == 20000 else 'no')); t.start(); t.join()
+""",
+    ),
+    Program(
+        "writes at exit",
+        "pass",
+        """\
+import atexit, os
+atexit.register(os.write, 1, b'ok\\n')
+""",
+    ),
+    Program(
+        "writes a file and reads it",
+        "pass",
+        """\
+open('x', 'w').write('ok')
+print(open('x').read())
+""",
+    ),
+    Program(
+        "makes a temporary file",
+        "pass",
+        """\
+import tempfile
+with tempfile.TemporaryFile('w+') as f:
+  f.write('ok'); f.seek(0); print(f.read())
+""",
+    ),
+    Program(
+        "uses the standard library",
+        "pass",
+        """\
+import re, json, math, heapq, bisect, itertools, functools, collections, fractions, decimal, datetime, random
+import string, statistics, copy, hashlib, zlib, csv, io, typing, dataclasses, enum, operator, sqlite3, zoneinfo
+import logging, unicodedata
+logging.getLogger('x').warning('w'); print('ok')
+""",
+    ),
+    Program(
+        "starts a process",
+        "pass",
+        """\
+import subprocess, sys
+print(subprocess.run([sys.executable, '-c', 'print("ok")'], capture_output=True, text=True).stdout)
+""",
+        elsewhere={"plain B": "error", "root B": "pass|error"},
+    ),
+    Program(
+        "uses a pool of threads",
+        "pass",
+        """\
+from concurrent.futures import ThreadPoolExecutor
+with ThreadPoolExecutor(4) as p: print('ok' if sum(p.map(int, '1234')) == 10 else 'no')
+""",
+    ),
+    Program(
+        "runs asyncio",
+        "pass",
+        """\
+import asyncio
+async def main():
+  await asyncio.sleep(0); print('ok')
+asyncio.run(main())
+""",
+    ),
+    Program(
+        "sets an alarm",
+        "pass",
+        """\
+import signal, time
+signal.signal(signal.SIGALRM, lambda *a: print('ok'))
+signal.setitimer(signal.ITIMER_REAL, 0.01)
+time.sleep(0.05)
+""",
+    ),
+    Program(
+        "replaces standard output",
+        "pass",
+        """\
+import io, sys
+out = sys.stdout; sys.stdout = io.StringIO(); print('no'); sys.stdout = out; print('ok')
+""",
+    ),
+    Program(
+        "prints letters of the world",
+        "pass",
+        "print('ok' if 'ж'.encode() == b'\\xd0\\xb6' and input() == 'ж' else 'no')",
+        stdin="ж".encode(),
+    ),
+    Program(
+        "pickles a class of its own",
+        "pass",
+        """\
+import pickle
+class A:
+  x = 'ok'
+print(pickle.loads(pickle.dumps(A())).x)
+""",
+    ),
+    Program("is a function", "pass", "def f(x): return x + 1", _CALL),
+    Program(
+        "is a method of Solution",
+        "pass",
+        """\
+from typing import List
+class Solution:
+  def f(self, x: int) -> int: return x + 1
+""",
+        _CALL,
+    ),
+    Program(
+        "prints beside its answer",
+        "pass",
+        """\
+def f(x):
+  print('debugging')
+  return x + 1
+""",
+        _CALL,
+    ),
+    Program(
+        "does not run its main guard in a call",
+        "pass",
+        """\
+def f(x): return x + 1
+if __name__ == '__main__': raise ValueError
+""",
+        _CALL,
+    ),
+    Program("holds its assertions", "pass", "def f(x): return x + 1", _ASSERTS, TWO),
+    Program("holds a check", "pass", "def f(x): return x + 1", _ASSERTS, CHECK),
+    Program(
+        "raises what the tests want",
+        "pass",
+        """\
+def f(x):
+  if x < 0: raise ValueError
+  return 2
+""",
+        _ASSERTS,
+        """\
+try:
+    f(-1)
+except ValueError:
+    pass
+else:
+    assert False
+assert f(1) == 2
+""",
+    ),
+    Program(
+        "holds assertions on many types",
+        "pass",
+        """\
+from collections import Counter
+from decimal import Decimal
+def f(x):
+  known = [(1, 2.5), {3}, {'a': b'b'}, 1j, None, 10 ** 30]
+  return [*known, Counter('aab'), Decimal('1.5'), '\\ud800', float('inf')][x]
+""",
+        _ASSERTS,
+        """\
+from decimal import Decimal
+assert f(0) == (1, 2.5)
+assert f(1) == {3} and f(2) == {'a': b'b'}
+assert f(3) == 1j
+assert f(4) is None
+assert f(5) == 10 ** 30
+assert f(6) == {'a': 2, 'b': 1}
+assert f(7) == Decimal('1.5')
+assert f(8) == '\\ud800'
+assert f(9) == float('inf')
+assert not f(4)
+assert round(f(0)[1] - 0.25, 2) == 2.25
+assert isinstance(f(0), tuple)
+for i in range(3):
+    assert f(i)
+""",
+    ),
+]

@@ -1,0 +1,81 @@
+"""Runs every program at one level, as whatever user calls, and prints what became of each as JSON.
+
+Called by `test_sandbox` in a process of its own, so that a root user's tests can run it as a plain one, too:
+`python -m tests.hostile.run A`.
+"""
+
+import json
+import os
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from peft_study.execution.sandbox import Job, Level, Limits, Pool
+from tests.hostile.containment import CONTAINMENT
+from tests.hostile.honest import HONEST
+from tests.hostile.leftovers import LEFTOVERS, LOOKING
+from tests.hostile.resources import RESOURCES
+from tests.hostile.verdicts import FORGED
+
+LIMITS = Limits(
+    cpu_seconds=0.35, wall_seconds=0.6, memory_bytes=100 << 20, output_bytes=1 << 20, file_bytes=8 << 20, processes=16
+)
+PROGRAMS = [
+    *RESOURCES,
+    *CONTAINMENT,
+    *FORGED,
+    *(
+        program
+        for left in LEFTOVERS
+        for program in (left, *(replace(look, name=f"{look.name}, after one that {left.name}") for look in LOOKING))
+    ),
+    *HONEST,
+]
+
+
+def main() -> None:
+    """Run them, and print {"level", "layers", "outcomes": {name: [verdict, detail]}}."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        socket.create_server(("127.0.0.1", 0)) as port,
+        socket.socket(socket.AF_UNIX) as local,
+    ):
+        Path(folder).chmod(0o777)
+        secret = Path(folder) / "secret"
+        secret.write_text("secret")
+        secret.chmod(0o666)
+        abstract = f"peft-study-suite-{os.getpid()}"
+        local.bind("\0" + abstract)
+        local.listen()
+        aim = {
+            "secret": str(secret),
+            "project": __file__,
+            "port": port.getsockname()[1],
+            "abstract": abstract,
+            "pid": os.getpid(),
+        }
+        stdin = json.dumps(aim).encode()
+        outcomes = {}
+        with Pool(2, LIMITS, level=Level(sys.argv[1])) as pool:
+            for key, ran in pool.run(_jobs(stdin)):
+                program = PROGRAMS[key]
+                outcomes[program.name] = [
+                    program.verdict(ran),
+                    f"{ran.seconds:.2f} {ran.exit_code} {ran.detail} {ran.stdout[-200:]!r} {ran.stderr[-400:]!r}",
+                ]
+            reached = {"level": pool.level, "layers": pool.layers, "denied": pool.denied}
+        untouched = secret.read_text() == "secret" and [path.name for path in Path(folder).iterdir()] == ["secret"]
+    sys.stdout.write(json.dumps({**reached, "outcomes": outcomes, "untouched": untouched}))
+
+
+def _jobs(stdin: bytes) -> Iterator[tuple[int, Job]]:
+    for number, program in enumerate(PROGRAMS):
+        job = program.job()
+        yield number, job if program.stdin else replace(job, stdin=stdin)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,192 @@
+"""Values as bytes and back."""
+
+import datetime
+import json
+import sys
+from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
+from collections.abc import Iterator
+from decimal import Decimal
+from enum import IntEnum
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from peft_study.execution.decode import NotAValueError, from_tagged
+from peft_study.execution.encode import NotPlainError, to_json, to_tagged
+
+Pair = namedtuple("Pair", "left right")
+
+
+class Colour(IntEnum):
+    """A subclass of int."""
+
+    red = 3
+
+
+class Liar(int):
+    """Says what it is not, wherever it is asked."""
+
+    def __repr__(self) -> str:
+        return "2"
+
+    __str__ = __repr__
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __hash__(self) -> int:
+        return 2
+
+
+class Pretender:
+    """Claims another class."""
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:  # type: ignore[override]
+        return int
+
+
+class Spender(list[int]):
+    """A list with other members than it shows."""
+
+    def __iter__(self) -> Any:
+        return iter([2])
+
+    def __len__(self) -> int:
+        return 1
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary()
+HASHABLE = st.recursive(SCALARS, lambda inner: st.tuples(inner, inner) | st.frozensets(inner, max_size=4), max_leaves=8)
+VALUES = st.recursive(
+    HASHABLE,
+    lambda inner: st.lists(inner) | st.dictionaries(HASHABLE, inner, max_size=4) | st.sets(HASHABLE, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(VALUES)
+def test_tagged_values_come_back_as_they_were(value: Any) -> None:
+    back = from_tagged(json.loads(to_tagged(value)))
+    assert back == value
+    assert type(back) is type(value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param(10**5000, id="10^5000"),
+        -(2**60),
+        float("inf"),
+        1e-320,
+        3 + 4j,
+        complex("-0+nanj").imag,
+        range(1, 9, 2),
+        Decimal("1.50"),
+        Fraction(1, 3),
+        datetime.datetime(2020, 1, 2, 3, 4, 5, 6),
+        datetime.date(2020, 1, 2),
+        datetime.time(1, 2),
+        datetime.timedelta(days=-1, microseconds=5),
+        deque([1, (2,)]),
+        bytearray(b"x"),
+        "\ud800\x00",
+    ],
+)
+def test_more_tagged_values_come_back(value: Any) -> None:
+    back = from_tagged(json.loads(to_tagged(value)))
+    assert back == value or value != value
+    assert type(back) is type(value)
+
+
+@pytest.fixture(autouse=True)
+def _digits() -> Iterator[None]:
+    """The encoder, which runs in a process of its own, lifts the limit of digits."""
+    limit = sys.get_int_max_str_digits()
+    yield
+    sys.set_int_max_str_digits(limit)
+
+
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [
+        (Pair(1, 2), (1, 2)),
+        (Colour.red, 3),
+        (OrderedDict(a=1), {"a": 1}),
+        (Counter("aab"), {"a": 2, "b": 1}),
+        (defaultdict(int, {"a": 1}), {"a": 1}),
+        (Liar(7), 7),
+        (Spender([9]), [9]),
+    ],
+)
+def test_subclasses_are_read_as_what_they_are_made_of(value: Any, plain: Any) -> None:
+    back = from_tagged(json.loads(to_tagged(value)))
+    assert repr(back) == repr(plain)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ((1, [2, (3,)]), "[1,[2,[3]]]"),
+        ({1: None, False: 2.5, "a": "é"}, None),
+        ({2: None, 2.5: True}, '{"2":null,"2.5":true}'),
+        pytest.param(10**5000, "1" + "0" * 5000, id="10^5000"),
+        ([float("inf"), float("-inf")], "[Infinity,-Infinity]"),
+        (Liar(7), "7"),
+        (Colour.red, "3"),
+        (Spender([9]), "[9]"),
+        ("\ud800", '"\\ud800"'),
+        ([], "[]"),
+    ],
+)
+def test_json_of_what_a_function_returns(value: Any, text: str | None) -> None:
+    assert to_json(value) == (json.dumps(value, separators=(",", ":")) if text is None else text)
+
+
+@pytest.mark.parametrize("value", [object(), Pretender(), {1, 2}, b"x", iter([]), {(1, 2): 3}, [lambda: 0], 1j])
+def test_what_is_not_plain_is_not_json(value: Any) -> None:
+    with pytest.raises(NotPlainError, match="is not plain data"):
+        to_json(value)
+
+
+@pytest.mark.parametrize("value", [object(), Pretender(), iter([]), map(int, []), [len], type])
+def test_what_is_made_up_is_not_tagged(value: Any) -> None:
+    with pytest.raises(NotPlainError, match="is not plain data"):
+        to_tagged(value)
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        [],
+        ["?"],
+        [1],
+        {},
+        ["i", "zz"],
+        ["i"],
+        ["d", 1],
+        ["s", ["l"]],
+        ["f", "x"],
+        ["r", 1, 2, 0],
+        ["F", 1, 0],
+        ["T", "never"],
+        ["D", "x"],
+        ["s", *range(10_001)],
+        ["d", *range(20_001)],
+        2.5,
+    ],
+)
+def test_forged_bytes_are_no_value(forged: Any) -> None:
+    with pytest.raises(NotAValueError):
+        from_tagged(forged)
+
+
+def test_a_deeply_nested_value_is_no_value() -> None:
+    deep: list[Any] = ["l"]
+    for _ in range(100_000):
+        deep = ["l", deep]
+    with pytest.raises(NotAValueError):
+        from_tagged(deep)
