@@ -7,10 +7,12 @@
 The other arm is how the published checker of APPS runs programs (eval/testing_util.py and test_one_solution.py; the
 `code_eval` metric of Hugging Face does the same in threads): a `Manager` holds the result, a forked `Process`
 executes the program with its output redirected, the parent joins it. It runs one generation after the other, as APPS
-does, and in as many threads as there are cores, as `code_eval` does. A fork costs more the more a process holds:
-all arms run in one that has torch and transformers loaded, as a cell has that scores what it generated, or with
---light in one that has numpy, as the published checkers have at least. The arms take turns, so that what else the machine does slows both; each turn of the slow ones is a smaller sample, and rates
-are compared.
+does, and in as many threads as there are cores, as `code_eval` does. A fork costs more the more a process holds: all
+arms run in one that has torch and transformers loaded, as a cell has that scores what it generated, or with --light
+in one that has numpy, as the published checkers have at least.
+
+The arms take turns, so that what else the machine does slows both; each turn of the slow ones is a smaller sample,
+and rates are compared.
 
 The overhead of a test is the time that the caller waits for one trivial program on one warm worker.
 """
