@@ -320,8 +320,8 @@ class ScoringConfig:
             this machine has no sandbox and references are there to score by.
         cpu_seconds: CPU time of one test.
         wall_seconds: wall-clock time of one test.
-        memory_mb: memory of one test, in MB (1e6 bytes).
-        output_kb: output of one test, in kB (1e3 bytes).
+        memory_mb: memory of one test, in MiB (2^20 bytes), as for `python -m peft_study.execution`.
+        output_kb: output of one test, in KiB (2^10 bytes), likewise.
         workers: tests at once; null is one a core.
         accept_level_c: run candidates even where nothing but resource limits contains them.
         resamples: draws of the bootstrap for intervals; 0 leaves them out.

@@ -115,8 +115,8 @@ def limits_of(settings: ScoringConfig) -> Limits:
     return Limits(
         cpu_seconds=settings.cpu_seconds,
         wall_seconds=settings.wall_seconds,
-        memory_bytes=settings.memory_mb * 10**6,
-        output_bytes=settings.output_kb * 10**3,
+        memory_bytes=settings.memory_mb * 2**20,
+        output_bytes=settings.output_kb * 2**10,
     )
 
 
