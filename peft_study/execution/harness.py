@@ -90,8 +90,11 @@ def _program(kind: str, module: types.ModuleType, job: dict[str, Any]) -> None:
 
 
 def _function(namespace: dict[str, Any], name: str) -> Callable[..., Any]:
-    """A function of that name, else the method of class `Solution`."""
-    if name not in namespace and "Solution" in namespace:
+    """The method of class `Solution`, as the published APPS checker has it; else the function of that name.
+
+    In this order, because a prelude may have a function of the same name (`product`).
+    """
+    if hasattr(namespace.get("Solution"), name):
         found: Callable[..., Any] = getattr(namespace["Solution"](), name)
         return found
     function: Callable[..., Any] = namespace[name]

@@ -10,7 +10,7 @@ class Kind(StrEnum):
     script = "script"
     """Runs as `__main__`, reads standard input, writes standard output."""
     call = "call"
-    """Defines; then its function, or the method of its class `Solution`, is called with arguments."""
+    """Defines; then the method of its class `Solution`, or else its function, is called with arguments."""
     asserts = "asserts"
     """Defines; then tests that assert are run behind it."""
 
