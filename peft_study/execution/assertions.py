@@ -9,7 +9,8 @@ the program: calls, names, whatever has no literal in it.
 What remains possible. Where an assertion has no literal beside its parts (`assert check(f(x))`, or a helper of the
 tests that computes a truth value or holds the expected value in a variable), its value comes from an interpreter that
 the program shares: by walking frames, by `gc`, or by patching what the helper calls, a program can make it come out
-true. It can also learn the tests' inputs, which are its arguments. What it cannot do is have a comparison with a
+true. It can also learn the tests' inputs, which are its arguments, and shorten a loop of the tests by shadowing what
+it runs over; each assertion in it is still evaluated at least once. What it cannot do is have a comparison with a
 literal come out true without giving the value.
 """
 

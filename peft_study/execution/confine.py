@@ -19,8 +19,6 @@ from peft_study.execution.namespaces import ABOVE_WORK, INNER_ID, WORK
 
 FIRST_KEPT = 6
 """The first descriptor behind the child's own."""
-_ADDRESS_SPACE_BEYOND_BYTES = 1 << 30
-"""Address space beyond the memory limit: stacks of threads and what is reserved but never touched."""
 _STACK_BYTES = 128 << 20
 _OPEN_FILES = 64
 _RULESET = 100
@@ -36,6 +34,7 @@ class Confinement:
         work: the folder that they start in and may write to.
         work_bytes: its size, where it is a mount of its own.
         inner_id: the user that they become, or None.
+        beyond_bytes: address space that a process has beyond the memory limit.
 
     Attributes:
         layers: names of the layers in force.
@@ -46,10 +45,11 @@ class Confinement:
         filter: for `seccomp.own`; empty at level C.
     """
 
-    def __init__(self, work: str, work_bytes: int, inner_id: int | None) -> None:
+    def __init__(self, work: str, work_bytes: int, inner_id: int | None, beyond_bytes: int) -> None:
         self.work = work
         self.work_bytes = work_bytes
         self.inner_id = inner_id
+        self.beyond_bytes = beyond_bytes
         self.layers = ["rlimits"]
         self.kept = 0
         self.own_namespace = False
@@ -88,7 +88,7 @@ class Confinement:
         cpu_seconds = int(-(-limits["cpu_seconds"] // 1)) + 1
         wanted = [
             (resource.RLIMIT_CPU, cpu_seconds),
-            (resource.RLIMIT_AS, limits["memory_bytes"] + _ADDRESS_SPACE_BEYOND_BYTES),
+            (resource.RLIMIT_AS, limits["memory_bytes"] + self.beyond_bytes),
             (resource.RLIMIT_FSIZE, limits["file_bytes"]),
             (resource.RLIMIT_NOFILE, _OPEN_FILES),
         ]
@@ -131,7 +131,7 @@ def prepare(plan: dict[str, Any], control: socket.socket) -> Confinement:
 
     Args:
         plan: `level`, `work` (a folder of its own), `inner_id` (the user that programs run as, or None for this one),
-            `file_bytes`.
+            `file_bytes` and `beyond_bytes`.
         control: the socket to the pool.
 
     Raises:
@@ -140,7 +140,7 @@ def prepare(plan: dict[str, Any], control: socket.socket) -> Confinement:
     for what, value in ((resource.RLIMIT_STACK, _STACK_BYTES), (resource.RLIMIT_CORE, 0), (resource.RLIMIT_MEMLOCK, 0)):
         _at_most(what, value)
     level = plan["level"]
-    confinement = Confinement(plan["work"], plan["file_bytes"], plan["inner_id"])
+    confinement = Confinement(plan["work"], plan["file_bytes"], plan["inner_id"], plan["beyond_bytes"])
     if level == "C":
         if sys.platform == "linux":
             kernel.adopt_orphans()

@@ -34,6 +34,8 @@ DIGEST_BYTES = 16
 
 _write, _read, _close = os.write, os.read, os.close
 _compile, _exec = compile, exec
+_streams: list[io.TextIOWrapper] = []
+"""Standard output and error, whatever a program puts in their place."""
 
 
 def prepare() -> None:
@@ -44,6 +46,7 @@ def prepare() -> None:
     for name in ("exit", "quit"):  # the site module defines them, and is left out
         setattr(builtins, name, _sitebuiltins.Quitter(name, "Ctrl-D (i.e. EOF)"))
     atexit._clear()
+    _open_streams()
 
 
 def run(job: dict[str, Any]) -> int:
@@ -59,14 +62,13 @@ def run(job: dict[str, Any]) -> int:
     module = types.ModuleType("__main__" if kind == "script" else "candidate")
     sys.modules[module.__name__] = module
     sys.argv = [_FILE]
-    streams = _open_streams()
     code = _guarded(lambda: _program(kind, module, job))
     # As an interpreter ends: wait for threads, call what was registered, write out.
     for name, function in (("threading", "_shutdown"), ("atexit", "_run_exitfuncs")):
         with suppress(BaseException):
             if name in sys.modules:
                 getattr(sys.modules[name], function)()
-    for stream in (sys.stdout, sys.stderr, *streams):
+    for stream in (sys.stdout, sys.stderr, *_streams):
         try:
             stream.flush()
         except BaseException:
@@ -88,8 +90,11 @@ def _program(kind: str, module: types.ModuleType, job: dict[str, Any]) -> None:
 
 
 def _function(namespace: dict[str, Any], name: str) -> Callable[..., Any]:
-    """A function of that name, else the method of class `Solution`."""
-    if name not in namespace and "Solution" in namespace:
+    """The method of class `Solution`, as the published APPS checker has it; else the function of that name.
+
+    In this order, because a prelude may have a function of the same name (`product`).
+    """
+    if hasattr(namespace.get("Solution"), name):
         found: Callable[..., Any] = getattr(namespace["Solution"](), name)
         return found
     function: Callable[..., Any] = namespace[name]
@@ -151,15 +156,30 @@ def _send(body: bytes) -> None:
         body = body[_write(_REPLY, body) :]
 
 
-def _open_streams() -> tuple[io.TextIOWrapper, io.TextIOWrapper]:
-    """Standard streams as an interpreter without a locale opens them."""
-    source = io.TextIOWrapper(os.fdopen(0, "rb", closefd=False), "utf-8", "surrogateescape")
-    out = io.TextIOWrapper(os.fdopen(1, "wb", closefd=False), "utf-8", "surrogateescape")
-    err = io.TextIOWrapper(os.fdopen(2, "wb", closefd=False), "utf-8", "backslashreplace", line_buffering=True)
-    for name, stream in (("stdin", source), ("stdout", out), ("stderr", err)):
+def _open_streams() -> None:
+    """Open standard streams as an interpreter without a locale does, for the pipes that a child finds at 0, 1 and 2.
+
+    Once for all: opening them takes longer than what most programs do. The pipes of now are only for what a stream
+    asks when it is opened, such as whether it can seek.
+    """
+    reading, writing = os.pipe()
+    for source, number in ((reading, 0), (writing, 1), (writing, 2)):
+        os.dup2(source, number)
+    os.close(reading)
+    os.close(writing)
+    opened = (
+        ("stdin", io.TextIOWrapper(os.fdopen(0, "rb", closefd=False), "utf-8", "surrogateescape")),
+        ("stdout", io.TextIOWrapper(os.fdopen(1, "wb", closefd=False), "utf-8", "surrogateescape")),
+        (
+            "stderr",
+            io.TextIOWrapper(os.fdopen(2, "wb", closefd=False), "utf-8", "backslashreplace", line_buffering=True),
+        ),
+    )
+    for name, stream in opened:
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
-    return out, err
+        _streams.append(stream)
+    del _streams[0]
 
 
 def _guarded(program: Callable[[], None]) -> int:

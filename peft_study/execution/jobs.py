@@ -10,7 +10,7 @@ class Kind(StrEnum):
     script = "script"
     """Runs as `__main__`, reads standard input, writes standard output."""
     call = "call"
-    """Defines; then its function, or the method of its class `Solution`, is called with arguments."""
+    """Defines; then the method of its class `Solution`, or else its function, is called with arguments."""
     asserts = "asserts"
     """Defines; then tests that assert are run behind it."""
 
@@ -46,7 +46,8 @@ class Limits:
         memory_bytes: resident memory of all processes of a test together.
         output_bytes: of standard output, standard error and the reply, each.
         file_bytes: of all files that a test leaves in its work folder.
-        processes: processes and threads at once, the first one included.
+        processes: processes and threads at once, the first one included; at level B without a user of its own, where a
+            program cannot start processes, its threads are limited only roughly.
     """
 
     cpu_seconds: float = 4.0

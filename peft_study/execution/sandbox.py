@@ -39,6 +39,7 @@ from peft_study.execution.jobs import Ending, Job, Kind, Level, Limits, Ran
 from peft_study.execution.namespaces import INNER_ID
 from peft_study.execution.probe import reach
 from peft_study.execution.session import Worker
+from peft_study.execution.usage import BEYOND_UNWATCHED_BYTES, BEYOND_WATCHED_BYTES, can_watch
 from peft_study.execution.users import map_users, next_user
 from peft_study.execution.watch import WorkerLostError
 
@@ -162,7 +163,13 @@ class Pool:
         user = next_user() if own_user else None
         if user is not None:
             os.chown(work, user, user)
-        plan = {"level": str(level), "work": str(work), "inner_id": user, "file_bytes": self._limits.file_bytes}
+        plan = {
+            "level": str(level),
+            "work": str(work),
+            "inner_id": user,
+            "file_bytes": self._limits.file_bytes,
+            "beyond_bytes": BEYOND_WATCHED_BYTES if can_watch() else BEYOND_UNWATCHED_BYTES,
+        }
         return Worker(plan, lambda pid: map_users(pid, user, INNER_ID))
 
     def _serve(self, worker: Worker) -> None:

@@ -1,8 +1,10 @@
 """The parent's side of a worker: starts it, hands it jobs, watches what they use, and ends those that use too much."""
 
+import os
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -50,6 +52,7 @@ class Worker:
         self.stop()
         self._interrupted = False
         self.layers = []
+        self._leave_residue()
         try:
             self._become_ready(*self._open())
         except OSError as error:
@@ -57,6 +60,16 @@ class Worker:
         finally:
             if not self.layers:
                 self.stop()
+
+    def _leave_residue(self) -> None:
+        """Take another work folder where the one before is not empty, whatever kept it from being emptied."""
+        with suppress(OSError):
+            if not any(Path(self.plan["work"]).iterdir()):
+                return
+        user = self.plan["inner_id"]
+        self.plan["work"] = tempfile.mkdtemp(dir=Path(self.plan["work"]).parent)
+        if user is not None:
+            os.chown(self.plan["work"], user, user)
 
     def _open(self) -> tuple[subprocess.Popen[bytes], socket.socket]:
         ours, theirs = socket.socketpair()

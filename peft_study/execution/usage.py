@@ -2,13 +2,23 @@
 
 import os
 import signal
+import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+BEYOND_WATCHED_BYTES = 1 << 30
+"""Address space of a process beyond the memory limit, for stacks of threads and what is reserved and never touched."""
+BEYOND_UNWATCHED_BYTES = 64 << 20
+"""The same where this process cannot see what programs use, and address space is all that limits them."""
 _TICKS_A_SECOND = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 _MOST_ENTRIES = 20_000
 _MOST_ROUNDS = 100
+
+
+def can_watch() -> bool:
+    """The kernel tells the children of a process (CONFIG_PROC_CHILDREN)."""
+    return Path(f"/proc/self/task/{threading.get_native_id()}/children").exists()
 
 
 @dataclass

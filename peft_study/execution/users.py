@@ -12,8 +12,8 @@ _serial = itertools.count()
 
 
 def can_change_user() -> bool:
-    """This process is root and may become somebody else."""
-    if os.geteuid() != 0:
+    """This process is root, may become somebody else, and there is somebody else: a namespace may have few users."""
+    if os.geteuid() != 0 or all(count <= _WORKERS for _, count in _ranges()):
         return False
     try:
         status = Path("/proc/self/status").read_text()
@@ -26,14 +26,19 @@ def can_change_user() -> bool:
 def next_user() -> int:
     """A number that no other worker of this machine uses now; in a container, one of those that it has."""
     offset = os.getpid() % _PIDS * _WORKERS + next(_serial) % _WORKERS
+    if any(start <= _FIRST + offset < start + count for start, count in _ranges()):
+        return _FIRST + offset
+    start, count = max(each for each in _ranges() if each[1] > _WORKERS)
+    return start + count - 1 - offset % _WORKERS
+
+
+def _ranges() -> list[tuple[int, int]]:
+    """The users that there are for this process: where each range begins, and how many it has."""
     try:
-        ranges = [list(map(int, line.split())) for line in Path("/proc/self/uid_map").read_text().splitlines()]
+        rows = [line.split() for line in Path("/proc/self/uid_map").read_text().splitlines()]
     except OSError:
-        return _FIRST + offset
-    if any(start <= _FIRST + offset < start + count for start, _, count in ranges):
-        return _FIRST + offset
-    start, _, count = max(ranges)
-    return start + count - 2 - offset % min(_WORKERS, count - 1)
+        rows = []
+    return [(int(start), int(count)) for start, _, count in rows] or [(0, 1 << 32)]
 
 
 def map_users(pid: int, own_user: int | None, inner_id: int) -> None:

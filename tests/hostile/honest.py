@@ -171,6 +171,12 @@ class A:
 print(pickle.loads(pickle.dumps(A())).x)
 """,
     ),
+    Program(
+        "is a method with a function's name",
+        "pass",
+        "from operator import add as f\nclass Solution:\n  def f(self, x): return x + 1",
+        _CALL,
+    ),
     Program("is a function", "pass", "def f(x): return x + 1", _CALL),
     Program(
         "is a method of Solution",

@@ -63,6 +63,18 @@ except OSError: pass
 print('ok')
 """,
     ),
+    Program(
+        "signals what forked it in every way",
+        "pass",
+        """\
+import os
+for pid in (1, os.getppid()):
+  for n in range(1, 65):
+    try: os.kill(pid, n)
+    except OSError: pass
+print('ok')
+""",
+    ),
     Program("kills its group", "error", "import os; os.kill(0, 9)"),
     Program("ends itself by a signal", "error", "import os; os.kill(os.getpid(), 11)"),
     Program(

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from peft_study.errors import UserError
 from peft_study.execution.sandbox import Job, Level, Limits, Pool
 from tests.hostile.containment import CONTAINMENT
 from tests.hostile.honest import HONEST
@@ -59,7 +60,12 @@ def main() -> None:
         }
         stdin = json.dumps(aim).encode()
         outcomes = {}
-        with Pool(2, LIMITS, level=Level(sys.argv[1])) as pool:
+        try:
+            pool = Pool(2, LIMITS, level=Level(sys.argv[1]))
+        except UserError as refused:
+            sys.stdout.write(json.dumps({"level": "C", "denied": str(refused)}))
+            return
+        with pool:
             for key, ran in pool.run(_jobs(stdin)):
                 program = PROGRAMS[key]
                 outcomes[program.name] = [
@@ -67,7 +73,7 @@ def main() -> None:
                     f"{ran.seconds:.2f} {ran.exit_code} {ran.detail} {ran.stdout[-200:]!r} {ran.stderr[-400:]!r}",
                 ]
             reached = {"level": pool.level, "layers": pool.layers, "denied": pool.denied}
-        untouched = secret.read_text() == "secret" and [path.name for path in Path(folder).iterdir()] == ["secret"]
+        untouched = [(path.name, path.read_text()) for path in Path(folder).iterdir()] == [("secret", "secret")]
     sys.stdout.write(json.dumps({**reached, "outcomes": outcomes, "untouched": untouched}))
 
 

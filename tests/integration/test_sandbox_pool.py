@@ -14,7 +14,9 @@ import pytest
 
 from peft_study.errors import UserError
 from peft_study.execution.jobs import Ending, Job, Kind, Level, Limits
+from peft_study.execution.probe import reach
 from peft_study.execution.sandbox import Pool
+from peft_study.execution.session import Worker
 
 LIMITS = Limits(cpu_seconds=1, wall_seconds=2, memory_bytes=200 << 20)
 HELLO = Job("print('hello', input())", Kind.script, stdin=b"you\n")
@@ -152,6 +154,20 @@ def test_level_c_is_refused_unless_it_is_accepted() -> None:
     with Pool(1, LIMITS, level=Level.C, accept_level_c=True) as pool:
         assert (pool.level, pool.layers) == (Level.C, ["rlimits"])
         assert [ran.stdout for _, ran in pool.run([(1, HELLO)])] == [b"hello you\n"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is only level C")
+def test_attacks_that_succeed_take_the_level_down(tmp_path: Path) -> None:
+    plan = {"level": "C", "work": str(tmp_path), "inner_id": None, "file_bytes": 1 << 20, "beyond_bytes": 1 << 30}
+
+    reached = reach(lambda level, own_user: Worker(plan), Level.A)
+
+    assert (reached.level, reached.layers) == (Level.C, ["rlimits"])
+    assert len(reached.denied) >= 2
+    for reason in reached.denied:
+        assert "a program could read a file outside" in reason
+        assert "connect to a port" in reason
+        assert "write a file outside" in reason
 
 
 def test_no_workers_are_refused() -> None:

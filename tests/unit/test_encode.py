@@ -146,13 +146,17 @@ def test_json_of_what_a_function_returns(value: Any, text: str | None) -> None:
     assert to_json(value) == (json.dumps(value, separators=(",", ":")) if text is None else text)
 
 
-@pytest.mark.parametrize("value", [object(), Pretender(), {1, 2}, b"x", iter([]), {(1, 2): 3}, [lambda: 0], 1j])
+@pytest.mark.parametrize(
+    "value", [object(), pytest.param(Pretender(), id="pretender"), {1, 2}, b"x", iter([]), {(1, 2): 3}, [lambda: 0], 1j]
+)
 def test_what_is_not_plain_is_not_json(value: Any) -> None:
     with pytest.raises(NotPlainError, match="is not plain data"):
         to_json(value)
 
 
-@pytest.mark.parametrize("value", [object(), Pretender(), iter([]), map(int, []), [len], type])
+@pytest.mark.parametrize(
+    "value", [object(), pytest.param(Pretender(), id="pretender"), iter([]), map(int, []), [len], type]
+)
 def test_what_is_made_up_is_not_tagged(value: Any) -> None:
     with pytest.raises(NotPlainError, match="is not plain data"):
         to_tagged(value)
