@@ -1,6 +1,6 @@
 """All scores of a cell's candidates."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -144,7 +144,7 @@ def _look_at_tests(answers: Answers, tested: Tested, table: _Table) -> None:
         if comparator is not Comparator.strict and not compared:
             continue
         outcomes = [_outcomes(tested.judged[answers.samples[index].id], comparator) for index in known]
-        scores = _renamed(score_tests(outcomes, ks), prefix, sampled=answers.sampled)
+        scores = _named(outcomes, ks, prefix, sampled=answers.sampled)
         _add(scores, known, table)
         for index, own in zip(known, scores.samples, strict=True):
             table.kept[index] |= own
@@ -161,17 +161,20 @@ def _outcomes(of_sample: Sequence[Judged], comparator: Comparator) -> list[list[
     return [[verdict is Verdict.passed for verdict in one.verdicts[comparator]] for one in of_sample]
 
 
-def _renamed(scores: Scores, prefix: str, *, sampled: bool) -> Scores:
-    """Scores under the comparator's prefix; the estimate of pass@k is one only where candidates were drawn."""
+def _named(outcomes: Sequence[list[list[bool]]], ks: Sequence[int], prefix: str, *, sampled: bool) -> Scores:
+    """Scores of tests under the comparator's prefix.
 
-    def kept(values: Mapping[str, float | None]) -> Values:
-        return {
-            f"{prefix}{name}": value
-            for name, value in values.items()
-            if name != "problems_without_tests_share" and (sampled or not name.startswith("pass@"))
-        }
-
-    samples = [kept(own) for own in scores.samples]
+    Drawn candidates are as good as each other; of those that were searched for, the first is the answer. The estimate
+    of pass@k and an average over candidates therefore are for drawn ones alone.
+    """
+    scores = score_tests(outcomes, ks)
+    firsts = scores if sampled else score_tests([candidates[:1] for candidates in outcomes], [1])
+    counted = ("top@", "pass@") if sampled else ("top@",)
+    samples: list[Values] = []
+    for own, first in zip(scores.samples, firsts.samples, strict=True):
+        kept = {name: value for name, value in own.items() if name.startswith(counted)}
+        kept["tests_passed_share"] = first["tests_passed_share"]
+        samples.append({f"{prefix}{name}": value for name, value in kept.items()})
     return Scores(mean_of(samples), samples)
 
 
