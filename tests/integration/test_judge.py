@@ -83,7 +83,8 @@ def test_candidates_are_drawn_as_they_are_judged(pool: Pool) -> None:
 
     first = list(itertools.islice(judge(PROBLEMS, endless, pool), 5))
 
-    assert sorted(one.index for one in first) == list(range(5))
+    # With two workers, a candidate may be overtaken.
+    assert len({one.index for one in first}) == 5
     assert next(drawn) < 40
 
 
