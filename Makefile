@@ -16,7 +16,7 @@ demo: $(VENV)/.installed  ## every method once on the embedded model and data: m
 	$(BIN)/python -m peft_study +study=quickstart
 
 test: lint  ## lint, type-check and run the tests
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-slow: $(VENV)/.installed-dev  ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow

@@ -208,6 +208,8 @@ def _run_locked(cell: CellConfig, folder: CellFolder, result: RunResult, manner:
         _show(earlier, folder)
         with_what = f"{earlier.provenance.get('device')}, {earlier.provenance.get('precision')}"
         say(f"{earlier.cell_id}: done before ({with_what}); rerun=true runs it again")
+        if earlier.config.get("scoring") not in (None, result.config["scoring"]):
+            say(f"scored with other settings: python -m peft_study.score {folder.path} scoring.KEY=VALUE scores again")
         return Outcome(result.cell_id, Status.ok, None, EXIT_OK, folder.path), True
     ended = _attempt(cell, folder, result, earlier, manner, fresh=fresh)
     if isinstance(ended, UserError):

@@ -3,27 +3,29 @@
 import argparse
 import signal
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from peft_study.config.checks import check
+from peft_study.config.checks import check, scoring_problems
 from peft_study.config.compose import explain, to_cell
 from peft_study.config.schema import CellConfig, DatasetSource, ScoringConfig
 from peft_study.data.samples import Sample
-from peft_study.errors import UserError
+from peft_study.errors import UserError, near_names
 from peft_study.interrupts import TerminatedError, termination_raises, while_it_is_read
 from peft_study.results import provenance
 from peft_study.results.schema import HEADLINES, RunResult, Status
-from peft_study.results.store import PREDICTIONS, RESULT, CellBusyError, CellFolder, Prediction
+from peft_study.results.store import PREDICTIONS, RESULT, CellFolder, Prediction, read_result
 from peft_study.run import EXIT_FAILED, EXIT_OK, EXIT_USER_ERROR
 from peft_study.tracking.notices import busy, complain, say
 from peft_study.tracking.results_table import print_results
+
+_KEPT = "its scores stand as they were"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         the exit code: 0; 1 where a cell could not be scored; 2 where the command is at fault; 128 and the signal's
-        number after an interrupt, which leaves every cell with its old scores or its new ones.
+        number after an interrupt. Each cell keeps its old scores until all of its new ones are there.
     """
     parser = argparse.ArgumentParser(prog="python -m peft_study.score", description=__doc__)
     parser.add_argument("folders", nargs="+", help="a cell, a study or a whole multirun/; and scoring.SETTING=VALUE")
@@ -65,9 +67,10 @@ def rescore(folders: Sequence[Path], settings: Sequence[str], dry_run: bool = Fa
     """
     changed = _settings(settings)
     cells = list(dict.fromkeys(path for folder in folders for path in _cells_below(folder)))
-    finished = [path for path in cells if _is_finished(path)]
-    if len(finished) < len(cells):
-        say(f"{len(cells) - len(finished)} of {len(cells)} cells are not finished and are passed over")
+    lacking = {path: _lack(path) for path in cells}
+    finished = [path for path in cells if lacking[path] is None]
+    for lack, number in Counter(lack for lack in lacking.values() if lack is not None).items():
+        say(f"{number} of {len(cells)} cells passed over: {lack}")
     if not finished:
         where = ", ".join(map(str, folders))
         raise UserError("no finished cell", where=where, hint="a folder such as multirun/demo, or one cell of it")
@@ -76,13 +79,15 @@ def rescore(folders: Sequence[Path], settings: Sequence[str], dry_run: bool = Fa
         try:
             with busy(f"[{number}/{len(finished)}] {path.name} ..."):
                 before, after = _rescore_cell(path, changed, dry_run)
-        except (UserError, CellBusyError) as error:
+        except (UserError, ValueError, OSError) as error:
             failed += 1
-            complain(UserError(f"{path.name}: {error.what}", where=error.where or str(path), hint=error.hint))
+            place, hint = (error.where, error.hint) if isinstance(error, UserError) else (None, None)
+            complain(UserError(f"{path.name}: {error}".splitlines()[0], where=place or str(path), hint=hint or _KEPT))
             continue
         say(f"[{number}/{len(finished)}] {path.name}: {_difference(before, after)}")
         results.append(after)
-    print_results(results)
+    if results:
+        print_results(results)
     if dry_run:
         say("nothing was written")
     return EXIT_FAILED if failed else EXIT_OK
@@ -90,12 +95,19 @@ def rescore(folders: Sequence[Path], settings: Sequence[str], dry_run: bool = Fa
 
 def _settings(words: Sequence[str]) -> dict[str, object]:
     """The scoring settings of the command line."""
+    known = [spec.name for spec in fields(ScoringConfig)]
+    for word in words:
+        name = word.removeprefix("scoring.").partition("=")[0]
+        if name not in known:
+            raise UserError(f"there is no setting 'scoring.{name}'", where=word, hint=near_names(name, known))
     try:
         given = OmegaConf.from_dotlist([word.removeprefix("scoring.") for word in words])
         merged = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(ScoringConfig), given))
     except OmegaConfBaseException as error:
         raise explain(error) from error
     assert isinstance(merged, ScoringConfig)
+    for problem in scoring_problems(merged):
+        raise problem
     return {str(name): getattr(merged, str(name)) for name in given}
 
 
@@ -106,11 +118,15 @@ def _cells_below(folder: Path) -> Iterator[Path]:
         yield from sorted(file.parent for file in folder.glob(pattern))
 
 
-def _is_finished(path: Path) -> bool:
-    with suppress(ValueError, OSError):
-        result = CellFolder(path).read_result()
-        return result is not None and result.status is Status.ok and (path / PREDICTIONS).is_file()
-    return False
+def _lack(path: Path) -> str | None:
+    """Why a cell cannot be scored; None where it can."""
+    try:
+        result = read_result(path / RESULT)
+    except (ValueError, OSError) as error:
+        return f"result.json cannot be read ({error})"
+    if result is None or result.status is not Status.ok:
+        return "not finished" if result is None else f"{result.status}"
+    return None if (path / PREDICTIONS).is_file() else f"no {PREDICTIONS}"
 
 
 def _rescore_cell(path: Path, changed: dict[str, object], dry_run: bool) -> tuple[RunResult, RunResult]:
@@ -132,6 +148,12 @@ def _rescore_cell(path: Path, changed: dict[str, object], dry_run: bool) -> tupl
             sampled=cell.generation.temperature is not None,
         )
         scored = score(answers, cell.scoring)
+        errors = scored.execution.get("sandbox_errors")
+        if errors:
+            raise UserError(
+                f"{errors} of {scored.execution['programs']} programs could not be run: {scored.execution['trouble']}",
+                hint=_KEPT,
+            )
         after = replace(
             before,
             metrics=scored.metrics,
@@ -143,6 +165,7 @@ def _rescore_cell(path: Path, changed: dict[str, object], dry_run: bool) -> tupl
         if not dry_run:
             folder.write_predictions(scored.predictions)
             folder.write_result(after)
+            folder.write_config(after.config)
     return before, after
 
 
@@ -165,9 +188,14 @@ def _samples(cell: CellConfig, result: RunResult, predictions: Sequence[Predicti
         scored_by_tests = bool(result.execution) or generated
         if scored_by_tests or any(prediction.verdicts for prediction in predictions):
             raise
+        sizes = result.data.get("sizes") or {}
+        if len({prediction.id for prediction in predictions}) != sizes.get("test", len(predictions)):
+            raise ValueError(f"{PREDICTIONS} does not hold the {sizes['test']} test samples, once each") from None
         return [Sample(prediction.id, "", prediction.reference) for prediction in predictions]
     by_id = {sample.id: sample for sample in splits.test}
-    return [by_id[prediction.id] for prediction in predictions]
+    if [prediction.id for prediction in predictions] != list(by_id):
+        raise ValueError(f"{PREDICTIONS} does not hold the {len(by_id)} samples of the test split, once each, in order")
+    return list(by_id.values())
 
 
 def _stamp() -> dict[str, object]:

@@ -15,6 +15,7 @@ from peft_study.config.schema import (
     MethodKind,
     Precision,
     PromptForm,
+    ScoringConfig,
     SizeClass,
     Weights,
 )
@@ -23,6 +24,15 @@ from peft_study.errors import UserError
 
 # Names become folder names, table cells and dashboard labels.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+SCORING_LIMITS = {
+    "cpu_seconds": 86_400,
+    "wall_seconds": 86_400,
+    "memory_mb": 2**20,
+    "output_kb": 2**20,
+    "workers": 1024,
+}
+"""A day, a tebibyte, a gibibyte: more is a slip of the hand."""
+MAX_RESAMPLES = 1_000_000
 ADAPTER_TARGET = re.compile(r"peft\.[A-Za-z0-9]+Config")
 
 
@@ -40,6 +50,7 @@ def problems(cell: CellConfig) -> Iterator[UserError]:
     """Every broken rule of a cell, the most basic first."""
     yield from _names(cell)
     yield from _ranges(cell)
+    yield from scoring_problems(cell.scoring)
     yield from _model(cell)
     yield from _data(cell)
     yield from _method(cell)
@@ -55,6 +66,18 @@ def check_names(cell: CellConfig) -> None:
     """
     for problem in _names(cell):
         raise problem
+
+
+def scoring_problems(scoring: ScoringConfig) -> Iterator[UserError]:
+    """Every setting of scoring that is out of its range."""
+    for name, most in SCORING_LIMITS.items():
+        value = getattr(scoring, name)
+        if value is not None and not 0 < value <= most:
+            yield UserError(f"{value} is out of range", where=f"scoring.{name}", hint=f"above 0, at most {most:,}")
+    if not 0 <= scoring.resamples <= MAX_RESAMPLES:
+        yield UserError(
+            f"{scoring.resamples} resamples", where="scoring.resamples", hint="10000, or 0 for no intervals"
+        )
 
 
 def _data(cell: CellConfig) -> Iterator[UserError]:
@@ -118,11 +141,6 @@ def _ranges(cell: CellConfig) -> Iterator[UserError]:
         "dataset.max_prompt_tokens": dataset.max_prompt_tokens,
         "dataset.max_target_tokens": dataset.max_target_tokens,
         "dataset.max_new_tokens": dataset.max_new_tokens,
-        "scoring.cpu_seconds": cell.scoring.cpu_seconds,
-        "scoring.wall_seconds": cell.scoring.wall_seconds,
-        "scoring.memory_mb": cell.scoring.memory_mb,
-        "scoring.output_kb": cell.scoring.output_kb,
-        "scoring.workers": cell.scoring.workers,
         "hardware.threads": hardware.threads,
         "hardware.memory_budget_gb": hardware.memory_budget_gb,
         "tracking.timeout_seconds": cell.tracking.timeout_seconds,
@@ -132,10 +150,6 @@ def _ranges(cell: CellConfig) -> Iterator[UserError]:
         # NaN and infinity are what a float setting accepts from a command line as well.
         if value is not None and not 0 < value < float("inf"):
             yield UserError(f"{value} is not a positive number", where=where, hint=f"{where}=1 or more")
-    if cell.scoring.resamples < 0:
-        yield UserError(
-            f"{cell.scoring.resamples} resamples", where="scoring.resamples", hint="10000, or 0 for no intervals"
-        )
     if not math.isfinite(generation.length_penalty):
         yield UserError(
             f"{generation.length_penalty} is not a finite number", where="generation.length_penalty", hint="1.0"

@@ -87,6 +87,8 @@ def load(dataset: DatasetConfig) -> Splits:
 def _needed(dataset: DatasetConfig) -> str:
     if dataset.layout is DatasetLayout.apps:
         return f"the first {apps.VALIDATION_SIZE} training problems are for validation: it needs one more"
+    if dataset.layout is DatasetLayout.mbpp:
+        return "tasks 11 to 510 are the test split, 511 to 600 validation, 601 to 974 training: it needs one of each"
     if dataset.path is not None and Path(dataset.path).expanduser().is_file():
         return "one file is split 80/10/10: it needs six rows"
     return "it needs one sample"

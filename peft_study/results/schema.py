@@ -154,6 +154,8 @@ class RunResult:
         flat: dict[str, float | int | str | None] = {"status": str(self.status), **self.metrics}
         for name in HEADLINES.keys() & self.intervals.keys():
             flat[f"{name}_low"], flat[f"{name}_high"] = self.intervals[name]
+        if self.execution:
+            flat["sandbox_errors"] = self.execution.get("sandbox_errors")
         flat |= {f"{name}_parameters": size for name, size in self.parameters.items()}
         flat |= self.training
         flat["test_samples"] = (self.data.get("sizes") or {}).get("test")

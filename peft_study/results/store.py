@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +90,16 @@ class CellFolder:
         (self.path / _PARTIAL_PREDICTIONS).unlink(missing_ok=True)
 
     def read_predictions(self) -> list[Prediction]:
-        """Read predictions.jsonl."""
-        return [Prediction(**row) for row in _rows(self.path / PREDICTIONS)]
+        """Read predictions.jsonl, whose every line counts.
+
+        Raises:
+            ValueError: a line is no prediction; the message has its number.
+            OSError: there is no such file.
+        """
+        text = (self.path / PREDICTIONS).read_text(encoding="utf-8")
+        # Not splitlines: JSON may hold other line separators inside of texts.
+        lines = text.removesuffix("\n").split("\n") if text else []
+        return [_prediction(line, number) for number, line in enumerate(lines, start=1)]
 
     def append_candidates(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Add generated candidates to the partial record, on disk before this returns."""
@@ -209,6 +217,22 @@ def append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         file.write("".join(json.dumps(finite(dict(row))) + "\n" for row in rows))
         file.flush()
         os.fsync(file.fileno())
+
+
+def _prediction(line: str, number: int) -> Prediction:
+    try:
+        row = json.loads(line)
+        known = {spec.name for spec in fields(Prediction)}
+        prediction = Prediction(**{name: value for name, value in row.items() if name in known})
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{PREDICTIONS}, line {number}, is no prediction") from error
+    texts = [prediction.id, prediction.prompt, prediction.reference]
+    lists = [prediction.candidates, prediction.matched]
+    if not all(isinstance(text, str) for text in texts) or not all(isinstance(each, list) for each in lists):
+        raise ValueError(f"{PREDICTIONS}, line {number}, is no prediction")
+    if not prediction.candidates or not all(isinstance(text, str) for text in prediction.candidates):
+        raise ValueError(f"{PREDICTIONS}, line {number}, has no candidates")
+    return prediction
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:

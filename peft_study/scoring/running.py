@@ -75,7 +75,11 @@ def run_tests(
         for done, one in enumerate(judge(problems, candidates, pool), start=1):
             judged[one.problem_id].append(one)
             on_progress(done)
-        record = {"level": str(pool.level), "layers": list(pool.layers), "denied": _plain(pool.denied)}
+        record = {
+            "level": str(pool.level),
+            "layers": list(pool.layers),
+            "denied": [str(reason) for reason in pool.denied],
+        }
     for of_problem in judged.values():
         of_problem.sort(key=lambda one: one.index)
     return Tested(judged, record | _record(samples, judged, settings))
@@ -135,9 +139,6 @@ def _record(
         "programs": len(of_all),
         "samples_without_tests": len(samples) - len(judged),
         "sandbox_errors": len(broken),
+        "trouble": broken[0].trouble if broken else None,
         "seconds_in_programs": round(sum(one.seconds for one in of_all), 3),
     }
-
-
-def _plain(denied: Any) -> Any:
-    return {str(key): str(value) for key, value in denied.items()} if isinstance(denied, Mapping) else str(denied)

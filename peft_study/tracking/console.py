@@ -22,6 +22,7 @@ from rich.text import Text
 
 from peft_study.results.schema import HEADLINES
 from peft_study.tracking.base import CellStart
+from peft_study.tracking.notices import printable
 
 PHASES = ("load", "train", "generate", "score")
 MISSING = "-"
@@ -160,6 +161,7 @@ def _metrics_table(summary: Mapping[str, float | int | str | None], console: Con
             for name, title in HEADLINES.items()
             if name in ALWAYS_SHOWN or _number(summary, name) is not None
         },
+        **({"programs not run": _count(errors)} if (errors := _number(summary, "sandbox_errors")) else {}),
         "test samples": _count(_number(summary, "test_samples")),
         "trainable parameters": _parameters(summary),
         "best validation loss": _decimal(_number(summary, "best_validation_loss"), 4),
@@ -221,9 +223,3 @@ def _parameters(summary: Mapping[str, float | int | str | None]) -> str:
         return _count(trainable)
     # Four significant digits: prompt tuning trains a few millionths of a large model.
     return f"{trainable:,.0f} of {total:,.0f} ({100 * trainable / total:.4g} %)"
-
-
-def printable(text: str, console: Console) -> str:
-    """Escape what would drive the terminal (a folder name may hold an escape code) or what its encoding lacks."""
-    escaped = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
-    return escaped.encode(console.encoding, "backslashreplace").decode(console.encoding)

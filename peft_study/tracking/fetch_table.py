@@ -19,7 +19,8 @@ from rich.text import Text
 
 from peft_study.errors import UserError
 from peft_study.redaction import redact
-from peft_study.tracking.console import MISSING, printable
+from peft_study.tracking.console import MISSING
+from peft_study.tracking.notices import printable
 
 MODEL, DATASET = "model", "dataset"
 _UNITS = {"TB": 1e12, "GB": 1e9, "MB": 1e6, "kB": 1e3}

@@ -19,8 +19,9 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from peft_study.tracking.console import MISSING, REFRESHES_PER_SECOND, SPEED_ESTIMATE_SECONDS, printable
+from peft_study.tracking.console import MISSING, REFRESHES_PER_SECOND, SPEED_ESTIMATE_SECONDS
 from peft_study.tracking.durations import duration
+from peft_study.tracking.notices import printable
 
 SECONDS_BETWEEN_LINES = 30.0
 

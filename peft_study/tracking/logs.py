@@ -22,6 +22,16 @@ class _CurrentStderr(logging.StreamHandler[TextIO]):
         super().emit(record)
 
 
+class _PrintableFormatter(logging.Formatter):
+    """Escapes what would drive a terminal: names and texts of data and models are anybody's."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return "".join(
+            letter if letter.isprintable() or letter in "\n\t" else ascii(letter)[1:-1]
+            for letter in super().format(record)
+        )
+
+
 def quiet_transformers() -> None:
     """Let transformers log like everybody else, and show no bars of its own; a download's bar stays on a terminal."""
     from huggingface_hub.utils import enable_progress_bars  # type: ignore[attr-defined]
@@ -43,10 +53,10 @@ def logging_to(path: Path) -> Iterator[None]:
     """
     root, ours = logging.getLogger(), logging.getLogger("peft_study")
     file = logging.FileHandler(path, encoding="utf-8")
-    file.setFormatter(logging.Formatter(_FORMAT))
+    file.setFormatter(_PrintableFormatter(_FORMAT))
     person = _CurrentStderr()
     person.setLevel(logging.WARNING)
-    person.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    person.setFormatter(_PrintableFormatter("%(levelname)s: %(message)s"))
     root_level, our_level = root.level, ours.level
     root.setLevel(logging.WARNING)
     ours.setLevel(logging.INFO)

@@ -10,7 +10,8 @@ from peft_study.errors import UserError
 
 def say(line: str) -> None:
     """Print one line to the standard error stream, as it is."""
-    Console(stderr=True).print(Text(line), soft_wrap=True)
+    console = Console(stderr=True)
+    console.print(Text(_printable_lines(line, console)), soft_wrap=True)
 
 
 def busy(what: str) -> AbstractContextManager[object]:
@@ -21,4 +22,16 @@ def busy(what: str) -> AbstractContextManager[object]:
 
 def complain(error: UserError) -> None:
     """Print an error that the person can mend: what, where, what to try."""
-    Console(stderr=True).print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
+    console = Console(stderr=True)
+    text = _printable_lines(str(error), console)
+    console.print(Text.assemble(("error: ", "bold red"), text), soft_wrap=True)
+
+
+def printable(text: str, console: Console) -> str:
+    """Escape what would drive the terminal (a folder name may hold an escape code) or what its encoding lacks."""
+    escaped = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+    return escaped.encode(console.encoding, "backslashreplace").decode(console.encoding)
+
+
+def _printable_lines(text: str, console: Console) -> str:
+    return "\n".join(printable(line, console) for line in text.split("\n"))

@@ -8,8 +8,9 @@ from rich.table import Table
 from rich.text import Text
 
 from peft_study.cost.forecast import Forecast
-from peft_study.tracking.console import MISSING, printable
+from peft_study.tracking.console import MISSING
 from peft_study.tracking.durations import duration
+from peft_study.tracking.notices import printable
 
 
 def print_plan(cells: Sequence[Forecast], totals: Mapping[str, Any], console: Console | None = None) -> None:

@@ -9,7 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from peft_study.results.schema import HEADLINES, PhaseCost, RunResult, Status
-from peft_study.tracking.console import MISSING, printable
+from peft_study.tracking.console import MISSING
+from peft_study.tracking.notices import printable
 
 EXACT = ("em@1", "em@10", "codebleu")
 WIDE = 92

@@ -12,9 +12,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from peft_study.tracking.console import printable
 from peft_study.tracking.durations import duration
 from peft_study.tracking.events import Progress
+from peft_study.tracking.notices import printable
 
 REFRESHES_PER_SECOND = 4
 WAITING, RUNNING = "waiting", "running"

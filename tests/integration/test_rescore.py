@@ -1,13 +1,15 @@
 """Scoring finished cells again, from the command line."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from peft_study import score
+from peft_study.execution.jobs import Ending, Job, Ran
+from peft_study.execution.sandbox import Pool
 from peft_study.results.store import CellFolder, Prediction
 from tests.conftest import Command, write_jsonl
 
@@ -97,6 +99,9 @@ def test_a_cell_whose_data_changed_keeps_its_scores(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
+        ([".", "scoring.wall=3"], "known: accept_level_c, cpu_seconds"),
+        ([".", "scoring.wall_seconds=-1"], "-1.0 is out of range"),
+        ([".", "scoring.memory_mb=99999999999"], "out of range"),
         (["nowhere"], "no such folder"),
         (["."], "no finished cell"),
         ([".", "scoring.wall_second=3"], "wall_second"),
@@ -122,5 +127,47 @@ def test_an_unfinished_cell_is_passed_over(cell: CellFolder, run: Run) -> None:
     code, _, err = run("multirun")
 
     assert code == 0
-    assert "1 of 2 cells are not finished" in err
+    assert "1 of 2 cells passed over: preempted" in err
     assert json.loads((unfinished / "result.json").read_text()) == record
+
+
+DAMAGES: dict[str, Callable[[list[str]], list[str]]] = {
+    "a line cut": lambda lines: [lines[0], lines[1][:40], *lines[2:]],
+    "a line lost": lambda lines: lines[:-1],
+    "a line twice": lambda lines: [*lines[:-1], lines[0]],
+    "nothing": lambda _lines: [],
+    "no candidates": lambda lines: [*lines[:-1], json.dumps(json.loads(lines[-1]) | {"candidates": []})],
+    "another id": lambda lines: [*lines[:-1], json.dumps(json.loads(lines[-1]) | {"id": "test-999"})],
+    "a number": lambda lines: [*lines[:-1], json.dumps(json.loads(lines[-1]) | {"candidates": [1]})],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_predictions_change_no_score(cell: CellFolder, run: Run, damage: str) -> None:
+    file = cell.path / "predictions.jsonl"
+    lines = file.read_text().splitlines()
+    file.write_text("".join(f"{line}\n" for line in DAMAGES[damage](lines)))
+    kept = {entry: entry.read_bytes() for entry in cell.path.glob("*.json*")}
+
+    code, _, err = run(str(cell.path))
+
+    assert code == 1
+    assert "predictions.jsonl" in err
+    assert "Traceback" not in err
+    assert {entry: entry.read_bytes() for entry in cell.path.glob("*.json*")} == kept
+
+
+def test_a_sandbox_that_fails_changes_no_score(cell: CellFolder, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = (cell.path / "result.json").read_bytes()
+
+    def fails(_pool: Pool, jobs: Iterable[tuple[Hashable, Job]]) -> Iterator[tuple[Hashable, Ran]]:
+        for key, _job in jobs:
+            yield key, Ran(Ending.sandbox_error, None, b"", b"", None, False, 0.0, "a fault of the test")
+
+    monkeypatch.setattr(Pool, "run", fails)
+
+    code, _, err = run(str(cell.path))
+
+    assert code == 1
+    assert "programs could not be run: a fault of the test" in err
+    assert (cell.path / "result.json").read_bytes() == kept
