@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase, set_seed
 
 from peft_study.config.schema import CellConfig, ExampleChoice, MethodKind
 from peft_study.cost.memory import Meter, apply_budget
+from peft_study.cost.predict import estimate
 from peft_study.data import loading, tokens
 from peft_study.data.examples import choose
 from peft_study.data.prompts import Template
@@ -108,6 +109,8 @@ class Execution:
             self._prepared = self._prepare(self._tokenizer)
             check_sandbox(self._prepared.test, self._cell.scoring)
             self._model = self._load_model(self._tokenizer)
+            predicted = estimate(self._cell)
+            self._result.predicted = {} if predicted is None else {"peak_bytes": predicted.peak_bytes}
 
     def run(self) -> None:
         """Train, generate, score; goes on where an interrupted run stopped."""
@@ -152,6 +155,7 @@ class Execution:
             "sizes": splits.sizes(),
             "dropped": dict(splits.dropped),
             "leakage": asdict(splits.leakage),
+            "token_lengths": tokens.lengths(encoded["train"]),
             "truncation": {name: asdict(tokens.truncation(samples)) for name, samples in encoded.items()},
         }
         return Prepared(

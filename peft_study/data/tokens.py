@@ -1,13 +1,15 @@
 """From samples to token ids, with the boundary between prompt and target known by construction."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from peft_study.data.prompts import Prompt, Template
 from peft_study.data.samples import Sample
 
 IGNORED_LABEL = -100
+BIN_TOKENS = 8
 
 
 class Tokenizer(Protocol):
@@ -139,6 +141,27 @@ def truncation(encoded: Iterable[Encoded]) -> Truncation:
         tokens_cut=sum(sample.prompt_cut + sample.target_cut for sample in samples),
         examples_cut=sum(sample.examples_cut for sample in samples),
     )
+
+
+def lengths(encoded: Iterable[Encoded]) -> dict[str, Any]:
+    """How long samples are before any limit, in tokens: what the study's figure 2 draws.
+
+    Returns:
+        "bin_tokens", the width of a bin, and for "prompt" and "target" the number of samples by the lower edge of their
+        bin, as text for JSON.
+    """
+    samples = list(encoded)
+    found = {
+        "prompt": Counter(_edge(len(sample.prompt) + sample.prompt_cut) for sample in samples),
+        "target": Counter(_edge(len(sample.target) + sample.target_cut) for sample in samples),
+    }
+    return {"bin_tokens": BIN_TOKENS} | {
+        part: {str(edge): counts[edge] for edge in sorted(counts)} for part, counts in found.items()
+    }
+
+
+def _edge(length: int) -> int:
+    return length // BIN_TOKENS * BIN_TOKENS
 
 
 def _target_ids(prompt: Prompt, target: str, tokenizer: Tokenizer) -> list[int]:

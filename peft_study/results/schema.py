@@ -84,7 +84,8 @@ class RunResult:
         parameters: "total" and "trainable".
         training: steps, best step, losses in nats a token, the step an interrupted run went on from; empty where
             nothing is trained.
-        data: sizes, fingerprint, origin and truncation counts by split.
+        predicted: "peak_bytes", what the analytic estimate says before the run; empty for an unknown architecture.
+        data: sizes, fingerprint, origin, leakage, lengths in tokens, and truncation counts by split.
         phases: cost of "load", "train", "generate" and "score".
         memory_kind: what the peaks in `phases` mean.
         provenance: versions, commit, device, seeds.
@@ -103,6 +104,7 @@ class RunResult:
     execution: dict[str, Any] = field(default_factory=dict)
     parameters: dict[str, int] = field(default_factory=dict)
     training: dict[str, float | int | None] = field(default_factory=dict)
+    predicted: dict[str, int] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     phases: dict[str, PhaseCost] = field(default_factory=dict)
     memory_kind: MemoryKind | None = None
@@ -142,7 +144,17 @@ class RunResult:
             values["phases"] = {name: PhaseCost(**cost) for name, cost in (values.get("phases") or {}).items()}
             if values.get("memory_kind") is not None:
                 values["memory_kind"] = MemoryKind(values["memory_kind"])
-            for name in ("config", "metrics", "intervals", "execution", "parameters", "training", "data", "provenance"):
+            for name in (
+                "config",
+                "metrics",
+                "intervals",
+                "execution",
+                "predicted",
+                "parameters",
+                "training",
+                "data",
+                "provenance",
+            ):
                 if not isinstance(values.get(name, {}), dict):
                     raise ValueError(f"its {name} hold a {type(values[name]).__name__}")
             return cls(**values)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from peft_study.config.schema import PromptForm
 from peft_study.data.prompts import Template
 from peft_study.data.samples import Sample
-from peft_study.data.tokens import Truncation, encode, encode_prompt, truncation
+from peft_study.data.tokens import Encoded, Truncation, encode, encode_prompt, lengths, truncation
 from peft_study.models.tiny import load_tokenizer
 
 TOKENIZER = load_tokenizer()
@@ -165,3 +165,9 @@ def test_text_that_spells_out_a_special_token_is_text() -> None:
 
     assert TOKENIZER.eos_token_id not in [*encoded.prompt, *encoded.target[:-1]]
     assert TOKENIZER.decode(list(encoded.target[:-1])) == f"print('{end}')"
+
+
+def test_lengths_are_those_before_any_cut() -> None:
+    samples = [Encoded(tuple(range(10)), (1, 2), 5, 0), Encoded((1,), (1,), 0, 7), Encoded((1, 2), (1,) * 8, 0, 0)]
+
+    assert lengths(samples) == {"bin_tokens": 8, "prompt": {"0": 2, "8": 1}, "target": {"0": 1, "8": 2}}
