@@ -17,6 +17,8 @@ class Mark(StrEnum):
     points = "points"
     line = "line"
     """Points joined in the order in which they stand."""
+    path = "path"
+    """A line without markers, dashed: a front, not values of its own."""
     bars = "bars"
     """One a category: `x` holds names from the panel's `categories`."""
     steps = "steps"
