@@ -32,16 +32,18 @@ def more_examples_do_not_always_help(evidence: Evidence) -> list[Part]:
 
 def lora_beats_prompting(evidence: Evidence) -> list[Part]:
     """Claim 8."""
-    parts, beside = [], []
+    parts: list[Part] = []
+    beside: list[Comparison] = []
     for method, name in (("icl", "ICL"), ("rag", "RAG")):
-        inside, outside = [], []
+        inside: list[Comparison | None] = []
         for lora in evidence.find("lora"):
             best = evidence.best(_same(evidence, method, lora), SCORE)
             compared = best and _compare(evidence, best, lora)
-            if compared:
-                (inside if lora.model in CODELLAMA_7B else outside).append(compared)
+            if compared and lora.model in CODELLAMA_7B:
+                inside.append(compared)
+            elif compared:
+                beside.append(compared)
         parts.append(every(f"LoRA above {name} for the CodeLlama-7B variants", inside))
-        beside += outside
     if not any(part.numbers for part in parts) and not beside:
         return []
     return [*parts, *_beside(beside)]
@@ -49,7 +51,8 @@ def lora_beats_prompting(evidence: Evidence) -> list[Part]:
 
 def retrieval_helps_on_conala_alone(evidence: Evidence) -> list[Part]:
     """Claim 9."""
-    parts, beside = [], []
+    parts: list[Part] = []
+    beside: list[Comparison] = []
     for dataset in dict.fromkeys(one.dataset for one in evidence.find("rag") if one.dataset):
         compared = _average(evidence, dataset, "rag", "icl")
         if compared is None:
@@ -146,9 +149,8 @@ def _curve(evidence: Evidence, dataset: str) -> dict[float, list[Group]]:
     """Configurations by number of examples, of the models that have every number that any model has."""
     scored = [one for one in evidence.find("icl", dataset=dataset) if one.num_examples and one.score(SCORE)]
     numbers = sorted({one.num_examples for one in scored if one.num_examples})
-    by_model = {
-        model: {one.num_examples: one for one in scored if one.model == model}
-        for model in {one.model for one in scored}
-    }
+    by_model: dict[str, dict[float | None, Group]] = {}
+    for one in scored:
+        by_model.setdefault(one.model, {})[one.num_examples] = one
     whole = sorted(model for model, found in by_model.items() if len(found) == len(numbers))
     return {number: [by_model[model][number] for model in whole] for number in numbers} if whole else {}

@@ -31,10 +31,11 @@ def lora_beats_full(evidence: Evidence) -> list[Part]:
 
 def lora_is_the_best_adapter(evidence: Evidence) -> list[Part]:
     """Claim 4."""
-    found = []
-    for method in _other_adapters(evidence):
-        for dataset in _datasets(evidence, method):
-            found.append(_average(evidence, dataset, "lora", evidence.find(method, dataset=dataset)))
+    found = [
+        _average(evidence, dataset, "lora", evidence.find(method, dataset=dataset))
+        for method in _other_adapters(evidence)
+        for dataset in _datasets(evidence, method)
+    ]
     known = [one for one in found if one is not None]
     return [every("LoRA above another adapter", known)] if known else []
 

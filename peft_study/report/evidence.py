@@ -67,21 +67,25 @@ class Comparison:
     factor: float = 1.0
 
     @property
-    def text(self) -> str:
-        """One line for a reader: percentages, and the difference in points; memory in GB (1e9 bytes)."""
+    def name(self) -> str:
+        """What is compared with what."""
+        return f"{self.label}: {self.first_name} against {self.second_name}"
+
+    @property
+    def values(self) -> str:
+        """Both numbers for a reader: percentages, and the difference in points; memory in GB (1e9 bytes)."""
         if self.unit == "bytes":
-            return (
-                f"{self.label}: {self.first_name} {self.first / 1e9:.2f} GB, {self.second_name} "
-                f"{self.second / 1e9:.2f} GB, ratio {self.first / self.second:.2f}"
-            )
+            return f"{self.first / 1e9:.2f} GB against {self.second / 1e9:.2f} GB, ratio {self.first / self.second:.2f}"
         times = f" times {self.factor:g}" if self.factor != 1 else ""
-        line = (
-            f"{self.label}: {self.first_name} {100 * self.first:.2f}, {self.second_name} {100 * self.second:.2f}{times}, "
-            f"difference {100 * self.difference:+.2f}"
-        )
+        line = f"{100 * self.first:.2f} against {100 * self.second:.2f}{times}, {100 * self.difference:+.2f}"
         if self.low is not None and self.high is not None and self.p_value is not None:
             line += f" [{100 * self.low:+.2f}, {100 * self.high:+.2f}], p = {self.p_value:.2g}"
         return line
+
+    @property
+    def text(self) -> str:
+        """One line of both."""
+        return f"{self.name}, {self.values}"
 
 
 class Evidence:

@@ -1,6 +1,6 @@
 """From comparisons to a verdict on a claim. The thresholds stood before any result was seen."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
@@ -27,7 +27,7 @@ class Finding:
         number: of the claim.
         statement: the claim in a sentence.
         verdict: what the rows say.
-        numbers: the comparisons that it rests on.
+        comparisons: the numbers that it rests on.
         test: which test they rest on, and the rule that makes a verdict of them.
         cells: ids of the cells used.
         explanation: why the verdict is what it is, and what is missing.
@@ -36,16 +36,19 @@ class Finding:
     number: int
     statement: str
     verdict: Verdict
-    numbers: tuple[Comparison, ...]
+    comparisons: tuple[Comparison, ...]
     test: str
     cells: tuple[str, ...]
     explanation: str
 
+    @property
+    def numbers(self) -> Mapping[str, str]:
+        """The comparisons for a reader: what is compared, and how it came out."""
+        return {one.name: one.values for one in self.comparisons}
+
     def to_json(self) -> dict[str, Any]:
-        """Plain containers; each number with its line of text."""
-        plain = asdict(self)
-        plain["numbers"] = [asdict(one) | {"text": one.text} for one in self.numbers]
-        return plain
+        """Plain containers, the comparisons with their full precision."""
+        return asdict(self) | {"numbers": dict(self.numbers)}
 
 
 @dataclass(frozen=True)
