@@ -18,7 +18,7 @@ from peft_study.results.store import Prediction
 # Of a normal distribution, for 95 %.
 _Z = 1.959964
 _SAME = 1e-6
-TITLES = {"em@1": "EM@1", "em@10": "EM@10", "codebleu": "CodeBLEU"}
+_Samples = Mapping[str, float | None]
 
 
 class Test(StrEnum):
@@ -29,6 +29,7 @@ class Test(StrEnum):
 
     paired = "paired bootstrap over test samples"
     intervals = "normal test on both scores' intervals, as if of different samples"
+    one_interval = "normal test on one score's interval, the other's taken to be as wide"
     summary = "summary numbers alone"
 
 
@@ -103,7 +104,7 @@ class Evidence:
         self.groups = tuple(groups(frame))
         self._predictions_of = predictions_of
         self._resamples = resamples
-        self._samples: dict[tuple[tuple[str, ...], str], Mapping[str, float | None] | None] = {}
+        self._samples: dict[tuple[tuple[str, ...], str], _Samples | None] = {}
 
     def find(
         self, method: str, quantization: str = "none", dataset: str | None = None, model: str | None = None
@@ -123,7 +124,13 @@ class Evidence:
         return max(scored, key=lambda pair: pair[0])[1] if scored else None
 
     def compare(
-        self, label: str, first: Sequence[Group], second: Sequence[Group], metric: str, factor: float = 1.0
+        self,
+        label: str,
+        first: Sequence[Group],
+        second: Sequence[Group],
+        metric: str,
+        factor: float = 1.0,
+        other: "Evidence | None" = None,
     ) -> Comparison | None:
         """Compare the mean score of some configurations with that of others, each over its seeds first.
 
@@ -133,6 +140,7 @@ class Evidence:
             second: on the same.
             metric: a share.
             factor: the second's is multiplied by it.
+            other: what the second are of; None for the same rows.
 
         Returns:
             None where a score is missing.
@@ -141,7 +149,9 @@ class Evidence:
         if means[0] is None or means[1] is None:
             return None
         difference = means[0] - factor * means[1]
-        low, high, p_value, test = self._test(first, second, metric, factor, difference)
+        sides = self._of_all(first, metric), (other or self)._of_all(second, metric)
+        errors = _standard_error(first, metric), _standard_error(second, metric)
+        low, high, p_value, test = self._test(sides, errors, factor, difference)
         cells = tuple(dict.fromkeys(cell for one in (*first, *second) for cell in one.cells))
         names = [_names(side) for side in (first, second)]
         return Comparison(
@@ -149,26 +159,32 @@ class Evidence:
         )
 
     def _test(
-        self, first: Sequence[Group], second: Sequence[Group], metric: str, factor: float, difference: float
+        self,
+        sides: tuple[_Samples | None, _Samples | None],
+        errors: tuple[float | None, float | None],
+        factor: float,
+        difference: float,
     ) -> tuple[float | None, float | None, float | None, Test]:
-        one, other = self._of_all(first, metric), self._of_all(second, metric)
+        """The strongest test: of both sides' samples, else of their standard errors, else none."""
+        one, other = sides
         if one is not None and other is not None and one.keys() == other.keys() and len(one) > 1:
             scaled = [None if (value := other[name]) is None else factor * value for name in one]
             found = mean_difference(list(one.values()), scaled, self._resamples)
             return found.low, found.high, found.p_value, Test.paired
-        errors = [_standard_error(side, metric) for side in (first, second)]
-        if errors[0] is None or errors[1] is None:
+        known = [error for error in errors if error is not None]
+        if not known:
             return None, None, None, Test.summary
-        error = math.hypot(errors[0], factor * errors[1])
+        error = math.hypot(known[0], factor * known[-1])
         half = _Z * error
         p_value = math.erfc(abs(difference) / error / math.sqrt(2)) if error else float(not difference)
-        return difference - half, difference + half, p_value, Test.intervals
+        test = Test.intervals if len(known) == 2 else Test.one_interval
+        return difference - half, difference + half, p_value, test
 
-    def _of_all(self, found: Sequence[Group], metric: str) -> Mapping[str, float | None] | None:
+    def _of_all(self, found: Sequence[Group], metric: str) -> _Samples | None:
         """Each sample's score, averaged over configurations; None unless all of them are of the same samples."""
         return _averaged([self._of_group(one, metric) for one in found])
 
-    def _of_group(self, group: Group, metric: str) -> Mapping[str, float | None] | None:
+    def _of_group(self, group: Group, metric: str) -> _Samples | None:
         cells = tuple(str(name) for name in group.done["cell_id"])
         key = (cells, metric)
         if key not in self._samples:
@@ -176,7 +192,7 @@ class Evidence:
             self._samples[key] = _averaged([self._of_cell(cell, metric, scores.get(cell)) for cell in cells])
         return self._samples[key]
 
-    def _of_cell(self, cell: str, metric: str, score: float | None) -> Mapping[str, float | None] | None:
+    def _of_cell(self, cell: str, metric: str, score: float | None) -> _Samples | None:
         """Each sample's score, where predictions are those that the cell's own score was made of."""
         predictions = self._predictions_of(cell) if self._predictions_of else []
         values = {one.id: sample_score(one, metric) for one in predictions}
@@ -202,7 +218,7 @@ def configuration(one: Group) -> str:
     return f"{name} ({one.num_examples:.0f} examples)" if one.num_examples else name
 
 
-def _averaged(found: Sequence[Mapping[str, float | None] | None]) -> Mapping[str, float | None] | None:
+def _averaged(found: Sequence[_Samples | None]) -> _Samples | None:
     known = [values for values in found if values is not None]
     if not known or len(known) < len(found) or any(values.keys() != known[0].keys() for values in known):
         return None
