@@ -55,8 +55,8 @@ def compare(frame: pd.DataFrame, other: pd.DataFrame, resamples: int = RESAMPLES
     Configurations are the same by data set, model, method, quantization and number of examples; the best number of
     examples stands against an other's best. Where both studies' predictions are on this machine and of the same test
     samples, differences are tested by the paired bootstrap over them, seeds averaged first; elsewhere by the intervals
-    of both scores, or of the one that has one. Memory that the other states without a data set, as the paper does, stands
-    against each.
+    of both scores, or of the one that has one. Memory that the other states without a data set, as the paper does,
+    stands against each.
 
     Args:
         frame: rows of `rows.load`.
@@ -68,13 +68,14 @@ def compare(frame: pd.DataFrame, other: pd.DataFrame, resamples: int = RESAMPLES
     pairs = list(_pairs(ours, theirs))
     lines = [line for one, its in pairs for line in (*_scores(ours, theirs, one, its), *_costs(one, its))]
     tests = sum(line.compared is not None and line.compared.p_value is not None for line in lines)
+    here = len({one.cells for one, _ in pairs})
     notes = (
         "Scores in per cent, differences in points (this less the other) with the ends of their 95 % intervals. "
-        f"* p < {ALPHA}; ** p < {ALPHA} divided by the {tests} tests of this table.",
-        f"{len(pairs)} configurations are in both, {len(ours.groups) - len({one.cells for one, _ in pairs})} only in "
-        f"this, {len(theirs.groups) - len({its.cells for _, its in pairs})} only in the other.",
-        "By intervals the runs count as if they were of different samples, which finds fewer differences; where one score "
-        "has none, its own is taken to be as wide as the other's.",
+        f"* p < {ALPHA}; ** p < {ALPHA} divided by the number of tests in this table ({tests}).",
+        f"{here} configurations are in both, {len(ours.groups) - here} only in this, "
+        f"{len(theirs.groups) - len({its.cells for _, its in pairs})} only in the other.",
+        "By intervals the runs count as if they were of different samples, which finds fewer differences; where one "
+        "score has none, its own is taken to be as wide as the other's.",
     )
     cells = tuple(_row(line, tests) for line in lines)
     return Table("comparison", "Comparison with another study", _COLUMNS, cells, notes)
