@@ -78,38 +78,38 @@ def row_of(result: RunResult, folder: str | None, source: str) -> Row:
         A value for each of `COLUMNS`, and one for every metric under its own name, with NAME_low and NAME_high where
         the record has an interval.
     """
-    peaks = {name: _number(cost.peak_bytes) for name, cost in result.phases.items()}
+    peaks = {name: number(cost.peak_bytes) for name, cost in result.phases.items()}
     provenance, data = result.provenance, result.data
     row: Row = dict.fromkeys(COLUMNS)
     row |= settings_of(result.config)
     row |= {
         "cell_id": str(result.cell_id),
-        "study": _text(result.study),
+        "study": text(result.study),
         "folder": folder,
         "status": str(result.status),
-        "reason": _text(result.reason),
-        "test_samples": _number(_mapping(data.get("sizes")).get("test")),
-        "trainable_parameters": _number(result.parameters.get("trainable")),
-        "total_parameters": _number(result.parameters.get("total")),
-        "best_validation_loss": _number(result.training.get("best_validation_loss")),
+        "reason": text(result.reason),
+        "test_samples": number(_mapping(data.get("sizes")).get("test")),
+        "trainable_parameters": number(result.parameters.get("trainable")),
+        "total_parameters": number(result.parameters.get("total")),
+        "best_validation_loss": number(result.training.get("best_validation_loss")),
         "train_peak_bytes": peaks.get("train"),
         "generate_peak_bytes": peaks.get("generate"),
         "peak_bytes": larger(peaks.get("train"), peaks.get("generate")),
         "memory_kind": None if result.memory_kind is None else str(result.memory_kind),
-        "device": _text(provenance.get("device")),
-        "precision": _text(provenance.get("precision")),
-        "data_fingerprint": _text(data.get("fingerprint")),
+        "device": text(provenance.get("device")),
+        "precision": text(provenance.get("precision")),
+        "data_fingerprint": text(data.get("fingerprint")),
         "leakage_share": _leakage(data),
-        "execution_level": _text(result.execution.get("level")),
-        "commit": _text(provenance.get("commit")),
+        "execution_level": text(result.execution.get("level")),
+        "commit": text(provenance.get("commit")),
         "dirty": _flag(provenance.get("dirty")),
-        "started_at": _text(result.started_at),
-        "finished_at": _text(result.finished_at),
+        "started_at": text(result.started_at),
+        "finished_at": text(result.finished_at),
         "schema_version": float(result.schema_version),
         "source": source,
     }
     for phase in ("load", "train", "generate", "score"):
-        row[f"{phase}_seconds"] = _number(result.phases[phase].seconds) if phase in result.phases else None
+        row[f"{phase}_seconds"] = number(result.phases[phase].seconds) if phase in result.phases else None
     return row | metrics_of(result.metrics, result.intervals)
 
 
@@ -117,27 +117,27 @@ def settings_of(config: Mapping[str, Any]) -> Row:
     """The columns that a composed config decides."""
     model, method = _mapping(config.get("model")), _mapping(config.get("method"))
     return {
-        "model": _text(model.get("name")),
-        "family": _text(model.get("family")),
-        "size_class": _text(model.get("size_class")),
-        "method": _text(method.get("name")),
-        "kind": _text(method.get("kind")),
-        "quantization": _text(_mapping(config.get("quantization")).get("name")),
-        "dataset": _text(_mapping(config.get("dataset")).get("name")),
-        "num_examples": _number(method.get("num_examples")),
-        "seed": _number(config.get("seed")),
+        "model": text(model.get("name")),
+        "family": text(model.get("family")),
+        "size_class": text(model.get("size_class")),
+        "method": text(method.get("name")),
+        "kind": text(method.get("kind")),
+        "quantization": text(_mapping(config.get("quantization")).get("name")),
+        "dataset": text(_mapping(config.get("dataset")).get("name")),
+        "num_examples": number(method.get("num_examples")),
+        "seed": number(config.get("seed")),
         "sampled": _mapping(config.get("generation")).get("temperature") is not None if config else None,
-        "learning_rate": _number(method.get("learning_rate")),
-        "epochs": _number(_mapping(config.get("training")).get("epochs")),
+        "learning_rate": number(method.get("learning_rate")),
+        "epochs": number(_mapping(config.get("training")).get("epochs")),
     }
 
 
 def metrics_of(metrics: Mapping[str, Any], intervals: Mapping[str, Any]) -> Row:
     """The columns of the scores. One that would hide a column of another kind is left out."""
-    row: Row = {name: _number(value) for name, value in metrics.items() if name not in COLUMNS}
+    row: Row = {name: number(value) for name, value in metrics.items() if name not in COLUMNS}
     for name, ends in intervals.items():
         if name in row and isinstance(ends, list | tuple) and len(ends) == 2:
-            row[f"{name}_low"], row[f"{name}_high"] = (_number(end) for end in ends)
+            row[f"{name}_low"], row[f"{name}_high"] = (number(end) for end in ends)
     return row
 
 
@@ -148,14 +148,15 @@ def larger(one: float | None, other: float | None) -> float | None:
 
 def _leakage(data: Mapping[str, Any]) -> float | None:
     """Share of the test split whose instruction, or a similar one, a model learns from."""
-    return _number(_mapping(_mapping(data.get("leakage")).get("similar_instruction")).get("share"))
+    return number(_mapping(_mapping(data.get("leakage")).get("similar_instruction")).get("share"))
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _text(value: Any) -> str | None:
+def text(value: Any) -> str | None:
+    """A plain value as text; None for nothing, and for a list or a mapping."""
     return None if value is None or isinstance(value, dict | list) else str(value)
 
 
@@ -163,11 +164,12 @@ def _flag(value: Any) -> bool | None:
     return value if isinstance(value, bool) else None
 
 
-def _number(value: Any) -> float | None:
+def number(value: Any) -> float | None:
+    """A finite number; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
-        number = float(value)
+        converted = float(value)
     except OverflowError:
         return None
-    return number if math.isfinite(number) else None
+    return converted if math.isfinite(converted) else None

@@ -8,6 +8,7 @@ import pandas as pd
 
 from peft_study.report.cells import COLUMNS, FLAGS, TEXTS, Row
 from peft_study.report.folders import Problem, default_cache, load_folder
+from peft_study.report.wandb_runs import SCHEME, load_runs
 
 __all__ = ["COLUMNS", "Problem", "Rows", "frame_of", "load"]
 
@@ -46,7 +47,7 @@ def load(sources: Sequence[str | Path], cache: Path | None = _DEFAULT_CACHE) -> 
     rows: list[Row] = []
     problems: list[Problem] = []
     for source in dict.fromkeys(str(source) for source in sources):
-        found, failed = load_folder(source, kept_in)
+        found, failed = load_runs(source) if source.startswith(SCHEME) else load_folder(source, kept_in)
         rows += found
         problems += failed
     distinct, repeated = _distinct(rows)
