@@ -35,6 +35,12 @@ _LATEX = {
     **{letter: f"\\{letter}" for letter in "&%$#_"},
 }
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~$&!])")
+_LATEX_NEEDS = (
+    "% needs the packages booktabs, graphicx, longtable, lscape and textcomp, and fontenc with T1; a long table's "
+    "columns are right from the third run on"
+)
+_ROWS_OF_A_PAGE = 45
+_COLUMNS_OF_A_PAGE = 8
 # A paragraph column, as text of this length would run off the page in one line.
 _LONG = 40
 
@@ -53,23 +59,22 @@ def markdown(table: "Table") -> str:
 def latex(table: "Table") -> str:
     """See `Table.to_latex`."""
     columns = "".join(_latex_column(table, index) for index in range(len(table.columns)))
-    lines = [
-        "% needs \\usepackage{booktabs}, \\usepackage[T1]{fontenc} and \\usepackage{textcomp}",
-        r"\begin{table}",
-        r"\centering",
-        rf"\caption{{{_latex_text(table.title)}}}",
-        rf"\label{{tab:{re.sub(r'[^A-Za-z0-9-]', '-', table.name)}}}",
-        rf"\begin{{tabular}}{{{columns}}}",
-        r"\toprule",
-        *_latex_headings(table),
-        " & ".join(_latex_text(name) for name in table.heads) + r" \\",
-        r"\midrule",
-        *(" & ".join(_latex_cell(cell) for cell in row) + r" \\" for row in table.cells),
-        r"\bottomrule",
-        r"\end{tabular}",
-    ]
-    lines += [rf"\par\smallskip{{\footnotesize {_latex_text(note)}\par}}" for note in table.notes]
-    return "\n".join([*lines, r"\end{table}"]) + "\n"
+    caption = rf"\caption{{{_latex_text(table.title)}}}\label{{tab:{re.sub(r'[^A-Za-z0-9-]', '-', table.name)}}}"
+    heads = " & ".join(_latex_text(name) for name in table.heads) + r" \\"
+    head = [r"\toprule", *_latex_headings(table), heads, r"\midrule"]
+    body = [" & ".join(_latex_cell(cell) for cell in row) + r" \\" for row in table.cells]
+    notes = [rf"\par\smallskip{{\footnotesize {_latex_text(note)}\par}}" for note in table.notes]
+    if len(table.cells) > _ROWS_OF_A_PAGE:
+        opening = [rf"{{\tiny\setlength{{\tabcolsep}}{{2pt}}\begin{{longtable}}{{{columns}}}", rf"{caption}\\"]
+        lines = [*opening, *head, r"\endhead", *body, r"\bottomrule", r"\end{longtable}", *notes, "}"]
+        if len(table.columns) > _COLUMNS_OF_A_PAGE:
+            lines = [r"\begin{landscape}", *lines, r"\end{landscape}"]
+    else:
+        # Scaled down where it is wider than the page.
+        wide = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
+        opening = [r"\begin{table}", r"\centering", caption, wide, rf"\begin{{tabular}}{{{columns}}}"]
+        lines = [*opening, *head, *body, r"\bottomrule", r"\end{tabular}}", *notes, r"\end{table}"]
+    return "\n".join([_LATEX_NEEDS, *lines]) + "\n"
 
 
 def comma_separated(table: "Table") -> str:

@@ -127,16 +127,17 @@ TABLES: Mapping[str, Callable[[pd.DataFrame, pd.DataFrame | None], Table]] = {
 def _fine_tuned(frame: pd.DataFrame) -> list[Group]:
     """What table 3 is about: trained on a base that is not quantised, and scored by references."""
     trained = frame[(frame["kind"] != "prompting") & (frame["quantization"] == "none") & frame["dataset"].notna()]
-    found = [one for one in groups(trained) if not _levels([one])]
+    found = [one for one in groups(trained) if not _levels([one], "") | _levels([one], "apps_")]
     scored = {one.dataset for one in found if one.score("em@1")}
     unscored = {one.dataset for one in found if len(one.done)} - scored
     return [one for one in found if one.dataset not in unscored]
 
 
 def _by_level(table: Table, prefix: str, frame: pd.DataFrame, other: pd.DataFrame | None) -> Table:
-    with_levels = set(frame.loc[_has_levels(frame), "dataset"].dropna())
-    found = [one for one in groups(frame) if one.dataset in with_levels]
-    levels = sorted(_levels(found), key=lambda level: place(level, LEVELS))
+    found = [one for one in groups(frame) if one.dataset is not None]
+    with_levels = {one.dataset for one in found if _levels([one], prefix)}
+    found = [one for one in found if one.dataset in with_levels]
+    levels = sorted(_levels(found, prefix), key=lambda level: place(level, LEVELS))
     scores = [
         Score(level.capitalize(), title, f"{level}/{prefix}{name}") for level in levels for title, name in _LEVEL_SCORES
     ]
@@ -159,17 +160,14 @@ def _by_level(table: Table, prefix: str, frame: pd.DataFrame, other: pd.DataFram
     return grid(replace(table, notes=notes), names, scores, rows, _other_name(other))
 
 
-def _has_levels(frame: pd.DataFrame) -> "pd.Series[bool]":
-    names = [name for name in frame if str(name).endswith("/tests_passed_share") or "/apps_tests" in str(name)]
-    return frame[names].notna().any(axis=1)
-
-
-def _levels(found: Sequence[Group]) -> set[str]:
+def _levels(found: Sequence[Group], prefix: str) -> set[str]:
+    """The levels of which cells have scores by a comparator."""
+    end = f"/{prefix}tests_passed_share"
     return {
-        str(name).partition("/")[0]
+        str(name).removesuffix(end)
         for one in found
         for name in one.frame
-        if str(name).endswith(("/tests_passed_share", "/apps_tests_passed_share")) and one.frame[name].notna().any()
+        if str(name).endswith(end) and one.frame[name].notna().any()
     }
 
 
