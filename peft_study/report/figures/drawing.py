@@ -86,6 +86,7 @@ class Line:
         value: where it crosses the other axis; 0 for a diagonal.
         style: key as a series' own.
         paper: whether it is the paper's value.
+        limit: whether it is a limit, or an ideal, and not a value of anything.
     """
 
     label: str
@@ -93,6 +94,7 @@ class Line:
     value: float = 0.0
     style: str = ""
     paper: bool = False
+    limit: bool = False
 
 
 @dataclass(frozen=True)
@@ -123,10 +125,11 @@ class Panel:
 
     @property
     def empty(self) -> bool:
-        """Whether no series has a point to draw."""
-        return not any(
-            y is not None and x is not None for one in self.series for x, y in zip(one.x, one.y, strict=True)
+        """Whether there is no value to draw, neither a series' nor a line's; a limit is none."""
+        points = (
+            one for one in self.series for x, y in zip(one.x, one.y, strict=True) if x is not None and y is not None
         )
+        return next(points, None) is None and all(line.limit for line in self.lines)
 
 
 @dataclass(frozen=True)
@@ -138,16 +141,18 @@ class Drawing:
         title: one line.
         panels: from left to right.
         notes: what a reader must know: what error bars are, what is left out and why.
+        compared: what the series and lines with `paper` are: "paper", or "compared" of another study; empty for none.
     """
 
     name: str
     title: str
     panels: tuple[Panel, ...]
     notes: tuple[str, ...] = ()
+    compared: str = ""
 
     @property
     def empty(self) -> bool:
-        """Whether no panel has a point to draw."""
+        """Whether no panel has anything to draw."""
         return all(panel.empty for panel in self.panels)
 
     def to_json(self) -> dict[str, Any]:

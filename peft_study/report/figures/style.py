@@ -7,17 +7,18 @@ markers and hatches tell apart what is printed in grey.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
+BLACK, ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE = (
     "#000000",
     "#E69F00",
     "#56B4E9",
     "#009E73",
-    "#F0E442",
     "#0072B2",
     "#D55E00",
     "#CC79A7",
 )
 GREY = "#6E6E6E"
+# Instead of their yellow, which a thin line on white does not show.
+OCHRE = "#997700"
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ _KNOWN = {
     "prefix": Style(PURPLE, "X", "++"),
     "zero-shot": Style(GREY, "*", "--"),
     "icl": Style(VERMILION, "<", "oo"),
-    "rag": Style(YELLOW, ">", "||"),
+    "rag": Style(OCHRE, ">", "||"),
     # Data sets.
     "conala": Style(BLUE, "o", ""),
     "codealpacapy": Style(ORANGE, "s", "//"),
@@ -97,7 +98,7 @@ _KNOWN = {
 _OTHERS = tuple(
     Style(colour, marker, hatch)
     for marker, hatch in (("h", ""), ("p", "//"), ("<", ".."))
-    for colour in (PURPLE, ORANGE, SKY, GREY, YELLOW, GREEN, BLUE, VERMILION)
+    for colour in (PURPLE, ORANGE, SKY, GREY, OCHRE, GREEN, BLUE, VERMILION)
 )
 
 

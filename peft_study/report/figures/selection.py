@@ -1,0 +1,271 @@
+"""From rows to the values of a figure: finished cells, one setting each, summed up over their seeds."""
+
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+import pandas as pd
+
+from peft_study.metrics.intervals import spread
+from peft_study.report.figures.names import DATASETS, MODELS, VARIANTS, in_order, variant
+from peft_study.results.schema import MemoryKind, Status
+
+PERCENT = 100.0
+GIGABYTES = 1e-9
+ONE = 1.0
+PAPER = "paper"
+KEY = ("model", "method", "quantization", "dataset", "num_examples")
+SETTING = ("learning_rate", "epochs", "test_samples", "data_fingerprint", "precision")
+"""What cells of one key may differ in besides the seed, as far as the rows say."""
+_QUALITY = {
+    "em@10": "EM@10, %",
+    "pass@1": "Pass@1, %",
+    "top@1": "first candidate passes, %",
+    "tests_passed_share": "tests passed, %",
+    "em@1": "EM@1, %",
+}
+_CODEBLEU = {"codebleu_codexglue": "CodeBLEU (as in the paper), %", "codebleu": "CodeBLEU, %"}
+_ON_CPU = "Memory is the peak of a process on a CPU, with its libraries; a card's limit does not apply."
+_OTHERWISE = "Memory to compare with was measured on a GPU and is not shown."
+
+
+@dataclass(frozen=True)
+class Point:
+    """A value over seeds.
+
+    Attributes:
+        value: the mean, in the figure's unit.
+        low: the lowest seed, or a single run's lower end of its interval; None where neither is known.
+        high: likewise.
+        cells: whose values it is; empty for the paper's.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+    cells: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a figure is made of.
+
+    Attributes:
+        own: finished cells, one setting a model, method, quantization, data set and number of examples; with a column
+            "variant". No value of `KEY` is missing but "dataset" and "num_examples".
+        other: rows to compare with, those of the models of `own`.
+        notes: what was left out, and why.
+    """
+
+    own: pd.DataFrame
+    other: pd.DataFrame
+    notes: tuple[str, ...]
+
+    @property
+    def other_label(self) -> str:
+        """What the rows to compare with are called: the paper, or the other study."""
+        sources = set(self.other["source"]) if len(self.other) else set()
+        return "paper" if sources == {PAPER} else "compared"
+
+    @property
+    def both(self) -> pd.DataFrame:
+        """All rows, this study's first."""
+        return pd.concat([self.own, self.other]) if len(self.other) else self.own
+
+    def only(self, keep: Callable[[pd.DataFrame], "pd.Series[bool]"]) -> Self:
+        """The rows for which `keep` says so."""
+        return replace(self, own=self.own[keep(self.own)], other=self.other[keep(self.other)])
+
+    def of_model(self, model: str) -> Self:
+        """The rows of one model."""
+        return self.only(lambda rows: rows["model"] == model)
+
+    def of_dataset(self, dataset: str | None) -> Self:
+        """This study's rows of a data set (of None: those that name none), and what there is to compare with them.
+
+        The paper names no data set for its memory figures: such a row goes with each.
+        """
+        own, other, name = self.own, self.other, self.other["dataset"]
+        own = own[own["dataset"].isna() if dataset is None else own["dataset"] == dataset]
+        return replace(self, own=own, other=other[name.isna() | (name == dataset)])
+
+    def datasets(self) -> list[str | None]:
+        """The data sets of this study's rows in the figures' order; None stands for rows that name none."""
+        names = list(in_order((str(name) for name in self.own["dataset"].dropna()), DATASETS))
+        return [*names, None] if self.own["dataset"].isna().any() else [*names]
+
+    def models(self) -> list[str]:
+        """The models of all rows in the figures' order."""
+        return in_order((str(name) for name in self.both["model"]), MODELS)
+
+    def variants(self) -> list[str]:
+        """The variants of all rows in the figures' order."""
+        return in_order((str(name) for name in self.both["variant"]), VARIANTS)
+
+    def measured_alike(self, column: str) -> tuple[Self, str]:
+        """Rows whose memory was measured alike: on GPUs where there are any, else of processes on the CPU.
+
+        Args:
+            column: a peak; rows without it are left out.
+
+        Returns:
+            The rows, and what the axis is called.
+        """
+        known = self.only(lambda rows: rows[column].notna())
+        on_cpu = known.own["memory_kind"] == str(MemoryKind.cpu_peak_rss)
+        if len(known.own) and on_cpu.all():
+            alike = known.only(lambda rows: rows["memory_kind"] == str(MemoryKind.cpu_peak_rss))
+            notes = [_ON_CPU] if len(alike.other) == len(known.other) else [_ON_CPU, _OTHERWISE]
+            return replace(alike, notes=(*self.notes, *notes)), "peak memory of the process, GB"
+        alike = known.only(lambda rows: rows["memory_kind"] != str(MemoryKind.cpu_peak_rss))
+        notes = [f"Left out: {on_cpu.sum()} cells that ran on a CPU."] if on_cpu.any() else []
+        return replace(alike, notes=(*self.notes, *notes)), "peak GPU memory, GB"
+
+
+def select(frame: pd.DataFrame, other: pd.DataFrame | None, *wanted: str) -> Selection:
+    """Choose the rows that a figure can show.
+
+    Args:
+        frame: rows as of `rows.load`.
+        other: rows to compare with, such as the paper's; None for nothing.
+        wanted: variants ("lora+nf4"), or methods with whatever quantization followed by a star ("lora*"); none is all.
+    """
+    own, notes = _one_setting(_of_variants(_finished(frame), wanted))
+    compared = own.iloc[:0]
+    if other is not None and len(other):
+        compared, _ = _one_setting(_of_variants(_finished(other), wanted))
+        compared = _as_named_here(compared, set(own["model"]))
+        compared = compared[compared["model"].isin(set(own["model"]))]
+    return Selection(own, compared, (*notes, *_unfinished(frame)))
+
+
+def point(rows: pd.DataFrame, column: str, factor: float) -> Point | None:
+    """Sum up a column over seeds.
+
+    Args:
+        rows: of one setting.
+        column: what to sum up.
+        factor: from the column's unit to the figure's.
+
+    Returns:
+        None where no row has a value.
+    """
+    if column not in rows:
+        return None
+    rows = rows[rows[column].notna()]
+    if rows.empty:
+        return None
+    over_seeds = spread([float(value) for value in rows[column]])
+    low: float | None = over_seeds.low
+    high: float | None = over_seeds.high
+    if len(rows) == 1:
+        low, high = (_number(rows, f"{column}_{end}") for end in ("low", "high"))
+    cells = () if set(rows["source"]) == {PAPER} else tuple(str(cell) for cell in rows["cell_id"])
+    return Point(_scaled(over_seeds.mean, factor), _maybe(low, factor), _maybe(high, factor), cells)
+
+
+def groups(rows: pd.DataFrame, *by: str) -> Iterator[tuple[tuple[Hashable, ...], pd.DataFrame]]:
+    """The rows of each distinct combination of values of these columns, a missing value being one too."""
+    for key, group in rows.groupby(list(by), dropna=False, sort=False):
+        yield key if isinstance(key, tuple) else (key,), group
+
+
+def quality(rows: pd.DataFrame) -> tuple[str, str]:
+    """The score by which a data set's cells are compared, and its axis label: EM@10 as in the paper, else of tests."""
+    return _first_known(rows, _QUALITY)
+
+
+def codebleu(rows: pd.DataFrame) -> tuple[str, str]:
+    """The CodeBLEU that compares with the paper's, and its axis label; `strict` where there is no other."""
+    return _first_known(rows, _CODEBLEU)
+
+
+def _finished(frame: pd.DataFrame) -> pd.DataFrame:
+    rows = frame[(frame["status"] == str(Status.ok)) & frame["model"].notna() & frame["method"].notna()]
+    rows = rows.reset_index(drop=True)
+    rows["quantization"] = rows["quantization"].fillna("none")
+    names = zip(rows["method"], rows["quantization"], strict=True)
+    rows["variant"] = pd.Series([variant(str(method), str(bits)) for method, bits in names], rows.index, dtype=object)
+    return rows
+
+
+def _of_variants(rows: pd.DataFrame, wanted: Sequence[str]) -> pd.DataFrame:
+    methods = [name.removesuffix("*") for name in wanted if name.endswith("*")]
+    return rows[rows["variant"].isin(wanted) | rows["method"].isin(methods)] if wanted else rows
+
+
+def _one_setting(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Of several settings of one key, that with most test samples, then most seeds, then the lowest validation loss."""
+    key = rows.groupby(list(KEY), dropna=False, sort=False).ngroup()
+    setting = rows.groupby([*KEY, *SETTING], dropna=False, sort=False).ngroup()
+    notes, left_out = [], pd.Series(False, rows.index)
+    # Most studies have one setting a key, and thousands of keys need no second look.
+    several = setting.groupby(key).nunique() > 1
+    for number in several[several].index:
+        group = rows[key == number]
+        settings = [one for _, one in group.groupby(setting[group.index], sort=False)]
+        best = min(settings, key=_worse)
+        left_out[group.index.difference(best.index)] = True
+        notes.append(f"{_name(best)}: {len(settings)} settings; shown is {_setting_text(settings, best)}.")
+    kept = rows[~left_out]
+    repeated = kept.duplicated([*KEY, "seed"], keep=False) & kept["seed"].notna()
+    for number in key[kept.index][repeated].unique():
+        group = kept[key[kept.index] == number]
+        notes.append(f"{_name(group)}: {len(group)} cells differ in more than the seed; shown is their mean.")
+    return kept, notes
+
+
+def _name(rows: pd.DataFrame) -> str:
+    first = rows.iloc[0]
+    parts = [str(first["model"]), str(first["variant"])]
+    parts += [] if pd.isna(first["dataset"]) else [str(first["dataset"])]
+    return " ".join(parts + ([f"with {first['num_examples']:.0f} examples"] if first["num_examples"] > 0 else []))
+
+
+def _worse(setting: pd.DataFrame) -> tuple[float, float, float]:
+    loss = setting["best_validation_loss"].mean()
+    samples = setting["test_samples"].max()
+    return (
+        0.0 if pd.isna(samples) else -float(samples),
+        -float(setting["seed"].nunique()),
+        float("inf") if pd.isna(loss) else float(loss),
+    )
+
+
+def _setting_text(settings: Sequence[pd.DataFrame], best: pd.DataFrame) -> str:
+    differing = [name for name in SETTING if len({str(setting[name].iloc[0]) for setting in settings}) > 1]
+    return ", ".join(f"{name} {str(best[name].iloc[0])[:16]}" for name in differing)
+
+
+def _as_named_here(rows: pd.DataFrame, here: set[str]) -> pd.DataFrame:
+    """The paper's figure 1 names CodeLlama-13B and -34B without a variant; the study's are the Python ones."""
+    named = {name: f"{name}-python" for name in ("codellama-13b", "codellama-34b")}
+    named = {plain: full for plain, full in named.items() if plain not in here and full in here}
+    return rows.assign(model=rows["model"].replace(named)) if named else rows
+
+
+def _unfinished(frame: pd.DataFrame) -> list[str]:
+    counts = frame.loc[frame["status"] != str(Status.ok), "status"].value_counts()
+    if counts.empty:
+        return []
+    return ["Not finished and not shown: " + ", ".join(f"{number} {status}" for status, number in counts.items()) + "."]
+
+
+def _first_known(rows: pd.DataFrame, labels: dict[str, str]) -> tuple[str, str]:
+    known = [name for name in labels if name in rows and rows[name].notna().any()]
+    name = known[0] if known else next(iter(labels))
+    return name, labels[name]
+
+
+def _number(rows: pd.DataFrame, column: str) -> float | None:
+    value = rows[column].iloc[0] if column in rows else None
+    return None if pd.isna(value) else float(value)
+
+
+def _maybe(value: float | None, factor: float) -> float | None:
+    return None if value is None else _scaled(value, factor)
+
+
+def _scaled(value: float, factor: float) -> float:
+    # So that 100 x 0.3931 is 39.31 in a stored drawing.
+    return round(value * factor, 6)
