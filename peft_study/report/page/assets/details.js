@@ -4,7 +4,7 @@ const DETAIL_GROUPS = [
   ["What was run", [
     ["study", "Study", "text"], ["model", "Model", "text"], ["family", "Family", "text"], ["method", "Method", "text"],
     ["quantization", "Quantization", "text"], ["dataset", "Data set", "text"], ["num_examples", "Examples in the prompt", "number"],
-    ["seed", "Seed", "number"], ["learning_rate", "Learning rate", "number"], ["epochs", "Epochs", "number"],
+    ["seed", "Seed", "whole"], ["learning_rate", "Learning rate", "number"], ["epochs", "Epochs", "number"],
     ["sampled", "Sampled candidates", "text"], ["test_samples", "Test samples", "number"],
   ]],
   ["Cost", [

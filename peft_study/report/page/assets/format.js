@@ -26,6 +26,7 @@ function duration(seconds) {
 
 const FORMATS = {
   share: (value) => percent(value), bytes: gigabytes, count, seconds: duration, number: plainNumber,
+  whole: (value) => (isNumber(value) ? String(value) : MISSING),
   text: (value) => (value === null || value === undefined || value === "" ? MISSING : String(value)),
 };
 

@@ -38,7 +38,7 @@ class Leaderboard {
       ...metrics.map((metric) => ({ ...metric, kind: "share", score: true })),
       { name: "status", title: "State", kind: "text", first: true },
       { name: "num_examples", title: "Examples", kind: "number", first: varied("num_examples") },
-      { name: "seed", title: "Seed", kind: "number", first: true },
+      { name: "seed", title: "Seed", kind: "whole", first: true },
       { name: "trainable_parameters", title: "Trained", kind: "count", first: true },
       { name: "peak_bytes", title: "Peak", kind: "bytes", first: true },
       { name: "train_seconds", title: "Training", kind: "seconds", first: true },
@@ -276,7 +276,7 @@ class Leaderboard {
   score(line, column, value, isBest) {
     const cell = make("td", { class: `number score${isBest ? " best" : ""}` }, make("span", { class: "value", text: percent(value) }));
     const range = make("span", { class: "range" });
-    cell.append(range);
+    cell.append(" ", range);
     if (!isNumber(value)) return cell;
     cell.style.setProperty("--share", String(Math.min(1, Math.max(0, value))));
     if (line.rows.length > 1) {
