@@ -9,6 +9,7 @@ import pytest
 
 from peft_study.report.figures import FIGURES, Direction, Drawing, Mark, Panel, Series
 from peft_study.report.figures.costs import pareto
+from peft_study.report.names import model_name
 from peft_study.report.paper import rows as paper_file
 from peft_study.report.reference import paper_rows
 from peft_study.report.rows import frame_of
@@ -91,8 +92,8 @@ def test_figure_1_of_the_papers_rows_has_the_papers_bars_from_the_smallest_to_th
     heights = {str(x): y for one in panel.series for x, y in zip(one.x, one.y, strict=True)}
     printed = [float(line["peak_memory_gb"]) for line in paper_file("figure1")]
     assert [heights[name] for name in panel.categories] == sorted(printed)
-    assert panel.categories[0] == "codet5p-220m, full fine-tuning"
-    assert panel.categories[-1] == "codellama-34b, QLoRA 4-bit"
+    assert panel.categories[0] == "CodeT5+-220M, Full fine-tuning"
+    assert panel.categories[-1] == "CodeLlama-34B, QLoRA-4bit"
     assert levels(panel) == {"24 GB": 24.0}
 
 
@@ -101,7 +102,7 @@ def test_figure_4_of_the_papers_rows_has_table_3s_lora_rows(place: int, dataset:
     panel = FIGURES["figure4"](paper_rows(), None).panels[place]
 
     assert {one.label: (one.x[0], one.y[0]) for one in panel.series} == {
-        line["model"]: (float(line[f"{dataset}_em@10"]), float(line[f"{dataset}_codebleu"]))
+        model_name(line["model"]): (float(line[f"{dataset}_em@10"]), float(line[f"{dataset}_codebleu"]))
         for line in paper_file("table3")
         if line["method"] == "lora"
     }
@@ -111,17 +112,18 @@ def test_figure_4_of_the_papers_rows_has_table_3s_lora_rows(place: int, dataset:
 def test_figure_5_of_the_papers_rows_has_the_papers_bars(place: int, dataset: str) -> None:
     panel = FIGURES["figure5"](paper_rows(), None).panels[place]
 
-    variants = {"LoRA": "none", "QLoRA 8-bit": "int8", "QLoRA 4-bit": "nf4"}
+    variants = {"LoRA": "none", "QLoRA-8bit": "int8", "QLoRA-4bit": "nf4"}
     drawn = {(x, variants[one.label]): y for one in panel.series for x, y in zip(one.x, one.y, strict=True)}
     assert drawn == {
-        (line["model"], line["quantization"]): float(line[f"{dataset}_em@10"]) for line in paper_file("figure5")
+        (model_name(line["model"]), line["quantization"]): float(line[f"{dataset}_em@10"])
+        for line in paper_file("figure5")
     }
 
 
 def test_seeds_become_a_mean_from_the_lowest_to_the_highest_and_a_single_run_keeps_its_interval() -> None:
     drawing = FIGURES["figure3"](small_study(), None)
 
-    curve = series(drawing, "codellama-7b")
+    curve = series(drawing, "CodeLlama-7B")
     assert (curve.x, curve.y) == ((0.0, 1.0, 8.0), (8.0, 12.0, 25.0))
     assert (curve.low, curve.high) == ((5.0, 10.0, 20.0), (10.0, 14.0, 30.0))
     assert curve.cells[1] == ("codellama-7b_icl_none_conala_1_1", "codellama-7b_icl_none_conala_1_2")
@@ -131,10 +133,10 @@ def test_seeds_become_a_mean_from_the_lowest_to_the_highest_and_a_single_run_kee
 def test_what_to_compare_with_is_marked_as_such() -> None:
     drawing = FIGURES["figure3"](small_study(), paper_rows())
 
-    paper = series(drawing, "codellama-7b (paper)")
+    paper = series(drawing, "CodeLlama-7B (paper)")
     assert (paper.x, paper.y, paper.paper, paper.cells) == ((0.0,), (7.73,), True, ())
     # The paper says what its best is, and not with how many examples.
-    assert levels(drawing.panels[0]) == {"codellama-7b, best (paper)": 29.83}
+    assert levels(drawing.panels[0]) == {"CodeLlama-7B, best (paper)": 29.83}
     assert drawing.compared == "paper"
     assert FIGURES["figure3"](small_study(), None).compared == ""
 
@@ -143,27 +145,27 @@ def test_another_study_to_compare_with_is_not_called_the_paper() -> None:
     drawing = FIGURES["figure3"](small_study(), small_study())
 
     assert drawing.compared == "compared"
-    assert series(drawing, "codellama-7b (compared)").cells[0] == ("codellama-7b_zero-shot_none_conala_0_1",)
+    assert series(drawing, "CodeLlama-7B (compared)").cells[0] == ("codellama-7b_zero-shot_none_conala_0_1",)
 
 
 def test_models_that_were_not_run_are_not_taken_from_the_paper() -> None:
     panel = FIGURES["figure4"](small_study(), paper_rows()).panels[0]
 
-    assert {one.label for one in panel.series if one.paper} == {"codet5p-220m (paper)", "codellama-7b (paper)"}
+    assert {one.label for one in panel.series if one.paper} == {"CodeT5+-220M (paper)", "CodeLlama-7B (paper)"}
 
 
 def test_the_papers_codellama_13b_stands_beside_the_python_variant_of_the_study() -> None:
     frame = frame_of([cell("codellama-13b-python", "lora", 0.4, quantization="nf4", train_peak_bytes=14e9)])
 
     (panel,) = FIGURES["figure1"](frame, paper_rows()).panels
-    assert panel.categories == ("codellama-13b-python, QLoRA 4-bit",)
+    assert panel.categories == ("CodeLlama-13B-Python, QLoRA-4bit",)
     assert [(one.paper, one.y) for one in panel.series] == [(False, (14.0,)), (True, (15.01,))]
 
 
 def test_retrieval_stands_against_lora_and_the_best_number_of_random_examples() -> None:
     (panel,) = FIGURES["figure7"](small_study(), paper_rows()).panels
 
-    assert panel.title == "codellama-7b, conala"
+    assert panel.title == "CodeLlama-7B, Conala"
     assert [(one.label, one.x, one.y) for one in panel.series] == [("RAG", (3.0,), (35.0,))]
     own = {"LoRA": 40.0, "best ICL, 8 examples": 25.0}
     assert levels(panel) == own | {"LoRA (paper)": 39.31, "best ICL (paper)": 29.83, "best RAG (paper)": 35.17}
@@ -205,20 +207,20 @@ def test_time_is_that_of_training_and_generation_and_unknown_without_a_trained_c
     panel = FIGURES["quality-time"](small_study(), None).panels[0]
 
     minutes = {one.label: one.x for one in panel.series if one.mark is Mark.points}
-    assert minutes == {"LoRA": (10.0,), "zero-shot": (1.0,), "ICL": (2.0, 2.0), "RAG": (3.0,)}
+    assert minutes == {"LoRA": (10.0,), "Zero-shot": (1.0,), "ICL": (2.0, 2.0), "RAG": (3.0,)}
 
 
 def test_measured_memory_stands_over_the_predicted_one() -> None:
     drawing = FIGURES["predicted-memory"](small_study(), None)
 
-    assert (series(drawing, "QLoRA 4-bit").x, series(drawing, "QLoRA 4-bit").y) == ((2.0,), (2.5,))
+    assert (series(drawing, "QLoRA-4bit").x, series(drawing, "QLoRA-4bit").y) == ((2.0,), (2.5,))
     assert drawing.panels[0].lines[0].direction is Direction.diagonal
 
 
 def test_lengths_are_shares_between_the_edges_of_their_bins() -> None:
     drawing = FIGURES["figure2"](small_study(), None)
 
-    prompt = series(drawing, "prompt, codet5p-220m")
+    prompt = series(drawing, "prompt, CodeT5+-220M")
     assert prompt.x == (0.0, 8.0, 16.0, 24.0, 32.0)
     assert prompt.y == (12.5, 37.5, 0.0, 50.0, None)
     # The second model's tokenizer cuts alike.
@@ -256,19 +258,18 @@ def test_cells_on_a_cpu_are_left_out_of_gpu_memory() -> None:
     assert "Left out: 1 cells that ran on a CPU." in drawing.notes
 
 
-def test_of_several_settings_one_is_shown_and_said() -> None:
-    tried = [(0.30, 1e-4, 0.9, 543.0), (0.35, 3e-4, 0.7, 543.0), (0.9, 3e-4, 0.1, 10.0)]
+def test_of_several_settings_the_tables_one_is_shown_and_said() -> None:
+    tried = [(0.30, 1e-4, 1.0), (0.35, 3e-4, 1.0), (0.37, 3e-4, 2.0)]
     frame = frame_of(
         [
-            cell("m", "lora", em, learning_rate=rate, best_validation_loss=loss, test_samples=samples)
-            | {"codebleu": em, "cell_id": f"{rate}-{samples}"}
-            for em, rate, loss, samples in tried
+            cell("m", "lora", em, learning_rate=rate, seed=seed) | {"codebleu": em, "cell_id": f"{rate}-{seed}"}
+            for em, rate, seed in tried
         ]
     )
 
     drawing = FIGURES["figure4"](frame, None)
-    assert series(drawing, "m").x == (35.0,)
-    assert "m lora conala: 3 settings; shown is learning_rate 0.0003, test_samples 543.0." in drawing.notes
+    assert series(drawing, "m").x == (36.0,)
+    assert "m lora conala: of 2 settings the one with most finished cells is shown." in drawing.notes
 
 
 def test_cells_that_the_rows_cannot_tell_apart_are_averaged_and_said() -> None:

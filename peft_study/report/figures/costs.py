@@ -8,12 +8,14 @@ import pandas as pd
 
 from peft_study.report.figures.drawing import Direction, Drawing, Line, Mark, Panel, Scale, Series
 from peft_study.report.figures.memory import card_limit
-from peft_study.report.figures.names import variant_label
 from peft_study.report.figures.selection import GIGABYTES, PERCENT, Selection, groups, point, quality, select
 from peft_study.report.figures.series import Placed, finish, series
+from peft_study.report.figures.variants import variant_label
+from peft_study.report.names import dataset_name, model_name
 
 MINUTES = 1 / 60
 PREDICTED = "predicted_peak_bytes"
+_NAMES = {"model": model_name, "dataset": dataset_name}
 _FRONT = "The Pareto front joins the cells than which no other is both cheaper and better."
 _WHOLE = "Memory is the larger peak of training and generation."
 
@@ -109,7 +111,9 @@ def _against(
                     drawn.append(series(name, placed, Mark.points, key, paper=paper))
         front = _front(drawn)
         shown = [_named_on(front, one) for one in drawn]
-        panels.append(Panel(dataset or "", label, score_label, (*shown, *_staircase(front)), lines, x_scale=scale))
+        panels.append(
+            Panel(dataset_name(dataset or ""), label, score_label, (*shown, *_staircase(front)), lines, x_scale=scale)
+        )
     return panels
 
 
@@ -120,7 +124,7 @@ def _placed(
     for _, group in groups(rows, "model", "dataset", "num_examples"):
         x, y = point(group, along, along_factor), point(group, up, up_factor)
         if x and y:
-            parts = [str(group[name].iloc[0]) for name in text]
+            parts = [_NAMES[name](str(group[name].iloc[0])) for name in text]
             found.append(Placed(x.value, y, ", ".join(parts)))
     return found
 

@@ -3,9 +3,10 @@
 import pandas as pd
 
 from peft_study.report.figures.drawing import Direction, Drawing, Line, Mark, Panel, Series
-from peft_study.report.figures.names import variant_label
 from peft_study.report.figures.selection import PERCENT, Selection, groups, point, quality, select
 from peft_study.report.figures.series import Placed, finish, series
+from peft_study.report.figures.variants import variant_label
+from peft_study.report.names import dataset_name, model_name
 
 _X_RANDOM = "number of random examples"
 _X_RETRIEVED = "number of retrieved examples"
@@ -27,10 +28,12 @@ def figure3(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Drawing:
         lines: list[Line] = []
         for model in of_dataset.models():
             of_model = of_dataset.of_model(model)
-            drawn += _curves(of_model, column, model, model)
-            lines += _best(of_model.own, column, f"{model}, best", model, paper=False)
-            lines += _best(of_model.other, column, f"{model}, best ({chosen.other_label})", model, paper=True)
-        panels.append(Panel(dataset or "", _X_RANDOM, label, tuple(drawn), tuple(lines)))
+            drawn += _curves(of_model, column, model_name(model), model)
+            lines += _best(of_model.own, column, f"{model_name(model)}, best", model, paper=False)
+            lines += _best(
+                of_model.other, column, f"{model_name(model)}, best ({chosen.other_label})", model, paper=True
+            )
+        panels.append(Panel(dataset_name(dataset or ""), _X_RANDOM, label, tuple(drawn), tuple(lines)))
     missing = "No finished cell of zero-shot or in-context learning."
     return finish("figure3", "In-context learning by number of examples", panels, chosen, missing)
 
@@ -50,7 +53,7 @@ def figure7(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Drawing:
             here = chosen.of_dataset(dataset).of_model(model)
             column, label = quality(here.own)
             curves = _curves(here.only(lambda rows: rows["variant"] == "rag"), column, variant_label("rag"), "rag")
-            title = f"{model}, {dataset}" if dataset else model
+            title = ", ".join([model_name(model), *([dataset_name(dataset)] if dataset else [])])
             panels.append(Panel(title, _X_RETRIEVED, label, tuple(curves), tuple(_levels(here, column))))
     missing = "No finished cell of retrieval-augmented generation."
     return finish("figure7", "Retrieved examples against ICL and LoRA", panels, chosen, missing)

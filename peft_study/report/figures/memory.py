@@ -3,9 +3,10 @@
 import pandas as pd
 
 from peft_study.report.figures.drawing import Direction, Drawing, Line, Panel
-from peft_study.report.figures.names import variant_label
 from peft_study.report.figures.selection import GIGABYTES, PERCENT, Selection, quality, select
 from peft_study.report.figures.series import bars, finish
+from peft_study.report.figures.variants import variant_label
+from peft_study.report.names import dataset_name, model_name
 
 CARD_GB = 24.0
 """Memory of the study's card, an RTX A5000."""
@@ -25,7 +26,7 @@ def figure1(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Drawing:
         # A configuration stands where its highest bar says, ours or the paper's.
         heights = [(height or 0.0, str(name)) for one in drawn for name, height in zip(one.x, one.y, strict=True)]
         categories = tuple(dict.fromkeys(name for _, name in sorted(heights, reverse=True)))[::-1]
-        panels.append(Panel(dataset or "", "", label, drawn, card_limit(label), categories))
+        panels.append(Panel(dataset_name(dataset or ""), "", label, drawn, card_limit(label), categories))
     missing = "No finished cell of full fine-tuning, LoRA or QLoRA with a measured peak memory."
     return finish("figure1", "Peak memory of fine-tuning", panels, chosen, missing, _notes(chosen))
 
@@ -63,7 +64,14 @@ def _by_model(
     known = here.only(lambda rows: rows[column].notna())
     quantised = set(known.own.loc[known.own["quantization"] != "none", "model"])
     known = known.only(lambda rows: rows["model"].isin(quantised))
-    return Panel(dataset or "", "", label, bars(known, column, factor, _model), lines, tuple(known.models()))
+    return Panel(
+        dataset_name(dataset or ""),
+        "",
+        label,
+        bars(known, column, factor, _model),
+        lines,
+        tuple(map(model_name, known.models())),
+    )
 
 
 def _notes(chosen: Selection) -> tuple[str, ...]:
@@ -72,8 +80,8 @@ def _notes(chosen: Selection) -> tuple[str, ...]:
 
 
 def _configuration(model: str, variant: str) -> str:
-    return f"{model}, {variant_label(variant)}"
+    return f"{model_name(model)}, {variant_label(variant)}"
 
 
 def _model(model: str, variant: str) -> str:
-    return model
+    return model_name(model)

@@ -4,9 +4,10 @@ import pandas as pd
 
 from peft_study.report.figures.drawing import Drawing, Mark, Panel, Series
 from peft_study.report.figures.examples import best_of
-from peft_study.report.figures.names import variant_label
 from peft_study.report.figures.selection import PERCENT, Selection, codebleu, point, quality, select
 from peft_study.report.figures.series import Placed, finish, series
+from peft_study.report.figures.variants import variant_label
+from peft_study.report.names import dataset_name, model_name
 
 
 def figure4(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Drawing:
@@ -25,9 +26,9 @@ def figure4(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Drawing:
         for rows, paper in ((here.own, False), (here.other, True)):
             for model in here.models():
                 placed = _placed(rows[rows["model"] == model], column, second, "")
-                name = f"{model} ({here.other_label})" if paper else model
+                name = f"{model_name(model)} ({here.other_label})" if paper else model_name(model)
                 drawn += [series(name, placed, Mark.points, model, paper=paper)] if placed else []
-        panels.append(Panel(dataset or "", label, second_label, tuple(drawn)))
+        panels.append(Panel(dataset_name(dataset or ""), label, second_label, tuple(drawn)))
     missing = "No finished cell of LoRA that has both scores."
     return finish("figure4", "LoRA: CodeBLEU against exact match", panels, chosen, missing)
 
@@ -45,7 +46,7 @@ def figure6(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Drawing:
         here = chosen.of_dataset(dataset)
         (column, label), (second, second_label) = quality(here.own), codebleu(here.own)
         drawn = [*_compared(here, "lora", column, second), *_compared(here, "icl", column, second)]
-        panels.append(Panel(dataset or "", label, second_label, tuple(drawn)))
+        panels.append(Panel(dataset_name(dataset or ""), label, second_label, tuple(drawn)))
     notes = ("The best in-context learning is that of the number of examples with the highest score.",)
     missing = "No finished cell of LoRA or in-context learning that has both scores."
     return finish("figure6", "LoRA against the best in-context learning", panels, chosen, missing, notes)
@@ -67,7 +68,7 @@ def _compared(chosen: Selection, key: str, column: str, second: str) -> list[Ser
 
 
 def _text(model: str, num_examples: float | None) -> str:
-    return f"{model}, {num_examples:.0f}" if num_examples else model
+    return f"{model_name(model)}, {num_examples:.0f}" if num_examples else model_name(model)
 
 
 def _placed(rows: pd.DataFrame, column: str, second: str, text: str) -> list[Placed]:

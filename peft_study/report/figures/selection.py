@@ -7,16 +7,15 @@ from typing import Self
 import pandas as pd
 
 from peft_study.metrics.intervals import spread
-from peft_study.report.figures.names import DATASETS, MODELS, VARIANTS, in_order, variant
+from peft_study.report import groups as grouping
+from peft_study.report.figures.variants import VARIANTS, in_order, variant
+from peft_study.report.names import DATASETS, MODELS
 from peft_study.results.schema import MemoryKind, Status
 
 PERCENT = 100.0
 GIGABYTES = 1e-9
 ONE = 1.0
 PAPER = "paper"
-KEY = ("model", "method", "quantization", "dataset", "num_examples")
-SETTING = ("learning_rate", "epochs", "test_samples", "data_fingerprint", "precision")
-"""What cells of one key may differ in besides the seed, as far as the rows say."""
 _QUALITY = {
     "em@10": "EM@10, %",
     "pass@1": "Pass@1, %",
@@ -51,8 +50,8 @@ class Selection:
     """What a figure is made of.
 
     Attributes:
-        own: finished cells, one setting a model, method, quantization, data set and number of examples; with a column
-            "variant". No value of `KEY` is missing but "dataset" and "num_examples".
+        own: finished cells, those that the tables show of a model, method, quantization, data set and number of
+            examples; with a column "variant". Of these only data set and number of examples may be missing.
         other: rows to compare with, those of the models of `own`.
         notes: what was left out, and why.
     """
@@ -130,13 +129,13 @@ def select(frame: pd.DataFrame, other: pd.DataFrame | None, *wanted: str) -> Sel
         other: rows to compare with, such as the paper's; None for nothing.
         wanted: variants ("lora+nf4"), or methods with whatever quantization followed by a star ("lora*"); none is all.
     """
-    own, notes = _one_setting(_of_variants(_finished(frame), wanted))
+    own, notes = _one_setting(_of_variants(frame, wanted))
     compared = own.iloc[:0]
     if other is not None and len(other):
-        compared, _ = _one_setting(_of_variants(_finished(other), wanted))
+        compared, _ = _one_setting(_of_variants(other, wanted))
         compared = _as_named_here(compared, set(own["model"]))
         compared = compared[compared["model"].isin(set(own["model"]))]
-    return Selection(own, compared, (*notes, *_unfinished(frame)))
+    return Selection(own, compared, (*notes, *_unfinished(_of_variants(frame, wanted))))
 
 
 def point(rows: pd.DataFrame, column: str, factor: float) -> Point | None:
@@ -180,61 +179,34 @@ def codebleu(rows: pd.DataFrame) -> tuple[str, str]:
     return _first_known(rows, _CODEBLEU)
 
 
-def _finished(frame: pd.DataFrame) -> pd.DataFrame:
-    rows = frame[(frame["status"] == str(Status.ok)) & frame["model"].notna() & frame["method"].notna()]
-    rows = rows.reset_index(drop=True)
-    rows["quantization"] = rows["quantization"].fillna("none")
-    names = zip(rows["method"], rows["quantization"], strict=True)
+def _of_variants(frame: pd.DataFrame, wanted: Sequence[str]) -> pd.DataFrame:
+    rows = frame[frame["model"].notna() & frame["method"].notna()].reset_index(drop=True)
+    names = zip(rows["method"], rows["quantization"].fillna("none"), strict=True)
     rows["variant"] = pd.Series([variant(str(method), str(bits)) for method, bits in names], rows.index, dtype=object)
-    return rows
-
-
-def _of_variants(rows: pd.DataFrame, wanted: Sequence[str]) -> pd.DataFrame:
     methods = [name.removesuffix("*") for name in wanted if name.endswith("*")]
     return rows[rows["variant"].isin(wanted) | rows["method"].isin(methods)] if wanted else rows
 
 
 def _one_setting(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Of several settings of one key, that with most test samples, then most seeds, then the lowest validation loss."""
-    key = rows.groupby(list(KEY), dropna=False, sort=False).ngroup()
-    setting = rows.groupby([*KEY, *SETTING], dropna=False, sort=False).ngroup()
-    notes, left_out = [], pd.Series(False, rows.index)
-    # Most studies have one setting a key, and thousands of keys need no second look.
-    several = setting.groupby(key).nunique() > 1
-    for number in several[several].index:
-        group = rows[key == number]
-        settings = [one for _, one in group.groupby(setting[group.index], sort=False)]
-        best = min(settings, key=_worse)
-        left_out[group.index.difference(best.index)] = True
-        notes.append(f"{_name(best)}: {len(settings)} settings; shown is {_setting_text(settings, best)}.")
-    kept = rows[~left_out]
-    repeated = kept.duplicated([*KEY, "seed"], keep=False) & kept["seed"].notna()
-    for number in key[kept.index][repeated].unique():
-        group = kept[key[kept.index] == number]
-        notes.append(f"{_name(group)}: {len(group)} cells differ in more than the seed; shown is their mean.")
+    """The cells that the tables show, where there are several settings of one configuration."""
+    found = grouping.groups(rows)
+    kept = rows.loc[[place for one in found for place in one.done.index]]
+    notes = [
+        f"{_name(one)}: of {one.other_settings + 1} settings the one with most finished cells is shown."
+        for one in found
+        if one.other_settings and len(one.done)
+    ]
+    notes += [
+        f"{_name(one)}: {len(one.done)} cells differ in more than the seed; shown is their mean."
+        for one in found
+        if one.done["seed"].dropna().duplicated().any()
+    ]
     return kept, notes
 
 
-def _name(rows: pd.DataFrame) -> str:
-    first = rows.iloc[0]
-    parts = [str(first["model"]), str(first["variant"])]
-    parts += [] if pd.isna(first["dataset"]) else [str(first["dataset"])]
-    return " ".join(parts + ([f"with {first['num_examples']:.0f} examples"] if first["num_examples"] > 0 else []))
-
-
-def _worse(setting: pd.DataFrame) -> tuple[float, float, float]:
-    loss = setting["best_validation_loss"].mean()
-    samples = setting["test_samples"].max()
-    return (
-        0.0 if pd.isna(samples) else -float(samples),
-        -float(setting["seed"].nunique()),
-        float("inf") if pd.isna(loss) else float(loss),
-    )
-
-
-def _setting_text(settings: Sequence[pd.DataFrame], best: pd.DataFrame) -> str:
-    differing = [name for name in SETTING if len({str(setting[name].iloc[0]) for setting in settings}) > 1]
-    return ", ".join(f"{name} {str(best[name].iloc[0])[:16]}" for name in differing)
+def _name(one: grouping.Group) -> str:
+    parts = [one.model, variant(one.method, one.quantization), *([one.dataset] if one.dataset else [])]
+    return " ".join([*parts, *([f"with {one.num_examples:.0f} examples"] if one.num_examples else [])])
 
 
 def _as_named_here(rows: pd.DataFrame, here: set[str]) -> pd.DataFrame:

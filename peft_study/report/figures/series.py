@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from peft_study.report.figures.drawing import Drawing, Mark, Panel, Series
-from peft_study.report.figures.names import variant_label
 from peft_study.report.figures.selection import Point, Selection, point
+from peft_study.report.figures.variants import variant_label
 
 _SPREAD = (
     "Values are means over seeds, with bars from the lowest to the highest seed; a single run's bars are its 95 % "
