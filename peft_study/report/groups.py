@@ -4,9 +4,13 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import median
+from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from peft_study.metrics.intervals import Spread, spread
 from peft_study.report.names import DATASETS, METHODS, MODELS, QUANTIZATIONS, place
@@ -39,10 +43,11 @@ class Group:
     frame: pd.DataFrame
     other_settings: int = 0
 
-    @property
+    @cached_property
     def done(self) -> pd.DataFrame:
         """The cells that ended well."""
-        return self.frame[self.frame["status"] == "ok"]
+        ended_well = (self.frame["status"] == "ok").to_numpy()
+        return self.frame if ended_well.all() else self.frame[ended_well]
 
     @property
     def cells(self) -> tuple[str, ...]:
@@ -53,7 +58,7 @@ class Group:
         """What is known of a column, of cells that ended well."""
         if column not in self.frame:
             return []
-        return [float(value) for value in self.done[column] if not math.isnan(value)]
+        return [value for value in self.done[column].tolist() if not math.isnan(value)]
 
     def score(self, metric: str) -> Spread | None:
         """A score over the seeds; None where none is known."""
@@ -79,12 +84,13 @@ class Group:
 def groups(frame: pd.DataFrame) -> list[Group]:
     """Take cells together that differ in their seed alone, ordered as the paper orders them."""
     known = frame.dropna(subset=["model", "method"])
-    found = [
-        _group(key, part)
-        for key, part in known.groupby(list(KEYS), dropna=False, sort=False)
-        if isinstance(key, tuple) and not part.empty
-    ]
-    return sorted(found, key=_order)
+    if known.empty:
+        return []
+    settings = known.groupby(list(_SETTINGS), dropna=False, sort=False).ngroup().to_numpy()
+    keys = known.groupby(list(KEYS), dropna=False, sort=False).ngroup().to_numpy()
+    places = np.argsort(keys, kind="stable")
+    parts = np.split(places, np.flatnonzero(np.diff(keys[places])) + 1)
+    return sorted((_group(known.take(part), settings[part]) for part in parts), key=_order)
 
 
 def by_name(found: Iterable[Group]) -> dict[tuple[str | None, str, str, str, float | None], Group]:
@@ -92,24 +98,32 @@ def by_name(found: Iterable[Group]) -> dict[tuple[str | None, str, str, str, flo
     return {(one.dataset, one.model, one.method, one.quantization, one.num_examples): one for one in found}
 
 
-def _group(key: tuple[object, ...], frame: pd.DataFrame) -> Group:
-    parts = [part for _, part in frame.groupby(list(_SETTINGS), dropna=False, sort=False)]
-    # A cell that failed before its model was built says nothing of the adapter's size: it is counted where it fits.
-    whole = [part for part in parts if (part["status"] == "ok").any()]
-    chosen = frame
-    if len(whole) > 1:
-        chosen = max(whole, key=lambda part: (int((part["status"] == "ok").sum()), part["finished_at"].max() or ""))
-    dataset, model, method, quantization = (_text(part) for part in key[:4])
-    examples = float(str(key[4]))
+def _group(frame: pd.DataFrame, settings: NDArray[np.integer[Any]]) -> Group:
+    """A configuration from its cells and, as numbers, what they are set to besides."""
+    chosen, others = frame, 0
+    if (settings != settings[0]).any():
+        # A cell that failed before its model was built says nothing of the adapter's size: it is counted where it fits.
+        parts = [frame[settings == code] for code in dict.fromkeys(settings.tolist())]
+        whole = [part for part in parts if (part["status"] == "ok").any()]
+        if len(whole) > 1:
+            chosen, others = max(whole, key=_finished), len(whole) - 1
+    first = frame.iloc[0]
+    examples = float(first["num_examples"])
     return Group(
-        dataset,
-        str(model),
-        str(method),
-        quantization or "none",
+        _text(first["dataset"]),
+        str(first["model"]),
+        str(first["method"]),
+        _text(first["quantization"]) or "none",
         None if math.isnan(examples) else examples,
         chosen,
-        max(0, len(whole) - 1),
+        others,
     )
+
+
+def _finished(frame: pd.DataFrame) -> tuple[int, str]:
+    """How many cells ended well, and when the last one ended."""
+    ends = [end for end in frame["finished_at"] if isinstance(end, str)]
+    return int((frame["status"] == "ok").sum()), max(ends, default="")
 
 
 def _text(part: object) -> str | None:
