@@ -64,12 +64,13 @@ def report(
     # Before minutes of work.
     check_replaceable(out)
     with busy("reading cells ..."):
-        from peft_study.report.build import write_report
         from peft_study.report.rows import load
 
         rows = load(sources)
     _tell(rows)
     other = None if against is None else _other(against)
+    with busy("loading what draws ..."):
+        from peft_study.report.build import write_report
     written = write_report(rows, sources, out, other=other, with_samples=with_samples, step=busy)
     _close(written, len(rows.frame))
     if show and not webbrowser.open(written.index.as_uri()):
