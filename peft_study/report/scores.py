@@ -103,15 +103,15 @@ def difference(one: Cell, other: Cell) -> Cell:
 
 def _marked(cells: Sequence[Cell], rows: Sequence[GridRow]) -> list[Cell]:
     """Mark the best of a column, and the best of each model that has more than one value."""
-    known = [round(cell.value, _DIGITS) for cell in cells if cell.value is not None]
+    values = [None if cell.value is None else round(cell.value, _DIGITS) for cell in cells]
+    known = [value for value in values if value is not None]
+    by_model: dict[str, list[float]] = {}
+    for value, row in zip(values, rows, strict=True):
+        if value is not None:
+            by_model.setdefault(row.model, []).append(value)
     marked = []
-    for cell, row in zip(cells, rows, strict=True):
-        value = None if cell.value is None else round(cell.value, _DIGITS)
-        same = [
-            round(other.value, _DIGITS)
-            for other, of in zip(cells, rows, strict=True)
-            if of.model == row.model and other.value is not None
-        ]
+    for cell, value, row in zip(cells, values, rows, strict=True):
+        same = by_model.get(row.model, [])
         mark: Mark | None = None
         if value is not None and len(same) > 1 and value == max(same):
             mark = "best_of_model"

@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -220,6 +222,18 @@ def test_a_cache_that_cannot_be_written_is_none(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
     assert len(load([tmp_path / "study"], tmp_path / "file" / "cache").frame) == 1
+
+
+def test_rows_tables_and_claims_need_neither_torch_nor_wandb() -> None:
+    modules = ("rows", "reference", "tables", "claims", "compare", "wandb_runs")
+    code = (
+        "import importlib, sys\n"
+        f"for name in {modules}: importlib.import_module('peft_study.report.' + name)\n"
+        "print([name for name in ('torch', 'transformers', 'wandb', 'datasets', 'sklearn') if name in sys.modules])"
+    )
+    command = [sys.executable, "-c", code]
+
+    assert subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout == "[]\n"
 
 
 def test_the_papers_rows_are_its_numbers() -> None:
