@@ -10,7 +10,7 @@ from peft_study.report.figures.drawing import Direction, Drawing, Line, Mark, Pa
 from peft_study.report.figures.examples import figure3, figure7
 from peft_study.report.figures.lengths import figure2
 from peft_study.report.figures.memory import figure1, figure5
-from peft_study.report.figures.plotting import draw_matplotlib
+from peft_study.report.figures.plotting import draw_matplotlib, figure_of
 from peft_study.report.figures.scores import figure4, figure6
 from peft_study.report.figures.style import Style, styles_of
 
@@ -25,6 +25,7 @@ __all__ = [
     "Series",
     "Style",
     "draw_matplotlib",
+    "figure_of",
     "styles_of",
 ]
 
