@@ -102,6 +102,10 @@ class Evidence:
         self, frame: pd.DataFrame, predictions_of: PredictionsOf | None = None, resamples: int = RESAMPLES
     ) -> None:
         self.groups = tuple(groups(frame))
+        self._by_name: dict[tuple[str, str, str | None], list[Group]] = {}
+        for one in self.groups:
+            for model in (None, one.model):
+                self._by_name.setdefault((one.method, one.quantization, model), []).append(one)
         self._predictions_of = predictions_of
         self._resamples = resamples
         self._samples: dict[tuple[tuple[str, ...], str], _Samples | None] = {}
@@ -110,13 +114,8 @@ class Evidence:
         self, method: str, quantization: str = "none", dataset: str | None = None, model: str | None = None
     ) -> list[Group]:
         """Configurations by name; None is any."""
-        return [
-            one
-            for one in self.groups
-            if (one.method, one.quantization) == (method, quantization)
-            and dataset in (None, one.dataset)
-            and model in (None, one.model)
-        ]
+        found = self._by_name.get((method, quantization, model), [])
+        return [one for one in found if dataset in (None, one.dataset)]
 
     def best(self, found: Sequence[Group], metric: str) -> Group | None:
         """The configuration with the best score; None where none has one."""

@@ -48,12 +48,12 @@ def table3(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Table:
         for slug in datasets
         for title, metric in (("EM@1", "em@1"), ("EM@10", "em@10"), ("CodeBLEU", bleu))
     ]
+    by_name, compared = _by_model_and_method(found), _by_model_and_method(others)
     rows = []
     for model, method in dict.fromkeys((one.model, one.method) for one in _by_model(found)):
-        own = [one for one in found if (one.model, one.method) == (model, method)]
+        own = by_name[model, method]
         labels = (Cell(model_name(model)), Cell(method_name(method)), parameters_cell(own[0]))
-        compared = [one for one in others if (one.model, one.method) == (model, method)]
-        rows.append(GridRow(labels, model, _by_dataset(own), _by_dataset(compared)))
+        rows.append(GridRow(labels, model, _by_dataset(own), _by_dataset(compared.get((model, method), []))))
     title = "SLMs and LLMs by fine-tuning method: EM@1, EM@10 and CodeBLEU in per cent"
     how = "as the paper's evaluator computes it" if bleu != "codebleu" else "in the strict convention"
     notes: tuple[str, ...] = (_MARKS, f"CodeBLEU {how} ({bleu}).", *seeds_note(frame), *_settings_notes(found))
@@ -180,6 +180,13 @@ def _codebleu(frame: pd.DataFrame) -> str:
 def _by_model(found: Sequence[Group]) -> list[Group]:
     """Models and methods in the paper's order, whichever data set they come from."""
     return sorted(found, key=lambda one: (place(one.model, tuple(MODELS)), place(one.method, tuple(METHODS))))
+
+
+def _by_model_and_method(found: Sequence[Group]) -> dict[tuple[str, str], list[Group]]:
+    named: dict[tuple[str, str], list[Group]] = {}
+    for one in found:
+        named.setdefault((one.model, one.method), []).append(one)
+    return named
 
 
 def _by_dataset(found: Sequence[Group]) -> dict[str, Group]:
