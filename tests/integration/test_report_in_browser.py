@@ -146,7 +146,7 @@ def test_means_over_seeds_come_first_and_cells_on_demand(page: Opened) -> None:
     assert page.column("em@1")[0].split() == ["71.5", "±0.7"]
     assert page.column("status") == ["2 ok", "2 ok", "oom"]
 
-    page.page.select_option("[data-role=rows]", "cells")
+    page.page.select_option("#leaderboard-rows", "cells")
 
     assert page.texts("#leaderboard-count") == ["5 of 5 cells"]
     assert [text.split()[0] for text in page.column("em@1")] == ["72.0", "71.0", "22.0", "21.0", MISSING]
@@ -431,7 +431,7 @@ def test_five_thousand_cells(browser: Browser, tmp_path: Path) -> None:
 
     assert index.stat().st_size < LARGEST_PAGE_BYTES
     page = opened(browser, index.as_uri())
-    page.page.select_option("[data-role=rows]", "cells")
+    page.page.select_option("#leaderboard-rows", "cells")
     assert page.texts("#leaderboard-count") == ["5,000 of 5,000 cells"]
     page.page.fill("#leaderboard-search", "s4321-")
     expect(page.page.locator("#leaderboard tbody tr")).to_have_count(1)

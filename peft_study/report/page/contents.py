@@ -19,6 +19,8 @@ from peft_study.results.schema import HEADLINES
 
 LONGEST_TEXT = 4_000
 """Characters of a text in a row; a reason can be a whole log."""
+MOST_FIRST = 4
+"""Scores in the leaderboard before a person chooses: more would push the costs out of sight."""
 _SIGNIFICANT_DIGITS = 6
 
 
@@ -154,6 +156,7 @@ def metrics_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
     ends = {f"{name}{end}" for name in present for end in ("_low", "_high")}
     # "top@1" says of drawn candidates what "pass@1" says better.
     first = [name for name in HEADLINES if name in present and not (name == "top@1" and "pass@1" in present)]
+    first = first[:MOST_FIRST]
     others = sorted(present - ends - {*first})
     return [
         {"name": name, "title": _title(name), "first": name in first, "about": _about(name)}

@@ -1,5 +1,6 @@
 // The figures, drawn by plotly from the same data as those for print.
 
+const FIRST_PANELS = 12;
 const HATCHES = new Set(["/", "\\", "x", "-", "|", "+", "."]);
 
 /** plotly reads some markup in texts; what comes from data must stay text. */
@@ -25,20 +26,25 @@ class Figures {
 
   part(drawing) {
     const panels = make("div", { class: "panels" });
-    for (const panel of drawing.panels) {
-      const figure = make("figure", {}, make("figcaption", { text: panel.title }));
-      if (panel.series.every((series) => series.y.every((value) => value === null)) && panel.lines.length === 0)
-        figure.append(make("p", { class: "empty", text: panel.missing || "Nothing to draw: no cell of this panel was read." }));
-      else {
-        const target = make("div", { class: "plot", role: "img", "aria-label": `${drawing.title}: ${panel.title}` });
-        this.drawn.set(target, { panel, done: false });
-        this.observer.observe(target);
-        figure.append(target);
-      }
-      panels.append(figure);
-    }
-    return make("article", { class: `figure${drawing.panels.length > 1 ? " wide" : ""}`, id: `figure-${drawing.name}` }, make("h3", { text: drawing.title }), panels,
-      ...drawing.notes.map((note) => make("p", { class: "note", text: note })), fileLinks(drawing.files));
+    const left = drawing.panels.slice(FIRST_PANELS);
+    for (const panel of drawing.panels.slice(0, FIRST_PANELS)) panels.append(this.panel(drawing, panel));
+    const all = left.length > 0 && make("button", {
+      type: "button", text: `Show ${left.length} more panels`,
+      click: () => { all.remove(); for (const panel of left) panels.append(this.panel(drawing, panel)); },
+    });
+    return add(make("article", { class: `figure${drawing.panels.length > 1 ? " wide" : ""}`, id: `figure-${drawing.name}` }),
+      make("h3", { text: drawing.title }), panels, all, ...drawing.notes.map((note) => make("p", { class: "note", text: note })),
+      fileLinks(drawing.files));
+  }
+
+  panel(drawing, panel) {
+    const figure = make("figure", {}, make("figcaption", { text: panel.title }));
+    if (panel.series.every((series) => series.y.every((value) => value === null)) && panel.lines.length === 0)
+      return add(figure, make("p", { class: "empty", text: panel.missing || "Nothing to draw: no cell of this panel was read." }));
+    const target = make("div", { class: "plot", role: "img", "aria-label": `${drawing.title}: ${panel.title}` });
+    this.drawn.set(target, { panel, done: false });
+    this.observer.observe(target);
+    return add(figure, target);
   }
 
   plot(target) {

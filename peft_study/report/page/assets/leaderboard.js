@@ -8,6 +8,8 @@ const SAME_BUT_SEED = [
   "epochs", "data_fingerprint", "memory_kind", "device", "precision",
 ];
 const PAGE_ROWS = 100;
+// A thousand rows take a browser about a second.
+const MANY_ROWS = 1000;
 
 class Leaderboard {
   constructor(report) {
@@ -81,10 +83,12 @@ class Leaderboard {
       field.querySelector("select").id = `filter-${name}`;
       bar.append(field);
     }
-    if (this.several)
-      bar.append(choice("Rows", [{ value: "means", title: "means over seeds" }, { value: "cells", title: "every cell" }], "means",
-        (value) => { this.means = value === "means"; this.restart(); }));
-    bar.querySelector(".field:last-child select")?.setAttribute("data-role", "rows");
+    if (this.several) {
+      const options = [{ value: "means", title: "means over seeds" }, { value: "cells", title: "every cell" }];
+      const rows = choice("Rows", options, "means", (value) => { this.means = value === "means"; this.restart(); });
+      rows.querySelector("select").id = "leaderboard-rows";
+      bar.append(rows);
+    }
     bar.append(this.columnChooser(), make("button", { type: "button", text: "Save as CSV", click: () => this.save() }));
     this.narrowed = make("button", { type: "button", class: "chip", hidden: true, click: () => { this.onlyCells = null; this.restart(); } });
     bar.append(this.narrowed);
@@ -217,7 +221,8 @@ class Leaderboard {
     const left = this.current.length - this.shown;
     if (left <= 0) return [];
     const button = (text, rows) => make("button", { type: "button", text, click: () => { this.shown += rows; this.update(); } });
-    return [button(`Show ${Math.min(left, PAGE_ROWS)} more`, PAGE_ROWS), button(`Show all ${left.toLocaleString("en")} more`, left)];
+    return [button(`Show ${Math.min(left, PAGE_ROWS)} more`, PAGE_ROWS), left > PAGE_ROWS ? button(`Show ${Math.min(left, MANY_ROWS).toLocaleString("en")} more`, MANY_ROWS) : null]
+      .filter(Boolean);
   }
 
   heading(column) {

@@ -21,7 +21,7 @@ function tablePart(table) {
   const numeric = table.heads.map((_, place) => place > 0 && table.cells.some((cells) => cells[place].value !== null));
   const body = table.cells.map((cells) => cells.map((cell, place) => tableCell(cell, numeric[place])));
   const part = make("article", { class: "table", id: `table-${table.name}` }, make("h3", { text: table.title }));
-  if (body.length === 0) part.append(make("p", { class: "empty", text: "Nothing to show: no cell of this table was read." }));
+  if (body.length === 0) part.append(make("p", { class: "empty", text: "Nothing that was read belongs here." }));
   else {
     const scroll = tableOf(table.title, table.heads.map((text, place) => make("th", { scope: "col", class: numeric[place] ? "number" : null, text })), body);
     if (table.groups.some(Boolean)) scroll.querySelector("thead").prepend(groupRow(table.groups));
