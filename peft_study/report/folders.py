@@ -61,7 +61,9 @@ def load_folder(source: str, cache: Path | None) -> tuple[list[Row], list[Proble
             where=source,
             hint="name a cell's folder, a study's such as multirun/demo, or wandb://entity/project",
         )
-    file = None if cache is None else cache / f"{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:32]}.json"
+    # Links below it are not followed, so that what it resolves to holds for all.
+    root = root.resolve()
+    file = None if cache is None else cache / f"{hashlib.sha256(str(root).encode()).hexdigest()[:32]}.json"
     known, kept = _read_cache(file), {}
     rows: list[Row] = []
     problems: list[Problem] = []
@@ -75,7 +77,7 @@ def load_folder(source: str, cache: Path | None) -> tuple[list[Row], list[Proble
             problems.append(Problem(str(folder / RESULT), _reason(error)))
             continue
         kept[digest] = row
-        rows.append({**row, "folder": str(folder.resolve()), "source": source})
+        rows.append({**row, "folder": str(folder), "source": source})
     if not rows and not problems:
         problems.append(Problem(source, f"no {RESULT} in it or below it"))
     if kept.keys() != known.keys():

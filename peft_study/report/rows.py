@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import pandas as pd
@@ -56,7 +57,7 @@ def load(sources: Sequence[str | Path], cache: Path | None = _DEFAULT_CACHE) -> 
 
 def frame_of(rows: Sequence[Row]) -> pd.DataFrame:
     """A frame of rows with the types that `Rows` promises; missing columns are filled, metrics come last."""
-    metrics = dict.fromkeys(name for row in rows for name in row if name not in COLUMNS)
+    metrics = [name for name in dict.fromkeys(chain.from_iterable(rows)) if name not in COLUMNS]
     objects = {*TEXTS, *FLAGS}
     columns = {
         name: pd.Series([row.get(name) for row in rows], dtype=object if name in objects else "float64")
