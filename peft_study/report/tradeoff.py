@@ -1,9 +1,9 @@
 """Table 1: compute cost and effectiveness of each family of techniques, in classes that follow from what was measured.
 
 The rule was not changed after runs were held against it. Within one model and data set each family is its
-configuration with the best EM@10. Its cost is the geometric mean of its peak memory and its seconds of training and generation, each
-relative to the family that needs most; its effectiveness is its EM@10 relative to the best family's. A family's own
-number is the median over models and data sets, and `HIGH_COST` and `HIGH_EFFECTIVENESS` make classes of it.
+configuration with the best EM@10. Its cost is the geometric mean of its peak memory and its seconds of training and
+generation, each relative to the family that needs most; its effectiveness is its EM@10 relative to the best family's.
+A family's own number is the median over models and data sets; `HIGH_COST` and `HIGH_EFFECTIVENESS` make classes of it.
 """
 
 import math
