@@ -1,6 +1,7 @@
 """What the figures show, as data: from rows that can be checked by hand, and from the paper's own numbers."""
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,7 @@ def small_study() -> pd.DataFrame:
     return frame
 
 
+@cache
 def drawings() -> dict[str, Drawing]:
     """Every drawing that is stored, by its file's name."""
     made = {f"paper-{name}": figure(paper_rows(), None) for name, figure in FIGURES.items()}

@@ -102,6 +102,20 @@ def test_the_papers_value_is_hollow_and_stands_at_its_own_bar() -> None:
     assert hollow.get_markerfacecolor() == "white"
 
 
+def test_a_drawing_of_more_than_fits_is_cut_and_says_so() -> None:
+    names = tuple(f"model {number}" for number in range(900))
+    bars = Series("LoRA", names, tuple(float(number) for number in range(900)), Mark.bars, "lora")
+    wide = Panel("", "", "GB", (bars,), categories=names)
+    point = Panel("one", "x", "y", (Series("a", (1.0,), (1.0,)),))
+
+    figure = figure_of(Drawing("wide", "Wide", (wide,)))
+    assert figure.get_suptitle() == "Wide (80 of 900 groups of bars)"
+    assert [bar.get_height() for bar in figure.axes[0].patches] == [float(number) for number in range(80)]
+    figure = figure_of(Drawing("many", "Many", (point,) * 30))
+    assert figure.get_suptitle() == "Many (24 of 30 panels)"
+    assert len(figure.axes) == 24
+
+
 def test_the_reason_stands_where_nothing_can_be_drawn() -> None:
     figure = figure_of(FIGURES["figure2"](small_study().drop(columns="token_lengths"), None))
 

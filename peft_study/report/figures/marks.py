@@ -136,7 +136,9 @@ def _draw_line(axes: Axes, line: Line, style: Style) -> None:
         "zorder": 1,
     }
     if line.direction is Direction.diagonal:
-        axes.axline((1.0, 1.0), (2.0, 2.0), label=line.label, **look)
+        data = axes.dataLim
+        ends = [0.8 * float(min(data.min)), 1.25 * float(max(data.max))]
+        axes.plot(ends, ends, label=line.label, **look)
     elif line.limit:
         _draw_limit(axes, line, look)
     else:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from peft_study.report.figures.drawing import Drawing, Mark, Panel, Scale
+from peft_study.report.figures.drawing import Drawing, Mark, Panel, Scale, Series
 from peft_study.report.figures.marks import draw_panel
 from peft_study.report.figures.style import Style, styles_of
 
@@ -23,6 +24,12 @@ NAMED_POINTS = 30
 """More names than these, in one panel, are not moved apart: there is no room to do so."""
 COLUMNS = 3
 """Panels side by side."""
+LEGEND_ENTRIES = 60
+"""A longer legend names nothing that could be found again."""
+PRINTED_PANELS = 24
+"""More panels than these are no figure; the drawing's data has them all."""
+PRINTED_CATEGORIES = 80
+"""Likewise of groups of bars."""
 _PANEL_INCHES = (3.3, 2.6)
 _NAMED_PANEL_INCHES = (4.2, 3.4)
 """Of panels whose points have names."""
@@ -65,6 +72,7 @@ def draw_matplotlib(drawing: Drawing, path_without_suffix: Path) -> list[Path]:
 
 def figure_of(drawing: Drawing) -> Figure:
     """The drawing as a matplotlib figure, for a notebook."""
+    drawing = _printed(drawing)
     columns = min(COLUMNS, len(drawing.panels)) if len(drawing.panels) != COLUMNS + 1 else 2
     styles = styles_of(_keys(drawing))
     with mpl.rc_context(fname=_LOOK):
@@ -84,6 +92,36 @@ def figure_of(drawing: Drawing) -> Figure:
             if len(placed) <= NAMED_POINTS:
                 _move_apart(axes, placed)
     return figure
+
+
+def _printed(drawing: Drawing) -> Drawing:
+    """The drawing, cut to what a page can hold; its title says so."""
+    cut = []
+    if len(drawing.panels) > PRINTED_PANELS:
+        cut.append(f"{PRINTED_PANELS} of {len(drawing.panels)} panels")
+    most = max((len(panel.categories) for panel in drawing.panels), default=0)
+    if most > PRINTED_CATEGORIES:
+        cut.append(f"{PRINTED_CATEGORIES} of {most} groups of bars")
+    panels = tuple(_first_categories(panel) for panel in drawing.panels[:PRINTED_PANELS])
+    return replace(drawing, title=f"{drawing.title} ({', '.join(cut)})", panels=panels) if cut else drawing
+
+
+def _first_categories(panel: Panel) -> Panel:
+    kept = panel.categories[:PRINTED_CATEGORIES]
+    if kept == panel.categories:
+        return panel
+    return replace(panel, categories=kept, series=tuple(_of_categories(one, set(kept)) for one in panel.series))
+
+
+def _of_categories(one: Series, kept: set[str]) -> Series:
+    places = [place for place, name in enumerate(one.x) if name in kept]
+
+    def of(values: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(values[place] for place in places) if values else ()
+
+    return replace(
+        one, x=of(one.x), y=of(one.y), low=of(one.low), high=of(one.high), texts=of(one.texts), cells=of(one.cells)
+    )
 
 
 def _keys(drawing: Drawing) -> Iterator[str]:
@@ -157,7 +195,7 @@ def _arrange(figure: Figure, drawing: Drawing, columns: int) -> None:
     width = columns * max(room[0], most)
     handles, labels = _legend(figure, drawing)
     beside = max(1, int(width * _LEGEND_CHARACTERS_PER_INCH / (max(map(len, labels), default=0) + 6)))
-    below = math.ceil(len(labels) / beside) * _LEGEND_INCHES
+    below = math.ceil(min(len(labels), LEGEND_ENTRIES) / beside) * _LEGEND_INCHES
     names = max(
         (len(name) for panel in drawing.panels if panel.categories and _turned(panel) for name in panel.categories),
         default=0,
@@ -165,7 +203,7 @@ def _arrange(figure: Figure, drawing: Drawing, columns: int) -> None:
     rows = math.ceil(len(drawing.panels) / columns)
     figure.set_size_inches(width, rows * (room[1] + names * _INCHES_PER_TURNED_CHARACTER) + below + 0.3)
     figure.suptitle(drawing.title, fontsize=9.5)
-    if labels:
+    if 0 < len(labels) <= LEGEND_ENTRIES:
         figure.legend(handles, labels, loc="outside lower center", ncols=beside, frameon=False)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
+import numpy as np
 import pandas as pd
 
 from peft_study.metrics.intervals import spread
@@ -151,15 +152,17 @@ def point(rows: pd.DataFrame, column: str, factor: float) -> Point | None:
     """
     if column not in rows:
         return None
-    rows = rows[rows[column].notna()]
-    if rows.empty:
+    values = rows[column].to_numpy(dtype=float)
+    known = ~np.isnan(values)
+    if not known.any():
         return None
-    over_seeds = spread([float(value) for value in rows[column]])
+    over_seeds = spread(values[known].tolist())
     low: float | None = over_seeds.low
     high: float | None = over_seeds.high
-    if len(rows) == 1:
-        low, high = (_number(rows, f"{column}_{end}") for end in ("low", "high"))
-    cells = () if set(rows["source"]) == {PAPER} else tuple(str(cell) for cell in rows["cell_id"])
+    if over_seeds.runs == 1:
+        low, high = (_number(rows[known], f"{column}_{end}") for end in ("low", "high"))
+    ids = zip(rows["source"].tolist(), rows["cell_id"].tolist(), known, strict=True)
+    cells = tuple(str(cell) for source, cell, counts in ids if counts and source != PAPER)
     return Point(_scaled(over_seeds.mean, factor), _maybe(low, factor), _maybe(high, factor), cells)
 
 
