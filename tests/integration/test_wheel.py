@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from peft_study.report.page.document import SCRIPTS
+from tests.report_cells import prediction, write_cell
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -26,12 +29,12 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "site"
 
 
-def run(installed: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run(installed: Path, folder: Path, *arguments: str, module: str = "peft_study") -> subprocess.CompletedProcess[str]:
     # An editable install of the checkout would be found through site-packages: the wheel's folder comes before it.
     script = (
         "import runpy, sys; sys.path.insert(0, sys.argv.pop(1)); import peft_study; "
         f"assert peft_study.__file__.startswith({str(installed)!r}), peft_study.__file__; "
-        "runpy.run_module('peft_study', run_name='__main__', alter_sys=True)"
+        f"runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
     )
     return subprocess.run(
         [sys.executable, "-P", "-c", script, str(installed), *arguments],
@@ -66,3 +69,16 @@ def test_it_runs_from_any_folder(installed: Path, small_data: Path, tmp_path: Pa
 
     assert ended.returncode == 0, ended.stderr
     assert len(list((tmp_path / "multirun").glob("single/*/result.json"))) == 1
+
+
+def test_it_writes_a_report_from_any_folder(installed: Path, tmp_path: Path) -> None:
+    write_cell(tmp_path / "study", predictions=[prediction("t-0", ["xs.sort()"])])
+
+    ended = run(installed, tmp_path, "study", "--against", "paper", module="peft_study.report")
+
+    assert ended.returncode == 0, ended.stderr
+    page = (tmp_path / "report" / "index.html").read_text()
+    assets = ROOT / "peft_study" / "report" / "page" / "assets"
+    for script in assets.glob("*.js"):
+        assert script.read_text().splitlines()[0] in page
+    assert {path.name for path in assets.glob("*.js")} == {f"{name}.js" for name in SCRIPTS}

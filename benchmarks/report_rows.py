@@ -1,0 +1,125 @@
+"""Time the report's rows, tables and claims on 10,000 cells, as many as 3,300 configurations with three seeds each.
+
+    OMP_NUM_THREADS=1 python -m benchmarks.report_rows [CELL_FOLDER]
+
+The cells are copies of one record (a real result.json, or one of about its size) under other names. Loading is timed
+without a cache, with an empty one, and with a full one, in turns; the files are in the system's cache.
+Writes benchmarks/results/report_rows.json.
+"""
+
+import argparse
+import copy
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks import record
+from peft_study.report.claims import check_all
+from peft_study.report.rows import load
+from peft_study.report.tables import TABLES
+
+CELLS = 10_000
+SEEDS = 3
+ROUNDS = 3
+METHODS = ("full", "lora", "ia3", "prompt", "prefix")
+DATASETS = ("conala", "codealpacapy")
+
+
+def made_up() -> dict[str, Any]:
+    """A record of about the size of a real one: 43 scores with intervals, 200 settings."""
+    scores = {f"{name}@{k}": k / 20 for name in ("em", "raw_em", "top", "pass") for k in range(1, 11)}
+    settings = {f"setting_{index}": f"value {index}" for index in range(200)}
+    return {
+        "schema_version": 1,
+        "cell_id": "",
+        "study": "many",
+        "status": "ok",
+        "config": {
+            "seed": 1,
+            "model": {"name": "", "size_class": "slm", "family": "llama"},
+            "method": {"name": "", "kind": "adapter", "num_examples": 0, "learning_rate": 1e-3},
+            "dataset": {"name": ""},
+            "quantization": {"name": "none"},
+            "other": settings,
+        },
+        "metrics": scores,
+        "intervals": {name: [value - 0.01, value + 0.01] for name, value in scores.items()},
+        "parameters": {"total": 1_500_000, "trainable": 61_440},
+        "phases": {
+            name: {"seconds": 10.0, "peak_bytes": 10**9, "reserved_bytes": None}
+            for name in ("load", "train", "generate")
+        },
+        "memory_kind": "cuda_allocated",
+        "finished_at": "2026-01-01T00:00:00+00:00",
+    }
+
+
+def write_cells(root: Path, pattern: dict[str, Any]) -> int:
+    """Write the cells; gives the bytes of one."""
+    size = 0
+    for index in range(CELLS):
+        one = copy.deepcopy(pattern)
+        configuration, seed = divmod(index, SEEDS)
+        method, dataset = METHODS[configuration % 5], DATASETS[configuration // 5 % 2]
+        model = f"model-{configuration // 10:03d}"
+        one["cell_id"] = f"{model}_{method}_{dataset}_s{seed}"
+        one["config"]["seed"] = seed
+        one["config"]["model"]["name"], one["config"]["dataset"]["name"] = model, dataset
+        one["config"]["method"] |= {"name": method, "kind": "full" if method == "full" else "adapter"}
+        one["metrics"]["em@10"] = (index * 7919 % 1000) / 1000
+        folder = root / "many" / one["cell_id"]
+        folder.mkdir(parents=True)
+        text = json.dumps(one, indent=2)
+        (folder / "result.json").write_text(text, encoding="utf-8")
+        size = len(text)
+    return size
+
+
+def seconds(call: Callable[[], object]) -> tuple[float, float]:
+    """Wall-clock seconds, and those of the processor, which other work on the machine does not lengthen as much."""
+    started = time.perf_counter(), time.process_time()
+    call()
+    return time.perf_counter() - started[0], time.process_time() - started[1]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cell", nargs="?", type=Path, help="a cell's folder, whose record is copied")
+    cell = parser.parse_args().cell
+    pattern = made_up() if cell is None else json.loads((cell / "result.json").read_text(encoding="utf-8"))
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        size = write_cells(root, pattern)
+        timed: dict[str, list[tuple[float, float]]] = {"no_cache": [], "empty_cache": [], "full_cache": []}
+        for index in range(ROUNDS):
+            cache = root / f"cache-{index}"
+            timed["no_cache"].append(seconds(lambda: load([root / "many"], None)))
+            timed["empty_cache"].append(seconds(lambda cache=cache: load([root / "many"], cache)))  # type: ignore[misc]
+            timed["full_cache"].append(seconds(lambda cache=cache: load([root / "many"], cache)))  # type: ignore[misc]
+        found = load([root / "many"], cache)
+        assert len(found.frame) == CELLS
+        assert not found.problems
+        made = {
+            name: round(seconds(lambda make=make: make(found.frame, None))[1], 2)  # type: ignore[misc]
+            for name, make in TABLES.items()
+        }
+        made["claims"] = round(seconds(lambda: check_all(found.frame))[1], 2)
+    medians = {name: round(statistics.median(wall for wall, _ in values), 2) for name, values in timed.items()}
+    processor = {name: round(statistics.median(cpu for _, cpu in values), 2) for name, values in timed.items()}
+    figures = {
+        "cells": CELLS,
+        "bytes_of_a_record": size,
+        "load_median_seconds": medians,
+        "load_median_cpu_seconds": processor,
+        "full_cache_speedup": round(processor["no_cache"] / processor["full_cache"], 2),
+        "cpu_seconds": made,
+    }
+    record.write("report_rows", figures, ("pandas",))
+
+
+if __name__ == "__main__":
+    main()

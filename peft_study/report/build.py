@@ -1,0 +1,192 @@
+"""Everything that a report consists of, from rows to files."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+
+from peft_study import __version__
+from peft_study.report.claims import check_all
+from peft_study.report.compare import compare
+from peft_study.report.figures import FIGURES, draw_matplotlib
+from peft_study.report.figures.drawing import Drawing
+from peft_study.report.folders import Problem
+from peft_study.report.page.contents import Contents, Link
+from peft_study.report.page.document import write_page
+from peft_study.report.page.samples import read_samples, write_samples
+from peft_study.report.predictions import predictions_of
+from peft_study.report.publish import published
+from peft_study.report.rows import Rows
+from peft_study.report.table import Table
+from peft_study.report.tables import TABLES
+from peft_study.report.verdicts import Finding
+from peft_study.results.schema import Status, finite
+from peft_study.results.store import write_atomically
+
+MADE_BY = f"peft_study {__version__}"
+Step = Callable[[str], AbstractContextManager[object]]
+"""Shows what is being done while it is."""
+
+
+@dataclass(frozen=True)
+class Other:
+    """What the rows are compared with.
+
+    Attributes:
+        name: "paper" or a folder, as the person named it.
+        frame: its rows.
+    """
+
+    name: str
+    frame: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Written:
+    """A report that was written.
+
+    Attributes:
+        index: its page.
+        tables: how many.
+        drawings: how many figures have something to show.
+        verdicts: claims by verdict.
+        explored: how many cells' samples can be read in it.
+        problems: what could not be read, the rows' own and those of samples.
+    """
+
+    index: Path
+    tables: int
+    drawings: int
+    verdicts: Counter[str]
+    explored: int
+    problems: tuple[Problem, ...]
+
+
+def write_report(
+    rows: Rows, sources: Sequence[str], out: Path, *, other: Other | None, with_samples: bool, step: Step
+) -> Written:
+    """Write tables, figures, claims, rows and the page.
+
+    Args:
+        rows: what was read.
+        sources: what it was read from, as the person named it.
+        out: the folder; an earlier report in it is replaced at once, when all is written.
+        other: what to compare with; None for nothing.
+        with_samples: whether cells' samples go beside the page.
+        step: shows what is being done.
+
+    Raises:
+        UserError: `out` cannot be written, or holds something else than a report.
+    """
+    made_at = datetime.now(UTC).isoformat(timespec="seconds")
+    against = None if other is None else other.name
+    about = {"written_by": MADE_BY, "made_at": made_at, "sources": list(sources), "against": against}
+    with published(out, about) as folder:
+        frame = rows.frame
+        compared_with = None if other is None else other.frame
+        with step("tables ..."):
+            tables = [make(frame, compared_with) for make in TABLES.values()]
+            comparison = None if compared_with is None else compare(frame, compared_with)
+        files = _write_tables(folder, [*tables, *([comparison] if comparison else [])])
+        drawings = []
+        for number, (name, make) in enumerate(FIGURES.items(), start=1):
+            with step(f"[{number}/{len(FIGURES)}] {name} ..."):
+                drawing = make(frame, compared_with)
+                drawings.append(drawing)
+                files[name] = _write_figure(folder, drawing)
+        with step("claims ..."):
+            findings = check_all(frame, predictions_of(frame))
+        _write_claims(folder, findings)
+        frame.to_csv(folder / "rows.csv", index=False)
+        explored, unread = _write_samples(folder, frame, step) if with_samples else ([], [])
+        contents = Contents(
+            title=_title(frame, sources),
+            subtitle=_subtitle(frame, made_at),
+            made_at=made_at,
+            made_by=MADE_BY,
+            sources=sources,
+            against=against,
+            frame=frame,
+            tables=tables,
+            comparison=comparison,
+            drawings=drawings,
+            findings=findings,
+            problems=(*rows.problems, *unread),
+            files=files,
+            explored=explored,
+        )
+        with step("index.html ..."):
+            write_page(folder, contents)
+    return Written(
+        index=out.resolve() / "index.html",
+        tables=len(tables),
+        drawings=sum(not one.empty for one in drawings),
+        verdicts=Counter(str(one.verdict) for one in findings),
+        explored=len(explored),
+        problems=tuple(contents.problems),
+    )
+
+
+def _write_tables(folder: Path, tables: Iterable[Table]) -> dict[str, list[Link]]:
+    links: dict[str, list[Link]] = {}
+    (folder / "tables").mkdir()
+    for table in tables:
+        forms = {
+            "Markdown": ("md", table.to_markdown()),
+            "LaTeX": ("tex", table.to_latex()),
+            "CSV": ("csv", table.to_csv()),
+            "HTML": ("html", table.to_html()),
+        }
+        for suffix, text in forms.values():
+            write_atomically(folder / "tables" / f"{table.name}.{suffix}", text)
+        links[table.name] = [Link(title, f"tables/{table.name}.{suffix}") for title, (suffix, _) in forms.items()]
+    return links
+
+
+def _write_figure(folder: Path, drawing: Drawing) -> list[Link]:
+    """Its files for print; none where there is nothing to draw."""
+    if drawing.empty:
+        return []
+    (folder / "figures").mkdir(exist_ok=True)
+    written = draw_matplotlib(drawing, folder / "figures" / drawing.name)
+    return [Link(file.suffix[1:].upper(), f"figures/{file.name}") for file in written]
+
+
+def _write_claims(folder: Path, findings: Sequence[Finding]) -> None:
+    found = finite([one.to_json() for one in findings])
+    write_atomically(folder / "claims.json", json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+
+
+def _write_samples(folder: Path, frame: pd.DataFrame, step: Step) -> tuple[list[int], list[Problem]]:
+    """The cells, by their place in the frame, whose samples can be read on the page, and what could not be read."""
+    explored: list[int] = []
+    problems: list[Problem] = []
+    places = [(row, str(name)) for row, name in enumerate(frame["folder"].tolist()) if isinstance(name, str)]
+    for number, (row, name) in enumerate(places, start=1):
+        with step(f"[{number}/{len(places)}] samples of {Path(name).name} ..."):
+            try:
+                predictions = read_samples(Path(name))
+            except (OSError, ValueError, RecursionError) as error:
+                problems.append(Problem(name, f"its samples cannot be read: {error}"))
+                continue
+            if predictions:
+                write_samples(folder, row, predictions)
+                explored.append(row)
+    return explored, problems
+
+
+def _title(frame: pd.DataFrame, sources: Sequence[str]) -> str:
+    studies = sorted({str(name) for name in frame["study"].tolist() if isinstance(name, str)})
+    if 0 < len(studies) <= 3:
+        return f"Report: {', '.join(studies)}"
+    return f"Report: {Path(sources[0]).name or sources[0]}" if len(sources) == 1 else "Report"
+
+
+def _subtitle(frame: pd.DataFrame, made_at: str) -> str:
+    done = int((frame["status"] == Status.ok).sum()) if len(frame) else 0
+    return f"{done:,} of {len(frame):,} cells done; written {made_at[:16].replace('T', ' ')} UTC by {MADE_BY}"

@@ -1,0 +1,175 @@
+"""From one cell's record to one flat row. Whatever the record holds, the row's types are as its columns say."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from peft_study.results.schema import RunResult
+
+Row = dict[str, Any]
+
+TEXTS = (
+    "cell_id",
+    "study",
+    "folder",
+    "status",
+    "reason",
+    "model",
+    "family",
+    "size_class",
+    "method",
+    "kind",
+    "quantization",
+    "dataset",
+    "memory_kind",
+    "device",
+    "precision",
+    "data_fingerprint",
+    "execution_level",
+    "commit",
+    "started_at",
+    "finished_at",
+    "source",
+)
+"""Columns of texts; None where unknown."""
+FLAGS = ("sampled", "dirty")
+"""Columns of True, False, or None where unknown."""
+NUMBERS = (
+    "num_examples",
+    "seed",
+    "test_samples",
+    "trainable_parameters",
+    "total_parameters",
+    "learning_rate",
+    "epochs",
+    "best_validation_loss",
+    "load_seconds",
+    "train_seconds",
+    "generate_seconds",
+    "score_seconds",
+    "train_peak_bytes",
+    "generate_peak_bytes",
+    "peak_bytes",
+    "leakage_share",
+    "schema_version",
+)
+"""Columns of numbers, as floats; NaN where unknown."""
+COLUMNS = (
+    *("cell_id", "study", "folder", "status", "reason", "model", "family", "size_class", "method", "kind"),
+    *("quantization", "dataset", "num_examples", "seed", "sampled", "test_samples"),
+    *("trainable_parameters", "total_parameters", "learning_rate", "epochs", "best_validation_loss"),
+    *("load_seconds", "train_seconds", "generate_seconds", "score_seconds"),
+    *("train_peak_bytes", "generate_peak_bytes", "peak_bytes", "memory_kind", "device", "precision"),
+    *("data_fingerprint", "leakage_share", "execution_level", "commit", "dirty"),
+    *("started_at", "finished_at", "schema_version", "source"),
+)
+"""Every column that is no metric, in order."""
+
+
+def row_of(result: RunResult, folder: str | None, source: str) -> Row:
+    """Flatten a cell's record.
+
+    Args:
+        result: the record.
+        folder: where its other files are; None where they are not on this machine.
+        source: what the person named.
+
+    Returns:
+        A value for each of `COLUMNS`, and one for every metric under its own name, with NAME_low and NAME_high where
+        the record has an interval.
+    """
+    peaks = {name: number(cost.peak_bytes) for name, cost in result.phases.items()}
+    provenance, data = result.provenance, result.data
+    row: Row = dict.fromkeys(COLUMNS)
+    row |= settings_of(result.config)
+    row |= {
+        "cell_id": str(result.cell_id),
+        "study": text(result.study),
+        "folder": folder,
+        "status": str(result.status),
+        "reason": text(result.reason),
+        "test_samples": number(_mapping(data.get("sizes")).get("test")),
+        "trainable_parameters": number(result.parameters.get("trainable")),
+        "total_parameters": number(result.parameters.get("total")),
+        "best_validation_loss": number(result.training.get("best_validation_loss")),
+        "train_peak_bytes": peaks.get("train"),
+        "generate_peak_bytes": peaks.get("generate"),
+        "peak_bytes": larger(peaks.get("train"), peaks.get("generate")),
+        "memory_kind": None if result.memory_kind is None else str(result.memory_kind),
+        "device": text(provenance.get("device")),
+        "precision": text(provenance.get("precision")),
+        "data_fingerprint": text(data.get("fingerprint")),
+        "leakage_share": _leakage(data),
+        "execution_level": text(result.execution.get("level")),
+        "commit": text(provenance.get("commit")),
+        "dirty": _flag(provenance.get("dirty")),
+        "started_at": text(result.started_at),
+        "finished_at": text(result.finished_at),
+        "schema_version": float(result.schema_version),
+        "source": source,
+    }
+    for phase in ("load", "train", "generate", "score"):
+        row[f"{phase}_seconds"] = number(result.phases[phase].seconds) if phase in result.phases else None
+    return row | metrics_of(result.metrics, result.intervals)
+
+
+def settings_of(config: Mapping[str, Any]) -> Row:
+    """The columns that a composed config decides."""
+    model, method = _mapping(config.get("model")), _mapping(config.get("method"))
+    return {
+        "model": text(model.get("name")),
+        "family": text(model.get("family")),
+        "size_class": text(model.get("size_class")),
+        "method": text(method.get("name")),
+        "kind": text(method.get("kind")),
+        "quantization": text(_mapping(config.get("quantization")).get("name")),
+        "dataset": text(_mapping(config.get("dataset")).get("name")),
+        "num_examples": number(method.get("num_examples")),
+        "seed": number(config.get("seed")),
+        "sampled": _mapping(config.get("generation")).get("temperature") is not None if config else None,
+        "learning_rate": number(method.get("learning_rate")),
+        "epochs": number(_mapping(config.get("training")).get("epochs")),
+    }
+
+
+def metrics_of(metrics: Mapping[str, Any], intervals: Mapping[str, Any]) -> Row:
+    """The columns of the scores. One that would hide a column of another kind is left out."""
+    row: Row = {name: number(value) for name, value in metrics.items() if name not in COLUMNS}
+    for name, ends in intervals.items():
+        if name in row and isinstance(ends, list | tuple) and len(ends) == 2:
+            row[f"{name}_low"], row[f"{name}_high"] = (number(end) for end in ends)
+    return row
+
+
+def larger(one: float | None, other: float | None) -> float | None:
+    """The larger of two numbers, either of which may be unknown."""
+    return max((value for value in (one, other) if value is not None), default=None)
+
+
+def _leakage(data: Mapping[str, Any]) -> float | None:
+    """Share of the test split whose instruction, or a similar one, a model learns from."""
+    return number(_mapping(_mapping(data.get("leakage")).get("similar_instruction")).get("share"))
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def text(value: Any) -> str | None:
+    """A plain value as text; None for nothing, and for a list or a mapping."""
+    return None if value is None or isinstance(value, dict | list) else str(value)
+
+
+def _flag(value: Any) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
+def number(value: Any) -> float | None:
+    """A finite number; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        converted = float(value)
+    except OverflowError:
+        return None
+    return converted if math.isfinite(converted) else None

@@ -1,0 +1,156 @@
+"""What the paper claims of examples in prompts, taken apart into what must hold."""
+
+from collections.abc import Iterable, Sequence
+from statistics import fmean
+
+from peft_study.report.evidence import Comparison, Evidence
+from peft_study.report.groups import Group
+from peft_study.report.names import dataset_name, model_name
+from peft_study.report.verdicts import Part, every, is_larger
+
+SCORE = "em@10"
+CODELLAMA_7B = ("codellama-7b", "codellama-7b-instruct", "codellama-7b-python")
+PEAKS = {"conala": (6.0, 11.0), "codealpacapy": (3.0, 4.0)}
+"""The numbers of examples, first and last, among which the paper has the peak."""
+_FEWEST_POINTS = 3
+
+
+def icl_beats_zero_shot(evidence: Evidence) -> list[Part]:
+    """Claim 1."""
+    found = [
+        _compare(evidence, one, evidence.best(_same(evidence, "icl", one), SCORE)) for one in evidence.find("zero-shot")
+    ]
+    known = [one for one in found if one is not None]
+    return [every("ICL above zero-shot", known)] if known else []
+
+
+def more_examples_do_not_always_help(evidence: Evidence) -> list[Part]:
+    """Claim 2."""
+    datasets = dict.fromkeys(one.dataset for one in evidence.find("icl") if one.num_examples and one.dataset)
+    return [part for dataset in datasets if dataset for part in _peak(evidence, dataset)]
+
+
+def lora_beats_prompting(evidence: Evidence) -> list[Part]:
+    """Claim 8."""
+    parts: list[Part] = []
+    beside: list[Comparison] = []
+    for method, name in (("icl", "ICL"), ("rag", "RAG")):
+        inside: list[Comparison | None] = []
+        for lora in evidence.find("lora"):
+            best = evidence.best(_same(evidence, method, lora), SCORE)
+            compared = best and _compare(evidence, best, lora)
+            if compared and lora.model in CODELLAMA_7B:
+                inside.append(compared)
+            elif compared:
+                beside.append(compared)
+        parts.append(every(f"LoRA above {name} for the CodeLlama-7B variants", inside))
+    if not any(part.numbers for part in parts) and not beside:
+        return []
+    return [*parts, *_beside(beside)]
+
+
+def retrieval_helps_on_conala_alone(evidence: Evidence) -> list[Part]:
+    """Claim 9."""
+    parts: list[Part] = []
+    beside: list[Comparison] = []
+    for dataset in dict.fromkeys(one.dataset for one in evidence.find("rag") if one.dataset):
+        compared = _average(evidence, dataset, "rag", "icl")
+        if compared is None:
+            continue
+        if dataset == "conala":
+            parts.append(every("RAG above ICL on Conala", [compared]))
+        elif dataset == "codealpacapy":
+            better = is_larger(compared)
+            holds = True if compared.difference <= 0 else False if better else None
+            parts.append(Part(holds, f"RAG not above ICL on CodeAlpacaPy: {compared.text}.", (compared,)))
+        else:
+            beside.append(compared)
+    if not parts and not beside:
+        return []
+    for dataset in ("conala", "codealpacapy"):
+        if not any(dataset_name(dataset) in one.label for part in parts for one in part.numbers):
+            parts.append(Part(None, f"No RAG and ICL of the same models on {dataset_name(dataset)}."))
+    return [*parts, *_beside(beside)]
+
+
+def _compare(evidence: Evidence, base: Group, better: Group | None) -> Comparison | None:
+    """One model and data set: what should be better against what it is measured by."""
+    if better is None:
+        return None
+    first, second = (better, base)
+    label = f"{model_name(base.model)} on {dataset_name(base.dataset or '')}, EM@10"
+    return evidence.compare(label, [first], [second], SCORE)
+
+
+def _same(evidence: Evidence, method: str, one: Group) -> list[Group]:
+    return evidence.find(method, dataset=one.dataset, model=one.model) if one.dataset else []
+
+
+def _average(evidence: Evidence, dataset: str, method: str, other: str) -> Comparison | None:
+    """The best of two methods by model, averaged over the models that have both."""
+    pairs = []
+    for model in dict.fromkeys(one.model for one in evidence.find(method, dataset=dataset)):
+        best = [evidence.best(evidence.find(name, dataset=dataset, model=model), SCORE) for name in (method, other)]
+        if best[0] is not None and best[1] is not None:
+            pairs.append((best[0], best[1]))
+    label = f"{dataset_name(dataset)}, EM@10 of {len(pairs)} model{'s' * (len(pairs) != 1)}"
+    return evidence.compare(label, [one for one, _ in pairs], [one for _, one in pairs], SCORE)
+
+
+def _beside(found: Sequence[Comparison]) -> list[Part]:
+    """What the rows show beyond the claim's models and data sets, which decides nothing."""
+    return [Part(True, f"Outside of the claim: {'; '.join(one.text for one in found)}.")] if found else []
+
+
+def _peak(evidence: Evidence, dataset: str) -> list[Part]:
+    curve = _curve(evidence, dataset)
+    name = dataset_name(dataset)
+    place = PEAKS.get(dataset)
+    if len(curve) < _FEWEST_POINTS or (place and max(curve) <= place[1]):
+        return [Part(None, f"{name}: too few numbers of examples ({', '.join(f'{n:.0f}' for n in curve)}).")]
+    scores = {
+        number: fmean(score.mean for one in found if (score := one.score(SCORE))) for number, found in curve.items()
+    }
+    peak, last = max(scores, key=lambda number: scores[number]), max(scores)
+    parts = []
+    # With its peak at the end a curve says that more help, if its end is surely above the rest.
+    before = max((number for number in scores if number != last), key=lambda number: scores[number])
+    compared = evidence.compare(f"{name}, EM@10", curve[before], curve[last], SCORE)
+    parts.append(every(f"{name}: {before:.0f} examples above {last:.0f}", [compared]))
+    if place:
+        inside = [number for number in scores if place[0] <= number <= place[1]]
+        parts.append(_location(evidence, name, curve, peak, inside, scores))
+    return parts
+
+
+def _location(
+    evidence: Evidence,
+    name: str,
+    curve: dict[float, list[Group]],
+    peak: float,
+    inside: Iterable[float],
+    scores: dict[float, float],
+) -> Part:
+    claimed = max(inside, key=lambda number: scores[number], default=None)
+    if claimed is None:
+        return Part(None, f"{name}: no number of examples where the paper has the peak.")
+    if claimed == peak:
+        return Part(True, f"{name}: the peak is at {peak:.0f} examples.")
+    compared = evidence.compare(f"{name}, EM@10", curve[peak], curve[claimed], SCORE)
+    elsewhere = compared is not None and is_larger(compared)
+    return Part(
+        False if elsewhere else None,
+        f"{name}: the peak is at {peak:.0f} examples{'' if elsewhere else ', not surely above the claimed place'}.",
+        () if compared is None else (compared,),
+    )
+
+
+def _curve(evidence: Evidence, dataset: str) -> dict[float, list[Group]]:
+    """Configurations by number of examples, of the models that have every number that any model has."""
+    scored = [one for one in evidence.find("icl", dataset=dataset) if one.num_examples and one.score(SCORE)]
+    numbers = sorted({one.num_examples for one in scored if one.num_examples})
+    by_model: dict[str, dict[float | None, Group]] = {}
+    for one in scored:
+        by_model.setdefault(one.model, {})[one.num_examples] = one
+    whole = sorted(model for model, found in by_model.items() if len(found) == len(numbers))
+    return {number: [by_model[model][number] for model in whole] for number in numbers} if whole else {}

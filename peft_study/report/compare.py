@@ -1,0 +1,146 @@
+"""Two studies, configuration by configuration and score by score, with what can be told apart marked."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pandas as pd
+
+from peft_study.metrics.intervals import RESAMPLES
+from peft_study.report.evidence import Comparison, Evidence, Test
+from peft_study.report.groups import Group, by_name
+from peft_study.report.names import LEVELS, dataset_name, method_name, model_name
+from peft_study.report.predictions import predictions_of
+from peft_study.report.table import MISSING, Cell, Table
+from peft_study.report.verdicts import ALPHA
+from peft_study.results.schema import MemoryKind
+
+_SCORES = {
+    "em@1": "EM@1",
+    "em@10": "EM@10",
+    "codebleu": "CodeBLEU (strict)",
+    "codebleu_codexglue": "CodeBLEU (paper's)",
+    "pass@1": "Pass@1",
+    "pass@5": "Pass@5",
+    "top@1": "Top@1",
+    "tests_passed_share": "Tests passed",
+}
+_LEVEL_SCORES = {"tests_passed_share": "tests passed", "pass@1": "Pass@1", "pass@2": "Pass@2", "pass@5": "Pass@5"}
+_COSTS = (("Training's peak memory, GB", "train_peak_bytes", 1e9), ("Training, s", "train_seconds", 1.0))
+_COLUMNS = (
+    *("Data set", "Model", "Method", "Examples", "Score", "This", "Other", "Difference"),
+    *("Lowest", "Highest", "p", "Difference is", "Test"),
+)
+_TESTS = {
+    Test.paired: "paired bootstrap",
+    Test.intervals: "both intervals",
+    Test.one_interval: "one interval",
+    Test.summary: "none",
+}
+
+
+@dataclass(frozen=True)
+class _Line:
+    """One score, or cost, of one configuration in both studies."""
+
+    group: Group
+    title: str
+    first: float
+    second: float
+    compared: Comparison | None
+
+
+def compare(frame: pd.DataFrame, other: pd.DataFrame, resamples: int = RESAMPLES) -> Table:
+    """Compare what two studies have in common.
+
+    Configurations are the same by data set, model, method, quantization and number of examples; the best number of
+    examples stands against an other's best. Where both studies' predictions are on this machine and of the same test
+    samples, differences are tested by the paired bootstrap over them, seeds averaged first; elsewhere by the intervals
+    of both scores, or of the one that has one. Memory that the other states without a data set, as the paper does,
+    stands against each.
+
+    Args:
+        frame: rows of `rows.load`.
+        other: rows of `rows.load` or `reference.paper_rows`.
+        resamples: of the bootstrap.
+    """
+    ours = Evidence(frame, predictions_of(frame), resamples)
+    theirs = Evidence(other, predictions_of(other), resamples)
+    pairs = list(_pairs(ours, theirs))
+    lines = [line for one, its in pairs for line in (*_scores(ours, theirs, one, its), *_costs(one, its))]
+    tests = sum(line.compared is not None and line.compared.p_value is not None for line in lines)
+    here = len({one.cells for one, _ in pairs})
+    notes = (
+        "Scores in per cent, differences in points (this less the other) with the ends of their 95 % intervals. "
+        f"* p < {ALPHA}; ** p < {ALPHA} divided by the number of tests in this table ({tests}).",
+        f"{here} configurations are in both, {len(ours.groups) - here} only in this, "
+        f"{len(theirs.groups) - len({its.cells for _, its in pairs})} only in the other.",
+        "By intervals the runs count as if they were of different samples, which finds fewer differences; where one "
+        "score has none, its own is taken to be as wide as the other's.",
+    )
+    cells = tuple(_row(line, tests) for line in lines)
+    return Table("comparison", "Comparison with another study", _COLUMNS, cells, notes)
+
+
+def _pairs(ours: Evidence, theirs: Evidence) -> Iterator[tuple[Group, Group]]:
+    known = by_name(theirs.groups)
+    for one in ours.groups:
+        its = known.get((one.dataset, one.model, one.method, one.quantization, one.num_examples))
+        if its is not None:
+            yield one, its
+        elif (its := known.get((one.dataset, one.model, one.method, one.quantization, None))) is not None:
+            same = ours.find(one.method, one.quantization, one.dataset, one.model)
+            if ours.best(same, "em@10") is one:
+                yield one, its
+        if one.dataset and (its := known.get((None, one.model, one.method, one.quantization, one.num_examples))):
+            yield one, its
+
+
+def _scores(ours: Evidence, theirs: Evidence, one: Group, its: Group) -> Iterator[_Line]:
+    levels = {
+        f"{level}/{prefix}{name}": f"{level.capitalize()} {title}{comparator}"
+        for level in LEVELS
+        for prefix, comparator in (("", ""), ("apps_", " (APPS' comparator)"))
+        for name, title in _LEVEL_SCORES.items()
+    }
+    for metric, title in (_SCORES | levels).items():
+        found = ours.compare(title, [one], [its], metric, other=theirs)
+        if found is not None:
+            yield _Line(one, title, 100 * found.first, 100 * found.second, found)
+
+
+def _costs(one: Group, its: Group) -> Iterator[_Line]:
+    on_cpu = [str(MemoryKind.cpu_peak_rss) in set(group.done["memory_kind"]) for group in (one, its)]
+    for title, column, unit in _COSTS:
+        first, second = one.middle(column), its.middle(column)
+        comparable = column != "train_peak_bytes" or on_cpu[0] == on_cpu[1]
+        if first is not None and second is not None and comparable:
+            yield _Line(one, title, first / unit, second / unit, None)
+
+
+def _row(line: _Line, tests: int) -> tuple[Cell, ...]:
+    one, found = line.group, line.compared
+    low, high, p_value = (None, None, None) if found is None else (found.low, found.high, found.p_value)
+    examples = Cell(MISSING) if one.num_examples is None else Cell(f"{one.num_examples:.0f}", one.num_examples)
+    difference = line.first - line.second
+    return (
+        Cell(dataset_name(one.dataset) if one.dataset else MISSING),
+        Cell(model_name(one.model)),
+        Cell(method_name(one.method, one.quantization)),
+        examples,
+        Cell(line.title),
+        Cell(f"{line.first:.2f}", line.first),
+        Cell(f"{line.second:.2f}", line.second),
+        Cell(f"{difference:+.2f}", difference),
+        *(Cell(MISSING) if end is None else Cell(f"{100 * end:+.2f}", 100 * end) for end in (low, high)),
+        Cell(MISSING) if p_value is None else Cell(f"{p_value:.2g}", p_value),
+        Cell(_significance(difference, p_value, tests)),
+        Cell("none" if found is None else _TESTS[found.test]),
+    )
+
+
+def _significance(difference: float, p_value: float | None, tests: int) -> str:
+    if p_value is None:
+        return "not tested"
+    if p_value >= ALPHA:
+        return "not significant"
+    return ("higher" if difference > 0 else "lower") + ("**" if p_value < ALPHA / tests else "*")

@@ -1,0 +1,46 @@
+"""The figures: what they show (`drawing.py`), how they are made of rows, and how they are drawn for print."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import pandas as pd
+
+from peft_study.report.figures.costs import predicted_memory, quality_memory, quality_time
+from peft_study.report.figures.drawing import Direction, Drawing, Line, Mark, Panel, Scale, Series
+from peft_study.report.figures.examples import figure3, figure7
+from peft_study.report.figures.lengths import figure2
+from peft_study.report.figures.memory import figure1, figure5
+from peft_study.report.figures.plotting import draw_matplotlib, figure_of
+from peft_study.report.figures.scores import figure4, figure6
+from peft_study.report.figures.style import Style, styles_of
+
+__all__ = [
+    "FIGURES",
+    "Direction",
+    "Drawing",
+    "Line",
+    "Mark",
+    "Panel",
+    "Scale",
+    "Series",
+    "Style",
+    "draw_matplotlib",
+    "figure_of",
+    "styles_of",
+]
+
+FIGURES: Mapping[str, Callable[[pd.DataFrame, pd.DataFrame | None], Drawing]] = MappingProxyType(
+    {
+        "figure1": figure1,
+        "figure2": figure2,
+        "figure3": figure3,
+        "figure4": figure4,
+        "figure5": figure5,
+        "figure6": figure6,
+        "figure7": figure7,
+        "quality-memory": quality_memory,
+        "quality-time": quality_time,
+        "predicted-memory": predicted_memory,
+    }
+)
+"""Each figure of the paper and three of our own: from rows, and rows to compare with, to what is drawn."""

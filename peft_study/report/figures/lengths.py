@@ -1,0 +1,65 @@
+"""Figure 2: how many tokens instructions and answers have."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from peft_study.report.figures.drawing import Drawing, Mark, Panel, Series
+from peft_study.report.figures.selection import PERCENT, Selection, select
+from peft_study.report.figures.series import finish
+from peft_study.report.names import dataset_name, model_name
+
+COLUMN = "token_lengths"
+"""Of a cell's training split before any cut: {"bin_tokens": width, "prompt": {"lower edge": samples}, "target": …}."""
+_PARTS = {"prompt": "prompt", "target": "answer"}
+
+
+def figure2(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Drawing:
+    """Histograms of the training samples' lengths in tokens, a panel for each data set.
+
+    Cells whose tokenizers cut alike share their lines, which are named by the first model.
+
+    Args:
+        frame: rows as of `rows.load`, with "token_lengths" where cells recorded it.
+        other: not drawn: the paper states no numbers of this figure.
+    """
+    chosen = select(frame, None)
+    if COLUMN in frame:
+        chosen = chosen.only(lambda rows: rows[COLUMN].map(_is_histogram).astype(bool))
+        panels = [_panel(chosen, dataset) for dataset in chosen.datasets()]
+    else:
+        panels = []
+    missing = "No finished cell recorded the lengths of its samples in tokens."
+    return finish("figure2", "Lengths of the training samples", panels, chosen, missing)
+
+
+def _panel(chosen: Selection, dataset: str | None) -> Panel:
+    here = chosen.of_dataset(dataset)
+    drawn: list[Series] = []
+    seen: list[Any] = []
+    for model in here.models():
+        rows = here.own[here.own["model"] == model]
+        lengths = rows[COLUMN].iloc[0]
+        if lengths in seen:
+            continue
+        seen.append(lengths)
+        for part, name in _PARTS.items():
+            x, y = _outline(lengths[part], float(lengths["bin_tokens"]))
+            drawn.append(Series(f"{name}, {model_name(model)}", x, y, Mark.steps, f"{part} tokens of {model}"))
+    return Panel(dataset_name(dataset or ""), "tokens", "training samples, %", tuple(drawn))
+
+
+def _outline(counts: Mapping[str, float], width: float) -> tuple[tuple[float, ...], tuple[float | None, ...]]:
+    """Edges of the bins from the first to the last that holds a sample, and each bin's share in percent."""
+    known = {float(edge): float(number) for edge, number in counts.items()}
+    total = sum(known.values())
+    first, last = min(known), max(known)
+    edges = tuple(first + width * step for step in range(round((last - first) / width) + 2))
+    return edges, (*(round(known.get(edge, 0.0) / total * PERCENT, 6) for edge in edges[:-1]), None)
+
+
+def _is_histogram(value: object) -> bool:
+    if not isinstance(value, Mapping) or not isinstance(value.get("bin_tokens"), int | float):
+        return False
+    return value["bin_tokens"] > 0 and all(isinstance(value.get(part), Mapping) and value[part] for part in _PARTS)

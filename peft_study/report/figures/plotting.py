@@ -1,0 +1,245 @@
+"""Drawings for print: PDF, SVG and PNG in one matplotlib style, the same bytes for the same drawing."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from adjustText import adjust_text
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.text import Text
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from peft_study.report.figures.drawing import Drawing, Mark, Panel, Scale, Series
+from peft_study.report.figures.marks import draw_panel
+from peft_study.report.figures.style import Style, styles_of
+
+FORMATS = ("pdf", "svg", "png")
+NAMED_POINTS = 30
+"""More names than these, in one panel, are not moved apart: there is no room to do so."""
+COLUMNS = 3
+"""Panels side by side."""
+LEGEND_ENTRIES = 60
+"""A longer legend names nothing that could be found again."""
+PRINTED_PANELS = 24
+"""More panels than these are no figure; the drawing's data has them all."""
+PRINTED_CATEGORIES = 80
+"""Likewise of groups of bars."""
+_PANEL_INCHES = (3.3, 2.6)
+_NAMED_PANEL_INCHES = (4.2, 3.4)
+"""Of panels whose points have names."""
+_INCHES_PER_CATEGORY = 0.42
+_INCHES_PER_BAR = 0.33
+_DOTS_PER_INCH = 200
+_LEGEND_INCHES = 0.16
+_LEGEND_CHARACTERS_PER_INCH = 16
+_PANEL_CHARACTERS = 48
+"""More letters than these do not stand side by side below a panel."""
+_INCHES_PER_TURNED_CHARACTER = 0.03
+_LOOK = Path(__file__).with_name("print.mplstyle")
+
+
+def draw_matplotlib(drawing: Drawing, path_without_suffix: Path) -> list[Path]:
+    """Draw for print.
+
+    Args:
+        drawing: what to draw.
+        path_without_suffix: where; the suffixes are added, and the folder is made.
+
+    Returns:
+        The files: PDF, SVG, PNG.
+    """
+    path_without_suffix.parent.mkdir(parents=True, exist_ok=True)
+    files = [path_without_suffix.with_name(f"{path_without_suffix.name}.{suffix}") for suffix in FORMATS]
+    with mpl.rc_context(fname=_LOOK):
+        figure = figure_of(drawing)
+        # The date and the version would make other bytes of the same drawing.
+        stamps: Mapping[str, dict[str, Any]] = {
+            "pdf": {"CreationDate": None},
+            "svg": {"Date": None},
+            "png": {"Software": None},
+        }
+        for file in files:
+            kind = file.suffix.removeprefix(".")
+            figure.savefig(file, format=kind, dpi=_DOTS_PER_INCH, metadata={**stamps[kind], "Title": drawing.title})
+    return files
+
+
+def figure_of(drawing: Drawing) -> Figure:
+    """The drawing as a matplotlib figure, for a notebook."""
+    drawing = _printed(drawing)
+    columns = min(COLUMNS, len(drawing.panels)) if len(drawing.panels) != COLUMNS + 1 else 2
+    styles = styles_of(_keys(drawing))
+    with mpl.rc_context(fname=_LOOK):
+        figure = Figure(layout="constrained")
+        FigureCanvasAgg(figure)
+        grid = figure.subplots(math.ceil(len(drawing.panels) / columns), columns, squeeze=False)
+        texts = []
+        for axes, panel in zip(grid.flat, drawing.panels, strict=False):
+            texts.append((axes, _draw(axes, panel, styles)))
+        for axes in grid.flat[len(drawing.panels) :]:
+            axes.set_axis_off()
+        _arrange(figure, drawing, columns)
+        figure.draw_without_rendering()
+        # Texts move within what the layout has found.
+        figure.set_layout_engine("none")
+        for axes, placed in texts:
+            if len(placed) <= NAMED_POINTS:
+                _move_apart(axes, placed)
+    return figure
+
+
+def _printed(drawing: Drawing) -> Drawing:
+    """The drawing, cut to what a page can hold; its title says so."""
+    cut = []
+    if len(drawing.panels) > PRINTED_PANELS:
+        cut.append(f"{PRINTED_PANELS} of {len(drawing.panels)} panels")
+    most = max((len(panel.categories) for panel in drawing.panels), default=0)
+    if most > PRINTED_CATEGORIES:
+        cut.append(f"{PRINTED_CATEGORIES} of {most} groups of bars")
+    panels = tuple(_first_categories(panel) for panel in drawing.panels[:PRINTED_PANELS])
+    return replace(drawing, title=f"{drawing.title} ({', '.join(cut)})", panels=panels) if cut else drawing
+
+
+def _first_categories(panel: Panel) -> Panel:
+    kept = panel.categories[:PRINTED_CATEGORIES]
+    if kept == panel.categories:
+        return panel
+    return replace(panel, categories=kept, series=tuple(_of_categories(one, set(kept)) for one in panel.series))
+
+
+def _of_categories(one: Series, kept: set[str]) -> Series:
+    places = [place for place, name in enumerate(one.x) if name in kept]
+
+    def of(values: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(values[place] for place in places) if values else ()
+
+    return replace(
+        one, x=of(one.x), y=of(one.y), low=of(one.low), high=of(one.high), texts=of(one.texts), cells=of(one.cells)
+    )
+
+
+def _keys(drawing: Drawing) -> Iterator[str]:
+    for panel in drawing.panels:
+        yield from (one.style for one in panel.series)
+        yield from (line.style for line in panel.lines)
+
+
+def _draw(axes: Axes, panel: Panel, styles: Mapping[str, Style]) -> list[Text]:
+    axes.set_title(panel.title)
+    if panel.missing:
+        axes.set_axis_off()
+        axes.text(0.5, 0.5, panel.missing, ha="center", va="center", wrap=True, transform=axes.transAxes)
+        return []
+    axes.set_xlabel(panel.x_label)
+    axes.set_ylabel(panel.y_label)
+    texts = draw_panel(axes, panel, styles)
+    if panel.categories:
+        axes.grid(visible=False, axis="x")
+        turned = _turned(panel)
+        axes.set_xticks(
+            range(len(panel.categories)),
+            panel.categories,
+            rotation=35 if turned else 0,
+            ha="right" if turned else "center",
+            rotation_mode="anchor" if turned else None,
+        )
+    else:
+        _set_whole_ticks(axes, panel)
+    _set_scales(axes, panel)
+    return texts
+
+
+def _set_whole_ticks(axes: Axes, panel: Panel) -> None:
+    """Numbers of examples are ticks of their own; where there are reference lines alone, x means nothing."""
+    counted = sorted({float(x) for one in panel.series if one.mark is Mark.line for x in one.x if x is not None})
+    if counted:
+        axes.set_xticks(counted, [f"{value:g}" for value in counted])
+        axes.set_xlim(min(counted) - 0.7, max(counted) + 0.7)
+    elif not panel.series:
+        axes.set_xticks([])
+
+
+def _set_scales(axes: Axes, panel: Panel) -> None:
+    for axis, scale in ((axes.xaxis, panel.x_scale), (axes.yaxis, panel.y_scale)):
+        if scale is Scale.log:
+            (axes.set_xscale if axis is axes.xaxis else axes.set_yscale)("log")
+            axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axis.set_minor_formatter(NullFormatter())
+    # Scores and memory are never negative.
+    if panel.y_scale is Scale.linear and axes.get_ylim()[0] < 0:
+        axes.set_ylim(bottom=0)
+
+
+def _bars(panel: Panel) -> int:
+    return sum(len(one.x) for one in panel.series if one.mark is Mark.bars and not one.paper)
+
+
+def _turned(panel: Panel) -> bool:
+    return max(map(len, panel.categories)) * len(panel.categories) > _PANEL_CHARACTERS
+
+
+def _arrange(figure: Figure, drawing: Drawing, columns: int) -> None:
+    """Size, title and one legend for all panels, below them."""
+    most = max(
+        max(len(panel.categories) * _INCHES_PER_CATEGORY, _bars(panel) * _INCHES_PER_BAR) for panel in drawing.panels
+    )
+    named = any(any(one.texts) for panel in drawing.panels for one in panel.series)
+    room = _NAMED_PANEL_INCHES if named else _PANEL_INCHES
+    width = columns * max(room[0], most)
+    handles, labels = _legend(figure, drawing)
+    beside = max(1, int(width * _LEGEND_CHARACTERS_PER_INCH / (max(map(len, labels), default=0) + 6)))
+    below = math.ceil(min(len(labels), LEGEND_ENTRIES) / beside) * _LEGEND_INCHES
+    names = max(
+        (len(name) for panel in drawing.panels if panel.categories and _turned(panel) for name in panel.categories),
+        default=0,
+    )
+    rows = math.ceil(len(drawing.panels) / columns)
+    figure.set_size_inches(width, rows * (room[1] + names * _INCHES_PER_TURNED_CHARACTER) + below + 0.3)
+    figure.suptitle(drawing.title, fontsize=9.5)
+    if 0 < len(labels) <= LEGEND_ENTRIES:
+        figure.legend(handles, labels, loc="outside lower center", ncols=beside, frameon=False)
+
+
+def _legend(figure: Figure, drawing: Drawing) -> tuple[list[Any], list[str]]:
+    """This study's entries, and one for all that is hollow, unless it has nothing of ours beside it."""
+    shown = [(one.label, one.style, one.paper) for panel in drawing.panels for one in panel.series]
+    shown += [(line.label, line.style, line.paper) for panel in drawing.panels for line in panel.lines]
+    own = {style for _, style, paper in shown if not paper}
+    wanted = {label for label, style, paper in shown if not paper or style not in own}
+    found: dict[str, Any] = {}
+    for axes in figure.axes:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, handle)
+    handles = {label: found[label] for label, _, _ in shown if label in wanted and label in found}
+    if drawing.compared and any(paper and style in own for _, style, paper in shown):
+        hollow = Line2D([], [], linestyle=":", marker="D", color="black", markerfacecolor="none")
+        handles[f"hollow or dotted: {drawing.compared}"] = hollow
+    return list(handles.values()), list(handles)
+
+
+def _move_apart(axes: Axes, texts: Sequence[Text]) -> None:
+    if not texts:
+        return
+    points = [text.get_position() for text in texts]
+    for place, text in enumerate(texts):
+        # Texts that start at one point would all be pushed the same way.
+        text.set_y(
+            points[place][1] + points[:place].count(points[place]) * 0.05 * (axes.get_ylim()[1] - axes.get_ylim()[0])
+        )
+    adjust_text(
+        list(texts),
+        x=[x for x, _ in points],
+        y=[y for _, y in points],
+        ax=axes,
+        expand=(1.15, 1.5),
+        # Steps and not seconds, so that the same drawing comes out on any machine.
+        iter_lim=100,
+        arrowprops={"arrowstyle": "-", "color": "#888888", "linewidth": 0.4},
+    )

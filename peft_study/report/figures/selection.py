@@ -1,0 +1,246 @@
+"""From rows to the values of a figure: finished cells, one setting each, summed up over their seeds."""
+
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+import pandas as pd
+
+from peft_study.metrics.intervals import spread
+from peft_study.report import groups as grouping
+from peft_study.report.figures.variants import VARIANTS, in_order, variant
+from peft_study.report.names import DATASETS, MODELS
+from peft_study.results.schema import MemoryKind, Status
+
+PERCENT = 100.0
+GIGABYTES = 1e-9
+ONE = 1.0
+PAPER = "paper"
+_QUALITY = {
+    "em@10": "EM@10, %",
+    "pass@1": "Pass@1, %",
+    "top@1": "first candidate passes, %",
+    "tests_passed_share": "tests passed, %",
+    "em@1": "EM@1, %",
+}
+_CODEBLEU = {"codebleu_codexglue": "CodeBLEU (as in the paper), %", "codebleu": "CodeBLEU, %"}
+_ON_CPU = "Memory is the peak of a process on a CPU, with its libraries; a card's limit does not apply."
+_OTHERWISE = "Memory to compare with was measured on a GPU and is not shown."
+
+
+@dataclass(frozen=True)
+class Point:
+    """A value over seeds.
+
+    Attributes:
+        value: the mean, in the figure's unit.
+        low: the lowest seed, or a single run's lower end of its interval; None where neither is known.
+        high: likewise.
+        cells: whose values it is; empty for the paper's.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+    cells: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a figure is made of.
+
+    Attributes:
+        own: finished cells, those that the tables show of a model, method, quantization, data set and number of
+            examples; with a column "variant". Of these only data set and number of examples may be missing.
+        other: rows to compare with, those of the models of `own`.
+        notes: what was left out, and why.
+    """
+
+    own: pd.DataFrame
+    other: pd.DataFrame
+    notes: tuple[str, ...]
+
+    @property
+    def other_label(self) -> str:
+        """What the rows to compare with are called: the paper, or the other study."""
+        sources = set(self.other["source"]) if len(self.other) else set()
+        return "paper" if sources == {PAPER} else "compared"
+
+    @property
+    def both(self) -> pd.DataFrame:
+        """All rows, this study's first."""
+        return pd.concat([self.own, self.other]) if len(self.other) else self.own
+
+    def only(self, keep: Callable[[pd.DataFrame], "pd.Series[bool]"]) -> Self:
+        """The rows for which `keep` says so."""
+        return replace(self, own=self.own[keep(self.own)], other=self.other[keep(self.other)])
+
+    def of_model(self, model: str) -> Self:
+        """The rows of one model."""
+        return self.only(lambda rows: rows["model"] == model)
+
+    def of_dataset(self, dataset: str | None) -> Self:
+        """This study's rows of a data set (of None: those that name none), and what there is to compare with them.
+
+        The paper names no data set for its memory figures: such a row goes with each.
+        """
+        own, other, name = self.own, self.other, self.other["dataset"]
+        own = own[own["dataset"].isna() if dataset is None else own["dataset"] == dataset]
+        return replace(self, own=own, other=other[name.isna() | (name == dataset)])
+
+    def datasets(self) -> list[str | None]:
+        """The data sets of this study's rows in the figures' order; None stands for rows that name none."""
+        names = list(in_order((str(name) for name in self.own["dataset"].dropna()), DATASETS))
+        return [*names, None] if self.own["dataset"].isna().any() else [*names]
+
+    def models(self) -> list[str]:
+        """The models of all rows in the figures' order."""
+        return in_order((str(name) for name in self.both["model"]), MODELS)
+
+    def variants(self) -> list[str]:
+        """The variants of all rows in the figures' order."""
+        return in_order((str(name) for name in self.both["variant"]), VARIANTS)
+
+    def measured_alike(self, column: str) -> tuple[Self, str]:
+        """Rows whose memory was measured alike: on GPUs where there are any, else of processes on the CPU.
+
+        Args:
+            column: a peak; rows without it are left out.
+
+        Returns:
+            The rows, and what the axis is called.
+        """
+        known = self.only(lambda rows: rows[column].notna())
+        on_cpu = known.own["memory_kind"] == str(MemoryKind.cpu_peak_rss)
+        if len(known.own) and on_cpu.all():
+            alike = known.only(lambda rows: rows["memory_kind"] == str(MemoryKind.cpu_peak_rss))
+            notes = [_ON_CPU] if len(alike.other) == len(known.other) else [_ON_CPU, _OTHERWISE]
+            return replace(alike, notes=(*self.notes, *notes)), "peak memory of the process, GB"
+        alike = known.only(lambda rows: rows["memory_kind"] != str(MemoryKind.cpu_peak_rss))
+        notes = [f"Left out: {on_cpu.sum()} cells that ran on a CPU."] if on_cpu.any() else []
+        return replace(alike, notes=(*self.notes, *notes)), "peak GPU memory, GB"
+
+
+def select(frame: pd.DataFrame, other: pd.DataFrame | None, *wanted: str) -> Selection:
+    """Choose the rows that a figure can show.
+
+    Args:
+        frame: rows as of `rows.load`.
+        other: rows to compare with, such as the paper's; None for nothing.
+        wanted: variants ("lora+nf4"), or methods with whatever quantization followed by a star ("lora*"); none is all.
+    """
+    own, notes = _one_setting(_of_variants(frame, wanted))
+    compared = own.iloc[:0]
+    if other is not None and len(other):
+        compared, _ = _one_setting(_of_variants(other, wanted))
+        compared = _as_named_here(compared, set(own["model"]))
+        compared = compared[compared["model"].isin(set(own["model"]))]
+    return Selection(own, compared, (*notes, *_unfinished(_of_variants(frame, wanted))))
+
+
+def point(rows: pd.DataFrame, column: str, factor: float) -> Point | None:
+    """Sum up a column over seeds.
+
+    Args:
+        rows: of one setting.
+        column: what to sum up.
+        factor: from the column's unit to the figure's.
+
+    Returns:
+        None where no row has a value.
+    """
+    if column not in rows:
+        return None
+    values = rows[column].to_numpy(dtype=float)
+    known = ~np.isnan(values)
+    if not known.any():
+        return None
+    over_seeds = spread(values[known].tolist())
+    low: float | None = over_seeds.low
+    high: float | None = over_seeds.high
+    if over_seeds.runs == 1:
+        low, high = (_number(rows[known], f"{column}_{end}") for end in ("low", "high"))
+    ids = zip(rows["source"].tolist(), rows["cell_id"].tolist(), known, strict=True)
+    cells = tuple(str(cell) for source, cell, counts in ids if counts and source != PAPER)
+    return Point(_scaled(over_seeds.mean, factor), _maybe(low, factor), _maybe(high, factor), cells)
+
+
+def groups(rows: pd.DataFrame, *by: str) -> Iterator[tuple[tuple[Hashable, ...], pd.DataFrame]]:
+    """The rows of each distinct combination of values of these columns, a missing value being one too."""
+    for key, group in rows.groupby(list(by), dropna=False, sort=False):
+        yield key if isinstance(key, tuple) else (key,), group
+
+
+def quality(rows: pd.DataFrame) -> tuple[str, str]:
+    """The score by which a data set's cells are compared, and its axis label: EM@10 as in the paper, else of tests."""
+    return _first_known(rows, _QUALITY)
+
+
+def codebleu(rows: pd.DataFrame) -> tuple[str, str]:
+    """The CodeBLEU that compares with the paper's, and its axis label; `strict` where there is no other."""
+    return _first_known(rows, _CODEBLEU)
+
+
+def _of_variants(frame: pd.DataFrame, wanted: Sequence[str]) -> pd.DataFrame:
+    rows = frame[frame["model"].notna() & frame["method"].notna()].reset_index(drop=True)
+    names = zip(rows["method"], rows["quantization"].fillna("none"), strict=True)
+    rows["variant"] = pd.Series([variant(str(method), str(bits)) for method, bits in names], rows.index, dtype=object)
+    methods = [name.removesuffix("*") for name in wanted if name.endswith("*")]
+    return rows[rows["variant"].isin(wanted) | rows["method"].isin(methods)] if wanted else rows
+
+
+def _one_setting(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """The cells that the tables show, where there are several settings of one configuration."""
+    found = grouping.groups(rows)
+    kept = rows.loc[[place for one in found for place in one.done.index]]
+    notes = [
+        f"{_name(one)}: of {one.other_settings + 1} settings the one with most finished cells is shown."
+        for one in found
+        if one.other_settings and len(one.done)
+    ]
+    notes += [
+        f"{_name(one)}: {len(one.done)} cells differ in more than the seed; shown is their mean."
+        for one in found
+        if one.done["seed"].dropna().duplicated().any()
+    ]
+    return kept, notes
+
+
+def _name(one: grouping.Group) -> str:
+    parts = [one.model, variant(one.method, one.quantization), *([one.dataset] if one.dataset else [])]
+    return " ".join([*parts, *([f"with {one.num_examples:.0f} examples"] if one.num_examples else [])])
+
+
+def _as_named_here(rows: pd.DataFrame, here: set[str]) -> pd.DataFrame:
+    """The paper's figure 1 names CodeLlama-13B and -34B without a variant; the study's are the Python ones."""
+    named = {name: f"{name}-python" for name in ("codellama-13b", "codellama-34b")}
+    named = {plain: full for plain, full in named.items() if plain not in here and full in here}
+    return rows.assign(model=rows["model"].replace(named)) if named else rows
+
+
+def _unfinished(frame: pd.DataFrame) -> list[str]:
+    counts = frame.loc[frame["status"] != str(Status.ok), "status"].value_counts()
+    if counts.empty:
+        return []
+    return ["Not finished and not shown: " + ", ".join(f"{number} {status}" for status, number in counts.items()) + "."]
+
+
+def _first_known(rows: pd.DataFrame, labels: dict[str, str]) -> tuple[str, str]:
+    known = [name for name in labels if name in rows and rows[name].notna().any()]
+    name = known[0] if known else next(iter(labels))
+    return name, labels[name]
+
+
+def _number(rows: pd.DataFrame, column: str) -> float | None:
+    value = rows[column].iloc[0] if column in rows else None
+    return None if pd.isna(value) else float(value)
+
+
+def _maybe(value: float | None, factor: float) -> float | None:
+    return None if value is None else _scaled(value, factor)
+
+
+def _scaled(value: float, factor: float) -> float:
+    # So that 100 x 0.3931 is 39.31 in a stored drawing.
+    return round(value * factor, 6)

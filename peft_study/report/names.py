@@ -1,0 +1,55 @@
+"""Names and orders as the paper has them; what it does not know keeps its config's name and comes behind."""
+
+from collections.abc import Sequence
+
+MODELS = {
+    "codet5p-220m": "CodeT5+-220M",
+    "codet5p-770m": "CodeT5+-770M",
+    "codegen-350m-mono": "CodeGen-350M-mono",
+    "codegen2-1b": "CodeGen2-1B",
+    "codegen2-3.7b": "CodeGen2-3.7B",
+    "codegen2-7b": "CodeGen2-7B",
+    "codellama-7b": "CodeLlama-7B",
+    "codellama-7b-instruct": "CodeLlama-7B-Instruct",
+    "codellama-7b-python": "CodeLlama-7B-Python",
+    "codellama-13b": "CodeLlama-13B",
+    "codellama-13b-python": "CodeLlama-13B-Python",
+    "codellama-34b": "CodeLlama-34B",
+    "codellama-34b-python": "CodeLlama-34B-Python",
+}
+METHODS = {
+    "zero-shot": "Zero-shot",
+    "icl": "ICL",
+    "rag": "RAG",
+    "full": "Full fine-tuning",
+    "lora": "LoRA",
+    "ia3": "IA3",
+    "prompt": "Prompt tuning",
+    "prefix": "Prefix tuning",
+}
+DATASETS = {"conala": "Conala", "codealpacapy": "CodeAlpacaPy", "apps": "APPS"}
+QUANTIZATIONS = {"none": "", "int8": "8bit", "nf4": "4bit"}
+LEVELS = ("introductory", "interview", "competition")
+
+
+def model_name(slug: str) -> str:
+    """A model's name in print."""
+    return MODELS.get(slug, slug)
+
+
+def dataset_name(slug: str) -> str:
+    """A data set's name in print."""
+    return DATASETS.get(slug, slug)
+
+
+def method_name(method: str, quantization: str = "none") -> str:
+    """A method's name in print, with how the base is stored: LoRA on a quantised base is QLoRA."""
+    name, bits = METHODS.get(method, method), QUANTIZATIONS.get(quantization, quantization)
+    if not bits:
+        return name
+    return f"Q{name}-{bits}" if method == "lora" else f"{name}, {bits}"
+
+
+def place(slug: str, order: Sequence[str]) -> tuple[int, str]:
+    """What sorts names by the paper's order, others behind by their own."""
+    return (order.index(slug), "") if slug in order else (len(order), slug)

@@ -1,0 +1,55 @@
+// Elements made of data. Text only ever becomes a text node: no string is parsed as markup anywhere on this page.
+
+/** Make an element. `properties`: class, text, title, and attributes by name; functions become listeners ("click"). */
+function make(tag, properties = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (typeof value === "function") element.addEventListener(name, value);
+    else if (name === "class") element.className = value;
+    else if (name === "text") element.textContent = value;
+    else if (name === "value" || name === "checked" || name === "disabled" || name === "open") element[name] = value;
+    else element.setAttribute(name, value === true ? "" : String(value));
+  }
+  return add(element, ...children);
+}
+
+/** Append what there is. */
+function add(element, ...children) {
+  element.append(...children.filter((child) => child !== null && child !== undefined && child !== false));
+  return element;
+}
+
+const byId = (id) => document.getElementById(id);
+
+/** A choice among options [{value, title}]; `changed` gets the value. */
+function choice(label, options, value, changed) {
+  const select = make("select", { change: () => changed(select.value) });
+  for (const option of options) select.append(make("option", { value: option.value, text: option.title }));
+  select.value = value;
+  return make("label", { class: "field" }, make("span", { text: label }), select);
+}
+
+/** Call `work` once nothing has been typed for a moment. */
+function afterTyping(work, milliseconds = 120) {
+  let timer;
+  return () => {
+    clearTimeout(timer);
+    timer = setTimeout(work, milliseconds);
+  };
+}
+
+/** A table with a caption that only screen readers get. `head` and the cells of `body` are elements or text. */
+function tableOf(caption, head, body) {
+  const row = (cells, tag) => make("tr", {}, ...cells.map((cell) =>
+    cell instanceof HTMLTableCellElement ? cell : make(tag, tag === "th" ? { scope: "col" } : {}, cell)));
+  return make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
+    make("table", {},
+      make("caption", { class: "unseen", text: caption }),
+      make("thead", {}, row(head, "th")),
+      make("tbody", {}, ...body.map((cells) => row(cells, "td")))));
+}
+
+function statusBadge(status) {
+  return make("span", { class: `badge status-${STATUSES.includes(status) ? status : "other"}`, text: status ?? "unknown" });
+}

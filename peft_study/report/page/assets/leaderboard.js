@@ -1,0 +1,322 @@
+// The leaderboard: every cell or the means over seeds, filtered, sorted and compared.
+
+const FILTERS = [
+  ["study", "Study"], ["model", "Model"], ["method", "Method"], ["dataset", "Data set"], ["status", "State"], ["source", "Source"],
+];
+const SAME_BUT_SEED = [
+  "source", "study", "model", "method", "quantization", "dataset", "num_examples", "sampled", "test_samples", "learning_rate",
+  "epochs", "data_fingerprint", "memory_kind", "device", "precision",
+];
+const PAGE_ROWS = 100;
+// A thousand rows take a browser about a second.
+const MANY_ROWS = 1000;
+
+class Leaderboard {
+  constructor(report) {
+    this.rows = report.rows;
+    this.report = report;
+    this.search = "";
+    this.chosen = {};
+    this.onlyCells = null;
+    this.shown = PAGE_ROWS;
+    this.columns = this.allColumns(report.metrics);
+    this.visible = new Set(this.columns.filter((column) => column.first).map((column) => column.name));
+    const best = this.columns.find((column) => column.kind === "share" && column.first);
+    this.sort = { name: best ? best.name : "model", down: Boolean(best) };
+    this.several = this.severalSeeds();
+    this.means = this.several;
+    this.draw();
+  }
+
+  allColumns(metrics) {
+    const has = (name) => this.rows.has(name);
+    const varied = (name) => has(name) && this.rows.distinct(name).length > 1;
+    const columns = [
+      { name: "model", title: "Model", kind: "text", first: true },
+      { name: "method", title: "Method", kind: "text", first: true },
+      { name: "dataset", title: "Data set", kind: "text", first: varied("dataset") },
+      { name: "study", title: "Study", kind: "text", first: false },
+      { name: "source", title: "Source", kind: "text", first: varied("source") },
+      ...metrics.map((metric) => ({ ...metric, kind: "share", score: true })),
+      { name: "status", title: "State", kind: "text", first: true },
+      { name: "num_examples", title: "Examples", kind: "number", first: varied("num_examples") },
+      { name: "seed", title: "Seed", kind: "whole", first: true },
+      { name: "trainable_parameters", title: "Trained", kind: "count", first: true },
+      { name: "peak_bytes", title: "Peak", kind: "bytes", first: true },
+      { name: "train_seconds", title: "Training", kind: "seconds", first: true },
+      { name: "generate_seconds", title: "Generation", kind: "seconds", first: true },
+      { name: "best_validation_loss", title: "Validation loss", kind: "number" },
+      { name: "test_samples", title: "Test samples", kind: "number" },
+      { name: "leakage_share", title: "Leakage", kind: "share" },
+      { name: "device", title: "Device", kind: "text" },
+      { name: "precision", title: "Precision", kind: "text" },
+      { name: "commit", title: "Commit", kind: "text" },
+      { name: "finished_at", title: "Finished", kind: "text" },
+    ];
+    return columns.filter((column) => has(column.name));
+  }
+
+  draw() {
+    const root = byId("leaderboard-body");
+    if (this.rows.count === 0) {
+      root.append(make("p", { class: "empty", text: "No cell was read. What was looked at is under Provenance, what could not be read under States." }));
+      return;
+    }
+    this.summary = make("p", { class: "muted", id: "leaderboard-count", "aria-live": "polite" });
+    this.table = make("div", { class: "scroll tall", tabindex: "0", role: "region", "aria-label": "Leaderboard" });
+    this.more = make("div", { class: "more" });
+    root.append(this.controls(), this.summary, this.table, this.more);
+    this.update();
+  }
+
+  controls() {
+    const search = make("input", {
+      type: "search", id: "leaderboard-search", placeholder: "Words, all of which must occur", autocomplete: "off",
+      input: afterTyping(() => { this.search = search.value; this.restart(); }),
+    });
+    const bar = make("div", { class: "controls" }, make("label", { class: "field wide" }, make("span", { text: "Search" }), search));
+    for (const [name, title] of FILTERS) {
+      const values = name === "method" ? this.methods() : this.rows.distinct(name);
+      if (values.length < 2) continue;
+      const options = [{ value: "", title: "all" }, ...values.map((value) => ({ value: String(value), title: String(value) }))];
+      const field = choice(title, options, "", (value) => { this.chosen[name] = value; this.restart(); });
+      field.querySelector("select").id = `filter-${name}`;
+      bar.append(field);
+    }
+    if (this.several) {
+      const options = [{ value: "means", title: "means over seeds" }, { value: "cells", title: "every cell" }];
+      const rows = choice("Rows", options, "means", (value) => { this.means = value === "means"; this.restart(); });
+      rows.querySelector("select").id = "leaderboard-rows";
+      bar.append(rows);
+    }
+    bar.append(this.columnChooser(), make("button", { type: "button", text: "Save as CSV", click: () => this.save() }));
+    this.narrowed = make("button", { type: "button", class: "chip", hidden: true, click: () => { this.onlyCells = null; this.restart(); } });
+    bar.append(this.narrowed);
+    return bar;
+  }
+
+  columnChooser() {
+    const list = make("div", { class: "choices" });
+    for (const column of this.columns)
+      list.append(make("label", {}, make("input", {
+        type: "checkbox", checked: this.visible.has(column.name),
+        change: (event) => { this.visible[event.target.checked ? "add" : "delete"](column.name); this.update(); },
+      }), ` ${column.title}`));
+    return make("details", { class: "chooser" }, make("summary", { text: "Columns" }), list);
+  }
+
+  methods() {
+    const found = new Set();
+    for (let row = 0; row < this.rows.count; row += 1) found.add(this.rows.methodOf(row));
+    return [...found].sort(compareValues);
+  }
+
+  severalSeeds() {
+    const keys = new Set();
+    for (let row = 0; row < this.rows.count; row += 1) keys.add(this.groupKey(row));
+    return keys.size < this.rows.count;
+  }
+
+  groupKey(row) {
+    return JSON.stringify(SAME_BUT_SEED.map((name) => this.rows.get(row, name)));
+  }
+
+  /** Show some cells alone, by their ids. */
+  showCells(ids, what) {
+    this.onlyCells = new Set(ids);
+    this.narrowed.textContent = `only ${what} ×`;
+    this.restart();
+    byId("leaderboard").scrollIntoView();
+  }
+
+  restart() {
+    this.shown = PAGE_ROWS;
+    this.update();
+  }
+
+  matching() {
+    const words = this.search.toLowerCase().split(/\s+/).filter(Boolean);
+    const found = [];
+    for (let row = 0; row < this.rows.count; row += 1) {
+      if (this.onlyCells && !this.onlyCells.has(this.rows.get(row, "cell_id"))) continue;
+      const differs = FILTERS.some(([name]) => {
+        if (!this.chosen[name]) return false;
+        const value = name === "method" ? this.rows.methodOf(row) : this.rows.get(row, name);
+        return String(value) !== this.chosen[name];
+      });
+      if (differs) continue;
+      if (words.length) {
+        const text = [this.rows.nameOf(row), ...["cell_id", "study", "status", "reason"].map((name) => this.rows.get(row, name) ?? "")]
+          .join(" ").toLowerCase();
+        if (!words.every((word) => text.includes(word))) continue;
+      }
+      found.push(row);
+    }
+    return found;
+  }
+
+  /** What the table's lines are: each one or several rows. */
+  lines(rows) {
+    if (!this.means) return rows.map((row) => ({ rows: [row] }));
+    const groups = new Map();
+    for (const row of rows) {
+      const key = this.groupKey(row);
+      if (groups.has(key)) groups.get(key).rows.push(row);
+      else groups.set(key, { rows: [row] });
+    }
+    return [...groups.values()];
+  }
+
+  /** A line's value in a column: of its cell, or the mean of those that ended well. */
+  value(line, column) {
+    const [first] = line.rows;
+    if (column.name === "method") return this.rows.methodOf(first);
+    if (line.rows.length === 1) return this.rows.get(first, column.name);
+    if (column.name === "status") return this.statesOf(line);
+    if (column.name === "seed") return line.rows.map((row) => this.rows.get(row, "seed")).sort(compareValues).join(", ");
+    if (column.kind === "text" || column.name === "num_examples") return this.rows.get(first, column.name);
+    return summarise(this.numbers(line, column)).mean;
+  }
+
+  numbers(line, column) {
+    return line.rows
+      .filter((row) => !column.score || this.rows.get(row, "status") === "ok")
+      .map((row) => this.rows.get(row, column.name)).filter(isNumber);
+  }
+
+  statesOf(line) {
+    const states = line.rows.map((row) => this.rows.get(row, "status"));
+    return states.every((state) => state === states[0]) ? states[0] : [...new Set(states)].sort().join(", ");
+  }
+
+  sorted(lines) {
+    const column = this.columns.find((one) => one.name === this.sort.name) ?? this.columns[0];
+    const keyed = lines.map((line, place) => ({ line, place, value: this.value(line, column) }));
+    const missing = (value) => value === null || value === undefined || value === "";
+    keyed.sort((one, other) => {
+      // What is missing stays last in either direction.
+      if (missing(one.value) || missing(other.value)) return missing(one.value) - missing(other.value) || one.place - other.place;
+      const order = compareValues(one.value, other.value);
+      return (this.sort.down ? -order : order) || one.place - other.place;
+    });
+    return keyed.map((one) => one.line);
+  }
+
+  update() {
+    const rows = this.matching();
+    this.current = this.sorted(this.lines(rows));
+    this.narrowed.hidden = this.onlyCells === null;
+    const columns = this.columns.filter((column) => this.visible.has(column.name));
+    const best = this.bestOf(this.current, columns);
+    const head = columns.map((column) => this.heading(column));
+    const body = this.current.slice(0, this.shown).map((line) => columns.map((column) => this.cell(line, column, best)));
+    this.table.replaceChildren(...tableOf("Leaderboard", head, body).childNodes);
+    this.summary.textContent = this.means
+      ? `${this.current.length.toLocaleString("en")} rows: means over seeds of ${rows.length.toLocaleString("en")} cells`
+      : `${rows.length.toLocaleString("en")} of ${this.rows.count.toLocaleString("en")} cells`;
+    this.more.replaceChildren(...this.moreButtons());
+  }
+
+  moreButtons() {
+    const left = this.current.length - this.shown;
+    if (left <= 0) return [];
+    const button = (text, rows) => make("button", { type: "button", text, click: () => { this.shown += rows; this.update(); } });
+    return [button(`Show ${Math.min(left, PAGE_ROWS)} more`, PAGE_ROWS), left > PAGE_ROWS ? button(`Show ${Math.min(left, MANY_ROWS).toLocaleString("en")} more`, MANY_ROWS) : null]
+      .filter(Boolean);
+  }
+
+  heading(column) {
+    const sorted = this.sort.name === column.name;
+    const unit = UNITS[column.kind] ? `${column.title} ${UNITS[column.kind]}` : column.title;
+    const button = make("button", {
+      type: "button", class: "sort", title: column.about ?? `Sort by ${column.title}`,
+      click: () => {
+        this.sort = sorted ? { name: column.name, down: !this.sort.down } : { name: column.name, down: column.kind !== "text" };
+        this.restart();
+      },
+    }, unit, make("span", { class: "arrow", "aria-hidden": "true", text: sorted ? (this.sort.down ? "▼" : "▲") : "" }));
+    return make("th", {
+      scope: "col", class: column.kind === "text" ? null : "number", "data-column": column.name,
+      "aria-sort": sorted ? (this.sort.down ? "descending" : "ascending") : null,
+    }, button);
+  }
+
+  /** The largest score in each column, by data set: scores on different data cannot be ranked. */
+  bestOf(lines, columns) {
+    const best = new Map();
+    for (const column of columns.filter((one) => one.score))
+      for (const line of lines) {
+        const value = this.value(line, column);
+        const key = `${column.name}\n${this.rows.get(line.rows[0], "dataset")}`;
+        if (isNumber(value) && value > (best.get(key) ?? -Infinity)) best.set(key, value);
+      }
+    return best;
+  }
+
+  cell(line, column, best) {
+    const value = this.value(line, column);
+    const [first] = line.rows;
+    if (column.name === "model")
+      return make("th", { scope: "row" }, make("button", {
+        type: "button", class: "link", text: FORMATS.text(value), title: "Everything about it",
+        click: () => showCells(this.report, line.rows),
+      }));
+    if (column.name === "status") {
+      const states = line.rows.map((row) => this.rows.get(row, "status"));
+      return make("td", {}, ...[...new Set(states)].sort().map((state) => {
+        const badge = statusBadge(state);
+        const many = states.filter((one) => one === state).length;
+        if (line.rows.length > 1) badge.textContent = `${many} ${badge.textContent}`;
+        return badge;
+      }));
+    }
+    if (!column.score) {
+      const shown = column.name === "commit" && value ? String(value).slice(0, 10) : value;
+      const text = typeof shown === "string" ? shown : FORMATS[column.kind](shown);
+      return make("td", { class: column.kind === "text" ? null : "number", text: text === "" ? MISSING : text });
+    }
+    return this.score(line, column, value, best.get(`${column.name}\n${this.rows.get(first, "dataset")}`) === value && isNumber(value));
+  }
+
+  score(line, column, value, isBest) {
+    const cell = make("td", { class: `number score${isBest ? " best" : ""}` }, make("span", { class: "value", text: percent(value) }));
+    const range = make("span", { class: "range" });
+    cell.append(" ", range);
+    if (!isNumber(value)) return cell;
+    cell.style.setProperty("--share", String(Math.min(1, Math.max(0, value))));
+    if (line.rows.length > 1) {
+      const { deviation, size } = summarise(this.numbers(line, column));
+      if (size > 1) range.append(make("span", { text: `±${percent(deviation)}`, title: `standard deviation of ${size} cells` }));
+    } else {
+      const [low, high] = ["low", "high"].map((end) => this.rows.get(line.rows[0], `${column.name}_${end}`));
+      if (isNumber(low) && isNumber(high))
+        range.append(make("span", { text: `${percent(low)}–${percent(high)}`, title: "95 % interval over samples" }));
+    }
+    return cell;
+  }
+
+  save() {
+    const columns = this.columns.filter((column) => this.visible.has(column.name));
+    const lines = [columns.map((column) => column.name), ...this.current.map((line) => columns.map((column) => this.value(line, column)))];
+    const text = lines.map((line) => line.map(csvField).join(",")).join("\r\n");
+    const link = make("a", { download: "leaderboard.csv", href: URL.createObjectURL(new Blob([`${text}\r\n`], { type: "text/csv" })) });
+    link.click();
+    URL.revokeObjectURL(link.href);
+  }
+}
+
+/** One field; a text that a spreadsheet would take for a formula is quoted by an apostrophe. */
+function csvField(value) {
+  if (value === null || value === undefined) return "";
+  const text = typeof value === "string" && /^[=+\-@\t\r]/.test(value) ? `'${value}` : String(value);
+  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}
+
+/** Mean and sample standard deviation. */
+function summarise(numbers) {
+  const size = numbers.length;
+  if (size === 0) return { mean: null, deviation: null, size };
+  const mean = numbers.reduce((sum, value) => sum + value, 0) / size;
+  const squares = numbers.reduce((sum, value) => sum + (value - mean) ** 2, 0);
+  return { mean, deviation: size > 1 ? Math.sqrt(squares / (size - 1)) : null, size };
+}

@@ -1,0 +1,135 @@
+// How the cells ended, what could not be read, and where everything comes from.
+
+const PROVENANCE = [
+  ["device", "Devices", ""], ["precision", "Precisions", ""], ["memory_kind", "Memory", "Peaks of different kinds cannot be compared."],
+  ["commit", "Commits", "Cells of different versions of the code."], ["schema_version", "Result schemas", ""],
+  ["execution_level", "Sandbox levels", "Programs were contained differently."],
+];
+
+function drawOverview(report) {
+  const { rows, findings } = report;
+  const done = countWhere(rows, (row) => rows.get(row, "status") === "ok");
+  const seconds = ["load", "train", "generate", "score"].reduce((sum, phase) => {
+    for (let row = 0; row < rows.count; row += 1) sum += rows.get(row, `${phase}_seconds`) ?? 0;
+    return sum;
+  }, 0);
+  const verdicts = (verdict) => findings.filter((finding) => finding.verdict === verdict).length;
+  const tiles = [
+    [`${done.toLocaleString("en")} / ${rows.count.toLocaleString("en")}`, "cells done", "#states"],
+    [rows.distinct("model").length, "models", "#leaderboard"], [rows.distinct("dataset").length, "data sets", "#leaderboard"],
+    [duration(seconds), "of computing", "#provenance"],
+    [verdicts("confirmed"), "claims confirmed", "#claims"], [verdicts("refuted"), "claims refuted", "#claims"],
+    [verdicts("not_enough_data"), "claims undecided", "#claims"],
+  ];
+  byId("overview-body").append(make("div", { class: "tiles" }, ...tiles.map(([value, label, target]) =>
+    make("a", { class: "tile", href: target }, make("strong", { text: String(value) }), make("span", { text: label })))));
+}
+
+function drawStates(report) {
+  const { rows, problems } = report;
+  const root = byId("states-body");
+  const states = rows.distinct("status");
+  if (rows.count > 0) {
+    const bar = make("div", { class: "statebar", role: "img", "aria-label": "Cells by state" });
+    const legend = make("p", { class: "legend" });
+    for (const state of STATUSES.filter((one) => states.includes(one)).concat(states.filter((one) => !STATUSES.includes(one)))) {
+      const many = countWhere(rows, (row) => rows.get(row, "status") === state);
+      const part = make("span", { class: `status-${STATUSES.includes(state) ? state : "other"}` });
+      part.style.flexGrow = String(many);
+      bar.append(part);
+      const badge = statusBadge(state);
+      legend.append(badge, ` ${many.toLocaleString("en")}  `);
+    }
+    root.append(bar, legend);
+  }
+  root.append(endedBadly(report), problemList(problems));
+}
+
+function endedBadly(report) {
+  const { rows } = report;
+  const bad = [];
+  for (let row = 0; row < rows.count; row += 1) if (rows.get(row, "status") !== "ok") bad.push(row);
+  if (bad.length === 0)
+    return make("p", { text: rows.count > 0 ? "Every cell ended well." : "No cell was read." });
+  const part = make("div", {});
+  const limit = 200;
+  part.append(tableOf("Cells that did not end well", ["Cell", "State", "Why"].map((text) => make("th", { scope: "col", text })),
+    bad.slice(0, limit).map((row) => [
+      make("td", {}, make("button", { type: "button", class: "link", text: rows.nameOf(row), click: () => showCells(report, [row]) })),
+      make("td", {}, statusBadge(rows.get(row, "status"))),
+      make("td", { class: "why", text: rows.get(row, "reason") ?? (rows.get(row, "status") === "running" ? "it is running, or was killed" : MISSING) }),
+    ])));
+  if (bad.length > limit) part.append(make("p", { class: "muted", text: `and ${bad.length - limit} more: choose a state in the leaderboard` }));
+  return part;
+}
+
+function problemList(problems) {
+  if (problems.length === 0) return make("p", { class: "muted", text: "Every result that was found could be read." });
+  return make("div", {}, make("h3", { text: `What could not be read: ${problems.length}` }),
+    tableOf("What could not be read", ["Where", "What"].map((text) => make("th", { scope: "col", text })),
+      problems.slice(0, 500).map((problem) => [make("td", { class: "mono", text: problem.where }), make("td", { class: "why", text: problem.what })])));
+}
+
+function drawProvenance(report) {
+  const { rows, meta } = report;
+  const root = byId("provenance-body");
+  const facts = make("dl", { class: "facts" });
+  const fact = (label, text) => facts.append(make("div", {}, make("dt", { text: label }), make("dd", { text })));
+  fact("Written", meta.made_at);
+  fact("By", meta.made_by);
+  meta.sources.forEach((source, place) => fact(place === 0 ? "Read from" : "and from", source));
+  if (meta.against) fact("Compared with", meta.against);
+  const times = ["started_at", "finished_at"].map((name) => rows.distinct(name));
+  if (times[0].length > 0) fact("First cell started", String(times[0][0]));
+  if (times[1].length > 0) fact("Last cell finished", String(times[1].at(-1)));
+  add(root, facts, distinctTable(report), dataTable(rows));
+}
+
+function distinctTable(report) {
+  const { rows } = report;
+  const lines = [];
+  for (const [name, title, warning] of PROVENANCE) {
+    const values = rows.distinct(name);
+    if (values.length === 0) continue;
+    const shown = values.slice(0, 8).map((value) => {
+      const many = countWhere(rows, (row) => rows.get(row, name) === value);
+      return `${String(value).slice(0, name === "commit" ? 10 : 60)} (${many})`;
+    });
+    const rest = values.length > 8 ? ` and ${values.length - 8} more` : "";
+    lines.push([make("td", { text: title }), make("td", { class: "mono", text: shown.join(", ") + rest }),
+      make("td", { class: "warning", text: values.length > 1 ? warning : "" })]);
+  }
+  const dirty = countWhere(rows, (row) => rows.get(row, "dirty") === true);
+  if (dirty > 0)
+    lines.push([make("td", { text: "Uncommitted changes" }), make("td", { text: `${dirty} cells` }),
+      make("td", { class: "warning", text: "The commit alone does not say what code ran." })]);
+  if (lines.length === 0) return null;
+  return tableOf("What the cells were run with", ["What", "Value (cells)", "Mind"].map((text) => make("th", { scope: "col", text })), lines);
+}
+
+/** Each data set with its fingerprints: cells of one data set are comparable only where those are the same. */
+function dataTable(rows) {
+  const lines = rows.distinct("dataset").map((dataset) => {
+    const found = new Map();
+    const leaks = [];
+    for (let row = 0; row < rows.count; row += 1) {
+      if (rows.get(row, "dataset") !== dataset) continue;
+      const print = rows.get(row, "data_fingerprint");
+      if (print !== null) found.set(print, (found.get(print) ?? 0) + 1);
+      const leak = rows.get(row, "leakage_share");
+      if (isNumber(leak)) leaks.push(leak);
+    }
+    const prints = [...found].map(([print, many]) => `${String(print).slice(0, 12)} (${many})`).join(", ");
+    const seen = leaks.length > 0 ? `${percent(Math.max(...leaks), 2)} %` : MISSING;
+    return [make("td", { text: String(dataset) }), make("td", { class: "mono", text: prints || MISSING }), make("td", { text: seen }),
+      make("td", { class: "warning", text: found.size > 1 ? "Cells on different data cannot be compared." : "" })];
+  });
+  if (lines.length === 0) return null;
+  return tableOf("Data sets", ["Data set", "Fingerprint (cells)", "Test samples like training's", "Mind"].map((text) => make("th", { scope: "col", text })), lines);
+}
+
+function countWhere(rows, holds) {
+  let many = 0;
+  for (let row = 0; row < rows.count; row += 1) many += holds(row) ? 1 : 0;
+  return many;
+}

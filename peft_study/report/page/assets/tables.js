@@ -1,0 +1,58 @@
+// The paper's tables as they were rebuilt, and a comparison where one was asked for.
+
+const MARKS = { best: "the best of all", best_of_model: "the best of its model" };
+
+function drawTables(report) {
+  const root = byId("tables-body");
+  if (report.tables.length === 0) root.append(make("p", { class: "empty", text: "No table." }));
+  for (const table of report.tables) root.append(tablePart(table));
+}
+
+function drawComparison(report) {
+  if (report.comparison === null) {
+    byId("comparison").hidden = true;
+    document.querySelector('nav a[href="#comparison"]').hidden = true;
+    return;
+  }
+  byId("comparison-body").append(tablePart(report.comparison));
+}
+
+function tablePart(table) {
+  const numeric = table.heads.map((_, place) => place > 0 && table.cells.some((cells) => cells[place].value !== null));
+  const body = table.cells.map((cells) => cells.map((cell, place) => tableCell(cell, numeric[place])));
+  const part = make("article", { class: "table", id: `table-${table.name}` }, make("h3", { text: table.title }));
+  if (body.length === 0) part.append(make("p", { class: "empty", text: "Nothing that was read belongs here." }));
+  else {
+    const scroll = tableOf(table.title, table.heads.map((text, place) => make("th", { scope: "col", class: numeric[place] ? "number" : null, text })), body);
+    if (table.groups.some(Boolean)) scroll.querySelector("thead").prepend(groupRow(table.groups));
+    part.append(scroll);
+  }
+  for (const note of table.notes) part.append(make("p", { class: "note", text: note }));
+  return add(part, fileLinks(table.files));
+}
+
+/** The headings above the columns, each over its run of columns. */
+function groupRow(groups) {
+  const row = make("tr", { class: "groups" });
+  groups.forEach((text, place) => {
+    if (place > 0 && groups[place - 1] === text) row.lastChild.colSpan += 1;
+    else row.append(make("th", { scope: "colgroup", text }));
+  });
+  return row;
+}
+
+function tableCell(cell, isNumeric) {
+  const marks = [isNumeric ? "number" : cell.text.length > 60 ? "long" : "", cell.mark ? `mark-${cell.mark === "best" ? "best" : "best-of-model"}` : "",
+    cell.state ? "state" : ""].filter(Boolean).join(" ");
+  const runs = cell.runs > 1 ? `mean of ${cell.runs} seeds` : "";
+  const title = [MARKS[cell.mark], cell.state, runs].filter(Boolean).join("; ");
+  return make("td", { class: marks || null, title: title || null, text: cell.text });
+}
+
+/** Links to the same thing in other forms, beside the page. */
+function fileLinks(files) {
+  if (files.length === 0) return null;
+  return make("p", { class: "files" }, "Also as ", ...files.flatMap((file, place) => [
+    place > 0 ? ", " : "", make("a", { href: file.path, text: file.title }),
+  ]));
+}

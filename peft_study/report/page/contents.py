@@ -1,0 +1,226 @@
+"""What the page shows, as plain containers for JSON."""
+
+import math
+import os
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from peft_study.report.cells import COLUMNS
+from peft_study.report.figures.drawing import Drawing
+from peft_study.report.figures.style import styles_of
+from peft_study.report.folders import Problem
+from peft_study.report.table import Table
+from peft_study.report.verdicts import Finding
+from peft_study.results.schema import HEADLINES
+
+LONGEST_TEXT = 4_000
+"""Characters of a text in a row; a reason can be a whole log."""
+MOST_FIRST = 4
+"""Scores in the leaderboard before a person chooses: more would push the costs out of sight."""
+_SIGNIFICANT_DIGITS = 6
+
+
+@dataclass(frozen=True)
+class Link:
+    """A file beside the page.
+
+    Attributes:
+        title: what it is called there.
+        path: relative to the page.
+    """
+
+    title: str
+    path: str
+
+
+@dataclass(frozen=True)
+class Contents:
+    """Everything on the page.
+
+    Attributes:
+        title: the page's.
+        subtitle: one line below it.
+        made_at: when.
+        made_by: the program with its version.
+        sources: what the rows were read from, as the person named it.
+        against: what they are compared with; None for nothing.
+        frame: the rows, with the columns of `rows.load`.
+        tables: in order.
+        comparison: with `against`.
+        drawings: in order.
+        findings: on the claims.
+        problems: what is not among the rows.
+        files: where a table or drawing lies in other forms, by its name.
+        explored: the rows, by their place in the frame, that have a file of samples.
+    """
+
+    title: str
+    subtitle: str
+    made_at: str
+    made_by: str
+    sources: Sequence[str]
+    frame: pd.DataFrame
+    against: str | None = None
+    tables: Sequence[Table] = ()
+    comparison: Table | None = None
+    drawings: Sequence[Drawing] = ()
+    findings: Sequence[Finding] = ()
+    problems: Sequence[Problem] = ()
+    files: Mapping[str, Sequence[Link]] = field(default_factory=dict)
+    explored: Collection[int] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain containers; no number in them is infinite or NaN."""
+        keys = [key for one in self.drawings for panel in one.panels for key in _style_keys(panel)]
+        return {
+            "meta": {
+                "title": self.title,
+                "subtitle": self.subtitle,
+                "made_at": self.made_at,
+                "made_by": self.made_by,
+                "sources": list(self.sources),
+                "against": self.against,
+            },
+            "rows": pack(self.frame),
+            "metrics": metrics_of(self.frame),
+            "tables": [self._table(one) for one in self.tables],
+            "comparison": None if self.comparison is None else self._table(self.comparison),
+            "drawings": [one.to_json() | {"files": self._files(one.name)} for one in self.drawings],
+            "styles": {
+                key: {"colour": style.colour, "symbol": style.plotly_symbol, "hatch": style.hatch}
+                for key, style in styles_of(keys).items()
+            },
+            "findings": [_finding(one) for one in self.findings],
+            "problems": [{"where": str(one.where), "what": str(one.what)[:LONGEST_TEXT]} for one in self.problems],
+            "explorer": {str(row): True for row in sorted(self.explored)},
+        }
+
+    def _table(self, table: Table) -> dict[str, Any]:
+        return {
+            "name": table.name,
+            "title": table.title,
+            "heads": list(table.heads),
+            "groups": list(table.groups),
+            "cells": [
+                [
+                    {
+                        "text": one.text,
+                        "value": _plain(one.value),
+                        "mark": one.mark,
+                        "state": one.state,
+                        "runs": one.runs,
+                    }
+                    for one in row
+                ]
+                for row in table.cells
+            ],
+            "notes": list(table.notes),
+            "files": self._files(table.name),
+        }
+
+    def _files(self, name: str) -> list[dict[str, str]]:
+        return [{"title": link.title, "path": link.path} for link in self.files.get(name, ())]
+
+
+def pack(frame: pd.DataFrame) -> dict[str, Any]:
+    """Rows by column: `{"count": n, "columns": {name: column}}`.
+
+    A column is `{"values": [n values]}` or, of texts, `{"values": [distinct texts], "codes": [n places in it, or -1]}`,
+    which makes 5,000 cells of a few settings small. Columns without a value are left out. Floats keep six significant
+    digits; whole numbers stay whole.
+    """
+    columns: dict[str, Any] = {}
+    for name in frame.columns:
+        values = [_plain(value) for value in frame[name].tolist()]
+        if name == "folder":
+            values = [_near(value) if isinstance(value, str) else None for value in values]
+        if all(value is None for value in values):
+            continue
+        if not any(isinstance(value, str) for value in values):
+            columns[str(name)] = {"values": values}
+            continue
+        places: dict[Any, int] = {}
+        codes = [-1 if value is None else places.setdefault(value, len(places)) for value in values]
+        columns[str(name)] = {"values": list(places), "codes": codes}
+    return {"count": len(frame), "columns": columns}
+
+
+def metrics_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The metrics of some rows: name, title and whether the page shows it first; those that say most come first."""
+    known = {*COLUMNS, "certainty"}
+    present = {str(name) for name in frame.columns if name not in known and frame[name].notna().any()}
+    ends = {f"{name}{end}" for name in present for end in ("_low", "_high")}
+    # "top@1" says of drawn candidates what "pass@1" says better.
+    first = [name for name in HEADLINES if name in present and not (name == "top@1" and "pass@1" in present)]
+    first = first[:MOST_FIRST]
+    others = sorted(present - ends - {*first})
+    return [
+        {"name": name, "title": _title(name), "first": name in first, "about": _about(name)}
+        for name in (*first, *others)
+    ]
+
+
+def _title(name: str) -> str:
+    title = HEADLINES.get(name, name)
+    return title if name not in HEADLINES else title[0].upper() + title[1:]
+
+
+def _about(name: str) -> str:
+    return f"Sort by {name}; docs/scoring.md says what it is"
+
+
+def _style_keys(panel: Any) -> list[str]:
+    return [one.style for one in (*panel.series, *panel.lines)]
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    return {
+        "number": finding.number,
+        "statement": finding.statement,
+        "verdict": str(finding.verdict),
+        "comparisons": [
+            {
+                "label": one.label,
+                "first_name": one.first_name,
+                "second_name": one.second_name,
+                "first": _plain(one.first),
+                "second": _plain(one.second),
+                "difference": _plain(one.difference),
+                "low": _plain(one.low),
+                "high": _plain(one.high),
+                "p_value": _plain(one.p_value),
+                "unit": one.unit,
+                "factor": _plain(one.factor),
+            }
+            for one in finding.comparisons
+        ],
+        "test": finding.test,
+        "cells": list(finding.cells),
+        "explanation": finding.explanation,
+    }
+
+
+def _near(folder: str) -> str:
+    """A folder as seen from here, so that a page that is passed on does not tell a whole machine's paths."""
+    try:
+        return str(Path(folder).relative_to(Path.cwd()))
+    except ValueError:
+        return os.path.relpath(folder) if os.path.relpath(folder).count("..") < 3 else folder
+
+
+def _plain(value: Any) -> str | int | float | bool | None:
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return value if len(value) <= LONGEST_TEXT else f"{value[:LONGEST_TEXT]} …"
+    if isinstance(value, int):
+        return value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return None
+        return int(value) if value.is_integer() and abs(value) < 2**53 else float(f"{value:.{_SIGNIFICANT_DIGITS}g}")
+    return None if pd.isna(value) else str(value)

@@ -1,0 +1,101 @@
+"""A report's folder appears whole or not at all, and replaces nothing but a report."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from peft_study.errors import UserError
+from peft_study.results.store import sync_folder, write_atomically
+
+MANIFEST = "report.json"
+"""What a report consists of; written last."""
+_ELSEWHERE = "--out FOLDER with a folder that does not exist, is empty or holds a report"
+
+
+def check_replaceable(out: Path) -> None:
+    """Refuse to replace what no report wrote.
+
+    Args:
+        out: where a report is to go.
+
+    Raises:
+        UserError: there is a file, or a folder that holds something else than a report.
+    """
+    if not os.path.lexists(out):
+        return
+    if not out.is_dir():
+        raise UserError("there is a file where the report would go", where=str(out), hint=_ELSEWHERE)
+    found = _files_below(out)
+    written = _written(out)
+    foreign = sorted(found - written)
+    if not foreign:
+        return
+    if MANIFEST in found:
+        what = f"the report's folder holds {_some(foreign)}, which no report wrote"
+        raise UserError(what, where=str(out), hint="move it away, or --out FOLDER elsewhere")
+    raise UserError("the folder holds something else than a report", where=str(out), hint=_ELSEWHERE)
+
+
+@contextmanager
+def published(out: Path, about: Mapping[str, Any]) -> Iterator[Path]:
+    """A new folder that takes the place of `out` once everything is in it.
+
+    Until the end `out` stays as it was; an error or an interrupt leaves it so and removes what was begun.
+
+    Args:
+        out: where the report goes.
+        about: what the manifest says beside the files.
+
+    Raises:
+        UserError: `out` may not be replaced or cannot be written.
+    """
+    check_replaceable(out)
+    out = out.resolve()
+    begun = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        begun.mkdir(parents=True)
+        yield begun
+        files = sorted(_files_below(begun))
+        write_atomically(begun / MANIFEST, json.dumps({**about, "files": files}, indent=2, ensure_ascii=False) + "\n")
+        check_replaceable(out)
+        _swap(begun, out)
+    except OSError as error:
+        what = f"the report cannot be written: {error.strerror or error}"
+        raise UserError(what, where=str(out), hint="a folder that can be written, with room: --out FOLDER") from error
+    finally:
+        shutil.rmtree(begun, ignore_errors=True)
+
+
+def _swap(begun: Path, out: Path) -> None:
+    earlier = out.with_name(f".{out.name}.{os.getpid()}.earlier")
+    try:
+        if out.exists():
+            out.rename(earlier)
+        begun.rename(out)
+    except BaseException:
+        if earlier.exists() and not out.exists():
+            earlier.rename(out)
+        raise
+    sync_folder(out.parent)
+    shutil.rmtree(earlier, ignore_errors=True)
+
+
+def _files_below(folder: Path) -> set[str]:
+    return {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_symlink() or not file.is_dir()}
+
+
+def _written(folder: Path) -> set[str]:
+    """What an earlier report wrote, by its manifest."""
+    try:
+        files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+        return {MANIFEST, *map(str, files)}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+
+
+def _some(names: list[str]) -> str:
+    return f"{names[0]!r}" if len(names) == 1 else f"{names[0]!r} and {len(names) - 1} more files"

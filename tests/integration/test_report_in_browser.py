@@ -1,0 +1,440 @@
+"""The page in a real browser: what it shows, what it refuses to do, and that it needs nothing but its folder."""
+
+import http.server
+import shutil
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from peft_study.report.figures import FIGURES
+from peft_study.report.page.contents import Contents
+from peft_study.report.page.document import write_page
+from peft_study.report.page.samples import read_samples, write_samples
+from peft_study.report.rows import frame_of, load
+from peft_study.report.tables import TABLES
+from peft_study.results.schema import Status
+from tests.report_cells import HOSTILE, prediction, write_cell
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium"),
+    # All in one process, which has the browser.
+    pytest.mark.xdist_group("browser"),
+]
+MISSING = "\N{EN DASH}"
+LARGEST_PAGE_BYTES = 30_000_000
+ATTEMPTS = """(address) => new Promise((resolve) => setTimeout(() => {
+  const script = (fill) => { const made = document.createElement("script"); fill(made); document.body.append(made); };
+  const attempts = {
+    markup: () => { document.body.innerHTML = "<img src=x onerror='window.hacked=1'>"; },
+    script: () => script((made) => { made.textContent = "window.hacked=1"; }),
+    address: () => script((made) => { made.src = `${address}/script.js`; }),
+    evaluation: () => eval("window.hacked=1"),
+    image: () => { new Image().src = `${address}/image`; },
+    fetch: () => { fetch(`${address}/fetch`).catch(() => {}); },
+  };
+  const found = {};
+  for (const [name, attempt] of Object.entries(attempts)) {
+    try { attempt(); found[name] = "ran"; } catch (error) { found[name] = error.name; }
+  }
+  setTimeout(() => resolve({ ...found, hacked: window.hacked ?? null }), 500);
+}))"""
+"""What foreign markup or code would do; how far each comes."""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=CHROMIUM)
+
+
+@dataclass
+class Opened:
+    """A page that is open, and what it said and asked for meanwhile."""
+
+    page: Page
+    said: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+
+    def texts(self, selector: str) -> list[str]:
+        return self.page.locator(selector).all_inner_texts()
+
+    def column(self, name: str) -> list[str]:
+        """What the leaderboard shows in a column."""
+        place = self.page.locator("#leaderboard thead th").evaluate_all(
+            "(heads, name) => heads.findIndex((head) => head.dataset.column === name)", name
+        )
+        return self.texts(f"#leaderboard tbody tr > :nth-child({place + 1})")
+
+    def choose(self, cell: str, side: str = "first") -> None:
+        self.page.select_option(f"#explorer-{side}", label=cell)
+        self.page.wait_for_selector(".sides.two .candidates" if side == "second" else ".candidates")
+
+
+def opened(browser: Browser, address: str, **options: Any) -> Opened:
+    found = Opened(browser.new_page(**options))
+    found.page.set_default_timeout(30_000)
+    found.page.on("console", lambda message: found.said.append(f"{message.type}: {message.text}"))
+    found.page.on("pageerror", lambda error: found.said.append(f"error: {error}"))
+    found.page.on("request", lambda request: found.asked.append(request.url))
+    found.page.goto(address)
+    found.page.wait_for_selector("html[data-ready]")
+    return found
+
+
+def write(folder: Path, frame: pd.DataFrame, *, drawn: Sequence[str] = (), **more: Any) -> Path:
+    """The page of a frame with its samples, tables and some figures."""
+    explored = [row for row, name in enumerate(frame["folder"]) if name and read_samples(Path(name))]
+    for row in explored:
+        write_samples(folder, row, read_samples(Path(frame["folder"][row])))
+    return write_page(
+        folder,
+        Contents(
+            **{"title": "Report: test", "subtitle": "a line", "made_at": "now", "made_by": "by", "sources": ["x"]},
+            frame=frame,
+            tables=[make(frame, None) for make in TABLES.values()],
+            drawings=[FIGURES[name](frame, None) for name in drawn],
+            explored=explored,
+            **more,
+        ),
+    )
+
+
+SAMPLES = {
+    "lora": [["xs.sort()", "b"], ["a", "xs.sort()"], ["a", "sorted(xs)"]],
+    "ia3": [["a", "b"], ["xs.sort()", "b"], ["a", "b"]],
+}
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page of five cells."""
+    folder = tmp_path_factory.mktemp("small")
+    study = folder / "demo"
+    for method, em in (("lora", 0.7), ("ia3", 0.2)):
+        for seed in (1, 2):
+            samples = [prediction(f"t-{place}", texts) for place, texts in enumerate(SAMPLES[method])]
+            write_cell(study, method, seed, em=em + seed / 100, predictions=samples)
+    write_cell(study, "full", em=None, status=Status.oom, reason="CUDA out of memory, tried 2 GB")
+    return write(folder, load([study], cache=None).frame, drawn=("quality-memory", "figure4"))
+
+
+@pytest.fixture
+def page(browser: Browser, small: Path) -> Iterator[Opened]:
+    found = opened(browser, small.as_uri())
+    yield found
+    found.page.close()
+
+
+def test_it_asks_for_nothing_and_complains_of_nothing(page: Opened, small: Path) -> None:
+    for plot in page.page.locator(".plot").all():
+        plot.scroll_into_view_if_needed()
+        plot.locator(".main-svg").first.wait_for()
+
+    assert page.asked == [small.as_uri()]
+    assert page.said == []
+
+
+def test_means_over_seeds_come_first_and_cells_on_demand(page: Opened) -> None:
+    assert page.column("method") == ["lora", "ia3", "full"]
+    assert page.column("em@1")[0].split() == ["71.5", "±0.7"]
+    assert page.column("status") == ["2 ok", "2 ok", "oom"]
+
+    page.page.select_option("#leaderboard-rows", "cells")
+
+    assert page.texts("#leaderboard-count") == ["5 of 5 cells"]
+    assert [text.split()[0] for text in page.column("em@1")] == ["72.0", "71.0", "22.0", "21.0", MISSING]
+    assert page.column("em@1")[0].split() == ["72.0", f"67.0{MISSING}77.0"]
+
+
+def test_sorting_goes_both_ways_and_keeps_what_is_missing_last(page: Opened) -> None:
+    head = page.page.locator("th[data-column='em@1'] button")
+
+    head.click()
+
+    assert page.column("method") == ["ia3", "lora", "full"]
+    assert page.page.locator("th[data-column='em@1']").get_attribute("aria-sort") == "ascending"
+    head.click()
+    assert page.column("method") == ["lora", "ia3", "full"]
+    page.page.locator("th[data-column=method] button").click()
+    assert page.column("method") == ["full", "ia3", "lora"]
+
+
+def test_filters_narrow_it(page: Opened) -> None:
+    page.page.select_option("#filter-method", "ia3")
+    assert page.column("method") == ["ia3"]
+
+    page.page.select_option("#filter-method", "")
+    page.page.fill("#leaderboard-search", "OOM full")
+    expect(page.page.locator("#leaderboard tbody tr")).to_have_count(1)
+    assert page.column("method") == ["full"]
+
+
+def test_a_row_opens_everything_about_its_cells(page: Opened) -> None:
+    page.page.locator("#leaderboard tbody button.link").last.click()
+
+    text = page.page.locator("#details").inner_text()
+
+    assert "CUDA out of memory, tried 2 GB" in text
+    assert "0123456789abcdef" in text
+
+
+def test_states_list_what_did_not_end_well(page: Opened) -> None:
+    assert "CUDA out of memory" in page.page.locator("#states").inner_text()
+
+
+def test_two_cells_stand_side_by_side(page: Opened) -> None:
+    page.choose("tiny-llama · lora · minipy · seed 1")
+    page.choose("tiny-llama · ia3 · minipy · seed 1", "second")
+
+    assert page.texts("#explorer-count") == ["3 of 3 samples"]
+    for outcome, samples in {"first_only": ["t-0"], "second_only": ["t-1"], "neither": ["t-2"], "both": []}.items():
+        page.page.select_option("#explorer-outcome", outcome)
+        assert page.texts(".sample b") == samples
+    page.page.select_option("#explorer-outcome", "neither")
+    assert [text.strip() for text in page.texts(".side:first-child pre")] == ["xs.sort()a", "xs.sortsorted(xs)"]
+    assert page.texts(".side:first-child ins")[0] == "a"
+    page.page.select_option("#explorer-against", "other")
+    assert page.texts(".side:first-child pre") == ["a", "sorted(xs)"]
+    # The first candidates are the same; of the second all is another's.
+    assert "".join(page.texts(".side:first-child ins")) == "sorted(xs)"
+
+
+def test_a_missing_file_of_samples_is_said(browser: Browser, small: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "index.html"
+    shutil.copy(small, copied)
+    page = opened(browser, copied.as_uri())
+    page.page.select_option("#explorer-first", label="tiny-llama · lora · minipy · seed 1")
+
+    page.page.get_by_text("is not beside this page").wait_for()
+    page.page.close()
+
+
+def test_plots_have_the_drawings_values(page: Opened, small: Path) -> None:
+    drawing = FIGURES["quality-memory"](load([small.parent / "demo"], cache=None).frame, None).to_json()
+    plot = page.page.locator("#figure-quality-memory .plot").first
+    plot.scroll_into_view_if_needed()
+    plot.locator(".main-svg").first.wait_for()
+
+    found = plot.evaluate("(plot) => plot.data.map(({ name, x, y }) => ({ name, x: [...x], y: [...y] }))")
+
+    series = drawing["panels"][0]["series"]
+    assert [one["name"] for one in found] == [one["label"] for one in series]
+    for one, drawn in zip(series, found, strict=True):
+        assert drawn["x"] == pytest.approx(one["x"])
+        assert drawn["y"] == pytest.approx(one["y"])
+
+
+def test_a_point_opens_its_cells(page: Opened) -> None:
+    plot = page.page.locator("#figure-quality-memory .plot").first
+    plot.scroll_into_view_if_needed()
+    point = plot.locator(".points path.point").first
+    point.wait_for()
+    box = point.bounding_box()
+    assert box
+    page.page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+
+    page.page.locator("#details[open] article").first.wait_for()
+    assert page.said == []
+
+
+def test_the_theme_changes_and_plots_follow(page: Opened) -> None:
+    plot = page.page.locator("#figure-quality-memory .plot").first
+    plot.scroll_into_view_if_needed()
+    plot.locator(".main-svg").first.wait_for()
+    colours = []
+    for _ in range(2):
+        page.page.click("#theme")
+        page.page.wait_for_timeout(200)
+        colours.append(
+            (
+                page.page.evaluate("getComputedStyle(document.body).backgroundColor"),
+                plot.evaluate("(plot) => plot.layout.font.color"),
+            )
+        )
+
+    assert page.page.evaluate("document.documentElement.dataset.theme") == "dark"
+    assert colours[0][0] != colours[1][0]
+    assert colours[0][1] != colours[1][1]
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_nothing_is_wider_than_the_window(browser: Browser, small: Path, width: int) -> None:
+    page = opened(browser, small.as_uri(), viewport={"width": width, "height": 800})
+    page.choose("tiny-llama · lora · minipy · seed 1")
+    page.choose("tiny-llama · ia3 · minipy · seed 1", "second")
+
+    assert page.page.evaluate("document.documentElement.scrollWidth") <= width
+    page.page.close()
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page on which every text is hostile."""
+    folder = tmp_path_factory.mktemp("hostile")
+    study = folder / "</script><script>window.hacked=1"
+    study = folder / "a" if "/" in study.name else study
+    link = '<a href="javascript:window.hacked=1">x</a>'
+    for seed in (1, 2):
+        samples = [
+            prediction(
+                HOSTILE,
+                [HOSTILE, link, "<b>bold</b>"],
+                reference=f"{HOSTILE}!",
+                scores={HOSTILE: 1.0, "__proto__": 1.0},
+                verdicts={HOSTILE: [["pass", HOSTILE]] * 3},
+            ),
+            prediction("`${window.hacked=1}`", ["\u2028window.hacked=1//", "", "-->"]),
+        ]
+        write_cell(
+            study,
+            f"{link}{HOSTILE}",
+            seed,
+            model=f"<b>{HOSTILE}",
+            dataset=HOSTILE,
+            predictions=samples,
+            cell_id=f"{HOSTILE}{seed}",
+            metrics={HOSTILE: 0.5, "__proto__": 0.5, "constructor": 0.25, "codebleu": 0.5},
+        )
+    write_cell(study, HOSTILE, 3, model=HOSTILE, status=Status.failed, reason=f"{HOSTILE}\n{link}", em=None)
+    frame = load([study], cache=None).frame
+    return write(folder, frame, drawn=tuple(FIGURES), against=HOSTILE)
+
+
+def test_hostile_texts_stay_texts(browser: Browser, hostile: Path) -> None:
+    page = opened(browser, hostile.as_uri())
+    first = page.page.locator("#explorer-first option").nth(1).get_attribute("value")
+    second = page.page.locator("#explorer-second option").nth(2).get_attribute("value")
+    page.page.select_option("#explorer-first", first)
+    page.page.wait_for_selector(".candidates")
+    page.page.select_option("#explorer-second", second)
+    page.page.wait_for_selector(".sides.two")
+    for plot in page.page.locator(".plot").all():
+        plot.scroll_into_view_if_needed()
+        plot.locator(".main-svg").first.wait_for()
+        for point in plot.locator(".points path").all()[:3]:
+            point.hover(force=True)
+    page.page.locator(".chooser summary").click()
+    page.page.locator(".chooser input:not(:checked)").evaluate_all("(boxes) => boxes.forEach((box) => box.click())")
+    page.page.locator("#leaderboard tbody button.link").first.click()
+
+    assert page.page.evaluate("window.hacked") is None
+    assert page.page.locator("img, iframe, object, body script[src], svg[onload]").count() == 0
+    assert page.page.locator("a[href^='javascript'], a[*|href^='javascript']").count() == 0
+    assert page.said == []
+    assert all(address.startswith("file://") for address in page.asked)
+    page.page.keyboard.press("Escape")
+    page.page.select_option("#explorer-against", "none")
+    assert page.texts(".side:first-child pre")[0] == HOSTILE
+    assert HOSTILE in page.page.locator("#states").inner_text()
+    page.page.close()
+
+
+def test_the_policy_holds_where_markup_gets_in(browser: Browser, small: Path) -> None:
+    """As if a mistake of ours had let a text become markup, script or an address."""
+    asked: list[str] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        page = opened(browser, small.as_uri())
+        # In a turn of its own, where the page's rules hold: a tool's evaluation stands outside of some of them.
+        found = page.page.evaluate(ATTEMPTS, address)
+        server.shutdown()
+
+    assert found == {
+        "markup": "TypeError",
+        "script": "TypeError",
+        "address": "TypeError",
+        "evaluation": "EvalError",
+        "image": "ran",
+        "fetch": "ran",
+        "hacked": None,
+    }
+    assert asked == []
+    page.page.close()
+
+
+def test_it_works_from_a_server_too(browser: Browser, small: Path) -> None:
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments, directory=str(small.parent))
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        page = opened(browser, f"http://127.0.0.1:{server.server_port}/index.html")
+        page.choose("tiny-llama · lora · minipy · seed 1")
+
+        assert page.said == []
+        page.page.close()
+        server.shutdown()
+
+
+def test_no_cell_at_all(browser: Browser, tmp_path: Path) -> None:
+    page = opened(browser, write(tmp_path, frame_of([]), drawn=tuple(FIGURES)).as_uri())
+
+    assert page.said == []
+    assert "No cell was read" in page.page.locator("#leaderboard").inner_text()
+    assert "No cell with predictions" in page.page.locator("#samples").inner_text()
+    page.page.close()
+
+
+def test_one_cell(browser: Browser, tmp_path: Path) -> None:
+    write_cell(tmp_path / "study", predictions=[prediction("t-0", ["xs.sort()"])])
+    page = opened(browser, write(tmp_path, load([tmp_path], cache=None).frame, drawn=tuple(FIGURES)).as_uri())
+    page.choose("tiny-llama · lora · minipy · seed 1")
+
+    assert page.column("method") == ["lora"]
+    assert page.said == []
+    page.page.close()
+
+
+def test_five_thousand_cells(browser: Browser, tmp_path: Path) -> None:
+    rows = [
+        {
+            **{"cell_id": f"model-{place % 50}_m{place % 10}_s{place}-{place:08x}", "study": "grid", "status": "ok"},
+            **{"model": f"model-{place % 50}", "method": f"m{place % 10}", "quantization": "none", "dataset": "conala"},
+            **{
+                "seed": float(place),
+                "num_examples": 0.0,
+                "source": "grid",
+                "peak_bytes": 1e9 + place * 1e5,
+                "device": "cuda",
+            },
+            **{"train_seconds": 100.0 + place, "generate_seconds": 30.0, "memory_kind": "cuda_allocated"},
+            **{"folder": None, "commit": "0123456789abcdef", "data_fingerprint": "f" * 64},
+            **{f"em@{k}": (place * 7919 % 5000) / 5001 for k in range(1, 11)},
+            **{f"em@{k}{end}": place / 5003 for k in range(1, 11) for end in ("_low", "_high")},
+            **{f"score-{k}": place / 4999 for k in range(40)},
+        }
+        for place in range(5000)
+    ]
+    index = write(tmp_path, frame_of(rows), drawn=("quality-memory", "quality-time"))
+
+    assert index.stat().st_size < LARGEST_PAGE_BYTES
+    page = opened(browser, index.as_uri())
+    page.page.select_option("#leaderboard-rows", "cells")
+    assert page.texts("#leaderboard-count") == ["5,000 of 5,000 cells"]
+    page.page.fill("#leaderboard-search", "s4321-")
+    expect(page.page.locator("#leaderboard tbody tr")).to_have_count(1)
+    assert page.column("seed") == ["4321"]
+    assert page.said == []
+    page.page.close()

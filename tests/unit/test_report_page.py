@@ -1,0 +1,182 @@
+"""The page's parts that need no browser: data in the document, the policy, packed rows, files of samples."""
+
+import base64
+import gzip
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from peft_study.report.page.contents import Contents, metrics_of, pack
+from peft_study.report.page.document import document, embedded, policy
+from peft_study.report.page.samples import LONGEST_TEXT, instruction_of, read_samples, write_samples
+from peft_study.report.rows import frame_of, load
+from tests.report_cells import HOSTILE, prediction, write_cell
+
+
+def unpacked(file: Path) -> list[dict[str, object]]:
+    """What the page reads from a file of samples."""
+    found = re.fullmatch(r'peftStudySamples\("[0-9]+","([A-Za-z0-9+/=]*)"\);\n', file.read_text(encoding="ascii"))
+    assert found
+    samples = json.loads(gzip.decompress(base64.b64decode(found[1])))
+    assert isinstance(samples, list)
+    return samples
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        HOSTILE,
+        "<!-- <script>",
+        "]]>",
+        "a\u2028b\u2029c",
+        "\ud800 alone",
+        "\x00\x1b[31m",
+        "'\"`${1}$$",
+        "&lt;b&gt;",
+        "</SCRIPT >",
+    ],
+)
+def test_no_text_leaves_its_script_element(text: str) -> None:
+    data = embedded({"text": text, text: 1})
+
+    assert json.loads(data) == {"text": text, text: 1}
+    assert not set(data) & set("<>&")
+    assert data.isascii()
+
+
+def test_a_number_that_json_does_not_know_is_refused() -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        embedded({"score": float("nan")})
+
+
+def test_the_document_has_one_policy_and_its_own_scripts_alone() -> None:
+    page = document(HOSTILE, {"text": HOSTILE})
+
+    assert page.count("<script") == page.count("</script>") == 3
+    assert "onerror=" not in page.replace("onerror=&quot;", "").split("<script>")[0].split("report-data")[0]
+    (found,) = re.findall(r'Content-Security-Policy" content="([^"]*)"', page)
+    assert "default-src &#x27;none&#x27;" in found
+    assert "unsafe-inline" not in found.split("style-src")[0]
+    assert "unsafe-eval" not in found
+    # Nothing of the page is loaded from anywhere.
+    assert not re.findall(r"<(?:link|img|iframe)|<script[^>]* src=", page.split("<script>")[0])
+
+
+def test_the_policy_names_each_script_by_its_hash() -> None:
+    # The SHA-256 of "alert(1)", by `printf 'alert(1)' | openssl dgst -sha256 -binary | base64`.
+    assert "'sha256-bhHHL3z2vDgxUt0W3dWQOrprscmda2Y5pLsLg4GF+pI='" in policy(["alert(1)"])
+
+
+def test_rows_are_packed_by_column() -> None:
+    frame = frame_of(
+        [
+            {"cell_id": "a", "model": "m", "seed": 1.0, "em@1": 0.1234567891, "source": "s"},
+            {"cell_id": "b", "model": None, "seed": 2.0, "em@1": None, "source": "s"},
+        ]
+    )
+
+    packed = pack(frame)
+
+    assert packed["count"] == 2
+    assert packed["columns"]["model"] == {"values": ["m"], "codes": [0, -1]}
+    assert packed["columns"]["seed"] == {"values": [1, 2]}
+    assert packed["columns"]["em@1"] == {"values": [0.123457, None]}
+    assert "reason" not in packed["columns"]
+
+
+def test_the_scores_that_say_most_come_first() -> None:
+    row = dict.fromkeys(("em@1", "em@1_low", "em@1_high", "zz", "em@10", "pass@1", "top@1", "codebleu_low"), 0.5)
+
+    found = metrics_of(frame_of([{"cell_id": "a", **row, "nothing": None}]))
+
+    assert [one["name"] for one in found if one["first"]] == ["em@1", "em@10", "pass@1"]
+    # Where "codebleu" itself is missing, a metric of that name is one of its own.
+    assert [one["name"] for one in found if not one["first"]] == ["codebleu_low", "top@1", "zz"]
+
+
+def test_samples_come_back_as_they_were(tmp_path: Path) -> None:
+    written = [
+        prediction("t-0", ["xs.sort()", HOSTILE], scores={"codebleu": 1.0, "lost": float("nan")}),
+        prediction("t-1", ["\u2028", ""], verdicts={"strict": [["pass", "timeout"], ["fail", "error"]]}),
+    ]
+    cell = write_cell(tmp_path / "study", predictions=written)
+
+    one, other = unpacked(write_samples(tmp_path, 7, read_samples(cell)))
+
+    assert one["candidates"] == ["xs.sort()", HOSTILE]
+    assert one["matched"] == [True, False]
+    assert one["scores"] == {"codebleu": 1.0, "lost": None}
+    assert one["instruction"] == "sort the list `xs` (t-0)"
+    assert other["verdicts"] == {"strict": [["pass", "timeout"], ["fail", "error"]]}
+
+
+def test_a_file_of_samples_is_the_same_each_time(tmp_path: Path) -> None:
+    samples = [prediction("t-0", ["a", "b"])]
+
+    first, second = (write_samples(tmp_path / name, 0, samples) for name in ("a", "b") if not (tmp_path / name).mkdir())
+
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_texts_beyond_reading_are_cut_and_counted(tmp_path: Path) -> None:
+    (found,) = unpacked(write_samples(tmp_path, 0, [prediction("t-0", ["x" * (LONGEST_TEXT + 5), "y"])]))
+
+    assert [len(str(text)) for text in found["candidates"]] == [LONGEST_TEXT, 1]  # type: ignore[attr-defined]
+    assert found["cut"] == 5
+
+
+@pytest.mark.parametrize(
+    ("prompt", "instruction"),
+    [
+        ("### Instruction:\na\n### Response:\nb\n\n### Instruction:\nc\n### Response:\n", "c"),
+        ("[INST] solve it\n[/INST]\n```python\n", "solve it"),
+        ("def f():\n", "def f():"),
+        ("### Instruction:\nno end", "### Instruction:\nno end"),
+        ("", ""),
+    ],
+)
+def test_the_instruction_is_the_last_one(prompt: str, instruction: str) -> None:
+    assert instruction_of(prompt) == instruction
+
+
+@pytest.mark.parametrize("line", ['{"id": 1}', '{"unknown": 1}'])
+def test_a_damaged_file_of_predictions_is_an_error_that_says_so(tmp_path: Path, line: str) -> None:
+    cell = write_cell(tmp_path / "study", predictions=[prediction("t-0", ["a"])])
+    (cell / "predictions.jsonl").write_text(line + "\n")
+
+    with pytest.raises(ValueError, match="no predictions"):
+        read_samples(cell)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"candidates": "text"},
+        {"candidates": None},
+        {"matched": None},
+        {"scores": [1]},
+        {"verdicts": {"strict": 3}},
+        {"verdicts": {"strict": [3]}},
+        {"prompt": None, "reference": None},
+    ],
+)
+def test_fields_of_another_kind_do_not_stop_it(tmp_path: Path, fields: dict[str, object]) -> None:
+    cell = write_cell(tmp_path / "study", predictions=[prediction("t-0", ["a"])])
+    line = json.loads((cell / "predictions.jsonl").read_text())
+    (cell / "predictions.jsonl").write_text(json.dumps(line | fields) + "\n")
+
+    (found,) = unpacked(write_samples(tmp_path, 0, read_samples(cell)))
+
+    assert isinstance(found["candidates"], list)
+    assert isinstance(found["matched"], list)
+
+
+def test_contents_are_plain(tmp_path: Path) -> None:
+    write_cell(tmp_path / "study", model=HOSTILE, reason=HOSTILE)
+    frame = load([tmp_path / "study"], cache=None).frame
+
+    data = Contents("t", "s", "now", "by", ["x"], frame).to_json()
+
+    assert json.loads(embedded(data))["rows"]["columns"]["model"]["values"] == [HOSTILE]

@@ -1,0 +1,106 @@
+"""Where a report may go, and that it appears whole or not at all."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from peft_study.errors import UserError
+from peft_study.report.publish import check_replaceable, published
+
+
+def publish(out: Path, text: str, meanwhile: Callable[[], None] = lambda: None) -> None:
+    with published(out, {"sources": ["x"]}) as folder:
+        (folder / "tables").mkdir()
+        (folder / "tables" / "a.md").write_text(text)
+        (folder / "index.html").write_text(text)
+        meanwhile()
+
+
+def test_a_report_replaces_an_earlier_one(tmp_path: Path) -> None:
+    out = tmp_path / "new" / "report"
+    publish(out, "first")
+    publish(out, "second")
+
+    assert (out / "tables" / "a.md").read_text() == "second"
+    assert json.loads((out / "report.json").read_text()) == {"sources": ["x"], "files": ["index.html", "tables/a.md"]}
+    assert [path.name for path in out.parent.iterdir()] == ["report"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, SystemExit])
+def test_what_ends_early_leaves_the_earlier_report(tmp_path: Path, error: type[BaseException]) -> None:
+    out = tmp_path / "report"
+    publish(out, "whole")
+
+    def end() -> None:
+        raise error
+
+    with pytest.raises(error):
+        publish(out, "half", end)
+
+    assert (out / "index.html").read_text() == "whole"
+    assert [path.name for path in tmp_path.iterdir()] == ["report"]
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    publish(tmp_path / "real", "first")
+    (tmp_path / "link").symlink_to("real")
+    publish(tmp_path / "link", "second")
+
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real" / "index.html").read_text() == "second"
+
+
+def test_an_empty_folder_will_do(tmp_path: Path) -> None:
+    (tmp_path / "report").mkdir()
+    publish(tmp_path / "report", "first")
+
+    assert (tmp_path / "report" / "index.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("thesis/chapter.tex", "something else than a report"),
+        ("report/notes.txt", "'notes.txt', which no report wrote"),
+    ],
+)
+def test_what_no_report_wrote_is_not_replaced(tmp_path: Path, name: str, words: str) -> None:
+    file = tmp_path / name
+    if file.parent.name == "report":
+        publish(file.parent, "first")
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("years of work")
+
+    with pytest.raises(UserError, match=words):
+        publish(file.parent, "second")
+
+    assert file.read_text() == "years of work"
+
+
+def test_a_file_that_came_meanwhile_is_not_replaced(tmp_path: Path) -> None:
+    out = tmp_path / "report"
+
+    def put_there() -> None:
+        out.mkdir()
+        (out / "thesis.tex").write_text("years of work")
+
+    with pytest.raises(UserError, match="something else"):
+        publish(out, "new", put_there)
+
+    assert (out / "thesis.tex").read_text() == "years of work"
+
+
+def test_a_file_in_its_place_is_said(tmp_path: Path) -> None:
+    (tmp_path / "report").write_text("")
+
+    with pytest.raises(UserError, match="there is a file"):
+        check_replaceable(tmp_path / "report")
+
+
+def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(UserError, match="cannot be written"), published(tmp_path / "file" / "report", {}):
+        pass
