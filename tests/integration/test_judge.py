@@ -111,6 +111,31 @@ def test_stateful_assertions_see_what_happened_before(pool: Pool) -> None:
     assert judged.verdicts[Comparator.strict] == (Verdict.passed,)
 
 
+@pytest.mark.parametrize(
+    ("tests", "source"),
+    [
+        ("xs = [3, 1]\nassert sort(xs) is None\nassert xs == [1, 3]\n", "def sort(x): x.sort()"),
+        (
+            "assert add('k', 1) is None\nassert get('k') == 1\n",
+            "d = {}\ndef add(k, v): d[k] = v\ndef get(k): return d[k]",
+        ),
+        (
+            "calls = []\ndef log(x):\n    calls.append(x)\n    return x\n"
+            "assert f(log(1)) == 2\nassert len(calls) == 1\n",
+            "def f(x): return x + 1",
+        ),
+    ],
+    ids=["an argument", "a module's dict", "a record of calls"],
+)
+def test_assertions_that_depend_on_each_other_are_run_together(pool: Pool, tests: str, source: str) -> None:
+    problem: Problem | None = problem_of_assertions("state", tests)
+    assert problem is not None
+
+    [judged] = judge_all({"state": problem}, {"state": [source]}, pool)["state"]
+
+    assert judged.verdicts[Comparator.strict] == (Verdict.passed,)
+
+
 def test_integer_keys_of_a_first_argument_come_back(pool: Pool) -> None:
     """JSON has text alone for keys."""
     problem = problem_of_inputs("keys", [[{"1": 2, "3": 4}, 5], [{"a": 2}, 5]], [{"2": 7}, {"a": 7}], "f")
