@@ -1,5 +1,6 @@
 """Reads what `encode.to_tagged` wrote; the bytes may come from anybody."""
 
+import builtins
 import datetime
 from collections import deque
 from collections.abc import Callable
@@ -9,6 +10,17 @@ from typing import Any
 
 _MOST_HASHED = 10_000
 """Members of a set or dict: integers can be chosen to collide, and then take the square of their number."""
+
+
+class Opaque:
+    """Stands for an object of which nothing is known but that it is none of the values that have a form as bytes.
+
+    So it is not None and equals nothing but itself.
+    """
+
+
+TYPES = {name: kind for name, kind in vars(builtins).items() if type(kind) is type}
+"""The built-in types, exceptions included, by name."""
 
 
 class NotAValueError(Exception):
@@ -62,6 +74,11 @@ _FORMS: dict[str, Callable[[list[Any]], Any]] = {
     "z": lambda values: frozenset(_hashed(values)),
     "d": _dict,
     "r": lambda values: range(*_parts(values)),
+    "K": lambda values: dict.fromkeys(_hashed(values)).keys(),
+    "V": lambda values: dict(enumerate(_parts(values))).values(),
+    "I": lambda values: _dict(values).items(),
+    "k": lambda values: TYPES[values[0]],
+    "o": lambda values: Opaque(),
     "D": lambda values: Decimal(values[0]),
     "F": lambda values: Fraction(*_parts(values)),
     "T": lambda values: datetime.datetime.fromisoformat(values[0]),

@@ -136,19 +136,53 @@ def _run_tests(namespace: dict[str, Any]) -> None:
 
 
 def _checker(record: Callable[[str], None]) -> Callable[..., None]:
-    def check(number: int, optional: int, *parts: Callable[[], Any]) -> None:
-        """Evaluate the parts of an assertion and tell their values; those behind the first `optional` may raise."""
-        values = []
-        for position, part in enumerate(parts):
+    def check(number: int, optional: int, modes: str, *parts: Callable[[], Any]) -> None:
+        """Evaluate the parts of an assertion and tell their values; those behind the first `optional` may raise.
+
+        Args:
+            number: of the assertion.
+            optional: see above.
+            modes: a letter a part: a value ("v"), what is looked through ("m"), two that are compared
+                ("c"), the second by looking through it ("i").
+            parts: functions without arguments.
+        """
+        values: list[str] = []
+        for position, (mode, part) in enumerate(zip(modes, parts, strict=True)):
             try:
-                values.append(encode.to_tagged(part()))
+                values += _FORMS[mode](part())
             except Exception:
                 if position < optional:
                     raise
-                values.append(RAISED)
+                values += [RAISED] * VALUES_OF_MODE[mode]
         record(f"[{number},{','.join(values)}]" if values else f"[{number}]")
 
     return check
+
+
+def _compared(
+    part: tuple[Any, Any, Callable[[Any, Any], Any]], tell_right: Callable[[Any], str] = encode.to_tagged_open
+) -> list[str]:
+    """Two values, and whether the comparison holds where neither can be told, else null: then the parent compares."""
+    left, right, compare = part
+    written = []
+    for side in (left, right):
+        try:
+            written.append(encode.to_tagged(side))
+        except encode.NotPlainError:
+            continue
+    if written:
+        return [encode.to_tagged_open(left), tell_right(right), "null"]
+    return [encode.OPAQUE, encode.OPAQUE, "true" if compare(left, right) else "false"]
+
+
+_FORMS: dict[str, Callable[[Any], list[str]]] = {
+    "v": lambda value: [encode.to_tagged_open(value)],
+    "m": lambda value: [encode.members_tagged(value)],
+    "c": _compared,
+    "i": lambda part: _compared(part, encode.members_tagged),
+}
+VALUES_OF_MODE = {"v": 1, "m": 1, "c": 3, "i": 3}
+"""How many values a part of each mode becomes."""
 
 
 def _send(body: bytes) -> None:

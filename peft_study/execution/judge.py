@@ -15,7 +15,7 @@ from peft_study.execution.inputs import Candidate
 from peft_study.execution.jobs import Ending, Job, Kind, Ran
 from peft_study.execution.problems import Case, Problem, ProblemId
 
-JUDGE_VERSION = 1
+JUDGE_VERSION = 2
 """Raised when a verdict may come out differently, so that kept verdicts are made again."""
 _UNCAUGHT = re.compile(rb"^Traceback \(most recent call last\)|^(Syntax|Indentation|Tab)Error\b", re.MULTILINE)
 

@@ -34,6 +34,13 @@ def test_what_a_value_is_compared_with_stays_outside(tests: str) -> None:
     [
         ("assert f(1) == 2", [1], [True]),
         ("assert f(1) == f(2) == 3", [2], [True]),
+        ("assert f(1) == f(2)", [3], [True]),
+        ("assert f(1) is f(2)", [1], [True]),
+        ("assert f(1) in f(2)", [3], [True]),
+        ("assert 3 in f(2)", [1], [True]),
+        ("assert type(f(1)) in (int, float)", [1], [True]),
+        ("int = f(1)\nassert f(2) == int", [3], [True]),
+        ("def check(list):\n    assert f(2) == list([1])\ncheck(f)", [3], [True]),
         ("assert f(1)", [1], [True]),
         ("assert True", [0], [True]),
         ("assert len(f(1)) == 2 and g", [2], [True]),
@@ -48,6 +55,12 @@ def test_parts_and_what_every_run_comes_by(tests: str, parts: list[int], require
     checks = instrument(tests).checks
     assert [check.parts for check in checks] == parts
     assert [check.required for check in checks] == required
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("tests", ["assert f(1) is 'a'", "assert f(1) is not (1, 'b')", "assert 1 is f(1)"])
+def test_python_says_nothing_of_a_literal_behind_is(tests: str) -> None:
+    assert instrument(tests).checks
 
 
 def test_tests_that_do_not_parse_are_refused() -> None:
