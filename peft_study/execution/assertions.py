@@ -27,15 +27,14 @@ from hashlib import blake2b
 from types import SimpleNamespace
 from typing import Any
 
-from peft_study.execution.decode import TYPES, NotAValueError, from_tagged
+from peft_study.execution.decode import TYPES, bounded_round, from_tagged, small_integer
 from peft_study.execution.encode import OPAQUE
 from peft_study.execution.harness import DIGEST_BYTES, READY
 from peft_study.execution.instrument import BUILDERS, NUMERIC, instrument
 
 _FUNCTIONS = {
-    function.__name__: function
-    for function in (abs, round, math.isclose, math.fabs, set, frozenset, tuple, list, dict, float)
-}
+    function.__name__: function for function in (abs, math.isclose, math.fabs, set, frozenset, tuple, list, dict, float)
+} | {"round": bounded_round}
 _MATH = SimpleNamespace(isclose=math.isclose, fabs=math.fabs, inf=math.inf, nan=math.nan, pi=math.pi, e=math.e)
 _KNOWN: dict[str, Any] = {
     "__builtins__": {},
@@ -103,20 +102,24 @@ class Proof:
         return "" if held else "no assertion was reached"
 
     def _judge(self, body: bytes) -> tuple[int, str]:
-        """One record: the number of its assertion, and why it does not hold, or ""."""
+        """One record: the number of its assertion, and why it does not hold, or "".
+
+        Whatever is raised on the way comes from what the sandbox wrote, and shows that nothing is proved.
+        """
         # In text, quotes are escaped.
         opaque = ", which may be because of an object that has no form as bytes" if OPAQUE.encode() in body else ""
         try:
-            record = json.loads(body)
+            record = json.loads(body, parse_int=small_integer)
             number, values = record[0], record[1:]
             check = self._instrumented.checks[number]
+        except Exception as error:
+            return -1, f"a record that says nothing: {type(error).__name__}"
+        try:
             parts = {f"_{i}": from_tagged(value) for i, value in enumerate(values) if value != ["!"]}
             if len(values) != check.parts:
                 return number, f"line {check.line}: {len(values)} values for {check.parts} parts"
             # Names, literals and the few functions of _KNOWN: _Transformer lets nothing else through.
             held = check.holds is None or eval(check.holds, _KNOWN, parts)  # noqa: S307
-        except (NotAValueError, ValueError, TypeError, LookupError) as error:
-            return -1, f"a record that says nothing: {error}"
         except Exception as error:
             return number, f"line {check.line}: {type(error).__name__}{opaque}"
         return number, "" if held else f"line {check.line}: does not hold{opaque}"

@@ -262,6 +262,48 @@ def test_a_file_that_cannot_take_verdicts_is_left_alone(study: Study) -> None:
     assert "replace what is read" in ends["C.jsonl"].err
 
 
+def test_a_name_that_no_file_can_have_is_a_complaint(study: Study) -> None:
+    study.write([SCRIPT], [candidates(1, SUM)])
+
+    ended = study.run("--out", str(study.folder / ("a" * 300)))
+
+    assert (ended.code, "Traceback" in ended.err) == (2, False)
+    assert "cannot be written" in ended.err
+
+
+def test_an_unfinished_line_of_something_else_is_left_alone(study: Study) -> None:
+    study.write([SCRIPT], [candidates(1, SUM)])
+    study.out.write_text('{"problem_id": 5, "candidates": ["precious"]}')
+
+    ended = study.run()
+
+    assert ended.code == 2
+    assert "something else than verdicts" in ended.err
+    assert study.out.read_text() == '{"problem_id": 5, "candidates": ["precious"]}'
+
+
+def test_verdicts_that_are_dropped_are_kept_beside(study: Study) -> None:
+    study.write([SCRIPT], [candidates(1, SUM, "print(3)")])
+    assert study.run().code == 0
+    before = study.out.read_bytes()
+
+    ended = study.run("--cpu-seconds", "3")
+
+    assert "V.jsonl.old" in ended.err
+    assert (study.folder / "V.jsonl.old").read_bytes() == before
+    assert study.run("--cpu-seconds", "3").code == 0
+    assert sorted(path.name for path in study.folder.glob("V*")) == ["V.jsonl", "V.jsonl.old"]
+
+
+def test_why_an_assertion_does_not_hold_is_in_the_line(study: Study) -> None:
+    study.write([ASSERTS], [candidates("asserts", ADD, "def add(a, b): return 3", "class Three: pass\nadd = Three")])
+
+    assert study.run().code == 0
+    reasons = [line.get("reasons") for line in study.lines()]
+    assert reasons[:2] == [None, ["", "line 1: does not hold"]]
+    assert study.lines()[2]["verdicts"] == ["error", "error"]
+
+
 def test_two_processes_do_not_write_one_file(study: Study) -> None:
     study.write([SCRIPT], [candidates(1, SUM)])
     with study.out.open("ab") as file:
