@@ -210,13 +210,16 @@ def _given(arguments: Sequence[str] | None) -> Given:
         "--accept-level-c", action="store_true", help="go on where this machine contains nothing but resources"
     )
     given = parser.parse_args(arguments)
-    limits = replace(
-        _DEFAULTS,
-        cpu_seconds=given.cpu_seconds,
-        wall_seconds=given.wall_seconds,
-        memory_bytes=max(1, round(given.memory_mb * 2**20)),
-        output_bytes=max(1, round(given.output_kb * 2**10)),
-    )
+    try:
+        limits = replace(
+            _DEFAULTS,
+            cpu_seconds=given.cpu_seconds,
+            wall_seconds=given.wall_seconds,
+            memory_bytes=max(1, round(given.memory_mb * 2**20)),
+            output_bytes=max(1, round(given.output_kb * 2**10)),
+        )
+    except (UserError, OverflowError) as error:
+        parser.error(f"{error.what if isinstance(error, UserError) else error} (--cpu-seconds to --output-kb)")
     return Given(
         given.problems,
         given.candidates,

@@ -34,6 +34,7 @@ DIGEST_BYTES = 16
 
 _write, _read, _close = os.write, os.read, os.close
 _compile, _exec = compile, exec
+_digits, _limit_digits = sys.get_int_max_str_digits, sys.set_int_max_str_digits
 _streams: list[io.TextIOWrapper] = []
 """Standard output and error, whatever a program puts in their place."""
 
@@ -80,13 +81,23 @@ def _program(kind: str, module: types.ModuleType, job: dict[str, Any]) -> None:
     namespace = vars(module)
     namespace["__builtins__"] = builtins  # not the copy kept here
     if job["prelude"]:
-        _exec(_compile(job["prelude"], "prelude.py", "exec", dont_inherit=True), namespace)
+        _exec(_compile_given(job["prelude"], "prelude.py"), namespace)
     _exec(_compile(job["source"], _FILE, "exec", dont_inherit=True), namespace)
     if kind == "call":
         value = _function(namespace, job["function"])(*_arguments(job["arguments"]))
         _send(encode.to_json(value).encode("ascii"))
     elif kind == "asserts":
         _run_tests(namespace)
+
+
+def _compile_given(source: str, name: str) -> Any:
+    """Compile what belongs to the problem, whose integers may have any length."""
+    limit = _digits()
+    _limit_digits(0)
+    try:
+        return _compile(source, name, "exec", dont_inherit=True)
+    finally:
+        _limit_digits(limit)
 
 
 def _function(namespace: dict[str, Any], name: str) -> Callable[..., Any]:
@@ -131,7 +142,7 @@ def _run_tests(namespace: dict[str, Any]) -> None:
     around = dict(namespace)
     around["__builtins__"] = dict(_BUILTINS)
     around[tests.pop("name")] = _checker(record)
-    _exec(_compile(tests.pop("source"), "tests.py", "exec", dont_inherit=True), around)
+    _exec(_compile_given(tests.pop("source"), "tests.py"), around)
     record("done")
 
 

@@ -4,7 +4,7 @@ import ast
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from types import CodeType
 from typing import Any
 
@@ -45,15 +45,16 @@ class Instrumented:
     checks: tuple[Check, ...]
 
 
-@lru_cache(maxsize=4096)
+@cache
 def instrument(tests: str) -> Instrumented:
-    """Take the tests' assertions apart.
+    """Take the tests' assertions apart, once for each source: it may not be possible later, see Raises.
 
     Args:
         tests: Python source.
 
     Raises:
-        SyntaxError: it is none.
+        SyntaxError: it is none, or holds an integer of more digits than Python reads at the moment.
+        RecursionError: it is nested too deeply.
     """
     tree = ast.parse(tests)
     transformer = _Transformer(f"_check_{secrets.token_hex(8)}", frozenset(_bound(tree)))

@@ -1,6 +1,7 @@
 """The pool of workers: in whatever order, whoever leaves in the middle, whatever breaks."""
 
 import itertools
+import math
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -175,10 +177,11 @@ def test_no_workers_are_refused() -> None:
         Pool(0, LIMITS)
 
 
+@pytest.mark.parametrize("value", [0, -1, math.nan, math.inf, 1e300, 2**63])
 @pytest.mark.parametrize("limit", ["cpu_seconds", "memory_bytes", "processes"])
-def test_limits_are_positive(limit: str) -> None:
-    with pytest.raises(ValueError, match=f"{limit} must be positive"):
-        Limits(**{limit: 0})
+def test_limits_that_no_machine_takes_are_refused(limit: str, value: Any) -> None:
+    with pytest.raises(UserError, match=f"{limit} must be above 0"):
+        Limits(**{limit: value})
 
 
 def test_work_folders_go_with_the_pool() -> None:

@@ -175,6 +175,21 @@ def test_the_published_prelude_gives_the_published_names() -> None:
             "leave",
         ),
         ({"problem_id": 1, "input_output": {"inputs": [[]], "outputs": [1], "fn_name": "f()"}}, "no name", "two_sum"),
+        (
+            {"problem_id": 1, "input_output": {"inputs": [[]], "outputs": [1], "fn_name": "class"}},
+            "no name",
+            "two_sum",
+        ),
+        ({"problem_id": 1, "input_output": {"inputs": ["1"], "outputs": ["\ud800"]}}, "surrogate", "surrogate"),
+        ({"problem_id": 1, "tests": ASSERTS, "prelude": "def f(:"}, "prelude is not Python (invalid", "before each"),
+        ({"problem_id": 1, "tests": ASSERTS, "prelude": "x = '\0'"}, "prelude is not Python", "before each"),
+        ({"problem_id": 1, "tests": ASSERTS, "prelude": "x = '\ud800'"}, "surrogate", "surrogate"),
+        (
+            {"problem_id": 1, "input_output": {"inputs": ["1"], "outputs": ["1"]}, "prelude": "x ="},
+            "prelude is not Python",
+            "before each",
+        ),
+        ({"problem_id": 1, "tests": f"assert f({'+'.join('1' * 900)}) == 900"}, "cannot be taken apart", "shorter"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path: Path, row: Any, what: str, hint: str) -> None:
