@@ -98,6 +98,29 @@ def test_a_worker_that_is_killed_is_an_error_of_the_sandbox_and_the_next_job_get
     assert found[3].stdout == b"hello you\n"
 
 
+@pytest.mark.parametrize(
+    "raised", [UnicodeDecodeError("utf-8", b"", 0, 1, "why"), RecursionError("why"), SystemExit(1)]
+)
+def test_whatever_is_raised_the_caller_gets_a_result(raised: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    def break_down(self: Worker, job: Job, limits: Limits) -> None:
+        raise raised
+
+    def break_again(self: Worker) -> None:
+        raise ValueError("again")
+
+    with Pool(1, LIMITS, accept_level_c=True) as pool:
+        list(pool.run([(0, HELLO)]))
+        stop = Worker.stop
+        with monkeypatch.context() as patched:
+            patched.setattr(Worker, "run", break_down)
+            patched.setattr(Worker, "stop", break_again)
+            ((_, ran),) = pool.run([(1, HELLO)])
+        stop(pool._workers[0])
+        assert ran.ending is Ending.sandbox_error
+        assert "why" in ran.detail or "1" in ran.detail
+        assert [ran.stdout for _, ran in pool.run([(1, HELLO)])] == [b"hello you\n"]
+
+
 def test_tests_that_do_not_parse_are_an_error_of_the_sandbox(pool: Pool) -> None:
     ((_, ran),) = pool.run([(1, Job("def f(): pass", Kind.asserts, tests="assert ("))])
     assert ran.ending is Ending.sandbox_error
