@@ -150,6 +150,9 @@ class Run:
             self._end(Ending.timeout)
         elif used.file_bytes > self._limits.file_bytes:
             self._end(Ending.output_limit)
+        elif used.tasks > self._limits.processes:
+            # Where the kernel counts those of all programs together, that they are too many shows only here.
+            self._end(Ending.memory)
 
     def _end(self, why: Ending) -> None:
         if self._why is None:
