@@ -23,7 +23,8 @@ RAISING = "def {name}(*arguments, **named):\n    raise ValueError('no')\n"
 def judged(problems: list[RealProblem], source: Callable[[RealProblem], str]) -> dict[str, tuple[Verdict, ...]]:
     """Verdicts by problem; the two comparators cannot differ on assertions."""
     by_id = {each.problem.id: each.problem for each in problems}
-    with Pool(2, Limits(), accept_level_c=True) as pool:
+    limits = Limits(cpu_seconds=30, wall_seconds=60)  # one solution takes 4 s where the machine is busy
+    with Pool(2, limits, accept_level_c=True) as pool:
         found = judge_all(by_id, {each.problem.id: [source(each)] for each in problems}, pool)
     verdicts = {str(identity): one.verdicts for identity, (one,) in found.items()}
     assert all(of[Comparator.strict] == of[Comparator.apps] for of in verdicts.values())
