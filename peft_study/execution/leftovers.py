@@ -9,6 +9,7 @@ from contextlib import suppress
 
 _TRIES = 200
 _PAUSE_SECONDS = 0.01
+_PATIENCE_SECONDS = 0.1
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -35,7 +36,10 @@ def reap(kill: Callable[[], None]) -> bool:
 
 
 def kill_user(user: int) -> None:
-    """Kill every process of a user, by one that becomes this user."""
+    """Kill every process of a user, by one that becomes this user.
+
+    Those that run may stop that one, or kill it; the caller tries again for as long as some are left.
+    """
     pid = os.fork()
     if pid == 0:
         try:
@@ -43,7 +47,13 @@ def kill_user(user: int) -> None:
             os.kill(-1, signal.SIGKILL)
         finally:
             os._exit(0)
-    os.waitpid(pid, 0)
+    patience_ends = time.monotonic() + _PATIENCE_SECONDS
+    while not os.waitpid(pid, os.WNOHANG)[0]:
+        if time.monotonic() > patience_ends:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            return
+        time.sleep(_PAUSE_SECONDS / 20)
 
 
 def kill_descendants() -> None:

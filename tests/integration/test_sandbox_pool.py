@@ -127,6 +127,19 @@ def test_tests_that_do_not_parse_are_an_error_of_the_sandbox(pool: Pool) -> None
     assert "SyntaxError" in ran.detail
 
 
+def test_clearing_up_that_takes_long_changes_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = "import os\nfor n in range(3000): os.mkdir(str(n))\nprint('through')"
+    with Pool(1, LIMITS, accept_level_c=True, level=Level.C) as pool:
+        list(pool.run([(0, HELLO)]))
+        before = pool._workers[0]._process
+        with monkeypatch.context() as patched:
+            patched.setattr("peft_study.execution.watch.LEAVE_SECONDS", 1e-6)
+            ((_, ran),) = pool.run([(1, Job(source, Kind.script))])
+        assert (ran.ending, ran.stdout) == (Ending.exited, b"through\n")
+        assert [ran.stdout for _, ran in pool.run([(2, HELLO)])] == [b"hello you\n"]
+        assert pool._workers[0]._process is not before
+
+
 def test_limits_of_time_hold_to_a_fraction_of_a_second(pool: Pool) -> None:
     ((_, slept),) = pool.run([(1, SLEEP)])
     ((_, looped),) = pool.run([(1, Job("while True: pass", Kind.script))])
