@@ -5,10 +5,11 @@ import math
 import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from peft_study.cores import available_cores
 from peft_study.errors import UserError
 from peft_study.execution.compare import Comparator
 from peft_study.execution.inputs import Candidate, Problems, read_candidates, read_problems
@@ -83,9 +84,13 @@ def run(given: Given) -> int:
     _refuse_overwriting(given)
     tested = _tested(problems, candidates)
     keys = _keys(problems, tested, given)
+    tests = {identity: len(problem.cases) for identity, problem in problems.judged.items()}
+    most_workers = max(1, sum(tests[one.problem_id] for one in tested))
     with (
-        Pool(given.workers, given.limits, accept_level_c=given.accept_level_c) as pool,
-        VerdictFile(given.out, given.comparator, keys) as file,
+        Pool(
+            min(given.workers or available_cores(), most_workers), given.limits, accept_level_c=given.accept_level_c
+        ) as pool,
+        VerdictFile(given.out, given.comparator, keys, tests) as file,
     ):
         say(f"sandbox level {pool.level}: {', '.join(pool.layers)}")
         kept = file.keep(pool.level)
@@ -126,10 +131,11 @@ def _keys(problems: Problems, candidates: Iterable[Candidate], given: Given) -> 
 
 def _refuse_overwriting(given: Given) -> None:
     for file in (given.problems, given.candidates):
-        if given.out.exists() and given.out.samefile(file):
-            raise UserError(
-                "the verdicts would replace what is read", where=str(given.out), hint="--out FILE elsewhere"
-            )
+        with suppress(OSError):  # what does not open is said where it is opened
+            if given.out.samefile(file):
+                raise UserError(
+                    "the verdicts would replace what is read", where=str(given.out), hint="--out FILE elsewhere"
+                )
 
 
 def _tell(kept: Kept, out: Path) -> None:
@@ -140,6 +146,8 @@ def _tell(kept: Kept, out: Path) -> None:
             f"{out}: {kept.dropped:,} lines were dropped, which do not stand: another source, problem or limit, or a "
             "sandbox that was weaker or failed"
         )
+    if kept.old is not None:
+        say(f"the file as it was, with what was dropped, is kept as {kept.old}")
     if kept.torn:
         say(f"{out}: the last line was cut off and was dropped")
 
@@ -202,13 +210,16 @@ def _given(arguments: Sequence[str] | None) -> Given:
         "--accept-level-c", action="store_true", help="go on where this machine contains nothing but resources"
     )
     given = parser.parse_args(arguments)
-    limits = replace(
-        _DEFAULTS,
-        cpu_seconds=given.cpu_seconds,
-        wall_seconds=given.wall_seconds,
-        memory_bytes=max(1, round(given.memory_mb * 2**20)),
-        output_bytes=max(1, round(given.output_kb * 2**10)),
-    )
+    try:
+        limits = replace(
+            _DEFAULTS,
+            cpu_seconds=given.cpu_seconds,
+            wall_seconds=given.wall_seconds,
+            memory_bytes=max(1, round(given.memory_mb * 2**20)),
+            output_bytes=max(1, round(given.output_kb * 2**10)),
+        )
+    except (UserError, OverflowError) as error:
+        parser.error(f"{error.what if isinstance(error, UserError) else error} (--cpu-seconds to --output-kb)")
     return Given(
         given.problems,
         given.candidates,

@@ -2,16 +2,22 @@
 
 `assert f(3) == [1, 2]` becomes a call that evaluates `f(3)` in the sandbox and sends its value out; `== [1, 2]` stays
 in the parent. So a program cannot look the expected value up, whatever it reads of its own process, and an object
-that claims to equal everything is only a value that has no form as bytes. What stays here is what joins literals to
-values: comparisons, `not`, `and`, `or`, sums, and a few numeric functions. The rest, the parts, is evaluated beside
-the program: calls, names, whatever has no literal in it.
+that claims to equal everything is only a value that has no form as bytes: it is sent as such an object, which is not
+None and equals no literal. What stays here is what joins literals and built-in types to values: comparisons, `not`,
+`and`, `or`, sums, and a few numeric functions. The rest, the parts, is evaluated beside the program: calls, names,
+whatever has no literal in it. Two values that a comparison without a literal has are both sent, and compared here.
 
-What remains possible. Where an assertion has no literal beside its parts (`assert check(f(x))`, or a helper of the
-tests that computes a truth value or holds the expected value in a variable), its value comes from an interpreter that
-the program shares: by walking frames, by `gc`, or by patching what the helper calls, a program can make it come out
-true. It can also learn the tests' inputs, which are its arguments, and shorten a loop of the tests by shadowing what
-it runs over; each assertion in it is still evaluated at least once. What it cannot do is have a comparison with a
-literal come out true without giving the value.
+What remains possible. Where an assertion has no literal beside its parts, its value comes from an interpreter that the
+program shares: a call whose truth is asserted (`assert check(f(x))`), a helper of the tests that holds the expected
+value in a variable, `is` between two values, and a comparison of two values neither of which has a form as bytes
+(`f(1) == Point(4, 6)`), in which an object may also say itself what it equals. By walking frames, by `gc`, or by
+patching what the helper calls, a program can make these come out true. It can also learn the tests' inputs, which are
+its arguments, and shorten a loop of the tests by shadowing what it runs over; each assertion in it is still evaluated
+at least once. What it cannot do is have a comparison with a literal come out true without giving a value that makes it
+true: of `==` and of an order that is one it knows, of `!=`, `is not` and `not in` nearly any.
+
+What cannot be decided, and then does not hold: an object without a form as bytes that equals a literal, is ordered
+against one or added to one by its own methods (`Money(3) == 3`).
 """
 
 import json
@@ -21,18 +27,19 @@ from hashlib import blake2b
 from types import SimpleNamespace
 from typing import Any
 
-from peft_study.execution.decode import NotAValueError, from_tagged
+from peft_study.execution.decode import TYPES, bounded_round, from_tagged, small_integer
+from peft_study.execution.encode import OPAQUE
 from peft_study.execution.harness import DIGEST_BYTES, READY
 from peft_study.execution.instrument import BUILDERS, NUMERIC, instrument
 
 _FUNCTIONS = {
-    function.__name__: function
-    for function in (abs, round, math.isclose, math.fabs, set, frozenset, tuple, list, dict, float)
-}
+    function.__name__: function for function in (abs, math.isclose, math.fabs, set, frozenset, tuple, list, dict, float)
+} | {"round": bounded_round}
 _MATH = SimpleNamespace(isclose=math.isclose, fabs=math.fabs, inf=math.inf, nan=math.nan, pi=math.pi, e=math.e)
 _KNOWN: dict[str, Any] = {
     "__builtins__": {},
     "math": _MATH,
+    **TYPES,
     **{name: _FUNCTIONS[name] for name in (*NUMERIC, *BUILDERS)},
 }
 """What is called here, of values that may come from anybody: nothing that could take long or do anything else."""
@@ -95,18 +102,24 @@ class Proof:
         return "" if held else "no assertion was reached"
 
     def _judge(self, body: bytes) -> tuple[int, str]:
-        """One record: the number of its assertion, and why it does not hold, or ""."""
+        """One record: the number of its assertion, and why it does not hold, or "".
+
+        Whatever is raised on the way comes from what the sandbox wrote, and shows that nothing is proved.
+        """
+        # In text, quotes are escaped.
+        opaque = ", which may be because of an object that has no form as bytes" if OPAQUE.encode() in body else ""
         try:
-            record = json.loads(body)
+            record = json.loads(body, parse_int=small_integer)
             number, values = record[0], record[1:]
             check = self._instrumented.checks[number]
+        except Exception as error:
+            return -1, f"a record that says nothing: {type(error).__name__}"
+        try:
             parts = {f"_{i}": from_tagged(value) for i, value in enumerate(values) if value != ["!"]}
             if len(values) != check.parts:
                 return number, f"line {check.line}: {len(values)} values for {check.parts} parts"
             # Names, literals and the few functions of _KNOWN: _Transformer lets nothing else through.
             held = check.holds is None or eval(check.holds, _KNOWN, parts)  # noqa: S307
-        except (NotAValueError, ValueError, TypeError, LookupError) as error:
-            return -1, f"a record that says nothing: {error}"
         except Exception as error:
-            return number, f"line {check.line}: {type(error).__name__}"
-        return number, "" if held else f"line {check.line}: does not hold"
+            return number, f"line {check.line}: {type(error).__name__}{opaque}"
+        return number, "" if held else f"line {check.line}: does not hold{opaque}"

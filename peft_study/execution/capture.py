@@ -17,7 +17,7 @@ class Sink:
         fd: the reading end.
         most_bytes: after so many the pipe counts as flooded.
         tail_bytes: keep only the last bytes; None keeps all.
-        watch: called with everything so far whenever more has come.
+        watch: called with what has come, whenever more has.
     """
 
     fd: int
@@ -48,7 +48,7 @@ class Sink:
         if self.tail_bytes is not None:
             del self.data[: -self.tail_bytes]
         if self.watch is not None and part:
-            self.watch(bytes(self.data))
+            self.watch(part)
         return not self.closed
 
     def drain(self) -> None:

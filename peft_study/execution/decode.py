@@ -1,14 +1,45 @@
-"""Reads what `encode.to_tagged` wrote; the bytes may come from anybody."""
+"""Reads what `encode.to_tagged` wrote; the bytes may come from anybody.
 
+Every value that is built is one whose comparisons, sums and roundings take about as long as it is large: what would
+take the parent longer, and keep its other threads waiting meanwhile, is no value.
+"""
+
+import builtins
 import datetime
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from decimal import Decimal
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 _MOST_HASHED = 10_000
-"""Members of a set or dict: integers can be chosen to collide, and then take the square of their number."""
+"""Members of a set or dict."""
+_MOST_COLLISIONS = 8
+"""Members with one hash: numbers and tuples can be chosen so that all collide, and then take the square of their
+number. Those of honest programs do so by chance alone, or in pairs (-1 and -2)."""
+_MOST_BITS = 1 << 18
+"""Of an integer: beside a Decimal it is converted, which takes the square of its length."""
+_MOST_FRACTION_BITS = 10_000
+"""Of a numerator or denominator: they are multiplied, and divided by what they share."""
+_MOST_DECIMAL_DIGITS = 10_000
+"""Also the largest exponent: a comparison with a fraction writes it out."""
+_MOST_STEPS = 1_000_000
+"""Of a range, which is gone through from its start where anything but an integer is looked for in it."""
+_MOST_ROUNDED_DIGITS = 400
+"""More than any float has, before its point or behind it."""
+
+
+class Opaque:
+    """Stands for an object of which nothing is known but that it is none of the values that have a form as bytes.
+
+    So it is not None and equals nothing but itself.
+    """
+
+
+TYPES = {name: kind for name, kind in vars(builtins).items() if type(kind) is type}
+"""The built-in types, exceptions included, by name."""
 
 
 class NotAValueError(Exception):
@@ -30,27 +61,98 @@ def from_tagged(value: Any) -> Any:
         raise NotAValueError("an unknown form of value")
     try:
         return _FORMS[value[0]](value[1:])
-    except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
-        raise NotAValueError(str(error)) from error
+    except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError, MemoryError) as error:
+        raise NotAValueError(str(error)[:200]) from error
+
+
+def small_integer(text: str) -> int:
+    """Read an integer that stands in JSON itself, for `json.loads`; large ones have a form of their own.
+
+    Raises:
+        NotAValueError: it is large.
+    """
+    if len(text) > len(str(-(1 << 53))):
+        raise NotAValueError("an integer that is too long")
+    return int(text)
+
+
+def bounded_round(number: Any, ndigits: Any = None) -> Any:
+    """`round`, where both may come from anybody.
+
+    Raises:
+        NotAValueError: so many digits would take long.
+    """
+    if ndigits is None:
+        return round(number)
+    if not isinstance(ndigits, int) or abs(ndigits) > _MOST_ROUNDED_DIGITS:
+        raise NotAValueError("rounded to too many digits")
+    return round(number, ndigits)
 
 
 def _parts(values: list[Any]) -> list[Any]:
     return [from_tagged(value) for value in values]
 
 
-def _hashed(values: list[Any], most: int = _MOST_HASHED) -> list[Any]:
-    if len(values) > most:
-        raise NotAValueError(f"more than {most} members")
-    return _parts(values)
+def _integer(values: list[Any]) -> int:
+    if len(values[0]) * 4 > _MOST_BITS:
+        raise NotAValueError("an integer that is too long")
+    return int(values[0], 16)
+
+
+def _integers(values: list[Any], most_bits: int) -> list[int]:
+    found = _parts(values)
+    if not all(type(value) is int and value.bit_length() <= most_bits for value in found):
+        raise NotAValueError("not an integer, or one that is too long")
+    return found
+
+
+def _hashable(values: list[Any]) -> list[Any]:
+    if len(values) > _MOST_HASHED:
+        raise NotAValueError(f"more than {_MOST_HASHED} members")
+    same = 1
+    for before, behind in pairwise(sorted(map(hash, values))):
+        same = same + 1 if before == behind else 1
+        if same > _MOST_COLLISIONS:
+            raise NotAValueError("members chosen to collide")
+    return values
 
 
 def _dict(values: list[Any]) -> dict[Any, Any]:
-    members = _hashed(values, 2 * _MOST_HASHED)
-    return dict(zip(members[::2], members[1::2], strict=True))
+    members = _parts(values)
+    return dict(zip(_hashable(members[::2]), members[1::2], strict=True))
+
+
+def _items(values: list[Any]) -> Any:
+    built = _dict(values).items()
+    with suppress(TypeError):  # values that have no hash cannot collide
+        _hashable(list(built))
+    return built
+
+
+def _range(values: list[Any]) -> range:
+    built = range(*_integers(values, 63))
+    # The length of a long range has no form as a C integer.
+    if built and abs(built[-1] - built.start) // abs(built.step) >= _MOST_STEPS:
+        raise NotAValueError("a range that is too long")
+    return built
+
+
+def _decimal(values: list[Any]) -> Decimal:
+    if len(values[0]) > _MOST_DECIMAL_DIGITS:
+        raise NotAValueError("too many digits")
+    built = Decimal(values[0])
+    if abs(built.adjusted()) > _MOST_DECIMAL_DIGITS:
+        raise NotAValueError("an exponent that is too large")
+    return built
+
+
+def _fraction(values: list[Any]) -> Fraction:
+    numerator, denominator = _integers(values, _MOST_FRACTION_BITS)
+    return Fraction(numerator, denominator)
 
 
 _FORMS: dict[str, Callable[[list[Any]], Any]] = {
-    "i": lambda values: int(values[0], 16),
+    "i": _integer,
     "f": lambda values: float.fromhex(values[0]),
     "c": lambda values: complex(values[0]),
     "b": lambda values: bytes.fromhex(values[0]),
@@ -58,14 +160,19 @@ _FORMS: dict[str, Callable[[list[Any]], Any]] = {
     "l": _parts,
     "t": lambda values: tuple(_parts(values)),
     "q": lambda values: deque(_parts(values)),
-    "s": lambda values: set(_hashed(values)),
-    "z": lambda values: frozenset(_hashed(values)),
+    "s": lambda values: set(_hashable(_parts(values))),
+    "z": lambda values: frozenset(_hashable(_parts(values))),
     "d": _dict,
-    "r": lambda values: range(*_parts(values)),
-    "D": lambda values: Decimal(values[0]),
-    "F": lambda values: Fraction(*_parts(values)),
+    "r": _range,
+    "K": lambda values: dict.fromkeys(_hashable(_parts(values))).keys(),
+    "V": lambda values: dict(enumerate(_parts(values))).values(),
+    "I": _items,
+    "k": lambda values: TYPES[values[0]],
+    "o": lambda values: Opaque(),
+    "D": _decimal,
+    "F": _fraction,
     "T": lambda values: datetime.datetime.fromisoformat(values[0]),
     "y": lambda values: datetime.date.fromisoformat(values[0]),
     "h": lambda values: datetime.time.fromisoformat(values[0]),
-    "w": lambda values: datetime.timedelta(*_parts(values)),
+    "w": lambda values: datetime.timedelta(*_integers(values, 63)),
 }

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
+from itertools import islice
 from json.encoder import encode_basestring_ascii
 from typing import Any
 
@@ -24,6 +25,11 @@ _lineage = type.__dict__["__mro__"].__get__
 _unlimited_digits = getattr(sys, "set_int_max_str_digits", lambda digits: None)
 _quote = encode_basestring_ascii
 _SMALL = 1 << 53
+_MOST_MEMBERS = 10_000
+OPAQUE = '["o"]'
+"""Stands for an object that has no form as bytes."""
+_NAMES_OF_TYPES = {id(kind): name for name, kind in vars(builtins).items() if type(kind) is type}
+"""By identity: a class of a program can have a hash and an equality of its own."""
 
 
 class NotPlainError(Exception):
@@ -50,22 +56,58 @@ def to_tagged(value: Any) -> str:
     return _write(value, _TAGGED)
 
 
+def to_tagged_open(value: Any) -> str:
+    """Write a value as `to_tagged` does, and whatever has no form as bytes as `OPAQUE`, which tells nothing of it."""
+    return _write_open(value, _write_open)
+
+
+def members_tagged(value: Any) -> str:
+    """Write what `in` would look through: a value that has a form as it is, any other by iterating over it.
+
+    Of what has no end, such as a generator, the first members.
+    """
+    if _form_of(type(value), _TAGGED) is not None:
+        return to_tagged_open(value)
+    try:
+        iterator = iter(value)
+    except TypeError:
+        return OPAQUE
+    return to_tagged_open([*islice(iterator, _MOST_MEMBERS)])
+
+
 def _write(value: Any, forms: dict[type, Write]) -> str:
-    kind = type(value)
-    form = forms.get(kind)
+    form = _form_of(type(value), forms)
     if form is None:
-        for base in _lineage(kind):
-            if base in forms:
-                form = forms[base]
-                break
-        else:
-            raise NotPlainError(f"a value of type {type.__repr__(kind)} is not plain data")
+        raise NotPlainError(f"a value of type {type.__repr__(type(value))} is not plain data")
     return form(value, lambda part, _: _write(part, forms))
+
+
+def _write_open(value: Any, write: Write) -> str:
+    form = _form_of(type(value), _TAGGED)
+    if form is None:
+        return OPAQUE
+    try:
+        return form(value, _write_open)
+    except NotPlainError:
+        return OPAQUE
+
+
+def _form_of(kind: type, forms: dict[type, Write]) -> Write | None:
+    if kind in forms:
+        return forms[kind]
+    return next((forms[base] for base in _lineage(kind) if base in forms), None)
 
 
 def _integer(value: int, write: Write) -> str:
     _unlimited_digits(0)
     return int.__repr__(value)
+
+
+def _builtin_type(value: type, write: Write) -> str:
+    name = _NAMES_OF_TYPES.get(id(value))
+    if name is None:
+        raise NotPlainError("a type that is not built in is not plain data")
+    return f'["k","{name}"]'
 
 
 def _big_integer(value: int, write: Write) -> str:
@@ -119,6 +161,9 @@ def _plain_only(kind: type, form: Write) -> Write:
     return checked
 
 
+_Keys: Any = type({}.keys())
+_Values: Any = type({}.values())
+_Items: Any = type({}.items())
 _SCALARS: dict[type, Write] = {
     type(None): lambda value, write: "null",
     bool: lambda value, write: "true" if value is True else "false",
@@ -145,7 +190,11 @@ _TAGGED: dict[type, Write] = _SCALARS | {
     frozenset: _sequence("z", frozenset.__iter__),
     deque: _sequence("q", deque.__iter__),
     dict: _sequence("d", lambda value: [part for pair in dict.items(value) for part in pair]),
+    _Keys: _sequence("K", _Keys.__iter__),
+    _Values: _sequence("V", _Values.__iter__),
+    _Items: _sequence("I", lambda value: [part for pair in _Items.__iter__(value) for part in pair]),
 }
+_TAGGED[type] = _builtin_type
 for _kind, _form in (
     (range, _fields("r", "start", "stop", "step")),
     (Decimal, _tagged_text("D", Decimal.__str__)),

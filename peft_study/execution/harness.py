@@ -34,6 +34,7 @@ DIGEST_BYTES = 16
 
 _write, _read, _close = os.write, os.read, os.close
 _compile, _exec = compile, exec
+_digits, _limit_digits = sys.get_int_max_str_digits, sys.set_int_max_str_digits
 _streams: list[io.TextIOWrapper] = []
 """Standard output and error, whatever a program puts in their place."""
 
@@ -80,13 +81,23 @@ def _program(kind: str, module: types.ModuleType, job: dict[str, Any]) -> None:
     namespace = vars(module)
     namespace["__builtins__"] = builtins  # not the copy kept here
     if job["prelude"]:
-        _exec(_compile(job["prelude"], "prelude.py", "exec", dont_inherit=True), namespace)
+        _exec(_compile_given(job["prelude"], "prelude.py"), namespace)
     _exec(_compile(job["source"], _FILE, "exec", dont_inherit=True), namespace)
     if kind == "call":
         value = _function(namespace, job["function"])(*_arguments(job["arguments"]))
         _send(encode.to_json(value).encode("ascii"))
     elif kind == "asserts":
         _run_tests(namespace)
+
+
+def _compile_given(source: str, name: str) -> Any:
+    """Compile what belongs to the problem, whose integers may have any length."""
+    limit = _digits()
+    _limit_digits(0)
+    try:
+        return _compile(source, name, "exec", dont_inherit=True)
+    finally:
+        _limit_digits(limit)
 
 
 def _function(namespace: dict[str, Any], name: str) -> Callable[..., Any]:
@@ -131,24 +142,58 @@ def _run_tests(namespace: dict[str, Any]) -> None:
     around = dict(namespace)
     around["__builtins__"] = dict(_BUILTINS)
     around[tests.pop("name")] = _checker(record)
-    _exec(_compile(tests.pop("source"), "tests.py", "exec", dont_inherit=True), around)
+    _exec(_compile_given(tests.pop("source"), "tests.py"), around)
     record("done")
 
 
 def _checker(record: Callable[[str], None]) -> Callable[..., None]:
-    def check(number: int, optional: int, *parts: Callable[[], Any]) -> None:
-        """Evaluate the parts of an assertion and tell their values; those behind the first `optional` may raise."""
-        values = []
-        for position, part in enumerate(parts):
+    def check(number: int, optional: int, modes: str, *parts: Callable[[], Any]) -> None:
+        """Evaluate the parts of an assertion and tell their values; those behind the first `optional` may raise.
+
+        Args:
+            number: of the assertion.
+            optional: see above.
+            modes: a letter a part: a value ("v"), what is looked through ("m"), two that are compared
+                ("c"), the second by looking through it ("i").
+            parts: functions without arguments.
+        """
+        values: list[str] = []
+        for position, (mode, part) in enumerate(zip(modes, parts, strict=True)):
             try:
-                values.append(encode.to_tagged(part()))
+                values += _FORMS[mode](part())
             except Exception:
                 if position < optional:
                     raise
-                values.append(RAISED)
+                values += [RAISED] * VALUES_OF_MODE[mode]
         record(f"[{number},{','.join(values)}]" if values else f"[{number}]")
 
     return check
+
+
+def _compared(
+    part: tuple[Any, Any, Callable[[Any, Any], Any]], tell_right: Callable[[Any], str] = encode.to_tagged_open
+) -> list[str]:
+    """Two values, and whether the comparison holds where neither can be told, else null: then the parent compares."""
+    left, right, compare = part
+    written = []
+    for side in (left, right):
+        try:
+            written.append(encode.to_tagged(side))
+        except encode.NotPlainError:
+            continue
+    if written:
+        return [encode.to_tagged_open(left), tell_right(right), "null"]
+    return [encode.OPAQUE, encode.OPAQUE, "true" if compare(left, right) else "false"]
+
+
+_FORMS: dict[str, Callable[[Any], list[str]]] = {
+    "v": lambda value: [encode.to_tagged_open(value)],
+    "m": lambda value: [encode.members_tagged(value)],
+    "c": _compared,
+    "i": lambda part: _compared(part, encode.members_tagged),
+}
+VALUES_OF_MODE = {"v": 1, "m": 1, "c": 3, "i": 3}
+"""How many values a part of each mode becomes."""
 
 
 def _send(body: bytes) -> None:

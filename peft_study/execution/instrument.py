@@ -4,15 +4,18 @@ import ast
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from types import CodeType
 from typing import Any
+
+from peft_study.execution.decode import TYPES
+from peft_study.execution.harness import VALUES_OF_MODE
 
 NUMERIC = ("abs", "round", "isclose", "fabs")
 """Functions that join literals to values: `abs(f(x) - 1.5) < 1e-6`."""
 BUILDERS = ("set", "frozenset", "tuple", "list", "dict", "float")
 """Functions that make a literal of literals: `set([1, 2])`."""
-_CONSTANTS = ("inf", "nan", "pi", "e")
+_IDENTITY = (ast.Is, ast.IsNot)
 _SOMETIMES = (ast.If, ast.ExceptHandler, ast.match_case, ast.IfExp)
 
 
@@ -42,27 +45,45 @@ class Instrumented:
     checks: tuple[Check, ...]
 
 
-@lru_cache(maxsize=4096)
+@cache
 def instrument(tests: str) -> Instrumented:
-    """Take the tests' assertions apart.
+    """Take the tests' assertions apart, once for each source: it may not be possible later, see Raises.
 
     Args:
         tests: Python source.
 
     Raises:
-        SyntaxError: it is none.
+        SyntaxError: it is none, or holds an integer of more digits than Python reads at the moment.
+        RecursionError: it is nested too deeply.
     """
     tree = ast.parse(tests)
-    transformer = _Transformer(f"_check_{secrets.token_hex(8)}")
+    transformer = _Transformer(f"_check_{secrets.token_hex(8)}", frozenset(_bound(tree)))
     tree = ast.fix_missing_locations(transformer.visit(tree))
     return Instrumented(ast.unparse(tree), transformer.name, tuple(transformer.checks))
+
+
+def _bound(tree: ast.AST) -> Iterator[str]:
+    """Names that the tests give a meaning of their own, anywhere."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(name, ast.Store() | ast.Del()):
+                yield name
+            case ast.arg(name) | ast.FunctionDef(name) | ast.AsyncFunctionDef(name) | ast.ClassDef(name):
+                yield name
+            case ast.alias(name, other):
+                yield other or name.partition(".")[0]
+            case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
+                yield name
+            case ast.MatchMapping(rest=str(name)):
+                yield name
 
 
 class _Transformer(ast.NodeTransformer):
     """Replaces each assertion and remembers what was taken out of it."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, bound: frozenset[str]) -> None:
         self.name = name
+        self._bound = bound
         self.checks: list[Check] = []
         self._sometimes = 0
 
@@ -92,18 +113,19 @@ class _Transformer(ast.NodeTransformer):
             # These mean something else inside a function of their own.
             self.checks.append(Check(node.lineno, None, 0, required))
             true = ast.Constant(True)
-            return ast.If(true, [node, ast.Expr(self._call(number, 0, []))], [])
-        split = _Split()
+            return ast.If(true, [node, ast.Expr(self._call(number, _Split(self._bound)))], [])
+        split = _Split(self._bound)
         remaining = ast.fix_missing_locations(ast.Expression(split.truth(node.test)))
         holds = compile(remaining, "assertion", "eval")
         if isinstance(node.test, ast.Constant) and not node.test.value:
             required = False  # `assert False` stands where no run should come by
-        self.checks.append(Check(node.lineno, holds, len(split.parts), required))
-        parts = [ast.Lambda(_NO_ARGUMENTS, part) for part in split.parts]
-        return ast.copy_location(ast.Expr(self._call(number, split.always, parts)), node)
+        self.checks.append(Check(node.lineno, holds, split.values, required))
+        return ast.copy_location(ast.Expr(self._call(number, split)), node)
 
-    def _call(self, number: int, always: int, parts: list[ast.Lambda]) -> ast.Call:
-        return ast.Call(ast.Name(self.name, ast.Load()), [ast.Constant(number), ast.Constant(always), *parts], [])
+    def _call(self, number: int, split: "_Split") -> ast.Call:
+        told = [ast.Constant(number), ast.Constant(split.always), ast.Constant(split.modes)]
+        parts = [ast.Lambda(_NO_ARGUMENTS, part) for part in split.parts]
+        return ast.Call(ast.Name(self.name, ast.Load()), [*told, *parts], [])
 
 
 _NO_ARGUMENTS = ast.arguments(posonlyargs=[], args=[], kwonlyargs=[], kw_defaults=[], defaults=[])
@@ -112,13 +134,21 @@ _NO_ARGUMENTS = ast.arguments(posonlyargs=[], args=[], kwonlyargs=[], kw_default
 class _Split:
     """Divides one expression into parts and what remains.
 
+    Args:
+        bound: names that are not what is built in.
+
     Attributes:
         parts: to be evaluated in the sandbox, in order.
+        modes: a letter for each part, see `harness.check`.
+        values: how many values come from them.
         always: how many of the parts are evaluated whatever the others are.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, bound: frozenset[str]) -> None:
         self.parts: list[ast.expr] = []
+        self.modes = ""
+        self.values = 0
+        self._bound = bound
         self._always: int | None = None
 
     @property
@@ -134,18 +164,19 @@ class _Split:
             return ast.BoolOp(node.op, [first, *map(self.truth, node.values[1:])])
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
             return ast.UnaryOp(node.op, self.truth(node.operand))
-        if isinstance(node, ast.Compare) or _mixes(node) or _is_literal(node):
+        if isinstance(node, ast.Compare):
+            return self._comparison(node)
+        if self._mixes(node) or self._is_literal(node):
             return self.value(node)
-        # Any object has a truth, also one that has no form as bytes.
-        return self._part(ast.UnaryOp(ast.Not(), ast.UnaryOp(ast.Not(), node)))
+        return self._truth_part(node)
 
     def value(self, node: ast.expr) -> ast.expr:
         """Where its value matters."""
-        if _is_literal(node):
+        if self._is_literal(node):
             return node
         if isinstance(node, ast.Compare):
-            return ast.Compare(self.value(node.left), node.ops, [self.value(side) for side in node.comparators])
-        if not _mixes(node):
+            return self._comparison(node)
+        if not self._mixes(node):
             return self._part(node)
         if isinstance(node, ast.BinOp):
             return ast.BinOp(self.value(node.left), node.op, self.value(node.right))
@@ -153,23 +184,90 @@ class _Split:
         keywords = [ast.keyword(keyword.arg, self.value(keyword.value)) for keyword in node.keywords]
         return ast.Call(node.func, [self.value(argument) for argument in node.args], keywords)
 
-    def _part(self, node: ast.expr) -> ast.Name:
+    def _comparison(self, node: ast.Compare) -> ast.expr:
+        sides = [node.left, *node.comparators]
+        if not any(self._is_literal(side) or self._mixes(side) for side in sides):
+            if all(isinstance(operator, _IDENTITY) for operator in node.ops):
+                return self._truth_part(node)  # which object it is cannot be told to anybody outside
+            if len(node.ops) == 1:
+                return self._compared(node)
+        left = self._hidden(self.value(node.left), node.ops[0])
+        pairs = zip(node.ops, node.comparators, strict=True)
+        return ast.Compare(left, node.ops, [self._hidden(self._side(*pair), pair[0]) for pair in pairs])
+
+    def _side(self, operator: ast.cmpop, node: ast.expr) -> ast.expr:
+        if _looks_through(operator, node) and not self._is_literal(node):
+            return self._part(node, "m")
+        return self.value(node)
+
+    @staticmethod
+    def _hidden(node: ast.expr, operator: ast.cmpop) -> ast.expr:
+        """A literal behind `is`, so that Python does not warn of it: the tests are what they are."""
+        if isinstance(operator, _IDENTITY) and isinstance(node, ast.Constant | ast.Tuple):
+            return ast.Subscript(ast.List([node], ast.Load()), ast.Constant(0), ast.Load())
+        return node
+
+    def _compared(self, node: ast.Compare) -> ast.expr:
+        """Both sides are told, and compared outside; where neither can be told, they are compared inside."""
+        left, right = ast.Name("_left", ast.Load()), ast.Name("_right", ast.Load())
+        names = ast.arguments([], [ast.arg("_left"), ast.arg("_right")], None, [], [], None, [])
+        compare = ast.Lambda(names, ast.Compare(left, node.ops, [right]))
+        mode = "i" if _looks_through(node.ops[0], node.comparators[0]) else "c"
+        self._add(ast.Tuple([node.left, node.comparators[0], compare], ast.Load()), mode)
+        first, second, inside = (ast.Name(f"_{self.values - back}", ast.Load()) for back in (3, 2, 1))
+        undecided = ast.Compare(inside, [ast.Is()], [ast.Constant(None)])
+        return ast.IfExp(undecided, ast.Compare(first, node.ops, [second]), inside)
+
+    def _truth_part(self, node: ast.expr) -> ast.Name:
+        """Any object has a truth, also one that has no form as bytes."""
+        return self._part(ast.UnaryOp(ast.Not(), ast.UnaryOp(ast.Not(), node)))
+
+    def _part(self, node: ast.expr, mode: str = "v") -> ast.Name:
+        self._add(node, mode)
+        return ast.Name(f"_{self.values - 1}", ast.Load())
+
+    def _add(self, node: ast.expr, mode: str) -> None:
         self.parts.append(node)
-        return ast.Name(f"_{len(self.parts) - 1}", ast.Load())
+        self.modes += mode
+        self.values += VALUES_OF_MODE[mode]
 
+    def _mixes(self, node: ast.expr) -> bool:
+        """A sum, a difference or a numeric function that has a literal somewhere in it, which must not be told."""
+        if isinstance(node, ast.BinOp):
+            operands = [node.left, node.right]
+            known = isinstance(node.op, ast.Add | ast.Sub)
+        elif isinstance(node, ast.Call):
+            operands = [*node.args, *(keyword.value for keyword in node.keywords)]
+            known = _function_name(node) in NUMERIC and not any(isinstance(a, ast.Starred) for a in node.args)
+            known = known and all(keyword.arg is not None for keyword in node.keywords)
+        else:
+            return False
+        return known and any(self._is_literal(operand) or self._mixes(operand) for operand in operands)
 
-def _mixes(node: ast.expr) -> bool:
-    """A sum, a difference or a numeric function that has a literal somewhere in it, which must not be told."""
-    if isinstance(node, ast.BinOp):
-        operands = [node.left, node.right]
-        known = isinstance(node.op, ast.Add | ast.Sub)
-    elif isinstance(node, ast.Call):
-        operands = [*node.args, *(keyword.value for keyword in node.keywords)]
-        known = _function_name(node) in NUMERIC and not any(isinstance(a, ast.Starred) for a in node.args)
-        known = known and all(keyword.arg is not None for keyword in node.keywords)
-    else:
+    def _is_literal(self, node: ast.expr) -> bool:
+        """Only literals and built-in types, and what the parent can build of them."""
+        match node:
+            case ast.Constant():
+                return True
+            case ast.Name(name):
+                return name in TYPES and name not in self._bound
+            case ast.Attribute(ast.Name("math"), "inf" | "nan" | "pi" | "e"):
+                return True
+            case ast.Call(ast.Name(name), _, keywords):
+                return (
+                    name in BUILDERS
+                    and name not in self._bound
+                    and not keywords
+                    and all(map(self._is_literal, node.args))
+                )
+            case ast.List() | ast.Tuple() | ast.Set() | ast.Dict() | ast.UnaryOp() | ast.BinOp():
+                return all(map(self._is_literal, _operands(node)))
         return False
-    return known and any(_is_literal(operand) or _mixes(operand) for operand in operands)
+
+
+def _looks_through(operator: ast.cmpop, node: ast.expr) -> bool:
+    """Whether it is `in`, and a call has just made what may be used up by looking through it."""
+    return isinstance(operator, ast.In | ast.NotIn) and isinstance(node, ast.Call)
 
 
 def _function_name(node: ast.Call) -> str | None:
@@ -179,20 +277,6 @@ def _function_name(node: ast.Call) -> str | None:
         case ast.Attribute(ast.Name("math"), name):
             return name
     return None
-
-
-def _is_literal(node: ast.expr) -> bool:
-    """Only literals, and what the parent can build of them."""
-    match node:
-        case ast.Constant():
-            return True
-        case ast.Attribute(ast.Name("math"), "inf" | "nan" | "pi" | "e"):
-            return True
-        case ast.Call(ast.Name(name), _, keywords):
-            return name in BUILDERS and not keywords and all(map(_is_literal, node.args))
-        case ast.List() | ast.Tuple() | ast.Set() | ast.Dict() | ast.UnaryOp() | ast.BinOp():
-            return all(map(_is_literal, _operands(node)))
-    return False
 
 
 def _operands(node: ast.expr) -> Iterator[Any]:

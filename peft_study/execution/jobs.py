@@ -3,6 +3,18 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from peft_study.errors import UserError
+
+_MOST = {
+    "cpu_seconds": 2**31,
+    "wall_seconds": 2**31,
+    "memory_bytes": 2**50,
+    "output_bytes": 2**50,
+    "file_bytes": 2**50,
+    "processes": 2**22,
+}
+"""More than any machine has, and less than the kernel counts to (64 bits, signed; 22 for processes)."""
+
 
 class Kind(StrEnum):
     """How a program is used."""
@@ -48,6 +60,9 @@ class Limits:
         file_bytes: of all files that a test leaves in its work folder.
         processes: processes and threads at once, the first one included; at level B without a user of its own, where a
             program cannot start processes, its threads are limited only roughly.
+
+    Raises:
+        UserError: one is not above 0, or more than the kernel can take.
     """
 
     cpu_seconds: float = 4.0
@@ -59,8 +74,12 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if value <= 0:
-                raise ValueError(f"{name} must be positive, not {value}")
+            if not 0 < value <= _MOST[name]:  # nor where it is no number
+                raise UserError(
+                    f"{name} must be above 0 and at most {_MOST[name]:,}, not {min(value, 1e308):g}",
+                    where="the limits of a test",
+                    hint=f"such as {getattr(Limits, name):,}",
+                )
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,10 @@ from peft_study.execution.inputs import Candidate
 from peft_study.execution.jobs import Ending, Job, Kind, Ran
 from peft_study.execution.problems import Case, Problem, ProblemId
 
-JUDGE_VERSION = 1
+JUDGE_VERSION = 2
 """Raised when a verdict may come out differently, so that kept verdicts are made again."""
+_MOST_REASON = 200
+"""Characters: a program that tampers with its records has a say in the message."""
 _UNCAUGHT = re.compile(rb"^Traceback \(most recent call last\)|^(Syntax|Indentation|Tab)Error\b", re.MULTILINE)
 
 
@@ -45,6 +47,7 @@ class Judged:
         verdicts: one a test, in the problem's order, by comparator.
         seconds: wall-clock time of all tests together; of an identical candidate, that of the one that ran.
         trouble: the reason of the first sandbox error; empty where there was none.
+        reasons: one a test: what did not hold, by its line, of tests that assert; empty elsewhere, and where it passed.
     """
 
     problem_id: ProblemId
@@ -52,6 +55,7 @@ class Judged:
     verdicts: Mapping[Comparator, tuple[Verdict, ...]]
     seconds: float
     trouble: str = ""
+    reasons: tuple[str, ...] = ()
 
     def passed(self, comparator: Comparator) -> bool:
         """Whether every test passed."""
@@ -86,6 +90,7 @@ class _Tally:
     seconds: float = 0.0
     timeouts: int = 0
     trouble: str = ""
+    reasons: dict[int, str] = field(default_factory=dict)
 
     @property
     def is_complete(self) -> bool:
@@ -97,13 +102,17 @@ class _Tally:
         self.timeouts += ran.ending is Ending.timeout
         if ran.ending is Ending.sandbox_error and not self.trouble:
             self.trouble = ran.detail or "no reason given"
+        elif ran.detail:
+            self.reasons[case] = ran.detail[:_MOST_REASON]
 
     def judged(self, index: int) -> Judged:
         verdicts = {
             comparator: tuple(self.results[case][comparator] for case in range(len(self.problem.cases)))
             for comparator in Comparator
         }
-        return Judged(self.problem.id, index, verdicts, self.seconds, self.trouble)
+        cases = range(len(self.problem.cases)) if self.reasons else ()
+        reasons = tuple(self.reasons.get(case, "") for case in cases)
+        return Judged(self.problem.id, index, verdicts, self.seconds, self.trouble, reasons)
 
 
 def judge(

@@ -9,6 +9,8 @@ from contextlib import suppress
 
 _TRIES = 200
 _PAUSE_SECONDS = 0.01
+_PATIENCE_SECONDS = 0.1
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def reap(kill: Callable[[], None]) -> bool:
@@ -34,7 +36,10 @@ def reap(kill: Callable[[], None]) -> bool:
 
 
 def kill_user(user: int) -> None:
-    """Kill every process of a user, by one that becomes this user."""
+    """Kill every process of a user, by one that becomes this user.
+
+    Those that run may stop that one, or kill it; the caller tries again for as long as some are left.
+    """
     pid = os.fork()
     if pid == 0:
         try:
@@ -42,7 +47,13 @@ def kill_user(user: int) -> None:
             os.kill(-1, signal.SIGKILL)
         finally:
             os._exit(0)
-    os.waitpid(pid, 0)
+    patience_ends = time.monotonic() + _PATIENCE_SECONDS
+    while not os.waitpid(pid, os.WNOHANG)[0]:
+        if time.monotonic() > patience_ends:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            return
+        time.sleep(_PAUSE_SECONDS / 20)
 
 
 def kill_descendants() -> None:
@@ -71,31 +82,68 @@ def _children(path: str) -> list[int]:
 def empty(folder: str) -> bool:
     """Remove everything in a folder that no process uses any more, however deep and whatever its rights.
 
-    Folders in folders are first moved up, so that no path grows too long.
+    It goes down and up by descriptors, one at a time: a path may be too long for the kernel, and names are the
+    program's.
 
     Returns:
         False where something stays.
     """
     try:
-        moved = 0
-        while True:
-            with os.scandir(folder) as found:
-                entries = list(found)
-            if not entries:
-                return True
-            for entry in entries:
-                if not entry.is_dir(follow_symlinks=False):
-                    os.unlink(entry.path)
-                    continue
-                os.chmod(entry.path, 0o700)
-                with os.scandir(entry.path) as inner:
-                    for member in inner:
-                        if member.is_dir(follow_symlinks=False):
-                            moved += 1
-                            os.chmod(member.path, 0o700)
-                            os.rename(member.path, os.path.join(folder, f".{os.getpid()}-{moved}"))
-                        else:
-                            os.unlink(member.path)
-                os.rmdir(entry.path)
+        fd = os.open(folder, _FOLDER)
     except OSError:
         return False
+    above: list[tuple[str, tuple[int, int]]] = []
+    try:
+        while True:
+            name = _remove_until_a_folder(fd)
+            if name is not None:
+                above.append((name, _identity(fd)))
+                fd = _move(fd, name)
+            elif above:
+                name, identity = above.pop()
+                fd = _move(fd, "..")
+                if _identity(fd) != identity:  # somebody moved it
+                    return False
+                os.rmdir(name, dir_fd=fd)
+            else:
+                return True
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+
+
+def _remove_until_a_folder(fd: int) -> str | None:
+    """Remove files and empty folders; the name of the first folder that holds something, None where nothing is left."""
+    found_any = True
+    while found_any:
+        found_any = False
+        with os.scandir(fd) as found:
+            for entry in found:
+                found_any = True
+                if not entry.is_dir(follow_symlinks=False):
+                    os.unlink(entry.name, dir_fd=fd)
+                    continue
+                try:
+                    os.rmdir(entry.name, dir_fd=fd)
+                except OSError:
+                    return entry.name
+    return None
+
+
+def _move(fd: int, name: str) -> int:
+    """Open a folder beside or above an open one, in its place."""
+    try:
+        there = os.open(name, _FOLDER, dir_fd=fd)
+    except PermissionError:
+        os.chmod(name, 0o700, dir_fd=fd)
+        there = os.open(name, _FOLDER, dir_fd=fd)
+    os.fchmod(there, 0o700)
+    os.dup2(there, fd, inheritable=False)
+    os.close(there)
+    return fd
+
+
+def _identity(fd: int) -> tuple[int, int]:
+    status = os.fstat(fd)
+    return status.st_dev, status.st_ino

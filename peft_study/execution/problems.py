@@ -2,13 +2,16 @@
 
 import json
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from keyword import iskeyword
 from typing import Any
 
 from peft_study.errors import UserError
 from peft_study.execution.compare import parsed
+from peft_study.execution.instrument import instrument
 from peft_study.execution.jobs import Job, Kind
 from peft_study.execution.prelude import ANY_LENGTH, apps_prelude
 from peft_study.execution.splitting import split_assertions
@@ -93,6 +96,7 @@ def problem_of_inputs(
         UserError: a test is not of this form.
     """
     where = f"problem {identity!r}"
+    _check_prelude(prelude, where)
     if len(inputs) != len(outputs):
         raise UserError(
             f"{len(inputs)} inputs and {len(outputs)} outputs", where=where, hint="one output for each input, in order"
@@ -102,7 +106,7 @@ def problem_of_inputs(
     if fn_name is None:
         cases = [_script_case(given, wanted, where) for given, wanted in zip(inputs, outputs, strict=True)]
         return Problem(identity, Kind.script, tuple(cases), None, prelude)
-    if not fn_name.isidentifier():
+    if not fn_name.isidentifier() or iskeyword(fn_name):
         raise UserError(f"fn_name {fn_name!r} is no name of a function", where=where, hint="such as two_sum")
     with integers_of_any_length():
         cases = [
@@ -125,17 +129,47 @@ def problem_of_assertions(identity: ProblemId, tests: str, prelude: str | None =
         the problem, None where the source is blank.
 
     Raises:
-        UserError: the source does not parse, or asserts nothing.
+        UserError: the source does not parse, asserts nothing, or is nested too deeply to be taken apart.
     """
     if not tests.strip():
         return None
     where = f"problem {identity!r}"
+    _check_prelude(prelude, where)
     _utf8(tests, where)
     try:
-        sources = split_assertions(tests)
+        with integers_of_any_length():
+            sources = split_assertions(tests)
+            for source in sources:
+                instrument(source)  # once, and kept for every candidate
     except ValueError as error:
         raise UserError(str(error), where=where, hint="Python source with assert statements") from error
+    except (SyntaxError, RecursionError, MemoryError) as error:
+        raise UserError(
+            f"the tests cannot be taken apart ({_reason(error)})",
+            where=where,
+            hint="shorter expressions; what is long, in a variable or a loop",
+        ) from error
     return Problem(identity, Kind.asserts, tuple(Case(tests=source) for source in sources), None, prelude)
+
+
+def _check_prelude(prelude: str | None, where: str) -> None:
+    if prelude is None:
+        return
+    _utf8(prelude, where)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            compile(prelude, "prelude", "exec", dont_inherit=True)
+    except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError) as error:
+        raise UserError(
+            f"the prelude is not Python ({_reason(error)})", where=where, hint="source that runs before each candidate"
+        ) from error
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, SyntaxError):
+        return f"{error.msg}, its line {error.lineno}"
+    return "nested too deeply" if isinstance(error, RecursionError | MemoryError) else str(error)
 
 
 @contextmanager
@@ -153,7 +187,9 @@ def integers_of_any_length() -> Iterator[None]:
 
 
 def _script_case(given: Any, wanted: Any, where: str) -> Case:
-    return Case(stdin=_utf8(_text(given, where), where), expected=_text(wanted, where))
+    expected = _text(wanted, where)
+    _utf8(expected, where)  # no program could print it
+    return Case(stdin=_utf8(_text(given, where), where), expected=expected)
 
 
 def _text(value: Any, where: str) -> str:

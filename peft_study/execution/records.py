@@ -2,7 +2,9 @@
 
 import fcntl
 import hashlib
+import itertools
 import json
+import math
 import os
 import stat
 import sys
@@ -11,7 +13,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from io import FileIO
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from peft_study.errors import UserError
 from peft_study.execution.compare import Comparator
@@ -21,9 +23,12 @@ from peft_study.execution.prelude import APPS_PRELUDE
 from peft_study.execution.problems import Problem, ProblemId
 from peft_study.results.store import sync_folder
 
+Value = TypeVar("Value")
 Place = tuple[ProblemId, int]
 """A problem's id and a candidate's index."""
-_BEGINNING = b'{"problem_id"'
+_FIELDS = frozenset({"problem_id", "candidate", "verdicts", "passed", "seconds", "comparator", "other", "level", "key"})
+_BEGINNING, _NEXT = '{"problem_id": ', ', "candidate": '
+_OLD = ".old"
 
 
 @dataclass(frozen=True)
@@ -34,11 +39,13 @@ class Kept:
         judged: candidates whose verdicts stand.
         dropped: lines of other candidates, problems, limits or a weaker sandbox, and of tests that could not be run.
         torn: the last line was cut off, by a process that was killed while it wrote.
+        old: the copy of the file as it was, made because verdicts were dropped; None where none were.
     """
 
     judged: Mapping[Place, Judged]
     dropped: int
     torn: bool
+    old: Path | None = None
 
 
 def fingerprint(problem: Problem, limits: Limits, give_up_after_timeouts: int | None) -> str:
@@ -64,13 +71,18 @@ class VerdictFile:
         path: the file; it and its folder are made where they are missing.
         comparator: whose verdicts are "verdicts"; the other's are in the line as well.
         keys: for each candidate the identity of its verdicts, in the order that the file has in the end.
+        tests: how many each problem has.
 
     Raises:
         UserError: on entry: the file cannot be written, is no plain file, or another process writes it.
     """
 
-    def __init__(self, path: Path, comparator: Comparator, keys: Mapping[Place, str]) -> None:
-        self._path, self._comparator, self._keys = path, comparator, keys
+    def __init__(
+        self, path: Path, comparator: Comparator, keys: Mapping[Place, str], tests: Mapping[ProblemId, int]
+    ) -> None:
+        # A file that takes another's place would take a link's, so that the other stayed as it is.
+        self._path = Path(os.path.realpath(path))
+        self._comparator, self._keys, self._tests = comparator, keys, tests
         self._open = ExitStack()
         self._lines: dict[Place, bytes] = {}
 
@@ -99,22 +111,51 @@ class VerdictFile:
         """
         content = self._path.read_bytes()
         *whole, rest = content.split(b"\n")
-        if rest[: len(_BEGINNING)] != _BEGINNING[: len(rest)]:
-            raise self._something_else(len(whole) + 1)
         judged: dict[Place, Judged] = {}
-        filled = 0
+        filled = lost = 0
         for number, line in enumerate(whole, start=1):
             if line.strip():
                 filled += 1
                 row = self._row(line, number)
-                one = _judged(row)
-                place = (one.problem_id, one.index)
-                if row["key"] == self._keys.get(place) and Level(row["level"]) <= level and not one.is_broken:
+                one = self._standing(row, level)
+                if one is not None:
+                    place = (one.problem_id, one.index)
                     judged[place] = one
                     self._lines[place] = self._line(one, Level(row["level"]))
+                lost += one is None and "trouble" not in row
+        if rest and not _is_torn(rest):
+            raise self._something_else(len(whole) + 1)
+        old = self._copy(content) if lost else None
         if b"".join(self._lines.values()) != content:
             self._rewrite(self._lines.values())
-        return Kept(judged, filled - len(judged), bool(rest))
+        return Kept(judged, filled - len(judged), bool(rest), old)
+
+    def _standing(self, row: Mapping[str, Any], level: Level) -> Judged | None:
+        """What a line says, where it is in order and still true."""
+        try:
+            one, made_at = _judged(row), Level(row["level"])
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
+            return None
+        number = {len(verdicts) for verdicts in one.verdicts.values()} | ({len(one.reasons)} if one.reasons else set())
+        place = (one.problem_id, one.index)
+        known = place in self._keys and row["key"] == self._keys[place] and number == {self._tests[one.problem_id]}
+        return one if known and made_at <= level and not one.is_broken else None
+
+    def _copy(self, content: bytes) -> Path:
+        """Keep the file as it was, under a name that is free."""
+        for number in itertools.count(1):
+            old = self._path.with_name(f"{self._path.name}{_OLD}{number if number > 1 else ''}")
+            try:
+                with old.open("xb", buffering=0) as file:
+                    _write(file, content)
+                    os.fsync(file.fileno())
+            except FileExistsError:
+                continue
+            except OSError as error:
+                raise self._unwritable(error) from error
+            sync_folder(old.parent)
+            return old
+        raise AssertionError("numbers do not end")
 
     def add(self, judged: Judged, level: Level) -> None:
         """Append a candidate's line, all of it in one call: a killed process leaves at most a torn last line."""
@@ -159,7 +200,7 @@ class VerdictFile:
 
     def _line(self, judged: Judged, level: Level) -> bytes:
         other = Comparator.apps if self._comparator is Comparator.strict else Comparator.strict
-        row = {
+        row: dict[str, Any] = {
             "problem_id": judged.problem_id,
             "candidate": judged.index,
             "verdicts": judged.verdicts[self._comparator],
@@ -172,17 +213,18 @@ class VerdictFile:
         }
         if judged.trouble:
             row["trouble"] = judged.trouble
+        if judged.reasons:
+            row["reasons"] = judged.reasons
         return json.dumps(row, allow_nan=False).encode() + b"\n"
 
     def _row(self, line: bytes, number: int) -> dict[str, Any]:
         try:
             row = json.loads(line)
-            _judged(row)
-            Level(row["level"])
-            str(row["key"])
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise self._something_else(number) from error
-        return dict(row)
+        if not isinstance(row, dict) or not row.keys() >= _FIELDS:
+            raise self._something_else(number)
+        return row
 
     def _unwritable(self, error: OSError) -> UserError:
         return UserError(
@@ -197,15 +239,49 @@ class VerdictFile:
         )
 
 
-def _judged(row: Any) -> Judged:
-    """What a line says; raises whatever a line of another kind makes it raise."""
+def _is_torn(rest: bytes) -> bool:
+    """Whether the end of a file is a beginning of a line of verdicts, or all of one but its end."""
+    text = rest.decode("utf-8", "replace")
+    if not text.startswith(_BEGINNING):
+        return _BEGINNING.startswith(text)
+    try:
+        identity, end = json.JSONDecoder().raw_decode(text, len(_BEGINNING))
+    except (ValueError, RecursionError):
+        return text[len(_BEGINNING) :] in ("", "-") or text.startswith('"', len(_BEGINNING))
+    if type(identity) not in (int, str) or not (text.startswith(_NEXT, end) or _NEXT.startswith(text[end:])):
+        return False
+    try:
+        row = json.loads(text)
+    except (ValueError, RecursionError):
+        return True
+    return isinstance(row, dict) and row.keys() >= _FIELDS
+
+
+def _judged(row: Mapping[str, Any]) -> Judged:
+    """What a line says; raises whatever a line that is not in order makes it raise."""
     verdicts = {
-        Comparator(of["comparator"]): tuple(Verdict(verdict) for verdict in of["verdicts"])
+        Comparator(of["comparator"]): tuple(Verdict(verdict) for verdict in _exactly(list, of["verdicts"]))
         for of in (row, row["other"])
     }
-    if set(verdicts) != set(Comparator) or not isinstance(row["problem_id"], ProblemId):
-        raise ValueError("a comparator is missing")
-    return Judged(row["problem_id"], int(row["candidate"]), verdicts, float(row["seconds"]), row.get("trouble", ""))
+    if set(verdicts) != set(Comparator) or type(row["problem_id"]) not in (int, str):
+        raise ValueError("a comparator or a problem is missing")
+    seconds = row["seconds"] if type(row["seconds"]) is int else _exactly(float, row["seconds"])
+    if not 0 <= seconds < math.inf:
+        raise ValueError("no number of seconds")
+    return Judged(
+        row["problem_id"],
+        _exactly(int, row["candidate"]),
+        verdicts,
+        float(seconds),
+        _exactly(str, row.get("trouble", "")),
+        tuple(_exactly(str, reason) for reason in _exactly(list, row.get("reasons", []))),
+    )
+
+
+def _exactly(kind: type[Value], value: Any) -> Value:
+    if type(value) is not kind:
+        raise TypeError(f"a {type(value).__name__} where a {kind.__name__} belongs")
+    return value
 
 
 def _write(file: FileIO, content: bytes) -> None:

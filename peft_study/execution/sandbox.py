@@ -24,7 +24,6 @@ never by more than 1 GiB a process. What a program can do to assertions that run
 
 import os
 import queue
-import shutil
 import tempfile
 import threading
 from collections.abc import Hashable, Iterable, Iterator
@@ -35,6 +34,7 @@ from typing import Self
 
 from peft_study.cores import available_cores
 from peft_study.errors import UserError
+from peft_study.execution import leftovers
 from peft_study.execution.jobs import Ending, Job, Kind, Level, Limits, Ran
 from peft_study.execution.namespaces import INNER_ID
 from peft_study.execution.probe import reach
@@ -81,7 +81,7 @@ class Pool:
             if reached.level is Level.C and not accept_level_c:
                 raise _refusal(reached.denied, held_back=level is Level.C)
         except BaseException:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._remove_folder()
             raise
         self.level = reached.level
         self.layers = reached.layers
@@ -156,7 +156,12 @@ class Pool:
             self._inbox.put(None)
         for thread in self._threads:
             thread.join()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._remove_folder()
+
+    def _remove_folder(self) -> None:
+        with suppress(Exception):  # whatever programs made of it: nothing more can be done here
+            leftovers.empty(str(self._folder))
+            self._folder.rmdir()
 
     def _worker(self, level: Level, own_user: bool) -> Worker:
         work = Path(tempfile.mkdtemp(dir=self._folder))
@@ -180,7 +185,8 @@ class Pool:
                 given_up = Ran(Ending.sandbox_error, detail="the caller went away")
                 self._outbox.put((key, given_up if self._abandoned else _attempt(worker, job, self._limits)))
         finally:
-            worker.stop()
+            with suppress(Exception):
+                worker.stop()
 
 
 def _attempt(worker: Worker, job: Job, limits: Limits) -> Ran:
@@ -190,11 +196,12 @@ def _attempt(worker: Worker, job: Job, limits: Limits) -> Ran:
             worker.start()
         return worker.run(job, limits)
     except WorkerLostError as error:
+        reason = str(error)
+    except BaseException as error:  # a test that is no Python, say: the others still run, and somebody waits for this
+        reason = f"{type(error).__name__}: {error}"
+    with suppress(Exception):  # it is started anew, and then stopped before
         worker.stop()
-        return Ran(Ending.sandbox_error, detail=str(error))
-    except Exception as error:  # a test that is no Python, say: the others still run
-        worker.stop()
-        return Ran(Ending.sandbox_error, detail=f"{type(error).__name__}: {error}")
+    return Ran(Ending.sandbox_error, detail=reason)
 
 
 def _refusal(denied: list[str], *, held_back: bool) -> UserError:

@@ -1,20 +1,37 @@
 """Splitting a problem's `tests` into verdicts without changing what they mean."""
 
 import ast
+import builtins
 import warnings
 from collections.abc import Iterator, Sequence
+
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+_IMPORTS = (ast.Import, ast.ImportFrom)
+_ACTING = frozenset(
+    {"__import__", "delattr", "eval", "exec", "globals", "input", "locals", "next", "open", "setattr", "vars"}
+)
+"""Built-ins that can change, or show, what a later assertion sees."""
+_PURE = frozenset(dir(builtins)) - _ACTING
 
 
 def split_assertions(tests: str) -> list[str]:
     """The sources to run one by one: a verdict each.
 
-    Tests are flat where setup without any assertion comes first and then nothing but assertions (MBPP: its
-    `test_setup_code` and `test_list`). Each assertion then runs on its own, in a new interpreter, behind the whole
-    setup. All other tests (HumanEval's `check(candidate)`, a loop around assertions) are one source and one verdict.
+    An assertion that runs on its own, in a new interpreter, sees nothing that an earlier one did. So tests are split
+    (MBPP's are, mostly) only where all of this holds; all others are one source and one verdict:
 
-    Apart, an assertion sees nothing that an earlier one did. Flat tests in which that could matter stay together:
-    those where an assertion binds a name (`:=`), advances an iterator with `next`, calls a method of what the setup
-    made (`stack.pop()`), or expects something else of a call that an earlier one makes word for word.
+    - Imports, functions and classes come first, then nothing but assertions. No definition says `global` or
+      `nonlocal`, writes to an attribute or a member of what the tests define or import, or has a default that can be
+      changed.
+    - Every assertion calls one and the same function under test, a name that the tests neither define nor import,
+      and says that name in no other way. It may be a built-in's name where the assertions say no other (`sum`).
+    - What else an assertion names is built in (and neither reads nor changes a namespace, a file or an iterator),
+      defined or imported by the tests, or a variable of its own comprehension or lambda. It binds no name (`:=`).
+    - No call of the function under test stands in two assertions that expect something different.
+
+    What remains: a function that keeps something between calls is judged from its first state at each assertion.
+    Assertions in a function that the tests call stay together whatever they hold.
 
     Args:
         tests: Python source.
@@ -60,39 +77,82 @@ def _asserts(statement: ast.stmt) -> bool:
 
 
 def _independent(setup: Sequence[ast.stmt], assertions: Sequence[ast.Assert]) -> bool:
-    made = {name for statement in setup for name in _bound_values(statement)}
+    if not all(isinstance(statement, (*_DEFINITIONS, *_IMPORTS)) for statement in setup):
+        return False
+    known = {name for statement in setup for name in _names_bound(statement)}
+    if any(_keeps_state(statement, known) for statement in setup):
+        return False
+    name = _under_test(assertions, known)
+    if name is None:
+        return False
     expected: dict[str, str] = {}
     for assertion in assertions:
-        for node in ast.walk(assertion):
-            if isinstance(node, ast.NamedExpr) or (isinstance(node, ast.Call) and _advances(node.func, made)):
-                return False
-        call, whole = _call_compared(assertion.test), ast.dump(assertion.test)
+        if any(isinstance(node, ast.NamedExpr) for node in ast.walk(assertion)):
+            return False
+        calls = _only_calls(assertion.test, name)
+        whole = ast.dump(assertion.test)
         # What gives one thing first and another one later has a memory.
-        if call is not None and expected.setdefault(ast.dump(call), whole) != whole:
+        if not calls or any(expected.setdefault(call, whole) != whole for call in calls):
             return False
     return True
 
 
-def _call_compared(test: ast.expr) -> ast.Call | None:
-    return test.left if isinstance(test, ast.Compare) and isinstance(test.left, ast.Call) else None
+def _under_test(assertions: Sequence[ast.Assert], known: set[str]) -> str | None:
+    """The one name in all assertions that is neither known nor built in; else the only one, built in or not (`sum`)."""
+    names = set().union(*(_free_names(assertion.test) for assertion in assertions)) - known
+    found = names - _PURE or names
+    return found.pop() if len(found) == 1 else None
 
 
-def _bound_values(statement: ast.stmt) -> Iterator[str]:
-    """Names that a statement binds to values; modules, functions and classes are none that an assertion would wear."""
-    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom):
-        return
-    for node in ast.walk(statement):
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            yield node.id
+def _names_bound(statement: ast.stmt) -> Iterator[str]:
+    """What an import or a definition gives a name to."""
+    if isinstance(statement, _DEFINITIONS):
+        yield statement.name
+    elif isinstance(statement, _IMPORTS):
+        for alias in statement.names:
+            yield alias.asname or alias.name.partition(".")[0]
 
 
-def _advances(function: ast.expr, made: set[str]) -> bool:
-    if isinstance(function, ast.Name):
-        return function.id == "next"
-    root = function
-    while isinstance(root, ast.Attribute | ast.Subscript):
-        root = root.value
-    return isinstance(function, ast.Attribute) and isinstance(root, ast.Name) and root.id in made
+def _keeps_state(definition: ast.stmt, known: set[str]) -> bool:
+    """Whether what is defined may remember its calls."""
+    for node in ast.walk(definition):
+        if isinstance(node, ast.Global | ast.Nonlocal):
+            return True
+        if isinstance(node, ast.Attribute | ast.Subscript) and not isinstance(node.ctx, ast.Load):
+            root = _root(node)
+            if not isinstance(root, ast.Name) or root.id in known or root.id == "cls":
+                return True
+        if isinstance(node, _FUNCTIONS):
+            defaults = [default for default in (*node.args.defaults, *node.args.kw_defaults) if default is not None]
+            if not all(isinstance(default, ast.Constant | ast.Name | ast.UnaryOp) for default in defaults):
+                return True
+    return False
+
+
+def _root(node: ast.expr) -> ast.expr:
+    while isinstance(node, ast.Attribute | ast.Subscript):
+        node = node.value
+    return node
+
+
+def _free_names(expression: ast.expr) -> set[str]:
+    """The names in it, without those that a comprehension or a lambda in it binds."""
+    nodes = list(ast.walk(expression))
+    bound = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    bound |= {node.arg for node in nodes if isinstance(node, ast.arg)}
+    return {node.id for node in nodes if isinstance(node, ast.Name)} - bound
+
+
+def _only_calls(expression: ast.expr, name: str) -> list[str] | None:
+    """All calls of a function, as text; None where its name stands for something else than a call."""
+    nodes = list(ast.walk(expression))
+    calls = [
+        node
+        for node in nodes
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name
+    ]
+    mentions = sum(isinstance(node, ast.Name) and node.id == name for node in nodes)
+    return list(map(ast.dump, calls)) if len(calls) == mentions else None
 
 
 def _text_before(source: str, statement: ast.stmt) -> str:

@@ -150,6 +150,9 @@ class Run:
             self._end(Ending.timeout)
         elif used.file_bytes > self._limits.file_bytes:
             self._end(Ending.output_limit)
+        elif used.tasks > self._limits.processes:
+            # Where the kernel counts those of all programs together, that they are too many shows only here.
+            self._end(Ending.memory)
 
     def _end(self, why: Ending) -> None:
         if self._why is None:
@@ -169,13 +172,27 @@ class Run:
             sink.drain()
         if message["problem"]:
             return Ran(Ending.sandbox_error, detail=message["problem"]), False
+        return self._judged(message), self._cleared()
+
+    def _cleared(self) -> bool:
+        """Whether the worker has nothing left of the test; one that takes long for it is as good as lost."""
+        before = self._control.gettimeout()
+        self._control.settimeout(LEAVE_SECONDS)
+        try:
+            answer = frames.receive(self._control)
+        except OSError:
+            return False
+        self._control.settimeout(before)
+        return answer is not None and bool(answer[0]["clean"])
+
+    def _judged(self, message: dict[str, Any]) -> Ran:
         ending = self._ending(message)
         reply = bytes(self._reply.data) if self._reply is not None else None
         proved, detail = False, ""
         if self._proof is not None and ending is Ending.exited:
             detail = self._proof.missing(reply or b"", message["status"])
             proved, reply = not detail, None
-        ran = Ran(
+        return Ran(
             ending,
             message["status"],
             bytes(self._out.data[: self._limits.output_bytes]),
@@ -185,7 +202,6 @@ class Run:
             message["seconds"],
             detail,
         )
-        return ran, message["clean"]
 
     def _ending(self, message: dict[str, Any]) -> Ending:
         status, limits = message["status"], self._limits

@@ -3,7 +3,8 @@
 It is started with an empty environment and without site-packages, confines itself, and then answers the pool's
 messages on a socket: a job is one fork of this interpreter, with everything that programs commonly import already
 loaded. The child confines itself further (`confine.enter`), closes every descriptor but its own pipes, and only then
-reads the program. What is left of a test when its first process has ended is killed before the pool hears of it.
+reads the program. The pool hears of its end at once, and then of what was left of the test: that it is killed and
+removed.
 """
 
 import fcntl
@@ -15,7 +16,6 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -77,6 +77,8 @@ def main(control_fd: int) -> None:
         while (message := frames.receive(control)) is not None:
             if message[0]["op"] == "job":
                 frames.send(control, _run(control, message[0], message[1], confinement))
+                # How the program ended is known by now, however long it takes to clear up behind it.
+                frames.send(control, {"op": "cleared", "clean": confinement.clear()})
     except OSError:  # the pool went away in the middle of an answer
         return
     finally:
@@ -99,7 +101,7 @@ def _warm_up() -> None:
 def _run(
     control: socket.socket, job: dict[str, Any], files: list[int], confinement: confine.Confinement
 ) -> dict[str, Any]:
-    """Fork, wait, clear up."""
+    """Fork and wait."""
     setup_read, setup_write = os.pipe()
     used_before = _cpu_seconds()
     started = time.monotonic()
@@ -108,24 +110,22 @@ def _run(
         _child(job, files, setup_write, confinement)
     for fd in (*files, setup_write):
         os.close(fd)
-    status = _wait(control, pid, confinement.kill_all)
+    status = _wait(control, pid)
     seconds = time.monotonic() - started
     with os.fdopen(setup_read, "rb") as setup:
         # The child cannot be forged here: it has closed its end before it reads the program.
         problem = setup.read().decode(errors="replace")
-    clean = confinement.clear()
     return {
         "op": "ended",
         "status": os.waitstatus_to_exitcode(status),
         "seconds": seconds,
         "cpu_seconds": _cpu_seconds() - used_before,
         "problem": problem,
-        "clean": clean,
     }
 
 
-def _wait(control: socket.socket, pid: int, kill: Callable[[], None]) -> int:
-    """Wait for the child; the pool's word, or its end, kills it and all that it started.
+def _wait(control: socket.socket, pid: int) -> int:
+    """Wait for the child; the pool's word, or its end, kills it.
 
     Returns:
         The child's wait status.
@@ -145,7 +145,6 @@ def _wait(control: socket.socket, pid: int, kill: Callable[[], None]) -> int:
             if control.fileno() in ready:
                 frames.receive(control)
                 os.kill(pid, signal.SIGKILL)
-                kill()
                 return os.waitpid(pid, 0)[1]
     finally:
         if ended is not None:

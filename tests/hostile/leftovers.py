@@ -33,7 +33,7 @@ print('ok')
     ),
     Program(
         "leaves a very deep folder",
-        "pass|timeout",
+        "pass|timeout|output_limit",
         """\
 import os
 for _ in range(1500):
@@ -72,6 +72,30 @@ for pid in (1, os.getppid()):
   for n in range(1, 65):
     try: os.kill(pid, n)
     except OSError: pass
+print('ok')
+""",
+    ),
+    Program(
+        "leaves one that stops whoever comes to end it",
+        "pass|timeout",
+        """\
+import os
+print('ok', flush=True)
+if os.fork() == 0:
+  try:
+    while True: os.kill(-1, 19)
+  finally: os._exit(0)
+""",
+        elsewhere=_NO_FORK,
+    ),
+    Program(
+        "leaves folders with names that a cleaner might give",
+        "pass",
+        """\
+import os
+for i in range(1, 30):
+  os.makedirs(f'.{os.getppid()}-{i}/x')
+os.makedirs('a/b/c')
 print('ok')
 """,
     ),

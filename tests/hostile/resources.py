@@ -100,6 +100,48 @@ time.sleep(60)
         elsewhere=_NO_FORK,
     ),
     Program(
+        "takes memory under a name that is no text",
+        "memory|timeout",
+        """\
+import ctypes, time
+ctypes.CDLL(None).prctl(15, b'\\xff\\rRssAnon:1 kB', 0, 0, 0)
+x = bytearray(b'x') * (200 << 20)
+time.sleep(0.3); print('ok')
+""",
+    ),
+    Program(
+        "takes memory once its first thread has ended",
+        "memory|timeout",
+        """\
+import ctypes, os, platform, threading, time
+libc = ctypes.CDLL(None)
+def take():
+  time.sleep(0.05)
+  x = bytearray(b'x') * (200 << 20)
+  time.sleep(0.3); os.write(1, b'ok'); os._exit(0)
+threading.Thread(target=take).start()
+libc.syscall(60 if platform.machine() == 'x86_64' else 93, 0)
+""",
+    ),
+    Program(
+        "takes memory in processes whose first threads have ended",
+        "memory|timeout",
+        """\
+import ctypes, os, platform, threading, time
+libc = ctypes.CDLL(None)
+def take():
+  time.sleep(0.05)
+  x = bytearray(b'x') * (60 << 20)
+  time.sleep(0.3); os.write(1, b'ok'); os._exit(0)
+for i in range(4):
+  if os.fork() == 0:
+    threading.Thread(target=take).start()
+    libc.syscall(60 if platform.machine() == 'x86_64' else 93, 0)
+os.wait()
+""",
+        elsewhere=_NO_FORK,
+    ),
+    Program(
         "takes shared memory",
         "memory|timeout",
         """\
@@ -111,7 +153,7 @@ time.sleep(60)
     ),
     Program(
         "nests until the stack ends",
-        "error|memory",
+        "error|memory|timeout",
         """\
 import sys; sys.setrecursionlimit(10**9)
 class A:
@@ -203,6 +245,7 @@ import threading, time
 threading.stack_size(65536)
 while True: threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
 """,
+        elsewhere={"plain B": "error|memory"},
     ),
     Program(
         "opens files without end",

@@ -25,7 +25,55 @@ def check(candidate):
 check(f)
 """
 
+_SIGNED = """\
+import os, json
+from _blake2 import blake2b
+os.write(3, b'ready\\n')
+told = b''
+while part := os.read(4, 65536): told += part
+chain = blake2b(key=bytes.fromhex(json.loads(told)['key']), digest_size=16)
+def record(body):
+  chain.update(body)
+  body += b' ' + chain.hexdigest().encode() + b'\\n'
+  while body: body = body[os.write(3, body):]
+"""
+_DONE = """\
+
+record(b'done'); os._exit(0)
+"""
+
 FORGED = [
+    Program(
+        "signs brackets without end", "fail", _SIGNED + "record(b'[' * 100000)" + _DONE, _ASSERTS, "assert f(1) == 2\n"
+    ),
+    Program(
+        "signs a fraction that takes for ever",
+        "fail",
+        _SIGNED + """record(b'[0,["F","1e400000000"]]')""" + _DONE,
+        _ASSERTS,
+        "assert f(1) == 2\n",
+    ),
+    Program(
+        "asserts on a value nested too deeply",
+        "fail|error",
+        """\
+import sys
+sys.setrecursionlimit(10**6)
+def f(x):
+  a = []
+  for _ in range(5000): a = [a]
+  return a
+""",
+        _ASSERTS,
+        "assert f(1) == 2\n",
+    ),
+    Program(
+        "is asked for something in a range without end",
+        "fail",
+        "def f(x): return range(10**18)",
+        _ASSERTS,
+        "assert 'x' in f(1)\n",
+    ),
     Program("exits early with 0", "fail", "import os; os._exit(0)", _CALL),
     Program(
         "exits early in asserts",
@@ -40,8 +88,8 @@ def f(x):
     Program("exits by SystemExit in asserts", "fail", "def f(x): raise SystemExit(0)", _ASSERTS, TWO),
     Program("exits before the tests", "fail", "import sys; sys.exit(0)", _ASSERTS, TWO),
     Program("returns an always-equal object", "error", _EQUAL + "def f(x): return E()", _CALL),
-    Program("asserts on an always-equal object", "error", _EQUAL + "def f(x): return E()", _ASSERTS, TWO),
-    Program("asserts on a near-everything object", "error", _EQUAL + "def f(x): return E()", _ASSERTS, CHECK),
+    Program("asserts on an always-equal object", "fail", _EQUAL + "def f(x): return E()", _ASSERTS, TWO),
+    Program("asserts on a near-everything object", "fail", _EQUAL + "def f(x): return E()", _ASSERTS, CHECK),
     Program(
         "returns an always-equal integer",
         "fail",

@@ -154,15 +154,25 @@ def test_integers_of_any_length(study: Study) -> None:
         [
             {"problem_id": 1, "input_output": {"inputs": [long], "outputs": [long]}},
             f'{{"problem_id": 2, "input_output": {{"inputs": [[{long}]], "outputs": [[{long}]], "fn_name": "f"}}}}',
+            {"problem_id": 3, "prelude": f"A = {long}", "tests": f"assert f({long}) == {long}\nassert f(A) == {long}"},
         ],
         [
             candidates(1, "print(int(input()))", "print(int(input()) + 1)"),
             candidates(2, "def f(x): return x", "def f(x): return x + 1", f"def f(x): return {other}"),
+            candidates(3, "def f(x): return x", "def f(x): return x + 1"),
         ],
     )
 
     assert study.run().code == 0
-    assert [line["verdicts"] for line in study.lines()] == [["pass"], ["fail"], ["pass"], ["fail"], ["fail"]]
+    assert [line["verdicts"] for line in study.lines()] == [
+        ["pass"],
+        ["fail"],
+        ["pass"],
+        ["fail"],
+        ["fail"],
+        ["pass"],
+        ["fail"],
+    ]
 
 
 def test_after_some_timeouts_the_rest_may_be_given_up(study: Study) -> None:
@@ -184,6 +194,15 @@ def test_a_candidate_that_no_file_can_hold_is_an_error(study: Study) -> None:
 
     assert study.run().code == 0
     assert [line["verdicts"] for line in study.lines()] == [["error"] * 2, ["error"] * 2, ["fail"] * 2]
+
+
+def test_there_are_no_more_workers_than_tests(study: Study, start: Any) -> None:
+    study.write([SCRIPT], [candidates(1, SUM, SLOWLY[0])])
+    process = start(1, "--workers", "64")
+
+    assert len(psutil.Process(process.pid).children()) <= 4
+    process.communicate(timeout=60)
+    assert study.verdicts() == {(1, 0): ["pass"] * 2, (1, 1): ["pass"] * 2}
 
 
 def test_no_candidates_is_an_empty_file(study: Study) -> None:
@@ -232,6 +251,11 @@ def test_a_bad_line_ends_with_its_place_and_nothing_written(
         ("--wall-seconds", "-1"),
         ("--memory-mb", "inf"),
         ("--output-kb", "0"),
+        ("--memory-mb", "1e300"),
+        ("--memory-mb", "1e12"),
+        ("--cpu-seconds", "1e300"),
+        ("--wall-seconds", "1e300"),
+        ("--output-kb", "1e300"),
         ("--comparator", "lenient"),
         ("--give-up-after-timeouts", "0"),
     ],
@@ -242,7 +266,8 @@ def test_a_bad_option_is_refused(study: Study, option: tuple[str, str]) -> None:
     ended = study.run(*option)
 
     assert ended.code == 2
-    assert option[0] in ended.err
+    assert option[0] in ended.err or option[0].strip("-").partition("-")[0] in ended.err.splitlines()[-1]
+    assert "Traceback" not in ended.err
     assert not study.out.exists()
 
 
@@ -260,6 +285,48 @@ def test_a_file_that_cannot_take_verdicts_is_left_alone(study: Study) -> None:
     assert {path: path.read_bytes() for path in study.folder.iterdir()} == before
     assert "something else than verdicts" in ends["lines"].err
     assert "replace what is read" in ends["C.jsonl"].err
+
+
+def test_a_name_that_no_file_can_have_is_a_complaint(study: Study) -> None:
+    study.write([SCRIPT], [candidates(1, SUM)])
+
+    ended = study.run("--out", str(study.folder / ("a" * 300)))
+
+    assert (ended.code, "Traceback" in ended.err) == (2, False)
+    assert "cannot be written" in ended.err
+
+
+def test_an_unfinished_line_of_something_else_is_left_alone(study: Study) -> None:
+    study.write([SCRIPT], [candidates(1, SUM)])
+    study.out.write_text('{"problem_id": 5, "candidates": ["precious"]}')
+
+    ended = study.run()
+
+    assert ended.code == 2
+    assert "something else than verdicts" in ended.err
+    assert study.out.read_text() == '{"problem_id": 5, "candidates": ["precious"]}'
+
+
+def test_verdicts_that_are_dropped_are_kept_beside(study: Study) -> None:
+    study.write([SCRIPT], [candidates(1, SUM, "print(3)")])
+    assert study.run().code == 0
+    before = study.out.read_bytes()
+
+    ended = study.run("--cpu-seconds", "3")
+
+    assert "V.jsonl.old" in ended.err
+    assert (study.folder / "V.jsonl.old").read_bytes() == before
+    assert study.run("--cpu-seconds", "3").code == 0
+    assert sorted(path.name for path in study.folder.glob("V*")) == ["V.jsonl", "V.jsonl.old"]
+
+
+def test_why_an_assertion_does_not_hold_is_in_the_line(study: Study) -> None:
+    study.write([ASSERTS], [candidates("asserts", ADD, "def add(a, b): return 3", "class Three: pass\nadd = Three")])
+
+    assert study.run().code == 0
+    reasons = [line.get("reasons") for line in study.lines()]
+    assert reasons[:2] == [None, ["", "line 1: does not hold"]]
+    assert study.lines()[2]["verdicts"] == ["error", "error"]
 
 
 def test_two_processes_do_not_write_one_file(study: Study) -> None:

@@ -111,6 +111,132 @@ def test_stateful_assertions_see_what_happened_before(pool: Pool) -> None:
     assert judged.verdicts[Comparator.strict] == (Verdict.passed,)
 
 
+@pytest.mark.parametrize(
+    ("tests", "source"),
+    [
+        ("xs = [3, 1]\nassert sort(xs) is None\nassert xs == [1, 3]\n", "def sort(x): x.sort()"),
+        (
+            "assert add('k', 1) is None\nassert get('k') == 1\n",
+            "d = {}\ndef add(k, v): d[k] = v\ndef get(k): return d[k]",
+        ),
+        (
+            "calls = []\ndef log(x):\n    calls.append(x)\n    return x\n"
+            "assert f(log(1)) == 2\nassert len(calls) == 1\n",
+            "def f(x): return x + 1",
+        ),
+    ],
+    ids=["an argument", "a module's dict", "a record of calls"],
+)
+def test_assertions_that_depend_on_each_other_are_run_together(pool: Pool, tests: str, source: str) -> None:
+    problem: Problem | None = problem_of_assertions("state", tests)
+    assert problem is not None
+
+    [judged] = judge_all({"state": problem}, {"state": [source]}, pool)["state"]
+
+    assert judged.verdicts[Comparator.strict] == (Verdict.passed,)
+
+
+OBJECTS = """
+from dataclasses import dataclass
+from enum import Enum
+class Node:
+    def __init__(self, x): self.x = x
+@dataclass
+class Point:
+    x: int
+    y: int
+    def __add__(self, other): return Point(self.x + other.x, self.y + other.y)
+class Color(Enum):
+    red = 1
+    blue = 2
+class Bag:
+    def __init__(self, *x): self.x = x
+    def __iter__(self): return iter(self.x)
+kept = [1]
+def f(x=0): return x + 1
+def same(): return kept
+def made(x=1): return {"a": x}
+def count(n=3): yield from range(n)
+def red(): return Color.red
+def nothing(): return None
+"""
+
+
+@pytest.mark.parametrize(
+    ("tests", "verdict"),
+    [
+        ("assert type(f(1)) == int", "pass"),
+        ("assert type(f(1)) is int", "pass"),
+        ("assert type(f(1)) in (int, float)", "pass"),
+        ("assert type(f(1)) == str", "fail"),
+        ("assert type(f(1)) not in (int, float)", "fail"),
+        ("assert type(red()) == Color", "pass"),
+        ("assert type(nothing()) == type(None)", "pass"),
+        ("try:\n    f('x')\nexcept Exception as error:\n    caught = error\nassert type(caught) is TypeError", "pass"),
+        ("assert Node(1) is not None", "pass"),
+        ("assert Node(1) != None", "pass"),
+        ("assert Node(1) == None", "fail"),
+        ("assert Node(1) is None", "fail"),
+        ("assert nothing() is not None", "fail"),
+        ("assert Node(1) == Node(1)", "fail"),
+        ("assert Node(1) != Node(1)", "pass"),
+        ("assert Point(1, 2) + Point(3, 4) == Point(4, 6)", "pass"),
+        ("assert Point(1, 2) + Point(3, 4) == Point(4, 7)", "fail"),
+        ("assert [Point(1, 2)] == [Point(1, 2)]", "pass"),
+        ("assert Point(1, 2) in [Point(0, 0), Point(1, 2)]", "pass"),
+        ("assert Point(1, 2) in [Point(0, 0)]", "fail"),
+        ("for x in (0, 2):\n    assert x in count() and x in made().keys() or x in Bag(2)", "fail"),
+        ("for x in (0, 2):\n    assert x in count() and x not in Bag(1)", "pass"),
+        ("assert red() == Color.red and red() is Color.red and red() != Color.blue", "pass"),
+        ("assert red() == Color.blue", "fail"),
+        ("assert made().keys() == {'a'}", "pass"),
+        ("assert made().keys() == {'b'}", "fail"),
+        ("assert made([1]).items() == made([1]).items()", "pass"),
+        ("assert 1 in made().values()", "pass"),
+        ("assert same() is same()", "pass"),
+        ("assert made() is made()", "fail"),
+        ("assert 2 in count() and 2 in Bag(1, 2)", "pass"),
+        ("assert 3 in count()", "fail"),
+        ("assert 3 not in count()", "pass"),
+        ("assert count(2) == [0, 1]", "fail"),
+        ("assert {'n': Node(1)} != {'n': 1}", "pass"),
+        ("for x, want in [(1, 2), (2, 3)]:\n    assert f(x) == want", "pass"),
+        ("for x, want in [(1, 2), (2, 4)]:\n    assert f(x) == want", "fail"),
+    ],
+)
+def test_assertions_about_values_that_are_no_plain_data(pool: Pool, tests: str, verdict: str) -> None:
+    problem = problem_of_assertions("objects", f"{tests}\n")
+    assert problem is not None
+
+    [judged] = judge_all({"objects": problem}, {"objects": [OBJECTS]}, pool)["objects"]
+
+    assert judged.verdicts[Comparator.strict] == (verdict,), judged
+
+
+@pytest.mark.parametrize(
+    "tests",
+    [
+        "assert add(1, 2) == 3",
+        "assert not add(1, 2) != 3",
+        "assert add(1, 2) in (3, 4)",
+        "assert 3 in [add(1, 2)]",
+        "assert add(1, 2) is 3",
+        "for want in [3]:\n    assert add(1, 2) == want",
+        "assert type(add(1, 2)) == int",
+        "assert add(1, 2) == int",
+        "assert add(1, 2) >= 3",
+    ],
+)
+def test_what_equals_everything_equals_no_literal(pool: Pool, tests: str) -> None:
+    problem = problem_of_assertions("equal", f"{tests}\n")
+    assert problem is not None
+    source = ALWAYS_EQUAL.format(base="") + "    \nEqual.__ge__ = Equal.__eq__\n"
+
+    [judged] = judge_all({"equal": problem}, {"equal": [source]}, pool)["equal"]
+
+    assert judged.verdicts[Comparator.strict] == (Verdict.failed,)
+
+
 def test_integer_keys_of_a_first_argument_come_back(pool: Pool) -> None:
     """JSON has text alone for keys."""
     problem = problem_of_inputs("keys", [[{"1": 2, "3": 4}, 5], [{"a": 2}, 5]], [{"2": 7}, {"a": 7}], "f")

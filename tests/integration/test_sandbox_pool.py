@@ -1,6 +1,7 @@
 """The pool of workers: in whatever order, whoever leaves in the middle, whatever breaks."""
 
 import itertools
+import math
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -96,10 +98,46 @@ def test_a_worker_that_is_killed_is_an_error_of_the_sandbox_and_the_next_job_get
     assert found[3].stdout == b"hello you\n"
 
 
+@pytest.mark.parametrize(
+    "raised", [UnicodeDecodeError("utf-8", b"", 0, 1, "why"), RecursionError("why"), SystemExit(1)]
+)
+def test_whatever_is_raised_the_caller_gets_a_result(raised: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    def break_down(self: Worker, job: Job, limits: Limits) -> None:
+        raise raised
+
+    def break_again(self: Worker) -> None:
+        raise ValueError("again")
+
+    with Pool(1, LIMITS, accept_level_c=True) as pool:
+        list(pool.run([(0, HELLO)]))
+        stop = Worker.stop
+        with monkeypatch.context() as patched:
+            patched.setattr(Worker, "run", break_down)
+            patched.setattr(Worker, "stop", break_again)
+            ((_, ran),) = pool.run([(1, HELLO)])
+        stop(pool._workers[0])
+        assert ran.ending is Ending.sandbox_error
+        assert "why" in ran.detail or "1" in ran.detail
+        assert [ran.stdout for _, ran in pool.run([(1, HELLO)])] == [b"hello you\n"]
+
+
 def test_tests_that_do_not_parse_are_an_error_of_the_sandbox(pool: Pool) -> None:
     ((_, ran),) = pool.run([(1, Job("def f(): pass", Kind.asserts, tests="assert ("))])
     assert ran.ending is Ending.sandbox_error
     assert "SyntaxError" in ran.detail
+
+
+def test_clearing_up_that_takes_long_changes_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = "import os\nfor n in range(3000): os.mkdir(str(n))\nprint('through')"
+    with Pool(1, LIMITS, accept_level_c=True, level=Level.C) as pool:
+        list(pool.run([(0, HELLO)]))
+        before = pool._workers[0]._process
+        with monkeypatch.context() as patched:
+            patched.setattr("peft_study.execution.watch.LEAVE_SECONDS", 1e-6)
+            ((_, ran),) = pool.run([(1, Job(source, Kind.script))])
+        assert (ran.ending, ran.stdout) == (Ending.exited, b"through\n")
+        assert [ran.stdout for _, ran in pool.run([(2, HELLO)])] == [b"hello you\n"]
+        assert pool._workers[0]._process is not before
 
 
 def test_limits_of_time_hold_to_a_fraction_of_a_second(pool: Pool) -> None:
@@ -175,10 +213,11 @@ def test_no_workers_are_refused() -> None:
         Pool(0, LIMITS)
 
 
+@pytest.mark.parametrize("value", [0, -1, math.nan, math.inf, 1e300, 2**63])
 @pytest.mark.parametrize("limit", ["cpu_seconds", "memory_bytes", "processes"])
-def test_limits_are_positive(limit: str) -> None:
-    with pytest.raises(ValueError, match=f"{limit} must be positive"):
-        Limits(**{limit: 0})
+def test_limits_that_no_machine_takes_are_refused(limit: str, value: Any) -> None:
+    with pytest.raises(UserError, match=f"{limit} must be above 0"):
+        Limits(**{limit: value})
 
 
 def test_work_folders_go_with_the_pool() -> None:

@@ -1,6 +1,7 @@
 """Values as bytes and back."""
 
 import datetime
+import itertools
 import json
 import sys
 from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
@@ -14,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peft_study.execution.decode import NotAValueError, from_tagged
-from peft_study.execution.encode import NotPlainError, to_json, to_tagged
+from peft_study.execution.decode import NotAValueError, Opaque, from_tagged
+from peft_study.execution.encode import OPAQUE, NotPlainError, members_tagged, to_json, to_tagged, to_tagged_open
 
 Pair = namedtuple("Pair", "left right")
 
@@ -155,11 +156,61 @@ def test_what_is_not_plain_is_not_json(value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [object(), pytest.param(Pretender(), id="pretender"), iter([]), map(int, []), [len], type]
+    "value", [object(), pytest.param(Pretender(), id="pretender"), iter([]), map(int, []), [len], Pair, type(None)]
 )
 def test_what_is_made_up_is_not_tagged(value: Any) -> None:
     with pytest.raises(NotPlainError, match="is not plain data"):
         to_tagged(value)
+
+
+class Lying(type):
+    """Classes that are equal to whatever they are looked up by."""
+
+    def __eq__(cls, other: object) -> bool:
+        return True
+
+    def __hash__(cls) -> int:
+        return hash(int)
+
+
+@pytest.mark.parametrize("kind", [int, type, object, ValueError, OSError, dict])
+def test_built_in_types_come_back_by_name(kind: type) -> None:
+    assert from_tagged(json.loads(to_tagged([kind]))) == [kind]
+
+
+def test_a_class_that_equals_built_in_types_is_none() -> None:
+    assert to_tagged_open(Lying("Kind", (), {})) == OPAQUE
+
+
+def test_views_of_dicts_compare_as_they_do() -> None:
+    content = {"a": [1], "b": 2}
+    keys, values, items = (
+        from_tagged(json.loads(to_tagged(view))) for view in (content.keys(), content.values(), content.items())
+    )
+
+    assert keys == {"a", "b"} == OrderedDict(content).keys()
+    assert items == content.items()
+    assert (2 in values, values == [[1], 2]) == (True, False)
+
+
+def test_objects_that_have_no_form_are_opaque_wherever_they_are() -> None:
+    back = from_tagged(json.loads(to_tagged_open([object(), {1: Pretender()}, (2, len)])))
+
+    assert [type(part) for part in (back[0], back[1][1], back[2][1])] == [Opaque] * 3
+    assert from_tagged(json.loads(OPAQUE)) not in (None, 3, from_tagged(json.loads(OPAQUE)))
+
+
+@pytest.mark.parametrize(
+    ("value", "members"),
+    [((1, 2), (1, 2)), (iter([3, 4]), [3, 4]), ("ab", "ab"), (itertools.count(), list(range(10_000)))],
+    ids=["tuple", "iterator", "text", "endless"],
+)
+def test_members_of_what_is_looked_through(value: Any, members: Any) -> None:
+    assert from_tagged(json.loads(members_tagged(value))) == members
+
+
+def test_what_has_no_members_is_opaque() -> None:
+    assert members_tagged(object()) == OPAQUE
 
 
 @pytest.mark.parametrize(
@@ -178,6 +229,10 @@ def test_what_is_made_up_is_not_tagged(value: Any) -> None:
         ["F", 1, 0],
         ["T", "never"],
         ["D", "x"],
+        ["k", "open"],
+        ["k", ["l"]],
+        ["I", 1],
+        ["K", ["l"]],
         ["s", *range(10_001)],
         ["d", *range(20_001)],
         2.5,

@@ -1,6 +1,7 @@
 """What a test's end is worth, and the file of verdicts across runs."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,9 @@ def keys(number: int) -> dict[tuple[int | str, int], str]:
     return {("a", index): f"key {index}" for index in range(number)}
 
 
+TESTS = {"a": 2}
+
+
 def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_bytes().splitlines()]
 
@@ -100,9 +104,9 @@ def test_a_verdict_of_a_weaker_sandbox_does_not_stand(tmp_path: Path) -> None:
     path = tmp_path / "deeper" / "V.jsonl"
     for made_at, found_at, stands in (("B", "A", 0), ("B", "B", 1), ("B", "C", 1), ("C", "B", 0), ("A", "C", 1)):
         path.unlink(missing_ok=True)
-        with VerdictFile(path, Comparator.strict, keys(1)) as file:
+        with VerdictFile(path, Comparator.strict, keys(1), TESTS) as file:
             file.add(one(0), Level(made_at))
-        with VerdictFile(path, Comparator.strict, keys(1)) as file:
+        with VerdictFile(path, Comparator.strict, keys(1), TESTS) as file:
             kept = file.keep(Level(found_at))
             file.finish()
 
@@ -112,7 +116,7 @@ def test_a_verdict_of_a_weaker_sandbox_does_not_stand(tmp_path: Path) -> None:
 
 def test_a_candidate_that_could_not_be_judged_is_judged_again(tmp_path: Path) -> None:
     path = tmp_path / "V.jsonl"
-    with VerdictFile(path, Comparator.strict, keys(2)) as file:
+    with VerdictFile(path, Comparator.strict, keys(2), TESTS) as file:
         file.add(one(1), Level.A)
         file.add(one(0, Verdict.passed, Verdict.sandbox_error, trouble="gone"), Level.A)
         file.finish()
@@ -121,7 +125,7 @@ def test_a_candidate_that_could_not_be_judged_is_judged_again(tmp_path: Path) ->
         (1, True, None),
     ]
 
-    with VerdictFile(path, Comparator.strict, keys(2)) as file:
+    with VerdictFile(path, Comparator.strict, keys(2), TESTS) as file:
         assert list(file.keep(Level.A).judged) == [("a", 1)]
         assert len(lines(path)) == 1
 
@@ -138,6 +142,13 @@ def test_a_candidate_that_could_not_be_judged_is_judged_again(tmp_path: Path) ->
         b"milk",
         b"{",
         b'{"problem_id": 1}\nmilk',
+        b'{"problem_id": 1, "passed": true}',
+        b'{"problem_id": 5, "candidates": ["precious"]}',
+        b'{"problem_id": 5, "candidates": ["preci',
+        b'{"problem_id": 5, "candidate": 1}',
+        b'{"problem_id": "a", "level": "A"',
+        b'{"problem_id": null, "candidate": 1',
+        b"1",
     ],
 )
 def test_what_is_no_verdict_is_not_touched(tmp_path: Path, content: bytes) -> None:
@@ -145,7 +156,7 @@ def test_what_is_no_verdict_is_not_touched(tmp_path: Path, content: bytes) -> No
     path.write_bytes(content)
     torn = content == b"{"
 
-    with VerdictFile(path, Comparator.strict, keys(1)) as file:
+    with VerdictFile(path, Comparator.strict, keys(1), TESTS) as file:
         if torn:  # the first byte of a line, which a killed process may leave
             assert file.keep(Level.A).torn
         else:
@@ -153,6 +164,95 @@ def test_what_is_no_verdict_is_not_touched(tmp_path: Path, content: bytes) -> No
                 file.keep(Level.A)
 
     assert path.read_bytes() == (b"" if torn else content)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"seconds": float("nan")},
+        {"seconds": float("inf")},
+        {"seconds": -1.0},
+        {"seconds": "1"},
+        {"seconds": 10**400},
+        {"candidate": float("inf")},
+        {"candidate": False},
+        {"candidate": 0.0},
+        {"candidate": "0"},
+        {"problem_id": True},
+        {"problem_id": ["a"]},
+        {"verdicts": []},
+        {"verdicts": ["pass"]},
+        {"verdicts": ["pass"] * 3},
+        {"verdicts": "pass"},
+        {"verdicts": ["pass", "won"]},
+        {"verdicts": [["pass"], "pass"]},
+        {"other": None},
+        {"other": {"comparator": "strict", "verdicts": ["pass", "pass"]}},
+        {"other": {"comparator": "apps", "verdicts": ["pass"]}},
+        {"level": "D"},
+        {"level": 1},
+        {"key": None},
+        {"key": ["key 0"]},
+        {"reasons": ["only one"]},
+        {"reasons": "ab"},
+        {"trouble": 3},
+    ],
+    ids=str,
+)
+def test_a_line_that_is_not_in_order_does_not_stand(tmp_path: Path, odd: dict[str, Any]) -> None:
+    path = tmp_path / "V.jsonl"
+    with VerdictFile(path, Comparator.strict, keys(1), TESTS) as file:
+        file.add(one(0), Level.A)
+    [line] = lines(path)
+    path.write_text(json.dumps(line | odd) + "\n")
+
+    with VerdictFile(path, Comparator.strict, keys(1), TESTS) as file:
+        kept = file.keep(Level.A)
+
+    assert (dict(kept.judged), kept.dropped, path.read_bytes()) == ({}, 1, b"")
+
+
+def test_reasons_and_verdicts_come_back(tmp_path: Path) -> None:
+    path = tmp_path / "V.jsonl"
+    judged = replace(one(0, Verdict.passed, Verdict.failed), reasons=("", "line 2: does not hold"))
+    with VerdictFile(path, Comparator.strict, keys(1), TESTS) as file:
+        file.add(judged, Level.A)
+        assert file.keep(Level.A).judged == {("a", 0): judged}
+    assert lines(path)[0]["reasons"] == ["", "line 2: does not hold"]
+
+
+def test_the_file_is_kept_before_verdicts_are_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "V.jsonl"
+    kept, content = [], []
+    for run in range(3):
+        changed = {place: f"{key} of run {run}" for place, key in keys(2).items()}
+        with VerdictFile(path, Comparator.strict, changed, TESTS) as file:
+            kept.append(file.keep(Level.A))
+            file.add(one(0), Level.A)
+            file.finish()
+        content.append(path.read_bytes())
+
+    assert [each.old and each.old.name for each in kept] == [None, "V.jsonl.old", "V.jsonl.old2"]
+    assert [(tmp_path / name).read_bytes() for name in ("V.jsonl.old", "V.jsonl.old2")] == content[:2]
+
+
+def test_nothing_is_kept_of_what_a_failed_sandbox_left(tmp_path: Path) -> None:
+    path = tmp_path / "V.jsonl"
+    with VerdictFile(path, Comparator.strict, keys(1), TESTS) as file:
+        file.add(one(0, Verdict.sandbox_error, Verdict.passed, trouble="gone"), Level.A)
+        assert file.keep(Level.A).old is None
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_to_the_file_stays_a_link(tmp_path: Path) -> None:
+    path, link = tmp_path / "V.jsonl", tmp_path / "link.jsonl"
+    link.symlink_to(path)
+    with VerdictFile(link, Comparator.strict, keys(1), TESTS) as file:
+        file.add(one(0), Level.A)
+        file.finish()
+
+    assert link.is_symlink()
+    assert len(lines(path)) == 1
 
 
 def test_the_key_changes_with_whatever_decides_a_verdict() -> None:

@@ -1,5 +1,6 @@
 """What is cleared up behind a test, and what is seen of one that runs."""
 
+import math
 import os
 import subprocess
 import sys
@@ -64,12 +65,61 @@ def test_files_are_counted_without_following_links(tmp_path: Path) -> None:
     assert 100_000 <= usage.usage(os.getpid(), str(tmp_path)).file_bytes < 150_000
 
 
+@pytest.mark.parametrize("shape", ["deep", "many"])
+def test_what_cannot_be_looked_through_is_too_much(tmp_path: Path, shape: str) -> None:
+    here = Path.cwd()
+    if shape == "many":
+        for number in range(20_100):
+            (tmp_path / str(number)).touch()
+    else:
+        os.chdir(tmp_path)
+        try:
+            for _ in range(70):
+                Path("d" * 200).mkdir()
+                os.chdir("d" * 200)
+            Path("big").write_bytes(b"x" * (1 << 20))
+        finally:
+            os.chdir(here)
+
+    assert usage.usage(os.getpid(), str(tmp_path)).file_bytes == math.inf
+    assert leftovers.empty(str(tmp_path))
+
+
+def test_removed_files_count_while_they_are_open(tmp_path: Path) -> None:
+    source = (
+        "import os, time; f = open('x', 'wb'); f.write(b'x' * 1_000_000); f.flush(); os.remove('x');"
+        "print(flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE, cwd=tmp_path) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        used = usage.usage(os.getpid(), str(tmp_path))
+        process.kill()
+    assert used.file_bytes >= 1_000_000
+
+
 @ROOT
 def test_every_process_of_a_user_is_killed() -> None:
     user = users.next_user()
     with subprocess.Popen(["/bin/sleep", "60"], user=user, group=user, extra_groups=[]) as process:
         usage.kill_user(user)
         assert process.wait(5) == -9
+
+
+@ROOT
+def test_no_process_keeps_a_user_alive_or_seen_by_its_name() -> None:
+    user = users.next_user()
+    name = "import ctypes, time; ctypes.CDLL(None).prctl(15, bytes([255, 254, 13]), 0, 0, 0)"
+    source = f"{name}; print(flush=True); time.sleep(60)"
+    with (
+        subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE) as named,
+        subprocess.Popen(["/bin/sleep", "60"], user=user, group=user, extra_groups=[]) as process,
+    ):
+        assert named.stdout is not None
+        named.stdout.readline()
+        usage.kill_user(user)
+        assert process.wait(5) == -9
+        named.kill()
 
 
 def test_users_are_distinct_and_nobodys() -> None:

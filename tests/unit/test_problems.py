@@ -175,6 +175,21 @@ def test_the_published_prelude_gives_the_published_names() -> None:
             "leave",
         ),
         ({"problem_id": 1, "input_output": {"inputs": [[]], "outputs": [1], "fn_name": "f()"}}, "no name", "two_sum"),
+        (
+            {"problem_id": 1, "input_output": {"inputs": [[]], "outputs": [1], "fn_name": "class"}},
+            "no name",
+            "two_sum",
+        ),
+        ({"problem_id": 1, "input_output": {"inputs": ["1"], "outputs": ["\ud800"]}}, "surrogate", "surrogate"),
+        ({"problem_id": 1, "tests": ASSERTS, "prelude": "def f(:"}, "prelude is not Python (invalid", "before each"),
+        ({"problem_id": 1, "tests": ASSERTS, "prelude": "x = '\0'"}, "prelude is not Python", "before each"),
+        ({"problem_id": 1, "tests": ASSERTS, "prelude": "x = '\ud800'"}, "surrogate", "surrogate"),
+        (
+            {"problem_id": 1, "input_output": {"inputs": ["1"], "outputs": ["1"]}, "prelude": "x ="},
+            "prelude is not Python",
+            "before each",
+        ),
+        ({"problem_id": 1, "tests": f"assert f({'+'.join('1' * 900)}) == 900"}, "cannot be taken apart", "shorter"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path: Path, row: Any, what: str, hint: str) -> None:
@@ -240,13 +255,28 @@ def test_a_bad_line_of_candidates_is_named(tmp_path: Path, row: Any, what: str, 
         (ASSERTS, ["assert f(1) == 2\n", "assert f(2) == 3\n"]),
         ("assert f(1) == 2", ["assert f(1) == 2\n"]),
         (
-            "import math\r\nx = [1]\r\nassert f(x) == 2, 'é'\r\n\r\nassert f(\r\n  math.pi) # two\r\n",
-            ["import math\nx = [1]\nassert f(x) == 2, 'é'\n", "import math\nx = [1]\nassert f(\n  math.pi)\n"],
+            "import math\r\nassert f([1]) == 2, 'é'\r\n\r\nassert f(\r\n  math.pi) # two\r\n",
+            ["import math\nassert f([1]) == 2, 'é'\n", "import math\nassert f(\n  math.pi)\n"],
         ),
-        ("é = 1; assert f(é); assert g(é)\n", ["é = 1; assert f(é)\n", "é = 1; assert g(é)\n"]),
+        ("import é; assert f(é); assert f(é.é)\n", ["import é; assert f(é)\n", "import é; assert f(é.é)\n"]),
         (
-            'text = """a\nassert b"""\nassert f(text)\nassert g(text)',
-            ['text = """a\nassert b"""\nassert f(text)\n', 'text = """a\nassert b"""\nassert g(text)\n'],
+            'def g():\n    """a\nassert b"""\nassert f(g(1))\nassert f(g(2))',
+            [
+                'def g():\n    """a\nassert b"""\nassert f(g(1))\n',
+                'def g():\n    """a\nassert b"""\nassert f(g(2))\n',
+            ],
+        ),
+        ("assert sum(1, 2) == 4\nassert sum(2, 2) == 5\n", ["assert sum(1, 2) == 4\n", "assert sum(2, 2) == 5\n"]),
+        (
+            "assert [f(i) for i in range(3)] == [1, 2, 3]\nassert sorted(f(4), key=lambda i: -i) == [5]\n",
+            ["assert [f(i) for i in range(3)] == [1, 2, 3]\n", "assert sorted(f(4), key=lambda i: -i) == [5]\n"],
+        ),
+        (
+            "class P:\n    def __init__(self, x, y=0):\n        self.x = x\nassert f(P(1)) == 2\nassert f(P(2)) == 3\n",
+            [
+                f"class P:\n    def __init__(self, x, y=0):\n        self.x = x\nassert f(P({x})) == {x + 1}\n"
+                for x in (1, 2)
+            ],
         ),
         (
             "def near(a, b):\n    return a - b < 1\nassert near(f(1), 2)\nassert near(f(2), 2)",
@@ -256,8 +286,8 @@ def test_a_bad_line_of_candidates_is_named(tmp_path: Path, row: Any, what: str, 
             ],
         ),
         (
-            "import math\nassert math.isclose(f(1), 2)\nassert f(1) == 2 and f(1) == f(1)",
-            ["import math\nassert math.isclose(f(1), 2)\n", "import math\nassert f(1) == 2 and f(1) == f(1)\n"],
+            "import math\nassert math.isclose(f(1), 2)\nassert f(2) == 2 and f(3) == f(3)",
+            ["import math\nassert math.isclose(f(1), 2)\n", "import math\nassert f(2) == 2 and f(3) == f(3)\n"],
         ),
     ],
 )
@@ -279,6 +309,23 @@ def test_flat_assertions_are_a_verdict_each(tests: str, sources: list[str]) -> N
         "assert count() == 1\nassert count() == 2\n",
         "def one():\n    assert f(1)\none()\nassert f(2)\n",
         "if True:\n    assert f(1)\nassert f(2)\n",
+        "xs = [3, 1]\nassert sort_in_place(xs) is None\nassert xs == [1, 3]\n",
+        "assert add('k', 1) is None\nassert get('k') == 1\n",
+        "calls = []\ndef log(x):\n    calls.append(x)\n    return x\nassert f(log(1)) == 2\nassert f(2) == 3\n",
+        "def up():\n    global n\n    n = 1\n    return n\nassert f(up())\nassert f(2)\n",
+        "def up(seen=[]):\n    seen.append(1)\n    return len(seen)\nassert f(up()) == 1\nassert f(up() + 0) == 2\n",
+        "class B:\n    n = 0\n    def up(self):\n        B.n += 1\n        return B.n\n"
+        "assert f(B().up()) == 1\nassert f(B().up() + 0) == 2\n",
+        "class B:\n    @classmethod\n    def up(cls):\n        cls.n = 1\nassert f(B.up()) == 1\nassert f(2) == 2\n",
+        "import random\nrandom.seed(0)\nassert f(random.random()) > 1\nassert f(1) > 1\n",
+        "x = 1\nassert f(x) == 1\nassert f(2) == 2\n",
+        "assert f(1) == 2\nassert f.calls == 1\n",
+        "assert f(1) == 2\nassert len([f]) == 1\n",
+        "assert f(1) == 2\nassert True\n",
+        "assert 1 == f(1)\nassert 2 == f(1)\n",
+        "assert f(1)\nassert not f(1)\n",
+        "assert f(1)\nassert setattr(f(2), 'a', 3) is None\n",
+        "from stack import f\nassert f(1) == 2\nassert f(2) == 3\n",
     ],
 )
 def test_assertions_that_may_act_on_each_other_stay_together(tests: str) -> None:
