@@ -4,7 +4,7 @@ import logging
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -109,7 +109,8 @@ class Execution:
             self._prepared = self._prepare(self._tokenizer)
             check_sandbox(self._prepared.test, self._cell.scoring)
             self._model = self._load_model(self._tokenizer)
-            predicted = estimate(self._cell)
+            in_force = replace(self._cell.training, precision=self._compute.precision)
+            predicted = estimate(replace(self._cell, training=in_force))
             self._result.predicted = {} if predicted is None else {"peak_bytes": predicted.peak_bytes}
 
     def run(self) -> None:

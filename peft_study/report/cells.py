@@ -50,17 +50,20 @@ NUMBERS = (
     "train_peak_bytes",
     "generate_peak_bytes",
     "peak_bytes",
+    "predicted_peak_bytes",
     "leakage_share",
     "schema_version",
 )
 """Columns of numbers, as floats; NaN where unknown."""
+MAPPINGS = ("token_lengths",)
+"""Columns of mappings; None where unknown."""
 COLUMNS = (
     *("cell_id", "study", "folder", "status", "reason", "model", "family", "size_class", "method", "kind"),
     *("quantization", "dataset", "num_examples", "seed", "sampled", "test_samples"),
     *("trainable_parameters", "total_parameters", "learning_rate", "epochs", "best_validation_loss"),
     *("load_seconds", "train_seconds", "generate_seconds", "score_seconds"),
-    *("train_peak_bytes", "generate_peak_bytes", "peak_bytes", "memory_kind", "device", "precision"),
-    *("data_fingerprint", "leakage_share", "execution_level", "commit", "dirty"),
+    *("train_peak_bytes", "generate_peak_bytes", "peak_bytes", "predicted_peak_bytes", "memory_kind", "device"),
+    *("precision", "data_fingerprint", "leakage_share", "token_lengths", "execution_level", "commit", "dirty"),
     *("started_at", "finished_at", "schema_version", "source"),
 )
 """Every column that is no metric, in order."""
@@ -95,6 +98,8 @@ def row_of(result: RunResult, folder: str | None, source: str) -> Row:
         "train_peak_bytes": peaks.get("train"),
         "generate_peak_bytes": peaks.get("generate"),
         "peak_bytes": larger(peaks.get("train"), peaks.get("generate")),
+        "predicted_peak_bytes": number(result.predicted.get("peak_bytes")),
+        "token_lengths": _mapping(data.get("token_lengths")) or None,
         "memory_kind": None if result.memory_kind is None else str(result.memory_kind),
         "device": text(provenance.get("device")),
         "precision": text(provenance.get("precision")),

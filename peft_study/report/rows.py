@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from peft_study.report.cells import COLUMNS, FLAGS, TEXTS, Row
+from peft_study.report.cells import COLUMNS, FLAGS, MAPPINGS, TEXTS, Row
 from peft_study.report.folders import Problem, default_cache, load_folder
 from peft_study.report.wandb_runs import SCHEME, load_runs
 
@@ -58,7 +58,7 @@ def load(sources: Sequence[str | Path], cache: Path | None = _DEFAULT_CACHE) -> 
 def frame_of(rows: Sequence[Row]) -> pd.DataFrame:
     """A frame of rows with the types that `Rows` promises; missing columns are filled, metrics come last."""
     metrics = [name for name in dict.fromkeys(chain.from_iterable(rows)) if name not in COLUMNS]
-    objects = {*TEXTS, *FLAGS}
+    objects = {*TEXTS, *FLAGS, *MAPPINGS}
     columns = {
         name: pd.Series([row.get(name) for row in rows], dtype=object if name in objects else "float64")
         for name in (*COLUMNS, *metrics)

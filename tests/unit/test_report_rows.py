@@ -13,7 +13,7 @@ import pytest
 
 from peft_study.errors import UserError
 from peft_study.report import folders
-from peft_study.report.cells import COLUMNS, FLAGS, NUMBERS, TEXTS
+from peft_study.report.cells import COLUMNS, FLAGS, MAPPINGS, NUMBERS, TEXTS
 from peft_study.report.reference import paper_rows
 from peft_study.report.rows import load
 from peft_study.results.schema import SCHEMA_VERSION, MemoryKind, Status
@@ -69,7 +69,7 @@ def test_a_row_says_what_the_record_says(tmp_path: Path) -> None:
 def test_columns_have_their_types_whatever_is_missing(make: Callable[[Path], pd.DataFrame], tmp_path: Path) -> None:
     frame = make(tmp_path)
 
-    assert set(COLUMNS) == {*TEXTS, *FLAGS, *NUMBERS}
+    assert set(COLUMNS) == {*TEXTS, *FLAGS, *NUMBERS, *MAPPINGS}
     assert list(frame.columns[: len(COLUMNS)]) == list(COLUMNS)
     assert all(frame[name].dtype == "float64" for name in NUMBERS)
     assert all(frame[name].dtype == object for name in (*TEXTS, *FLAGS))
