@@ -29,7 +29,7 @@ def predictions_of(frame: pd.DataFrame) -> PredictionsOf:
             return []
         try:
             return CellFolder(Path(folder)).read_predictions()
-        except (OSError, TypeError):
+        except (OSError, ValueError):
             return []
 
     return read

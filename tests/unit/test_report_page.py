@@ -141,25 +141,30 @@ def test_the_instruction_is_the_last_one(prompt: str, instruction: str) -> None:
     assert instruction_of(prompt) == instruction
 
 
-@pytest.mark.parametrize("line", ['{"id": 1}', '{"unknown": 1}'])
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"id": 1}',
+        '{"unknown": 1}',
+        '{"id": "a", "prompt": "b", "reference": "c", "candidates": "text", "matched": []}',
+        '{"id": "a", "prompt": null, "reference": "c", "candidates": ["d"], "matched": [false]}',
+        '{"id": "a", "prompt": "b", "reference": "c", "candidates": ["d"], "matched": null}',
+    ],
+)
 def test_a_damaged_file_of_predictions_is_an_error_that_says_so(tmp_path: Path, line: str) -> None:
     cell = write_cell(tmp_path / "study", predictions=[prediction("t-0", ["a"])])
     (cell / "predictions.jsonl").write_text(line + "\n")
 
-    with pytest.raises(ValueError, match="no predictions"):
+    with pytest.raises(ValueError, match=r"predictions\.jsonl, line 1, is no prediction"):
         read_samples(cell)
 
 
 @pytest.mark.parametrize(
     "fields",
     [
-        {"candidates": "text"},
-        {"candidates": None},
-        {"matched": None},
         {"scores": [1]},
         {"verdicts": {"strict": 3}},
         {"verdicts": {"strict": [3]}},
-        {"prompt": None, "reference": None},
     ],
 )
 def test_fields_of_another_kind_do_not_stop_it(tmp_path: Path, fields: dict[str, object]) -> None:

@@ -40,10 +40,7 @@ def read_samples(folder: Path) -> list[Prediction]:
     """
     if not (folder / PREDICTIONS).is_file():
         return []
-    try:
-        return CellFolder(folder).read_predictions()
-    except TypeError as error:
-        raise ValueError(f"no predictions: {error}") from error
+    return CellFolder(folder).read_predictions()
 
 
 def write_samples(folder: Path, row: int, predictions: Sequence[Prediction]) -> Path:
