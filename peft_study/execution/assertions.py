@@ -16,6 +16,10 @@ its arguments, and shorten a loop of the tests by shadowing what it runs over; e
 at least once. What it cannot do is have a comparison with a literal come out true without giving a value that makes it
 true: of `==` and of an order that is one it knows, of `!=`, `is not` and `not in` nearly any.
 
+A program that reads the key and writes the records itself can also leave out what not every run comes by: assertions
+behind an `if`, in an `except` or an `else` of `try` are asked for only where nothing else is. Those with `:=`, `await`
+or `yield` in them are evaluated beside the program as a whole, their literals included.
+
 What cannot be decided, and then does not hold: an object without a form as bytes that equals a literal, is ordered
 against one or added to one by its own methods (`Money(3) == 3`).
 """

@@ -39,6 +39,13 @@ def _runs(function: Callable[..., object], *arguments: object) -> bool:
     return True
 
 
+def _keeps_rights(path: str) -> bool:
+    """Whether a file that is open to be read can be given the rights that it has."""
+    with Path(path).open("rb") as opened:
+        os.fchmod(opened.fileno(), os.fstat(opened.fileno()).st_mode & 0o7777)
+    return True
+
+
 def main() -> None:
     """Make every attack."""
     aim = json.load(sys.stdin)
@@ -49,6 +56,7 @@ def main() -> None:
         "change a file outside": lambda: _runs((outside / "secret").write_bytes, b""),
         "change the rights of a file outside": lambda: _runs((outside / "secret").chmod, 0o666),
         "change the times of a file outside": lambda: _runs(os.utime, outside / "secret", (0, 0)),
+        "change the rights of the interpreter's files": lambda: _keeps_rights(os.__file__),
         "connect to a port": lambda: _connects(socket.AF_INET, ("127.0.0.1", aim["port"])),
         "connect to a local socket": lambda: _connects(socket.AF_UNIX, f"\0{aim['abstract']}"),
         "signal a process outside": lambda: _runs(os.kill, aim["pid"], 0),

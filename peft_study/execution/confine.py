@@ -137,8 +137,9 @@ def prepare(plan: dict[str, Any], control: socket.socket) -> Confinement:
     Raises:
         OSError: the machine denies a layer.
     """
-    for what, value in ((resource.RLIMIT_STACK, _STACK_BYTES), (resource.RLIMIT_CORE, 0), (resource.RLIMIT_MEMLOCK, 0)):
-        _at_most(what, value)
+    _at_most(resource.RLIMIT_STACK, _STACK_BYTES, hard_too=False)  # programs that nest deeply raise it
+    for what in (resource.RLIMIT_CORE, resource.RLIMIT_MEMLOCK):
+        _at_most(what, 0)
     level = plan["level"]
     confinement = Confinement(plan["work"], plan["file_bytes"], plan["inner_id"], plan["beyond_bytes"])
     if level == "C":
@@ -156,18 +157,20 @@ def prepare(plan: dict[str, Any], control: socket.socket) -> Confinement:
         raise OSError("this machine's system calls are not known")
     whole = confinement.own_namespace or confinement.inner_id is not None
     signals = whole or landlock.scopes_signals()
-    confinement.filter = seccomp.child_program(processes=whole, signals=signals, attributes=whole)
+    confinement.filter = seccomp.child_program(
+        processes=whole, signals=signals, rights=whole, times=confinement.own_namespace
+    )
     kernel.no_new_privileges()
     kernel.install_filter(seccomp.worker_program())
     confinement.layers += ["seccomp", "no capabilities", "no new privileges"]
     return confinement
 
 
-def _at_most(what: int, value: int) -> None:
+def _at_most(what: int, value: int, *, hard_too: bool = True) -> None:
     _, hard = resource.getrlimit(what)
     value = value if hard == resource.RLIM_INFINITY else min(value, hard)
     try:
-        resource.setrlimit(what, (value, value))
+        resource.setrlimit(what, (value, value if hard_too else hard))
     except (OSError, ValueError):
         if sys.platform == "linux":  # other kernels know some limits by name alone
             raise

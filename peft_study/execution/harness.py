@@ -27,6 +27,8 @@ _BUILTINS = globals()["__builtins__"] = dict(vars(builtins))
 
 _REPLY, _TESTS = 3, 4
 _FILE = "main.py"
+_FRAMES_TO_PROGRAM = 4
+"""From `run` to the program's module."""
 READY = b"ready\n"
 RAISED = '["!"]'
 """Stands for a value whose evaluation raised, where the assertion may not need it."""
@@ -46,6 +48,7 @@ def prepare() -> None:
 
     for name in ("exit", "quit"):  # the site module defines them, and is left out
         setattr(builtins, name, _sitebuiltins.Quitter(name, "Ctrl-D (i.e. EOF)"))
+    builtins.help = _sitebuiltins._Helper()
     atexit._clear()
     _open_streams()
 
@@ -63,18 +66,34 @@ def run(job: dict[str, Any]) -> int:
     module = types.ModuleType("__main__" if kind == "script" else "candidate")
     sys.modules[module.__name__] = module
     sys.argv = [_FILE]
+    vars(module)["__file__"] = _FILE
+    # The program begins as deep as it would without what stands below it here.
+    sys.setrecursionlimit(sys.getrecursionlimit() + _depth() + _FRAMES_TO_PROGRAM)
     code = _guarded(lambda: _program(kind, module, job))
     # As an interpreter ends: wait for threads, call what was registered, write out.
     for name, function in (("threading", "_shutdown"), ("atexit", "_run_exitfuncs")):
         with suppress(BaseException):
             if name in sys.modules:
                 getattr(sys.modules[name], function)()
-    for stream in (sys.stdout, sys.stderr, *_streams):
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name, None)
         try:
-            stream.flush()
+            if stream is not None and not stream.closed:
+                stream.flush()
         except BaseException:
             code = code or 120  # as the interpreter does
+    for stream in _streams:  # it lets these go, if they have been replaced, without a word
+        with suppress(BaseException):
+            stream.flush()
     return code
+
+
+def _depth() -> int:
+    frame: types.FrameType | None = sys._getframe(1)
+    depth = 0
+    while frame is not None:
+        frame, depth = frame.f_back, depth + 1
+    return depth
 
 
 def _program(kind: str, module: types.ModuleType, job: dict[str, Any]) -> None:

@@ -17,9 +17,14 @@ The level is found by attacks (`probe`). After each test every process of it is 
 worker that cannot do so is replaced. Programs see the standard library and no other package, and sets of text have
 the same order in every run.
 
-What remains. The kernel is shared: a hole in it is a hole here. At level B a program can ask whether a path exists
-and how large it is. Memory is looked at every 20 ms, so that a program can be above its limit for so long, though
-never by more than 1 GiB a process. What a program can do to assertions that run beside it is said in `assertions`.
+What remains. The kernel is shared: a hole in it is a hole here. At level B a program can ask whether a path exists and
+how large it is. Memory is looked at every 20 ms, so that a program can be above its limit for so long, though never by
+more than 1 GiB a process. What waits in sockets and pipes is the kernel's memory and is not counted: at most a few
+megabytes for each of a process's 64 descriptors. Nor is, at level B, a file that was removed and lives on in a mapping
+alone or in a message of a socket, nor, without a user of its own, one that is removed and still open. CPU time of
+processes that live shorter than a look, and whose parent never waits for them, is limited by wall-clock time alone.
+There is no /dev/stdin and no /dev/stdout: /proc, where they lead, is missing. What a program can do to assertions that
+run beside it is said in `assertions`.
 """
 
 import os
@@ -40,7 +45,7 @@ from peft_study.execution.namespaces import INNER_ID
 from peft_study.execution.probe import reach
 from peft_study.execution.session import Worker
 from peft_study.execution.usage import BEYOND_UNWATCHED_BYTES, BEYOND_WATCHED_BYTES, can_watch
-from peft_study.execution.users import map_users, next_user
+from peft_study.execution.users import MOST_WORKERS, map_users, next_user
 from peft_study.execution.watch import WorkerLostError
 
 __all__ = ["Ending", "Job", "Kind", "Level", "Limits", "Pool", "Ran"]
@@ -72,7 +77,11 @@ class Pool:
     ) -> None:
         if workers is not None and workers < 1:
             raise UserError(f"{workers} workers", where="workers", hint="1 or more, or none for one a core")
-        self._number = workers or available_cores()
+        if workers is not None and workers > MOST_WORKERS:
+            raise UserError(
+                f"{workers} workers", where="workers", hint=f"at most {MOST_WORKERS}: each has a user of its own"
+            )
+        self._number = workers or min(available_cores(), MOST_WORKERS)
         self._limits = limits
         self._folder = Path(tempfile.mkdtemp(prefix="peft-study-execution-"))
         self._folder.chmod(0o711)  # a program's own user has to get to its work folder

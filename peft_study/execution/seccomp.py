@@ -28,7 +28,8 @@ _PRCTLS = (3, 15, 16, 23, 39, 0x53564D41)
 """PR_GET_DUMPABLE, PR_SET_NAME, PR_GET_NAME, PR_CAPBSET_READ, PR_GET_NO_NEW_PRIVS, PR_SET_VMA."""
 _FCNTLS_REFUSED = (8, 10, 15, 1024, 1026)
 """F_SETOWN, F_SETSIG, F_SETOWN_EX, F_SETLEASE, F_NOTIFY."""
-_ATTRIBUTES = ("chmod", "fchmodat", "fchmodat2", "utime", "utimes", "utimensat", "futimesat", "truncate")
+_RIGHTS = ("chmod", "fchmod", "fchmodat", "fchmodat2", "truncate")
+_TIMES = ("utime", "utimes", "utimensat", "futimesat")
 _AF_UNIX, _SOCK_STREAM, _SOCK_TYPES = 1, 1, 0xF
 _OWN_PROCESS = 0x00C0FFEE
 """Stands for the process's own number until the filter is installed."""
@@ -66,20 +67,21 @@ def worker_program() -> bytes:
     return _packed(code)
 
 
-def child_program(*, processes: bool, signals: bool, attributes: bool) -> bytes:
+def child_program(*, processes: bool, signals: bool, rights: bool, times: bool) -> bytes:
     """Write what a child adds to its worker's filter.
 
     Args:
         processes: new processes are allowed, and not only threads.
         signals: any process may be signalled, as something else keeps those outside safe; otherwise only the own one.
-        attributes: rights and times of files may be changed by their path, which Landlock does not keep from the files
-            of the same user outside.
+        rights: rights of files may be changed, by their path or once they are open to be read, which Landlock does not
+            keep from the files of the same user outside.
+        times: times of files may be changed, which Landlock does not keep from files that the user may write to.
 
     Returns:
         Eight bytes an instruction, for `own`.
     """
     code = _start()
-    for name in () if attributes else _ATTRIBUTES:
+    for name in (*(() if rights else _RIGHTS), *(() if times else _TIMES)):
         if name in ALLOWED:
             code += _if_number(ALLOWED[name], [_refuse(errno.EPERM)])
     numbers = WITH_ARGUMENTS | REFUSED

@@ -8,7 +8,7 @@ import stat
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 BEYOND_WATCHED_BYTES = 1 << 30
@@ -39,12 +39,14 @@ class Usage:
         cpu_seconds: of the living, and of their children that have ended.
         file_bytes: in the work folder, where the parent can see it, and in removed files that are still open.
         tasks: processes and threads.
+        own_seconds: the part of `cpu_seconds` of each living process itself.
     """
 
     memory_bytes: float = 0
     cpu_seconds: float = 0.0
     file_bytes: float = 0
     tasks: int = 0
+    own_seconds: dict[int, float] = field(default_factory=dict)
 
 
 def descendants(pid: int) -> list[int]:
@@ -99,7 +101,9 @@ def usage(worker: int, folder: str | None) -> Usage:
     for pid in pids:
         with suppress(OSError):  # it may end at any moment
             used.memory_bytes += _memory_bytes(pid, shared=len(pids) > 1)
-            used.cpu_seconds += _cpu_seconds(pid)
+            own_seconds, waited_seconds = _cpu_seconds(pid)
+            used.own_seconds[pid] = own_seconds
+            used.cpu_seconds += own_seconds + waited_seconds
             used.tasks += sum(1 for _ in Path(f"/proc/{pid}/task").iterdir())
             if folder is not None:
                 used.file_bytes += _removed_file_bytes(pid)
@@ -157,8 +161,10 @@ def _stat(task: str) -> list[bytes]:
     return Path(f"{task}/stat").read_bytes().rpartition(b")")[2].split()
 
 
-def _cpu_seconds(pid: int) -> float:
-    return sum(map(int, _stat(f"/proc/{pid}")[11:15])) / _TICKS_A_SECOND
+def _cpu_seconds(pid: int) -> tuple[float, float]:
+    """Of a process itself, and of its children that have ended and that it has waited for."""
+    user, system, waited_user, waited_system = map(int, _stat(f"/proc/{pid}")[11:15])
+    return (user + system) / _TICKS_A_SECOND, (waited_user + waited_system) / _TICKS_A_SECOND
 
 
 def _removed_file_bytes(pid: int) -> int:

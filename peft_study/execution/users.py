@@ -6,14 +6,15 @@ from pathlib import Path
 
 _FIRST = 0x70000000
 """From here to 2^31 systemd's table of user numbers (Users, Groups, UIDs and GIDs on systemd Systems) has nothing."""
-_WORKERS = 64
+MOST_WORKERS = 64
+"""Of one process, each with a user that no other has."""
 _PIDS = 1 << 22
 _serial = itertools.count()
 
 
 def can_change_user() -> bool:
     """This process is root, may become somebody else, and there is somebody else: a namespace may have few users."""
-    if os.geteuid() != 0 or all(count <= _WORKERS for _, count in _ranges()):
+    if os.geteuid() != 0 or all(count <= MOST_WORKERS for _, count in _ranges()):
         return False
     try:
         status = Path("/proc/self/status").read_text()
@@ -25,11 +26,11 @@ def can_change_user() -> bool:
 
 def next_user() -> int:
     """A number that no other worker of this machine uses now; in a container, one of those that it has."""
-    offset = os.getpid() % _PIDS * _WORKERS + next(_serial) % _WORKERS
+    offset = os.getpid() % _PIDS * MOST_WORKERS + next(_serial) % MOST_WORKERS
     if any(start <= _FIRST + offset < start + count for start, count in _ranges()):
         return _FIRST + offset
-    start, count = max(each for each in _ranges() if each[1] > _WORKERS)
-    return start + count - 1 - offset % _WORKERS
+    start, count = max(each for each in _ranges() if each[1] > MOST_WORKERS)
+    return start + count - 1 - offset % MOST_WORKERS
 
 
 def _ranges() -> list[tuple[int, int]]:

@@ -14,7 +14,7 @@ from peft_study.execution import frames
 from peft_study.execution.assertions import Proof
 from peft_study.execution.capture import STDERR_TAIL_BYTES, Sink, Source
 from peft_study.execution.jobs import Ending, Job, Kind, Limits, Ran
-from peft_study.execution.usage import usage
+from peft_study.execution.usage import Usage, usage
 
 LEAVE_SECONDS = 5.0
 """How long a worker may take to clear up behind a test."""
@@ -44,6 +44,8 @@ class Run:
         self._proof = Proof(job.tests) if job.kind is Kind.asserts else None
         self._reply: Sink | None = None
         self._tests: int | None = None
+        self._spent: dict[int, float] = {}
+        self._gone_seconds = 0.0
         theirs: list[int] = []
         try:
             self._add_source(job.stdin, theirs)
@@ -146,13 +148,20 @@ class Run:
         used = usage(self._pid, self._work)
         if used.memory_bytes > self._limits.memory_bytes:
             self._end(Ending.memory)
-        elif used.cpu_seconds > self._limits.cpu_seconds:
+        elif self._cpu_seconds(used) > self._limits.cpu_seconds:
             self._end(Ending.timeout)
         elif used.file_bytes > self._limits.file_bytes:
             self._end(Ending.output_limit)
         elif used.tasks > self._limits.processes:
             # Where the kernel counts those of all programs together, that they are too many shows only here.
             self._end(Ending.memory)
+
+    def _cpu_seconds(self, used: Usage) -> float:
+        """With that of processes that are gone: the kernel forgets those whose parent does not wait for them."""
+        self._gone_seconds += sum(spent for pid, spent in self._spent.items() if pid not in used.own_seconds)
+        self._spent = used.own_seconds
+        alive = sum(used.own_seconds.values())
+        return max(used.cpu_seconds, alive + self._gone_seconds)
 
     def _end(self, why: Ending) -> None:
         if self._why is None:

@@ -163,7 +163,11 @@ def _child(job: dict[str, Any], files: list[int], setup: int, confinement: confi
         os.write(_SETUP, f"{type(error).__name__}: {error}".encode(errors="replace") or b"unknown")
         exit_now(1)
     os.close(_SETUP)
-    exit_now(harness.run(job))
+    code = 1
+    try:
+        code = harness.run(job)
+    finally:
+        exit_now(code)
 
 
 def _arrange(files: list[int], setup: int) -> None:

@@ -25,6 +25,12 @@ open('link').read()
     ),
     refused("links to it hard", "os.link(aim['secret'], 'link')", _TARGET),
     refused("reads the project", "open(aim['project']).read()", _TARGET),
+    refused("changes the rights of the standard library", "os.fchmod(os.open(os.__file__, os.O_RDONLY), 0o666)"),
+    refused(
+        "changes the rights of the interpreter",
+        "os.fchmod(os.open(os.path.realpath(sys.executable), os.O_RDONLY), 0o6755)",
+    ),
+    refused("sets the times of a file that anybody may write", "os.utime(aim['secret'])", _TARGET),
     refused("goes up from its folder", "open('../' * 30 + 'etc/hostname').read()"),
     refused("changes the standard library", "open(os.__file__, 'a').write('x')"),
     refused("adds to the standard library", "open(os.path.dirname(os.__file__) + '/evil.py', 'w').write('x')"),

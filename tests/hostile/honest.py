@@ -35,6 +35,42 @@ def main(): print('ok')
 if __name__ == '__main__': main()
 """,
     ),
+    Program("closes standard output", "pass", "import sys; print('ok'); sys.stdout.close()"),
+    Program("closes the error stream", "pass", "import sys; sys.stderr.close(); print('ok')"),
+    Program("deletes standard output", "pass", "import sys; print('ok', flush=True); del sys.stdout, sys.stderr"),
+    Program("takes standard output away", "pass", "import sys; print('ok', flush=True); sys.stdout = None"),
+    Program(
+        "wraps standard output anew",
+        "pass",
+        "import io, sys; sys.stdout = io.TextIOWrapper(sys.stdout.detach(), write_through=True); print('ok')",
+    ),
+    Program(
+        "recurses nearly as deep as is allowed",
+        "pass",
+        """\
+def f(n): return 0 if n == 0 else 1 + f(n - 1)
+print('ok' if f(990) == 990 else 'no')
+""",
+    ),
+    Program(
+        "recurses deeper than is allowed",
+        "pass",
+        """\
+def f(n): return 0 if n == 0 else 1 + f(n - 1)
+try: f(1000)
+except RecursionError: print('ok')
+""",
+    ),
+    Program(
+        "lifts the limit of its stack",
+        "pass",
+        """\
+import resource
+hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
+resource.setrlimit(resource.RLIMIT_STACK, (hard, hard)); print('ok' if hard < 0 or hard > 1 << 27 else 'no')
+""",
+    ),
+    Program("knows its file and help", "pass", "print('ok' if __file__ == 'main.py' and help else 'no')"),
     Program("calls exit", "pass", "print('ok'); exit()"),
     Program(
         "calls sys.exit with 0",

@@ -208,9 +208,10 @@ def test_attacks_that_succeed_take_the_level_down(tmp_path: Path) -> None:
         assert "write a file outside" in reason
 
 
-def test_no_workers_are_refused() -> None:
-    with pytest.raises(UserError, match="0 workers"):
-        Pool(0, LIMITS)
+@pytest.mark.parametrize("number", [0, 65])
+def test_no_workers_and_more_than_have_users_are_refused(number: int) -> None:
+    with pytest.raises(UserError, match=f"{number} workers"):
+        Pool(number, LIMITS)
 
 
 @pytest.mark.parametrize("value", [0, -1, math.nan, math.inf, 1e300, 2**63])

@@ -138,6 +138,23 @@ def test_a_worker_that_was_left_with_a_file_takes_another_folder() -> None:
         assert Path(pool._workers[0].plan["work"]) != before
 
 
+def test_time_of_processes_that_nobody_waits_for_counts() -> None:
+    source = (
+        "import os, signal, time\n"
+        "signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
+        "for _ in range(40):\n"
+        "  if os.fork() == 0:\n"
+        "    while time.process_time() < 0.1: pass\n"
+        "    os._exit(0)\n"
+        "  try: os.wait()\n"
+        "  except ChildProcessError: pass\n"
+    )
+    with Pool(1, Limits(cpu_seconds=0.5, wall_seconds=20), accept_level_c=True, level=Level.C) as pool:
+        ((_, ran),) = pool.run([(1, Job(source, Kind.script))])
+    assert ran.ending is Ending.timeout
+    assert ran.seconds < 15
+
+
 def test_where_memory_cannot_be_watched_address_space_is_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("peft_study.execution.sandbox.can_watch", lambda: False)
     monkeypatch.setattr("peft_study.execution.watch.usage", lambda pid, folder: usage.Usage())

@@ -14,7 +14,7 @@ from peft_study.execution import kernel, seccomp
 if not seccomp.available(): sys.exit(77)
 kernel.no_new_privileges()
 parent = os.getppid()
-child = seccomp.child_program(processes={processes}, signals={signals}, attributes={attributes})
+child = seccomp.child_program(processes={processes}, signals={signals}, rights={rights}, times={times})
 kernel.install_filter(seccomp.worker_program())
 kernel.install_filter(seccomp.own(child, os.getpid()))
 """
@@ -38,13 +38,18 @@ _THREAD = "import threading; t = threading.Thread(target=print); t.start(); t.jo
         ("", "os.chmod({folder!r} + '/file', 0o600)", False),
         ("", "os.utime({folder!r} + '/file')", False),
         ("", "os.truncate({folder!r} + '/file', 0)", False),
-        ("attributes", "os.chmod({folder!r} + '/file', 0o600)", True),
-        ("attributes", "os.truncate({folder!r} + '/file', 0)", True),
+        ("", "os.fchmod(os.open({folder!r} + '/file', os.O_RDONLY), 0o600)", False),
+        ("times", "os.fchmod(os.open({folder!r} + '/file', os.O_RDONLY), 0o600)", False),
+        ("rights", "os.fchmod(os.open({folder!r} + '/file', os.O_RDONLY), 0o600)", True),
+        ("rights", "os.utime({folder!r} + '/file')", False),
+        ("times", "os.utime({folder!r} + '/file')", True),
+        ("rights", "os.chmod({folder!r} + '/file', 0o600)", True),
+        ("rights", "os.truncate({folder!r} + '/file', 0)", True),
         ("", "open({folder!r} + '/file').read()", True),
         ("", "import socket; socket.socketpair()", True),
         ("", "import socket; socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)", False),
         ("", "import socket; socket.socket()", False),
-        ("signals processes attributes", "import socket; socket.socket()", False),
+        ("signals processes rights times", "import socket; socket.socket()", False),
         ("", "import fcntl; fcntl.fcntl(0, fcntl.F_GETFL)", True),
         ("", "import fcntl; fcntl.fcntl(0, fcntl.F_SETOWN, parent)", False),
         ("", "import resource; resource.prlimit(0, resource.RLIMIT_CPU)", True),
@@ -57,7 +62,7 @@ _THREAD = "import threading; t = threading.Thread(target=print); t.start(); t.jo
 )
 def test_calls(tmp_path: Path, allowed: str, code: str, happens: bool) -> None:
     (tmp_path / "file").write_text("x")
-    flags = {name: name in allowed.split() for name in ("processes", "signals", "attributes")}
+    flags = {name: name in allowed.split() for name in ("processes", "signals", "rights", "times")}
     start = _START.format(root=str(Path(__file__).resolve().parents[2]), **flags)
     source = start + code.replace("{folder!r}", repr(str(tmp_path)))
     ended = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=False, timeout=30)
