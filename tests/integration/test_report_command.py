@@ -57,7 +57,7 @@ def test_a_report_of_two_folders_against_the_paper(tmp_path: Path, capfd: pytest
     assert code == 0
     assert printed.out == f"report: {out / 'index.html'}\n"
     assert "5 cells read: 4 ok, 1 oom" in printed.err
-    assert "passed over: multirun/two/broken/result.json: no JSON" in printed.err
+    assert "multirun/two/broken/result.json: no JSON" in printed.err
     assert "samples of 4 of 5 cells" in printed.err
     written = json.loads((out / "report.json").read_text())
     assert written["sources"] == ["multirun/one", "multirun/two"]
