@@ -117,11 +117,12 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A page of five cells."""
     folder = tmp_path_factory.mktemp("small")
     study = folder / "demo"
+    # First, so that it does not come last by itself.
+    write_cell(study, "full", em=None, status=Status.oom, reason="CUDA out of memory, tried 2 GB")
     for method, em in (("lora", 0.7), ("ia3", 0.2)):
         for seed in (1, 2):
             samples = [prediction(f"t-{place}", texts) for place, texts in enumerate(SAMPLES[method])]
             write_cell(study, method, seed, em=em + seed / 100, predictions=samples)
-    write_cell(study, "full", em=None, status=Status.oom, reason="CUDA out of memory, tried 2 GB")
     return write(folder, load([study], cache=None).frame, drawn=("quality-memory", "figure4"))
 
 
@@ -280,7 +281,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("hostile")
     study = folder / "</script><script>window.hacked=1"
     study = folder / "a" if "/" in study.name else study
-    link = '<a href="javascript:window.hacked=1">x</a>'
+    link = '<a href="javascript:window.hacked=1">x</a><a href="https://example.org"><i>y</i></a>'
     for seed in (1, 2):
         samples = [
             prediction(
@@ -294,7 +295,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ]
         write_cell(
             study,
-            f"{link}{HOSTILE}",
+            f"{link}{HOSTILE}{seed}",
             seed,
             model=f"<b>{HOSTILE}",
             dataset=HOSTILE,
@@ -327,6 +328,10 @@ def test_hostile_texts_stay_texts(browser: Browser, hostile: Path) -> None:
     assert page.page.evaluate("window.hacked") is None
     assert page.page.locator("img, iframe, object, body script[src], svg[onload]").count() == 0
     assert page.page.locator("a[href^='javascript'], a[*|href^='javascript']").count() == 0
+    assert page.page.locator(".plot a, .plot tspan").count() == 0
+    assert any(
+        '<a href="https://example.org"><i>y' in text for text in page.page.locator(".plot text").all_text_contents()
+    )
     assert page.said == []
     assert all(address.startswith("file://") for address in page.asked)
     page.page.keyboard.press("Escape")

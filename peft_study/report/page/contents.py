@@ -95,7 +95,9 @@ class Contents:
                 for key, style in styles_of(keys).items()
             },
             "findings": [_finding(one) for one in self.findings],
-            "problems": [{"where": str(one.where), "what": str(one.what)[:LONGEST_TEXT]} for one in self.problems],
+            "problems": [
+                {"where": _near(str(one.where)), "what": str(one.what)[:LONGEST_TEXT]} for one in self.problems
+            ],
             "explorer": {str(row): True for row in sorted(self.explored)},
         }
 
@@ -206,10 +208,10 @@ def _finding(finding: Finding) -> dict[str, Any]:
 
 def _near(folder: str) -> str:
     """A folder as seen from here, so that a page that is passed on does not tell a whole machine's paths."""
-    try:
-        return str(Path(folder).relative_to(Path.cwd()))
-    except ValueError:
-        return os.path.relpath(folder) if os.path.relpath(folder).count("..") < 3 else folder
+    if not Path(folder).is_absolute():
+        return folder
+    found = os.path.relpath(folder)
+    return found if found.count("..") < 3 else folder
 
 
 def _plain(value: Any) -> str | int | float | bool | None:
