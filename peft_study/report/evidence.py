@@ -1,5 +1,6 @@
 """Two sets of runs compared, by the strongest test that the data at hand allows."""
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -194,9 +195,10 @@ class Evidence:
     def _of_cell(self, cell: str, metric: str, score: float | None) -> _Samples | None:
         """Each sample's score, where predictions are those that the cell's own score was made of."""
         predictions = self._predictions_of(cell) if self._predictions_of else []
-        values = {one.id: sample_score(one, metric) for one in predictions}
+        # Two data sets may number their samples alike: a sample is the same where its reference is.
+        values = {f"{one.id} {_digest(one.reference)}": sample_score(one, metric) for one in predictions}
         known = [value for value in values.values() if value is not None]
-        if score is None or not known or len(values) != len(predictions) or abs(fmean(known) - score) > _SAME:
+        if score is None or not known or len(values) != len(predictions) or not abs(fmean(known) - score) <= _SAME:
             return None
         return values
 
@@ -215,6 +217,10 @@ def configuration(one: Group) -> str:
     """What a configuration is called beside its model and data set."""
     name = method_name(one.method, one.quantization)
     return f"{name} ({one.num_examples:.0f} examples)" if one.num_examples else name
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
 def _averaged(found: Sequence[_Samples | None]) -> _Samples | None:

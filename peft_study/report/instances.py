@@ -52,7 +52,7 @@ def _read(file: Path) -> list[tuple[str, str]]:
                 row = json.loads(line)
                 if row["reference"]:
                     found.append((str(row["prompt"]), str(row["reference"])))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return found
     return found
 

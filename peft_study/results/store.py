@@ -224,7 +224,7 @@ def _prediction(line: str, number: int) -> Prediction:
         row = json.loads(line)
         known = {spec.name for spec in fields(Prediction)}
         prediction = Prediction(**{name: value for name, value in row.items() if name in known})
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{PREDICTIONS}, line {number}, is no prediction") from error
     texts = [prediction.id, prediction.prompt, prediction.reference]
     lists = [prediction.candidates, prediction.matched]

@@ -1,5 +1,6 @@
 """Two studies compared: what is the same configuration, by which test, and what is marked."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,20 @@ def test_predictions_of_the_same_samples_are_compared_in_pairs(
     assert found["EM@1"]["Test"] == "paired bootstrap"
     assert found["EM@1"]["Difference is"] == says
     assert found["EM@1"]["Difference"] == f"{100 * (first - second):+.2f}"
+
+
+def test_samples_that_are_numbered_alike_are_not_the_same_where_their_references_differ(tmp_path: Path) -> None:
+    ours = frame_at(tmp_path / "a", (result(metrics={"em@1": 0.5}), right(0.5)))
+    theirs = frame_at(tmp_path / "b", (result(metrics={"em@1": 0.3}), right(0.3)))
+    for file in (tmp_path / "b").rglob("predictions.jsonl"):
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+        file.write_text(
+            "".join(json.dumps(row | {"reference": f"{row['reference']} of another"}) + "\n" for row in rows)
+        )
+
+    found = {row["Score"]: row["Test"] for row in rows_of(compare(ours, theirs, resamples=100))}
+
+    assert found["EM@1"] == "none"
 
 
 def test_without_predictions_intervals_decide_and_say_so(tmp_path: Path) -> None:

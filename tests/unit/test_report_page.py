@@ -146,6 +146,7 @@ def test_the_instruction_is_the_last_one(prompt: str, instruction: str) -> None:
     [
         '{"id": 1}',
         '{"unknown": 1}',
+        "[" * 200_000,
         '{"id": "a", "prompt": "b", "reference": "c", "candidates": "text", "matched": []}',
         '{"id": "a", "prompt": null, "reference": "c", "candidates": ["d"], "matched": [false]}',
         '{"id": "a", "prompt": "b", "reference": "c", "candidates": ["d"], "matched": null}',
