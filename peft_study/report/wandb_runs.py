@@ -24,7 +24,16 @@ _AT_ONCE = 200
 _NUMBERS = ("trainable_parameters", "total_parameters", "best_validation_loss", "test_samples")
 _PHASES = ("load", "train", "generate", "score")
 _NO_SCORES = frozenset(
-    ("status", "memory_kind", "steps", "best_step", "initial_validation_loss", "resumed_from_step", *_NUMBERS)
+    (
+        "status",
+        "memory_kind",
+        "steps",
+        "best_step",
+        "initial_validation_loss",
+        "resumed_from_step",
+        "sandbox_errors",
+        *_NUMBERS,
+    )
 )
 _STATES = {"running": Status.running, "crashed": Status.running, "killed": Status.preempted}
 """What became of a run that was not told its cell's end, by W&B's states; any other is taken for failed."""

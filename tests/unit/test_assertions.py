@@ -136,7 +136,8 @@ def test_what_a_program_answers_proves_nothing_and_keeps_nobody_waiting(assertio
 
     assert says
     assert len(says) <= 200
-    assert time.process_time() - started < 0.5
+    # Unbounded they take minutes and more; a slow machine takes its time over what is bounded.
+    assert time.process_time() - started < 5
 
 
 @pytest.mark.parametrize(
