@@ -15,7 +15,6 @@ from peft_study.results.schema import MemoryKind, Status
 
 PERCENT = 100.0
 GIGABYTES = 1e-9
-ONE = 1.0
 PAPER = "paper"
 _QUALITY = {
     "em@10": "EM@10, %",
