@@ -40,6 +40,9 @@ class Prediction:
         matched_raw: which equal it as it stands.
         scores: of the first candidate, and of all together, by name.
         verdicts: what became of each test, by comparator, a row for each candidate; empty where nothing was run.
+        counts: what a score that is pooled over the corpus is made of, by the score's name: this sample's counts, in
+            the order of the metric's own columns.
+        level: the sample's difficulty, where the data set states it.
     """
 
     id: str
@@ -50,6 +53,8 @@ class Prediction:
     matched_raw: list[bool] = field(default_factory=list)
     scores: dict[str, float | None] = field(default_factory=dict)
     verdicts: dict[str, list[list[str]]] = field(default_factory=dict)
+    counts: dict[str, list[float]] = field(default_factory=dict)
+    level: str | None = None
 
 
 class CellBusyError(UserError):

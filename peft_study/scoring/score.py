@@ -1,7 +1,7 @@
 """All scores of a cell's candidates."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from peft_study.config.schema import ScoringConfig
@@ -60,12 +60,18 @@ class Scored:
 
 @dataclass
 class _Table:
-    """Scores as they come in."""
+    """Scores as they come in: the corpus', and by sample what they are means of, what is kept, what they pool."""
 
-    metrics: Values = field(default_factory=dict)
-    means: list[Values] = field(default_factory=list)
-    kept: list[Values] = field(default_factory=list)
-    intervals: dict[str, list[float]] = field(default_factory=dict)
+    metrics: Values
+    intervals: dict[str, list[float]]
+    means: list[Values]
+    kept: list[Values]
+    counts: list[dict[str, list[float]]]
+
+    @classmethod
+    def empty(cls, samples: int) -> "_Table":
+        means, kept = ([Values() for _ in range(samples)] for _ in range(2))
+        return cls({}, {}, means, kept, [{} for _ in range(samples)])
 
 
 def score(answers: Answers, settings: ScoringConfig, on_progress: Callable[[int], None] = lambda _done: None) -> Scored:
@@ -82,7 +88,7 @@ def score(answers: Answers, settings: ScoringConfig, on_progress: Callable[[int]
         UserError: programs must be run, and this machine has no sandbox.
     """
     number = len(answers.samples)
-    table = _Table(means=[{} for _ in range(number)], kept=[{} for _ in range(number)])
+    table = _Table.empty(number)
     _compare_with_references(answers, table, settings)
     tested = run_tests(answers.samples, answers.programs, settings, on_progress)
     if tested is not None:
@@ -117,6 +123,9 @@ def _compare_with_references(answers: Answers, table: _Table, settings: ScoringC
     for index, own in zip(known, bleu.samples, strict=True):
         names = ["codebleu", *(f"codebleu_{convention.name}" for convention in CONVENTIONS)]
         table.kept[index] |= {name: own[name] for name in names}
+    for convention in CONVENTIONS:
+        for index, counted in zip(known, bleu.counts[convention.name].tolist(), strict=True):
+            table.counts[index][f"codebleu_{convention.name}"] = counted
     for convention in CONVENTIONS if settings.resamples else ():
         found = pooled_interval(
             bleu.counts[convention.name],
@@ -201,4 +210,6 @@ def _prediction(answers: Answers, index: int, table: _Table, tested: Tested | No
             str(comparator): [[str(verdict) for verdict in one.verdicts[comparator]] for one in of_sample]
             for comparator in (comparators if of_sample else ())
         },
+        counts=table.counts[index],
+        level=sample.level,
     )

@@ -4,12 +4,14 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 
 from peft_study.config.schema import ExecutionChoice, ScoringConfig
 from peft_study.data import minipy
 from peft_study.data.samples import Check, ProgramTests, Sample
 from peft_study.errors import UserError
+from peft_study.metrics.codebleu import CONVENTIONS, corpus_score
 from peft_study.scoring import running
 from peft_study.scoring.checks import run_checks, text_of
 from peft_study.scoring.problems import problem_of, problems_of, source_of
@@ -52,10 +54,22 @@ def test_programs_are_scored_by_level() -> None:
     assert metrics["em@1"] == 0.0
     assert found.predictions[1].verdicts["strict"] == [["pass", "fail"], ["error", "error"]]
     assert found.predictions[1].scores["tests_passed_share"] == 0.25
+    assert [one.level for one in found.predictions] == ["introductory", "introductory", "interview"]
     assert found.execution["programs"] == 6
     assert found.execution["level"] in {"A", "B"}
     low, high = found.intervals["pass@1"]
     assert low <= 1 / 3 <= high
+
+
+def test_what_codebleu_is_pooled_from_is_kept_by_sample() -> None:
+    samples = [Sample(f"test-{n}", "double it", f"y = {n} * x\nprint(y)", level=None) for n in range(3)]
+
+    found = scored(samples, [["print(2 * x)"], ["y = 1 * x\nprint(y)"], ["pass"]])
+
+    for convention in CONVENTIONS:
+        name = f"codebleu_{convention.name}"
+        counts = np.array([one.counts[name] for one in found.predictions])
+        assert found.metrics[name] == pytest.approx(float(corpus_score(counts.sum(axis=0), convention)))
 
 
 def test_both_comparators_score_one_run() -> None:
