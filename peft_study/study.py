@@ -11,7 +11,7 @@ import torch
 from transformers import PreTrainedTokenizerBase, set_seed
 
 from peft_study.config.schema import CellConfig, ExampleChoice, MethodKind
-from peft_study.cost.memory import Meter, apply_budget
+from peft_study.cost.memory import Meter, apply_budget, device_bytes
 from peft_study.cost.predict import estimate
 from peft_study.data import loading, tokens
 from peft_study.data.examples import choose
@@ -137,6 +137,7 @@ class Execution:
         self._result.phases = self._meter.phases
         self._result.provenance = provenance.collect() | {
             "device": _device_name(self._compute.device),
+            "device_bytes": device_bytes(self._compute.device, hardware.memory_budget_gb),
             "precision": str(self._compute.precision),
             "threads": torch.get_num_threads(),
             "seed": self._cell.seed,

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, fields
+from functools import cache
 from typing import Any
 
 from peft_study.config.schema import CellConfig, Weights
@@ -63,6 +65,34 @@ def cell_name(cell: CellConfig, data_fingerprint: str | None = None, weights_fin
     if cell.quantization.bits is not None:
         parts.append(cell.quantization.name)
     return f"{'_'.join(parts)}_s{cell.seed}-{digest}"
+
+
+def settings_key(config: Mapping[str, Any]) -> str | None:
+    """A hash of all that decides a recorded cell's result but its seed, so that cells with the same one are repeats.
+
+    Args:
+        config: as `plain` gives it, however old or damaged.
+
+    Returns:
+        sixteen hexadecimal digits; None where the record has no config. Local data and weights count by their path.
+    """
+    kept: dict[str, dict[str, Any]] = {}
+    for group in DECISIVE_GROUPS:
+        settings, default = config.get(group), _defaults()[group]
+        if isinstance(settings, Mapping):
+            kept[group] = {
+                name: value
+                for name, value in settings.items()
+                if (group, name) not in WITHOUT_EFFECT and (name not in default or value != default[name])
+            }
+    if not kept:
+        return None
+    return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+@cache
+def _defaults() -> dict[str, Any]:
+    return plain(CellConfig())
 
 
 def plain(cell: CellConfig) -> dict[str, Any]:

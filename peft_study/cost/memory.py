@@ -94,6 +94,19 @@ def apply_budget(device: torch.device, budget_gb: float | None) -> None:
         torch.cuda.set_per_process_memory_fraction(share, device)
 
 
+def device_bytes(device: torch.device, budget_gb: float | None) -> int | None:
+    """GPU memory that this process may allocate; None for a CPU.
+
+    Args:
+        device: where the cell runs.
+        budget_gb: see `apply_budget`.
+    """
+    if device.type != "cuda":
+        return None
+    total: int = torch.cuda.get_device_properties(device).total_memory
+    return total if budget_gb is None else min(total, int(budget_gb * 1e9))
+
+
 def peak_rss_bytes() -> int | None:
     """Peak resident set size of this process since the last reset, or since its start where no reset is possible."""
     if _STATUS.is_file():

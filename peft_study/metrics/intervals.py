@@ -79,7 +79,7 @@ def mean_interval(values: Sequence[float | None], resamples: int = RESAMPLES, se
         resamples: how often the samples are drawn.
         seed: of the draws.
     """
-    return pooled_interval(_as_counts(values), _mean, resamples, seed)
+    return pooled_interval(as_counts(values), mean_of_counts, resamples, seed)
 
 
 def mean_intervals(samples: Sequence[Values], resamples: int = RESAMPLES, seed: int = 0) -> dict[str, Interval]:
@@ -97,7 +97,7 @@ def mean_intervals(samples: Sequence[Values], resamples: int = RESAMPLES, seed: 
     counts = np.concatenate([np.nan_to_num(values), ~np.isnan(values)], axis=1)
 
     def means(sums: Floats) -> Floats:
-        return _mean(np.stack([sums[..., : len(names)], sums[..., len(names) :]], axis=-1))
+        return mean_of_counts(np.stack([sums[..., : len(names)], sums[..., len(names) :]], axis=-1))
 
     estimates = means(counts.sum(axis=0))
     drawn = _resampled((counts,), means, resamples, seed)[0].reshape(-1, len(names))
@@ -140,11 +140,16 @@ def mean_difference(
         resamples: how often the samples are drawn.
         seed: of the draws.
     """
-    return pooled_difference(_as_counts(first), _as_counts(second), _mean, resamples, seed)
+    return pooled_difference(as_counts(first), as_counts(second), mean_of_counts, resamples, seed)
 
 
 def pooled_difference(
-    first: Floats, second: Floats, score: PooledScore, resamples: int = RESAMPLES, seed: int = 0
+    first: Floats,
+    second: Floats,
+    score: PooledScore,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    factor: float = 1.0,
 ) -> Difference:
     """Compare the pooled scores of two runs on the same samples by the paired bootstrap.
 
@@ -159,6 +164,7 @@ def pooled_difference(
         score: of sums over a corpus.
         resamples: how often the samples are drawn.
         seed: of the draws.
+        factor: by which the second's score is multiplied before it is subtracted.
 
     Returns:
         The difference; neither interval nor p-value for a single sample.
@@ -168,9 +174,9 @@ def pooled_difference(
     """
     if len(first) != len(second):
         raise ValueError(f"{len(first)} samples of one run, {len(second)} of the other: they are compared in pairs")
-    estimate = _of_corpus(first, score) - _of_corpus(second, score)
+    estimate = _of_corpus(first, score) - factor * _of_corpus(second, score)
     scores = _resampled((first, second), score, resamples, seed)
-    differences = scores[0] - scores[1]
+    differences = scores[0] - factor * scores[1]
     low, high = _ends(differences)
     if low is None or math.isnan(estimate):
         return Difference(_known(estimate), low, high, None)
@@ -190,12 +196,13 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(statistics.fmean(values), deviation, min(values), max(values), len(values))
 
 
-def _as_counts(values: Sequence[float | None]) -> Floats:
-    """Give each value and whether there is one, whose sums make a mean."""
+def as_counts(values: Sequence[float | None]) -> Floats:
+    """Give each value and whether there is one, (values, 2), whose sums make a mean."""
     return np.array([(0.0, 0.0) if value is None else (value, 1.0) for value in values], dtype=float).reshape(-1, 2)
 
 
-def _mean(sums: Floats) -> Floats:
+def mean_of_counts(sums: Floats) -> Floats:
+    """Means, (...), from sums of `as_counts`, (..., 2); NaN of nothing."""
     total, number = sums[..., 0], sums[..., 1]
     return np.where(number > 0, total / np.maximum(number, 1), np.nan)
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from peft_study.config.identity import settings_key
 from peft_study.results.schema import RunResult
 
 Row = dict[str, Any]
@@ -29,6 +30,7 @@ TEXTS = (
     "commit",
     "started_at",
     "finished_at",
+    "settings",
     "source",
 )
 """Columns of texts; None where unknown."""
@@ -51,6 +53,7 @@ NUMBERS = (
     "generate_peak_bytes",
     "peak_bytes",
     "predicted_peak_bytes",
+    "device_bytes",
     "leakage_share",
     "schema_version",
 )
@@ -62,9 +65,10 @@ COLUMNS = (
     *("quantization", "dataset", "num_examples", "seed", "sampled", "test_samples"),
     *("trainable_parameters", "total_parameters", "learning_rate", "epochs", "best_validation_loss"),
     *("load_seconds", "train_seconds", "generate_seconds", "score_seconds"),
-    *("train_peak_bytes", "generate_peak_bytes", "peak_bytes", "predicted_peak_bytes", "memory_kind", "device"),
+    *("train_peak_bytes", "generate_peak_bytes", "peak_bytes", "predicted_peak_bytes", "memory_kind"),
+    *("device", "device_bytes"),
     *("precision", "data_fingerprint", "leakage_share", "token_lengths", "execution_level", "commit", "dirty"),
-    *("started_at", "finished_at", "schema_version", "source"),
+    *("started_at", "finished_at", "schema_version", "settings", "source"),
 )
 """Every column that is no metric, in order."""
 
@@ -102,6 +106,7 @@ def row_of(result: RunResult, folder: str | None, source: str) -> Row:
         "token_lengths": _mapping(data.get("token_lengths")) or None,
         "memory_kind": None if result.memory_kind is None else str(result.memory_kind),
         "device": text(provenance.get("device")),
+        "device_bytes": number(provenance.get("device_bytes")),
         "precision": text(provenance.get("precision")),
         "data_fingerprint": text(data.get("fingerprint")),
         "leakage_share": _leakage(data),
@@ -134,6 +139,7 @@ def settings_of(config: Mapping[str, Any]) -> Row:
         "sampled": _mapping(config.get("generation")).get("temperature") is not None if config else None,
         "learning_rate": number(method.get("learning_rate")),
         "epochs": number(_mapping(config.get("training")).get("epochs")),
+        "settings": settings_key(config),
     }
 
 

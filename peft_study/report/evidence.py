@@ -1,25 +1,24 @@
 """Two sets of runs compared, by the strongest test that the data at hand allows."""
 
-import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from statistics import fmean
 
-import numpy as np
 import pandas as pd
 
-from peft_study.metrics.intervals import RESAMPLES, mean_difference
+from peft_study.metrics.intervals import RESAMPLES
+from peft_study.report import per_sample
 from peft_study.report.groups import Group, groups
 from peft_study.report.names import method_name
+from peft_study.report.per_sample import Runs
 from peft_study.report.predictions import PredictionsOf
-from peft_study.results.store import Prediction
 
-# Of a normal distribution, for 95 %.
-_Z = 1.959964
-_SAME = 1e-6
-_Samples = Mapping[str, float | None]
+# Counts of a configuration's samples take up to some hundred kilobytes.
+_KEPT = 512
+Z = 1.959964
+"""Half the width of a normal distribution's 95 % interval, in standard deviations."""
 
 
 class Test(StrEnum):
@@ -81,7 +80,7 @@ class Comparison:
         times = f" times {self.factor:g}" if self.factor != 1 else ""
         line = f"{100 * self.first:.2f} against {100 * self.second:.2f}{times}, {100 * self.difference:+.2f}"
         if self.low is not None and self.high is not None and self.p_value is not None:
-            line += f" [{100 * self.low:+.2f}, {100 * self.high:+.2f}], p = {self.p_value:.2g}"
+            line += f" [{100 * self.low:+.2f}, {100 * self.high:+.2f}], {p_text(self.p_value)}"
         return line
 
     @property
@@ -109,7 +108,7 @@ class Evidence:
                 self._by_name.setdefault((one.method, one.quantization, model), []).append(one)
         self._predictions_of = predictions_of
         self._resamples = resamples
-        self._samples: dict[tuple[tuple[str, ...], str], _Samples | None] = {}
+        self._runs: dict[tuple[tuple[str, ...], str], Runs | None] = {}
 
     def find(
         self, method: str, quantization: str = "none", dataset: str | None = None, model: str | None = None
@@ -149,68 +148,39 @@ class Evidence:
         if means[0] is None or means[1] is None:
             return None
         difference = means[0] - factor * means[1]
-        sides = self._of_all(first, metric), (other or self)._of_all(second, metric)
-        errors = _standard_error(first, metric), _standard_error(second, metric)
-        low, high, p_value, test = self._test(sides, errors, factor, difference)
+        runs = self._runs_of(first, metric), (other or self)._runs_of(second, metric)
+        paired = per_sample.difference(*runs, factor, self._resamples)
+        if paired is None:
+            errors = _standard_error(first, metric), _standard_error(second, metric)
+            low, high, p_value, test = _by_errors(errors, factor, difference)
+        else:
+            low, high, p_value, test = paired.low, paired.high, paired.p_value, Test.paired
         cells = tuple(dict.fromkeys(cell for one in (*first, *second) for cell in one.cells))
         names = [_names(side) for side in (first, second)]
         return Comparison(
             label, names[0], names[1], means[0], means[1], difference, low, high, p_value, test, cells, factor=factor
         )
 
-    def _test(
-        self,
-        sides: tuple[_Samples | None, _Samples | None],
-        errors: tuple[float | None, float | None],
-        factor: float,
-        difference: float,
-    ) -> tuple[float | None, float | None, float | None, Test]:
-        """The strongest test: of both sides' samples, else of their standard errors, else none."""
-        one, other = sides
-        if one is not None and other is not None and one.keys() == other.keys() and len(one) > 1:
-            scaled = [None if (value := other[name]) is None else factor * value for name in one]
-            found = mean_difference(list(one.values()), scaled, self._resamples)
-            return found.low, found.high, found.p_value, Test.paired
-        known = [error for error in errors if error is not None]
-        if not known:
-            return None, None, None, Test.summary
-        error = math.hypot(known[0], factor * known[-1])
-        half = _Z * error
-        p_value = math.erfc(abs(difference) / error / math.sqrt(2)) if error else float(not difference)
-        test = Test.intervals if len(known) == 2 else Test.one_interval
-        return difference - half, difference + half, p_value, test
+    def _runs_of(self, found: Sequence[Group], metric: str) -> Runs | None:
+        return per_sample.together([self._runs_of_group(one, metric) for one in found])
 
-    def _of_all(self, found: Sequence[Group], metric: str) -> _Samples | None:
-        """Each sample's score, averaged over configurations; None unless all of them are of the same samples."""
-        return _averaged([self._of_group(one, metric) for one in found])
-
-    def _of_group(self, group: Group, metric: str) -> _Samples | None:
+    def _runs_of_group(self, group: Group, metric: str) -> Runs | None:
         cells = tuple(str(name) for name in group.done["cell_id"])
         key = (cells, metric)
-        if key not in self._samples:
+        if key not in self._runs:
             scores = dict(zip(cells, group.values(metric), strict=False))
-            self._samples[key] = _averaged([self._of_cell(cell, metric, scores.get(cell)) for cell in cells])
-        return self._samples[key]
-
-    def _of_cell(self, cell: str, metric: str, score: float | None) -> _Samples | None:
-        """Each sample's score, where predictions are those that the cell's own score was made of."""
-        predictions = self._predictions_of(cell) if self._predictions_of else []
-        # Two data sets may number their samples alike: a sample is the same where its reference is.
-        values = {f"{one.id} {_digest(one.reference)}": sample_score(one, metric) for one in predictions}
-        known = [value for value in values.values() if value is not None]
-        if score is None or not known or len(values) != len(predictions) or not abs(fmean(known) - score) <= _SAME:
-            return None
-        return values
+            read = self._predictions_of or (lambda _cell: [])
+            if len(self._runs) >= _KEPT:
+                del self._runs[next(iter(self._runs))]
+            self._runs[key] = per_sample.together(
+                [per_sample.of_cell(read(cell), metric, scores.get(cell)) for cell in cells]
+            )
+        return self._runs[key]
 
 
-def sample_score(prediction: Prediction, metric: str) -> float | None:
-    """A sample's own part of a score that is a mean over samples; None where it has none."""
-    if metric.startswith("em@"):
-        if not prediction.reference.strip() or not prediction.matched:
-            return None
-        return float(any(prediction.matched[: int(metric.removeprefix("em@"))]))
-    value = prediction.scores.get(metric)
-    return value if isinstance(value, int | float) else None
+def p_text(p_value: float) -> str:
+    """A p-value for a reader; one that is too small for a number is not none."""
+    return f"p = {p_value:.2g}" if p_value else "p < 1e-300"
 
 
 def configuration(one: Group) -> str:
@@ -219,21 +189,18 @@ def configuration(one: Group) -> str:
     return f"{name} ({one.num_examples:.0f} examples)" if one.num_examples else name
 
 
-def _digest(text: str) -> str:
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
-
-
-def _averaged(found: Sequence[_Samples | None]) -> _Samples | None:
-    known = [values for values in found if values is not None]
-    if not known or len(known) < len(found) or any(values.keys() != known[0].keys() for values in known):
-        return None
-    if len(known) == 1:
-        return known[0]
-    columns = {name: [values[name] for values in known] for name in known[0]}
-    return {
-        name: None if any(value is None for value in column) else float(np.mean([value or 0.0 for value in column]))
-        for name, column in columns.items()
-    }
+def _by_errors(
+    errors: tuple[float | None, float | None], factor: float, difference: float
+) -> tuple[float | None, float | None, float | None, Test]:
+    """Interval and p-value of a difference, from both sides' standard errors as far as they are known."""
+    known = [error for error in errors if error is not None]
+    error = math.hypot(known[0], factor * known[-1]) if known else 0.0
+    if not error:
+        return None, None, None, Test.summary
+    half = Z * error
+    p_value = math.erfc(abs(difference) / error / math.sqrt(2))
+    test = Test.intervals if len(known) == 2 else Test.one_interval
+    return difference - half, difference + half, p_value, test
 
 
 def _mean(found: Sequence[Group], metric: str) -> float | None:
@@ -248,7 +215,7 @@ def _standard_error(found: Sequence[Group], metric: str) -> float | None:
     highs = [value for one in found for value in one.values(f"{metric}_high")]
     if not lows or len(lows) != sum(len(one.values(metric)) for one in found) or len(lows) != len(highs):
         return None
-    return fmean(high - low for low, high in zip(lows, highs, strict=True)) / (2 * _Z)
+    return fmean(high - low for low, high in zip(lows, highs, strict=True)) / (2 * Z)
 
 
 def _names(found: Sequence[Group]) -> str:

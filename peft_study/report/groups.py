@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import median
@@ -10,14 +10,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from peft_study.metrics.intervals import Spread, spread
-from peft_study.report.names import DATASETS, METHODS, MODELS, QUANTIZATIONS, place
+from peft_study.report.names import DATASETS, METHODS, MODELS, QUANTIZATIONS, method_name, place
+from peft_study.results.schema import MemoryKind
 
 KEYS = ("dataset", "model", "method", "quantization", "num_examples")
 """What a configuration is called by; figure 1 of the paper has no data set, its best ICL no number of examples."""
-_SETTINGS = ("sampled", "test_samples", "learning_rate", "epochs", "trainable_parameters")
+_CHOSEN = ("settings", "sampled", "learning_rate", "epochs")
+"""What a person set besides; known of every cell."""
+_FOUND = ("data_fingerprint", "test_samples", "trainable_parameters", "precision", "memory_kind")
+"""What a run found; a cell that failed early, or that only W&B told of, may not know it."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,8 @@ class Group:
         quantization: likewise.
         num_examples: before each prompt; None for the best of several.
         frame: its cells.
-        other_settings: how many more sets of runs have this name and differ in more than the seed (learning rate,
-            epochs, size of the adapter, samples); this one has the most finished cells.
+        other_settings: how many more sets of finished runs have this name and differ in more than the seed (in a
+            setting, the data, the precision, in how memory was measured); this one has the most finished cells.
     """
 
     dataset: str | None
@@ -54,6 +57,13 @@ class Group:
         """Their ids."""
         return tuple(str(name) for name in self.frame["cell_id"])
 
+    @cached_property
+    def on_gpu(self) -> bool | None:
+        """Whether memory is of a GPU (True), of a process on a CPU (False), or of nobody knows what (None)."""
+        kinds = set(self.done["memory_kind"].dropna())
+        of_process = str(MemoryKind.cpu_peak_rss) in kinds
+        return None if not kinds or (of_process and len(kinds) > 1) else not of_process
+
     def values(self, column: str) -> list[float]:
         """What is known of a column, of cells that ended well."""
         if column not in self.frame:
@@ -69,6 +79,13 @@ class Group:
         """The median over the seeds; None where none is known."""
         values = self.values(column)
         return median(values) if values else None
+
+    def work_seconds(self) -> float | None:
+        """Of generation, and of training unless the method only prompts; None where either is not known."""
+        train, generate = self.middle("train_seconds"), self.middle("generate_seconds")
+        if train is None and not self.frame["kind"].eq("prompting").all():
+            return None
+        return None if generate is None else generate + (train or 0.0)
 
     def state(self) -> str | None:
         """How cells ended that did not end well, such as "oom" or "1 of 3 failed"; None where all did."""
@@ -86,11 +103,17 @@ def groups(frame: pd.DataFrame) -> list[Group]:
     known = frame.dropna(subset=["model", "method"])
     if known.empty:
         return []
-    settings = known.groupby(list(_SETTINGS), dropna=False, sort=False).ngroup().to_numpy()
+    chosen = known.groupby(list(_CHOSEN), dropna=False, sort=False).ngroup().tolist()
+    found = list(zip(*(known[column].astype(object).tolist() for column in _FOUND), strict=True))
+    done = (known["status"] == "ok").tolist()
     keys = known.groupby(list(KEYS), dropna=False, sort=False).ngroup().to_numpy()
     places = np.argsort(keys, kind="stable")
-    parts = np.split(places, np.flatnonzero(np.diff(keys[places])) + 1)
-    return sorted((_group(known.take(part), settings[part]) for part in parts), key=_order)
+    together = []
+    for part in np.split(places, np.flatnonzero(np.diff(keys[places])) + 1):
+        here = part.tolist()
+        sets = _sets([(chosen[row], found[row] if done[row] else None) for row in here])
+        together.append(_group(known.take(part), sets))
+    return sorted(together, key=_order)
 
 
 def by_name(found: Iterable[Group]) -> dict[tuple[str | None, str, str, str, float | None], Group]:
@@ -98,15 +121,54 @@ def by_name(found: Iterable[Group]) -> dict[tuple[str | None, str, str, str, flo
     return {(one.dataset, one.model, one.method, one.quantization, one.num_examples): one for one in found}
 
 
-def _group(frame: pd.DataFrame, settings: NDArray[np.integer[Any]]) -> Group:
-    """A configuration from its cells and, as numbers, what they are set to besides."""
-    chosen, others = frame, 0
-    if (settings != settings[0]).any():
-        # A cell that failed before its model was built says nothing of the adapter's size: it is counted where it fits.
-        parts = [frame[settings == code] for code in dict.fromkeys(settings.tolist())]
-        whole = [part for part in parts if (part["status"] == "ok").any()]
-        if len(whole) > 1:
-            chosen, others = max(whole, key=_finished), len(whole) - 1
+def settings_note(found: Iterable[Group]) -> tuple[str, ...]:
+    """Which configurations stand for one of several sets of runs, for the notes below a table; none where none does."""
+    several = [one for one in found if one.other_settings]
+    if not several:
+        return ()
+    names = ", ".join(f"{one.model}/{method_name(one.method, one.quantization)}/{one.dataset}" for one in several)
+    return (
+        "Run in more than one way (settings, data, precision or kind of memory), of which the one with the most "
+        f"finished cells is shown: {names}.",
+    )
+
+
+def _sets(cells: Sequence[tuple[int, tuple[Any, ...] | None]]) -> list[list[int]]:
+    """Places of the cells that are repeats of each other, a list for each way in which cells ended well.
+
+    Args:
+        cells: a number for what each was set to, and what it found; None for one that did not end well, which is a
+            repeat of all that were set alike. Something not known differs from nothing.
+    """
+    if len({one[0] for one in cells}) == 1 and len({one[1] for one in cells if one[1] is not None}) < 2:
+        return [list(range(len(cells)))]
+    found: list[list[int]] = []
+    for code in dict.fromkeys(one[0] for one in cells):
+        alike = [index for index, one in enumerate(cells) if one[0] == code]
+        finished = {index: values for index in alike if (values := cells[index][1]) is not None}
+        unfinished = [index for index in alike if index not in finished]
+        common = [_most_common(column) for column in zip(*finished.values(), strict=True)]
+        ways: dict[tuple[Any, ...], list[int]] = {}
+        for index, values in finished.items():
+            whole = tuple(usual if _unknown(value) else value for value, usual in zip(values, common, strict=True))
+            ways.setdefault(whole, []).append(index)
+        found += [sorted([*places, *unfinished]) for places in ways.values()]
+    return found or [list(range(len(cells)))]
+
+
+def _most_common(values: Iterable[Any]) -> Any:
+    counts = Counter(value for value in values if not _unknown(value))
+    return max(counts, key=lambda value: counts[value], default=None)
+
+
+def _unknown(value: Any) -> bool:
+    # NaN alone differs from itself.
+    return value is None or value != value
+
+
+def _group(frame: pd.DataFrame, sets: Sequence[Sequence[int]]) -> Group:
+    """A configuration from its cells, and the places of those that are repeats of each other."""
+    parts = [frame] if len(sets) == 1 and len(sets[0]) == len(frame) else [frame.iloc[list(places)] for places in sets]
     first = frame.iloc[0]
     examples = float(first["num_examples"])
     return Group(
@@ -115,8 +177,8 @@ def _group(frame: pd.DataFrame, settings: NDArray[np.integer[Any]]) -> Group:
         str(first["method"]),
         _text(first["quantization"]) or "none",
         None if math.isnan(examples) else examples,
-        chosen,
-        others,
+        max(parts, key=_finished) if len(parts) > 1 else parts[0],
+        len(parts) - 1,
     )
 
 
