@@ -24,8 +24,11 @@ def result(
     size_class: str = "slm",
     learning_rate: float | None = 1e-3,
     train_peak_bytes: int | None = 2_000_000_000,
-    memory_kind: MemoryKind = MemoryKind.cuda_allocated,
+    memory_kind: MemoryKind | None = MemoryKind.cuda_allocated,
+    device_bytes: float | None = 25e9,
+    precision: str = "bf16",
     finished_at: str = "2026-01-02T00:00:00+00:00",
+    **settings: Any,
 ) -> RunResult:
     """One cell's record."""
     trained = KINDS.get(method, "adapter") != "prompting"
@@ -46,6 +49,7 @@ def result(
                 "kind": KINDS.get(method, "adapter"),
                 "num_examples": num_examples,
                 "learning_rate": learning_rate,
+                **settings,
             },
             "dataset": {"name": dataset},
             "quantization": {"name": quantization},
@@ -60,7 +64,8 @@ def result(
         data={"sizes": {"test": 4}, "fingerprint": "f" * 64, "leakage": {"similar_instruction": {"share": 0.045}}},
         phases=phases,
         memory_kind=memory_kind,
-        provenance={"device": "cuda", "precision": "bf16", "commit": "c" * 40, "dirty": False},
+        provenance={"device": "cuda", "device_bytes": device_bytes, "precision": precision}
+        | {"commit": "c" * 40, "dirty": False},
         started_at="2026-01-01T00:00:00+00:00",
         finished_at=finished_at,
     )

@@ -27,7 +27,15 @@ def icl_beats_zero_shot(evidence: Evidence) -> list[Part]:
 def more_examples_do_not_always_help(evidence: Evidence) -> list[Part]:
     """Claim 2."""
     datasets = dict.fromkeys(one.dataset for one in evidence.find("icl") if one.num_examples and one.dataset)
-    return [part for dataset in datasets if dataset for part in _peak(evidence, dataset)]
+    elsewhere = [name for name in datasets if name and name not in PEAKS]
+    beside = [one for name in elsewhere for part in _peak(evidence, name) for one in part.numbers]
+    if not beside and not datasets.keys() & PEAKS.keys():
+        return []
+    parts: list[Part] = []
+    for name in PEAKS:
+        missing = Part(None, f"No in-context learning on {dataset_name(name)}.")
+        parts += _peak(evidence, name) if name in datasets else [missing]
+    return [*parts, *_beside(beside)]
 
 
 def lora_beats_prompting(evidence: Evidence) -> list[Part]:
@@ -106,7 +114,7 @@ def _peak(evidence: Evidence, dataset: str) -> list[Part]:
     curve = _curve(evidence, dataset)
     name = dataset_name(dataset)
     place = PEAKS.get(dataset)
-    if len(curve) < _FEWEST_POINTS or (place and max(curve) <= place[1]):
+    if len(curve) < _FEWEST_POINTS or (place is not None and max(curve) <= place[1]):
         return [Part(None, f"{name}: too few numbers of examples ({', '.join(f'{n:.0f}' for n in curve)}).")]
     scores = {
         number: fmean(score.mean for one in found if (score := one.score(SCORE))) for number, found in curve.items()

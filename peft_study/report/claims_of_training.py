@@ -1,13 +1,13 @@
 """What the paper claims of fine-tuning, taken apart into what must hold."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from statistics import fmean
 
 from peft_study.report.evidence import Comparison, Evidence, Test, configuration
 from peft_study.report.groups import Group
-from peft_study.report.names import LEVELS, dataset_name, model_name
+from peft_study.report.names import LEVELS, dataset_name, method_name, model_name
 from peft_study.report.verdicts import Part, every
-from peft_study.results.schema import MemoryKind
 
 SCORE = "em@10"
 LARGE_TO_SMALL = 1.398
@@ -17,6 +17,8 @@ NOT_WORSE = -0.01
 LIMIT_BYTES = 24e9
 LARGEST = "34b"
 LITTLE = 0.5
+# A card that is sold with 24 GB has a few hundred megabytes more or less.
+_ALL_BUT_ALL = 0.97
 
 
 def lora_beats_full(evidence: Evidence) -> list[Part]:
@@ -42,12 +44,9 @@ def lora_is_the_best_adapter(evidence: Evidence) -> list[Part]:
 
 def large_beats_small(evidence: Evidence) -> list[Part]:
     """Claim 5."""
-    best = [_best_of_class(evidence, size) for size in ("llm", "slm")]
-    if not best[0] or not best[1]:
-        return []
-    large, small = best[0], best[1]
+    large, small = _best_of_both(evidence)
     found = []
-    for dataset in large.keys() & small.keys():
+    for dataset in large:
         for metric in ("em@1", "em@10"):
             one, other = large[dataset], small[dataset]
             label = (
@@ -89,56 +88,83 @@ def four_bit_halves_memory(evidence: Evidence) -> list[Part]:
 
 def largest_fits(evidence: Evidence) -> list[Part]:
     """Claim 7."""
+    found = [one for one in evidence.find("lora", "nf4") if LARGEST in one.model]
+    parts = [part for one in found for part in _fits(one)]
+    unknown = [model_name(one.model) for one in found if len(one.done)]
+    return parts or [Part(None, f"No GPU memory is known of {name}.") for name in dict.fromkeys(unknown)]
+
+
+def _fits(one: Group) -> list[Part]:
+    """What each of the cells of a configuration says: one that did not fit is not made good by one that did."""
+    name = " on ".join([model_name(one.model), *([dataset_name(one.dataset)] if one.dataset else [])])
     parts = []
-    for one in evidence.find("lora", "nf4"):
-        if LARGEST not in one.model:
-            continue
-        name = " on ".join([model_name(one.model), *([dataset_name(one.dataset)] if one.dataset else [])])
-        peak = max((value for value in one.values("train_peak_bytes")), default=None) if _on_gpu(one) else None
-        if peak is not None:
-            compared = _number(
-                f"{name}, peak of training", configuration(one), "the limit", (peak, LIMIT_BYTES), one.cells
-            )
-            parts.append(Part(peak < LIMIT_BYTES, f"{compared.text}.", (compared,)))
-        elif "oom" in (one.state() or ""):
-            parts.append(Part(False, f"{name}: out of memory."))
+    peak = max(one.values("train_peak_bytes"), default=None)
+    if peak is not None and one.on_gpu:
+        values = (peak, LIMIT_BYTES)
+        compared = _number(f"{name}, peak of training", configuration(one), "the limit", values, one.cells)
+        parts.append(Part(peak < LIMIT_BYTES, f"{compared.text}.", (compared,)))
+    for status, count in one.frame.loc[one.frame["status"] != "ok", "status"].value_counts().items():
+        whole_card = one.frame.loc[one.frame["status"] == status, "device_bytes"] >= _ALL_BUT_ALL * LIMIT_BYTES
+        if status == "oom" and whole_card.any():
+            parts.append(Part(False, f"{name}: out of memory on a GPU of 24 GB or more."))
+        else:
+            parts.append(Part(None, f"{name}: {count} cells ended as {status}."))
     return parts
 
 
 def apps_gains(evidence: Evidence) -> list[Part]:
     """Claim 10."""
-    gains, little = [], []
-    for base in evidence.find("zero-shot"):
-        for quantization in ("none", "nf4"):
-            for tuned in evidence.find("lora", quantization, base.dataset, base.model):
-                prefix = (
-                    "apps_"
-                    if base.score("introductory/apps_pass@5") and tuned.score("introductory/apps_pass@5")
-                    else ""
-                )
-                gains += [
-                    _level(evidence, tuned, base, "introductory", f"{prefix}{name}")
-                    for name in ("tests_passed_share", "pass@5")
-                ]
-                by_level = [_level(evidence, tuned, base, level, f"{prefix}pass@5") for level in LEVELS]
-                if by_level[0] is not None:
-                    little += [_gains_little(by_level[0], other) for other in by_level[1:] if other is not None]
-    known = [one for one in gains if one is not None]
-    if not known:
-        return []
-    missing = [] if little else [Part(None, "Nothing of the other levels.")]
-    return [every("Introductory scores above zero-shot's", known), *little, *missing]
+    gains: list[Comparison] = []
+    little: list[Part] = []
+    for quantization in ("none", "nf4"):
+        pairs = [
+            (tuned, base)
+            for base in evidence.find("zero-shot")
+            for tuned in evidence.find("lora", quantization, base.dataset, base.model)
+        ]
+        of_method = [one for pair in pairs for one in _introductory(evidence, *pair)]
+        gains += of_method
+        if not of_method:
+            name = method_name("lora", quantization)
+            little.append(Part(None, f"{name}: no introductory scores of it and of zero-shot."))
+        for level in LEVELS[1:] if of_method else ():
+            found = [part for pair in pairs if (part := _gains_little(evidence, *pair, level)) is not None]
+            missing = Part(None, f"{method_name('lora', quantization)}: no {level} Pass@5 of it and of zero-shot.")
+            little += found or [missing]
+    return [every("Introductory scores above zero-shot's", gains), *little] if gains else []
 
 
-def _gains_little(introductory: Comparison, other: Comparison) -> Part:
-    held = other.difference <= LITTLE * max(introductory.difference, 0.0)
-    return Part(held, f"{other.label}: {100 * other.difference:+.2f} points ({other.first_name}).", (other,))
+def _introductory(evidence: Evidence, tuned: Group, base: Group) -> list[Comparison]:
+    names = ("tests_passed_share", "pass@5")
+    found = (_level(evidence, tuned, base, LEVELS[0], name) for name in names)
+    return [one for one in found if one is not None]
+
+
+def _gains_little(evidence: Evidence, tuned: Group, base: Group, level: str) -> Part | None:
+    """Whether a level's gain is at most `LITTLE` of the introductory one's. Levels have no sample in common."""
+    introductory = _level(evidence, tuned, base, LEVELS[0], "pass@5")
+    other = _level(evidence, tuned, base, level, "pass@5")
+    if introductory is None or other is None:
+        return None
+    excess = other.difference - LITTLE * max(introductory.difference, 0.0)
+    errors = [_half_width(one) for one in (other, introductory)]
+    half = math.hypot(errors[0] or 0.0, LITTLE * (errors[1] or 0.0))
+    holds = excess <= 0 if not half else True if excess + half <= 0 else False if excess - half > 0 else None
+    unsure = "" if holds is not None else ", too close to half of the introductory gain to tell"
+    gain = f"{other.label}: {100 * other.difference:+.2f} points ({other.first_name}){unsure}."
+    return Part(holds, gain, (other,))
+
+
+def _half_width(one: Comparison) -> float | None:
+    return None if one.low is None or one.high is None else (one.high - one.low) / 2
 
 
 def _level(evidence: Evidence, tuned: Group, base: Group, level: str, name: str) -> Comparison | None:
+    """By APPS' comparator, as in the paper, where both have its scores."""
     words = {"tests_passed_share": "tests passed", "pass@5": "Pass@5"}
-    label = f"{model_name(base.model)}, {level} {words[name.removeprefix('apps_')]}"
-    return evidence.compare(label, [tuned], [base], f"{level}/{name}")
+    label = f"{model_name(base.model)}, {level} {words[name]}"
+    by_apps = evidence.compare(label, [tuned], [base], f"{level}/apps_{name}")
+    return by_apps or evidence.compare(label, [tuned], [base], f"{level}/{name}")
 
 
 def _average(evidence: Evidence, dataset: str, method: str, others: Sequence[Group]) -> Comparison | None:
@@ -153,27 +179,33 @@ def _average(evidence: Evidence, dataset: str, method: str, others: Sequence[Gro
     return evidence.compare(label, [one for one, _ in pairs], [other for _, other in pairs], SCORE)
 
 
-def _best_of_class(evidence: Evidence, size: str) -> dict[str, Group]:
-    """By data set, the fine-tuned model and method of a class with the best mean over scores and data sets."""
+def _best_of_both(evidence: Evidence) -> tuple[dict[str, Group], dict[str, Group]]:
+    """The best of the large and of the small class, each by data set: those that most data sets are common to."""
+    large, small = (_of_class(evidence, size) for size in ("llm", "slm"))
+    shared = {frozenset(one.keys() & other.keys()) for one in large for other in small}
+    common = max(shared, key=lambda names: (len(names), sorted(names)), default=frozenset())
+    if not common:
+        return {}, {}
+    best = [
+        max((one for one in found if common <= one.keys()), key=lambda one: _mean_score(one, common))
+        for found in (large, small)
+    ]
+    return tuple({name: one[name] for name in common} for one in best)  # type: ignore[return-value]
+
+
+def _of_class(evidence: Evidence, size: str) -> list[dict[str, Group]]:
+    """The fine-tuned models and methods of a class that have both scores, by data set."""
+    kinds = ["adapter", "full"] if size == "slm" else ["adapter"]
     found: dict[tuple[str, str], dict[str, Group]] = {}
     for one in evidence.groups:
-        trained = one.frame["kind"].isin(["adapter", "full"] if size == "slm" else ["adapter"]).all()
-        if (
-            trained
-            and one.quantization == "none"
-            and one.dataset
-            and _size_class(one) == size
-            and one.score("em@1")
-            and one.score(SCORE)
-        ):
-            found.setdefault((one.model, one.method), {})[one.dataset] = one
-    widest = max((len(by_dataset) for by_dataset in found.values()), default=0)
-    whole = [by_dataset for by_dataset in found.values() if len(by_dataset) == widest]
-    return max(whole, key=_mean_score, default={})
+        plain = one.dataset is not None and one.quantization == "none" and _size_class(one) == size
+        if plain and one.frame["kind"].isin(kinds).all() and one.score("em@1") and one.score(SCORE):
+            found.setdefault((one.model, one.method), {})[str(one.dataset)] = one
+    return list(found.values())
 
 
-def _mean_score(by_dataset: dict[str, Group]) -> float:
-    scores = [one.score(metric) for one in by_dataset.values() for metric in ("em@1", SCORE)]
+def _mean_score(by_dataset: dict[str, Group], names: Iterable[str]) -> float:
+    scores = [by_dataset[name].score(metric) for name in names for metric in ("em@1", SCORE)]
     return fmean(score.mean for score in scores if score is not None)
 
 
@@ -195,12 +227,7 @@ def _number(
 
 
 def _gpu_peak(one: Group) -> float | None:
-    return one.middle("train_peak_bytes") if _on_gpu(one) else None
-
-
-def _on_gpu(one: Group) -> bool:
-    kinds = set(one.done["memory_kind"].dropna())
-    return bool(kinds) and str(MemoryKind.cpu_peak_rss) not in kinds
+    return one.middle("train_peak_bytes") if one.on_gpu else None
 
 
 def _datasets(evidence: Evidence, method: str) -> list[str]:

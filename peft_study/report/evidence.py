@@ -1,7 +1,7 @@
 """Two sets of runs compared, by the strongest test that the data at hand allows."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from statistics import fmean
@@ -10,7 +10,7 @@ import pandas as pd
 
 from peft_study.metrics.intervals import RESAMPLES
 from peft_study.report import per_sample
-from peft_study.report.groups import Group, groups
+from peft_study.report.groups import Group, groups, settings_note
 from peft_study.report.names import method_name
 from peft_study.report.per_sample import Runs
 from peft_study.report.predictions import PredictionsOf
@@ -116,6 +116,11 @@ class Evidence:
         """Configurations by name; None is any."""
         found = self._by_name.get((method, quantization, model), [])
         return [one for one in found if dataset in (None, one.dataset)]
+
+    def settings_note(self, cells: Iterable[str]) -> tuple[str, ...]:
+        """What to say of cells that stand for one of several sets of runs; nothing where none does."""
+        used = set(cells)
+        return settings_note(one for one in self.groups if one.other_settings and used.intersection(one.cells))
 
     def best(self, found: Sequence[Group], metric: str) -> Group | None:
         """The configuration with the best score; None where none has one."""

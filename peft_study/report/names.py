@@ -29,6 +29,8 @@ METHODS = {
 }
 DATASETS = {"conala": "Conala", "codealpacapy": "CodeAlpacaPy", "apps": "APPS"}
 QUANTIZATIONS = {"none": "", "int8": "8bit", "nf4": "4bit"}
+PAPER = "paper"
+"""The source of the paper's own rows, and what they are asked for by."""
 LEVELS = ("introductory", "interview", "competition")
 
 

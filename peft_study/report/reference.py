@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping
 import pandas as pd
 
 from peft_study.report.cells import COLUMNS, Row
+from peft_study.report.names import PAPER
 from peft_study.report.paper import rows
 from peft_study.report.rows import frame_of
 
-SOURCE = "paper"
 STATED = "stated"
 PUBLISHED = {
     "em@1": "em@1",
@@ -53,6 +53,26 @@ def paper_rows() -> pd.DataFrame:
     frame = frame_of([{name: value for name, value in row.items() if name != "certainty"} for row in found.values()])
     frame.insert(len(COLUMNS), "certainty", pd.Series([row["certainty"] for row in found.values()], dtype=object))
     return frame
+
+
+def as_named_here(other: pd.DataFrame, here: Iterable[str]) -> pd.DataFrame:
+    """Rows with the models' names of those that they are compared with.
+
+    The paper's figure 1 names CodeLlama-13B and -34B without a variant; the study's are the Python ones.
+
+    Args:
+        other: rows of `paper_rows` or another study.
+        here: the models that they are compared with.
+    """
+    known = set(here)
+    named = {plain: f"{plain}-python" for plain in ("codellama-13b", "codellama-34b")}
+    named = {plain: full for plain, full in named.items() if plain not in known and full in known}
+    return other.assign(model=other["model"].replace(named)) if named else other
+
+
+def is_paper(other: pd.DataFrame) -> bool:
+    """Whether rows are the paper's and nothing else."""
+    return len(other) > 0 and bool((other["source"] == PAPER).all())
 
 
 def _table3() -> Iterable[Row]:
@@ -104,8 +124,8 @@ def _row(item: str, line: Mapping[str, str], dataset: str | None) -> Row:
     small = model in _SLM
     row: Row = dict.fromkeys(COLUMNS)
     return row | {
-        "cell_id": "/".join(part for part in ("paper", item, model, method, quantization, dataset) if part),
-        "study": SOURCE,
+        "cell_id": "/".join(part for part in (PAPER, item, model, method, quantization, dataset) if part),
+        "study": PAPER,
         "status": "ok",
         "model": model,
         "family": _SLM.get(model) or ("llama" if model.startswith("codellama") else "codegen2"),
@@ -117,7 +137,7 @@ def _row(item: str, line: Mapping[str, str], dataset: str | None) -> Row:
         "num_examples": 0.0 if _KINDS.get(method) != "prompting" or method == "zero-shot" else None,
         "sampled": False,
         "test_samples": None if dataset is None else _TEST_SAMPLES[dataset],
-        "source": SOURCE,
+        "source": PAPER,
         "certainty": STATED,
     }
 

@@ -7,8 +7,18 @@ import pandas as pd
 
 from peft_study.report.groups import Group, groups
 from peft_study.report.instances import table2
-from peft_study.report.names import DATASETS, LEVELS, METHODS, MODELS, dataset_name, method_name, model_name, place
-from peft_study.report.reference import SOURCE
+from peft_study.report.names import (
+    DATASETS,
+    LEVELS,
+    METHODS,
+    MODELS,
+    PAPER,
+    dataset_name,
+    method_name,
+    model_name,
+    place,
+)
+from peft_study.report.reference import is_paper
 from peft_study.report.scores import GridRow, Score, grid, parameters_cell, score_cell, seeds_note
 from peft_study.report.table import MISSING, Cell, Table
 from peft_study.report.tradeoff import table1
@@ -214,7 +224,7 @@ def _cost(one: Group, column: str, unit: float, digits: int) -> Cell:
 def _other_name(other: pd.DataFrame | None) -> str | None:
     if other is None:
         return None
-    return SOURCE if len(other) and bool((other["source"] == SOURCE).all()) else "other"
+    return PAPER if is_paper(other) else "other"
 
 
 def _settings_notes(found: Sequence[Group]) -> tuple[str, ...]:

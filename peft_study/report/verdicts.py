@@ -7,9 +7,10 @@ rules say what it says and is no evidence of their own. They were not changed af
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from statistics import NormalDist
 from typing import Any
 
-from peft_study.report.evidence import Comparison, Evidence, Test
+from peft_study.report.evidence import Comparison, Evidence, Test, Z
 
 ALPHA = 0.05
 """A difference with a p-value is one below this. For "every ..." to fail by one of several, below its share of this."""
@@ -92,7 +93,7 @@ class Claim:
         numbers = tuple(one for part in parts for one in part.numbers)
         cells = tuple(dict.fromkeys(cell for one in numbers for cell in one.cells))
         tests = "; ".join(test for test in Test if any(one.test is test for one in numbers)) or "nothing to test"
-        why = " ".join(part.why for part in parts) or "No cells that it speaks of."
+        why = " ".join([*(part.why for part in parts), *evidence.settings_note(cells)]) or "No cells that it speaks of."
         return Finding(self.number, self.statement, _verdict(parts), numbers, f"{self.rule} Test: {tests}.", cells, why)
 
 
@@ -108,15 +109,17 @@ def is_larger(one: Comparison, margin: float = 0.0, alpha: float = ALPHA) -> boo
     """Whether the first exceeds the second by more than a margin; None where that cannot be told.
 
     Args:
-        one: the comparison. With an interval, and a margin, the interval decides; with a p-value, and none, that does;
-            on summary numbers alone the sign.
+        one: the comparison. With an interval, and a margin, the interval decides, widened or narrowed as a normal
+            distribution's would be for `alpha`; with a p-value, and none, that does; on summary numbers alone the sign.
         margin: in the unit of the difference; negative where "not much worse" is enough.
         alpha: of a test.
     """
     if one.p_value is None or one.low is None or one.high is None:
         return None if one.difference == margin else one.difference > margin
     if margin:
-        return True if one.low > margin else False if one.high < margin else None
+        width = NormalDist().inv_cdf(1 - alpha / 2) / Z
+        low, high = (one.difference + width * (end - one.difference) for end in (one.low, one.high))
+        return True if low > margin else False if high < margin else None
     return one.difference > 0 if one.p_value < alpha else None
 
 

@@ -168,6 +168,9 @@ def curve(dataset: str, scores: Mapping[int, float], model: str = CODELLAMA) -> 
     return [result(model, "icl", dataset, num_examples=number, metrics=em(share)) for number, share in scores.items()]
 
 
+AS_CLAIMED = {"conala": {1: 0.1, 8: 0.3, 16: 0.25}, "codealpacapy": {1: 0.1, 4: 0.3, 8: 0.25}}
+
+
 @pytest.mark.parametrize(
     ("dataset", "scores", "verdict"),
     [
@@ -178,18 +181,27 @@ def curve(dataset: str, scores: Mapping[int, float], model: str = CODELLAMA) -> 
         ("codealpacapy", {1: 0.1, 3: 0.2, 4: 0.3, 8: 0.25}, CONFIRMED),
         ("codealpacapy", {1: 0.1, 3: 0.2, 4: 0.2, 5: 0.3, 8: 0.25}, REFUTED),
         ("codealpacapy", {1: 0.3, 8: 0.25}, UNDECIDED),
-        ("minipy", {1: 0.1, 2: 0.3, 4: 0.2}, CONFIRMED),
-        ("minipy", {1: 0.1, 2: 0.3, 4: 0.4}, REFUTED),
     ],
 )
 def test_where_the_peak_is(dataset: str, scores: Mapping[int, float], verdict: Verdict, tmp_path: Path) -> None:
-    found = of(tmp_path, *curve(dataset, scores))[2]
+    other = {name: points for name, points in AS_CLAIMED.items() if name != dataset}
+
+    found = of(tmp_path, *curve(dataset, scores), *(cell for one in other.items() for cell in curve(*one)))[2]
 
     assert found.verdict is verdict, found.explanation
 
 
+@pytest.mark.parametrize("scores", [{1: 0.1, 2: 0.3, 4: 0.2}, {1: 0.1, 2: 0.3, 4: 0.4}])
+def test_a_peak_elsewhere_decides_nothing(scores: Mapping[int, float], tmp_path: Path) -> None:
+    found = of(tmp_path, *curve("conala", AS_CLAIMED["conala"]), *curve("minipy", scores))[2]
+
+    assert found.verdict is UNDECIDED
+    assert "No in-context learning on CodeAlpacaPy." in found.explanation
+    assert "Outside of the claim: minipy" in found.explanation
+
+
 def test_a_curve_is_of_the_models_that_have_all_of_it(tmp_path: Path) -> None:
-    whole = curve("conala", {1: 0.1, 8: 0.3, 16: 0.2})
+    whole = [cell for one in AS_CLAIMED.items() for cell in curve(*one)]
     found = of(tmp_path, *whole, *curve("conala", {1: 0.9}, "codegen2-1b"))[2]
 
     assert found.verdict is CONFIRMED
@@ -224,12 +236,82 @@ def test_half_the_memory_at_no_worse_a_score(
         ({"train_peak_bytes": 23 * GIGABYTE}, CONFIRMED),
         ({"train_peak_bytes": 24 * GIGABYTE}, REFUTED),
         ({"status": Status.oom, "train_peak_bytes": None}, REFUTED),
+        ({"status": Status.oom, "train_peak_bytes": None, "device_bytes": 16e9}, UNDECIDED),
+        ({"status": Status.oom, "train_peak_bytes": None, "device_bytes": None}, UNDECIDED),
         ({"status": Status.failed, "train_peak_bytes": None}, UNDECIDED),
         ({"train_peak_bytes": 23 * GIGABYTE, "memory_kind": MemoryKind.cpu_peak_rss}, UNDECIDED),
     ],
 )
 def test_the_largest_model_fits(settings: dict[str, Any], verdict: Verdict, tmp_path: Path) -> None:
     assert of(tmp_path, result("codellama-34b-python", quantization="nf4", **settings))[7].verdict is verdict
+
+
+@pytest.mark.parametrize(("status", "verdict"), [(Status.oom, REFUTED), (Status.failed, UNDECIDED)])
+def test_one_that_fits_does_not_make_good_one_that_did_not(status: Status, verdict: Verdict, tmp_path: Path) -> None:
+    cells = [
+        result("codellama-34b-python", quantization="nf4", seed=1, train_peak_bytes=23 * GIGABYTE),
+        result("codellama-34b-python", quantization="nf4", seed=2, train_peak_bytes=None, status=status),
+    ]
+
+    assert of(tmp_path, *cells)[7].verdict is verdict
+
+
+LEVEL_GAINS = {"introductory": 0.10, "interview": 0.02, "competition": 0.0}
+
+
+def levels(gains: Mapping[str, float], of: float = 0.1) -> dict[str, float]:
+    """Scores by level, so much above a base."""
+    names = ("apps_tests_passed_share", "apps_pass@5")
+    return {f"{level}/{name}": of + gain for level, gain in gains.items() for name in names}
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict"),
+    [
+        ({}, CONFIRMED),
+        ({"none": {**LEVEL_GAINS, "introductory": -0.05}}, REFUTED),
+        ({"nf4": {**LEVEL_GAINS, "competition": 0.08}}, REFUTED),
+        ({"nf4": None}, UNDECIDED),
+        ({"none": {"introductory": 0.1, "interview": 0.0}}, UNDECIDED),
+    ],
+)
+def test_gains_are_of_both_methods_and_all_levels(
+    change: Mapping[str, Mapping[str, float] | None], verdict: Verdict, tmp_path: Path
+) -> None:
+    gains = {"none": LEVEL_GAINS, "nf4": LEVEL_GAINS, **change}
+    cells = [result(CODELLAMA, "zero-shot", "apps", metrics=levels(dict.fromkeys(LEVEL_GAINS, 0.0)))]
+    for quantization, own in gains.items():
+        if own is not None:
+            cells.append(result(CODELLAMA, "lora", "apps", quantization=quantization, metrics=levels(own)))
+
+    assert of(tmp_path, *cells)[10].verdict is verdict
+
+
+def test_a_gain_that_may_be_chance_refutes_nothing(tmp_path: Path) -> None:
+    wide = {f"{level}/apps_pass@5": [0.0, 0.3] for level in LEVEL_GAINS}
+    cells = [result(CODELLAMA, "zero-shot", "apps", metrics=levels(dict.fromkeys(LEVEL_GAINS, 0.0)), intervals=wide)]
+    for bits in ("none", "nf4"):
+        gains = {**LEVEL_GAINS, "interview": 0.08}
+        cells.append(result(CODELLAMA, "lora", "apps", quantization=bits, metrics=levels(gains), intervals=wide))
+
+    found = of(tmp_path, *cells)[10]
+
+    assert found.verdict is UNDECIDED
+    assert "too close to half of the introductory gain" in found.explanation
+
+
+def test_large_and_small_are_ranked_on_the_same_data(tmp_path: Path) -> None:
+    """The small model that is best on all of its data is not the best on what the large one was run on."""
+    cells = [
+        result(CODELLAMA, "lora", "conala", metrics=em(0.3), size_class="llm"),
+        result("codet5p-220m", "lora", "conala", metrics=em(0.2)),
+        result("codegen-350m-mono", "lora", "conala", metrics=em(0.1)),
+        result("codegen-350m-mono", "lora", "codealpacapy", metrics=em(0.9)),
+    ]
+
+    (compared, _) = of(tmp_path, *cells)[5].comparisons
+
+    assert (compared.first, compared.second) == (0.3, 0.2)
 
 
 def test_large_models_must_be_ahead_by_what_is_claimed(tmp_path: Path) -> None:

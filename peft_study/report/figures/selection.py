@@ -10,12 +10,12 @@ import pandas as pd
 from peft_study.metrics.intervals import spread
 from peft_study.report import groups as grouping
 from peft_study.report.figures.variants import VARIANTS, in_order, variant
-from peft_study.report.names import DATASETS, MODELS
+from peft_study.report.names import DATASETS, MODELS, PAPER
+from peft_study.report.reference import as_named_here, is_paper
 from peft_study.results.schema import MemoryKind, Status
 
 PERCENT = 100.0
 GIGABYTES = 1e-9
-PAPER = "paper"
 _QUALITY = {
     "em@10": "EM@10, %",
     "pass@1": "Pass@1, %",
@@ -63,8 +63,7 @@ class Selection:
     @property
     def other_label(self) -> str:
         """What the rows to compare with are called: the paper, or the other study."""
-        sources = set(self.other["source"]) if len(self.other) else set()
-        return "paper" if sources == {PAPER} else "compared"
+        return PAPER if is_paper(self.other) else "compared"
 
     @property
     def both(self) -> pd.DataFrame:
@@ -110,14 +109,18 @@ class Selection:
         Returns:
             The rows, and what the axis is called.
         """
-        known = self.only(lambda rows: rows[column].notna())
+        known = self.only(lambda rows: rows[column].notna() & rows["memory_kind"].notna())
+        notes = []
+        if unsaid := int((self.own[column].notna() & self.own["memory_kind"].isna()).sum()):
+            notes.append(f"Left out: {unsaid} cells of which it is not known what memory was measured.")
         on_cpu = known.own["memory_kind"] == str(MemoryKind.cpu_peak_rss)
         if len(known.own) and on_cpu.all():
             alike = known.only(lambda rows: rows["memory_kind"] == str(MemoryKind.cpu_peak_rss))
-            notes = [_ON_CPU] if len(alike.other) == len(known.other) else [_ON_CPU, _OTHERWISE]
+            notes += [_ON_CPU] if len(alike.other) == len(known.other) else [_ON_CPU, _OTHERWISE]
             return replace(alike, notes=(*self.notes, *notes)), "peak memory of the process, GB"
         alike = known.only(lambda rows: rows["memory_kind"] != str(MemoryKind.cpu_peak_rss))
-        notes = [f"Left out: {on_cpu.sum()} cells that ran on a CPU."] if on_cpu.any() else []
+        if on_cpu.any():
+            notes.append(f"Left out: {on_cpu.sum()} cells that ran on a CPU.")
         return replace(alike, notes=(*self.notes, *notes)), "peak GPU memory, GB"
 
 
@@ -133,7 +136,7 @@ def select(frame: pd.DataFrame, other: pd.DataFrame | None, *wanted: str) -> Sel
     compared = own.iloc[:0]
     if other is not None and len(other):
         compared, _ = _one_setting(_of_variants(other, wanted))
-        compared = _as_named_here(compared, set(own["model"]))
+        compared = as_named_here(compared, own["model"])
         compared = compared[compared["model"].isin(set(own["model"]))]
     return Selection(own, compared, (*notes, *_unfinished(_of_variants(frame, wanted))))
 
@@ -209,13 +212,6 @@ def _one_setting(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 def _name(one: grouping.Group) -> str:
     parts = [one.model, variant(one.method, one.quantization), *([one.dataset] if one.dataset else [])]
     return " ".join([*parts, *([f"with {one.num_examples:.0f} examples"] if one.num_examples else [])])
-
-
-def _as_named_here(rows: pd.DataFrame, here: set[str]) -> pd.DataFrame:
-    """The paper's figure 1 names CodeLlama-13B and -34B without a variant; the study's are the Python ones."""
-    named = {name: f"{name}-python" for name in ("codellama-13b", "codellama-34b")}
-    named = {plain: full for plain, full in named.items() if plain not in here and full in here}
-    return rows.assign(model=rows["model"].replace(named)) if named else rows
 
 
 def _unfinished(frame: pd.DataFrame) -> list[str]:
