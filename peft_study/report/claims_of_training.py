@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from statistics import fmean
 
-from peft_study.report.evidence import Comparison, Evidence, Test, configuration
+from peft_study.report.evidence import Comparison, Evidence, Test
 from peft_study.report.groups import Group
 from peft_study.report.names import LEVELS, dataset_name, method_name, model_name
 from peft_study.report.verdicts import Part, every
@@ -101,7 +101,7 @@ def _fits(one: Group) -> list[Part]:
     peak = max(one.values("train_peak_bytes"), default=None)
     if peak is not None and one.on_gpu:
         values = (peak, LIMIT_BYTES)
-        compared = _number(f"{name}, peak of training", configuration(one), "the limit", values, one.cells)
+        compared = _number(f"{name}, peak of training", one.title, "the limit", values, one.cells)
         parts.append(Part(peak < LIMIT_BYTES, f"{compared.text}.", (compared,)))
     for status, count in one.frame.loc[one.frame["status"] != "ok", "status"].value_counts().items():
         whole_card = one.frame.loc[one.frame["status"] == status, "device_bytes"] >= _ALL_BUT_ALL * LIMIT_BYTES
@@ -211,7 +211,7 @@ def _mean_score(by_dataset: dict[str, Group], names: Iterable[str]) -> float:
 
 def _memory(label: str, small: Group, plain: Group) -> Comparison:
     peaks = (_gpu_peak(small) or 0.0, _gpu_peak(plain) or 0.0)
-    names = configuration(small), configuration(plain)
+    names = small.title, plain.title
     return _number(f"{label}, peak of training", *names, peaks, (*small.cells, *plain.cells))
 
 

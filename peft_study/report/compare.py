@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import pandas as pd
 
 from peft_study.metrics.intervals import RESAMPLES
-from peft_study.report.evidence import Comparison, Evidence, Test
-from peft_study.report.groups import Group, by_name
+from peft_study.report.evidence import Comparison, Evidence, Test, p_text
+from peft_study.report.groups import Group, by_key
 from peft_study.report.names import LEVELS, dataset_name, method_name, model_name
 from peft_study.report.predictions import predictions_of
+from peft_study.report.reference import as_named_here
 from peft_study.report.table import MISSING, Cell, Table
 from peft_study.report.verdicts import ALPHA
-from peft_study.results.schema import MemoryKind
 
 _SCORES = {
     "em@1": "EM@1",
@@ -25,7 +25,6 @@ _SCORES = {
     "tests_passed_share": "Tests passed",
 }
 _LEVEL_SCORES = {"tests_passed_share": "tests passed", "pass@1": "Pass@1", "pass@2": "Pass@2", "pass@5": "Pass@5"}
-_COSTS = (("Training's peak memory, GB", "train_peak_bytes", 1e9), ("Training, s", "train_seconds", 1.0))
 _COLUMNS = (
     *("Data set", "Model", "Method", "Examples", "Score", "This", "Other", "Difference"),
     *("Lowest", "Highest", "p", "Difference is", "Test"),
@@ -55,8 +54,8 @@ def compare(frame: pd.DataFrame, other: pd.DataFrame, resamples: int = RESAMPLES
     Configurations are the same by data set, model, method, quantization and number of examples; the best number of
     examples stands against an other's best. Where both studies' predictions are on this machine and of the same test
     samples, differences are tested by the paired bootstrap over them, seeds averaged first; elsewhere by the intervals
-    of both scores, or of the one that has one. Memory that the other states without a data set, as the paper does,
-    stands against each.
+    of both scores, or of the one that has one. Memory is compared where both are of a GPU, or both of a process; what
+    the other states without a data set, as the paper does, stands against each.
 
     Args:
         frame: rows of `rows.load`.
@@ -64,7 +63,7 @@ def compare(frame: pd.DataFrame, other: pd.DataFrame, resamples: int = RESAMPLES
         resamples: of the bootstrap.
     """
     ours = Evidence(frame, predictions_of(frame), resamples)
-    theirs = Evidence(other, predictions_of(other), resamples)
+    theirs = Evidence(as_named_here(other, frame["model"].dropna()), predictions_of(other), resamples)
     pairs = list(_pairs(ours, theirs))
     lines = [line for one, its in pairs for line in (*_scores(ours, theirs, one, its), *_costs(one, its))]
     tests = sum(line.compared is not None and line.compared.p_value is not None for line in lines)
@@ -76,15 +75,16 @@ def compare(frame: pd.DataFrame, other: pd.DataFrame, resamples: int = RESAMPLES
         f"{len(theirs.groups) - len({its.cells for _, its in pairs})} only in the other.",
         "By intervals the runs count as if they were of different samples, which finds fewer differences; where one "
         "score has none, its own is taken to be as wide as the other's.",
+        *ours.settings_note(cell for one, _ in pairs for cell in one.cells),
     )
     cells = tuple(_row(line, tests) for line in lines)
     return Table("comparison", "Comparison with another study", _COLUMNS, cells, notes)
 
 
 def _pairs(ours: Evidence, theirs: Evidence) -> Iterator[tuple[Group, Group]]:
-    known = by_name(theirs.groups)
+    known = by_key(theirs.groups)
     for one in ours.groups:
-        its = known.get((one.dataset, one.model, one.method, one.quantization, one.num_examples))
+        its = known.get(one.key)
         if its is not None:
             yield one, its
         elif (its := known.get((one.dataset, one.model, one.method, one.quantization, None))) is not None:
@@ -109,12 +109,16 @@ def _scores(ours: Evidence, theirs: Evidence, one: Group, its: Group) -> Iterato
 
 
 def _costs(one: Group, its: Group) -> Iterator[_Line]:
-    on_cpu = [str(MemoryKind.cpu_peak_rss) in set(group.done["memory_kind"]) for group in (one, its)]
-    for title, column, unit in _COSTS:
-        first, second = one.middle(column), its.middle(column)
-        comparable = column != "train_peak_bytes" or on_cpu[0] == on_cpu[1]
-        if first is not None and second is not None and comparable:
-            yield _Line(one, title, first / unit, second / unit, None)
+    if one.on_gpu is not None and one.on_gpu == its.on_gpu:
+        kind = "GPU" if one.on_gpu else "process"
+        yield from _cost(one, its, f"Training's peak {kind} memory, GB", "train_peak_bytes", 1e9)
+    yield from _cost(one, its, "Training, s", "train_seconds", 1.0)
+
+
+def _cost(one: Group, its: Group, title: str, column: str, unit: float) -> Iterator[_Line]:
+    first, second = one.middle(column), its.middle(column)
+    if first is not None and second is not None:
+        yield _Line(one, title, first / unit, second / unit, None)
 
 
 def _row(line: _Line, tests: int) -> tuple[Cell, ...]:
@@ -132,7 +136,7 @@ def _row(line: _Line, tests: int) -> tuple[Cell, ...]:
         Cell(f"{line.second:.2f}", line.second),
         Cell(f"{difference:+.2f}", difference),
         *(Cell(MISSING) if end is None else Cell(f"{100 * end:+.2f}", 100 * end) for end in (low, high)),
-        Cell(MISSING) if p_value is None else Cell(f"{p_value:.2g}", p_value),
+        Cell(MISSING) if p_value is None else Cell(p_text(p_value).removeprefix("p ").removeprefix("= "), p_value),
         Cell(_significance(difference, p_value, tests)),
         Cell("none" if found is None else _TESTS[found.test]),
     )

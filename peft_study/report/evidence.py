@@ -188,12 +188,6 @@ def p_text(p_value: float) -> str:
     return f"p = {p_value:.2g}" if p_value else "p < 1e-300"
 
 
-def configuration(one: Group) -> str:
-    """What a configuration is called beside its model and data set."""
-    name = method_name(one.method, one.quantization)
-    return f"{name} ({one.num_examples:.0f} examples)" if one.num_examples else name
-
-
 def _by_errors(
     errors: tuple[float | None, float | None], factor: float, difference: float
 ) -> tuple[float | None, float | None, float | None, Test]:
@@ -224,5 +218,5 @@ def _standard_error(found: Sequence[Group], metric: str) -> float | None:
 
 
 def _names(found: Sequence[Group]) -> str:
-    names = list(dict.fromkeys(configuration(one) for one in found))
+    names = list(dict.fromkeys(one.title for one in found))
     return names[0] if len(names) == 1 else f"{method_name(found[0].method, found[0].quantization)} (best examples)"

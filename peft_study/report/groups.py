@@ -15,8 +15,10 @@ from peft_study.metrics.intervals import Spread, spread
 from peft_study.report.names import DATASETS, METHODS, MODELS, QUANTIZATIONS, method_name, place
 from peft_study.results.schema import MemoryKind
 
+Key = tuple[str | None, str, str, str, float | None]
 KEYS = ("dataset", "model", "method", "quantization", "num_examples")
-"""What a configuration is called by; figure 1 of the paper has no data set, its best ICL no number of examples."""
+"""What a configuration is called by, as columns; figure 1 of the paper has no data set, its best ICL no number of
+examples."""
 _CHOSEN = ("settings", "sampled", "learning_rate", "epochs")
 """What a person set besides; known of every cell."""
 _FOUND = ("data_fingerprint", "test_samples", "trainable_parameters", "precision", "memory_kind")
@@ -45,6 +47,17 @@ class Group:
     num_examples: float | None
     frame: pd.DataFrame
     other_settings: int = 0
+
+    @property
+    def key(self) -> Key:
+        """What it is called by."""
+        return self.dataset, self.model, self.method, self.quantization, self.num_examples
+
+    @property
+    def title(self) -> str:
+        """What it is called in print beside its model and data set."""
+        name = method_name(self.method, self.quantization)
+        return f"{name} ({self.num_examples:.0f} examples)" if self.num_examples else name
 
     @cached_property
     def done(self) -> pd.DataFrame:
@@ -116,9 +129,9 @@ def groups(frame: pd.DataFrame) -> list[Group]:
     return sorted(together, key=_order)
 
 
-def by_name(found: Iterable[Group]) -> dict[tuple[str | None, str, str, str, float | None], Group]:
-    """Groups by their keys."""
-    return {(one.dataset, one.model, one.method, one.quantization, one.num_examples): one for one in found}
+def by_key(found: Iterable[Group]) -> dict[Key, Group]:
+    """Groups by what they are called by."""
+    return {one.key: one for one in found}
 
 
 def settings_note(found: Iterable[Group]) -> tuple[str, ...]:

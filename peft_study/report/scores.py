@@ -1,9 +1,7 @@
 """Grids of scores: a row a configuration, a column a score, what is best marked, the other study's value beside it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-
-import pandas as pd
 
 from peft_study.report.groups import Group
 from peft_study.report.table import MISSING, NOT_RUN, Cell, Mark, Table
@@ -75,6 +73,9 @@ def grid(
         rows: in their order.
         other_name: heads the values to compare with, as "paper"; None for none.
     """
+    if other_name and not any(row.others for row in rows):
+        table = replace(table, notes=(*table.notes, f"Nothing of it to compare with: {other_name}."))
+        other_name = None
     columns = [
         _marked([score_cell(row.groups.get(score.heading), score.metric) for row in rows], rows) for score in scores
     ]
@@ -138,8 +139,12 @@ def short_count(count: float) -> str:
     return f"{digits.rstrip('0').rstrip('.')}M" if float(digits) else f"{count:.0f}"
 
 
-def seeds_note(frame: pd.DataFrame) -> tuple[str, ...]:
-    """What brackets and counts in parentheses mean, where several seeds were run."""
-    if frame["seed"].nunique() < 2:
-        return ()
-    return ("Several seeds: their mean, and the lowest and the highest in brackets.",)
+def seeds_note(found: Iterable[Group]) -> tuple[str, ...]:
+    """What brackets and counts in parentheses mean, where there are any."""
+    known = list(found)
+    several = any(len(one.done) > 1 for one in known)
+    partly = any(len(one.done) and one.state() for one in known)
+    return (
+        *(["Several seeds: their mean, and the lowest and the highest in brackets."] if several else []),
+        *(["(2 of 3): so many cells of a configuration ended well, and have part in its scores."] if partly else []),
+    )

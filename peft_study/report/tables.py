@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from peft_study.report.groups import Group, groups
+from peft_study.report.groups import Group, by_key, groups, settings_note
 from peft_study.report.instances import table2
 from peft_study.report.names import (
     DATASETS,
@@ -35,11 +35,8 @@ _OVERVIEW = (
     ("Top@1", "top@1"),
     ("Tests passed", "tests_passed_share"),
 )
-_COSTS = (
-    ("Peak GB", "peak_bytes", 1e9, 2),
-    ("Train s", "train_seconds", 1, 0),
-    ("Generate s", "generate_seconds", 1, 0),
-)
+_SECONDS = (("Train s", "train_seconds"), ("Generate s", "generate_seconds"))
+_MEMORY = {True: "Peak GPU GB", False: "Peak process GB"}
 
 
 def table3(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Table:
@@ -66,7 +63,7 @@ def table3(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Table:
         rows.append(GridRow(labels, model, _by_dataset(own), _by_dataset(compared.get((model, method), []))))
     title = "SLMs and LLMs by fine-tuning method: EM@1, EM@10 and CodeBLEU in per cent"
     how = "as the paper's evaluator computes it" if bleu != "codebleu" else "in the strict convention"
-    notes: tuple[str, ...] = (_MARKS, f"CodeBLEU {how} ({bleu}).", *seeds_note(frame), *_settings_notes(found))
+    notes: tuple[str, ...] = (_MARKS, f"CodeBLEU {how} ({bleu}).", *seeds_note(found), *settings_note(found))
     table = Table("table3", title, (), (), notes if found else ("No fine-tuned cell is scored by references.",))
     return grid(table, ("Model", "Method", "# Params"), scores, rows, _other_name(other))
 
@@ -104,6 +101,7 @@ def overview(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Table:
     """
     found = [one for one in groups(frame) if one.dataset is not None]
     scores = [(title, metric) for title, metric in _OVERVIEW if any(one.score(metric) for one in found)]
+    memory = [kind for kind in _MEMORY if any(one.on_gpu is kind for one in found)]
     names = ("Data set", "Model", "Method", "Examples", "Cells", "# Params")
     cells = tuple(
         (
@@ -114,13 +112,19 @@ def overview(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Table:
             Cell(str(len(one.frame)), float(len(one.frame)), state=one.state()),
             parameters_cell(one),
             *(score_cell(one, metric) for _, metric in scores),
-            *(_cost(one, column, unit, digits) for _, column, unit, digits in _COSTS),
+            *(_cost(one if one.on_gpu is kind else None, "peak_bytes", 1e9, 2) for kind in memory),
+            *(_cost(one, column, 1, 0) for _, column in _SECONDS),
         )
         for one in found
     )
-    columns = (*names, *(title for title, _ in scores), *(title for title, *_ in _COSTS))
-    notes = ("CodeBLEU in the strict convention. Peak memory is of training and generation.", *seeds_note(frame))
-    return Table("overview", "Every configuration", columns, cells, (*notes, *_settings_notes(found)))
+    titles = [title for title, _ in scores] + [_MEMORY[kind] for kind in memory] + [title for title, _ in _SECONDS]
+    columns = (*names, *titles)
+    notes = (
+        "CodeBLEU in the strict convention. Peak memory is of training and generation: what was allocated on the GPU, "
+        "or all that the process held.",
+        *seeds_note(found),
+    )
+    return Table("overview", "Every configuration", columns, cells, (*notes, *settings_note(found)))
 
 
 TABLES: Mapping[str, Callable[[pd.DataFrame, pd.DataFrame | None], Table]] = {
@@ -139,7 +143,8 @@ def _fine_tuned(frame: pd.DataFrame) -> list[Group]:
     trained = frame[(frame["kind"] != "prompting") & (frame["quantization"] == "none") & frame["dataset"].notna()]
     found = [one for one in groups(trained) if not _levels([one], "") | _levels([one], "apps_")]
     scored = {one.dataset for one in found if one.score("em@1")}
-    unscored = {one.dataset for one in found if len(one.done)} - scored
+    # Where none ended well: programs that are tested are drawn.
+    unscored = {one.dataset for one in found if len(one.done) or one.frame["sampled"].eq(True).any()} - scored
     return [one for one in found if one.dataset not in unscored]
 
 
@@ -151,20 +156,20 @@ def _by_level(table: Table, prefix: str, frame: pd.DataFrame, other: pd.DataFram
     scores = [
         Score(level.capitalize(), title, f"{level}/{prefix}{name}") for level in levels for title, name in _LEVEL_SCORES
     ]
-    others = {_name(one): one for one in groups(other)} if other is not None else {}
+    others = {} if other is None else by_key(groups(other))
     several = len(with_levels) > 1
     rows = []
     for one in found:
         dataset = [Cell(dataset_name(_dataset(one)))] if several else []
-        labels = (*dataset, Cell(model_name(one.model)), Cell(_method_and_examples(one)))
-        compared = others.get(_name(one))
+        labels = (*dataset, Cell(model_name(one.model)), Cell(one.title))
+        compared = others.get(one.key)
         headings = [level.capitalize() for level in levels]
         rows.append(
             GridRow(
                 labels, one.model, dict.fromkeys(headings, one), dict.fromkeys(headings, compared) if compared else {}
             )
         )
-    shown = (*table.notes, _MARKS, *seeds_note(frame), *_settings_notes(found))
+    shown = (*table.notes, _MARKS, *seeds_note(found), *settings_note(found))
     notes = shown if found else ("No cell has scores by level.",)
     names = (*(["Data set"] if several else []), "Model", "Method")
     return grid(replace(table, notes=notes), names, scores, rows, _other_name(other))
@@ -203,21 +208,12 @@ def _by_dataset(found: Sequence[Group]) -> dict[str, Group]:
     return {dataset_name(_dataset(one)): one for one in found}
 
 
-def _name(one: Group) -> tuple[str | None, str, str, str, float | None]:
-    return one.dataset, one.model, one.method, one.quantization, one.num_examples
-
-
 def _dataset(one: Group) -> str:
     return one.dataset or ""
 
 
-def _method_and_examples(one: Group) -> str:
-    name = method_name(one.method, one.quantization)
-    return f"{name}, {one.num_examples:.0f} examples" if one.num_examples else name
-
-
-def _cost(one: Group, column: str, unit: float, digits: int) -> Cell:
-    value = one.middle(column)
+def _cost(one: Group | None, column: str, unit: float, digits: int) -> Cell:
+    value = None if one is None else one.middle(column)
     return Cell(MISSING) if value is None else Cell(f"{value / unit:.{digits}f}", value / unit)
 
 
@@ -225,14 +221,3 @@ def _other_name(other: pd.DataFrame | None) -> str | None:
     if other is None:
         return None
     return PAPER if is_paper(other) else "other"
-
-
-def _settings_notes(found: Sequence[Group]) -> tuple[str, ...]:
-    """Which rows stand for one of several sets of runs."""
-    several = [one for one in found if one.other_settings]
-    if not several:
-        return ()
-    names = ", ".join(f"{one.model}/{method_name(one.method, one.quantization)}/{one.dataset}" for one in several)
-    return (
-        f"Run with more than one set of settings, of which the one with the most finished cells is shown: {names}.",
-    )

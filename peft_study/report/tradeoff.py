@@ -1,14 +1,15 @@
 """Table 1: compute cost and effectiveness of each family of techniques, in classes that follow from what was measured.
 
 The rule was not changed after runs were held against it. Within one model and data set each family is its
-configuration with the best EM@10. Its cost is the geometric mean of its peak memory and its seconds of training and
-generation, each relative to the family that needs most; its effectiveness is its EM@10 relative to the best family's.
-A family's own number is the median over models and data sets; `HIGH_COST` and `HIGH_EFFECTIVENESS` make classes of it.
+configuration with the best EM@10. Its peak memory, its seconds of training and generation, and its EM@10 are taken
+relative to the family that has most; memory only where it was measured alike, on GPUs or of processes. Over models and
+data sets the median of each is a family's own. Its cost is the geometric mean of the first two, its effectiveness the
+third; `HIGH_COST` and `HIGH_EFFECTIVENESS` make classes of them.
 """
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 import pandas as pd
@@ -19,6 +20,10 @@ from peft_study.report.table import MISSING, Cell, Table
 HIGH_COST = 0.5
 HIGH_EFFECTIVENESS = 0.8
 _PAPER = {"Full fine-tuning": ("high", "high"), "ICL and RAG": ("low", "low"), "PEFT": ("low", "high")}
+_OF_PROCESSES = (
+    "Memory of cells on a CPU is that of their process, Python's libraries included, which differs little between "
+    "techniques for a small model."
+)
 _FAMILY_OF_KIND = {"full": "Full fine-tuning", "adapter": "PEFT"}
 _FAMILY_OF_METHOD = {"icl": "ICL and RAG", "rag": "ICL and RAG"}
 
@@ -30,6 +35,7 @@ class _Best:
     score: float
     peak_bytes: float | None
     seconds: float | None
+    on_gpu: bool | None
 
 
 def table1(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Table:
@@ -43,10 +49,12 @@ def table1(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Table:
     names = ("Technique", "Relative memory", "Relative time", "Relative EM@10", "Models x data sets")
     columns = (*names, "Compute cost", "Effectiveness", "Paper's cost", "Paper's effectiveness")
     cells = tuple(_row(family, pairs) for family in _PAPER)
+    of_processes = any(best.peak_bytes and best.on_gpu is False for pair in pairs for best in pair.values())
     notes = (
         "Within one model and data set each technique is its configuration with the best EM@10. Memory (peak of "
         "training and generation), time (of both) and EM@10 are relative to the technique with the largest; medians "
         "over models and data sets.",
+        *([_OF_PROCESSES] if of_processes else []),
         f"Compute cost is high from {HIGH_COST} on (geometric mean of memory and time), effectiveness from "
         f"{HIGH_EFFECTIVENESS} on.",
     )
@@ -78,19 +86,20 @@ def _pairs(frame: pd.DataFrame) -> list[Mapping[str, _Best]]:
             continue
         families = found.setdefault((one.model, one.dataset), {})
         if family not in families or families[family].score < score.mean:
-            families[family] = _Best(score.mean, one.middle("peak_bytes"), _seconds(one))
-    return [families for families in found.values() if len(families) > 1]
+            peak_bytes = None if one.on_gpu is None else one.middle("peak_bytes")
+            families[family] = _Best(score.mean, peak_bytes, one.work_seconds(), one.on_gpu)
+    return [_alike(families) for families in found.values() if len(families) > 1]
+
+
+def _alike(families: Mapping[str, _Best]) -> Mapping[str, _Best]:
+    """Without peaks where some are of a GPU and others of a process."""
+    kinds = {best.on_gpu for best in families.values() if best.peak_bytes is not None}
+    return families if len(kinds) < 2 else {name: replace(best, peak_bytes=None) for name, best in families.items()}
 
 
 def _family(one: Group) -> str | None:
     kinds = one.frame["kind"].dropna().tolist()
     return _FAMILY_OF_METHOD.get(one.method) or _FAMILY_OF_KIND.get(kinds[0] if kinds else "")
-
-
-def _seconds(one: Group) -> float | None:
-    """Of training, where there is any, and generation."""
-    train, generate = one.middle("train_seconds"), one.middle("generate_seconds")
-    return None if generate is None else generate + (train or 0.0)
 
 
 def _relative(pair: Mapping[str, _Best], family: str, name: str) -> float | None:

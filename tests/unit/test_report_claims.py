@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 
 from peft_study.report.claims import CLAIMS, Finding, Verdict, check_all
-from peft_study.report.evidence import Test
+from peft_study.report.evidence import Comparison, Test
 from peft_study.report.predictions import predictions_of
 from peft_study.report.reference import paper_rows
 from peft_study.report.rows import frame_of, load
+from peft_study.report.verdicts import is_larger
 from peft_study.results.schema import MemoryKind, RunResult, Status
 from tests.report_records import result, study
 
@@ -345,6 +346,14 @@ def test_retrieval_helps_on_one_data_set_alone(rag: Mapping[str, float], verdict
     cells += [result(CODELLAMA, "icl", dataset, num_examples=4, metrics=em(0.3)) for dataset in rag]
 
     assert of(tmp_path, *cells)[9].verdict is verdict
+
+
+@pytest.mark.parametrize(("alpha", "holds"), [(0.05, False), (0.0001, None)])
+def test_a_margin_is_held_against_as_strictly_as_a_difference(alpha: float, holds: bool | None) -> None:
+    """The interval's upper end is 0.1 points below the margin."""
+    one = Comparison("", "a", "b", 0.4, 0.42, -0.021, -0.031, -0.011, 0.001, Test.paired, ())
+
+    assert is_larger(one, -0.01, alpha) is holds
 
 
 def test_of_many_comparisons_one_may_go_wrong_by_chance(tmp_path: Path) -> None:

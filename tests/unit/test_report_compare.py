@@ -1,18 +1,24 @@
 """Two studies compared: what is the same configuration, by which test, and what is marked."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
+from peft_study.config.schema import ScoringConfig
+from peft_study.data.samples import ProgramTests, Sample
 from peft_study.report.compare import compare
+from peft_study.report.names import LEVELS
 from peft_study.report.reference import paper_rows
 from peft_study.report.rows import frame_of, load
 from peft_study.report.table import Table
 from peft_study.results.schema import MemoryKind
-from tests.report_records import result, study
+from peft_study.results.store import CellFolder
+from peft_study.scoring.score import Answers, score
+from tests.report_records import predictions, result, study, write
 
 
 def rows_of(table: Table) -> list[dict[str, str]]:
@@ -64,6 +70,67 @@ def test_samples_that_are_numbered_alike_are_not_the_same_where_their_references
     assert found["EM@1"] == "none"
 
 
+def test_codebleu_and_levels_are_compared_in_pairs(tmp_path: Path) -> None:
+    samples = [
+        Sample(
+            f"test-{n}", "", f"xs.sort(key={n})\nprint(xs)", level=LEVELS[n % 2], tests=ProgramTests(("1\n",), ("2\n",))
+        )
+        for n in range(8)
+    ]
+    frames = []
+    for name, right in (("a", 6), ("b", 2)):
+        texts = [[sample.answer if n < right else "print(sorted(xs))"] for n, sample in enumerate(samples)]
+        scored = score(Answers(samples, ["prompt"] * 8, texts, sampled=True), ScoringConfig(resamples=0, workers=1))
+        folder = write(tmp_path / name, result(metrics=scored.metrics))
+        CellFolder(folder).write_predictions(scored.predictions)
+        frames.append(load([tmp_path / name], cache=None).frame)
+
+    found = {row["Score"]: row for row in rows_of(compare(*frames, resamples=500))}
+
+    for title in ("CodeBLEU (strict)", "CodeBLEU (paper's)", "Introductory tests passed", "Interview Pass@1"):
+        assert found[title]["Test"] == "paired bootstrap", title
+    bleu = found["CodeBLEU (paper's)"]
+    assert float(bleu["Lowest"]) < float(bleu["Difference"]) < float(bleu["Highest"])
+
+
+@pytest.mark.parametrize(
+    "damage", [{"scores": [1]}, {"counts": {"codebleu_strict": "x"}}, {"scores": {"pass@1": math.nan}}]
+)
+def test_damaged_predictions_are_not_compared_in_pairs(damage: dict[str, Any], tmp_path: Path) -> None:
+    metrics = {"codebleu": 0.5, "pass@1": 0.5}
+    frames = []
+    for name in "ab":
+        folder = write(tmp_path / name, result(metrics=metrics))
+        lines = [vars(one) | {"scores": {"pass@1": 0.5}} | damage for one in predictions([[True]] * 4)]
+        (folder / "predictions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        frames.append(load([tmp_path / name], cache=None).frame)
+
+    assert "paired bootstrap" not in {
+        row["Test"] for row in rows_of(compare(*frames)) if row["Score"] == "CodeBLEU (strict)"
+    }
+
+
+def test_the_papers_largest_models_are_known_by_their_other_name(tmp_path: Path) -> None:
+    ours = frame_at(tmp_path, result("codellama-34b-python", dataset="conala", quantization="nf4"))
+
+    (memory,) = (row for row in rows_of(compare(ours, paper_rows())) if "memory" in row["Score"])
+
+    assert memory["Other"] == "23.59"
+
+
+def test_a_difference_beyond_all_doubt_has_a_p_value(tmp_path: Path) -> None:
+    sides = [
+        frame_at(
+            tmp_path / str(share), result(metrics={"em@1": share}, intervals={"em@1": [share - 1e-3, share + 1e-3]})
+        )
+        for share in (0.1, 0.9)
+    ]
+
+    (row,) = (row for row in rows_of(compare(*sides)) if row["Score"] == "EM@1")
+
+    assert row["p"] == "< 1e-300"
+
+
 def test_without_predictions_intervals_decide_and_say_so(tmp_path: Path) -> None:
     metrics = {"codebleu_codexglue": 0.35, "em@10": 0.4}
     ends = {"codebleu_codexglue": [0.33, 0.37], "em@10": [0.3, 0.5]}
@@ -74,12 +141,12 @@ def test_without_predictions_intervals_decide_and_say_so(tmp_path: Path) -> None
     assert {name: row["Test"] for name, row in found.items()} == {
         "EM@10": "one interval",
         "CodeBLEU (paper's)": "one interval",
-        "Training's peak memory, GB": "none",
+        "Training's peak GPU memory, GB": "none",
     }
     assert found["CodeBLEU (paper's)"]["Difference is"] == "higher**"
     assert found["EM@10"]["Difference is"] == "not significant"
     # Figure 1 names no data set.
-    memory = found["Training's peak memory, GB"]
+    memory = found["Training's peak GPU memory, GB"]
     assert (memory["This"], memory["Other"]) == ("2.00", "19.06")
 
 

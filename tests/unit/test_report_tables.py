@@ -7,18 +7,20 @@ import subprocess
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
 from peft_study.report.compare import compare
+from peft_study.report.groups import groups
 from peft_study.report.names import dataset_name, method_name, model_name
 from peft_study.report.paper import rows as published
 from peft_study.report.reference import paper_rows
 from peft_study.report.rows import frame_of, load
 from peft_study.report.table import Cell, Table
 from peft_study.report.tables import TABLES
-from peft_study.results.schema import Status
+from peft_study.results.schema import MemoryKind, Status
 from tests.report_records import predictions, result, study, write
 
 SCORES = {"em@1": "EM@1", "em@10": "EM@10", "codebleu": "CodeBLEU"}
@@ -131,9 +133,11 @@ def test_what_is_missing_says_why(tmp_path: Path) -> None:
         result(method="ia3", dataset="conala"),
     )
 
-    found = cells_of(TABLES["table3"](load([tmp_path], cache=None).frame, None))
+    table = TABLES["table3"](load([tmp_path], cache=None).frame, None)
+    found = cells_of(table)
 
     lora, ia3 = found["tiny-llama", "LoRA"], found["tiny-llama", "IA3"]
+    assert any(note.startswith("(2 of 3): so many cells") for note in table.notes)
     assert (lora["Conala EM@1"].text, lora["Conala EM@1"].state) == ("25.00 (1 of 2)", "1 of 2 diverged")
     assert (lora["CodeAlpacaPy EM@1"].text, lora["CodeAlpacaPy EM@1"].state) == ("oom", "oom")
     assert (ia3["CodeAlpacaPy EM@1"].text, ia3["CodeAlpacaPy EM@1"].state) == ("–", "not run")  # noqa: RUF001
@@ -151,7 +155,93 @@ def test_runs_with_other_settings_are_not_taken_for_seeds(tmp_path: Path) -> Non
     table = TABLES["table3"](load([tmp_path], cache=None).frame, None)
 
     assert cells_of(table)["tiny-llama", "LoRA"]["minipy EM@1"].value == pytest.approx(50)
-    assert any("more than one set of settings" in note for note in table.notes)
+    assert any("in more than one way" in note for note in table.notes)
+
+
+@pytest.mark.parametrize(
+    ("change", "apart"),
+    [
+        ({}, False),
+        ({"rank": 64}, True),
+        ({"precision": "fp32"}, True),
+        ({"memory_kind": MemoryKind.cpu_peak_rss}, True),
+        ({"memory_kind": None}, False),
+    ],
+)
+def test_repeats_differ_in_their_seed_alone(change: dict[str, Any], apart: bool, tmp_path: Path) -> None:
+    cells = [result(seed=seed, metrics={"em@1": 0.5}) for seed in (1, 2)]
+    frame = load([study(tmp_path, *cells, result(seed=3, metrics={"em@1": 0.2}, **change))], cache=None).frame
+
+    (found,) = groups(frame)
+
+    assert len(found.done) == (2 if apart else 3)
+    assert found.other_settings == int(apart)
+
+
+def test_a_cell_that_failed_is_counted_with_its_own_settings(tmp_path: Path) -> None:
+    frame = load(
+        [
+            study(
+                tmp_path,
+                *(result(seed=seed) for seed in (1, 2)),
+                result(seed=3, status=Status.failed, memory_kind=None),
+                result(seed=1, learning_rate=0.1),
+                result(seed=2, learning_rate=0.1, status=Status.oom),
+            )
+        ],
+        cache=None,
+    ).frame
+
+    (found,) = groups(frame)
+
+    assert (found.state(), found.other_settings) == ("1 of 3 failed", 1)
+
+
+def test_a_study_that_only_failed_is_no_column_of_references(tmp_path: Path) -> None:
+    failed = result("codellama-7b", dataset="apps", status=Status.failed)
+    failed.config["generation"] = {"temperature": 0.6}
+    frame = load([study(tmp_path, result(dataset="conala"), failed)], cache=None).frame
+
+    assert {name.split()[0] for name in TABLES["table3"](frame, None).groups if name} == {"Conala"}
+
+
+def test_memory_of_gpus_and_of_processes_are_columns_of_their_own(tmp_path: Path) -> None:
+    study(tmp_path, result(), result(method="ia3", memory_kind=MemoryKind.cpu_peak_rss), result("x", memory_kind=None))
+
+    found = cells_of(TABLES["overview"](load([tmp_path], cache=None).frame, None), 3)
+
+    columns = ("Peak GPU GB", "Peak process GB")
+    shown = {(model, method): tuple(row[name].text for name in columns) for (_, model, method), row in found.items()}
+    none = "–"  # noqa: RUF001
+    assert shown == {
+        ("tiny-llama", "LoRA"): ("2.00", none),
+        ("tiny-llama", "IA3"): (none, "2.00"),
+        ("x", "LoRA"): (none, none),
+    }
+
+
+def test_the_trade_off_compares_what_was_measured_alike(tmp_path: Path) -> None:
+    full = result(method="full", metrics={"em@10": 0.8}, memory_kind=MemoryKind.cpu_peak_rss)
+    untimed = result(method="lora", metrics={"em@10": 0.7})
+    del untimed.phases["train"]
+    study(tmp_path, full, untimed)
+
+    found = cells_of(TABLES["table1"](load([tmp_path], cache=None).frame, None), 1)
+
+    assert found[("PEFT",)]["Relative memory"].state == "not measured"
+    assert found[("PEFT",)]["Relative time"].state == "not measured"
+    assert found[("PEFT",)]["Relative EM@10"].value == pytest.approx(7 / 8)
+
+
+@pytest.mark.parametrize("name", ["table3", "table4"])
+def test_without_anything_in_common_there_are_no_empty_columns(name: str, tmp_path: Path) -> None:
+    metrics = {"em@1": 0.5, "introductory/apps_tests_passed_share": 0.2, "introductory/apps_pass@1": 0.1}
+    cell = result(metrics={"em@1": 0.5} if name == "table3" else metrics)
+
+    table = TABLES[name](load([study(tmp_path, cell)], cache=None).frame, paper_rows())
+
+    assert not [column for column in table.columns if "paper" in column]
+    assert "Nothing of it to compare with: paper." in table.notes
 
 
 def test_the_trade_off_follows_from_what_was_measured(tmp_path: Path) -> None:

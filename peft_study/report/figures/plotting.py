@@ -172,8 +172,8 @@ def _set_scales(axes: Axes, panel: Panel) -> None:
             axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
             axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             axis.set_minor_formatter(NullFormatter())
-    # Scores and memory are never negative.
-    if panel.y_scale is Scale.linear and axes.get_ylim()[0] < 0:
+    # Scores and memory are never negative, and how much one is more than another is read from 0.
+    if panel.y_scale is Scale.linear:
         axes.set_ylim(bottom=0)
 
 
