@@ -8,6 +8,8 @@ from html import escape
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from peft_study.report.outward import guarded
+
 if TYPE_CHECKING:
     from peft_study.report.table import Cell, Table
 
@@ -83,7 +85,7 @@ def comma_separated(table: "Table") -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(
-        name
+        guarded(name)
         for column, more in zip(table.columns, extras, strict=True)
         for name in (column, *(f"{column} {extra}" for extra in more))
     )
@@ -192,14 +194,12 @@ def _extras(table: "Table", index: int) -> list[str]:
 def _csv_value(cell: "Cell") -> str:
     if cell.value is not None:
         return f"{cell.value:.10g}"
-    text = "" if cell.state else cell.text
-    # A spreadsheet would take such a text for a formula.
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+    return "" if cell.state else guarded(cell.text)
 
 
 def _csv_extra(cell: "Cell", name: str) -> str:
     if name in {"mark", "state"}:
-        return getattr(cell, name) or ""
+        return guarded(getattr(cell, name) or "")
     if name == "seeds":
         return str(cell.runs) if cell.runs else ""
     value = cell.low if name == "lowest" else cell.high

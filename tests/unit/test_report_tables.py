@@ -248,6 +248,17 @@ def test_csv_reads_back_and_is_no_formula() -> None:
     assert second[1:4] == ["", "", HOSTILE]
 
 
+def test_no_text_of_a_csv_is_a_formula_wherever_it_stands() -> None:
+    formula = '=HYPERLINK("http://a.b";"x")'
+    cells = (Cell("1.50", -1.5, state=formula), Cell(f"\u00a0{formula}"), Cell("-0.0", None, state=f" {formula}"))
+    table = Table("t", formula, (formula, f"@{formula}", "c"), (cells,))
+
+    heads, row = csv.reader(io.StringIO(table.to_csv()))
+
+    assert heads == [f"'{formula}", f"'{formula} state", f"'@{formula}", "c", "c state"]
+    assert row == ["-1.5", f"'{formula}", f"'\u00a0{formula}", "", f"' {formula}"]
+
+
 def has_latex() -> bool:
     if shutil.which("pdflatex") is None or shutil.which("kpsewhich") is None:
         return False
