@@ -36,7 +36,10 @@ _LATEX = {
     "≤": r"$\leq$",
     **{letter: f"\\{letter}" for letter in "&%$#_"},
 }
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~$&!])")
+# Beside the marks: what GitHub's Markdown makes addresses of, "https://", "www." and "somebody@host".
+_MARKDOWN = re.compile(r"[\\`*_{}\[\]<>#|~$&!]|:(?=//)|(?<=www)\.|(?<=[\w.+-])@(?=[\w-])", re.IGNORECASE)
+# What makes a list or a heading's underline of a paragraph; the other marks are escaped wherever they stand.
+_MARKDOWN_START = re.compile(r"\A(\d{1,9}(?=[.)])|(?=[+\-=]))")
 _LATEX_NEEDS = (
     "% needs the packages booktabs, graphicx, longtable, lscape and textcomp, and fontenc with T1; a long table's "
     "columns are right from the third run on"
@@ -54,7 +57,7 @@ def markdown(table: "Table") -> str:
     lines.append("| " + " | ".join(_markdown_text(name) for name in table.columns) + " |")
     lines.append("|" + "|".join("---:" if right else "---" for right in numeric) + "|")
     lines += ["| " + " | ".join(_markdown_cell(cell) for cell in row) + " |" for row in table.cells]
-    lines += [line for note in table.notes for line in ("", _markdown_text(note))]
+    lines += [line for note in table.notes for line in ("", _markdown_paragraph(note))]
     return "\n".join(lines) + "\n"
 
 
@@ -132,13 +135,24 @@ def _spans(table: "Table") -> list[tuple[str, int]]:
 
 
 def _markdown_text(text: str) -> str:
-    escaped = _MARKDOWN.sub(r"\\\1", _printable(text))
-    return escaped.replace("\n", "<br>")
+    return _MARKDOWN.sub(_markdown_escape, _printable(text)).replace("\n", "<br>")
+
+
+def _markdown_escape(found: re.Match[str]) -> str:
+    # GitHub looks for mail addresses when escapes and entities are letters again; an empty comment parts them still.
+    return "<!-- -->@" if found[0] == "@" else f"\\{found[0]}"
+
+
+def _markdown_paragraph(text: str) -> str:
+    """A text that begins a line, and does not make a list, a heading's underline or a block of code of it."""
+    escaped = _MARKDOWN_START.sub(r"\1\\", _markdown_text(text))
+    return f"&#32;{escaped[1:]}" if escaped.startswith(" ") else escaped
 
 
 def _markdown_cell(cell: "Cell") -> str:
-    text = _markdown_text(cell.text)
-    return {"best": f"**{text}**", "best_of_model": f"*{text}*"}.get(cell.mark or "", text)
+    # Stars beside white space, or around nothing, mark nothing.
+    text = _markdown_text(_printable(cell.text).strip())
+    return {"best": f"**{text}**", "best_of_model": f"*{text}*"}.get(cell.mark or "", text) if text else ""
 
 
 def _latex_headings(table: "Table") -> list[str]:

@@ -4,12 +4,17 @@ import csv
 import io
 import shutil
 import subprocess
+import unicodedata
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from cmarkgfm import github_flavored_markdown_to_html
+from cmarkgfm.cmark import Options
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from peft_study.report.compare import compare
 from peft_study.report.names import dataset_name, method_name, model_name
@@ -238,6 +243,105 @@ def test_markdown_keeps_to_its_columns() -> None:
     assert unescaped == [4, 4, 4]
     assert "<script>" not in "".join(lines).replace("\\<", "")
     assert "\x1b" not in "".join(lines)
+
+
+MARKDOWN_TEXTS = (
+    HOSTILE,
+    "https://a.b/c HTTP://a.b ftp://a.b/c?d=e (http://localhost) x:http://a.b",
+    "www.a.com, WWW.a.com and (www.a.com/b_c)",
+    "u@a.com a.b-c+d_e@a-b.com mailto:u@a.com xmpp:u@a.com/x u_@a.com @property a @ b",
+    *(
+        "1. a",
+        "12) a",
+        "- a",
+        "+ a",
+        "* a",
+        "-",
+        "+",
+        "===",
+        "---",
+        "***",
+        "# a",
+        "> a",
+        "    code",
+        "\tcode",
+        "1986\\. a",
+    ),
+    *(
+        "[a](http://b)",
+        "![a](b)",
+        "[a]: http://b",
+        "[^1]",
+        "- [ ] a",
+        "<a@b.c>",
+        "<http://a.b>",
+        "<!-- a",
+        "`a`",
+        "```a",
+    ),
+    *(
+        "~~a~~",
+        "$a$",
+        ":smile:",
+        "a\\",
+        "a\\|b",
+        "&amp; &#58;",
+        "a|b",
+        "|---|",
+        "a\nb",
+        "\na",
+        "a  \n- b\n\n# c",
+        "a_b_c",
+        "",
+    ),
+)
+
+
+class Rendered(HTMLParser):
+    """What GitHub's Markdown makes of a text: the tags that occur, and the text of every cell and paragraph."""
+
+    def __init__(self, markdown: str) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.texts: list[str] = []
+        self.feed(github_flavored_markdown_to_html(markdown, options=Options.CMARK_OPT_UNSAFE))
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        if tag == "br":
+            self.texts[-1] += "\n"
+        elif tag in {"th", "td", "p", "h3"}:
+            self.texts.append("")
+
+    def handle_data(self, data: str) -> None:
+        if self.texts:
+            self.texts[-1] += data
+
+
+def assert_markdown_shows(text: str) -> None:
+    cells = (Cell(text), Cell(text, 1.0, "best"), Cell(f"x{text}", 1.0, "best_of_model"))
+    table = Table("t", f"x{text}", (f"x{text}", "b", "c"), (cells,), (text, f"x{text}"))
+
+    found = Rendered(table.to_markdown())
+
+    assert found.tags <= {"h3", "table", "thead", "tbody", "tr", "th", "td", "p", "br", "strong", "em"}
+    spaced = text.replace("\t", "    ")
+    plain = "".join(letter for letter in spaced if letter == "\n" or unicodedata.category(letter)[0] != "C")
+    expected = [f"x{plain}", f"x{plain}", "b", "c", plain, plain, f"x{plain}", plain, f"x{plain}"]
+    # A paragraph without a letter is none.
+    assert [one.strip() for one in found.texts if one.strip()] == [one.strip() for one in expected if one.strip()]
+
+
+@pytest.mark.parametrize("text", MARKDOWN_TEXTS)
+def test_markdown_shows_any_text_as_it_is(text: str) -> None:
+    assert_markdown_shows(text)
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(st.lists(st.sampled_from([*"\\`*_{}[]<>()#|~$&!:/@.+-=1a \n^\"';", "www.", "http", "://", "a.com"])))
+def test_markdown_shows_marks_in_any_order(parts: list[str]) -> None:
+    assert_markdown_shows("".join(parts))
 
 
 def test_csv_reads_back_and_is_no_formula() -> None:
