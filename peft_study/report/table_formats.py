@@ -37,8 +37,8 @@ _LATEX = {
     "≤": r"$\leq$",
     **{letter: f"\\{letter}" for letter in "&%$#_"},
 }
-# Beside the marks: what GitHub's Markdown makes addresses of, "https://", "www." and "somebody@host".
-_MARKDOWN = re.compile(r"[\\`*_{}\[\]<>#|~$&!]|:(?=//)|(?<=www)\.|(?<=[\w.+-])@(?=[\w-])", re.IGNORECASE)
+# Beside the marks: what GitHub's Markdown makes addresses of, "https://", "www." and "a@b.c", which "EM@1" is not.
+_MARKDOWN = re.compile(r"[\\`*_{}\[\]<>#|~$&!]|:(?=//)|(?<=www)\.|(?<=\S)@(?=[\w.-]*\.\w)", re.IGNORECASE)
 # What makes a list or a heading's underline of a paragraph; the other marks are escaped wherever they stand.
 _MARKDOWN_START = re.compile(r"\A(\d{1,9}(?=[.)])|(?=[+\-=]))")
 _LATEX_NEEDS = (

@@ -244,7 +244,7 @@ MARKDOWN_TEXTS = (
     HOSTILE,
     "https://a.b/c HTTP://a.b ftp://a.b/c?d=e (http://localhost) x:http://a.b",
     "www.a.com, WWW.a.com and (www.a.com/b_c)",
-    "u@a.com a.b-c+d_e@a-b.com mailto:u@a.com xmpp:u@a.com/x u_@a.com @property a @ b",
+    "mailto:@.a u@a.com a.b-c+d_e@a-b.com mailto:u@a.com xmpp:u@a.com/x u_@a.com @property a @ b",
     *(
         "1. a",
         "12) a",
@@ -333,8 +333,12 @@ def test_markdown_shows_any_text_as_it_is(text: str) -> None:
     assert_markdown_shows(text)
 
 
+def test_markdown_keeps_the_names_of_scores_readable() -> None:
+    assert "| EM@1 | pass@10 |" in Table("t", "t", ("EM@1", "pass@10"), ()).to_markdown()
+
+
 @settings(max_examples=200, deadline=None, derandomize=True)
-@given(st.lists(st.sampled_from([*"\\`*_{}[]<>()#|~$&!:/@.+-=1a \n^\"';", "www.", "http", "://", "a.com"])))
+@given(st.lists(st.sampled_from([*"\\`*_{}[]<>()#|~$&!:/@.+-=1a \n^\"';", "www.", "http", "://", "mailto:", "@a.b"])))
 def test_markdown_shows_marks_in_any_order(parts: list[str]) -> None:
     assert_markdown_shows("".join(parts))
 
