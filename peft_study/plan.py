@@ -3,7 +3,6 @@
 import argparse
 import json
 import logging
-import signal
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,14 +12,13 @@ from typing import Any
 
 from peft_study.config import identity
 from peft_study.cost.forecast import Forecast
-from peft_study.errors import UserError
 from peft_study.interrupts import while_it_is_read
 from peft_study.results.schema import RunResult, Status
 from peft_study.results.store import RESULT, read_result
-from peft_study.run import EXIT_OK, EXIT_USER_ERROR
 from peft_study.sweep.command import add_arguments, plan_command
 from peft_study.sweep.plan import PlannedCell
-from peft_study.tracking.notices import busy, complain
+from peft_study.tracking.endings import EXIT_OK, ended
+from peft_study.tracking.notices import busy
 from peft_study.tracking.plan_table import print_plan
 
 NEW, DONE, INTERRUPTED = "new", "done", "interrupted"
@@ -40,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print the plan of a command line.
 
     Returns:
-        the exit code: 0, or 2 where the command is at fault.
+        the exit code: 0; 2 where the command is at fault; 128 and the signal's number after an interrupt.
     """
     parser = argparse.ArgumentParser(prog="python -m peft_study.plan", description=__doc__)
     add_arguments(parser)
@@ -49,15 +47,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # What libraries say of models that are never run is no news.
     logging.captureWarnings(True)
     logging.getLogger().addHandler(logging.NullHandler())
-    try:
-        with busy("composing the cells and counting their parameters ..."):
-            forecasts = forecast(plan_command(given.overrides, given.config_dir))
-    except UserError as error:
-        complain(error)
-        return EXIT_USER_ERROR
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
-    if given.json:
+    return ended(
+        lambda: show(given.overrides, given.config_dir, as_json=given.json), interrupted="a plan changes nothing"
+    )
+
+
+def show(overrides: Sequence[str], config_dir: Path | None = None, *, as_json: bool = False) -> int:
+    """Print the plan of a command line.
+
+    Args:
+        overrides: the command line's.
+        config_dir: a further folder of config groups.
+        as_json: print a record in place of the table.
+
+    Returns:
+        the exit code.
+
+    Raises:
+        UserError: the command line cannot be planned.
+    """
+    with busy("composing the cells and counting their parameters ..."):
+        forecasts = forecast(plan_command(overrides, config_dir))
+    if as_json:
         record = {"cells": [asdict(cell) for cell in forecasts], "totals": totals(forecasts)}
         sys.stdout.write(json.dumps(record, indent=1) + "\n")
     else:

@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import os
-import signal
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,15 +20,15 @@ from peft_study.config.schema import CellConfig
 from peft_study.config.sources import needs_hub
 from peft_study.errors import UserError
 from peft_study.hub import use_cache_if_unreachable
-from peft_study.interrupts import TerminatedError, termination_raises
+from peft_study.interrupts import termination_raises
 from peft_study.redaction import redact
 from peft_study.results.schema import RunResult, Status
 from peft_study.results.store import LOG, OUTPUT, RESULT, CellBusyError, CellFolder
 from peft_study.tracking.base import Tracker
+from peft_study.tracking.endings import EXIT_FAILED, EXIT_OK, EXIT_USER_ERROR, interrupt_code
 from peft_study.tracking.notices import complain, say
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
-EXIT_OK, EXIT_FAILED, EXIT_USER_ERROR = 0, 1, 2
 
 logger = logging.getLogger(__name__)
 
@@ -120,7 +119,7 @@ def main() -> int:
         hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")(command)()
     except KeyboardInterrupt as error:
         _close(command.outcomes)
-        return 128 + (signal.SIGTERM if isinstance(error, TerminatedError) else signal.SIGINT)
+        return interrupt_code(error)
     except (UserError, *CONFIG_ERRORS) as error:
         if command.show_traceback:
             traceback.print_exc()

@@ -1,7 +1,6 @@
 """Score finished cells again from what their models wrote: `python -m peft_study.score multirun/demo`."""
 
 import argparse
-import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -17,11 +16,11 @@ from peft_study.config.compose import explain, to_cell
 from peft_study.config.schema import CellConfig, DatasetSource, ScoringConfig
 from peft_study.data.samples import Sample
 from peft_study.errors import UserError, near_names
-from peft_study.interrupts import TerminatedError, termination_raises, while_it_is_read
+from peft_study.interrupts import while_it_is_read
 from peft_study.results import provenance
 from peft_study.results.schema import HEADLINES, RunResult, Status
 from peft_study.results.store import PREDICTIONS, RESULT, CellFolder, Prediction, read_result
-from peft_study.run import EXIT_FAILED, EXIT_OK, EXIT_USER_ERROR
+from peft_study.tracking.endings import EXIT_FAILED, EXIT_OK, ended
 from peft_study.tracking.notices import busy, complain, say
 from peft_study.tracking.results_table import print_results
 
@@ -40,15 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--dry-run", action="store_true", help="say what would change, and change nothing")
     given = parser.parse_intermixed_args(arguments)
     settings = [word for word in given.folders if word.startswith("scoring.")]
-    try:
-        with termination_raises():
-            return rescore([Path(word) for word in given.folders if word not in settings], settings, given.dry_run)
-    except KeyboardInterrupt as interrupt:
-        say("interrupted; the same command scores all of them again")
-        return 128 + (signal.SIGTERM if isinstance(interrupt, TerminatedError) else signal.SIGINT)
-    except UserError as error:
-        complain(error)
-        return EXIT_USER_ERROR
+    folders = [Path(word) for word in given.folders if word not in settings]
+    return ended(
+        lambda: rescore(folders, settings, given.dry_run), interrupted="the same command scores all of them again"
+    )
 
 
 def rescore(folders: Sequence[Path], settings: Sequence[str], dry_run: bool = False) -> int:

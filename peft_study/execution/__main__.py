@@ -2,7 +2,6 @@
 
 import argparse
 import math
-import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, suppress
@@ -17,11 +16,10 @@ from peft_study.execution.jobs import Limits
 from peft_study.execution.judge import Judged, judge
 from peft_study.execution.records import Kept, Place, VerdictFile, fingerprint, key_of
 from peft_study.execution.sandbox import Pool
-from peft_study.interrupts import TerminatedError, termination_raises
+from peft_study.tracking.endings import EXIT_FAILED, EXIT_OK, ended
 from peft_study.tracking.judging_display import JudgingDisplay, Scores, print_scores
-from peft_study.tracking.notices import busy, complain, say
+from peft_study.tracking.notices import busy, say
 
-EXIT_OK, EXIT_FAILED, EXIT_USER_ERROR = 0, 1, 2
 _DEFAULTS = Limits()
 
 
@@ -58,15 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where the command, a file or the machine is at fault; 128 and the signal's number after an interrupt.
     """
     given = _given(arguments)
-    try:
-        with termination_raises():
-            return run(given)
-    except KeyboardInterrupt as interrupt:
-        say("interrupted; what was judged stays, and the same command goes on")
-        return 128 + (signal.SIGTERM if isinstance(interrupt, TerminatedError) else signal.SIGINT)
-    except UserError as error:
-        complain(error)
-        return EXIT_USER_ERROR
+    return ended(lambda: run(given), interrupted="what was judged stays, and the same command goes on")
 
 
 def run(given: Given) -> int:

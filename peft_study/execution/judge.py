@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections import deque
-from collections.abc import Generator, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol, cast
@@ -162,7 +162,10 @@ def judge(
 
 
 def judge_all(
-    problems: Mapping[ProblemId, Problem], sources: Mapping[ProblemId, Sequence[str]], pool: Runner
+    problems: Mapping[ProblemId, Problem],
+    sources: Mapping[ProblemId, Sequence[str]],
+    pool: Runner,
+    on_progress: Callable[[int], None] | None = None,
 ) -> dict[ProblemId, list[Judged]]:
     """Judge every candidate of some problems.
 
@@ -170,6 +173,7 @@ def judge_all(
         problems: by id.
         sources: the candidates of each problem, in order; a problem that `problems` lacks has no tests and is left out.
         pool: runs the tests.
+        on_progress: told how many candidates are judged, at each one.
 
     Returns:
         by problem, its candidates' verdicts in their order.
@@ -181,8 +185,10 @@ def judge_all(
         for index, source in enumerate(of_problem)
     )
     found: dict[ProblemId, list[Judged]] = {identity: [] for identity in sources if identity in problems}
-    for judged in judge(problems, wanted, pool):
+    for done, judged in enumerate(judge(problems, wanted, pool), start=1):
         found[judged.problem_id].append(judged)
+        if on_progress is not None:
+            on_progress(done)
     return {identity: sorted(of_problem, key=lambda one: one.index) for identity, of_problem in found.items()}
 
 

@@ -3,7 +3,6 @@
 import argparse
 import json
 import shutil
-import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,10 +19,10 @@ from peft_study.fetch.needs import is_remote, merged, needs_of
 from peft_study.fetch.repositories import download, look_up, prepare
 from peft_study.fetch.retry import persistently
 from peft_study.hub import OFFLINE, use_cache_if_unreachable
-from peft_study.interrupts import TerminatedError, termination_raises, while_it_is_read
+from peft_study.interrupts import while_it_is_read
 from peft_study.redaction import redact
-from peft_study.run import EXIT_FAILED, EXIT_OK, EXIT_USER_ERROR
 from peft_study.sweep.command import add_arguments, plan_command
+from peft_study.tracking.endings import EXIT_FAILED, EXIT_OK, ended
 from peft_study.tracking.fetch_table import (
     DATASET,
     Repository,
@@ -50,15 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_intermixed_args(arguments)
     if not sys.stderr.isatty():
         disable_progress_bars()
-    try:
-        with termination_raises():
-            return fetch(given.overrides, given.config_dir, dry_run=given.dry_run, as_json=given.json)
-    except KeyboardInterrupt as interrupt:
-        say("interrupted; whole files stay, and the same command goes on")
-        return 128 + (signal.SIGTERM if isinstance(interrupt, TerminatedError) else signal.SIGINT)
-    except UserError as error:
-        complain(error)
-        return EXIT_USER_ERROR
+    return ended(
+        lambda: fetch(given.overrides, given.config_dir, dry_run=given.dry_run, as_json=given.json),
+        interrupted="whole files stay, and the same command goes on",
+    )
 
 
 def fetch(

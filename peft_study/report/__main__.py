@@ -1,7 +1,6 @@
 """The report: the paper's tables and figures from what cells left, its claims checked, and a page of all of it."""
 
 import argparse
-import signal
 import sys
 import webbrowser
 from collections import Counter
@@ -10,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from peft_study.errors import UserError
-from peft_study.interrupts import TerminatedError, termination_raises, while_it_is_read
-from peft_study.tracking.notices import busy, complain, say
+from peft_study.interrupts import while_it_is_read
+from peft_study.tracking.endings import EXIT_OK, ended
+from peft_study.tracking.notices import busy, say
 
 if TYPE_CHECKING:
     from peft_study.report.build import Other, Written
     from peft_study.report.rows import Rows
 
-EXIT_OK, EXIT_USER_ERROR = 0, 2
 PAPER = "paper"
 _SHOWN_PROBLEMS = 5
 
@@ -30,15 +29,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal's number after an interrupt, which leaves an earlier report as it was.
     """
     given = _parser().parse_args(arguments)
-    try:
-        with termination_raises():
-            return report(given.sources, Path(given.out), given.against, with_samples=given.samples, show=given.open)
-    except KeyboardInterrupt as interrupt:
-        say("interrupted; no report was written, and an earlier one stays as it was")
-        return 128 + (signal.SIGTERM if isinstance(interrupt, TerminatedError) else signal.SIGINT)
-    except UserError as error:
-        complain(error)
-        return EXIT_USER_ERROR
+    return ended(
+        lambda: report(given.sources, Path(given.out), given.against, with_samples=given.samples, show=given.open),
+        interrupted="no report was written, and an earlier one stays as it was",
+    )
 
 
 def report(

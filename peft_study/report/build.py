@@ -16,6 +16,7 @@ from peft_study.report.compare import compare
 from peft_study.report.figures import FIGURES, draw_matplotlib
 from peft_study.report.figures.drawing import Drawing
 from peft_study.report.folders import Problem
+from peft_study.report.outward import guarded_csv, near, near_frame
 from peft_study.report.page.contents import Contents, Link
 from peft_study.report.page.document import write_page
 from peft_study.report.page.samples import read_samples, write_samples
@@ -84,8 +85,8 @@ def write_report(
         UserError: `out` cannot be written, or holds something else than a report.
     """
     made_at = datetime.now(UTC).isoformat(timespec="seconds")
-    against = None if other is None else other.name
-    about = {"written_by": MADE_BY, "made_at": made_at, "sources": list(sources), "against": against}
+    against = None if other is None else near(other.name)
+    about = {"written_by": MADE_BY, "made_at": made_at, "sources": [near(one) for one in sources], "against": against}
     with published(out, about) as folder:
         frame = rows.frame
         compared_with = None if other is None else other.frame
@@ -102,7 +103,7 @@ def write_report(
         with step("claims ..."):
             findings = check_all(frame, predictions_of(frame))
         _write_claims(folder, findings)
-        frame.to_csv(folder / "rows.csv", index=False)
+        write_atomically(folder / "rows.csv", guarded_csv(near_frame(frame)))
         explored, unread = _write_samples(folder, frame, step) if with_samples else ([], [])
         contents = Contents(
             title=_title(frame, sources),

@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from peft_study.results.store import sync_folder, write_atomically
 
 MANIFEST = "report.json"
 """What a report consists of; written last."""
+_MOST_NAMED = 3
 _ELSEWHERE = "--out FOLDER with a folder that does not exist, is empty or holds a report"
 
 
@@ -29,12 +31,12 @@ def check_replaceable(out: Path) -> None:
         return
     if not out.is_dir():
         raise UserError("there is a file where the report would go", where=str(out), hint=_ELSEWHERE)
-    found = _files_below(out)
     written = _written(out)
-    foreign = sorted(found - written)
+    # A few are enough to refuse; a home folder has millions.
+    foreign = list(islice((name for name in _files_below(out) if name not in written), _MOST_NAMED + 1))
     if not foreign:
         return
-    if MANIFEST in found:
+    if written:
         what = f"the report's folder holds {_some(foreign)}, which no report wrote"
         raise UserError(what, where=str(out), hint="move it away, or --out FOLDER elsewhere")
     raise UserError("the folder holds something else than a report", where=str(out), hint=_ELSEWHERE)
@@ -84,8 +86,24 @@ def _swap(begun: Path, out: Path) -> None:
     shutil.rmtree(earlier, ignore_errors=True)
 
 
-def _files_below(folder: Path) -> set[str]:
-    return {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_symlink() or not file.is_dir()}
+def _files_below(folder: Path) -> Iterator[str]:
+    """Whatever is below a folder and no folder itself, as it is found: names relative to the folder.
+
+    A link is one, wherever it leads, and so is a folder that cannot be listed: nobody knows what it holds.
+    """
+    waiting = [""]
+    while waiting:
+        inner = waiting.pop()
+        try:
+            with os.scandir(folder / inner) as entries:
+                for entry in entries:
+                    name = str(Path(inner, entry.name))
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(name)
+                    else:
+                        yield name
+        except OSError:
+            yield inner or "."
 
 
 def _written(folder: Path) -> set[str]:
@@ -98,4 +116,5 @@ def _written(folder: Path) -> set[str]:
 
 
 def _some(names: list[str]) -> str:
-    return f"{names[0]!r}" if len(names) == 1 else f"{names[0]!r} and {len(names) - 1} more files"
+    named = ", ".join(repr(name) for name in names[:_MOST_NAMED])
+    return f"{named} and more" if len(names) > _MOST_NAMED else named

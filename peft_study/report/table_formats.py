@@ -8,6 +8,8 @@ from html import escape
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from peft_study.report.outward import guarded
+
 if TYPE_CHECKING:
     from peft_study.report.table import Cell, Table
 
@@ -25,7 +27,8 @@ _LATEX = {
     "|": r"\textbar{}",
     "-": r"{-}",
     "`": r"\textasciigrave{}",
-    "–": "--",  # noqa: RUF001
+    "–": r"\textendash{}",  # noqa: RUF001
+    "—": r"\textemdash{}",
     "±": r"$\pm$",
     "Δ": r"$\Delta$",
     "−": r"$-$",  # noqa: RUF001
@@ -34,7 +37,10 @@ _LATEX = {
     "≤": r"$\leq$",
     **{letter: f"\\{letter}" for letter in "&%$#_"},
 }
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~$&!])")
+# Beside the marks: what GitHub's Markdown makes addresses of, "https://", "www." and "a@b.c", which "EM@1" is not.
+_MARKDOWN = re.compile(r"[\\`*_{}\[\]<>#|~$&!]|:(?=//)|(?<=www)\.|(?<=\S)@(?=[\w.-]*\.\w)", re.IGNORECASE)
+# What makes a list or a heading's underline of a paragraph; the other marks are escaped wherever they stand.
+_MARKDOWN_START = re.compile(r"\A(\d{1,9}(?=[.)])|(?=[+\-=]))")
 _LATEX_NEEDS = (
     "% needs the packages booktabs, graphicx, longtable, lscape and textcomp, and fontenc with T1; a long table's "
     "columns are right from the third run on"
@@ -52,15 +58,15 @@ def markdown(table: "Table") -> str:
     lines.append("| " + " | ".join(_markdown_text(name) for name in table.columns) + " |")
     lines.append("|" + "|".join("---:" if right else "---" for right in numeric) + "|")
     lines += ["| " + " | ".join(_markdown_cell(cell) for cell in row) + " |" for row in table.cells]
-    lines += [line for note in table.notes for line in ("", _markdown_text(note))]
+    lines += [line for note in table.notes for line in ("", _markdown_paragraph(note))]
     return "\n".join(lines) + "\n"
 
 
 def latex(table: "Table") -> str:
     """See `Table.to_latex`."""
     columns = "".join(_latex_column(table, index) for index in range(len(table.columns)))
-    caption = rf"\caption{{{_latex_text(table.title)}}}\label{{tab:{re.sub(r'[^A-Za-z0-9-]', '-', table.name)}}}"
-    heads = " & ".join(_latex_text(name) for name in table.heads) + r" \\"
+    caption = rf"\caption{{{_latex_line(table.title)}}}\label{{tab:{re.sub(r'[^A-Za-z0-9-]', '-', table.name)}}}"
+    heads = " & ".join(_latex_line(name) for name in table.heads) + r" \\"
     head = [r"\toprule", *_latex_headings(table), heads, r"\midrule"]
     body = [" & ".join(_latex_cell(cell) for cell in row) + r" \\" for row in table.cells]
     notes = [rf"\par\smallskip{{\footnotesize {_latex_text(note)}\par}}" for note in table.notes]
@@ -83,7 +89,7 @@ def comma_separated(table: "Table") -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(
-        name
+        guarded(name)
         for column, more in zip(table.columns, extras, strict=True)
         for name in (column, *(f"{column} {extra}" for extra in more))
     )
@@ -100,20 +106,20 @@ def html(table: "Table") -> str:
     """See `Table.to_html`."""
     numeric = _numeric(table)
     heads = "".join(
-        f'<th scope="col"{" class=number" if right else ""}>{escape(name)}</th>'
+        f'<th scope="col"{" class=number" if right else ""}>{_html_text(name)}</th>'
         for name, right in zip(table.heads, numeric, strict=True)
     )
     above = "".join(
-        f'<th scope="colgroup" colspan="{width}">{escape(group)}</th>' if group else f'<td colspan="{width}"></td>'
+        f'<th scope="colgroup" colspan="{width}">{_html_text(group)}</th>' if group else f'<td colspan="{width}"></td>'
         for group, width in _spans(table)
     )
     body = "".join(
         "<tr>" + "".join(_html_cell(cell, right) for cell, right in zip(row, numeric, strict=True)) + "</tr>\n"
         for row in table.cells
     )
-    notes = "".join(f'<p class="note">{escape(note)}</p>\n' for note in table.notes)
+    notes = "".join(f'<p class="note">{_html_text(note)}</p>\n' for note in table.notes)
     return (
-        f'<table id="{escape(table.name)}">\n<caption>{escape(table.title)}</caption>\n<thead>\n'
+        f'<table id="{_html_text(table.name)}">\n<caption>{_html_text(table.title)}</caption>\n<thead>\n'
         + (f"<tr>{above}</tr>\n" if any(table.groups) else "")
         + f"<tr>{heads}</tr>\n</thead>\n<tbody>\n{body}</tbody>\n</table>\n{notes}"
     )
@@ -130,13 +136,24 @@ def _spans(table: "Table") -> list[tuple[str, int]]:
 
 
 def _markdown_text(text: str) -> str:
-    escaped = _MARKDOWN.sub(r"\\\1", _printable(text))
-    return escaped.replace("\n", "<br>")
+    return _MARKDOWN.sub(_markdown_escape, _printable(text)).replace("\n", "<br>")
+
+
+def _markdown_escape(found: re.Match[str]) -> str:
+    # GitHub looks for mail addresses when escapes and entities are letters again; an empty comment parts them still.
+    return "<!-- -->@" if found[0] == "@" else f"\\{found[0]}"
+
+
+def _markdown_paragraph(text: str) -> str:
+    """A text that begins a line, and does not make a list, a heading's underline or a block of code of it."""
+    escaped = _MARKDOWN_START.sub(r"\1\\", _markdown_text(text))
+    return f"&#32;{escaped[1:]}" if escaped.startswith(" ") else escaped
 
 
 def _markdown_cell(cell: "Cell") -> str:
-    text = _markdown_text(cell.text)
-    return {"best": f"**{text}**", "best_of_model": f"*{text}*"}.get(cell.mark or "", text)
+    # Stars beside white space, or around nothing, mark nothing.
+    text = _markdown_text(_printable(cell.text).strip())
+    return {"best": f"**{text}**", "best_of_model": f"*{text}*"}.get(cell.mark or "", text) if text else ""
 
 
 def _latex_headings(table: "Table") -> list[str]:
@@ -144,7 +161,7 @@ def _latex_headings(table: "Table") -> list[str]:
         return []
     heads, rules, start = [], [], 1
     for group, width in _spans(table):
-        heads.append(rf"\multicolumn{{{width}}}{{c}}{{{_latex_text(group)}}}")
+        heads.append(rf"\multicolumn{{{width}}}{{c}}{{{_latex_line(group)}}}")
         if group:
             rules.append(rf"\cmidrule(lr){{{start}-{start + width - 1}}}")
         start += width
@@ -155,11 +172,25 @@ def _latex_column(table: "Table", index: int) -> str:
     cells = [row[index] for row in table.cells]
     if any(cell.value is not None for cell in cells):
         return "r"
-    return r"p{0.4\linewidth}" if any(len(cell.text) > _LONG for cell in cells) else "l"
+    # No line breaks in a column of single lines.
+    has_lines = any(len(cell.text) > _LONG or "\n" in _printable(cell.text) for cell in cells)
+    return r"p{0.4\linewidth}" if has_lines else "l"
 
 
 def _latex_text(text: str) -> str:
-    return "".join(_latex_letter(letter) for letter in _printable(text)).replace("\n", r"\newline{}")
+    letters = "".join(_latex_letter(letter) for letter in _printable(text))
+    # T1 makes a low quotation mark of two commas. No line can end before one has begun.
+    return re.sub(r",(?=,)", ",{}", letters).replace("\n", r"\leavevmode\newline{}")
+
+
+def _latex_line(text: str) -> str:
+    """Where LaTeX takes a single line: headings and captions."""
+    return _unbracketed(_latex_text(_printable(text).replace("\n", " ")))
+
+
+def _unbracketed(text: str) -> str:
+    """A row that begins with a bracket or a star would be read as the argument of the \\\\ before it."""
+    return f"{{}}{text}" if text.startswith(("[", "*")) else text
 
 
 def _latex_letter(letter: str) -> str:
@@ -170,9 +201,7 @@ def _latex_letter(letter: str) -> str:
 
 
 def _latex_cell(cell: "Cell") -> str:
-    text = _latex_text(cell.text)
-    # A row that begins with a bracket would be read as the argument of the \\ before it.
-    text = f"{{}}{text}" if text.startswith(("[", "*")) else text
+    text = _unbracketed(_latex_text(cell.text))
     return {"best": rf"\textbf{{{text}}}", "best_of_model": rf"\textit{{{text}}}"}.get(cell.mark or "", text)
 
 
@@ -192,14 +221,12 @@ def _extras(table: "Table", index: int) -> list[str]:
 def _csv_value(cell: "Cell") -> str:
     if cell.value is not None:
         return f"{cell.value:.10g}"
-    text = "" if cell.state else cell.text
-    # A spreadsheet would take such a text for a formula.
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+    return "" if cell.state else guarded(cell.text)
 
 
 def _csv_extra(cell: "Cell", name: str) -> str:
     if name in {"mark", "state"}:
-        return getattr(cell, name) or ""
+        return guarded(getattr(cell, name) or "")
     if name == "seeds":
         return str(cell.runs) if cell.runs else ""
     value = cell.low if name == "lowest" else cell.high
@@ -210,11 +237,18 @@ def _html_cell(cell: "Cell", right: bool) -> str:
     names = [*(["number"] if right else []), *([_CLASSES[cell.mark]] if cell.mark else [])]
     names += ["missing"] if cell.state and cell.value is None else []
     attributes = f' class="{" ".join(names)}"' if names else ""
-    attributes += f' title="{escape(cell.state)}"' if cell.state else ""
-    return f"<td{attributes}>{escape(_printable(cell.text))}</td>"
+    attributes += f' title="{_html_text(cell.state)}"' if cell.state else ""
+    return f"<td{attributes}>{_html_text(cell.text)}</td>"
+
+
+def _html_text(text: str) -> str:
+    return escape(_printable(text))
 
 
 def _printable(text: str) -> str:
-    """Without control characters, which terminals and LaTeX act upon; tabs and line breaks of any kind stay."""
+    """Without what is acted upon and not seen: control characters, and what turns a text's direction (U+202E).
+
+    Line breaks of any kind stay, and a tab is four spaces.
+    """
     lines = text.replace("\r\n", "\n").replace("\r", "\n").replace("\t", "    ")
     return "".join(letter for letter in lines if letter == "\n" or unicodedata.category(letter)[0] != "C")

@@ -8,9 +8,8 @@ from typing import Any
 from peft_study.config.schema import ExecutionChoice, ScoringConfig
 from peft_study.data.samples import Sample
 from peft_study.errors import UserError
-from peft_study.execution.inputs import Candidate
 from peft_study.execution.jobs import Limits
-from peft_study.execution.judge import Judged, judge
+from peft_study.execution.judge import Judged, judge_all
 from peft_study.execution.problems import ProblemId
 from peft_study.execution.sandbox import Pool
 from peft_study.scoring.problems import problems_of, source_of
@@ -57,13 +56,11 @@ def run_tests(
     problems = problems_of(samples)
     if not problems:
         return None
-    candidates = [
-        Candidate(sample.id, index, source_of(sample, program))
+    sources: dict[ProblemId, list[str]] = {
+        sample.id: [source_of(sample, program) for program in of_sample]
         for sample, of_sample in zip(samples, programs, strict=True)
         if sample.id in problems
-        for index, program in enumerate(of_sample)
-    ]
-    judged: dict[ProblemId, list[Judged]] = {identity: [] for identity in problems}
+    }
     try:
         pool = _pool(settings, settings.workers)
     except UserError as error:
@@ -72,16 +69,12 @@ def run_tests(
         logger.warning("nothing is run, references alone score: %s", error.what)
         return None
     with pool:
-        for done, one in enumerate(judge(problems, candidates, pool), start=1):
-            judged[one.problem_id].append(one)
-            on_progress(done)
+        judged = judge_all(problems, sources, pool, on_progress)
         record = {
             "level": str(pool.level),
             "layers": list(pool.layers),
             "denied": [str(reason) for reason in pool.denied],
         }
-    for of_problem in judged.values():
-        of_problem.sort(key=lambda one: one.index)
     return Tested(judged, record | _record(samples, judged, settings))
 
 

@@ -18,9 +18,10 @@ from peft_study.config import identity
 from peft_study.interrupts import termination_raises
 from peft_study.results.schema import Status
 from peft_study.results.store import OUTPUT, RESULT, CellBusyError, CellFolder, read_result
-from peft_study.run import EXIT_FAILED, EXIT_OK, EXIT_USER_ERROR, Outcome, new_result
+from peft_study.run import Outcome, new_result
 from peft_study.sweep.machine import Place
 from peft_study.sweep.plan import PlannedCell
+from peft_study.tracking.endings import EXIT_FAILED, EXIT_OK, EXIT_USER_ERROR
 from peft_study.tracking.events import Progress
 from peft_study.tracking.sweep_display import SweepDisplay
 

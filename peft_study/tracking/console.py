@@ -2,34 +2,23 @@
 
 import atexit
 import math
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import Progress, TaskID
 from rich.table import Table
 from rich.text import Text
 
 from peft_study.results.schema import HEADLINES
 from peft_study.tracking.base import CellStart
 from peft_study.tracking.notices import printable
+from peft_study.tracking.progress_bar import progress_bar
 
 PHASES = ("load", "train", "generate", "score")
 MISSING = "-"
 ALWAYS_SHOWN = frozenset({"em@1", "em@10"})
-REFRESHES_PER_SECOND = 4
-# A batch of beam search can take minutes; rich's own 30 seconds would then hold no two of them.
-SPEED_ESTIMATE_SECONDS = 600
 BYTES_PER_GIGABYTE = 1e9
 
 _SHOWN_METRICS = {"loss": "loss", "validation_loss": "val"}
@@ -93,21 +82,7 @@ class ConsoleTracker:
         self._say(f"{self._cell_id}: {status} after {time.monotonic() - self._started_seconds:.0f} s")
 
     def _open(self) -> None:
-        self._progress = Progress(
-            TextColumn("{task.description:<8}", markup=False),
-            BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[latest]}", markup=False),
-            console=self._console,
-            transient=True,
-            expand=True,
-            refresh_per_second=REFRESHES_PER_SECOND,
-            speed_estimate_period=SPEED_ESTIMATE_SECONDS,
-            # rich would move what is printed to this display's stream: wrong where stdout is a file or a pipe.
-            redirect_stdout=sys.stdout.isatty(),
-        )
+        self._progress = progress_bar("{task.description:<8}", self._console)
         # A live display hides the cursor; a process that ends without `finish` must give it back.
         atexit.register(self._close)
         self._progress.start()

@@ -7,21 +7,14 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import Progress, TaskID
 from rich.table import Table
 from rich.text import Text
 
-from peft_study.tracking.console import MISSING, REFRESHES_PER_SECOND, SPEED_ESTIMATE_SECONDS
+from peft_study.tracking.console import MISSING
 from peft_study.tracking.durations import duration
 from peft_study.tracking.notices import printable
+from peft_study.tracking.progress_bar import progress_bar
 
 SECONDS_BETWEEN_LINES = 30.0
 
@@ -61,20 +54,7 @@ class JudgingDisplay:
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
-            self._progress = Progress(
-                TextColumn("candidates"),
-                BarColumn(bar_width=None),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[latest]}", markup=False),
-                console=self._console,
-                transient=True,
-                expand=True,
-                refresh_per_second=REFRESHES_PER_SECOND,
-                speed_estimate_period=SPEED_ESTIMATE_SECONDS,
-                redirect_stdout=False,
-            )
+            self._progress = progress_bar("candidates", self._console)
             self._task = self._progress.add_task("", total=self._total, completed=self._done, latest="")
             self._progress.start()
         return self

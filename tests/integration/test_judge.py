@@ -89,10 +89,12 @@ def test_candidates_are_drawn_as_they_are_judged(pool: Pool) -> None:
 
 
 def test_candidates_of_unknown_problems_are_left_out(pool: Pool) -> None:
+    told: list[int] = []
     found: dict[int | str, list[Judged]] = judge_all(
-        PROBLEMS, {"flat": [HONEST, "", HONEST], "untested": [HONEST]}, pool
+        PROBLEMS, {"flat": [HONEST, "", HONEST], "untested": [HONEST]}, pool, told.append
     )
 
+    assert told == [1, 2, 3]
     assert list(found) == ["flat"]
     assert [(one.index, one.passed(Comparator.strict)) for one in found["flat"]] == [(0, True), (1, False), (2, True)]
 

@@ -70,6 +70,39 @@ def test_a_report_of_two_folders_against_the_paper(tmp_path: Path, capfd: pytest
     assert len(json.loads((out / "claims.json").read_text())) == 10
 
 
+@pytest.mark.parametrize("here", [".", "elsewhere"])
+def test_a_report_tells_no_path_of_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], here: str
+) -> None:
+    one = study(tmp_path / "multirun" / "one", seeds=1)
+    # Cells that could not be read, that occur twice, whose samples cannot be read, and that say where they failed.
+    (one / "broken").mkdir()
+    (one / "broken" / "result.json").write_text("{")
+    (one / "folder" / "result.json").mkdir(parents=True)
+    (one / "cell-1" / "predictions.jsonl").write_text("{\n")
+    write_cell(tmp_path / "multirun" / "two", "lora")
+    write_cell(tmp_path / "multirun" / "two", "full", status=Status.failed, reason=f"no file {tmp_path}/data/a.jsonl")
+    (tmp_path / here).mkdir(exist_ok=True)
+    monkeypatch.chdir(tmp_path / here)
+    is_above = here == "."
+    sources = [str(tmp_path / "multirun" / name) for name in ("one", "two")]
+
+    assert main([*sources, "--against", sources[1], "--out", str(tmp_path / "report")]) == 0
+
+    # The person at the terminal is told where things are.
+    assert str(one / "broken" / "result.json") in capfd.readouterr().err
+    files = [
+        path for path in (tmp_path / "report").rglob("*") if path.is_file() and path.suffix not in {".png", ".pdf"}
+    ]
+    assert {"rows.csv", "report.json", "index.html"} <= {path.name for path in files}
+    assert [path.name for path in files if str(tmp_path) in path.read_text()] == []
+    page = (tmp_path / "report" / "index.html").read_text()
+    # Three dots and the last two names, as JSON without letters beyond ASCII.
+    assert ("multirun/one/cell-1" if is_above else "\\u2026/one/cell-1") in page
+    assert ("multirun/one/folder/result.json" if is_above else "\\u2026/folder/result.json") in page
+    assert (",multirun/two/cell-1," if is_above else ",…/two/cell-1,") in (tmp_path / "report" / "rows.csv").read_text()
+
+
 def test_no_cell_is_a_report_that_says_so(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "multirun").mkdir()
 

@@ -1,6 +1,7 @@
 """Where a report may go, and that it appears whole or not at all."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -77,6 +78,58 @@ def test_what_no_report_wrote_is_not_replaced(tmp_path: Path, name: str, words: 
         publish(file.parent, "second")
 
     assert file.read_text() == "years of work"
+
+
+@pytest.mark.parametrize("is_report", [False, True])
+def test_a_large_folder_is_refused_before_it_is_searched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_report: bool
+) -> None:
+    home = tmp_path / "home"
+    if is_report:
+        publish(home, "first")
+    for number in range(300):
+        (home / f"project-{number}" / "src").mkdir(parents=True)
+        (home / f"project-{number}" / "src" / "main.py").touch()
+    searched: list[object] = []
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda folder: searched.append(folder) or scandir(folder))
+
+    with pytest.raises(UserError) as refused:
+        check_replaceable(home)
+
+    assert len(searched) < 20
+    assert ("and more, which no report wrote" if is_report else "something else") in refused.value.what
+
+
+def test_a_tree_of_any_depth_is_refused(tmp_path: Path) -> None:
+    before = Path.cwd()
+    (tmp_path / "out").mkdir()
+    try:
+        os.chdir(tmp_path / "out")
+        # Longer than a path may be.
+        for _ in range(30):
+            Path("d" * 200).mkdir()
+            os.chdir("d" * 200)
+        Path("thesis.tex").touch()
+        with pytest.raises(UserError, match="something else than a report"):
+            check_replaceable(tmp_path / "out")
+    finally:
+        os.chdir(before)
+
+
+def test_folders_without_a_file_will_do(tmp_path: Path) -> None:
+    (tmp_path / "report" / "tables" / "old").mkdir(parents=True)
+    publish(tmp_path / "report", "first")
+
+    assert (tmp_path / "report" / "index.html").exists()
+
+
+def test_a_link_to_a_folder_is_not_replaced(tmp_path: Path) -> None:
+    publish(tmp_path / "report", "first")
+    (tmp_path / "report" / "data").symlink_to(tmp_path)
+
+    with pytest.raises(UserError, match="'data', which no report wrote"):
+        publish(tmp_path / "report", "second")
 
 
 def test_a_file_that_came_meanwhile_is_not_replaced(tmp_path: Path) -> None:

@@ -2,15 +2,22 @@
 
 import csv
 import io
+import re
 import shutil
 import subprocess
-from collections.abc import Callable
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from cmarkgfm import github_flavored_markdown_to_html
+from cmarkgfm.cmark import Options
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from peft_study.report.compare import compare
 from peft_study.report.groups import groups
@@ -18,7 +25,7 @@ from peft_study.report.names import dataset_name, method_name, model_name
 from peft_study.report.paper import rows as published
 from peft_study.report.reference import paper_rows
 from peft_study.report.rows import frame_of, load
-from peft_study.report.table import Cell, Table
+from peft_study.report.table import Cell, Mark, Table
 from peft_study.report.tables import TABLES
 from peft_study.results.schema import MemoryKind, Status
 from tests.report_records import predictions, result, study, write
@@ -309,6 +316,7 @@ def test_html_shows_any_text_as_it_is() -> None:
     class Reader(HTMLParser):
         def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
             tags.append(tag)
+            texts.extend(value or "" for name, value in attrs if name == "title")
 
         def handle_data(self, data: str) -> None:
             texts.append(data)
@@ -316,18 +324,113 @@ def test_html_shows_any_text_as_it_is() -> None:
     Reader().feed(hostile_table().to_html())
 
     assert set(tags) <= {"table", "caption", "thead", "tbody", "tr", "th", "td", "p"}
-    assert any("<script>alert(1)</script>" in text for text in texts)
+    # The caption, a group's heading, a column's, a cell, a state and a note; without what turns a text's direction.
+    shown = HOSTILE.replace("\x1b", "").replace("\u202e", "")
+    assert texts.count(shown) == 6
+    assert not {letter for text in texts for letter in text if unicodedata.category(letter)[0] == "C"} - {"\n"}
 
 
-def test_markdown_keeps_to_its_columns() -> None:
-    lines = hostile_table().to_markdown().splitlines()
+MARKDOWN_TEXTS = (
+    HOSTILE,
+    "https://a.b/c HTTP://a.b ftp://a.b/c?d=e (http://localhost) x:http://a.b",
+    "www.a.com, WWW.a.com and (www.a.com/b_c)",
+    "mailto:@.a u@a.com a.b-c+d_e@a-b.com mailto:u@a.com xmpp:u@a.com/x u_@a.com @property a @ b",
+    *(
+        "1. a",
+        "12) a",
+        "- a",
+        "+ a",
+        "* a",
+        "-",
+        "+",
+        "===",
+        "---",
+        "***",
+        "# a",
+        "> a",
+        "    code",
+        "\tcode",
+        "1986\\. a",
+    ),
+    *(
+        "[a](http://b)",
+        "![a](b)",
+        "[a]: http://b",
+        "[^1]",
+        "- [ ] a",
+        "<a@b.c>",
+        "<http://a.b>",
+        "<!-- a",
+        "`a`",
+        "```a",
+    ),
+    *(
+        "~~a~~",
+        "$a$",
+        ":smile:",
+        "a\\",
+        "a\\|b",
+        "&amp; &#58;",
+        "a|b",
+        "|---|",
+        "a\nb",
+        "\na",
+        "a  \n- b\n\n# c",
+        "a_b_c",
+        "",
+    ),
+)
 
-    rows = [line for line in lines if line.startswith("| ")]
-    assert len(rows) == 3
-    unescaped = [line.replace("\\\\", "").replace("\\|", "").count("|") for line in rows]
-    assert unescaped == [4, 4, 4]
-    assert "<script>" not in "".join(lines).replace("\\<", "")
-    assert "\x1b" not in "".join(lines)
+
+class Rendered(HTMLParser):
+    """What GitHub's Markdown makes of a text: the tags that occur, and the text of every cell and paragraph."""
+
+    def __init__(self, markdown: str) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.texts: list[str] = []
+        self.feed(github_flavored_markdown_to_html(markdown, options=Options.CMARK_OPT_UNSAFE))
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        if tag == "br":
+            self.texts[-1] += "\n"
+        elif tag in {"th", "td", "p", "h3"}:
+            self.texts.append("")
+
+    def handle_data(self, data: str) -> None:
+        if self.texts:
+            self.texts[-1] += data
+
+
+def assert_markdown_shows(text: str) -> None:
+    cells = (Cell(text), Cell(text, 1.0, "best"), Cell(f"x{text}", 1.0, "best_of_model"))
+    table = Table("t", f"x{text}", (f"x{text}", "b", "c"), (cells,), (text, f"x{text}"))
+
+    found = Rendered(table.to_markdown())
+
+    assert found.tags <= {"h3", "table", "thead", "tbody", "tr", "th", "td", "p", "br", "strong", "em"}
+    spaced = text.replace("\t", "    ")
+    plain = "".join(letter for letter in spaced if letter == "\n" or unicodedata.category(letter)[0] != "C")
+    expected = [f"x{plain}", f"x{plain}", "b", "c", plain, plain, f"x{plain}", plain, f"x{plain}"]
+    # A paragraph without a letter is none.
+    assert [one.strip() for one in found.texts if one.strip()] == [one.strip() for one in expected if one.strip()]
+
+
+@pytest.mark.parametrize("text", MARKDOWN_TEXTS)
+def test_markdown_shows_any_text_as_it_is(text: str) -> None:
+    assert_markdown_shows(text)
+
+
+def test_markdown_keeps_the_names_of_scores_readable() -> None:
+    assert "| EM@1 | pass@10 |" in Table("t", "t", ("EM@1", "pass@10"), ()).to_markdown()
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(st.lists(st.sampled_from([*"\\`*_{}[]<>()#|~$&!:/@.+-=1a \n^\"';", "www.", "http", "://", "mailto:", "@a.b"])))
+def test_markdown_shows_marks_in_any_order(parts: list[str]) -> None:
+    assert_markdown_shows("".join(parts))
 
 
 def test_csv_reads_back_and_is_no_formula() -> None:
@@ -338,32 +441,83 @@ def test_csv_reads_back_and_is_no_formula() -> None:
     assert second[1:4] == ["", "", HOSTILE]
 
 
+def test_no_text_of_a_csv_is_a_formula_wherever_it_stands() -> None:
+    formula = '=HYPERLINK("http://a.b";"x")'
+    cells = (Cell("1.50", -1.5, state=formula), Cell(f"\u00a0{formula}"), Cell("-0.0", None, state=f" {formula}"))
+    table = Table("t", formula, (formula, f"@{formula}", "c"), (cells,))
+
+    heads, row = csv.reader(io.StringIO(table.to_csv()))
+
+    assert heads == [f"'{formula}", f"'{formula} state", f"'@{formula}", "c", "c state"]
+    assert row == ["-1.5", f"'{formula}", f"'\u00a0{formula}", "", f"' {formula}"]
+
+
 def has_latex() -> bool:
     if shutil.which("pdflatex") is None or shutil.which("kpsewhich") is None:
         return False
     return bool(subprocess.run(["kpsewhich", "booktabs.sty"], capture_output=True, check=False).stdout)
 
 
-@pytest.mark.skipif(
+needs_latex = pytest.mark.skipif(
     not has_latex(), reason="needs pdflatex and booktabs (texlive-latex-base, texlive-latex-recommended)"
 )
+
+
+def compiled(folder: Path, tables: Sequence[Table]) -> Path:
+    """The PDF of some tables."""
+    document = "\n\\clearpage\n".join(table.to_latex() for table in tables)
+    (folder / "tables.tex").write_text(
+        "\\documentclass{article}\\usepackage{booktabs}\\usepackage[T1]{fontenc}\\usepackage{textcomp}\n"
+        "\\usepackage{graphicx}\\usepackage{longtable}\\usepackage{lscape}\n"
+        "\\tracingoutput=1\\showboxdepth=1000\\showboxbreadth=10000\n"
+        f"\\begin{{document}}\n{document}\n\\end{{document}}\n",
+        encoding="utf-8",
+    )
+    command = ["pdflatex", "-no-shell-escape", "-halt-on-error", "-interaction=nonstopmode", "tables.tex"]
+    ended = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=120, check=False, errors="replace"
+    )
+    assert ended.returncode == 0, ended.stdout[-2_000:]
+    return folder / "tables.pdf"
+
+
+@needs_latex
 def test_latex_compiles_whatever_the_texts_are(tmp_path: Path) -> None:
     study(tmp_path / "study", (result(), [[True]]), result(dataset="codealpacapy", status=Status.oom))
     frame = load([tmp_path / "study"], cache=None).frame
     made = [make(rows, paper_rows()) for make in TABLES.values() for rows in (frame, paper_rows())]
-    tables = [hostile_table(), *made, compare(paper_rows(), paper_rows())]
-    document = "\n\\clearpage\n".join(table.to_latex() for table in tables)
-    (tmp_path / "tables.tex").write_text(
-        "\\documentclass{article}\\usepackage{booktabs}\\usepackage[T1]{fontenc}\\usepackage{textcomp}\n"
-        "\\usepackage{graphicx}\\usepackage{longtable}\\usepackage{lscape}\n"
-        f"\\begin{{document}}\n{document}\n\\end{{document}}\n",
-        encoding="utf-8",
-    )
 
-    command = ["pdflatex", "-no-shell-escape", "-halt-on-error", "-interaction=nonstopmode", "tables.tex"]
-    ended = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False, errors="replace"
-    )
+    pdf = compiled(tmp_path, [hostile_table(), *made, compare(paper_rows(), paper_rows())])
 
-    assert ended.returncode == 0, ended.stdout[-2_000:].decode(errors="replace")
-    assert (tmp_path / "tables.pdf").stat().st_size > 10_000
+    assert pdf.stat().st_size > 10_000
+
+
+@needs_latex
+@pytest.mark.parametrize("text", ["\n", "\na", "\n\n\na\n\n", "\r\na", "[a]", "*", "\n[a]", "\\\\[1cm]", "", " \n "])
+@pytest.mark.parametrize("mark", [None, "best"])
+def test_latex_compiles_wherever_a_line_breaks(tmp_path: Path, text: str, mark: Mark | None) -> None:
+    cells = (Cell(text, None, mark), Cell("1.00", 1.0), Cell(f"a{text}b", None, mark))
+    short = Table("short", text, (f"{text} x", f"a{text}b", text), (cells, cells), (text, "note"), (text, text, ""))
+    assert compiled(tmp_path, [short, replace(short, name="long", cells=(cells,) * 50)]).exists()
+
+
+@needs_latex
+def test_latex_joins_no_marks_into_others(tmp_path: Path) -> None:
+    words = [
+        ",,a,,,",
+        "<<a>>",
+        "?`a",
+        "!`a",
+        "--a---b----",
+        "``a''",
+        "''a``",
+        "\u2013\u2013\u2014",
+        "\u2013-",
+        "<=,>=,->",
+    ]
+    rows = tuple((Cell(word), Cell(f"{word}\n{word}")) for word in [*words, "off"])
+
+    log = compiled(tmp_path, [Table("t", ",,x", (",,x", "!`x"), rows, ("?`x",), ("<<x", "<<x"))]).with_suffix(".log")
+
+    # Of letters they are joined as in any text, which shows that the log tells.
+    assert set(re.findall(r"\(ligature (.*?)\)", log.read_text(encoding="latin-1"))) == {"ff"}

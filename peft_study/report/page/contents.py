@@ -1,10 +1,8 @@
 """What the page shows, as plain containers for JSON."""
 
 import math
-import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -13,6 +11,7 @@ from peft_study.report.cells import COLUMNS
 from peft_study.report.figures.drawing import Drawing
 from peft_study.report.figures.style import styles_of
 from peft_study.report.folders import Problem
+from peft_study.report.outward import near, near_frame, near_in
 from peft_study.report.table import Table
 from peft_study.report.verdicts import Finding
 from peft_study.results.schema import HEADLINES
@@ -82,10 +81,10 @@ class Contents:
                 "subtitle": self.subtitle,
                 "made_at": self.made_at,
                 "made_by": self.made_by,
-                "sources": list(self.sources),
-                "against": self.against,
+                "sources": [near(one) for one in self.sources],
+                "against": None if self.against is None else near(self.against),
             },
-            "rows": pack(self.frame),
+            "rows": pack(near_frame(self.frame)),
             "metrics": metrics_of(self.frame),
             "tables": [self._table(one) for one in self.tables],
             "comparison": None if self.comparison is None else self._table(self.comparison),
@@ -96,7 +95,7 @@ class Contents:
             },
             "findings": [_finding(one) for one in self.findings],
             "problems": [
-                {"where": _near(str(one.where)), "what": str(one.what)[:LONGEST_TEXT]} for one in self.problems
+                {"where": near(str(one.where)), "what": near_in(str(one.what))[:LONGEST_TEXT]} for one in self.problems
             ],
             "explorer": {str(row): True for row in sorted(self.explored)},
         }
@@ -138,8 +137,6 @@ def pack(frame: pd.DataFrame) -> dict[str, Any]:
     columns: dict[str, Any] = {}
     for name in frame.columns:
         values = [_plain(value) for value in frame[name].tolist()]
-        if name == "folder":
-            values = [_near(value) if isinstance(value, str) else None for value in values]
         if all(value is None for value in values):
             continue
         if not any(isinstance(value, str) for value in values):
@@ -204,14 +201,6 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "cells": list(finding.cells),
         "explanation": finding.explanation,
     }
-
-
-def _near(folder: str) -> str:
-    """A folder as seen from here, so that a page that is passed on does not tell a whole machine's paths."""
-    if not Path(folder).is_absolute():
-        return folder
-    found = os.path.relpath(folder)
-    return found if found.count("..") < 3 else folder
 
 
 def _plain(value: Any) -> str | int | float | bool | None:
