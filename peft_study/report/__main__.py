@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from peft_study.errors import UserError
 from peft_study.interrupts import while_it_is_read
+from peft_study.report.names import PAPER
 from peft_study.tracking.endings import EXIT_OK, ended
 from peft_study.tracking.notices import busy, say
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from peft_study.report.build import Other, Written
     from peft_study.report.rows import Rows
 
-PAPER = "paper"
 _SHOWN_PROBLEMS = 5
 
 
