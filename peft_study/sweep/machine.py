@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 
 from peft_study.config.schema import Device, HardwareConfig
-from peft_study.cores import available_cores
+from peft_study.cores import SHARE, available_cores
 from peft_study.errors import UserError
 
 GIGABYTES_A_CPU_CELL = 2.0
@@ -25,7 +25,7 @@ class Place:
 
     Attributes:
         gpu: what CUDA_VISIBLE_DEVICES is set to; None leaves a cell without a GPU.
-        threads: CPU threads.
+        threads: its share of the cores.
     """
 
     gpu: str | None
@@ -33,7 +33,8 @@ class Place:
 
     def environment(self) -> dict[str, str]:
         """The variables that keep a process in its place; a number of threads that the person set stays."""
-        return {VISIBLE: self.gpu or "", THREADS: os.environ.get(THREADS) or str(self.threads)}
+        threads = os.environ.get(THREADS) or str(self.threads)
+        return {VISIBLE: self.gpu or "", THREADS: threads, SHARE: str(self.threads)}
 
 
 def places_for(cells: Sequence[HardwareConfig]) -> list[Place]:

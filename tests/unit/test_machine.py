@@ -61,9 +61,17 @@ def test_what_a_machine_cannot_give_is_refused(gpus: Any, at_once: int | None, s
 
 def test_a_place_hides_other_gpus_and_keeps_a_persons_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert Place("3", 4).environment() == {"CUDA_VISIBLE_DEVICES": "3", "OMP_NUM_THREADS": "4"}
+    assert Place("3", 4).environment() == {
+        "CUDA_VISIBLE_DEVICES": "3",
+        "OMP_NUM_THREADS": "4",
+        "PEFT_STUDY_CORES": "4",
+    }
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert Place(None, 4).environment() == {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    assert Place(None, 4).environment() == {
+        "CUDA_VISIBLE_DEVICES": "",
+        "OMP_NUM_THREADS": "1",
+        "PEFT_STUDY_CORES": "4",
+    }
 
 
 @pytest.mark.parametrize(
@@ -76,6 +84,16 @@ def test_a_containers_quota_bounds_the_cores(
     file = tmp_path / "cpu.max"
     file.write_text(quota)
     monkeypatch.setattr(cores, "_CGROUP_QUOTA", file)
+    assert cores.available_cores() == (expected or len(os.sched_getaffinity(0)))
+
+
+@pytest.mark.parametrize(("share", "expected"), [("1", 1), ("999", None), ("0", None), ("all", None), ("", None)])
+def test_a_cell_beside_others_keeps_to_its_share(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, share: str, expected: int | None
+) -> None:
+    monkeypatch.undo()
+    monkeypatch.setattr(cores, "_CGROUP_QUOTA", tmp_path / "none")
+    monkeypatch.setenv("PEFT_STUDY_CORES", share)
     assert cores.available_cores() == (expected or len(os.sched_getaffinity(0)))
 
 
