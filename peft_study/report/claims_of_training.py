@@ -108,7 +108,7 @@ def _fits(one: Group) -> list[Part]:
         if status == "oom" and whole_card.any():
             parts.append(Part(False, f"{name}: out of memory on a GPU of 24 GB or more."))
         else:
-            parts.append(Part(None, f"{name}: {count} cells ended as {status}."))
+            parts.append(Part(None, f"{name}: {count} of {len(one.frame)} {status}."))
     return parts
 
 
@@ -186,11 +186,12 @@ def _best_of_both(evidence: Evidence) -> tuple[dict[str, Group], dict[str, Group
     common = max(shared, key=lambda names: (len(names), sorted(names)), default=frozenset())
     if not common:
         return {}, {}
-    best = [
-        max((one for one in found if common <= one.keys()), key=lambda one: _mean_score(one, common))
-        for found in (large, small)
-    ]
-    return tuple({name: one[name] for name in common} for one in best)  # type: ignore[return-value]
+    return _best(large, common), _best(small, common)
+
+
+def _best(found: Iterable[dict[str, Group]], common: frozenset[str]) -> dict[str, Group]:
+    best = max((one for one in found if common <= one.keys()), key=lambda one: _mean_score(one, common))
+    return {name: best[name] for name in common}
 
 
 def _of_class(evidence: Evidence, size: str) -> list[dict[str, Group]]:
