@@ -23,7 +23,17 @@ from tests.report_records import result, study
 
 # What W&B is told is a part of what a folder holds.
 UNTOLD = {
-    *("folder", "source", "reason", "device", "precision", "data_fingerprint", "leakage_share", "execution_level"),
+    *(
+        "folder",
+        "source",
+        "reason",
+        "device",
+        "device_bytes",
+        "precision",
+        "data_fingerprint",
+        "leakage_share",
+        "execution_level",
+    ),
     *("commit", "dirty", "started_at", "finished_at"),
 }
 
