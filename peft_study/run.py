@@ -1,12 +1,14 @@
 """The command line: Hydra composes a cell, this module runs it, and every way in which it can end is decided here."""
 
 import contextlib
+import gc
 import logging
 import os
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 import hydra
@@ -245,6 +247,13 @@ def _show(result: RunResult, folder: CellFolder) -> None:
         print_closing_table(result.summary(), folder.path)
 
 
+@cache
+def _keep_what_was_imported() -> None:
+    """Spare the collections between phases the libraries' half a million objects, which live as long as the process."""
+    gc.collect()
+    gc.freeze()
+
+
 def _attempt(
     cell: CellConfig,
     folder: CellFolder,
@@ -276,6 +285,7 @@ def _attempt(
             # torch and its relatives take seconds to import, which a refusal should not; what they log goes to log.txt.
             from peft_study.study import Execution
 
+            _keep_what_was_imported()
             quiet_transformers()
             execution = Execution(cell, folder, trackers, result, earlier)
             execution.load()

@@ -49,15 +49,18 @@ def test_a_study_has_the_papers_number_of_cells(study: str, cells: int) -> None:
     assert len(expand_command([f"+study={study}"])) == cells
 
 
-def test_the_plan_of_the_paper_lists_each_cell_once(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["+study=paper", "hardware=a5000-24gb", "--json"]) == 0
+@pytest.mark.parametrize(
+    ("study", "number"), [("figure5", FIGURE5), pytest.param("paper", PAPER, marks=pytest.mark.slow)]
+)
+def test_the_plan_of_a_study_lists_each_cell_once(study: str, number: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([f"+study={study}", "hardware=a5000-24gb", "--json"]) == 0
 
     record = json.loads(capsys.readouterr().out)
     cells = record["cells"]
-    assert len(cells) == len({cell["cell_id"] for cell in cells}) == PAPER == record["totals"]["cells"]
-    assert record["totals"]["states"] == {"new": PAPER}
+    assert len(cells) == len({cell["cell_id"] for cell in cells}) == number == record["totals"]["cells"]
+    assert record["totals"]["states"] == {"new": number}
     keys = ("model", "method", "quantization", "dataset", "num_examples", "seed")
-    assert len({tuple(cell[key] for key in keys) for cell in cells}) == PAPER
+    assert len({tuple(cell[key] for key in keys) for cell in cells}) == number
     methods = Counter(cell["method"] for cell in cells)
     assert methods == {
         "full": 3 * 2,

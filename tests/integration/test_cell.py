@@ -36,7 +36,7 @@ def test_a_model_that_saw_the_answers_writes_them(
         "method.learning_rate=4e-3",
         "dataset=conala",
         f"dataset.path={small_data}",
-        "training.epochs=40",
+        "training.epochs=20",
         "training.evaluations_per_epoch=1",
         "generation.batch_size=3",
         "hardware=cpu",
