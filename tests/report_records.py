@@ -26,6 +26,7 @@ def result(
     train_peak_bytes: int | None = 2_000_000_000,
     memory_kind: MemoryKind | None = MemoryKind.cuda_allocated,
     device_bytes: float | None = 25e9,
+    test_samples: int = 100,
     precision: str = "bf16",
     finished_at: str = "2026-01-02T00:00:00+00:00",
     **settings: Any,
@@ -61,7 +62,11 @@ def result(
         execution={"level": "A"},
         parameters={"total": 1_500_000, "trainable": 61_440},
         training={"best_validation_loss": 0.5},
-        data={"sizes": {"test": 4}, "fingerprint": "f" * 64, "leakage": {"similar_instruction": {"share": 0.045}}},
+        data={
+            "sizes": {"test": test_samples},
+            "fingerprint": "f" * 64,
+            "leakage": {"similar_instruction": {"share": 0.045}},
+        },
         phases=phases,
         memory_kind=memory_kind,
         provenance={"device": "cuda", "device_bytes": device_bytes, "precision": precision}

@@ -75,7 +75,8 @@ def compare(frame: pd.DataFrame, other: pd.DataFrame, resamples: int = RESAMPLES
         f"{len(theirs.groups) - len({its.cells for _, its in pairs})} only in the other.",
         "By intervals the runs count as if they were of different samples, which finds fewer differences; where one "
         "score has none, its own is taken to be as wide as the other's.",
-        *ours.settings_note(cell for one, _ in pairs for cell in one.cells),
+        *ours.caveats(cell for one, _ in pairs for cell in one.cells),
+        *(f"Of the other: {said}" for said in theirs.caveats(cell for _, its in pairs for cell in its.cells)),
     )
     cells = tuple(_row(line, tests) for line in lines)
     return Table("comparison", "Comparison with another study", _COLUMNS, cells, notes)

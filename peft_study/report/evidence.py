@@ -10,7 +10,7 @@ import pandas as pd
 
 from peft_study.metrics.intervals import RESAMPLES
 from peft_study.report import per_sample
-from peft_study.report.groups import Group, groups, settings_note
+from peft_study.report.groups import Group, caveats, groups
 from peft_study.report.names import method_name
 from peft_study.report.per_sample import Runs
 from peft_study.report.predictions import PredictionsOf
@@ -51,6 +51,7 @@ class Comparison:
         cells: ids of the cells used.
         unit: "share" (from 0 to 1) or "bytes".
         factor: by which the second is multiplied before it is subtracted, where more than a difference is claimed.
+        samples: how many test samples the scores are of, the fewer of both; None where that is not known.
     """
 
     label: str
@@ -66,6 +67,7 @@ class Comparison:
     cells: tuple[str, ...]
     unit: str = "share"
     factor: float = 1.0
+    samples: float | None = None
 
     @property
     def name(self) -> str:
@@ -117,10 +119,10 @@ class Evidence:
         found = self._by_name.get((method, quantization, model), [])
         return [one for one in found if dataset in (None, one.dataset)]
 
-    def settings_note(self, cells: Iterable[str]) -> tuple[str, ...]:
-        """What to say of cells that stand for one of several sets of runs; nothing where none does."""
+    def caveats(self, cells: Iterable[str]) -> tuple[str, ...]:
+        """What a reader must know of the configurations that some cells are of."""
         used = set(cells)
-        return settings_note(one for one in self.groups if one.other_settings and used.intersection(one.cells))
+        return caveats(one for one in self.groups if used.intersection(one.cells))
 
     def best(self, found: Sequence[Group], metric: str) -> Group | None:
         """The configuration with the best score; None where none has one."""
@@ -162,15 +164,15 @@ class Evidence:
             low, high, p_value, test = paired.low, paired.high, paired.p_value, Test.paired
         cells = tuple(dict.fromkeys(cell for one in (*first, *second) for cell in one.cells))
         names = [_names(side) for side in (first, second)]
-        return Comparison(
-            label, names[0], names[1], means[0], means[1], difference, low, high, p_value, test, cells, factor=factor
-        )
+        samples = min((one.test_samples for one in (*first, *second) if one.test_samples is not None), default=None)
+        values = (means[0], means[1], difference, low, high, p_value)
+        return Comparison(label, names[0], names[1], *values, test, cells, factor=factor, samples=samples)
 
     def _runs_of(self, found: Sequence[Group], metric: str) -> Runs | None:
         return per_sample.together([self._runs_of_group(one, metric) for one in found])
 
     def _runs_of_group(self, group: Group, metric: str) -> Runs | None:
-        cells = tuple(str(name) for name in group.done["cell_id"])
+        cells = group.cells
         key = (cells, metric)
         if key not in self._runs:
             scores = dict(zip(cells, group.values(metric), strict=False))

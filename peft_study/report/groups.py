@@ -24,6 +24,8 @@ _CHOSEN = ("settings", "sampled", "learning_rate", "epochs")
 _FOUND = ("data_fingerprint", "test_samples", "trainable_parameters", "precision", "memory_kind")
 """What a run found; a cell that failed early, or that only W&B told of, may not know it."""
 
+_OTHERS = "Left out, as they differ from those shown in more than the seed (settings, data, precision, kind of memory):"
+
 
 @dataclass(frozen=True)
 class Group:
@@ -35,9 +37,9 @@ class Group:
         method: likewise.
         quantization: likewise.
         num_examples: before each prompt; None for the best of several.
-        frame: its cells.
-        other_settings: how many more sets of finished runs have this name and differ in more than the seed (in a
-            setting, the data, the precision, in how memory was measured); this one has the most finished cells.
+        frame: its cells, repeats of each other.
+        left_out: the cells of this name that differ from these in more than the seed: in a setting, the data, the
+            precision, in how memory was measured. No other set of repeats has more finished cells.
     """
 
     dataset: str | None
@@ -46,12 +48,19 @@ class Group:
     quantization: str
     num_examples: float | None
     frame: pd.DataFrame
-    other_settings: int = 0
+    left_out: pd.DataFrame
 
     @property
     def key(self) -> Key:
         """What it is called by."""
         return self.dataset, self.model, self.method, self.quantization, self.num_examples
+
+    @property
+    def name(self) -> str:
+        """What it is called in a list."""
+        parts = [self.model, method_name(self.method, self.quantization), self.dataset]
+        parts += [f"{self.num_examples:.0f} examples"] if self.num_examples else []
+        return "/".join(part for part in parts if part)
 
     @property
     def title(self) -> str:
@@ -67,8 +76,13 @@ class Group:
 
     @property
     def cells(self) -> tuple[str, ...]:
-        """Their ids."""
-        return tuple(str(name) for name in self.frame["cell_id"])
+        """The ids of those that ended well."""
+        return tuple(str(name) for name in self.done["cell_id"])
+
+    @cached_property
+    def test_samples(self) -> float | None:
+        """How many samples their scores are of; None where that is not known."""
+        return self.middle("test_samples")
 
     @cached_property
     def on_gpu(self) -> bool | None:
@@ -134,16 +148,38 @@ def by_key(found: Iterable[Group]) -> dict[Key, Group]:
     return {one.key: one for one in found}
 
 
-def settings_note(found: Iterable[Group]) -> tuple[str, ...]:
-    """Which configurations stand for one of several sets of runs, for the notes below a table; none where none does."""
-    several = [one for one in found if one.other_settings]
-    if not several:
-        return ()
-    names = ", ".join(f"{one.model}/{method_name(one.method, one.quantization)}/{one.dataset}" for one in several)
+def caveats(found: Iterable[Group]) -> tuple[str, ...]:
+    """What a reader must know of configurations that stand beside each other, a sentence each; none where all is well.
+
+    Args:
+        found: the configurations.
+    """
+    known = list(found)
+    others = [f"{one.name} ({_ends(one.left_out)})" for one in known if len(one.left_out)]
+    twice = [one.name for one in known if one.done["seed"].dropna().duplicated().any()]
     return (
-        "Run in more than one way (settings, data, precision or kind of memory), of which the one with the most "
-        f"finished cells is shown: {names}.",
+        *([f"{_OTHERS} {', '.join(others)}."] if others else []),
+        *(
+            [f"Several cells with the same seed, which count as if they had different ones: {', '.join(twice)}."]
+            * bool(twice)
+        ),
+        *_samples_caveats(known),
     )
+
+
+def _samples_caveats(found: Sequence[Group]) -> Iterable[str]:
+    for dataset in dict.fromkeys(one.dataset for one in found if one.dataset):
+        here = [one for one in found if one.dataset == dataset and one.test_samples is not None]
+        numbers = Counter(one.test_samples for one in here)
+        if len(numbers) > 1:
+            usual = max(numbers, key=lambda number: (numbers[number], number or 0.0))
+            names = ", ".join(f"{one.name} on {one.test_samples:,.0f}" for one in here if one.test_samples != usual)
+            yield f"Scores on {dataset} are of {usual:,.0f} test samples, but: {names}."
+
+
+def _ends(cells: pd.DataFrame) -> str:
+    """Such as "2 ok, 1 oom"."""
+    return ", ".join(f"{count} {status}" for status, count in sorted(Counter(cells["status"]).items()))
 
 
 def _sets(cells: Sequence[tuple[int, tuple[Any, ...] | None]]) -> list[list[int]]:
@@ -181,7 +217,8 @@ def _unknown(value: Any) -> bool:
 
 def _group(frame: pd.DataFrame, sets: Sequence[Sequence[int]]) -> Group:
     """A configuration from its cells, and the places of those that are repeats of each other."""
-    parts = [frame] if len(sets) == 1 and len(sets[0]) == len(frame) else [frame.iloc[list(places)] for places in sets]
+    parts = [frame] if len(sets[0]) == len(frame) else [frame.iloc[list(places)] for places in sets]
+    chosen = max(parts, key=_finished) if len(parts) > 1 else parts[0]
     first = frame.iloc[0]
     examples = float(first["num_examples"])
     return Group(
@@ -190,8 +227,8 @@ def _group(frame: pd.DataFrame, sets: Sequence[Sequence[int]]) -> Group:
         str(first["method"]),
         _text(first["quantization"]) or "none",
         None if math.isnan(examples) else examples,
-        max(parts, key=_finished) if len(parts) > 1 else parts[0],
-        len(parts) - 1,
+        chosen,
+        frame.iloc[:0] if len(chosen) == len(frame) else frame[~frame.index.isin(chosen.index)],
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from peft_study.report.groups import Group, by_key, groups, settings_note
+from peft_study.report.groups import Group, by_key, caveats, groups
 from peft_study.report.instances import table2
 from peft_study.report.names import (
     DATASETS,
@@ -63,7 +63,7 @@ def table3(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Table:
         rows.append(GridRow(labels, model, _by_dataset(own), _by_dataset(compared.get((model, method), []))))
     title = "SLMs and LLMs by fine-tuning method: EM@1, EM@10 and CodeBLEU in per cent"
     how = "as the paper's evaluator computes it" if bleu != "codebleu" else "in the strict convention"
-    notes: tuple[str, ...] = (_MARKS, f"CodeBLEU {how} ({bleu}).", *seeds_note(found), *settings_note(found))
+    notes: tuple[str, ...] = (_MARKS, f"CodeBLEU {how} ({bleu}).", *seeds_note(found), *caveats(found))
     table = Table("table3", title, (), (), notes if found else ("No fine-tuned cell is scored by references.",))
     return grid(table, ("Model", "Method", "# Params"), scores, rows, _other_name(other))
 
@@ -124,7 +124,7 @@ def overview(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Table:
         "or all that the process held.",
         *seeds_note(found),
     )
-    return Table("overview", "Every configuration", columns, cells, (*notes, *settings_note(found)))
+    return Table("overview", "Every configuration", columns, cells, (*notes, *caveats(found)))
 
 
 TABLES: Mapping[str, Callable[[pd.DataFrame, pd.DataFrame | None], Table]] = {
@@ -169,7 +169,7 @@ def _by_level(table: Table, prefix: str, frame: pd.DataFrame, other: pd.DataFram
                 labels, one.model, dict.fromkeys(headings, one), dict.fromkeys(headings, compared) if compared else {}
             )
         )
-    shown = (*table.notes, _MARKS, *seeds_note(found), *settings_note(found))
+    shown = (*table.notes, _MARKS, *seeds_note(found), *caveats(found))
     notes = shown if found else ("No cell has scores by level.",)
     names = (*(["Data set"] if several else []), "Model", "Method")
     return grid(replace(table, notes=notes), names, scores, rows, _other_name(other))

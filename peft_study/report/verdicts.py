@@ -15,6 +15,9 @@ from peft_study.report.evidence import Comparison, Evidence, Test, Z
 ALPHA = 0.05
 """A difference with a p-value is one below this. For "every ..." to fail by one of several, below its share of this."""
 
+FEWEST_SAMPLES = 20
+"""Of fewer test samples nothing is told: resampled, five that all agree have no spread at all."""
+
 
 class Verdict(StrEnum):
     """What the data says of a claim."""
@@ -93,7 +96,7 @@ class Claim:
         numbers = tuple(one for part in parts for one in part.numbers)
         cells = tuple(dict.fromkeys(cell for one in numbers for cell in one.cells))
         tests = "; ".join(test for test in Test if any(one.test is test for one in numbers)) or "nothing to test"
-        why = " ".join([*(part.why for part in parts), *evidence.settings_note(cells)]) or "No cells that it speaks of."
+        why = " ".join([*(part.why for part in parts), *evidence.caveats(cells)]) or "No cells that it speaks of."
         return Finding(self.number, self.statement, _verdict(parts), numbers, f"{self.rule} Test: {tests}.", cells, why)
 
 
@@ -111,9 +114,12 @@ def is_larger(one: Comparison, margin: float = 0.0, alpha: float = ALPHA) -> boo
     Args:
         one: the comparison. With an interval, and a margin, the interval decides, widened or narrowed as a normal
             distribution's would be for `alpha`; with a p-value, and none, that does; on summary numbers alone the sign.
+            On fewer than `FEWEST_SAMPLES` test samples it cannot be told.
         margin: in the unit of the difference; negative where "not much worse" is enough.
         alpha: of a test.
     """
+    if one.samples is not None and one.samples < FEWEST_SAMPLES:
+        return None
     if one.p_value is None or one.low is None or one.high is None:
         return None if one.difference == margin else one.difference > margin
     if margin:
@@ -144,4 +150,4 @@ def every(what: str, found: Sequence[Comparison | None], margin: float = 0.0) ->
         return Part(False, f"{count}, against it {'; '.join(one.text for one in against)}.", tuple(known))
     if all(outcomes):
         return Part(True, f"{count}.", tuple(known))
-    return Part(None, f"{count}, the others are too close to tell.", tuple(known))
+    return Part(None, f"{count}, the others cannot be told.", tuple(known))

@@ -192,6 +192,19 @@ def test_where_the_peak_is(dataset: str, scores: Mapping[int, float], verdict: V
     assert found.verdict is verdict, found.explanation
 
 
+def test_a_peak_that_may_be_chance_confirms_nothing(tmp_path: Path) -> None:
+    scores = {"conala": {1: 0.3, 5: 0.3, 8: 0.301, 16: 0.1}, "codealpacapy": {1: 0.3, 4: 0.301, 5: 0.3, 8: 0.1}}
+    cells = [
+        result(
+            CODELLAMA, "icl", data, num_examples=n, metrics=em(share), intervals={"em@10": [share - 0.04, share + 0.04]}
+        )
+        for data, points in scores.items()
+        for n, share in points.items()
+    ]
+
+    assert of(tmp_path, *cells)[2].verdict is UNDECIDED
+
+
 @pytest.mark.parametrize("scores", [{1: 0.1, 2: 0.3, 4: 0.2}, {1: 0.1, 2: 0.3, 4: 0.4}])
 def test_a_peak_elsewhere_decides_nothing(scores: Mapping[int, float], tmp_path: Path) -> None:
     found = of(tmp_path, *curve("conala", AS_CLAIMED["conala"]), *curve("minipy", scores))[2]
@@ -339,7 +352,11 @@ def test_what_a_claim_does_not_speak_of_decides_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("rag", "verdict"),
-    [({"conala": 0.5, "codealpacapy": 0.2}, CONFIRMED), ({"conala": 0.5, "codealpacapy": 0.4}, REFUTED)],
+    [
+        ({"conala": 0.5, "codealpacapy": 0.2}, CONFIRMED),
+        ({"conala": 0.5, "codealpacapy": 0.305}, CONFIRMED),
+        ({"conala": 0.5, "codealpacapy": 0.4}, REFUTED),
+    ],
 )
 def test_retrieval_helps_on_one_data_set_alone(rag: Mapping[str, float], verdict: Verdict, tmp_path: Path) -> None:
     cells = [result(CODELLAMA, "rag", dataset, num_examples=4, metrics=em(share)) for dataset, share in rag.items()]
@@ -354,6 +371,42 @@ def test_a_margin_is_held_against_as_strictly_as_a_difference(alpha: float, hold
     one = Comparison("", "a", "b", 0.4, 0.42, -0.021, -0.031, -0.011, 0.001, Test.paired, ())
 
     assert is_larger(one, -0.01, alpha) is holds
+
+
+def test_no_difference_is_not_shown_by_a_wide_interval(tmp_path: Path) -> None:
+    cells = []
+    for dataset, share in (("conala", 0.5), ("codealpacapy", 0.2)):
+        for method, score in (("rag", share), ("icl", 0.2)):
+            ends = {"em@10": [score - 0.05, score + 0.05]}
+            cells.append(result(CODELLAMA, method, dataset, num_examples=4, metrics=em(score), intervals=ends))
+
+    assert of(tmp_path, *cells)[9].verdict is UNDECIDED
+
+
+@pytest.mark.parametrize(("samples", "verdict"), [(10, UNDECIDED), (40, CONFIRMED)])
+def test_a_handful_of_samples_tells_nothing(samples: int, verdict: Verdict, tmp_path: Path) -> None:
+    lora = result(metrics=em(1.0), test_samples=samples)
+    full = result(method="full", metrics=em(0.0), test_samples=samples)
+
+    assert of(tmp_path, (lora, [[True]] * samples), (full, [[False]] * samples))[3].verdict is verdict
+
+
+def test_what_was_left_out_is_told(tmp_path: Path) -> None:
+    cells = [
+        result("codellama-34b-python", quantization="nf4", seed=1, train_peak_bytes=20 * GIGABYTE),
+        result("codellama-34b-python", quantization="nf4", seed=2, status=Status.oom, rank=64, memory_kind=None),
+    ]
+
+    found = of(tmp_path, *cells)[7]
+
+    assert found.cells == (cells[0].cell_id,)
+    assert "codellama-34b-python/QLoRA-4bit/minipy (1 oom)" in found.explanation
+
+
+def test_scores_on_other_samples_are_told(tmp_path: Path) -> None:
+    cells = [result(metrics=em(0.5), test_samples=50), result(method="full", metrics=em(0.2))]
+
+    assert "but: tiny-llama/LoRA/minipy on 50." in of(tmp_path, *cells)[3].explanation
 
 
 def test_of_many_comparisons_one_may_go_wrong_by_chance(tmp_path: Path) -> None:

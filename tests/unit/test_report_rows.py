@@ -41,7 +41,7 @@ def test_a_row_says_what_the_record_says(tmp_path: Path) -> None:
         "num_examples": 0.0,
         "seed": 1.0,
         "sampled": False,
-        "test_samples": 4.0,
+        "test_samples": 100.0,
         "trainable_parameters": 61_440.0,
         "learning_rate": 1e-3,
         "epochs": 5.0,

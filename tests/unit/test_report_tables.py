@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peft_study.report.compare import compare
-from peft_study.report.groups import groups
+from peft_study.report.groups import caveats, groups
 from peft_study.report.names import dataset_name, method_name, model_name
 from peft_study.report.paper import rows as published
 from peft_study.report.reference import paper_rows
@@ -162,7 +162,7 @@ def test_runs_with_other_settings_are_not_taken_for_seeds(tmp_path: Path) -> Non
     table = TABLES["table3"](load([tmp_path], cache=None).frame, None)
 
     assert cells_of(table)["tiny-llama", "LoRA"]["minipy EM@1"].value == pytest.approx(50)
-    assert any("in more than one way" in note for note in table.notes)
+    assert any("in more than the seed" in note for note in table.notes)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_repeats_differ_in_their_seed_alone(change: dict[str, Any], apart: bool,
     (found,) = groups(frame)
 
     assert len(found.done) == (2 if apart else 3)
-    assert found.other_settings == int(apart)
+    assert len(found.left_out) == int(apart)
 
 
 def test_a_cell_that_failed_is_counted_with_its_own_settings(tmp_path: Path) -> None:
@@ -201,7 +201,8 @@ def test_a_cell_that_failed_is_counted_with_its_own_settings(tmp_path: Path) -> 
 
     (found,) = groups(frame)
 
-    assert (found.state(), found.other_settings) == ("1 of 3 failed", 1)
+    assert (found.state(), len(found.left_out)) == ("1 of 3 failed", 2)
+    assert any(note.endswith(": tiny-llama/LoRA/minipy (1 ok, 1 oom).") for note in caveats([found]))
 
 
 def test_a_study_that_only_failed_is_no_column_of_references(tmp_path: Path) -> None:

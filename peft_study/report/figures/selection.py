@@ -196,22 +196,8 @@ def _one_setting(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """The cells that the tables show, where there are several settings of one configuration."""
     found = grouping.groups(rows)
     kept = rows.loc[[place for one in found for place in one.done.index]]
-    notes = [
-        f"{_name(one)}: of {one.other_settings + 1} settings the one with most finished cells is shown."
-        for one in found
-        if one.other_settings and len(one.done)
-    ]
-    notes += [
-        f"{_name(one)}: {len(one.done)} cells differ in more than the seed; shown is their mean."
-        for one in found
-        if one.done["seed"].dropna().duplicated().any()
-    ]
+    notes = list(grouping.caveats(one for one in found if len(one.done)))
     return kept, notes
-
-
-def _name(one: grouping.Group) -> str:
-    parts = [one.model, variant(one.method, one.quantization), *([one.dataset] if one.dataset else [])]
-    return " ".join([*parts, *([f"with {one.num_examples:.0f} examples"] if one.num_examples else [])])
 
 
 def _unfinished(frame: pd.DataFrame) -> list[str]:
