@@ -6,8 +6,9 @@ the sums of its samples' counts, so that it is resampled like a mean.
 
 import math
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,7 @@ RESAMPLES = 10_000
 CONFIDENCE = 0.95
 # Equal differences of scores may differ in their last bits.
 _TIE = 1e-12
-# Resamples drawn at once: 4 MB at 543 samples.
+# Resamples scored at once: 4 MB at 543 samples.
 _AT_ONCE = 1_000
 
 
@@ -215,19 +216,26 @@ def _of_corpus(counts: Floats, score: PooledScore) -> float:
 
 def _resampled(runs: Sequence[Floats], score: PooledScore, resamples: int, seed: int) -> list[Floats]:
     """Score every run on the same resamples: (resamples,) a run."""
-    scores = [[score(drawn @ run) for run in runs] for drawn in _draws(len(runs[0]), resamples, seed)]
+    drawn = _draws(len(runs[0]), resamples, seed)
+    scores = [[score(times @ run) for run in runs] for times in (part.astype(float) for part in drawn)]
     return [np.concatenate(parts) for parts in zip(*scores, strict=True)] or [np.empty(0) for _ in runs]
 
 
-def _draws(samples: int, resamples: int, seed: int) -> Iterator[Floats]:
-    """How often each sample occurs in each resample: (resamples, samples), in parts. None for a single sample."""
-    if samples < 2:
-        return
+@lru_cache(maxsize=2)
+def _draws(samples: int, resamples: int, seed: int) -> Sequence[NDArray[np.uint8]]:
+    """How often each sample occurs in each resample: (resamples, samples), in parts. None for a single sample.
+
+    Kept, as a report compares hundreds of runs on the same samples, and drawing takes most of the time.
+    """
     generator = np.random.default_rng(seed)
-    for start in range(0, resamples, _AT_ONCE):
+    parts = []
+    for start in range(0, resamples if samples > 1 else 0, _AT_ONCE):
         size = min(_AT_ONCE, resamples - start)
         drawn = generator.integers(samples, size=(size, samples)) + samples * np.arange(size)[:, None]
-        yield np.bincount(drawn.ravel(), minlength=size * samples).reshape(size, samples).astype(float)
+        # A sample that is drawn more than 255 times is one of fewer than 256, or does not occur.
+        times = np.bincount(drawn.ravel(), minlength=size * samples).reshape(size, samples)
+        parts.append(np.minimum(times, 255).astype(np.uint8))
+    return parts
 
 
 def _ends(resampled: Floats) -> tuple[float | None, float | None]:

@@ -90,7 +90,7 @@ def row_of(result: RunResult, folder: str | None, source: str) -> Row:
     row: Row = dict.fromkeys(COLUMNS)
     row |= settings_of(result.config)
     row |= {
-        "cell_id": str(result.cell_id),
+        "cell_id": _whole(str(result.cell_id)),
         "study": text(result.study),
         "folder": folder,
         "status": str(result.status),
@@ -145,7 +145,7 @@ def settings_of(config: Mapping[str, Any]) -> Row:
 
 def metrics_of(metrics: Mapping[str, Any], intervals: Mapping[str, Any]) -> Row:
     """The columns of the scores. One that would hide a column of another kind is left out."""
-    row: Row = {name: number(value) for name, value in metrics.items() if name not in COLUMNS}
+    row: Row = {_whole(name): number(value) for name, value in metrics.items() if name not in COLUMNS}
     for name, ends in intervals.items():
         if name in row and isinstance(ends, list | tuple) and len(ends) == 2:
             row[f"{name}_low"], row[f"{name}_high"] = (number(end) for end in ends)
@@ -167,8 +167,13 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def text(value: Any) -> str | None:
-    """A plain value as text; None for nothing, and for a list or a mapping."""
-    return None if value is None or isinstance(value, dict | list) else str(value)
+    """A plain value as text that any file can hold; None for nothing, and for a list or a mapping."""
+    return None if value is None or isinstance(value, dict | list) else _whole(str(value))
+
+
+def _whole(name: str) -> str:
+    """A text with a question mark for each half of a surrogate pair, which pandas and UTF-8 refuse."""
+    return name.encode("utf-8", "replace").decode()
 
 
 def _flag(value: Any) -> bool | None:

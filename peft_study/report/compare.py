@@ -1,7 +1,7 @@
 """Two studies, configuration by configuration and score by score, with what can be told apart marked."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -11,6 +11,7 @@ from peft_study.report.groups import Group, by_key
 from peft_study.report.names import LEVELS, dataset_name, method_name, model_name
 from peft_study.report.predictions import predictions_of
 from peft_study.report.reference import as_named_here
+from peft_study.report.scores import signed_text
 from peft_study.report.table import MISSING, Cell, Table
 from peft_study.report.verdicts import ALPHA
 
@@ -42,10 +43,12 @@ class _Line:
     """One score, or cost, of one configuration in both studies."""
 
     group: Group
+    its: Group
     title: str
     first: float
     second: float
-    compared: Comparison | None
+    metric: str | None = None
+    compared: Comparison | None = None
 
 
 def compare(frame: pd.DataFrame, other: pd.DataFrame, resamples: int = RESAMPLES) -> Table:
@@ -67,6 +70,7 @@ def compare(frame: pd.DataFrame, other: pd.DataFrame, resamples: int = RESAMPLES
     pairs = list(_pairs(ours, theirs))
     lines = [line for one, its in pairs for line in (*_scores(ours, theirs, one, its), *_costs(one, its))]
     tests = sum(line.compared is not None and line.compared.p_value is not None for line in lines)
+    lines = [_sharper(ours, theirs, line, tests) for line in lines]
     here = len({one.cells for one, _ in pairs})
     notes = (
         "Scores in per cent, differences in points (this less the other) with the ends of their 95 % intervals. "
@@ -106,20 +110,34 @@ def _scores(ours: Evidence, theirs: Evidence, one: Group, its: Group) -> Iterato
     for metric, title in (_SCORES | levels).items():
         found = ours.compare(title, [one], [its], metric, other=theirs)
         if found is not None:
-            yield _Line(one, title, 100 * found.first, 100 * found.second, found)
+            yield _Line(one, its, title, 100 * found.first, 100 * found.second, metric, found)
+
+
+def _sharper(ours: Evidence, theirs: Evidence, line: _Line, tests: int) -> _Line:
+    """The same by more resamples, where too few were drawn to tell its p-value from one that counts among so many."""
+    found = line.compared
+    needed = round(2 * tests / ALPHA)
+    if found is None or line.metric is None or found.test is not Test.paired or needed <= ours.resamples:
+        return line
+    if found.p_value is None or found.p_value > 1 / (1 + ours.resamples):
+        return line
+    again = ours.compare(line.title, [line.group], [line.its], line.metric, other=theirs, resamples=needed)
+    return replace(line, compared=again)
 
 
 def _costs(one: Group, its: Group) -> Iterator[_Line]:
     if one.on_gpu is not None and one.on_gpu == its.on_gpu:
         kind = "GPU" if one.on_gpu else "process"
         yield from _cost(one, its, f"Training's peak {kind} memory, GB", "train_peak_bytes", 1e9)
-    yield from _cost(one, its, "Training, s", "train_seconds", 1.0)
+    devices = [", ".join(sorted(set(group.done["device"].dropna()))) for group in (one, its)]
+    where = f" ({' against '.join(name or 'unknown' for name in devices)})" if devices[0] != devices[1] else ""
+    yield from _cost(one, its, f"Training, s{where}", "train_seconds", 1.0)
 
 
 def _cost(one: Group, its: Group, title: str, column: str, unit: float) -> Iterator[_Line]:
     first, second = one.middle(column), its.middle(column)
     if first is not None and second is not None:
-        yield _Line(one, title, first / unit, second / unit, None)
+        yield _Line(one, its, title, first / unit, second / unit)
 
 
 def _row(line: _Line, tests: int) -> tuple[Cell, ...]:
@@ -135,8 +153,8 @@ def _row(line: _Line, tests: int) -> tuple[Cell, ...]:
         Cell(line.title),
         Cell(f"{line.first:.2f}", line.first),
         Cell(f"{line.second:.2f}", line.second),
-        Cell(f"{difference:+.2f}", difference),
-        *(Cell(MISSING) if end is None else Cell(f"{100 * end:+.2f}", 100 * end) for end in (low, high)),
+        Cell(signed_text(difference), difference),
+        *(Cell(MISSING) if end is None else Cell(signed_text(100 * end), 100 * end) for end in (low, high)),
         Cell(MISSING) if p_value is None else Cell(p_text(p_value).removeprefix("p ").removeprefix("= "), p_value),
         Cell(_significance(difference, p_value, tests)),
         Cell("none" if found is None else _TESTS[found.test]),

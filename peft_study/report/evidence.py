@@ -109,7 +109,7 @@ class Evidence:
             for model in (None, one.model):
                 self._by_name.setdefault((one.method, one.quantization, model), []).append(one)
         self._predictions_of = predictions_of
-        self._resamples = resamples
+        self.resamples = resamples
         self._runs: dict[tuple[tuple[str, ...], str], Runs | None] = {}
 
     def find(
@@ -137,6 +137,7 @@ class Evidence:
         metric: str,
         factor: float = 1.0,
         other: "Evidence | None" = None,
+        resamples: int | None = None,
     ) -> Comparison | None:
         """Compare the mean score of some configurations with that of others, each over its seeds first.
 
@@ -147,6 +148,7 @@ class Evidence:
             metric: a share.
             factor: the second's is multiplied by it.
             other: what the second are of; None for the same rows.
+            resamples: of the bootstrap; None for as many as ever.
 
         Returns:
             None where a score is missing.
@@ -156,7 +158,7 @@ class Evidence:
             return None
         difference = means[0] - factor * means[1]
         runs = self._runs_of(first, metric), (other or self)._runs_of(second, metric)
-        paired = per_sample.difference(*runs, factor, self._resamples)
+        paired = per_sample.difference(*runs, factor, resamples or self.resamples)
         if paired is None:
             errors = _standard_error(first, metric), _standard_error(second, metric)
             low, high, p_value, test = _by_errors(errors, factor, difference)

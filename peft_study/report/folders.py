@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from peft_study.errors import UserError
-from peft_study.report.cells import Row, row_of
+from peft_study.report.cells import COLUMNS, Row, row_of
 from peft_study.results.schema import SCHEMA_VERSION, RunResult
 from peft_study.results.store import RESULT, write_atomically
 
 # Raise when the same record would give another row: cached ones are then made anew.
-CACHE_VERSION = 3
+CACHE_VERSION = 4
+_COLUMNS = frozenset(COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -61,15 +62,14 @@ def load_folder(source: str, cache: Path | None) -> tuple[list[Row], list[Proble
             where=source,
             hint="name a cell's folder, a study's such as multirun/demo, or wandb://entity/project",
         )
-    # Links below it are not followed, so that what it resolves to holds for all.
     root = root.resolve()
     file = None if cache is None else cache / f"{hashlib.sha256(str(root).encode()).hexdigest()[:32]}.json"
     known, kept = _read_cache(file), {}
     rows: list[Row] = []
     problems: list[Problem] = []
-    for folder in cell_folders(root):
+    for folder in cell_folders(root, problems):
         try:
-            content = (folder / RESULT).read_bytes()
+            content = _read(folder / RESULT)
             digest = hashlib.blake2b(content, digest_size=16).hexdigest()
             row = known.get(digest) or row_of(RunResult.from_json(json.loads(content)), None, "")
         # RecursionError: a file of a million brackets.
@@ -85,20 +85,45 @@ def load_folder(source: str, cache: Path | None) -> tuple[list[Row], list[Proble
     return rows, problems
 
 
-def cell_folders(root: Path) -> Iterator[Path]:
-    """Every folder with a result.json, ordered by path; what lies in such a folder is the cell's own."""
-    waiting = [root]
-    while waiting:
-        folder = waiting.pop()
+def cell_folders(root: Path, problems: list[Problem]) -> Iterator[Path]:
+    """Every folder with a result.json, ordered by path; what lies in such a folder is the cell's own.
+
+    Links to folders are followed, last, so that a folder is found where it is and once.
+
+    Args:
+        root: where to look.
+        problems: gets the folders that cannot be listed.
+    """
+    waiting, linked = [root], list[Path]()
+    seen: set[tuple[int, int]] = set()
+    while waiting or linked:
+        folder = waiting.pop() if waiting else linked.pop()
         try:
+            place = folder.stat()
             entries = list(os.scandir(folder))
-        except OSError:
+        except OSError as error:
+            problems.append(Problem(str(folder), f"cannot be listed: {error.strerror or error}"))
             continue
+        if (place.st_dev, place.st_ino) in seen:
+            continue
+        seen.add((place.st_dev, place.st_ino))
         if any(entry.name == RESULT for entry in entries):
             yield folder
             continue
-        inner = [entry.name for entry in entries if entry.name[0] != "." and entry.is_dir(follow_symlinks=False)]
-        waiting.extend(folder / name for name in sorted(inner, reverse=True))
+        inner = sorted((entry for entry in entries if entry.name[0] != "." and entry.is_dir()), key=_name, reverse=True)
+        waiting.extend(Path(entry) for entry in inner if not entry.is_symlink())
+        linked.extend(Path(entry) for entry in inner if entry.is_symlink())
+
+
+def _name(entry: os.DirEntry[str]) -> str:
+    return entry.name
+
+
+def _read(file: Path) -> bytes:
+    """A file's content; a pipe would wait for somebody to write into it."""
+    if not file.is_file():
+        raise OSError("no file")
+    return file.read_bytes()
 
 
 def _reason(error: Exception) -> str:
@@ -115,9 +140,9 @@ def _read_cache(file: Path | None) -> dict[str, Row]:
     try:
         stored = json.loads(file.read_bytes())
         rows = stored["rows"] if stored["version"] == [CACHE_VERSION, SCHEMA_VERSION] else {}
-    except (OSError, ValueError, KeyError, TypeError):
+        return {digest: row for digest, row in rows.items() if row.keys() >= _COLUMNS}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
-    return rows if isinstance(rows, dict) else {}
 
 
 def _write_cache(file: Path | None, rows: dict[str, Row]) -> None:

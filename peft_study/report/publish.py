@@ -25,7 +25,7 @@ def check_replaceable(out: Path) -> None:
         out: where a report is to go.
 
     Raises:
-        UserError: there is a file, or a folder that holds something else than a report.
+        UserError: there is a file, or a folder that holds something else than a report or cannot be replaced.
     """
     if not os.path.lexists(out):
         return
@@ -35,11 +35,21 @@ def check_replaceable(out: Path) -> None:
     # A few are enough to refuse; a home folder has millions.
     foreign = list(islice((name for name in _files_below(out) if name not in written), _MOST_NAMED + 1))
     if not foreign:
+        _check_movable(out)
         return
     if written:
         what = f"the report's folder holds {_some(foreign)}, which no report wrote"
         raise UserError(what, where=str(out), hint="move it away, or --out FOLDER elsewhere")
     raise UserError("the folder holds something else than a report", where=str(out), hint=_ELSEWHERE)
+
+
+def _check_movable(out: Path) -> None:
+    place = out.resolve()
+    if place.is_mount():
+        raise UserError("a mount point cannot be replaced", where=str(out), hint=f"--out {out / 'report'}")
+    if Path.cwd().is_relative_to(place):
+        what = "the folder that the command runs in cannot be replaced"
+        raise UserError(what, where=str(out), hint=f"--out {out / 'report'}")
 
 
 @contextmanager

@@ -99,7 +99,12 @@ def difference(one: Cell, other: Cell) -> Cell:
     """The first value less the second, in points."""
     if one.value is None or other.value is None:
         return Cell(MISSING)
-    return Cell(f"{one.value - other.value:+.2f}", one.value - other.value)
+    return Cell(signed_text(one.value - other.value), one.value - other.value)
+
+
+def signed_text(difference: float) -> str:
+    """Two digits and a sign, of which none is before nothing but zeros below zero."""
+    return f"{round(difference, 2) + 0.0:+.2f}"
 
 
 def _marked(cells: Sequence[Cell], rows: Sequence[GridRow]) -> list[Cell]:
@@ -122,9 +127,9 @@ def _marked(cells: Sequence[Cell], rows: Sequence[GridRow]) -> list[Cell]:
     return marked
 
 
-def parameters_cell(group: Group) -> Cell:
-    """Trainable parameters as the paper writes them, such as 0.17M, 12.6M and 220M."""
-    count = group.middle("trainable_parameters")
+def parameters_cell(*found: Group) -> Cell:
+    """Trainable parameters as the paper writes them, such as 0.17M, 12.6M and 220M, of the first that knows them."""
+    count = next((known for one in found if (known := one.middle("trainable_parameters")) is not None), None)
     if count is None:
         return Cell(MISSING)
     return Cell(short_count(count), count)

@@ -47,6 +47,8 @@ _LATEX_NEEDS = (
 )
 _ROWS_OF_A_PAGE = 45
 _COLUMNS_OF_A_PAGE = 8
+# Scaled down to the width of a page, more columns than these are too small to read.
+_COLUMNS_OF_AN_UPRIGHT_PAGE = 14
 # A paragraph column, as text of this length would run off the page in one line.
 _LONG = 40
 
@@ -71,7 +73,9 @@ def latex(table: "Table") -> str:
     body = [" & ".join(_latex_cell(cell) for cell in row) + r" \\" for row in table.cells]
     notes = [rf"\par\smallskip{{\footnotesize {_latex_text(note)}\par}}" for note in table.notes]
     if len(table.cells) > _ROWS_OF_A_PAGE:
-        opening = [rf"{{\tiny\setlength{{\tabcolsep}}{{2pt}}\begin{{longtable}}{{{columns}}}", rf"{caption}\\"]
+        # In the middle of the paper where it is wider than the text.
+        middle = "".join(rf"\setlength{{\{side}}}{{0pt plus 1fil minus 1fil}}" for side in ("LTleft", "LTright"))
+        opening = [rf"{{\tiny\setlength{{\tabcolsep}}{{2pt}}{middle}\begin{{longtable}}{{{columns}}}", rf"{caption}\\"]
         lines = [*opening, *head, r"\endhead", *body, r"\bottomrule", r"\end{longtable}", *notes, "}"]
         if len(table.columns) > _COLUMNS_OF_A_PAGE:
             lines = [r"\begin{landscape}", *lines, r"\end{landscape}"]
@@ -80,6 +84,8 @@ def latex(table: "Table") -> str:
         wide = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
         opening = [r"\begin{table}", r"\centering", caption, wide, rf"\begin{{tabular}}{{{columns}}}"]
         lines = [*opening, *head, *body, r"\bottomrule", r"\end{tabular}}", *notes, r"\end{table}"]
+        if len(table.columns) > _COLUMNS_OF_AN_UPRIGHT_PAGE:
+            lines = [r"\begin{landscape}", *lines, r"\end{landscape}"]
     return "\n".join([_LATEX_NEEDS, *lines]) + "\n"
 
 
@@ -96,8 +102,8 @@ def comma_separated(table: "Table") -> str:
     for row in table.cells:
         writer.writerow(
             value
-            for cell, more in zip(row, extras, strict=True)
-            for value in (_csv_value(cell), *(_csv_extra(cell, extra) for extra in more))
+            for cell, more, of_numbers in zip(row, extras, _numeric(table), strict=True)
+            for value in (_csv_value(cell, of_numbers), *(_csv_extra(cell, extra) for extra in more))
         )
     return out.getvalue()
 
@@ -218,10 +224,10 @@ def _extras(table: "Table", index: int) -> list[str]:
     return [name for name, present in wanted.items() if present]
 
 
-def _csv_value(cell: "Cell") -> str:
+def _csv_value(cell: "Cell", of_numbers: bool) -> str:
     if cell.value is not None:
         return f"{cell.value:.10g}"
-    return "" if cell.state else guarded(cell.text)
+    return "" if cell.state or of_numbers else guarded(cell.text)
 
 
 def _csv_extra(cell: "Cell", name: str) -> str:

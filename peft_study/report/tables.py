@@ -59,7 +59,7 @@ def table3(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Table:
     rows = []
     for model, method in dict.fromkeys((one.model, one.method) for one in _by_model(found)):
         own = by_name[model, method]
-        labels = (Cell(model_name(model)), Cell(method_name(method)), parameters_cell(own[0]))
+        labels = (Cell(model_name(model)), Cell(method_name(method)), parameters_cell(*own))
         rows.append(GridRow(labels, model, _by_dataset(own), _by_dataset(compared.get((model, method), []))))
     title = "SLMs and LLMs by fine-tuning method: EM@1, EM@10 and CodeBLEU in per cent"
     how = "as the paper's evaluator computes it" if bleu != "codebleu" else "in the strict convention"

@@ -2,9 +2,9 @@
 
 The rule was not changed after runs were held against it. Within one model and data set each family is its
 configuration with the best EM@10. Its peak memory, its seconds of training and generation, and its EM@10 are taken
-relative to the family that has most; memory only where it was measured alike, on GPUs or of processes. Over models and
-data sets the median of each is a family's own. Its cost is the geometric mean of the first two, its effectiveness the
-third; `HIGH_COST` and `HIGH_EFFECTIVENESS` make classes of them.
+relative to the family that has most; memory only where it was measured alike, on GPUs or of processes, and seconds
+where they are of one device. Over models and data sets the median of each is a family's own. Its cost is the geometric
+mean of the first two, its effectiveness the third; `HIGH_COST` and `HIGH_EFFECTIVENESS` make classes of them.
 """
 
 import math
@@ -36,6 +36,7 @@ class _Best:
     peak_bytes: float | None
     seconds: float | None
     on_gpu: bool | None
+    devices: frozenset[str]
 
 
 def table1(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Table:
@@ -87,14 +88,18 @@ def _pairs(frame: pd.DataFrame) -> list[Mapping[str, _Best]]:
         families = found.setdefault((one.model, one.dataset), {})
         if family not in families or families[family].score < score.mean:
             peak_bytes = None if one.on_gpu is None else one.middle("peak_bytes")
-            families[family] = _Best(score.mean, peak_bytes, one.work_seconds(), one.on_gpu)
+            devices = frozenset(str(name) for name in one.done["device"].dropna())
+            families[family] = _Best(score.mean, peak_bytes, one.work_seconds(), one.on_gpu, devices)
     return [_alike(families) for families in found.values() if len(families) > 1]
 
 
 def _alike(families: Mapping[str, _Best]) -> Mapping[str, _Best]:
-    """Without peaks where some are of a GPU and others of a process."""
-    kinds = {best.on_gpu for best in families.values() if best.peak_bytes is not None}
-    return families if len(kinds) < 2 else {name: replace(best, peak_bytes=None) for name, best in families.items()}
+    """Without peaks where some are of a GPU and others of a process, and without seconds of different devices."""
+    if len({best.on_gpu for best in families.values() if best.peak_bytes is not None}) > 1:
+        families = {name: replace(best, peak_bytes=None) for name, best in families.items()}
+    if len({best.devices for best in families.values() if best.seconds is not None}) > 1:
+        families = {name: replace(best, seconds=None) for name, best in families.items()}
+    return families
 
 
 def _family(one: Group) -> str | None:

@@ -15,7 +15,7 @@ from peft_study.report.names import LEVELS
 from peft_study.report.reference import paper_rows
 from peft_study.report.rows import frame_of, load
 from peft_study.report.table import Table
-from peft_study.results.schema import MemoryKind
+from peft_study.results.schema import MemoryKind, Status
 from peft_study.results.store import CellFolder
 from peft_study.scoring.score import Answers, score
 from tests.report_records import predictions, result, study, write
@@ -165,6 +165,37 @@ def test_the_best_number_of_examples_stands_against_the_papers_best(tmp_path: Pa
     (row,) = rows_of(compare(frame_at(tmp_path, *cells), paper_rows()))
 
     assert (row["Examples"], row["This"], row["Other"], row["Difference is"]) == ("8", "31.00", "29.83", "not tested")
+
+
+def test_among_many_tests_a_sure_one_is_still_found(tmp_path: Path) -> None:
+    """By 19 resamples no p-value is below 0.05, by as many more as the number of tests asks for it is."""
+    names = [f"model-{n}" for n in range(12)]
+    ours = frame_at(tmp_path / "a", *((result(name, metrics={"em@1": 0.9}), right(0.9)) for name in names))
+    theirs = frame_at(tmp_path / "b", *((result(name, metrics={"em@1": 0.1}), right(0.1)) for name in names))
+
+    found = {row["Difference is"] for row in rows_of(compare(ours, theirs, resamples=19)) if row["Score"] == "EM@1"}
+
+    assert found == {"higher**"}
+
+
+def test_seconds_of_two_devices_say_so(tmp_path: Path) -> None:
+    sides = []
+    for device in ("cpu", "H100"):
+        record = result()
+        record.provenance["device"] = device
+        sides.append(frame_at(tmp_path / device, record))
+
+    assert "Training, s (cpu against H100)" in {row["Score"] for row in rows_of(compare(*sides))}
+
+
+def test_what_each_study_left_out_is_said_of_both(tmp_path: Path) -> None:
+    ours = frame_at(tmp_path / "a", result(), result(seed=2), result(learning_rate=0.5))
+    theirs = frame_at(tmp_path / "b", result(), result(seed=2), result(learning_rate=0.7, status=Status.failed))
+
+    notes = compare(ours, theirs).notes
+
+    assert any(note.startswith("Left out") and note.endswith("(1 ok).") for note in notes)
+    assert any(note.startswith("Of the other: Left out") and note.endswith("(1 failed).") for note in notes)
 
 
 def test_what_is_in_one_study_alone_is_counted(tmp_path: Path) -> None:

@@ -145,6 +145,22 @@ def test_a_file_that_came_meanwhile_is_not_replaced(tmp_path: Path) -> None:
     assert (out / "thesis.tex").read_text() == "years of work"
 
 
+def test_the_folder_that_the_command_runs_in_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(UserError, match="runs in cannot be replaced") as refused:
+        check_replaceable(Path())
+
+    assert refused.value.hint == "--out report"
+
+
+def test_a_mount_point_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "is_mount", lambda path: path == tmp_path)
+
+    with pytest.raises(UserError, match="a mount point"):
+        check_replaceable(tmp_path)
+
+
 def test_a_file_in_its_place_is_said(tmp_path: Path) -> None:
     (tmp_path / "report").write_text("")
 

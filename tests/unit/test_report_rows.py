@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from peft_study.report import folders
 from peft_study.report.cells import COLUMNS, FLAGS, MAPPINGS, NUMBERS, TEXTS
 from peft_study.report.reference import paper_rows
 from peft_study.report.rows import load
+from peft_study.report.tables import TABLES
 from peft_study.results.schema import SCHEMA_VERSION, MemoryKind, Status
 from tests.report_records import result, study, write
 
@@ -173,6 +175,77 @@ def test_what_lies_in_a_cell_or_behind_a_dot_is_no_cell(tmp_path: Path) -> None:
     assert load([cell / "result.json"], cache=None).frame["seed"].tolist() == [1.0]
 
 
+def test_links_are_followed_and_each_folder_is_read_once(tmp_path: Path) -> None:
+    cell = write(tmp_path / "scratch" / "study", result())
+    named = tmp_path / "named"
+    write(named, result(seed=2))
+    (named / "a-link").symlink_to(tmp_path / "scratch" / "study")
+    (named / "another").symlink_to(cell)
+    (named / "round").symlink_to(named)
+
+    found = load([named], cache=None)
+
+    assert sorted(found.frame["seed"]) == [1.0, 2.0]
+    assert found.problems == ()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may list any folder")
+def test_a_folder_that_cannot_be_listed_is_said(tmp_path: Path) -> None:
+    write(tmp_path, result())
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0)
+
+    found = load([tmp_path], cache=None)
+
+    assert len(found.frame) == 1
+    assert [problem.where for problem in found.problems] == [str(closed)]
+
+
+def test_a_folder_that_goes_away_meanwhile_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one that must not be listed, which the user that runs the tests may not know."""
+    write(tmp_path, result())
+    (tmp_path / "closed").mkdir()
+    scandir = os.scandir
+
+    def refuse(folder: Path) -> Any:
+        if folder.name == "closed":
+            raise PermissionError(13, "Permission denied")
+        return scandir(folder)
+
+    monkeypatch.setattr(folders.os, "scandir", refuse)
+
+    assert [problem.what for problem in load([tmp_path], cache=None).problems] == [
+        "cannot be listed: Permission denied"
+    ]
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_is_no_record(tmp_path: Path) -> None:
+    (tmp_path / "cell").mkdir()
+    os.mkfifo(tmp_path / "cell" / "result.json")
+
+    assert [problem.what for problem in load([tmp_path], cache=None).problems] == ["no file"]
+
+
+@pytest.mark.parametrize("place", ["model", "method", "dataset", "quantization", "metric", "study", "cell_id"])
+def test_half_a_surrogate_pair_is_a_question_mark(place: str, tmp_path: Path) -> None:
+    record = result()
+    if place == "metric":
+        record.metrics["a\ud800b"] = 0.5
+    elif place in {"study", "cell_id"}:
+        setattr(record, place, "a\ud800b")
+    else:
+        record.config[place]["name"] = "a\ud800b"
+    folder = tmp_path / "cell"
+    folder.mkdir()
+    (folder / "result.json").write_text(json.dumps(record.to_json()))
+
+    frame = load([tmp_path], cache=None).frame
+
+    assert "a?b" in ([*frame] if place == "metric" else [frame[place].item()])
+    assert [make(frame, None) for make in TABLES.values()]
+
+
 def test_nothing_is_no_error_and_no_folder_is_one(tmp_path: Path) -> None:
     found = load([tmp_path], cache=None)
     assert found.frame.empty
@@ -213,6 +286,18 @@ def test_a_damaged_cache_costs_time_alone(content: str, tmp_path: Path) -> None:
     first = load([tmp_path / "study"], cache).frame
     (file,) = cache.iterdir()
     file.write_text(content)
+
+    pd.testing.assert_frame_equal(load([tmp_path / "study"], cache).frame, first)
+
+
+@pytest.mark.parametrize("row", [{}, {"cell_id": "x"}, 3, None])
+def test_a_damaged_row_of_the_cache_is_read_anew(row: Any, tmp_path: Path) -> None:
+    study(tmp_path / "study", result())
+    cache = tmp_path / "cache"
+    first = load([tmp_path / "study"], cache).frame
+    (file,) = cache.iterdir()
+    stored = json.loads(file.read_text())
+    file.write_text(json.dumps(stored | {"rows": dict.fromkeys(stored["rows"], row)}))
 
     pd.testing.assert_frame_equal(load([tmp_path / "study"], cache).frame, first)
 

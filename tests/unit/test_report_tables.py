@@ -25,6 +25,7 @@ from peft_study.report.names import dataset_name, method_name, model_name
 from peft_study.report.paper import rows as published
 from peft_study.report.reference import paper_rows
 from peft_study.report.rows import frame_of, load
+from peft_study.report.scores import signed_text
 from peft_study.report.table import Cell, Mark, Table
 from peft_study.report.tables import TABLES
 from peft_study.results.schema import MemoryKind, Status
@@ -226,6 +227,24 @@ def test_memory_of_gpus_and_of_processes_are_columns_of_their_own(tmp_path: Path
         ("tiny-llama", "IA3"): (none, "2.00"),
         ("x", "LoRA"): (none, none),
     }
+
+
+def test_the_trade_off_compares_seconds_of_one_device_alone(tmp_path: Path) -> None:
+    slow, fast = result(method="full", metrics={"em@10": 0.8}), result(method="lora", metrics={"em@10": 0.7})
+    slow.provenance["device"] = "cpu"
+    study(tmp_path, slow, fast)
+
+    found = cells_of(TABLES["table1"](load([tmp_path], cache=None).frame, None), 1)
+
+    assert found[("PEFT",)]["Relative time"].state == "not measured"
+    assert found[("PEFT",)]["Relative memory"].value == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("difference", "text"), [(-0.004, "+0.00"), (-0.006, "-0.01"), (0.0, "+0.00"), (-1.0, "-1.00"), (12.345, "+12.35")]
+)
+def test_a_difference_of_nothing_has_no_minus(difference: float, text: str) -> None:
+    assert signed_text(difference) == text
 
 
 def test_the_trade_off_compares_what_was_measured_alike(tmp_path: Path) -> None:
