@@ -1,6 +1,7 @@
 """Scoring finished cells again, from the command line."""
 
 import json
+import shutil
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from peft_study import score
 from peft_study.execution.jobs import Ending, Job, Ran
 from peft_study.execution.sandbox import Pool
 from peft_study.results.store import CellFolder, Prediction
-from tests.conftest import Command, write_jsonl
+from tests.conftest import Command, run_main, write_jsonl
 
 QUICK = ["model=tiny-llama", "method=zero-shot", "dataset.max_new_tokens=8", "dataset.test_limit=4"]
 Run = Callable[..., tuple[int, str, str]]
@@ -28,11 +29,21 @@ def run(capfd: pytest.CaptureFixture[str]) -> Run:
     return call
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output folder of one cell."""
+    folder = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.chdir(folder)
+        assert run_main(monkeypatch, *QUICK) == 0
+    return folder / "multirun"
+
+
 @pytest.fixture
-def cell(command: Command, tmp_path: Path) -> CellFolder:
-    """A finished cell whose first candidate is made the reference, as a better scorer might find."""
-    ended = command(*QUICK)
-    assert ended.code == 0, ended.err
+def cell(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CellFolder:
+    """A finished cell, in the current folder's output folder."""
+    shutil.copytree(finished, tmp_path / "multirun")
+    monkeypatch.chdir(tmp_path)
     return CellFolder(next((tmp_path / "multirun" / "single").iterdir()))
 
 
