@@ -71,12 +71,12 @@ def compare(frame: pd.DataFrame, other: pd.DataFrame, resamples: int = RESAMPLES
     lines = [line for one, its in pairs for line in (*_scores(ours, theirs, one, its), *_costs(one, its))]
     tests = sum(line.compared is not None and line.compared.p_value is not None for line in lines)
     lines = [_sharper(ours, theirs, line, tests) for line in lines]
-    here = len({one.cells for one, _ in pairs})
+    here = len({one.key for one, _ in pairs})
     notes = (
         "Scores in per cent, differences in points (this less the other) with the ends of their 95 % intervals. "
         f"* p < {ALPHA}; ** p < {ALPHA} divided by the number of tests in this table ({tests}).",
         f"{here} configurations are in both, {len(ours.groups) - here} only in this, "
-        f"{len(theirs.groups) - len({its.cells for _, its in pairs})} only in the other.",
+        f"{len(theirs.groups) - len({its.key for _, its in pairs})} only in the other.",
         "By intervals the runs count as if they were of different samples, which finds fewer differences; where one "
         "score has none, its own is taken to be as wide as the other's.",
         *ours.caveats(cell for one, _ in pairs for cell in one.cells),

@@ -199,12 +199,12 @@ def test_what_each_study_left_out_is_said_of_both(tmp_path: Path) -> None:
 
 
 def test_what_is_in_one_study_alone_is_counted(tmp_path: Path) -> None:
-    ours = frame_at(tmp_path / "a", result(), result(method="ia3"))
-    theirs = frame_at(tmp_path / "b", result(), result(method="prompt"), result(method="prefix"))
+    ours = frame_at(tmp_path / "a", result(), result(method="ia3"), result(method="full", status=Status.failed))
+    theirs = frame_at(tmp_path / "b", result(), *(result(method=name) for name in ("prompt", "prefix", "full")))
 
     table = compare(ours, theirs)
 
-    assert any("1 configurations are in both, 1 only in this, 2 only in the other" in note for note in table.notes)
+    assert any("2 configurations are in both, 1 only in this, 2 only in the other" in note for note in table.notes)
     assert {row["Method"] for row in rows_of(table)} == {"LoRA"}
 
 
