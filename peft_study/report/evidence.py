@@ -124,6 +124,21 @@ class Evidence:
         used = set(cells)
         return caveats(one for one in self.groups if used.intersection(one.cells))
 
+    def coverage(self, cells: Iterable[str]) -> tuple[str, ...]:
+        """On how many models and data sets some cells were run; nothing where there is none."""
+        used = set(cells)
+        found = [one for one in self.groups if used.intersection(one.cells)]
+        models = {one.model for one in found}
+        datasets = {one.dataset for one in found if one.dataset}
+        if not models:
+            return ()
+        parts = [
+            f"{len(names)} {word}{'s' * (len(names) != 1)}"
+            for names, word in ((models, "model"), (datasets, "data set"))
+            if names
+        ]
+        return (f"Seen on {' and '.join(parts)}.",)
+
     def best(self, found: Sequence[Group], metric: str) -> Group | None:
         """The configuration with the best score; None where none has one."""
         scored = [(score.mean, one) for one in found if (score := one.score(metric)) is not None]

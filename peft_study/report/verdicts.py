@@ -96,7 +96,8 @@ class Claim:
         numbers = tuple(one for part in parts for one in part.numbers)
         cells = tuple(dict.fromkeys(cell for one in numbers for cell in one.cells))
         tests = "; ".join(test for test in Test if any(one.test is test for one in numbers)) or "nothing to test"
-        why = " ".join([*(part.why for part in parts), *evidence.caveats(cells)]) or "No cells that it speaks of."
+        said = [*(part.why for part in parts), *evidence.coverage(cells), *evidence.caveats(cells)]
+        why = " ".join(said) or "No cells that it speaks of."
         return Finding(self.number, self.statement, _verdict(parts), numbers, f"{self.rule} Test: {tests}.", cells, why)
 
 

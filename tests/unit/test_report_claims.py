@@ -148,6 +148,7 @@ def test_the_strongest_test_that_the_data_allows_is_taken(change: str, test: Tes
     )[1]
 
     assert [one.test for one in found.comparisons] == [test]
+    assert "Seen on 1 model and 1 data set." in found.explanation
     assert str(test) in found.test
     assert found.verdict is CONFIRMED
 
