@@ -85,7 +85,9 @@ def predictions(matched: Sequence[Sequence[bool]]) -> list[Prediction]:
 
 
 def write(root: Path, record: RunResult, matched: Sequence[Sequence[bool]] = ()) -> Path:
-    """Write a cell's folder below a root, with predictions where any are given."""
+    """Write a cell's folder below a root, with predictions, of all of its test samples, where any are given."""
+    if matched:
+        record.data["sizes"] = {"test": len(matched)}
     folder = CellFolder(root / record.cell_id)
     folder.write_result(record)
     if matched:

@@ -196,8 +196,12 @@ class Evidence:
             read = self._predictions_of or (lambda _cell: [])
             if len(self._runs) >= _KEPT:
                 del self._runs[next(iter(self._runs))]
+            sizes = group.done["test_samples"].tolist()
             self._runs[key] = per_sample.together(
-                [per_sample.of_cell(read(cell), metric, scores.get(cell)) for cell in cells]
+                [
+                    per_sample.of_cell(read(cell), metric, scores.get(cell), size)
+                    for cell, size in zip(cells, sizes, strict=True)
+                ]
             )
         return self._runs[key]
 

@@ -41,14 +41,17 @@ class Runs:
         return Runs(tuple(names), self.counts[[places[name] for name in names]], self.score)
 
 
-def of_cell(predictions: Sequence[Prediction], metric: str, score: float | None) -> Runs | None:
+def of_cell(predictions: Sequence[Prediction], metric: str, score: float | None, samples: float | None) -> Runs | None:
     """A cell's score by sample; None unless the predictions are whole, and those that the score was made of.
 
     Args:
         predictions: of the cell.
         metric: the score's name.
         score: what the cell's record says.
+        samples: how many test samples it is of; None where the record does not say.
     """
+    if samples is not None and not math.isnan(samples) and len(predictions) != samples:
+        return None
     # Two data sets may number their samples alike: a sample is the same where its reference is.
     names = tuple(f"{one.id} {_digest(one.reference)}" for one in predictions)
     if score is None or not names or len(set(names)) != len(names):

@@ -81,7 +81,7 @@ def test_codebleu_and_levels_are_compared_in_pairs(tmp_path: Path) -> None:
     for name, right in (("a", 6), ("b", 2)):
         texts = [[sample.answer if n < right else "print(sorted(xs))"] for n, sample in enumerate(samples)]
         scored = score(Answers(samples, ["prompt"] * 8, texts, sampled=True), ScoringConfig(resamples=0, workers=1))
-        folder = write(tmp_path / name, result(metrics=scored.metrics))
+        folder = write(tmp_path / name, result(metrics=scored.metrics, test_samples=8))
         CellFolder(folder).write_predictions(scored.predictions)
         frames.append(load([tmp_path / name], cache=None).frame)
 
@@ -108,6 +108,17 @@ def test_damaged_predictions_are_not_compared_in_pairs(damage: dict[str, Any], t
     assert "paired bootstrap" not in {
         row["Test"] for row in rows_of(compare(*frames)) if row["Score"] == "CodeBLEU (strict)"
     }
+
+
+def test_predictions_that_are_not_all_there_are_not_compared_in_pairs(tmp_path: Path) -> None:
+    frames = []
+    for name in "ab":
+        folder = write(tmp_path / name, result(metrics={"em@1": 0.0}), right(0.0))
+        lines = (folder / "predictions.jsonl").read_text().splitlines(keepends=True)
+        (folder / "predictions.jsonl").write_text("".join(lines[:25]))
+        frames.append(load([tmp_path / name], cache=None).frame)
+
+    assert {row["Test"] for row in rows_of(compare(*frames)) if row["Score"] == "EM@1"} == {"none"}
 
 
 def test_the_papers_largest_models_are_known_by_their_other_name(tmp_path: Path) -> None:
