@@ -94,20 +94,24 @@ def test_codebleu_and_levels_are_compared_in_pairs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", [{"scores": [1]}, {"counts": {"codebleu_strict": "x"}}, {"scores": {"pass@1": math.nan}}]
+    ("damage", "title"),
+    [
+        ({"scores": [1]}, "Pass@1"),
+        ({"scores": {"pass@1": math.nan}}, "Pass@1"),
+        ({"scores": {"pass@1": "0.5"}}, "Pass@1"),
+        ({"counts": {"codebleu_strict": "x"}}, "CodeBLEU (strict)"),
+        ({"counts": 3}, "CodeBLEU (strict)"),
+    ],
 )
-def test_damaged_predictions_are_not_compared_in_pairs(damage: dict[str, Any], tmp_path: Path) -> None:
-    metrics = {"codebleu": 0.5, "pass@1": 0.5}
+def test_damaged_predictions_are_not_compared_in_pairs(damage: dict[str, Any], title: str, tmp_path: Path) -> None:
     frames = []
     for name in "ab":
-        folder = write(tmp_path / name, result(metrics=metrics))
-        lines = [vars(one) | {"scores": {"pass@1": 0.5}} | damage for one in predictions([[True]] * 4)]
+        folder = write(tmp_path / name, result(metrics={"codebleu": 0.5, "pass@1": 0.5}, test_samples=4))
+        lines = [vars(one) | damage for one in predictions([[True]] * 4)]
         (folder / "predictions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         frames.append(load([tmp_path / name], cache=None).frame)
 
-    assert "paired bootstrap" not in {
-        row["Test"] for row in rows_of(compare(*frames)) if row["Score"] == "CodeBLEU (strict)"
-    }
+    assert {row["Test"] for row in rows_of(compare(*frames)) if row["Score"] == title} == {"none"}
 
 
 def test_predictions_that_are_not_all_there_are_not_compared_in_pairs(tmp_path: Path) -> None:
