@@ -1,5 +1,6 @@
 """The page in a real browser: what it shows, what it refuses to do, and that it needs nothing but its folder."""
 
+import csv
 import http.server
 import shutil
 import threading
@@ -13,6 +14,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from peft_study.report.figures import FIGURES
+from peft_study.report.outward import guarded
 from peft_study.report.page.contents import Contents
 from peft_study.report.page.document import write_page
 from peft_study.report.page.samples import read_samples, write_samples
@@ -46,6 +48,8 @@ ATTEMPTS = """(address) => new Promise((resolve) => setTimeout(() => {
   setTimeout(() => resolve({ ...found, hacked: window.hacked ?? null }), 500);
 }))"""
 """What foreign markup or code would do; how far each comes."""
+FORMULAS = ("=1+1", " =1", "\u200b=1", "\x1c@sum", "\u00ad-1", "\t1", "\ufeff+1", "\u2066=1", "a=1", "1-2", "\u00e9=1")
+"""What a spreadsheet may or may not take for formulas."""
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +156,55 @@ def test_means_over_seeds_come_first_and_cells_on_demand(page: Opened) -> None:
     assert page.texts("#leaderboard-count") == ["5 of 5 cells"]
     assert [text.split()[0] for text in page.column("em@1")] == ["72.0", "71.0", "22.0", "21.0", MISSING]
     assert page.column("em@1")[0].split() == ["72.0", f"67.0{MISSING}77.0"]
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page on which cells of one configuration differ in more than the seed, fail, and are scored on other data."""
+    folder = tmp_path_factory.mktemp("mixed")
+    for seed, em in ((1, 0.8), (2, 0.6), (9, 0.7)):
+        write_cell(folder / "one", "lora", seed, em=em)
+    write_cell(folder / "two", "lora", 1, em=0.2, cell_id="r64", adapter={"r": 64})
+    write_cell(folder / "one", "full", 1, em=0.4)
+    write_cell(folder / "one", "full", 5, em=0.9, status=Status.failed, reason="x")
+    write_cell(folder / "one", "ia3", 1, em=0.9, predictions=[prediction("t-0", ["a"]), prediction("t-1", ["a"])])
+    for place, name in enumerate(FORMULAS):
+        write_cell(folder / "one", "prompt", model=name, cell_id=f"formula-{place}", dataset="other")
+    frame = load([folder / "one", folder / "two"], cache=None).frame
+    # The device is none of the settings.
+    frame["device"] = [f"device {row}" for row in range(len(frame))]
+    return write(folder, frame)
+
+
+def test_a_row_is_what_the_tables_take_together(browser: Browser, mixed: Path) -> None:
+    page = opened(browser, mixed.as_uri())
+    page.page.fill("#leaderboard-search", "minipy")
+    expect(page.page.locator("#leaderboard tbody tr")).to_have_count(4)
+    names = page.column("model")
+
+    assert page.column("method") == ["ia3", "lora", "full", "lora"]
+    assert page.column("seed") == ["1", "1, 2, 9", "1, 5", "1"]
+    assert [text.split()[0] for text in page.column("em@1")] == ["90.0", "70.0", "40.0", "20.0"]
+    assert ["other settings" in name for name in names] == [False, False, False, True]
+    assert ["on 2 test samples" in name for name in names] == [True, False, False, False]
+    # On other samples, the best of its own.
+    assert page.page.locator("#leaderboard td.best").all_inner_texts()[0].split()[0] == "90.0"
+    # Training lasts 100 seconds and the seed: the median of three, and of the cells that ended well alone.
+    assert page.column("train_seconds") == ["101 s", "102 s", "101 s", "101 s"]
+    assert page.said == []
+    page.page.close()
+
+
+def test_a_saved_table_is_guarded_as_the_files_beside_the_page_are(browser: Browser, mixed: Path) -> None:
+    page = opened(browser, mixed.as_uri())
+    page.page.select_option("#filter-dataset", "other")
+    with page.page.expect_download() as saved:
+        page.page.get_by_text("Save as CSV").click()
+    with saved.value.path().open(encoding="utf-8", newline="") as file:
+        found = list(csv.DictReader(file))
+
+    assert sorted(row["model"] for row in found) == sorted(map(guarded, FORMULAS))
+    page.page.close()
 
 
 def test_sorting_goes_both_ways_and_keeps_what_is_missing_last(page: Opened) -> None:

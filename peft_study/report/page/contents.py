@@ -12,6 +12,7 @@ from peft_study.report.figures.drawing import Drawing
 from peft_study.report.figures.style import styles_of
 from peft_study.report.folders import Problem
 from peft_study.report.outward import near, near_frame, near_in
+from peft_study.report.page.repeats import repeats
 from peft_study.report.table import Table
 from peft_study.report.verdicts import Finding
 from peft_study.results.schema import HEADLINES
@@ -85,6 +86,7 @@ class Contents:
                 "against": None if self.against is None else near(self.against),
             },
             "rows": pack(near_frame(self.frame)),
+            "repeats": repeats(self.frame).to_json(),
             "metrics": metrics_of(self.frame),
             "tables": [self._table(one) for one in self.tables],
             "comparison": None if self.comparison is None else self._table(self.comparison),

@@ -25,6 +25,7 @@ SCRIPTS = (
         "elements",
         "format",
         "rows",
+        "lines",
         "leaderboard",
         "details",
         "tables",
