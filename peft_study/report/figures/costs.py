@@ -160,11 +160,16 @@ def _staircase(front: Sequence[tuple[float, float]]) -> list[Series]:
 
 
 def _timed(chosen: Selection) -> Selection:
-    """The rows with a column "work_seconds": generation, and training where there is any."""
+    """The rows with a column "work_seconds": generation, and training where there is any.
+
+    It is the same in all repeats: the sum of both phases' medians, as in the tables.
+    """
 
     def timed(rows: pd.DataFrame) -> pd.DataFrame:
-        trained = rows["train_seconds"].notna() | (rows["kind"] == "prompting")
-        seconds = rows["train_seconds"].fillna(0) + rows["generate_seconds"]
+        repeats = rows.groupby(["model", "variant", "dataset", "num_examples"], dropna=False)
+        train, generate = (repeats[name].transform("median") for name in ("train_seconds", "generate_seconds"))
+        trained = train.notna() | (rows["kind"] == "prompting")
+        seconds = train.fillna(0) + generate
         return rows.assign(work_seconds=seconds.where(trained))
 
     return Selection(timed(chosen.own), timed(chosen.other), chosen.notes)
