@@ -97,7 +97,7 @@ class Leaderboard {
       list.append(make("label", {}, make("input", {
         type: "checkbox", checked: this.visible.has(column.name),
         change: (event) => { this.visible[event.target.checked ? "add" : "delete"](column.name); this.update(); },
-      }), ` ${column.title}`));
+      }), make("span", shortProperties(` ${column.title}`))));
     return make("details", { class: "chooser" }, make("summary", { text: "Columns" }), list);
   }
 
@@ -181,7 +181,8 @@ class Leaderboard {
 
   heading(column) {
     const sorted = this.sort.name === column.name;
-    const unit = UNITS[column.kind] ? `${column.title} ${UNITS[column.kind]}` : column.title;
+    const title = shortened(column.title);
+    const unit = UNITS[column.kind] ? `${title} ${UNITS[column.kind]}` : title;
     const button = make("button", {
       type: "button", class: "sort", title: column.about ?? `Sort by ${column.title}`,
       click: () => {
@@ -227,14 +228,14 @@ class Leaderboard {
     const shown = column.name === "commit" && value ? String(value).slice(0, 10) : value;
     const text = typeof shown === "string" ? shown : FORMATS[column.kind](shown);
     return make("td", {
-      class: column.kind === "text" ? null : "number", text: text === "" ? MISSING : text, title: this.range(line, column),
+      class: column.kind === "text" ? null : "number", title: this.range(line, column), ...shortProperties(text === "" ? MISSING : text),
     });
   }
 
   name(line, value) {
     const { note } = this.data.get(line);
     return make("th", { scope: "row" }, make("button", {
-      type: "button", class: "link", text: FORMATS.text(value), title: "Everything about it",
+      type: "button", class: "link", title: "Everything about it", ...shortProperties(FORMATS.text(value)),
       click: () => showCells(this.report, line.rows),
     }),
     line.other && make("span", {
