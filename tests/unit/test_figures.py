@@ -193,7 +193,7 @@ def test_retrieval_stands_against_lora_and_the_best_number_of_random_examples() 
 
     assert panel.title == "CodeLlama-7B, Conala"
     assert [(one.label, one.x, one.y) for one in panel.series] == [("RAG", (3.0,), (35.0,))]
-    own = {"LoRA": 40.0, "best ICL, 8 examples": 25.0}
+    own = {"LoRA": 40.0, "best ICL": 25.0}
     assert levels(panel) == own | {"LoRA (paper)": 39.31, "best ICL (paper)": 29.83, "best RAG (paper)": 35.17}
 
 
@@ -202,7 +202,8 @@ def test_of_equally_good_numbers_of_examples_the_fewest_are_the_best() -> None:
         [cell("m", "icl", 0.2, num_examples=number) for number in (8.0, 2.0, 4.0)] + [cell("m", "rag", 0.3)]
     )
 
-    assert levels(FIGURES["figure7"](frame, None).panels[0]) == {"best ICL, 2 examples": 20.0}
+    (line,) = FIGURES["figure7"](frame, None).panels[0].lines
+    assert (line.label, line.text, line.value) == ("best ICL", "2 examples", 20.0)
 
 
 @pytest.mark.parametrize(
@@ -241,6 +242,20 @@ def test_measured_memory_stands_over_the_predicted_one() -> None:
 
     assert (series(drawing, "QLoRA-4bit").x, series(drawing, "QLoRA-4bit").y) == ((2.0,), (2.5,))
     assert drawing.panels[0].lines[0].direction is Direction.diagonal
+
+
+def test_of_many_predictions_the_worst_ones_have_names() -> None:
+    frame = frame_of(
+        [
+            cell(f"m-{number}", "lora", 0.1, peak_bytes=1e9, predicted_peak_bytes=1e9 * (1 + number / 10))
+            for number in range(40)
+        ]
+    )
+
+    drawing = FIGURES["predicted-memory"](frame, None)
+    named = [text for one in drawing.panels[0].series for text in one.texts if text]
+    assert sorted(named) == sorted(f"m-{number}, Conala" for number in range(30, 40))
+    assert any("furthest from the predicted one" in note for note in drawing.notes)
 
 
 def test_lengths_are_shares_between_the_edges_of_their_bins() -> None:

@@ -1,5 +1,6 @@
 """What a score costs: against peak memory and against time, with the Pareto front; and whether memory was foreseen."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -17,6 +18,9 @@ MINUTES = 1 / 60
 PREDICTED = "predicted_peak_bytes"
 _NAMES = {"model": model_name, "dataset": dataset_name}
 _FRONT = "The Pareto front joins the cells than which no other is both cheaper and better."
+NAMED_PREDICTIONS = 10
+"""Points of the predictions that have their names beside them; more would hide each other."""
+_WORST = f"Named are the {NAMED_PREDICTIONS} points whose peak is furthest from the predicted one, as a ratio."
 _WHOLE = "Memory is the larger peak of training and generation."
 
 
@@ -66,13 +70,15 @@ def predicted_memory(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> 
             rows = known.own[known.own["variant"] == key]
             if placed := _placed(rows, PREDICTED, GIGABYTES, "peak_bytes", GIGABYTES, ("model", "dataset")):
                 drawn.append(series(variant_label(key), placed, Mark.points, key))
+    shown = _named_worst(drawn)
     diagonal = Line("as predicted", Direction.diagonal, style="limit", limit=True)
     panel = Panel(
-        "", "predicted peak memory, GB", label, tuple(drawn), (diagonal,), x_scale=Scale.log, y_scale=Scale.log
+        "", "predicted peak memory, GB", label, tuple(shown), (diagonal,), x_scale=Scale.log, y_scale=Scale.log
     )
     missing = "No finished cell recorded the peak memory that was predicted for it."
     title = "Measured against predicted peak memory"
-    notes = (_WHOLE, "The prediction counts tensors, not what an allocator or libraries add.")
+    named = (_WORST,) if shown != drawn else ()
+    notes = (_WHOLE, "The prediction counts tensors, not what an allocator or libraries add.", *named)
     return finish("predicted-memory", title, [panel], chosen, missing, notes)
 
 
@@ -147,6 +153,23 @@ def _named_on(front: Sequence[tuple[float, float]], one: Series) -> Series:
         if not one.paper and (x, y) in front and (text not in best or (y or 0.0) > (one.y[best[text]] or 0.0)):
             best[text] = place
     return replace(one, texts=tuple(text if best.get(text) == place else "" for place, text in enumerate(one.texts)))
+
+
+def _named_worst(drawn: Sequence[Series]) -> list[Series]:
+    """The series with the names of the points that were predicted worst."""
+    errors = [
+        (abs(math.log(y / float(x))), number, place)
+        for number, one in enumerate(drawn)
+        for place, (x, y) in enumerate(zip(one.x, one.y, strict=True))
+        if x and y and float(x) > 0 and y > 0
+    ]
+    # Of equal errors the first ones.
+    errors.sort(key=lambda one: (-one[0], *one[1:]))
+    kept = {(number, place) for _, number, place in errors[:NAMED_PREDICTIONS]}
+    return [
+        replace(one, texts=tuple(text if (number, place) in kept else "" for place, text in enumerate(one.texts)))
+        for number, one in enumerate(drawn)
+    ]
 
 
 def _staircase(front: Sequence[tuple[float, float]]) -> list[Series]:

@@ -92,7 +92,12 @@ class Contents:
             "comparison": None if self.comparison is None else self._table(self.comparison),
             "drawings": [one.to_json() | {"files": self._files(one.name)} for one in self.drawings],
             "styles": {
-                key: {"colour": style.colour, "symbol": style.plotly_symbol, "hatch": style.hatch}
+                key: {
+                    "colour": style.colour,
+                    "symbol": style.plotly_symbol,
+                    "hatch": style.hatch,
+                    "dash": style.plotly_dash,
+                }
                 for key, style in styles_of(keys).items()
             },
             "findings": [_finding(one) for one in self.findings],
