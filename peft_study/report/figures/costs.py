@@ -20,7 +20,7 @@ _NAMES = {"model": model_name, "dataset": dataset_name}
 _FRONT = "The Pareto front joins the cells than which no other is both cheaper and better."
 NAMED_PREDICTIONS = 10
 """Points of the predictions that have their names beside them; more would hide each other."""
-_WORST = f"Named are the {NAMED_PREDICTIONS} points whose peak is furthest from the predicted one, as a ratio."
+_WORST = f"At most the {NAMED_PREDICTIONS} points are named whose peak is furthest from the predicted one, as a ratio."
 _WHOLE = "Memory is the larger peak of training and generation."
 
 

@@ -50,9 +50,9 @@ function lineLabel(line, styles, theme) {
   const across = line.direction === "horizontal";
   return {
     text: plotText(shortened(line.limit ? line.label : line.text)), showarrow: false, font: { size: 11, color: colourOf(styles, line.style, theme) },
-    // A limit is named where bars are lowest and curves begin.
+    // A limit is named where bars are lowest and curves begin; at the foot of one that stands: the best points are at the top.
     ...(across ? { xref: "paper", x: line.limit ? 0 : 1, xanchor: line.limit ? "left" : "right", y: line.value, yanchor: "bottom" }
-      : { yref: "paper", y: 1, yanchor: "top", x: line.value, xanchor: "left" }),
+      : { yref: "paper", y: 0, yanchor: "bottom", x: line.value, xanchor: "right" }),
   };
 }
 
