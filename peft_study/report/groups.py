@@ -38,8 +38,8 @@ class Group:
         quantization: likewise.
         num_examples: before each prompt; None for the best of several.
         frame: its cells, repeats of each other.
-        left_out: the cells of this name that differ from these in more than the seed: in a setting, the data, the
-            precision, in how memory was measured. No other set of repeats has more finished cells.
+        left_out: the other cells of this name, in sets of repeats: they differ in more than the seed, in a setting,
+            the data, the precision or how memory was measured. None of these sets has more finished cells.
     """
 
     dataset: str | None
@@ -48,7 +48,7 @@ class Group:
     quantization: str
     num_examples: float | None
     frame: pd.DataFrame
-    left_out: pd.DataFrame
+    left_out: tuple[pd.DataFrame, ...] = ()
 
     @property
     def key(self) -> Key:
@@ -155,7 +155,7 @@ def caveats(found: Iterable[Group]) -> tuple[str, ...]:
         found: the configurations.
     """
     known = list(found)
-    others = [f"{one.name} ({_ends(one.left_out)})" for one in known if len(one.left_out)]
+    others = [f"{one.name} ({_ends(one.left_out)})" for one in known if one.left_out]
     twice = [one.name for one in known if one.done["seed"].dropna().duplicated().any()]
     return (
         *([f"{_OTHERS} {', '.join(others)}."] if others else []),
@@ -177,13 +177,14 @@ def _samples_caveats(found: Sequence[Group]) -> Iterable[str]:
             yield f"Scores on {dataset} are of {usual:,.0f} test samples, but: {names}."
 
 
-def _ends(cells: pd.DataFrame) -> str:
+def _ends(sets: Iterable[pd.DataFrame]) -> str:
     """Such as "2 ok, 1 oom"."""
-    return ", ".join(f"{count} {status}" for status, count in sorted(Counter(cells["status"]).items()))
+    ends = Counter(status for cells in sets for status in cells["status"])
+    return ", ".join(f"{count} {status}" for status, count in sorted(ends.items()))
 
 
 def _sets(cells: Sequence[tuple[int, tuple[Any, ...] | None]]) -> list[list[int]]:
-    """Places of the cells that are repeats of each other, a list for each way in which cells ended well.
+    """Places of the cells that are repeats of each other, a list for each set of repeats.
 
     Args:
         cells: a number for what each was set to, and what it found; None for one that did not end well, which is a
@@ -201,8 +202,11 @@ def _sets(cells: Sequence[tuple[int, tuple[Any, ...] | None]]) -> list[list[int]
         for index, values in finished.items():
             whole = tuple(usual if _unknown(value) else value for value, usual in zip(values, common, strict=True))
             ways.setdefault(whole, []).append(index)
-        found += [sorted([*places, *unfinished]) for places in ways.values()]
-    return found or [list(range(len(cells)))]
+        # Of several ways with the same settings the most usual one gets those that did not end well.
+        largest = max(ways.values(), key=len, default=[])
+        largest += unfinished
+        found += [sorted(places) for places in ways.values()] or [unfinished]
+    return found
 
 
 def _most_common(values: Iterable[Any]) -> Any:
@@ -215,10 +219,10 @@ def _unknown(value: Any) -> bool:
     return value is None or value != value
 
 
-def _group(frame: pd.DataFrame, sets: Sequence[Sequence[int]]) -> Group:
+def _group(frame: pd.DataFrame, sets: Sequence[list[int]]) -> Group:
     """A configuration from its cells, and the places of those that are repeats of each other."""
-    parts = [frame] if len(sets[0]) == len(frame) else [frame.iloc[list(places)] for places in sets]
-    chosen = max(parts, key=_finished) if len(parts) > 1 else parts[0]
+    parts = [frame] if len(sets) == 1 else [frame.iloc[places] for places in sets]
+    parts.sort(key=_finished, reverse=True)
     first = frame.iloc[0]
     examples = float(first["num_examples"])
     return Group(
@@ -227,8 +231,8 @@ def _group(frame: pd.DataFrame, sets: Sequence[Sequence[int]]) -> Group:
         str(first["method"]),
         _text(first["quantization"]) or "none",
         None if math.isnan(examples) else examples,
-        chosen,
-        frame.iloc[:0] if len(chosen) == len(frame) else frame[~frame.index.isin(chosen.index)],
+        parts[0],
+        tuple(parts[1:]),
     )
 
 

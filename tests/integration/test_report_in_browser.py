@@ -1,5 +1,6 @@
 """The page in a real browser: what it shows, what it refuses to do, and that it needs nothing but its folder."""
 
+import csv
 import http.server
 import shutil
 import threading
@@ -13,6 +14,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from peft_study.report.figures import FIGURES
+from peft_study.report.outward import guarded
 from peft_study.report.page.contents import Contents
 from peft_study.report.page.document import write_page
 from peft_study.report.page.samples import read_samples, write_samples
@@ -46,6 +48,11 @@ ATTEMPTS = """(address) => new Promise((resolve) => setTimeout(() => {
   setTimeout(() => resolve({ ...found, hacked: window.hacked ?? null }), 500);
 }))"""
 """What foreign markup or code would do; how far each comes."""
+FORMULAS = ("=1+1", " =1", "\u200b=1", "\x1c@sum", "\u00ad-1", "\t1", "\ufeff+1", "\u2066=1", "a=1", "1-2", "\u00e9=1")
+"""What a spreadsheet may or may not take for formulas."""
+
+
+LONG = "y" * 3000
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +93,19 @@ def opened(browser: Browser, address: str, **options: Any) -> Opened:
     found.page.goto(address)
     found.page.wait_for_selector("html[data-ready]")
     return found
+
+
+def boxes(page: Opened, selector: str) -> list[tuple[float, float, float, float]]:
+    """Left, top, right and bottom of what is on the page, in pixels."""
+    found = page.page.locator(selector).evaluate_all(
+        "(all) => all.map((one) => one.getBoundingClientRect())"
+        ".map(({ left, top, right, bottom }) => [left, top, right, bottom])"
+    )
+    return [tuple(box) for box in found]
+
+
+def overlap(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 def write(folder: Path, frame: pd.DataFrame, *, drawn: Sequence[str] = (), **more: Any) -> Path:
@@ -152,6 +172,55 @@ def test_means_over_seeds_come_first_and_cells_on_demand(page: Opened) -> None:
     assert page.texts("#leaderboard-count") == ["5 of 5 cells"]
     assert [text.split()[0] for text in page.column("em@1")] == ["72.0", "71.0", "22.0", "21.0", MISSING]
     assert page.column("em@1")[0].split() == ["72.0", f"67.0{MISSING}77.0"]
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page on which cells of one configuration differ in more than the seed, fail, and are scored on other data."""
+    folder = tmp_path_factory.mktemp("mixed")
+    for seed, em in ((1, 0.8), (2, 0.6), (9, 0.7)):
+        write_cell(folder / "one", "lora", seed, em=em)
+    write_cell(folder / "two", "lora", 1, em=0.2, cell_id="r64", adapter={"r": 64})
+    write_cell(folder / "one", "full", 1, em=0.4)
+    write_cell(folder / "one", "full", 5, em=0.9, status=Status.failed, reason="x")
+    write_cell(folder / "one", "ia3", 1, em=0.9, predictions=[prediction("t-0", ["a"]), prediction("t-1", ["a"])])
+    for place, name in enumerate(FORMULAS):
+        write_cell(folder / "one", "prompt", model=name, cell_id=f"formula-{place}", dataset="other")
+    frame = load([folder / "one", folder / "two"], cache=None).frame
+    # The device is none of the settings.
+    frame["device"] = [f"device {row}" for row in range(len(frame))]
+    return write(folder, frame)
+
+
+def test_a_row_is_what_the_tables_take_together(browser: Browser, mixed: Path) -> None:
+    page = opened(browser, mixed.as_uri())
+    page.page.fill("#leaderboard-search", "minipy")
+    expect(page.page.locator("#leaderboard tbody tr")).to_have_count(4)
+    names = page.column("model")
+
+    assert page.column("method") == ["ia3", "lora", "full", "lora"]
+    assert page.column("seed") == ["1", "1, 2, 9", "1, 5", "1"]
+    assert [text.split()[0] for text in page.column("em@1")] == ["90.0", "70.0", "40.0", "20.0"]
+    assert ["other settings" in name for name in names] == [False, False, False, True]
+    assert ["on 2 test samples" in name for name in names] == [True, False, False, False]
+    # On other samples, the best of its own.
+    assert page.page.locator("#leaderboard td.best").all_inner_texts()[0].split()[0] == "90.0"
+    # Training lasts 100 seconds and the seed: the median of three, and of the cells that ended well alone.
+    assert page.column("train_seconds") == ["101 s", "102 s", "101 s", "101 s"]
+    assert page.said == []
+    page.page.close()
+
+
+def test_a_saved_table_is_guarded_as_the_files_beside_the_page_are(browser: Browser, mixed: Path) -> None:
+    page = opened(browser, mixed.as_uri())
+    page.page.select_option("#filter-dataset", "other")
+    with page.page.expect_download() as saved:
+        page.page.get_by_text("Save as CSV").click()
+    with saved.value.path().open(encoding="utf-8", newline="") as file:
+        found = list(csv.DictReader(file))
+
+    assert sorted(row["model"] for row in found) == sorted(map(guarded, FORMULAS))
+    page.page.close()
 
 
 def test_sorting_goes_both_ways_and_keeps_what_is_missing_last(page: Opened) -> None:
@@ -276,6 +345,72 @@ def test_nothing_is_wider_than_the_window(browser: Browser, small: Path, width: 
 
 
 @pytest.fixture(scope="module")
+def crowded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page whose figures have more bars, names and lines than fit, among them a name of 3,000 characters."""
+    folder = tmp_path_factory.mktemp("crowded")
+    study = folder / "demo"
+    for number in range(12):
+        model = f"model-of-some-length-{number}" if number else "x" * 3000
+        for method, em in (("full", 0.5), ("lora", 0.52), ("icl", 0.51)):
+            samples = [prediction(LONG, [LONG], verdicts={LONG: [[LONG]]}, scores={LONG: 1.0})] if not number else []
+            settings = {"num_examples": 3} if method == "icl" else {}
+            write_cell(
+                study,
+                method,
+                model=model,
+                em=em + number / 1000,
+                metrics={"codebleu": em, LONG: em},
+                predictions=samples,
+                **settings,
+            )
+    return write(folder, load([study], cache=None).frame, drawn=("figure1", "figure5", "figure6"))
+
+
+@pytest.mark.parametrize(("width", "narrowest_bar"), [(1280, 20), (400, 6)])
+def test_crowded_figures_stay_readable(browser: Browser, crowded: Path, width: int, narrowest_bar: float) -> None:
+    page = opened(browser, crowded.as_uri(), viewport={"width": width, "height": 900})
+    for name in ("figure1", "figure6"):
+        plot = page.page.locator(f"#figure-{name} .plot").first
+        plot.scroll_into_view_if_needed()
+        plot.locator(".main-svg").first.wait_for()
+    bars = page.page.locator("#figure-figure1 .bars path").evaluate_all(
+        "(bars) => bars.map((bar) => bar.getBBox().width)"
+    )
+    page.page.locator("#figure-figure6 .textpoint").first.wait_for()
+    names = [box for box in boxes(page, "#figure-figure6 .textpoint") if box[0] < box[2]]
+    frame = boxes(page, "#figure-figure6 .plot")[0]
+
+    assert len(bars) == 24
+    assert min(bars) >= narrowest_bar
+    # Some names, none over another, none cut.
+    assert 0 < len(names) < 24
+    assert not [1 for place, one in enumerate(names) for other in names[place + 1 :] if overlap(one, other)]
+    assert all(frame[0] <= left and right <= frame[2] for left, _, right, _ in names)
+    assert page.page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.said == []
+    page.page.close()
+
+
+def test_a_name_of_thousands_of_characters_is_cut_and_told_in_whole(browser: Browser, crowded: Path) -> None:
+    page = opened(browser, crowded.as_uri(), viewport={"width": 400, "height": 800})
+    page.page.select_option("#explorer-first", index=1)
+    page.page.wait_for_selector(".candidates")
+    page.page.fill("#leaderboard-search", "xxx")
+    expect(page.page.locator("#leaderboard tbody tr")).to_have_count(3)
+
+    assert page.page.evaluate("document.documentElement.scrollWidth") <= 400
+    widths = page.page.locator("#leaderboard th, #leaderboard td").evaluate_all(
+        "(all) => all.map((one) => one.offsetWidth)"
+    )
+    assert max(widths) < 500
+    link = page.page.locator("#leaderboard tbody button.link").first
+    assert link.inner_text() == "x" * 35 + "…" + "x" * 12
+    assert link.get_attribute("title") == "x" * 3000
+    assert all(len(text) < 200 for text in page.page.locator("#explorer-first option").all_text_contents())
+    page.page.close()
+
+
+@pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A page on which every text is hostile."""
     folder = tmp_path_factory.mktemp("hostile")
@@ -330,7 +465,7 @@ def test_hostile_texts_stay_texts(browser: Browser, hostile: Path) -> None:
     assert page.page.locator("a[href^='javascript'], a[*|href^='javascript']").count() == 0
     assert page.page.locator(".plot a, .plot tspan").count() == 0
     assert any(
-        '<a href="https://example.org"><i>y' in text for text in page.page.locator(".plot text").all_text_contents()
+        '<a href="javascript:window.hacked=1' in text for text in page.page.locator(".plot text").all_text_contents()
     )
     assert page.said == []
     assert all(address.startswith("file://") for address in page.asked)

@@ -129,7 +129,31 @@ def test_seeds_become_a_mean_from_the_lowest_to_the_highest_and_a_single_run_kee
     assert (curve.x, curve.y) == ((0.0, 1.0, 8.0), (8.0, 12.0, 25.0))
     assert (curve.low, curve.high) == ((5.0, 10.0, 20.0), (10.0, 14.0, 30.0))
     assert curve.cells[1] == ("codellama-7b_icl_none_conala_1_1", "codellama-7b_icl_none_conala_1_2")
-    assert "means over seeds" in drawing.notes[0]
+    assert drawing.notes[0].startswith("Over seeds, scores are means and costs medians")
+
+
+def test_costs_are_medians_over_seeds_as_in_the_tables() -> None:
+    measured = ((1.0, 1e9, 60.0, 60.0), (2.0, 9e9, 120.0, 600.0), (3.0, 2e9, 600.0, 120.0))
+    frame = frame_of(
+        [
+            cell(
+                "m",
+                "lora",
+                0.1 * seed,
+                seed=seed,
+                train_peak_bytes=peak,
+                train_seconds=train,
+                generate_seconds=generate,
+            )
+            for seed, peak, train, generate in measured
+        ]
+    )
+
+    memory = series(FIGURES["figure1"](frame, None), "LoRA")
+    time = series(FIGURES["quality-time"](frame, None), "LoRA")
+    assert (memory.y, memory.low, memory.high) == ((2.0,), (1.0,), (9.0,))
+    # Two minutes of training and two of generation; 12 is the median of the cells' sums.
+    assert (time.x, time.y) == ((4.0,), (20.0,))
 
 
 def test_what_to_compare_with_is_marked_as_such() -> None:
@@ -169,7 +193,7 @@ def test_retrieval_stands_against_lora_and_the_best_number_of_random_examples() 
 
     assert panel.title == "CodeLlama-7B, Conala"
     assert [(one.label, one.x, one.y) for one in panel.series] == [("RAG", (3.0,), (35.0,))]
-    own = {"LoRA": 40.0, "best ICL, 8 examples": 25.0}
+    own = {"LoRA": 40.0, "best ICL": 25.0}
     assert levels(panel) == own | {"LoRA (paper)": 39.31, "best ICL (paper)": 29.83, "best RAG (paper)": 35.17}
 
 
@@ -178,7 +202,8 @@ def test_of_equally_good_numbers_of_examples_the_fewest_are_the_best() -> None:
         [cell("m", "icl", 0.2, num_examples=number) for number in (8.0, 2.0, 4.0)] + [cell("m", "rag", 0.3)]
     )
 
-    assert levels(FIGURES["figure7"](frame, None).panels[0]) == {"best ICL, 2 examples": 20.0}
+    (line,) = FIGURES["figure7"](frame, None).panels[0].lines
+    assert (line.label, line.text, line.value) == ("best ICL", "2 examples", 20.0)
 
 
 @pytest.mark.parametrize(
@@ -217,6 +242,20 @@ def test_measured_memory_stands_over_the_predicted_one() -> None:
 
     assert (series(drawing, "QLoRA-4bit").x, series(drawing, "QLoRA-4bit").y) == ((2.0,), (2.5,))
     assert drawing.panels[0].lines[0].direction is Direction.diagonal
+
+
+def test_of_many_predictions_the_worst_ones_have_names() -> None:
+    frame = frame_of(
+        [
+            cell(f"m-{number}", "lora", 0.1, peak_bytes=1e9, predicted_peak_bytes=1e9 * (1 + number / 10))
+            for number in range(40)
+        ]
+    )
+
+    drawing = FIGURES["predicted-memory"](frame, None)
+    named = [text for one in drawing.panels[0].series for text in one.texts if text]
+    assert sorted(named) == sorted(f"m-{number}, Conala" for number in range(30, 40))
+    assert any("furthest from the predicted one" in note for note in drawing.notes)
 
 
 def test_lengths_are_shares_between_the_edges_of_their_bins() -> None:

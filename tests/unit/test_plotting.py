@@ -4,13 +4,14 @@ import re
 from pathlib import Path
 
 import matplotlib as mpl
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from peft_study.report.figures import FIGURES, Direction, Drawing, Line, Mark, Panel, Scale, Series, draw_matplotlib
 from peft_study.report.figures.plotting import figure_of
-from peft_study.report.figures.style import PLOTLY_SYMBOLS, styles_of
+from peft_study.report.figures.style import PLOTLY_SYMBOLS, lengths_key, styles_of
 from peft_study.report.reference import paper_rows
 from tests.unit.test_figures import small_study
 
@@ -145,6 +146,56 @@ def test_known_models_and_methods_are_told_apart_by_more_than_their_colour() -> 
         looks = {(style.colour, style.marker) for style in styles_of(keys).values()}
         assert len(looks) == len(keys)
     assert len({style.marker for style in styles_of(methods).values()}) == len(methods)
+
+
+def test_prompts_and_answers_are_told_apart_in_grey_and_the_same_for_every_model() -> None:
+    models = ("codellama-7b", "codegen2-1b", "own")
+    styles = styles_of(lengths_key(part, model) for model in models for part in ("prompt", "answer"))
+
+    for model in models:
+        prompt, answer = (styles[lengths_key(part, model)] for part in ("prompt", "answer"))
+        assert (prompt.line, answer.line) == ("-", "--")
+        assert prompt.colour == answer.colour
+    assert len({style.colour for style in styles.values()}) == len(models)
+    figure = figure_of(FIGURES["figure2"](small_study(), None))
+    assert [patch.get_linestyle() for patch in figure.axes[0].patches] == ["-", "--"]
+
+
+def points(number: int, *, low: float = 1.0, high: float = 2.0) -> Drawing:
+    """Named points on a diagonal, and a limit whose name is where the last of them are."""
+    values = tuple(low + (high - low) * place / number for place in range(number))
+    one = Series("LoRA", values, values, style="lora", texts=tuple(f"model {place}" for place in range(number)))
+    return Drawing("p", "P", (Panel("", "x", "y", (one,), (Line("24 GB", Direction.vertical, high, limit=True),)),))
+
+
+def test_names_hide_neither_points_nor_each_other() -> None:
+    figure = figure_of(points(6))
+    axes = figure.axes[0]
+
+    written = [text for text in axes.texts if text.get_text()]
+    boxes = [text.get_window_extent() for text in written]
+    assert {text.get_text() for text in written} == {"24 GB", *(f"model {place}" for place in range(6))}
+    assert not [1 for place, box in enumerate(boxes) for other in boxes[place + 1 :] if box.overlaps(other)]
+    places = axes.transData.transform([(one, one) for one in np.linspace(1, 2, 7)[:-1]])
+    assert not [1 for box in boxes for x, y in places if box.contains(x, y)]
+
+
+def test_more_names_than_there_is_room_for_are_left_out() -> None:
+    axes = figure_of(points(31)).axes[0]
+
+    assert [text.get_text() for text in axes.texts if text.get_text()] == ["24 GB"]
+
+
+def test_panels_share_one_entry_for_a_line_and_say_its_number_at_it() -> None:
+    panels = tuple(
+        Panel(text, "x", "y", lines=(Line("best ICL", Direction.horizontal, 2.5, "icl", text=text),))
+        for text in ("5 examples", "8 examples")
+    )
+
+    figure = figure_of(Drawing("lines", "Lines", panels))
+
+    assert text_of(figure) == "best ICL"
+    assert [axes.texts[0].get_text() for axes in figure.axes] == ["5 examples", "8 examples"]
 
 
 def test_every_marker_has_a_name_in_the_browser() -> None:

@@ -6,10 +6,13 @@ import json
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from peft_study.report.groups import groups
 from peft_study.report.page.contents import Contents, metrics_of, pack
 from peft_study.report.page.document import document, embedded, policy
+from peft_study.report.page.repeats import repeats
 from peft_study.report.page.samples import LONGEST_TEXT, instruction_of, read_samples, write_samples
 from peft_study.report.rows import frame_of, load
 from tests.report_cells import HOSTILE, prediction, write_cell
@@ -186,3 +189,61 @@ def test_contents_are_plain(tmp_path: Path) -> None:
     data = Contents("t", "s", "now", "by", ["x"], frame).to_json()
 
     assert json.loads(embedded(data))["rows"]["columns"]["model"]["values"] == [HOSTILE]
+
+
+def runs(*cells: tuple[str | None, str, int, str, float]) -> pd.DataFrame:
+    """Rows of one model and data set: method, settings, seed, status and trained parameters of each."""
+    return frame_of(
+        [
+            {
+                **{"cell_id": str(place), "model": "m", "method": method, "quantization": "none", "dataset": "conala"},
+                **{"settings": settings, "seed": float(seed), "status": status, "trainable_parameters": parameters},
+            }
+            for place, (method, settings, seed, status, parameters) in enumerate(cells)
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("frame", "lines", "others"),
+    [
+        (runs(("lora", "a", 1, "ok", 8), ("full", "a", 1, "ok", 9), ("lora", "a", 2, "ok", 8)), [[0, 2], [1]], {}),
+        (
+            runs(("lora", "b", 1, "ok", 4), ("lora", "a", 1, "ok", 8), ("lora", "a", 2, "ok", 8)),
+            [[0], [1, 2]],
+            {0: "trained parameters 4, not 8"},
+        ),
+        (
+            runs(("lora", "a", 1, "ok", 8), ("lora", "b", 1, "oom", 8), ("lora", "a", 2, "failed", 8)),
+            [[0, 2], [1]],
+            {1: "in a setting that is not among the columns; the cells' configurations have it"},
+        ),
+        (
+            runs(*(("lora", name, 1, "ok", size) for name, size in (("a", 8), ("b", 8), ("b", 4), ("b", 8), ("a", 8)))),
+            [[0, 4], [1, 3], [2]],
+            {2: "trained parameters 4, not 8"},
+        ),
+        (
+            runs((None, "a", 1, "failed", 8), (None, "a", 2, "failed", 8), ("full", "a", 1, "ok", 8)),
+            [[0], [1], [2]],
+            {},
+        ),
+        (frame_of([]), [], {}),
+    ],
+    ids=["seeds alone", "another setting", "failed ones with their setting", "found another way", "no name", "no row"],
+)
+def test_rows_are_repeats_where_the_tables_take_them_together(
+    frame: pd.DataFrame, lines: list[list[int]], others: dict[int, str]
+) -> None:
+    # Whatever the index, a row is known by its place.
+    found = repeats(frame.set_index(frame.index[::-1]))
+
+    together: dict[int, list[int]] = {}
+    for row, line in enumerate(found.lines):
+        together.setdefault(line, []).append(row)
+    assert sorted(together.values()) == lines
+    for one in groups(frame):
+        assert together[found.lines[one.frame.index[0]]] == one.frame.index.tolist()
+    told = {together[line][0]: text for line, text in found.others.items()}
+    assert {row: told[row] for row in others} == others
+    assert len(found.others) == len(lines) - len(groups(frame)) - int(frame["method"].isna().sum())

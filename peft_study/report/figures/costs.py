@@ -1,5 +1,6 @@
 """What a score costs: against peak memory and against time, with the Pareto front; and whether memory was foreseen."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -17,6 +18,9 @@ MINUTES = 1 / 60
 PREDICTED = "predicted_peak_bytes"
 _NAMES = {"model": model_name, "dataset": dataset_name}
 _FRONT = "The Pareto front joins the cells than which no other is both cheaper and better."
+NAMED_PREDICTIONS = 10
+"""Points of the predictions that have their names beside them; more would hide each other."""
+_WORST = f"At most the {NAMED_PREDICTIONS} points are named whose peak is furthest from the predicted one, as a ratio."
 _WHOLE = "Memory is the larger peak of training and generation."
 
 
@@ -66,13 +70,15 @@ def predicted_memory(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> 
             rows = known.own[known.own["variant"] == key]
             if placed := _placed(rows, PREDICTED, GIGABYTES, "peak_bytes", GIGABYTES, ("model", "dataset")):
                 drawn.append(series(variant_label(key), placed, Mark.points, key))
+    shown = _named_worst(drawn)
     diagonal = Line("as predicted", Direction.diagonal, style="limit", limit=True)
     panel = Panel(
-        "", "predicted peak memory, GB", label, tuple(drawn), (diagonal,), x_scale=Scale.log, y_scale=Scale.log
+        "", "predicted peak memory, GB", label, tuple(shown), (diagonal,), x_scale=Scale.log, y_scale=Scale.log
     )
     missing = "No finished cell recorded the peak memory that was predicted for it."
     title = "Measured against predicted peak memory"
-    notes = (_WHOLE, "The prediction counts tensors, not what an allocator or libraries add.")
+    named = (_WORST,) if shown != drawn else ()
+    notes = (_WHOLE, "The prediction counts tensors, not what an allocator or libraries add.", *named)
     return finish("predicted-memory", title, [panel], chosen, missing, notes)
 
 
@@ -149,6 +155,23 @@ def _named_on(front: Sequence[tuple[float, float]], one: Series) -> Series:
     return replace(one, texts=tuple(text if best.get(text) == place else "" for place, text in enumerate(one.texts)))
 
 
+def _named_worst(drawn: Sequence[Series]) -> list[Series]:
+    """The series with the names of the points that were predicted worst."""
+    errors = [
+        (abs(math.log(y / float(x))), number, place)
+        for number, one in enumerate(drawn)
+        for place, (x, y) in enumerate(zip(one.x, one.y, strict=True))
+        if x and y and float(x) > 0 and y > 0
+    ]
+    # Of equal errors the first ones.
+    errors.sort(key=lambda one: (-one[0], *one[1:]))
+    kept = {(number, place) for _, number, place in errors[:NAMED_PREDICTIONS]}
+    return [
+        replace(one, texts=tuple(text if (number, place) in kept else "" for place, text in enumerate(one.texts)))
+        for number, one in enumerate(drawn)
+    ]
+
+
 def _staircase(front: Sequence[tuple[float, float]]) -> list[Series]:
     """A line through the front, which is reached only where a cell is; where fewer than two are on it there is none."""
     if len(front) < 2:
@@ -160,11 +183,16 @@ def _staircase(front: Sequence[tuple[float, float]]) -> list[Series]:
 
 
 def _timed(chosen: Selection) -> Selection:
-    """The rows with a column "work_seconds": generation, and training where there is any."""
+    """The rows with a column "work_seconds": generation, and training where there is any.
+
+    It is the same in all repeats: the sum of both phases' medians, as in the tables.
+    """
 
     def timed(rows: pd.DataFrame) -> pd.DataFrame:
-        trained = rows["train_seconds"].notna() | (rows["kind"] == "prompting")
-        seconds = rows["train_seconds"].fillna(0) + rows["generate_seconds"]
+        repeats = rows.groupby(["model", "variant", "dataset", "num_examples"], dropna=False)
+        train, generate = (repeats[name].transform("median") for name in ("train_seconds", "generate_seconds"))
+        trained = train.notna() | (rows["kind"] == "prompting")
+        seconds = train.fillna(0) + generate
         return rows.assign(work_seconds=seconds.where(trained))
 
     return Selection(timed(chosen.own), timed(chosen.other), chosen.notes)

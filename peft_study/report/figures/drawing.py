@@ -87,6 +87,7 @@ class Line:
         style: key as a series' own.
         paper: whether it is the paper's value.
         limit: whether it is a limit, or an ideal, and not a value of anything.
+        text: what is written at it and not in the legend, such as the number of examples.
     """
 
     label: str
@@ -95,6 +96,7 @@ class Line:
     style: str = ""
     paper: bool = False
     limit: bool = False
+    text: str = ""
 
 
 @dataclass(frozen=True)

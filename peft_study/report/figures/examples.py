@@ -98,10 +98,10 @@ def _levels(chosen: Selection, column: str) -> list[Line]:
             number, best = best_of(rows[rows["variant"] == key], column)
             level = point(best, column, PERCENT)
             if level:
-                words = (
-                    "LoRA" if key == "lora" else "best ICL" if number is None else f"best ICL, {number:.0f} examples"
-                )
-                lines.append(Line(words + suffix, Direction.horizontal, level.value, key, paper))
+                words = "LoRA" if key == "lora" else "best ICL"
+                # All panels share one entry in the legend, whatever number was best in each.
+                text = "" if key == "lora" or number is None else f"{number:.0f} example{'' if number == 1 else 's'}"
+                lines.append(Line(words + suffix, Direction.horizontal, level.value, key, paper, text=text))
         lines += _best(rows[rows["variant"] == "rag"], column, f"best RAG{suffix}", "rag", paper=paper)
     return lines
 

@@ -8,6 +8,7 @@ import pandas as pd
 from peft_study.report.figures.drawing import Drawing, Mark, Panel, Series
 from peft_study.report.figures.selection import PERCENT, Selection, select
 from peft_study.report.figures.series import finish
+from peft_study.report.figures.style import lengths_key
 from peft_study.report.names import dataset_name, model_name
 
 COLUMN = "token_lengths"
@@ -46,7 +47,7 @@ def _panel(chosen: Selection, dataset: str | None) -> Panel:
         seen.append(lengths)
         for part, name in _PARTS.items():
             x, y = _outline(lengths[part], float(lengths["bin_tokens"]))
-            drawn.append(Series(f"{name}, {model_name(model)}", x, y, Mark.steps, f"{part} tokens of {model}"))
+            drawn.append(Series(f"{name}, {model_name(model)}", x, y, Mark.steps, lengths_key(name, model)))
     return Panel(dataset_name(dataset or ""), "tokens", "training samples, %", tuple(drawn))
 
 

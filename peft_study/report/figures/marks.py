@@ -56,7 +56,8 @@ def _draw_path(axes: Axes, one: Series, style: Style) -> None:
 
 def _draw_steps(axes: Axes, one: Series, style: Style) -> None:
     edges = [float(edge) for edge in one.x if edge is not None]
-    axes.stairs([value or 0.0 for value in one.y[:-1]], edges, color=style.colour, linewidth=1.2, label=one.label)
+    heights = [value or 0.0 for value in one.y[:-1]]
+    axes.stairs(heights, edges, color=style.colour, linestyle=style.line, linewidth=1.2, label=one.label)
 
 
 _DRAWN: Mapping[Mark, Callable[[Axes, Series, Style], None]] = {
@@ -149,6 +150,12 @@ def _draw_line(axes: Axes, line: Line, style: Style) -> None:
         inside = "none" if line.paper else style.colour
         marker: dict[str, Any] = {"marker": style.marker, "markevery": [1], "markerfacecolor": inside, "clip_on": False}
         axes.plot(*along, transform=across, label=line.label, **marker, **look)
+        if line.text:
+            # Beyond the axes, where it hides no value.
+            end, offset, look = (1.0, line.value), (5, 0), {"ha": "left", "va": "center"}
+            if line.direction is Direction.vertical:
+                end, offset, look = (line.value, 1.0), (0, 5), {"ha": "center", "va": "bottom"}
+            axes.annotate(line.text, end, offset, across, "offset points", fontsize=6, color=style.colour, **look)
 
 
 def _draw_limit(axes: Axes, line: Line, look: Mapping[str, Any]) -> None:
@@ -159,9 +166,8 @@ def _draw_limit(axes: Axes, line: Line, look: Mapping[str, Any]) -> None:
         axes.annotate(line.label, (0.01, line.value), (0, 2), axes.get_yaxis_transform(), "offset points")
     else:
         axes.axvline(line.value, **look)
-        axes.annotate(
-            line.label, (line.value, 0.99), (-2, 0), axes.get_xaxis_transform(), "offset points", va="top", ha="right"
-        )
+        # At the foot: the best points, and with them their names, are at the top.
+        axes.annotate(line.label, (line.value, 0.01), (-2, 0), axes.get_xaxis_transform(), "offset points", ha="right")
 
 
 def _texts(axes: Axes, one: Series) -> list[Text]:

@@ -1,13 +1,12 @@
 """Drawings for print: PDF, SVG and PNG in one matplotlib style, the same bytes for the same drawing."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-from adjustText import adjust_text
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -17,11 +16,10 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from peft_study.report.figures.drawing import Drawing, Mark, Panel, Scale, Series
 from peft_study.report.figures.marks import draw_panel
+from peft_study.report.figures.names import place_names
 from peft_study.report.figures.style import Style, styles_of
 
 FORMATS = ("pdf", "svg", "png")
-NAMED_POINTS = 30
-"""More names than these, in one panel, are not moved apart: there is no room to do so."""
 COLUMNS = 3
 """Panels side by side."""
 LEGEND_ENTRIES = 60
@@ -31,8 +29,10 @@ PRINTED_PANELS = 24
 PRINTED_CATEGORIES = 80
 """Likewise of groups of bars."""
 _PANEL_INCHES = (3.3, 2.6)
-_NAMED_PANEL_INCHES = (4.2, 3.4)
+_NAMED_PANEL_INCHES = (4.8, 3.9)
 """Of panels whose points have names."""
+_NAMES_MARGINS = (0.1, 0.13)
+"""Shares of the axes beyond the outermost points, where names may stand; matplotlib's own is 0.05."""
 _INCHES_PER_CATEGORY = 0.42
 _INCHES_PER_BAR = 0.33
 _DOTS_PER_INCH = 200
@@ -89,8 +89,7 @@ def figure_of(drawing: Drawing) -> Figure:
         # Texts move within what the layout has found.
         figure.set_layout_engine("none")
         for axes, placed in texts:
-            if len(placed) <= NAMED_POINTS:
-                _move_apart(axes, placed)
+            place_names(axes, placed)
     return figure
 
 
@@ -139,6 +138,8 @@ def _draw(axes: Axes, panel: Panel, styles: Mapping[str, Style]) -> list[Text]:
     axes.set_xlabel(panel.x_label)
     axes.set_ylabel(panel.y_label)
     texts = draw_panel(axes, panel, styles)
+    if texts:
+        axes.margins(*_NAMES_MARGINS)
     if panel.categories:
         axes.grid(visible=False, axis="x")
         turned = _turned(panel)
@@ -222,24 +223,3 @@ def _legend(figure: Figure, drawing: Drawing) -> tuple[list[Any], list[str]]:
         hollow = Line2D([], [], linestyle=":", marker="D", color="black", markerfacecolor="none")
         handles[f"hollow or dotted: {drawing.compared}"] = hollow
     return list(handles.values()), list(handles)
-
-
-def _move_apart(axes: Axes, texts: Sequence[Text]) -> None:
-    if not texts:
-        return
-    points = [text.get_position() for text in texts]
-    for place, text in enumerate(texts):
-        # Texts that start at one point would all be pushed the same way.
-        text.set_y(
-            points[place][1] + points[:place].count(points[place]) * 0.05 * (axes.get_ylim()[1] - axes.get_ylim()[0])
-        )
-    adjust_text(
-        list(texts),
-        x=[x for x, _ in points],
-        y=[y for _, y in points],
-        ax=axes,
-        expand=(1.15, 1.5),
-        # Steps and not seconds, so that the same drawing comes out on any machine.
-        iter_lim=100,
-        arrowprops={"arrowstyle": "-", "color": "#888888", "linewidth": 0.4},
-    )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from statistics import median
 from typing import Self
 
 import numpy as np
@@ -24,6 +25,7 @@ _QUALITY = {
     "em@1": "EM@1, %",
 }
 _CODEBLEU = {"codebleu_codexglue": "CodeBLEU (as in the paper), %", "codebleu": "CodeBLEU, %"}
+_COSTS = ("_bytes", "_seconds")
 _ON_CPU = "Memory is the peak of a process on a CPU, with its libraries; a card's limit does not apply."
 _OTHERWISE = "Memory to compare with was measured on a GPU and is not shown."
 
@@ -33,7 +35,7 @@ class Point:
     """A value over seeds.
 
     Attributes:
-        value: the mean, in the figure's unit.
+        value: a score's mean, a cost's median, in the figure's unit.
         low: the lowest seed, or a single run's lower end of its interval; None where neither is known.
         high: likewise.
         cells: whose values it is; empty for the paper's.
@@ -142,11 +144,11 @@ def select(frame: pd.DataFrame, other: pd.DataFrame | None, *wanted: str) -> Sel
 
 
 def point(rows: pd.DataFrame, column: str, factor: float) -> Point | None:
-    """Sum up a column over seeds.
+    """Sum up a column over seeds: a score as its mean, a cost as its median, which one slow run does not move.
 
     Args:
         rows: of one setting.
-        column: what to sum up.
+        column: what to sum up; one in bytes or seconds, as its name ends, is a cost.
         factor: from the column's unit to the figure's.
 
     Returns:
@@ -165,7 +167,8 @@ def point(rows: pd.DataFrame, column: str, factor: float) -> Point | None:
         low, high = (_number(rows[known], f"{column}_{end}") for end in ("low", "high"))
     ids = zip(rows["source"].tolist(), rows["cell_id"].tolist(), known, strict=True)
     cells = tuple(str(cell) for source, cell, counts in ids if counts and source != PAPER)
-    return Point(_scaled(over_seeds.mean, factor), _maybe(low, factor), _maybe(high, factor), cells)
+    middle = median(values[known].tolist()) if column.endswith(_COSTS) else over_seeds.mean
+    return Point(_scaled(middle, factor), _maybe(low, factor), _maybe(high, factor), cells)
 
 
 def groups(rows: pd.DataFrame, *by: str) -> Iterator[tuple[tuple[Hashable, ...], pd.DataFrame]]:

@@ -8,8 +8,8 @@ from peft_study.report.figures.selection import Point, Selection, point
 from peft_study.report.figures.variants import variant_label
 
 _SPREAD = (
-    "Values are means over seeds, with bars from the lowest to the highest seed; a single run's bars are its 95 % "
-    "bootstrap interval over samples."
+    "Over seeds, scores are means and costs medians, with bars from the lowest to the highest seed; a single run's "
+    "bars are its 95 % bootstrap interval over samples."
 )
 
 

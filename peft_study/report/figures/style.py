@@ -5,7 +5,7 @@ markers and hatches tell apart what is printed in grey.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 BLACK, ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE = (
     "#000000",
@@ -29,16 +29,23 @@ class Style:
         colour: "#rrggbb".
         marker: matplotlib's name: o, s, ^, v, D, P, X, *, <, >, p, h.
         hatch: matplotlib's, of bars.
+        line: matplotlib's style of a histogram's outline: -, --.
     """
 
     colour: str
     marker: str
     hatch: str = ""
+    line: str = "-"
 
     @property
     def plotly_symbol(self) -> str:
         """The marker under plotly's name."""
         return PLOTLY_SYMBOLS[self.marker]
+
+    @property
+    def plotly_dash(self) -> str:
+        """The line's style under plotly's name."""
+        return PLOTLY_DASHES[self.line]
 
 
 PLOTLY_SYMBOLS = {
@@ -55,6 +62,12 @@ PLOTLY_SYMBOLS = {
     "p": "pentagon",
     "h": "hexagon",
 }
+
+PLOTLY_DASHES = {"-": "solid", "--": "dash"}
+
+_LENGTHS = " tokens of "
+_LINES_OF_LENGTHS = {"prompt": "-", "answer": "--"}
+"""The same for all models, whose colours may look alike in grey."""
 
 _KNOWN = {
     # A model family has one hue, its sizes have markers.
@@ -102,6 +115,16 @@ _OTHERS = tuple(
 )
 
 
+def lengths_key(part: str, model: str) -> str:
+    """The key of a histogram of lengths in tokens.
+
+    Args:
+        part: "prompt" or "answer".
+        model: whose tokenizer counted; its colour is that of its other series.
+    """
+    return f"{part}{_LENGTHS}{model}"
+
+
 def styles_of(keys: Iterable[str]) -> dict[str, Style]:
     """The style of every key.
 
@@ -110,13 +133,10 @@ def styles_of(keys: Iterable[str]) -> dict[str, Style]:
             anew after the 24th.
     """
     found: dict[str, Style] = {}
-    others = 0
+    others: dict[str, Style] = {}
     for key in keys:
-        if key in found:
-            continue
-        if key in _KNOWN:
-            found[key] = _KNOWN[key]
-        else:
-            found[key] = _OTHERS[others % len(_OTHERS)]
-            others += 1
+        part, is_lengths, model = key.partition(_LENGTHS)
+        name, line = (model, _LINES_OF_LENGTHS.get(part, "-")) if is_lengths else (key, "-")
+        style = _KNOWN.get(name) or others.setdefault(name, _OTHERS[len(others) % len(_OTHERS)])
+        found[key] = replace(style, line=line)
     return found

@@ -12,6 +12,7 @@ from peft_study.report.figures.drawing import Drawing
 from peft_study.report.figures.style import styles_of
 from peft_study.report.folders import Problem
 from peft_study.report.outward import near, near_frame, near_in
+from peft_study.report.page.repeats import repeats
 from peft_study.report.table import Table
 from peft_study.report.verdicts import Finding
 from peft_study.results.schema import HEADLINES
@@ -85,12 +86,18 @@ class Contents:
                 "against": None if self.against is None else near(self.against),
             },
             "rows": pack(near_frame(self.frame)),
+            "repeats": repeats(self.frame).to_json(),
             "metrics": metrics_of(self.frame),
             "tables": [self._table(one) for one in self.tables],
             "comparison": None if self.comparison is None else self._table(self.comparison),
             "drawings": [one.to_json() | {"files": self._files(one.name)} for one in self.drawings],
             "styles": {
-                key: {"colour": style.colour, "symbol": style.plotly_symbol, "hatch": style.hatch}
+                key: {
+                    "colour": style.colour,
+                    "symbol": style.plotly_symbol,
+                    "hatch": style.hatch,
+                    "dash": style.plotly_dash,
+                }
                 for key, style in styles_of(keys).items()
             },
             "findings": [_finding(one) for one in self.findings],

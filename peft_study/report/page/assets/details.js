@@ -36,7 +36,7 @@ function cellDetails(report, row) {
   const { rows } = report;
   const status = rows.get(row, "status");
   const part = make("article", { class: "cell" },
-    make("h3", {}, rows.nameOf(row), " ", statusBadge(status)),
+    make("h3", {}, make("span", shortProperties(rows.nameOf(row), OPTION_CHARACTERS)), " ", statusBadge(status)),
     make("p", { class: "muted mono", text: rows.get(row, "cell_id") }));
   const reason = rows.get(row, "reason");
   if (reason) part.append(make("pre", { class: "reason", text: reason }));

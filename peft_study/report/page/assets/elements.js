@@ -22,10 +22,27 @@ function add(element, ...children) {
 
 const byId = (id) => document.getElementById(id);
 
+const SHORT_CHARACTERS = 48;
+const OPTION_CHARACTERS = 110;
+const LAST_CHARACTERS = 12;
+
+/** A name of at most so many characters: of a longer one the beginning and the end, which may say whose it is. */
+function shortened(text, most = SHORT_CHARACTERS) {
+  const letters = [...String(text)];
+  if (letters.length <= most) return String(text);
+  return `${letters.slice(0, most - LAST_CHARACTERS - 1).join("")}…${letters.slice(-LAST_CHARACTERS).join("")}`;
+}
+
+/** Properties of an element that shows a name; one that is cut is whole in its title. */
+function shortProperties(text, most = SHORT_CHARACTERS) {
+  const short = shortened(text, most);
+  return short === String(text) ? { text: short } : { text: short, title: String(text) };
+}
+
 /** A choice among options [{value, title}]; `changed` gets the value. */
 function choice(label, options, value, changed) {
   const select = make("select", { change: () => changed(select.value) });
-  for (const option of options) select.append(make("option", { value: option.value, text: option.title }));
+  for (const option of options) select.append(make("option", { value: option.value, ...shortProperties(option.title, OPTION_CHARACTERS) }));
   select.value = value;
   return make("label", { class: "field" }, make("span", { text: label }), select);
 }

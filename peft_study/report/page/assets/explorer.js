@@ -153,11 +153,11 @@ class Explorer {
   }
 
   side(place, sample, other) {
-    const title = make("h4", { text: this.report.rows.nameOf(this.chosen[place]) });
+    const title = make("h4", shortProperties(this.report.rows.nameOf(this.chosen[place]), OPTION_CHARACTERS));
     if (!sample) return make("section", { class: "side" }, title, make("p", { class: "empty", text: "This cell has no such sample." }));
     const scores = Object.entries(sample.scores).filter(([, value]) => isNumber(value));
     const line = scores.length > 0
-      ? make("p", { class: "muted small", text: scores.map(([name, value]) => `${name} ${plainNumber(value)}`).join(" · ") }) : null;
+      ? make("p", { class: "muted small", text: scores.map(([name, value]) => `${shortened(name)} ${plainNumber(value)}`).join(" · ") }) : null;
     const cut = sample.cut > 0 ? make("p", { class: "warning", text: `${sample.cut.toLocaleString("en")} characters of very long texts are left out here.` }) : null;
     return make("section", { class: "side" }, title, line, cut,
       make("ol", { class: "candidates" }, ...sample.candidates.map((text, rank) => this.candidate(sample, other, text, rank))));
@@ -211,10 +211,10 @@ function searched(one, two) {
 function verdictsOf(comparator, verdicts, several) {
   const passed = verdicts.filter((verdict) => verdict === "pass").length;
   const part = make("details", { class: "verdicts" },
-    make("summary", { text: `${passed} of ${verdicts.length} tests passed${several ? ` (${comparator})` : ""}` }));
+    make("summary", { text: `${passed} of ${verdicts.length} tests passed${several ? ` (${shortened(comparator)})` : ""}` }));
   const line = make("p", {});
   verdicts.forEach((verdict, place) => line.append(make("span", {
-    class: `verdict-pill ${verdict === "pass" ? "good" : "bad"}`, text: `${place + 1} ${verdict}`,
+    class: `verdict-pill ${verdict === "pass" ? "good" : "bad"}`, ...shortProperties(`${place + 1} ${verdict}`),
   }), " "));
   part.append(line);
   return part;

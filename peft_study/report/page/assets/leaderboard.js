@@ -1,11 +1,7 @@
-// The leaderboard: every cell or the means over seeds, filtered, sorted and compared.
+// The leaderboard: every cell or what they come to over seeds, filtered, sorted and compared.
 
 const FILTERS = [
   ["study", "Study"], ["model", "Model"], ["method", "Method"], ["dataset", "Data set"], ["status", "State"], ["source", "Source"],
-];
-const SAME_BUT_SEED = [
-  "source", "study", "model", "method", "quantization", "dataset", "num_examples", "sampled", "test_samples", "learning_rate",
-  "epochs", "data_fingerprint", "memory_kind", "device", "precision",
 ];
 const PAGE_ROWS = 100;
 // A thousand rows take a browser about a second.
@@ -23,8 +19,8 @@ class Leaderboard {
     this.visible = new Set(this.columns.filter((column) => column.first).map((column) => column.name));
     const best = this.columns.find((column) => column.kind === "share" && column.first);
     this.sort = { name: best ? best.name : "model", down: Boolean(best) };
-    this.several = this.severalSeeds();
-    this.means = this.several;
+    this.lines = new Lines(report);
+    this.means = this.lines.several;
     this.draw();
   }
 
@@ -83,8 +79,8 @@ class Leaderboard {
       field.querySelector("select").id = `filter-${name}`;
       bar.append(field);
     }
-    if (this.several) {
-      const options = [{ value: "means", title: "means over seeds" }, { value: "cells", title: "every cell" }];
+    if (this.lines.several) {
+      const options = [{ value: "means", title: "taken over seeds" }, { value: "cells", title: "every cell" }];
       const rows = choice("Rows", options, "means", (value) => { this.means = value === "means"; this.restart(); });
       rows.querySelector("select").id = "leaderboard-rows";
       bar.append(rows);
@@ -101,7 +97,7 @@ class Leaderboard {
       list.append(make("label", {}, make("input", {
         type: "checkbox", checked: this.visible.has(column.name),
         change: (event) => { this.visible[event.target.checked ? "add" : "delete"](column.name); this.update(); },
-      }), ` ${column.title}`));
+      }), make("span", shortProperties(` ${column.title}`))));
     return make("details", { class: "chooser" }, make("summary", { text: "Columns" }), list);
   }
 
@@ -109,16 +105,6 @@ class Leaderboard {
     const found = new Set();
     for (let row = 0; row < this.rows.count; row += 1) found.add(this.rows.methodOf(row));
     return [...found].sort(compareValues);
-  }
-
-  severalSeeds() {
-    const keys = new Set();
-    for (let row = 0; row < this.rows.count; row += 1) keys.add(this.groupKey(row));
-    return keys.size < this.rows.count;
-  }
-
-  groupKey(row) {
-    return JSON.stringify(SAME_BUT_SEED.map((name) => this.rows.get(row, name)));
   }
 
   /** Show some cells alone, by their ids. */
@@ -155,43 +141,9 @@ class Leaderboard {
     return found;
   }
 
-  /** What the table's lines are: each one or several rows. */
-  lines(rows) {
-    if (!this.means) return rows.map((row) => ({ rows: [row] }));
-    const groups = new Map();
-    for (const row of rows) {
-      const key = this.groupKey(row);
-      if (groups.has(key)) groups.get(key).rows.push(row);
-      else groups.set(key, { rows: [row] });
-    }
-    return [...groups.values()];
-  }
-
-  /** A line's value in a column: of its cell, or the mean of those that ended well. */
-  value(line, column) {
-    const [first] = line.rows;
-    if (column.name === "method") return this.rows.methodOf(first);
-    if (line.rows.length === 1) return this.rows.get(first, column.name);
-    if (column.name === "status") return this.statesOf(line);
-    if (column.name === "seed") return line.rows.map((row) => this.rows.get(row, "seed")).sort(compareValues).join(", ");
-    if (column.kind === "text" || column.name === "num_examples") return this.rows.get(first, column.name);
-    return summarise(this.numbers(line, column)).mean;
-  }
-
-  numbers(line, column) {
-    return line.rows
-      .filter((row) => !column.score || this.rows.get(row, "status") === "ok")
-      .map((row) => this.rows.get(row, column.name)).filter(isNumber);
-  }
-
-  statesOf(line) {
-    const states = line.rows.map((row) => this.rows.get(row, "status"));
-    return states.every((state) => state === states[0]) ? states[0] : [...new Set(states)].sort().join(", ");
-  }
-
   sorted(lines) {
     const column = this.columns.find((one) => one.name === this.sort.name) ?? this.columns[0];
-    const keyed = lines.map((line, place) => ({ line, place, value: this.value(line, column) }));
+    const keyed = lines.map((line, place) => ({ line, place, value: this.lines.value(line, column) }));
     const missing = (value) => value === null || value === undefined || value === "";
     keyed.sort((one, other) => {
       // What is missing stays last in either direction.
@@ -204,7 +156,9 @@ class Leaderboard {
 
   update() {
     const rows = this.matching();
-    this.current = this.sorted(this.lines(rows));
+    const lines = this.lines.of(rows, this.means);
+    this.data = this.lines.data(lines);
+    this.current = this.sorted(lines);
     this.narrowed.hidden = this.onlyCells === null;
     const columns = this.columns.filter((column) => this.visible.has(column.name));
     const best = this.bestOf(this.current, columns);
@@ -212,7 +166,7 @@ class Leaderboard {
     const body = this.current.slice(0, this.shown).map((line) => columns.map((column) => this.cell(line, column, best)));
     this.table.replaceChildren(...tableOf("Leaderboard", head, body).childNodes);
     this.summary.textContent = this.means
-      ? `${this.current.length.toLocaleString("en")} rows: means over seeds of ${rows.length.toLocaleString("en")} cells`
+      ? `${this.current.length.toLocaleString("en")} rows of ${rows.length.toLocaleString("en")} cells: over the seeds that ended well, scores are means and costs medians`
       : `${rows.length.toLocaleString("en")} of ${this.rows.count.toLocaleString("en")} cells`;
     this.more.replaceChildren(...this.moreButtons());
   }
@@ -227,7 +181,8 @@ class Leaderboard {
 
   heading(column) {
     const sorted = this.sort.name === column.name;
-    const unit = UNITS[column.kind] ? `${column.title} ${UNITS[column.kind]}` : column.title;
+    const title = shortened(column.title);
+    const unit = UNITS[column.kind] ? `${title} ${UNITS[column.kind]}` : title;
     const button = make("button", {
       type: "button", class: "sort", title: column.about ?? `Sort by ${column.title}`,
       click: () => {
@@ -241,26 +196,25 @@ class Leaderboard {
     }, button);
   }
 
-  /** The largest score in each column, by data set: scores on different data cannot be ranked. */
+  /** The largest score in each column, by what it is a score on: those on different data cannot be ranked. */
   bestOf(lines, columns) {
     const best = new Map();
     for (const column of columns.filter((one) => one.score))
       for (const line of lines) {
-        const value = this.value(line, column);
-        const key = `${column.name}\n${this.rows.get(line.rows[0], "dataset")}`;
+        const value = this.lines.value(line, column);
+        const key = this.rankedWith(line, column);
         if (isNumber(value) && value > (best.get(key) ?? -Infinity)) best.set(key, value);
       }
     return best;
   }
 
+  rankedWith(line, column) {
+    return `${column.name}\n${this.data.get(line).same}`;
+  }
+
   cell(line, column, best) {
-    const value = this.value(line, column);
-    const [first] = line.rows;
-    if (column.name === "model")
-      return make("th", { scope: "row" }, make("button", {
-        type: "button", class: "link", text: FORMATS.text(value), title: "Everything about it",
-        click: () => showCells(this.report, line.rows),
-      }));
+    const value = this.lines.value(line, column);
+    if (column.name === "model") return this.name(line, value);
     if (column.name === "status") {
       const states = line.rows.map((row) => this.rows.get(row, "status"));
       return make("td", {}, ...[...new Set(states)].sort().map((state) => {
@@ -270,12 +224,34 @@ class Leaderboard {
         return badge;
       }));
     }
-    if (!column.score) {
-      const shown = column.name === "commit" && value ? String(value).slice(0, 10) : value;
-      const text = typeof shown === "string" ? shown : FORMATS[column.kind](shown);
-      return make("td", { class: column.kind === "text" ? null : "number", text: text === "" ? MISSING : text });
-    }
-    return this.score(line, column, value, best.get(`${column.name}\n${this.rows.get(first, "dataset")}`) === value && isNumber(value));
+    if (column.score) return this.score(line, column, value, isNumber(value) && best.get(this.rankedWith(line, column)) === value);
+    const shown = column.name === "commit" && value ? String(value).slice(0, 10) : value;
+    const text = typeof shown === "string" ? shown : FORMATS[column.kind](shown);
+    return make("td", {
+      class: column.kind === "text" ? null : "number", title: this.range(line, column), ...shortProperties(text === "" ? MISSING : text),
+    });
+  }
+
+  name(line, value) {
+    const { note } = this.data.get(line);
+    return make("th", { scope: "row" }, make("button", {
+      type: "button", class: "link", title: "Everything about it", ...shortProperties(FORMATS.text(value)),
+      click: () => showCells(this.report, line.rows),
+    }),
+    line.other && make("span", {
+      class: "badge", text: "other settings",
+      title: `The tables show another set of runs of this configuration, with more finished cells. This one differs: ${line.other}`,
+    }),
+    note && make("span", { class: "badge", text: note, title: "Other rows of this data set are not on the same test samples: their scores do not compare" }));
+  }
+
+  /** What a cost's median is of. */
+  range(line, column) {
+    if (line.rows.length < 2 || !["count", "bytes", "seconds"].includes(column.kind)) return null;
+    const numbers = this.lines.numbers(line, column.name);
+    if (numbers.length < 2) return null;
+    const [low, high] = [Math.min(...numbers), Math.max(...numbers)].map(FORMATS[column.kind]);
+    return `median of ${numbers.length} cells, from ${low} to ${high}`;
   }
 
   score(line, column, value, isBest) {
@@ -285,7 +261,7 @@ class Leaderboard {
     if (!isNumber(value)) return cell;
     cell.style.setProperty("--share", String(Math.min(1, Math.max(0, value))));
     if (line.rows.length > 1) {
-      const { deviation, size } = summarise(this.numbers(line, column));
+      const { deviation, size } = summarise(this.lines.numbers(line, column.name));
       if (size > 1) range.append(make("span", { text: `±${percent(deviation)}`, title: `standard deviation of ${size} cells` }));
     } else {
       const [low, high] = ["low", "high"].map((end) => this.rows.get(line.rows[0], `${column.name}_${end}`));
@@ -297,26 +273,14 @@ class Leaderboard {
 
   save() {
     const columns = this.columns.filter((column) => this.visible.has(column.name));
-    const lines = [columns.map((column) => column.name), ...this.current.map((line) => columns.map((column) => this.value(line, column)))];
-    const text = lines.map((line) => line.map(csvField).join(",")).join("\r\n");
+    const others = this.current.some((line) => line.other);
+    const head = [...columns.map((column) => column.name), ...(others ? ["other_settings"] : [])];
+    const fields = this.current.map((line) => [
+      ...columns.map((column) => this.lines.value(line, column)), ...(others ? [line.other ?? null] : []),
+    ]);
+    const text = [head, ...fields].map((line) => line.map(csvField).join(",")).join("\r\n");
     const link = make("a", { download: "leaderboard.csv", href: URL.createObjectURL(new Blob([`${text}\r\n`], { type: "text/csv" })) });
     link.click();
     URL.revokeObjectURL(link.href);
   }
-}
-
-/** One field; a text that a spreadsheet would take for a formula is quoted by an apostrophe. */
-function csvField(value) {
-  if (value === null || value === undefined) return "";
-  const text = typeof value === "string" && /^[=+\-@\t\r]/.test(value) ? `'${value}` : String(value);
-  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-}
-
-/** Mean and sample standard deviation. */
-function summarise(numbers) {
-  const size = numbers.length;
-  if (size === 0) return { mean: null, deviation: null, size };
-  const mean = numbers.reduce((sum, value) => sum + value, 0) / size;
-  const squares = numbers.reduce((sum, value) => sum + (value - mean) ** 2, 0);
-  return { mean, deviation: size > 1 ? Math.sqrt(squares / (size - 1)) : null, size };
 }

@@ -55,7 +55,7 @@ function endedBadly(report) {
   const limit = 200;
   part.append(tableOf("Cells that did not end well", ["Cell", "State", "Why"].map((text) => make("th", { scope: "col", text })),
     bad.slice(0, limit).map((row) => [
-      make("td", {}, make("button", { type: "button", class: "link", text: rows.nameOf(row), click: () => showCells(report, [row]) })),
+      make("td", {}, make("button", { type: "button", class: "link", ...shortProperties(rows.nameOf(row), OPTION_CHARACTERS), click: () => showCells(report, [row]) })),
       make("td", {}, statusBadge(rows.get(row, "status"))),
       make("td", { class: "why", text: rows.get(row, "reason") ?? (rows.get(row, "status") === "running" ? "it is running, or was killed" : MISSING) }),
     ])));

@@ -23,7 +23,7 @@ function tablePart(table) {
   const part = make("article", { class: "table", id: `table-${table.name}` }, make("h3", { text: table.title }));
   if (body.length === 0) part.append(make("p", { class: "empty", text: "Nothing that was read belongs here." }));
   else {
-    const scroll = tableOf(table.title, table.heads.map((text, place) => make("th", { scope: "col", class: numeric[place] ? "number" : null, text })), body);
+    const scroll = tableOf(table.title, table.heads.map((text, place) => make("th", { scope: "col", class: numeric[place] ? "number" : null, ...shortProperties(text) })), body);
     if (table.groups.some(Boolean)) scroll.querySelector("thead").prepend(groupRow(table.groups));
     part.append(scroll);
   }
@@ -36,7 +36,7 @@ function groupRow(groups) {
   const row = make("tr", { class: "groups" });
   groups.forEach((text, place) => {
     if (place > 0 && groups[place - 1] === text) row.lastChild.colSpan += 1;
-    else row.append(make("th", { scope: "colgroup", text }));
+    else row.append(make("th", { scope: "colgroup", ...shortProperties(text) }));
   });
   return row;
 }
