@@ -254,7 +254,7 @@ def test_of_many_predictions_the_worst_ones_have_names() -> None:
 
     drawing = FIGURES["predicted-memory"](frame, None)
     named = [text for one in drawing.panels[0].series for text in one.texts if text]
-    assert sorted(named) == sorted(f"m-{number}, Conala" for number in range(30, 40))
+    assert sorted(named) == sorted(f"m-{number}" for number in range(30, 40))
     assert any("furthest from the predicted one" in note for note in drawing.notes)
 
 

@@ -66,9 +66,11 @@ def predicted_memory(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> 
     drawn = []
     if PREDICTED in frame:
         known = chosen.only(lambda rows: rows[PREDICTED].notna())
+        # What all points have in common names none of them.
+        named = tuple(name for name in ("model", "dataset") if known.own[name].nunique() > 1)
         for key in known.variants():
             rows = known.own[known.own["variant"] == key]
-            if placed := _placed(rows, PREDICTED, GIGABYTES, "peak_bytes", GIGABYTES, ("model", "dataset")):
+            if placed := _placed(rows, PREDICTED, GIGABYTES, "peak_bytes", GIGABYTES, named):
                 drawn.append(series(variant_label(key), placed, Mark.points, key))
     shown = _named_worst(drawn)
     diagonal = Line("as predicted", Direction.diagonal, style="limit", limit=True)
@@ -77,8 +79,8 @@ def predicted_memory(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> 
     )
     missing = "No finished cell recorded the peak memory that was predicted for it."
     title = "Measured against predicted peak memory"
-    named = (_WORST,) if shown != drawn else ()
-    notes = (_WHOLE, "The prediction counts tensors, not what an allocator or libraries add.", *named)
+    worst = (_WORST,) if shown != drawn else ()
+    notes = (_WHOLE, "The prediction counts tensors, not what an allocator or libraries add.", *worst)
     return finish("predicted-memory", title, [panel], chosen, missing, notes)
 
 

@@ -173,8 +173,9 @@ def _set_scales(axes: Axes, panel: Panel) -> None:
             axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
             axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             axis.set_minor_formatter(NullFormatter())
-    # Scores and memory are never negative, and how much one is more than another is read from 0.
-    if panel.y_scale is Scale.linear:
+    # How much higher a bar or a line is than another is read from 0; a cloud of points is read by its parts.
+    cloud = all(one.mark is Mark.points for one in panel.series)
+    if panel.y_scale is Scale.linear and (not cloud or axes.get_ylim()[0] < 0):
         axes.set_ylim(bottom=0)
 
 
