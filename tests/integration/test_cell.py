@@ -291,8 +291,8 @@ def uninterrupted(small_data: Path, tmp_path_factory: pytest.TempPathFactory) ->
     ("phase", "sent", "code", "status"),
     [
         ("train", signal.SIGTERM, 143, Status.preempted),
-        ("train", signal.SIGKILL, -9, Status.running),
-        ("generate", signal.SIGINT, 130, Status.preempted),
+        pytest.param("train", signal.SIGKILL, -9, Status.running, marks=pytest.mark.slow),
+        pytest.param("generate", signal.SIGINT, 130, Status.preempted, marks=pytest.mark.slow),
         ("generate", signal.SIGKILL, -9, Status.running),
     ],
 )
