@@ -101,7 +101,7 @@ def mean_intervals(samples: Sequence[Values], resamples: int = RESAMPLES, seed: 
         return mean_of_counts(np.stack([sums[..., : len(names)], sums[..., len(names) :]], axis=-1))
 
     estimates = means(counts.sum(axis=0))
-    drawn = _resampled((counts,), means, resamples, seed)[0].reshape(-1, len(names))
+    drawn = _resampled(counts, means, resamples, seed).reshape(-1, len(names))
     return {
         name: Interval(_known(float(estimate)), *_ends(column))
         for name, estimate, column in zip(names, estimates, drawn.T, strict=True)
@@ -126,7 +126,7 @@ def pooled_interval(counts: Floats, score: PooledScore, resamples: int = RESAMPL
         ValueError: there is no sample.
     """
     estimate = _of_corpus(counts, score)
-    low, high = _ends(_resampled((counts,), score, resamples, seed)[0])
+    low, high = _ends(_resampled(counts, score, resamples, seed))
     return Interval(_known(estimate), low, high)
 
 
@@ -151,6 +151,7 @@ def pooled_difference(
     resamples: int = RESAMPLES,
     seed: int = 0,
     factor: float = 1.0,
+    second_score: PooledScore | None = None,
 ) -> Difference:
     """Compare the pooled scores of two runs on the same samples by the paired bootstrap.
 
@@ -166,6 +167,7 @@ def pooled_difference(
         resamples: how often the samples are drawn.
         seed: of the draws.
         factor: by which the second's score is multiplied before it is subtracted.
+        second_score: of the second's sums, where its columns are others.
 
     Returns:
         The difference; neither interval nor p-value for a single sample.
@@ -175,8 +177,10 @@ def pooled_difference(
     """
     if len(first) != len(second):
         raise ValueError(f"{len(first)} samples of one run, {len(second)} of the other: they are compared in pairs")
-    estimate = _of_corpus(first, score) - factor * _of_corpus(second, score)
-    scores = _resampled((first, second), score, resamples, seed)
+    other = second_score or score
+    estimate = _of_corpus(first, score) - factor * _of_corpus(second, other)
+    # The same draws: they follow from the seed.
+    scores = [_resampled(run, its, resamples, seed) for run, its in ((first, score), (second, other))]
     differences = scores[0] - factor * scores[1]
     low, high = _ends(differences)
     if low is None or math.isnan(estimate):
@@ -214,11 +218,10 @@ def _of_corpus(counts: Floats, score: PooledScore) -> float:
     return float(score(counts.sum(axis=0)))
 
 
-def _resampled(runs: Sequence[Floats], score: PooledScore, resamples: int, seed: int) -> list[Floats]:
-    """Score every run on the same resamples: (resamples,) a run."""
-    drawn = _draws(len(runs[0]), resamples, seed)
-    scores = [[score(times @ run) for run in runs] for times in (part.astype(float) for part in drawn)]
-    return [np.concatenate(parts) for parts in zip(*scores, strict=True)] or [np.empty(0) for _ in runs]
+def _resampled(run: Floats, score: PooledScore, resamples: int, seed: int) -> Floats:
+    """Score a run on each resample: (resamples,), or more axes where the score has more."""
+    scores = [score(times.astype(float) @ run) for times in _draws(len(run), resamples, seed)]
+    return np.concatenate(scores) if scores else np.empty(0)
 
 
 @lru_cache(maxsize=2)
@@ -232,7 +235,7 @@ def _draws(samples: int, resamples: int, seed: int) -> Sequence[NDArray[np.uint8
     for start in range(0, resamples if samples > 1 else 0, _AT_ONCE):
         size = min(_AT_ONCE, resamples - start)
         drawn = generator.integers(samples, size=(size, samples)) + samples * np.arange(size)[:, None]
-        # A sample that is drawn more than 255 times is one of fewer than 256, or does not occur.
+        # Of fewer than 256 samples none is drawn more than 255 times, and of more none ever is.
         times = np.bincount(drawn.ravel(), minlength=size * samples).reshape(size, samples)
         parts.append(np.minimum(times, 255).astype(np.uint8))
     return parts

@@ -65,7 +65,7 @@ CLAIMS: Sequence[Claim] = (
         7,
         "A model of 34 billion parameters can be fine-tuned below 24 GB with QLoRA-4bit.",
         "Every such cell ends well with a GPU peak of training below 24e9 bytes. Out of memory refutes it on a GPU of "
-        "24 GB or more.",
+        "24 GB or more. Cells with other settings than those that most ended well with are told, and decide nothing.",
         training.largest_fits,
     ),
     Claim(

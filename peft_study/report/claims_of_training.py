@@ -7,7 +7,8 @@ from statistics import fmean
 from peft_study.report.evidence import Comparison, Evidence, Test
 from peft_study.report.groups import Group
 from peft_study.report.names import LEVELS, dataset_name, method_name, model_name
-from peft_study.report.verdicts import Part, every
+from peft_study.report.scores import signed_text
+from peft_study.report.verdicts import FEWEST_SAMPLES, Part, every
 
 SCORE = "em@10"
 LARGE_TO_SMALL = 1.398
@@ -146,12 +147,14 @@ def _gains_little(evidence: Evidence, tuned: Group, base: Group, level: str) -> 
     other = _level(evidence, tuned, base, level, "pass@5")
     if introductory is None or other is None:
         return None
+    if any(one.samples is not None and one.samples < FEWEST_SAMPLES for one in (introductory, other)):
+        return Part(None, f"{other.label}: too few samples.", (other,))
     excess = other.difference - LITTLE * max(introductory.difference, 0.0)
     errors = [_half_width(one) for one in (other, introductory)]
     half = math.hypot(errors[0] or 0.0, LITTLE * (errors[1] or 0.0))
     holds = excess <= 0 if not half else True if excess + half <= 0 else False if excess - half > 0 else None
     unsure = "" if holds is not None else ", too close to half of the introductory gain to tell"
-    gain = f"{other.label}: {100 * other.difference:+.2f} points ({other.first_name}){unsure}."
+    gain = f"{other.label}: {signed_text(100 * other.difference)} points ({other.first_name}){unsure}."
     return Part(holds, gain, (other,))
 
 

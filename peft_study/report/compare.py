@@ -7,13 +7,13 @@ import pandas as pd
 
 from peft_study.metrics.intervals import RESAMPLES
 from peft_study.report.evidence import Comparison, Evidence, Test, p_text
-from peft_study.report.groups import Group, by_key
+from peft_study.report.groups import Group, by_key, caveats_between
 from peft_study.report.names import LEVELS, dataset_name, method_name, model_name
 from peft_study.report.predictions import predictions_of
 from peft_study.report.reference import as_named_here
 from peft_study.report.scores import signed_text
 from peft_study.report.table import MISSING, Cell, Table
-from peft_study.report.verdicts import ALPHA
+from peft_study.report.verdicts import ALPHA, FEWEST_SAMPLES
 
 _SCORES = {
     "em@1": "EM@1",
@@ -79,6 +79,7 @@ def compare(frame: pd.DataFrame, other: pd.DataFrame, resamples: int = RESAMPLES
         f"{len(theirs.groups) - len({its.key for _, its in pairs})} only in the other.",
         "By intervals the runs count as if they were of different samples, which finds fewer differences; where one "
         "score has none, its own is taken to be as wide as the other's.",
+        *caveats_between(pairs),
         *ours.caveats(cell for one, _ in pairs for cell in one.cells),
         *(f"Of the other: {said}" for said in theirs.caveats(cell for _, its in pairs for cell in its.cells)),
     )
@@ -156,14 +157,16 @@ def _row(line: _Line, tests: int) -> tuple[Cell, ...]:
         Cell(signed_text(difference), difference),
         *(Cell(MISSING) if end is None else Cell(signed_text(100 * end), 100 * end) for end in (low, high)),
         Cell(MISSING) if p_value is None else Cell(p_text(p_value).removeprefix("p ").removeprefix("= "), p_value),
-        Cell(_significance(difference, p_value, tests)),
+        Cell(_significance(difference, p_value, tests, None if found is None else found.samples)),
         Cell("none" if found is None else _TESTS[found.test]),
     )
 
 
-def _significance(difference: float, p_value: float | None, tests: int) -> str:
+def _significance(difference: float, p_value: float | None, tests: int, samples: float | None) -> str:
     if p_value is None:
         return "not tested"
+    if samples is not None and samples < FEWEST_SAMPLES:
+        return "too few samples"
     if p_value >= ALPHA:
         return "not significant"
     return ("higher" if difference > 0 else "lower") + ("**" if p_value < ALPHA / tests else "*")

@@ -14,6 +14,7 @@ from peft_study.report.groups import Group, caveats, groups
 from peft_study.report.names import method_name
 from peft_study.report.per_sample import Runs
 from peft_study.report.predictions import PredictionsOf
+from peft_study.report.scores import signed_text
 
 # Counts of a configuration's samples take up to some hundred kilobytes.
 _KEPT = 512
@@ -80,9 +81,10 @@ class Comparison:
         if self.unit == "bytes":
             return f"{self.first / 1e9:.2f} GB against {self.second / 1e9:.2f} GB, ratio {self.first / self.second:.2f}"
         times = f" times {self.factor:g}" if self.factor != 1 else ""
-        line = f"{100 * self.first:.2f} against {100 * self.second:.2f}{times}, {100 * self.difference:+.2f}"
+        line = f"{100 * self.first:.2f} against {100 * self.second:.2f}{times}, {signed_text(100 * self.difference)}"
         if self.low is not None and self.high is not None and self.p_value is not None:
-            line += f" [{100 * self.low:+.2f}, {100 * self.high:+.2f}], {p_text(self.p_value)}"
+            ends = ", ".join(signed_text(100 * end) for end in (self.low, self.high))
+            line += f" [{ends}], {p_text(self.p_value)}"
         return line
 
     @property
@@ -179,9 +181,11 @@ class Evidence:
             low, high, p_value, test = _by_errors(errors, factor, difference)
         else:
             low, high, p_value, test = paired.low, paired.high, paired.p_value, Test.paired
-        cells = tuple(dict.fromkeys(cell for one in (*first, *second) for cell in one.cells))
+        used = (cell for one in (*first, *second) for cell in one.scored(metric)["cell_id"])
+        cells = tuple(dict.fromkeys(map(str, used)))
         names = [_names(side) for side in (first, second)]
-        samples = min((one.test_samples for one in (*first, *second) if one.test_samples is not None), default=None)
+        told = [one.test_samples for one in (*first, *second)] + [None if side is None else side.known for side in runs]
+        samples = min((number for number in told if number is not None), default=None)
         values = (means[0], means[1], difference, low, high, p_value)
         return Comparison(label, names[0], names[1], *values, test, cells, factor=factor, samples=samples)
 
@@ -189,18 +193,17 @@ class Evidence:
         return per_sample.together([self._runs_of_group(one, metric) for one in found])
 
     def _runs_of_group(self, group: Group, metric: str) -> Runs | None:
-        cells = group.cells
-        key = (cells, metric)
+        scored = group.scored(metric)
+        key = (tuple(str(name) for name in scored["cell_id"]), metric)
         if key not in self._runs:
-            scores = dict(zip(cells, group.values(metric), strict=False))
             read = self._predictions_of or (lambda _cell: [])
+            columns = (scored[name].tolist() for name in ("cell_id", metric, "test_samples") if name in scored)
             if len(self._runs) >= _KEPT:
                 del self._runs[next(iter(self._runs))]
-            sizes = group.done["test_samples"].tolist()
             self._runs[key] = per_sample.together(
                 [
-                    per_sample.of_cell(read(cell), metric, scores.get(cell), size)
-                    for cell, size in zip(cells, sizes, strict=True)
+                    per_sample.of_cell(read(str(cell)), metric, value, size)
+                    for cell, value, size in zip(*columns, strict=True)
                 ]
             )
         return self._runs[key]
@@ -233,11 +236,14 @@ def _mean(found: Sequence[Group], metric: str) -> float | None:
 
 def _standard_error(found: Sequence[Group], metric: str) -> float | None:
     """Of the mean, from each run's 95 % interval; runs on the same samples count as if they erred together."""
-    lows = [value for one in found for value in one.values(f"{metric}_low")]
-    highs = [value for one in found for value in one.values(f"{metric}_high")]
-    if not lows or len(lows) != sum(len(one.values(metric)) for one in found) or len(lows) != len(highs):
-        return None
-    return fmean(high - low for low, high in zip(lows, highs, strict=True)) / (2 * Z)
+    widths = []
+    for one in found:
+        scored = one.scored(metric)
+        ends = [f"{metric}_{end}" for end in ("low", "high")]
+        if not len(scored) or not all(end in scored and scored[end].notna().all() for end in ends):
+            return None
+        widths.append(float((scored[ends[1]] - scored[ends[0]]).mean()))
+    return fmean(widths) / (2 * Z) if widths else None
 
 
 def _names(found: Sequence[Group]) -> str:

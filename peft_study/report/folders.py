@@ -110,9 +110,17 @@ def cell_folders(root: Path, problems: list[Problem]) -> Iterator[Path]:
         if any(entry.name == RESULT for entry in entries):
             yield folder
             continue
-        inner = sorted((entry for entry in entries if entry.name[0] != "." and entry.is_dir()), key=_name, reverse=True)
+        inner = sorted((entry for entry in entries if _is_folder(entry)), key=_name, reverse=True)
         waiting.extend(Path(entry) for entry in inner if not entry.is_symlink())
         linked.extend(Path(entry) for entry in inner if entry.is_symlink())
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.name[0] != "." and entry.is_dir()
+    # A link to itself.
+    except OSError:
+        return False
 
 
 def _name(entry: os.DirEntry[str]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -91,6 +91,15 @@ class Group:
         of_process = str(MemoryKind.cpu_peak_rss) in kinds
         return None if not kinds or (of_process and len(kinds) > 1) else not of_process
 
+    @cached_property
+    def fingerprint(self) -> str | None:
+        """Of their data; None where that is not known."""
+        return next(iter(self.done["data_fingerprint"].dropna().tolist()), None)
+
+    def scored(self, metric: str) -> pd.DataFrame:
+        """The cells that ended well and have a score."""
+        return self.done[self.done[metric].notna()] if metric in self.done else self.done.iloc[:0]
+
     def values(self, column: str) -> list[float]:
         """What is known of a column, of cells that ended well."""
         if column not in self.frame:
@@ -131,15 +140,18 @@ def groups(frame: pd.DataFrame) -> list[Group]:
     if known.empty:
         return []
     chosen = known.groupby(list(_CHOSEN), dropna=False, sort=False).ngroup().tolist()
-    found = list(zip(*(known[column].astype(object).tolist() for column in _FOUND), strict=True))
-    done = (known["status"] == "ok").tolist()
+    columns = (known[column].astype(object).tolist() for column in _FOUND)
+    found = [tuple(None if _unknown(value) else value for value in values) for values in zip(*columns, strict=True)]
+    worth = [
+        (status == "ok", end if isinstance(end, str) else "")
+        for status, end in zip(known["status"].tolist(), known["finished_at"].tolist(), strict=True)
+    ]
     keys = known.groupby(list(KEYS), dropna=False, sort=False).ngroup().to_numpy()
     places = np.argsort(keys, kind="stable")
     together = []
     for part in np.split(places, np.flatnonzero(np.diff(keys[places])) + 1):
-        here = part.tolist()
-        sets = _sets([(chosen[row], found[row] if done[row] else None) for row in here])
-        together.append(_group(known.take(part), sets))
+        cells = [_Cell(chosen[row], found[row], *worth[row]) for row in part.tolist()]
+        together.append(_group(known.take(part), _sets(cells)))
     return sorted(together, key=_order)
 
 
@@ -167,6 +179,20 @@ def caveats(found: Iterable[Group]) -> tuple[str, ...]:
     )
 
 
+def caveats_between(pairs: Iterable[tuple[Group, Group]]) -> tuple[str, ...]:
+    """What a reader must know of configurations of two studies that are compared: whose test samples differ in number.
+
+    Args:
+        pairs: each configuration and the other study's.
+    """
+    names = [
+        f"{one.name} on {one.test_samples:,.0f} against {its.test_samples:,.0f}"
+        for one, its in pairs
+        if one.test_samples is not None and its.test_samples is not None and one.test_samples != its.test_samples
+    ]
+    return (f"Not of the same number of test samples: {', '.join(dict.fromkeys(names))}.",) if names else ()
+
+
 def _samples_caveats(found: Sequence[Group]) -> Iterable[str]:
     for dataset in dict.fromkeys(one.dataset for one in found if one.dataset):
         here = [one for one in found if one.dataset == dataset and one.test_samples is not None]
@@ -175,6 +201,15 @@ def _samples_caveats(found: Sequence[Group]) -> Iterable[str]:
             usual = max(numbers, key=lambda number: (numbers[number], number or 0.0))
             names = ", ".join(f"{one.name} on {one.test_samples:,.0f}" for one in here if one.test_samples != usual)
             yield f"Scores on {dataset} are of {usual:,.0f} test samples, but: {names}."
+        prints = Counter((one.test_samples, one.fingerprint) for one in here if one.fingerprint)
+        for number in numbers:
+            alike = {key: count for key, count in prints.items() if key[0] == number}
+            if len(alike) > 1:
+                usual_print = max(alike, key=lambda key: alike[key])
+                names = ", ".join(
+                    one.name for one in here if (one.test_samples, one.fingerprint) in alike.keys() - {usual_print}
+                )
+                yield f"Of the same size, but other data of {dataset} than the rest: {names}."
 
 
 def _ends(sets: Iterable[pd.DataFrame]) -> str:
@@ -183,35 +218,48 @@ def _ends(sets: Iterable[pd.DataFrame]) -> str:
     return ", ".join(f"{count} {status}" for status, count in sorted(ends.items()))
 
 
-def _sets(cells: Sequence[tuple[int, tuple[Any, ...] | None]]) -> list[list[int]]:
-    """Places of the cells that are repeats of each other, a list for each set of repeats.
+class _Cell(NamedTuple):
+    """What decides which cells a cell is a repeat of: a number for what it was set to, what it found, how it ended."""
 
-    Args:
-        cells: a number for what each was set to, and what it found; None for one that did not end well, which is a
-            repeat of all that were set alike. Something not known differs from nothing.
+    setting: int
+    found: tuple[Any, ...]
+    ok: bool
+    finished_at: str
+
+
+def _sets(cells: Sequence[_Cell]) -> list[list[int]]:
+    """Places of the cells that are repeats of each other, a list for each set of repeats, the one to show first.
+
+    Repeats were set alike and found the same as far as both know it; a cell that fits more than one set is counted in
+    the one that stands first.
     """
-    if len({one[0] for one in cells}) == 1 and len({one[1] for one in cells if one[1] is not None}) < 2:
+    if len({(one.setting, one.found) for one in cells}) == 1:
         return [list(range(len(cells)))]
-    found: list[list[int]] = []
-    for code in dict.fromkeys(one[0] for one in cells):
-        alike = [index for index, one in enumerate(cells) if one[0] == code]
-        finished = {index: values for index in alike if (values := cells[index][1]) is not None}
-        unfinished = [index for index in alike if index not in finished]
-        common = [_most_common(column) for column in zip(*finished.values(), strict=True)]
-        ways: dict[tuple[Any, ...], list[int]] = {}
-        for index, values in finished.items():
-            whole = tuple(usual if _unknown(value) else value for value, usual in zip(values, common, strict=True))
-            ways.setdefault(whole, []).append(index)
-        # Of several ways with the same settings the most usual one gets those that did not end well.
-        largest = max(ways.values(), key=len, default=[])
-        largest += unfinished
-        found += [sorted(places) for places in ways.values()] or [unfinished]
-    return found
+    sets: list[list[int]] = []
+    known: list[tuple[int, tuple[Any, ...]]] = []
+    # Those that know most first, as they tell the sets apart, and those that ended well before those that did not.
+    order = sorted(range(len(cells)), key=lambda place: (not cells[place].ok, cells[place].found.count(None)))
+    for index in order:
+        one = cells[index]
+        fitting = [
+            number
+            for number, (setting, found) in enumerate(known)
+            if setting == one.setting
+            and all(None in pair or pair[0] == pair[1] for pair in zip(found, one.found, strict=True))
+        ]
+        if fitting:
+            best = max(fitting, key=lambda number: _worth([cells[place] for place in sets[number]]))
+            sets[best].append(index)
+        else:
+            known.append((one.setting, one.found))
+            sets.append([index])
+    ordered = sorted(sets, key=lambda places: _worth([cells[place] for place in places]), reverse=True)
+    return [sorted(places) for places in ordered]
 
 
-def _most_common(values: Iterable[Any]) -> Any:
-    counts = Counter(value for value in values if not _unknown(value))
-    return max(counts, key=lambda value: counts[value], default=None)
+def _worth(cells: Sequence[_Cell]) -> tuple[int, str]:
+    """How many ended well, and when the last one of them ended."""
+    return sum(one.ok for one in cells), max((one.finished_at for one in cells if one.ok), default="")
 
 
 def _unknown(value: Any) -> bool:
@@ -222,7 +270,6 @@ def _unknown(value: Any) -> bool:
 def _group(frame: pd.DataFrame, sets: Sequence[list[int]]) -> Group:
     """A configuration from its cells, and the places of those that are repeats of each other."""
     parts = [frame] if len(sets) == 1 else [frame.iloc[places] for places in sets]
-    parts.sort(key=_finished, reverse=True)
     first = frame.iloc[0]
     examples = float(first["num_examples"])
     return Group(
@@ -234,12 +281,6 @@ def _group(frame: pd.DataFrame, sets: Sequence[list[int]]) -> Group:
         parts[0],
         tuple(parts[1:]),
     )
-
-
-def _finished(frame: pd.DataFrame) -> tuple[int, str]:
-    """How many cells ended well, and when the last one ended."""
-    ends = [end for end in frame["finished_at"] if isinstance(end, str)]
-    return int((frame["status"] == "ok").sum()), max(ends, default="")
 
 
 def _text(part: object) -> str | None:

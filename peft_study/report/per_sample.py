@@ -4,16 +4,19 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
 from peft_study.metrics.codebleu import CONVENTIONS, STRICT, Convention, corpus_score
+from peft_study.metrics.codebleu.pooling import COLUMNS
 from peft_study.metrics.intervals import Difference, Floats, PooledScore, as_counts, mean_of_counts, pooled_difference
 from peft_study.results.store import Prediction
 
 _SAME = 1e-6
 """Predictions are those that a score was made of where it can be made of them again, but for its last digits."""
+_LARGEST = 1e300
 _POOLED: Mapping[str, Convention] = {f"codebleu_{one.name}": one for one in CONVENTIONS} | {"codebleu": STRICT}
 
 
@@ -25,11 +28,18 @@ class Runs:
         names: of the samples, each once.
         counts: (samples, runs, columns), what adds up to a run's score.
         score: of the sums.
+        weights: (runs,), of each in their mean.
     """
 
     names: tuple[str, ...]
     counts: Floats
     score: PooledScore
+    weights: Floats
+
+    @property
+    def known(self) -> int:
+        """How many samples have part in a score: not those of another level, or without a reference."""
+        return int(self.counts.any(axis=(1, 2)).sum())
 
     def of(self, names: Sequence[str]) -> "Runs | None":
         """The same with the samples in another order; None where these are others."""
@@ -38,7 +48,7 @@ class Runs:
         places = {name: place for place, name in enumerate(self.names)}
         if len(names) != len(places) or not places.keys() >= set(names):
             return None
-        return Runs(tuple(names), self.counts[[places[name] for name in names]], self.score)
+        return Runs(tuple(names), self.counts[[places[name] for name in names]], self.score, self.weights)
 
 
 def of_cell(predictions: Sequence[Prediction], metric: str, score: float | None, samples: float | None) -> Runs | None:
@@ -58,27 +68,31 @@ def of_cell(predictions: Sequence[Prediction], metric: str, score: float | None,
         return None
     convention = _POOLED.get(metric)
     if convention is None:
-        runs = Runs(names, as_counts([sample_score(one, metric) for one in predictions])[:, None], mean_of_counts)
+        counted = as_counts([sample_score(one, metric) for one in predictions])[:, None]
+        runs = Runs(names, counted, mean_of_counts, np.ones(1))
     else:
         counts = [_counts(one, f"codebleu_{convention.name}") for one in predictions]
-        width = max((len(row) for row in counts), default=0)
-        if not width or any(len(row) not in {0, width} for row in counts):
+        if not any(counts) or any(len(row) not in {0, len(COLUMNS)} for row in counts):
             return None
         # A sample without a reference has no part in it.
-        rows = np.array([row or [0.0] * width for row in counts])[:, None]
-        runs = Runs(names, rows, lambda sums: corpus_score(sums, convention))
+        rows = np.array([row or [0.0] * len(COLUMNS) for row in counts])[:, None]
+        runs = Runs(names, rows, lambda sums: corpus_score(sums, convention), np.ones(1))
     return runs if abs(_of_all(runs.counts.sum(axis=0), runs.score) - score) <= _SAME else None
 
 
 def together(found: Sequence[Runs | None]) -> Runs | None:
-    """Several runs, such as of several seeds or models; None unless all are of the same samples."""
+    """Several sets of runs, each with the same weight, whether it has one seed or five; None unless all are of the same
+    samples.
+    """
     known = [runs for runs in found if runs is not None]
     if not known or len(known) < len(found):
         return None
     alike = [same for runs in known if (same := runs.of(known[0].names)) is not None]
     if len(alike) < len(known):
         return None
-    return Runs(known[0].names, np.concatenate([runs.counts for runs in alike], axis=1), known[0].score)
+    counts = np.concatenate([runs.counts for runs in alike], axis=1)
+    weights = np.concatenate([runs.weights / len(alike) for runs in alike])
+    return Runs(known[0].names, counts, known[0].score, weights)
 
 
 def difference(first: Runs | None, second: Runs | None, factor: float, resamples: int) -> Difference | None:
@@ -93,13 +107,15 @@ def difference(first: Runs | None, second: Runs | None, factor: float, resamples
     same = None if first is None or second is None else second.of(first.names)
     if first is None or same is None or len(first.names) < 2:
         return None
-    width, score = first.counts.shape[-1], first.score
+    sides = [runs.counts.reshape(len(first.names), -1) for runs in (first, same)]
+    means = [_mean_over_runs(runs) for runs in (first, same)]
+    return pooled_difference(sides[0], sides[1], means[0], resamples, factor=factor, second_score=means[1])
 
-    def mean_over_runs(sums: Floats) -> Floats:
-        return np.asarray(score(sums.reshape(*sums.shape[:-1], -1, width)).mean(axis=-1))
 
-    one, other = (runs.counts.reshape(len(first.names), -1) for runs in (first, same))
-    return pooled_difference(one, other, mean_over_runs, resamples, factor=factor)
+def _mean_over_runs(runs: Runs) -> PooledScore:
+    """The weighted mean of the runs' scores, from sums of their columns side by side."""
+    width = runs.counts.shape[-1]
+    return lambda sums: np.asarray(runs.score(sums.reshape(*sums.shape[:-1], -1, width)) @ runs.weights)
 
 
 def sample_score(prediction: Prediction, metric: str) -> float | None:
@@ -117,14 +133,19 @@ def sample_score(prediction: Prediction, metric: str) -> float | None:
     if (level and prediction.level != level) or not isinstance(prediction.scores, Mapping):
         return None
     value = prediction.scores.get(name)
-    return value if isinstance(value, int | float) and math.isfinite(value) else None
+    return value if _is_number(value) else None
 
 
 def _counts(prediction: Prediction, name: str) -> list[float]:
     found = prediction.counts.get(name) if isinstance(prediction.counts, Mapping) else None
-    if not isinstance(found, list) or not all(isinstance(one, int | float) and math.isfinite(one) for one in found):
+    if not isinstance(found, list) or not all(map(_is_number, found)):
         return []
     return [float(one) for one in found]
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    # A whole number in JSON may be larger than any float.
+    return isinstance(value, int | float) and abs(value) < _LARGEST
 
 
 def _of_all(sums: NDArray[np.float64], score: PooledScore) -> float:

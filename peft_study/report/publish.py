@@ -47,7 +47,12 @@ def _check_movable(out: Path) -> None:
     place = out.resolve()
     if place.is_mount():
         raise UserError("a mount point cannot be replaced", where=str(out), hint=f"--out {out / 'report'}")
-    if Path.cwd().is_relative_to(place):
+    try:
+        here = Path.cwd()
+    # It was deleted.
+    except FileNotFoundError:
+        return
+    if here.is_relative_to(place):
         what = "the folder that the command runs in cannot be replaced"
         raise UserError(what, where=str(out), hint=f"--out {out / 'report'}")
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from peft_study.report.groups import Group
+from peft_study.report.groups import Group, caveats_between
 from peft_study.report.table import MISSING, NOT_RUN, Cell, Mark, Table
 
 # Equal scores may differ in their last bits.
@@ -76,6 +76,8 @@ def grid(
     if other_name and not any(row.others for row in rows):
         table = replace(table, notes=(*table.notes, f"Nothing of it to compare with: {other_name}."))
         other_name = None
+    pairs = [(one, row.others[name]) for row in rows for name, one in row.groups.items() if name in row.others]
+    table = replace(table, notes=(*table.notes, *caveats_between(pairs)))
     columns = [
         _marked([score_cell(row.groups.get(score.heading), score.metric) for row in rows], rows) for score in scores
     ]

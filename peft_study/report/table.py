@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from peft_study.report import table_formats
+from peft_study.report.table_formats import MISSING
+
+__all__ = ["MISSING", "NOT_RUN", "Cell", "Mark", "Table"]
 
 Mark = Literal["best", "best_of_model"]
-MISSING = "–"  # noqa: RUF001 - the dash of an empty cell in print
 NOT_RUN = "not run"
 
 

@@ -13,6 +13,7 @@ from peft_study.report.outward import guarded
 if TYPE_CHECKING:
     from peft_study.report.table import Cell, Table
 
+MISSING = "–"  # noqa: RUF001 - the dash of an empty cell in print
 _CLASSES = {"best": "best", "best_of_model": "best-of-model"}
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -102,8 +103,8 @@ def comma_separated(table: "Table") -> str:
     for row in table.cells:
         writer.writerow(
             value
-            for cell, more, of_numbers in zip(row, extras, _numeric(table), strict=True)
-            for value in (_csv_value(cell, of_numbers), *(_csv_extra(cell, extra) for extra in more))
+            for cell, more in zip(row, extras, strict=True)
+            for value in (_csv_value(cell), *(_csv_extra(cell, extra) for extra in more))
         )
     return out.getvalue()
 
@@ -224,10 +225,10 @@ def _extras(table: "Table", index: int) -> list[str]:
     return [name for name, present in wanted.items() if present]
 
 
-def _csv_value(cell: "Cell", of_numbers: bool) -> str:
+def _csv_value(cell: "Cell") -> str:
     if cell.value is not None:
         return f"{cell.value:.10g}"
-    return "" if cell.state or of_numbers else guarded(cell.text)
+    return "" if cell.state or cell.text == MISSING else guarded(cell.text)
 
 
 def _csv_extra(cell: "Cell", name: str) -> str:

@@ -3,18 +3,19 @@
 The rule was not changed after runs were held against it. Within one model and data set each family is its
 configuration with the best EM@10. Its peak memory, its seconds of training and generation, and its EM@10 are taken
 relative to the family that has most; memory only where it was measured alike, on GPUs or of processes, and seconds
-where they are of one device. Over models and data sets the median of each is a family's own. Its cost is the geometric
-mean of the first two, its effectiveness the third; `HIGH_COST` and `HIGH_EFFECTIVENESS` make classes of them.
+where they are of one device and as many test samples. Over models and data sets the median of each is a family's own.
+Its cost is the geometric mean of the first two, its effectiveness the third; `HIGH_COST` and `HIGH_EFFECTIVENESS` make
+classes of them.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from statistics import median
 
 import pandas as pd
 
-from peft_study.report.groups import Group, groups
+from peft_study.report.groups import Group, caveats, groups
 from peft_study.report.table import MISSING, Cell, Table
 
 HIGH_COST = 0.5
@@ -37,6 +38,7 @@ class _Best:
     seconds: float | None
     on_gpu: bool | None
     devices: frozenset[str]
+    test_samples: float | None
 
 
 def table1(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Table:
@@ -46,7 +48,8 @@ def table1(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Table:
         frame: rows of `rows.load` or `reference.paper_rows`.
         other: not compared: the paper's own classes, which are words, stand in the last columns.
     """
-    pairs = _pairs(frame)
+    found = [one for one in groups(frame) if one.dataset and _family(one) and one.score("em@10")]
+    pairs = _pairs(found)
     names = ("Technique", "Relative memory", "Relative time", "Relative EM@10", "Models x data sets")
     columns = (*names, "Compute cost", "Effectiveness", "Paper's cost", "Paper's effectiveness")
     cells = tuple(_row(family, pairs) for family in _PAPER)
@@ -56,6 +59,7 @@ def table1(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Table:
         "training and generation), time (of both) and EM@10 are relative to the technique with the largest; medians "
         "over models and data sets.",
         *([_OF_PROCESSES] if of_processes else []),
+        *caveats(found),
         f"Compute cost is high from {HIGH_COST} on (geometric mean of memory and time), effectiveness from "
         f"{HIGH_EFFECTIVENESS} on.",
     )
@@ -78,10 +82,10 @@ def _row(family: str, pairs: list[Mapping[str, _Best]]) -> tuple[Cell, ...]:
     )
 
 
-def _pairs(frame: pd.DataFrame) -> list[Mapping[str, _Best]]:
+def _pairs(configurations: Iterable[Group]) -> list[Mapping[str, _Best]]:
     """The families' best by model and data set, wherever there are two families to compare."""
     found: dict[tuple[str, str], dict[str, _Best]] = {}
-    for one in groups(frame):
+    for one in configurations:
         family, score = _family(one), one.score("em@10")
         if family is None or score is None or one.dataset is None:
             continue
@@ -89,15 +93,17 @@ def _pairs(frame: pd.DataFrame) -> list[Mapping[str, _Best]]:
         if family not in families or families[family].score < score.mean:
             peak_bytes = None if one.on_gpu is None else one.middle("peak_bytes")
             devices = frozenset(str(name) for name in one.done["device"].dropna())
-            families[family] = _Best(score.mean, peak_bytes, one.work_seconds(), one.on_gpu, devices)
+            families[family] = _Best(score.mean, peak_bytes, one.work_seconds(), one.on_gpu, devices, one.test_samples)
     return [_alike(families) for families in found.values() if len(families) > 1]
 
 
 def _alike(families: Mapping[str, _Best]) -> Mapping[str, _Best]:
-    """Without peaks where some are of a GPU and others of a process, and without seconds of different devices."""
+    """Without peaks where some are of a GPU and others of a process, and without seconds of other work or devices."""
     if len({best.on_gpu for best in families.values() if best.peak_bytes is not None}) > 1:
         families = {name: replace(best, peak_bytes=None) for name, best in families.items()}
-    if len({best.devices for best in families.values() if best.seconds is not None}) > 1:
+    timed = [best for best in families.values() if best.seconds is not None]
+    alike = len({best.test_samples for best in timed}) < 2 and len({best.devices for best in timed}) < 2
+    if not alike or any(len(best.devices) > 1 for best in timed):
         families = {name: replace(best, seconds=None) for name, best in families.items()}
     return families
 
@@ -116,10 +122,10 @@ def _relative(pair: Mapping[str, _Best], family: str, name: str) -> float | None
 
 
 def _share(value: float | None) -> Cell:
-    return Cell(MISSING, state="not measured") if value is None else Cell(f"{value:.2f}", value)
+    return Cell(MISSING, state="not measured alike") if value is None else Cell(f"{value:.2f}", value)
 
 
 def _class(value: float | None, high_from: float) -> Cell:
     if value is None:
-        return Cell(MISSING, state="not measured")
+        return Cell(MISSING, state="not measured alike")
     return Cell("high" if value >= high_from else "low")

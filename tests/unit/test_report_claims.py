@@ -166,6 +166,50 @@ def test_seeds_are_averaged_sample_by_sample(tmp_path: Path) -> None:
     assert len(found.cells) == 4
 
 
+def test_models_count_alike_however_many_seeds_they_have(tmp_path: Path) -> None:
+    """The interval and the p-value are of the difference that is shown: over seeds first, then over models."""
+    shares = {("a", "lora"): [0.7, 0.7, 0.7], ("b", "lora"): [0.1], ("a", "full"): [0.6], ("b", "full"): [0.25]}
+    records = [
+        (result(model, method, seed=seed, metrics=em(share)), [[index < 100 * share] for index in range(100)])
+        for (model, method), of_seeds in shares.items()
+        for seed, share in enumerate(of_seeds)
+    ]
+
+    (compared,) = of(tmp_path, *records)[3].comparisons
+
+    assert compared.test is Test.paired
+    assert compared.difference == pytest.approx(-0.025)
+    assert compared.low is not None
+    assert compared.high is not None
+    assert compared.low < compared.difference < compared.high
+
+
+def test_intervals_count_models_alike_too(tmp_path: Path) -> None:
+    """Three narrow seeds of one model, a wide one of the other: the mean of both widths."""
+    records = [
+        *(result("a", seed=seed, metrics=em(0.5), intervals={"em@10": [0.49, 0.51]}) for seed in range(3)),
+        result("b", metrics=em(0.5), intervals={"em@10": [0.41, 0.59]}),
+        *(result(name, "full", metrics=em(0.5), intervals={"em@10": [0.5, 0.5]}) for name in "ab"),
+    ]
+
+    (compared,) = of(tmp_path, *records)[3].comparisons
+
+    assert compared.low == pytest.approx(-0.05, abs=1e-6)
+
+
+def test_a_seed_without_the_score_is_passed_over(tmp_path: Path) -> None:
+    lora = [
+        (result(seed=1, metrics={"em@1": 0.1}), [[True]] * 100),
+        (result(seed=2, metrics=em(0.5)), [[n < 50] for n in range(100)]),
+    ]
+    full = (result(method="full", metrics=em(0.2)), [[n < 20] for n in range(100)])
+
+    (compared,) = of(tmp_path, *lora, full)[3].comparisons
+
+    assert compared.test is Test.paired
+    assert compared.cells == (lora[1][0].cell_id, full[0].cell_id)
+
+
 def curve(dataset: str, scores: Mapping[int, float], model: str = CODELLAMA) -> list[RunResult]:
     return [result(model, "icl", dataset, num_examples=number, metrics=em(share)) for number, share in scores.items()]
 
@@ -390,6 +434,19 @@ def test_a_handful_of_samples_tells_nothing(samples: int, verdict: Verdict, tmp_
     full = result(method="full", metrics=em(0.0), test_samples=samples)
 
     assert of(tmp_path, (lora, [[True]] * samples), (full, [[False]] * samples))[3].verdict is verdict
+
+
+def test_a_cell_that_failed_counts_where_it_stands(tmp_path: Path) -> None:
+    """Of two precisions the later one is shown, and the cell of it that did not fit."""
+    cells = [
+        result("codellama-34b-python", quantization="nf4", seed=1, precision="fp16", train_peak_bytes=20 * GIGABYTE),
+        result(
+            "codellama-34b-python", quantization="nf4", seed=2, finished_at="2026-02-01", train_peak_bytes=20 * GIGABYTE
+        ),
+        result("codellama-34b-python", quantization="nf4", seed=3, status=Status.oom, train_peak_bytes=None),
+    ]
+
+    assert of(tmp_path, *cells)[7].verdict is REFUTED
 
 
 def test_what_was_left_out_is_told(tmp_path: Path) -> None:

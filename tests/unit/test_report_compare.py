@@ -11,10 +11,12 @@ import pytest
 from peft_study.config.schema import ScoringConfig
 from peft_study.data.samples import ProgramTests, Sample
 from peft_study.report.compare import compare
+from peft_study.report.figures import FIGURES
 from peft_study.report.names import LEVELS
 from peft_study.report.reference import paper_rows
 from peft_study.report.rows import frame_of, load
 from peft_study.report.table import Table
+from peft_study.report.tables import TABLES
 from peft_study.results.schema import MemoryKind, Status
 from peft_study.results.store import CellFolder
 from peft_study.scoring.score import Answers, score
@@ -101,6 +103,9 @@ def test_codebleu_and_levels_are_compared_in_pairs(tmp_path: Path) -> None:
         ({"scores": {"pass@1": "0.5"}}, "Pass@1"),
         ({"counts": {"codebleu_strict": "x"}}, "CodeBLEU (strict)"),
         ({"counts": 3}, "CodeBLEU (strict)"),
+        ({"counts": {"codebleu_strict": [1.0, 2.0]}}, "CodeBLEU (strict)"),
+        ({"counts": {"codebleu_strict": [10**400] * 23}}, "CodeBLEU (strict)"),
+        ({"scores": {"pass@1": 10**400}}, "Pass@1"),
     ],
 )
 def test_damaged_predictions_are_not_compared_in_pairs(damage: dict[str, Any], title: str, tmp_path: Path) -> None:
@@ -201,6 +206,34 @@ def test_seconds_of_two_devices_say_so(tmp_path: Path) -> None:
         sides.append(frame_at(tmp_path / device, record))
 
     assert "Training, s (cpu against H100)" in {row["Score"] for row in rows_of(compare(*sides))}
+
+
+def test_other_numbers_of_test_samples_are_said(tmp_path: Path) -> None:
+    ours = frame_at(tmp_path / "a", result(test_samples=50))
+    theirs = frame_at(tmp_path / "b", result(test_samples=500))
+
+    words = "Not of the same number of test samples: tiny-llama/LoRA/minipy on 50 against 500."
+    assert words in compare(ours, theirs).notes
+    assert words in TABLES["table3"](ours, theirs).notes
+
+
+def test_of_two_samples_no_difference_is_marked(tmp_path: Path) -> None:
+    sides = [
+        frame_at(tmp_path / name, (result(metrics={"em@1": share}), [[bool(share)]] * 2))
+        for name, share in (("a", 1.0), ("b", 0.0))
+    ]
+
+    assert {row["Difference is"] for row in rows_of(compare(*sides)) if row["Score"] == "EM@1"} == {"too few samples"}
+
+
+@pytest.mark.parametrize("name", list(FIGURES))
+def test_studies_with_other_scores_are_drawn_side_by_side(name: str, tmp_path: Path) -> None:
+    tested = {"metrics": {"pass@1": 0.2}, "quantization": "nf4"}
+    apps = frame_at(tmp_path / "a", result("codellama-7b", **tested))
+    lines = frame_at(tmp_path / "b", result("codellama-7b", metrics={"em@10": 0.5}, quantization="nf4"))
+
+    for one, other in ((apps, lines), (lines, apps), (apps, paper_rows())):
+        assert FIGURES[name](one, other).name == name
 
 
 def test_what_each_study_left_out_is_said_of_both(tmp_path: Path) -> None:

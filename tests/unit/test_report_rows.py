@@ -182,6 +182,8 @@ def test_links_are_followed_and_each_folder_is_read_once(tmp_path: Path) -> None
     (named / "a-link").symlink_to(tmp_path / "scratch" / "study")
     (named / "another").symlink_to(cell)
     (named / "round").symlink_to(named)
+    (named / "itself").symlink_to("itself")
+    (named / "nowhere").symlink_to(tmp_path / "none")
 
     found = load([named], cache=None)
 

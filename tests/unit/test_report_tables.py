@@ -186,6 +186,27 @@ def test_repeats_differ_in_their_seed_alone(change: dict[str, Any], apart: bool,
     assert len(found.left_out) == int(apart)
 
 
+def test_what_is_not_known_differs_from_nothing(tmp_path: Path) -> None:
+    cells = [result(seed=seed, test_samples=50) for seed in (1, 2)]
+    cells += [result(seed=seed, test_samples=100, precision="fp32") for seed in (3, 4)]
+    half_known = result(seed=5, precision="fp32", finished_at="2026-03-01")
+    half_known.data = {}
+
+    (found,) = groups(load([study(tmp_path, *cells, half_known)], cache=None).frame)
+
+    assert sorted(found.frame["seed"]) == [3, 4, 5]
+    assert [len(left) for left in found.left_out] == [2]
+
+
+def test_other_data_of_the_same_size_are_told(tmp_path: Path) -> None:
+    other = result(method="full")
+    other.data["fingerprint"] = "e" * 64
+
+    notes = caveats(groups(load([study(tmp_path, result(), result(method="ia3"), other)], cache=None).frame))
+
+    assert notes == ("Of the same size, but other data of minipy than the rest: tiny-llama/Full fine-tuning/minipy.",)
+
+
 def test_a_cell_that_failed_is_counted_with_its_own_settings(tmp_path: Path) -> None:
     frame = load(
         [
@@ -236,7 +257,7 @@ def test_the_trade_off_compares_seconds_of_one_device_alone(tmp_path: Path) -> N
 
     found = cells_of(TABLES["table1"](load([tmp_path], cache=None).frame, None), 1)
 
-    assert found[("PEFT",)]["Relative time"].state == "not measured"
+    assert found[("PEFT",)]["Relative time"].state == "not measured alike"
     assert found[("PEFT",)]["Relative memory"].value == pytest.approx(1.0)
 
 
@@ -255,8 +276,8 @@ def test_the_trade_off_compares_what_was_measured_alike(tmp_path: Path) -> None:
 
     found = cells_of(TABLES["table1"](load([tmp_path], cache=None).frame, None), 1)
 
-    assert found[("PEFT",)]["Relative memory"].state == "not measured"
-    assert found[("PEFT",)]["Relative time"].state == "not measured"
+    assert found[("PEFT",)]["Relative memory"].state == "not measured alike"
+    assert found[("PEFT",)]["Relative time"].state == "not measured alike"
     assert found[("PEFT",)]["Relative EM@10"].value == pytest.approx(7 / 8)
 
 

@@ -61,7 +61,7 @@ def _by_model(
     here: Selection, dataset: str | None, column: str, factor: float, label: str, lines: tuple[Line, ...]
 ) -> Panel:
     """Bars of the models that were measured on a quantised base."""
-    known = here.only(lambda rows: rows[column].notna())
+    known = here.only(lambda rows: rows[column].notna() if column in rows else rows["model"].isna())
     quantised = set(known.own.loc[known.own["quantization"] != "none", "model"])
     known = known.only(lambda rows: rows["model"].isin(quantised))
     return Panel(
