@@ -31,6 +31,11 @@ class Program:
         tests = self.tests if self.kind is Kind.asserts else ""
         return Job(self.source, self.kind, stdin=self.stdin, function="f", arguments=b"[1]", tests=tests)
 
+    @property
+    def may_time_out(self) -> bool:
+        """Whether it is right for it to be out of time, for any user or level."""
+        return any("timeout" in expected.split("|") for expected in (self.expected, *self.elsewhere.values()))
+
     def verdict(self, ran: Ran) -> str:
         """What has become of it."""
         if ran.ending is not Ending.exited:

@@ -9,7 +9,7 @@ import os
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from peft_study.execution.sandbox import Job, Level, Limits, Pool
 from tests.hostile.containment import CONTAINMENT
 from tests.hostile.honest import HONEST
 from tests.hostile.leftovers import LEFTOVERS, LOOKING
+from tests.hostile.program import Program
 from tests.hostile.resources import RESOURCES
 from tests.hostile.verdicts import FORGED
 
@@ -59,26 +60,32 @@ def main() -> None:
             "pid": os.getpid(),
         }
         stdin = json.dumps(aim).encode()
-        outcomes = {}
         try:
             pool = Pool(2, LIMITS, level=Level(sys.argv[1]))
         except UserError as refused:
             sys.stdout.write(json.dumps({"level": "C", "denied": str(refused)}))
             return
         with pool:
-            for key, ran in pool.run(_jobs(stdin)):
-                program = PROGRAMS[key]
-                outcomes[program.name] = [
-                    program.verdict(ran),
-                    f"{ran.seconds:.2f} {ran.exit_code} {ran.detail} {ran.stdout[-200:]!r} {ran.stderr[-400:]!r}",
-                ]
+            outcomes = _outcomes(pool, PROGRAMS, stdin)
+            # A busy machine may pause for longer than these limits: what is out of time twice is out of time.
+            late = [one for one in PROGRAMS if outcomes[one.name][0] == "timeout" and not one.may_time_out]
+            outcomes |= _outcomes(pool, late, stdin)
             reached = {"level": pool.level, "layers": pool.layers, "denied": pool.denied}
         untouched = [(path.name, path.read_text()) for path in Path(folder).iterdir()] == [("secret", "secret")]
     sys.stdout.write(json.dumps({**reached, "outcomes": outcomes, "untouched": untouched}))
 
 
-def _jobs(stdin: bytes) -> Iterator[tuple[int, Job]]:
-    for number, program in enumerate(PROGRAMS):
+def _outcomes(pool: Pool, programs: Sequence[Program], stdin: bytes) -> dict[str, list[str]]:
+    """The verdict on each program, and what it rests on."""
+    outcomes = {}
+    for number, ran in pool.run(_jobs(programs, stdin)):
+        detail = f"{ran.seconds:.2f} {ran.exit_code} {ran.detail} {ran.stdout[-200:]!r} {ran.stderr[-400:]!r}"
+        outcomes[programs[number].name] = [programs[number].verdict(ran), detail]
+    return outcomes
+
+
+def _jobs(programs: Sequence[Program], stdin: bytes) -> Iterator[tuple[int, Job]]:
+    for number, program in enumerate(programs):
         job = program.job()
         yield number, job if program.stdin else replace(job, stdin=stdin)
 
