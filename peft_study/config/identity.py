@@ -35,12 +35,7 @@ def cell_settings(
     kept: dict[str, Any] = {"identity_version": IDENTITY_VERSION, "seed": cell.seed}
     for group in DECISIVE_GROUPS:
         settings = getattr(cell, group)
-        default = type(settings)()
-        kept[group] = {
-            spec.name: getattr(settings, spec.name)
-            for spec in fields(settings)
-            if getattr(settings, spec.name) != getattr(default, spec.name) and (group, spec.name) not in WITHOUT_EFFECT
-        }
+        kept[group] = _decisive(group, _values(settings), _values(type(settings)()))
     if cell.model.weights is Weights.pretrained:
         kept["model"].pop("architecture", None)
     if kept["dataset"].pop("path", None) is not None:
@@ -78,16 +73,25 @@ def settings_key(config: Mapping[str, Any]) -> str | None:
     """
     kept: dict[str, dict[str, Any]] = {}
     for group in DECISIVE_GROUPS:
-        settings, default = config.get(group), _defaults()[group]
+        settings = config.get(group)
         if isinstance(settings, Mapping):
-            kept[group] = {
-                name: value
-                for name, value in settings.items()
-                if (group, name) not in WITHOUT_EFFECT and (name not in default or value != default[name])
-            }
+            kept[group] = _decisive(group, settings, _defaults()[group])
     if not kept:
         return None
     return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _decisive(group: str, settings: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that have an effect and are not as by default."""
+    return {
+        name: value
+        for name, value in settings.items()
+        if (group, name) not in WITHOUT_EFFECT and (name not in default or value != default[name])
+    }
+
+
+def _values(settings: Any) -> dict[str, Any]:
+    return {spec.name: getattr(settings, spec.name) for spec in fields(settings)}
 
 
 @cache

@@ -64,14 +64,14 @@ def retrieval_helps_on_conala_alone(evidence: Evidence) -> list[Part]:
     parts: list[Part] = []
     beside: list[Comparison] = []
     for dataset in dict.fromkeys(one.dataset for one in evidence.find("rag") if one.dataset):
-        compared = _average(evidence, dataset, "rag", "icl")
+        order = ("icl", "rag") if dataset == "codealpacapy" else ("rag", "icl")
+        compared = _average(evidence, dataset, *order)
         if compared is None:
             continue
         if dataset == "conala":
             parts.append(every("RAG above ICL on Conala", [compared]))
         elif dataset == "codealpacapy":
-            turned = _average(evidence, dataset, "icl", "rag")
-            parts.append(every("RAG not above ICL on CodeAlpacaPy", [turned], NO_MORE))
+            parts.append(every("RAG not above ICL on CodeAlpacaPy", [compared], NO_MORE))
         else:
             beside.append(compared)
     if not parts and not beside:

@@ -123,13 +123,11 @@ class Evidence:
 
     def caveats(self, cells: Iterable[str]) -> tuple[str, ...]:
         """What a reader must know of the configurations that some cells are of."""
-        used = set(cells)
-        return caveats(one for one in self.groups if used.intersection(one.cells))
+        return caveats(self._of(cells))
 
     def coverage(self, cells: Iterable[str]) -> tuple[str, ...]:
         """On how many models and data sets some cells were run; nothing where there is none."""
-        used = set(cells)
-        found = [one for one in self.groups if used.intersection(one.cells)]
+        found = self._of(cells)
         models = {one.model for one in found}
         datasets = {one.dataset for one in found if one.dataset}
         if not models:
@@ -140,6 +138,10 @@ class Evidence:
             if names
         ]
         return (f"Seen on {' and '.join(parts)}.",)
+
+    def _of(self, cells: Iterable[str]) -> list[Group]:
+        used = set(cells)
+        return [one for one in self.groups if not used.isdisjoint(one.cells)]
 
     def best(self, found: Sequence[Group], metric: str) -> Group | None:
         """The configuration with the best score; None where none has one."""

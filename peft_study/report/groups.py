@@ -74,7 +74,7 @@ class Group:
         ended_well = (self.frame["status"] == "ok").to_numpy()
         return self.frame if ended_well.all() else self.frame[ended_well]
 
-    @property
+    @cached_property
     def cells(self) -> tuple[str, ...]:
         """The ids of those that ended well."""
         return tuple(str(name) for name in self.done["cell_id"])
