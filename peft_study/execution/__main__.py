@@ -21,6 +21,7 @@ from peft_study.tracking.judging_display import JudgingDisplay, Scores, print_sc
 from peft_study.tracking.notices import busy, say
 
 _DEFAULTS = Limits()
+_MOST_NAMED = 20
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def run(given: Given) -> int:
     """
     with busy("reading problems and candidates ..."):
         problems = read_problems(given.problems)
-        candidates = read_candidates(given.candidates, problems.judged.keys() | problems.untested)
+        candidates = read_candidates(given.candidates, problems.ids)
     _refuse_overwriting(given)
     tested = _tested(problems, candidates)
     keys = _keys(problems, tested, given)
@@ -102,6 +103,14 @@ def _tested(problems: Problems, candidates: Sequence[Candidate]) -> list[Candida
     if problems.untested:
         untested = sum(one.problem_id in problems.untested for one in candidates)
         say(f"left out: {len(problems.untested):,} problems without tests, and {untested:,} candidates for them")
+    if problems.unasserted:
+        unasserted = sum(candidate.problem_id in problems.unasserted for candidate in candidates)
+        names = ", ".join(map(repr, problems.unasserted[:_MOST_NAMED]))
+        more = ", ..." if len(problems.unasserted) > _MOST_NAMED else ""
+        say(
+            f"left out: {len(problems.unasserted):,} problems whose tests assert nothing ({names}{more}), "
+            f"and {unasserted:,} candidates for them"
+        )
     tested = [one for one in candidates if one.problem_id in problems.judged]
     if not tested:
         say("there is no candidate to judge")

@@ -7,21 +7,30 @@ None and equals no literal. What stays here is what joins literals and built-in 
 `and`, `or`, sums, and a few numeric functions. The rest, the parts, is evaluated beside the program: calls, names,
 whatever has no literal in it. Two values that a comparison without a literal has are both sent, and compared here.
 
+Tests run in the program's own module, so that each sees what the other imports, defines and patches.
+
 What remains possible. Where an assertion has no literal beside its parts, its value comes from an interpreter that the
 program shares: a call whose truth is asserted (`assert check(f(x))`), a helper of the tests that holds the expected
 value in a variable, `is` between two values, and a comparison of two values neither of which has a form as bytes
-(`f(1) == Point(4, 6)`), in which an object may also say itself what it equals. By walking frames, by `gc`, or by
-patching what the helper calls, a program can make these come out true. It can also learn the tests' inputs, which are
-its arguments, and shorten a loop of the tests by shadowing what it runs over; each assertion in it is still evaluated
-at least once. What it cannot do is have a comparison with a literal come out true without giving a value that makes it
-true: of `==` and of an order that is one it knows, of `!=`, `is not` and `not in` nearly any.
+(`f(1) == Point(4, 6)`), in which an object may also say itself what it equals. By walking frames, by `gc`, by patching
+what the helper calls or by redefining a built-in function that the assertion calls, a program can make these come out
+true. It can also learn the tests' inputs, which are its arguments, and shorten a loop of the tests by shadowing what it
+runs over; each assertion in it is still evaluated at least once. What it cannot do is have a comparison with a literal
+come out true without giving a value that makes it true: of `==` and of an order that is one it knows, of `!=`, `is not`
+and `not in` nearly any.
 
-A program that reads the key and writes the records itself can also leave out what not every run comes by: assertions
-behind an `if`, in an `except` or an `else` of `try` are asked for only where nothing else is. Those with `:=`, `await`
-or `yield` in them are evaluated beside the program as a whole, their literals included.
+A program that reads the key and writes the records itself can also leave out what not every complete run comes by
+(`reach`): assertions behind an `if`, in an `except`, in a loop over what the program returns. Where the tests hold
+nothing else, or fail by an exception alone (`m.assert_called_once()`), such a program passes them. Assertions with
+`:=`, `await` or `yield` in them, in the body of a class, or where the tests catch an AssertionError, are evaluated
+beside the program as a whole, their literals included.
 
-What cannot be decided, and then does not hold: an object without a form as bytes that equals a literal, is ordered
-against one or added to one by its own methods (`Money(3) == 3`).
+Where the verdict differs from plain Python's:
+- An object without a form as bytes that equals a literal, is ordered against one or added to one by its own methods
+  (`Money(3) == 3`) does not hold.
+- All parts of `a or b` are evaluated, also those that Python would pass over; what they raise is ignored there.
+- An assertion in a loop over a name is required, although the name may stand for nothing.
+- A main guard of the program (`if __name__ == "__main__":`) is not run; one of the tests is.
 """
 
 import json
@@ -33,7 +42,7 @@ from typing import Any
 
 from peft_study.execution.decode import TYPES, bounded_round, from_tagged, small_integer
 from peft_study.execution.encode import OPAQUE
-from peft_study.execution.harness import DIGEST_BYTES, READY
+from peft_study.execution.harness import DIGEST_BYTES, RAISED_MARK, READY, TESTS_FILE
 from peft_study.execution.instrument import BUILDERS, NUMERIC, instrument
 
 _FUNCTIONS = {
@@ -48,6 +57,8 @@ _KNOWN: dict[str, Any] = {
 }
 """What is called here, of values that may come from anybody: nothing that could take long or do anything else."""
 _KEY_BYTES = 32
+_MOST_MESSAGE = 120
+"""Characters of an exception's message in a reason."""
 
 
 class Proof:
@@ -79,11 +90,12 @@ class Proof:
         Returns:
             "" where every assertion was evaluated and held; otherwise the first reason why not.
         """
-        checks = self._instrumented.checks
-        if not checks:
+        if not self._instrumented.asserts:
             return "the tests hold no assertion"
+        reply, raised = self._without_exception(reply)
+        checks = self._instrumented.checks
         if not reply.startswith(READY):
-            return "the program did not come to its end"
+            return raised or "the program did not come to its end"
         held: set[int] = set()
         chain = blake2b(key=self._key, digest_size=DIGEST_BYTES)
         body = b""
@@ -98,12 +110,29 @@ class Proof:
             if reason:
                 return reason
             held.add(number)
+        if raised:
+            return raised
         for number, check in enumerate(checks):
             if check.required and number not in held:
                 return f"line {check.line}: not reached"
-        if body != b"done" or exit_code != 0:
-            return "the tests did not come to their end"
-        return "" if held else "no assertion was reached"
+        return "" if body == b"done" and exit_code == 0 else "the tests did not come to their end"
+
+    def _without_exception(self, reply: bytes) -> tuple[bytes, str]:
+        """A reply without its last line, where that tells of an exception, and what it tells; it proves nothing."""
+        before, newline, line = reply.removesuffix(b"\n").rpartition(b"\n")
+        if not line.startswith(RAISED_MARK):
+            return reply, ""
+        try:
+            told = json.loads(line.removeprefix(RAISED_MARK), parse_int=small_integer)
+            name, message, file, number = str(told["type"]), str(told["message"]), told["file"], int(told["line"])
+        except Exception:
+            return reply, ""
+        where = ""
+        if number > 0:
+            in_tests = file == TESTS_FILE
+            line_number = self._instrumented.line_of(number) if in_tests else number
+            where = f" (line {line_number} of the {'tests' if in_tests else 'program'})"
+        return before + newline, f"{_plain(name)}{': ' if message else ''}{_plain(message)}{where}"
 
     def _judge(self, body: bytes) -> tuple[int, str]:
         """One record: the number of its assertion, and why it does not hold, or "".
@@ -127,3 +156,9 @@ class Proof:
         except Exception as error:
             return number, f"line {check.line}: {type(error).__name__}{opaque}"
         return number, "" if held else f"line {check.line}: does not hold{opaque}"
+
+
+def _plain(text: str) -> str:
+    """A text of the program in one line, without what a terminal would act on."""
+    line = "".join(letter if letter.isprintable() else " " for letter in text)
+    return line if len(line) <= _MOST_MESSAGE else f"{line[:_MOST_MESSAGE]}..."

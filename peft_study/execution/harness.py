@@ -3,14 +3,13 @@
 A script is a plain `__main__`: its output is its answer. A call's answer is the JSON of what the function returned.
 Both are compared by the parent, which alone knows what is expected.
 
-Assertions run in the program's own interpreter. `assertions.instrument` has replaced each by a call of `check` with
-what has to be evaluated here, and the values go to the parent, which holds the rest of the assertion: the literals
-that a value is compared with never come here. Each record carries a digest over all records so far under a key that
-arrives with the tests, after the program's module has run to its end, and whose only copy is inside a C object.
+Assertions run in the program's own module, behind the program. `assertions.instrument` has replaced each by a call of
+`check` with what has to be evaluated here, and the values go to the parent, which holds the rest of the assertion: the
+literals that a value is compared with never come here. Each record carries a digest over all records so far under a key
+that arrives with the tests, after the program's module has run to its end, and whose only copy is inside a C object.
 """
 
 import builtins
-import io
 import json
 import os
 import sys
@@ -20,25 +19,26 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from peft_study.execution import encode
+from peft_study.execution import encode, streams
 
 # What is defined below keeps the built-ins of now, whatever a program puts in their place.
 _BUILTINS = globals()["__builtins__"] = dict(vars(builtins))
 
 _REPLY, _TESTS = 3, 4
-_FILE = "main.py"
+_FILE, TESTS_FILE = "main.py", "tests.py"
 _FRAMES_TO_PROGRAM = 4
 """From `run` to the program's module."""
 READY = b"ready\n"
 RAISED = '["!"]'
 """Stands for a value whose evaluation raised, where the assertion may not need it."""
 DIGEST_BYTES = 16
+RAISED_MARK = b"!"
+"""Begins a line that tells of the exception that ended the program or its tests. It proves nothing."""
+_MOST_MESSAGE = 1000
 
 _write, _read, _close = os.write, os.read, os.close
 _compile, _exec = compile, exec
 _digits, _limit_digits = sys.get_int_max_str_digits, sys.set_int_max_str_digits
-_streams: list[io.TextIOWrapper] = []
-"""Standard output and error, whatever a program puts in their place."""
 
 
 def prepare() -> None:
@@ -50,7 +50,7 @@ def prepare() -> None:
         setattr(builtins, name, _sitebuiltins.Quitter(name, "Ctrl-D (i.e. EOF)"))
     builtins.help = _sitebuiltins._Helper()
     atexit._clear()
-    _open_streams()
+    streams.prepare()
 
 
 def run(job: dict[str, Any]) -> int:
@@ -63,29 +63,29 @@ def run(job: dict[str, Any]) -> int:
         The exit code that an interpreter running this program would end with.
     """
     kind = job["kind"]
-    module = types.ModuleType("__main__" if kind == "script" else "candidate")
-    sys.modules[module.__name__] = module
+    name = "__main__" if kind == "script" else "candidate"
     sys.argv = [_FILE]
-    vars(module)["__file__"] = _FILE
     # The program begins as deep as it would without what stands below it here.
     sys.setrecursionlimit(sys.getrecursionlimit() + _depth() + _FRAMES_TO_PROGRAM)
-    code = _guarded(lambda: _program(kind, module, job))
-    # As an interpreter ends: wait for threads, call what was registered, write out.
-    for name, function in (("threading", "_shutdown"), ("atexit", "_run_exitfuncs")):
+    # Nothing here holds on to the module, whose objects an interpreter lets go at its end.
+    code = _guarded(lambda: _program(kind, _new_module(name), job), tell=kind == "asserts")
+    # As an interpreter ends: wait for threads, call what was registered, write out, let objects go, write out.
+    for ender, function in (("threading", "_shutdown"), ("atexit", "_run_exitfuncs")):
         with suppress(BaseException):
-            if name in sys.modules:
-                getattr(sys.modules[name], function)()
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name, None)
-        try:
-            if stream is not None and not stream.closed:
-                stream.flush()
-        except BaseException:
-            code = code or 120  # as the interpreter does
-    for stream in _streams:  # it lets these go, if they have been replaced, without a word
-        with suppress(BaseException):
-            stream.flush()
+            if ender in sys.modules:
+                getattr(sys.modules[ender], function)()
+    if not streams.flush():
+        code = code or 120  # as the interpreter does
+    if kind == "script":
+        streams.finalize(name)
+        streams.flush()
     return code
+
+
+def _new_module(name: str) -> types.ModuleType:
+    module = sys.modules[name] = types.ModuleType(name)
+    vars(module)["__file__"] = _FILE
+    return module
 
 
 def _depth() -> int:
@@ -101,12 +101,13 @@ def _program(kind: str, module: types.ModuleType, job: dict[str, Any]) -> None:
     namespace["__builtins__"] = builtins  # not the copy kept here
     if job["prelude"]:
         _exec(_compile_given(job["prelude"], "prelude.py"), namespace)
-    _exec(_compile(job["source"], _FILE, "exec", dont_inherit=True), namespace)
+    # A byte-order mark is no part of a file's text.
+    _exec(_compile(job["source"].removeprefix("\ufeff"), _FILE, "exec", dont_inherit=True), namespace)
     if kind == "call":
         value = _function(namespace, job["function"])(*_arguments(job["arguments"]))
         _send(encode.to_json(value).encode("ascii"))
     elif kind == "asserts":
-        _run_tests(namespace)
+        _run_tests(module)
 
 
 def _compile_given(source: str, name: str) -> Any:
@@ -141,8 +142,12 @@ def _arguments(text: str) -> list[Any]:
     return arguments
 
 
-def _run_tests(namespace: dict[str, Any]) -> None:
-    """Ask for the tests, run them, and tell what they saw."""
+def _run_tests(module: types.ModuleType) -> None:
+    """Ask for the tests, run them in the program's module, and tell what they saw.
+
+    Program and tests see each other's names, as in one file. Only behind the program is that file `__main__`, so that
+    a main guard of the tests holds, and one of the program does not.
+    """
     _send(READY)
     received = b""
     while part := _read(_TESTS, 1 << 16):
@@ -157,11 +162,16 @@ def _run_tests(namespace: dict[str, Any]) -> None:
         chain.update(body)
         _send(body + b" " + chain.hexdigest().encode("ascii") + b"\n")
 
-    # The program's functions see their own globals, in which there is no way to write a record.
-    around = dict(namespace)
-    around["__builtins__"] = dict(_BUILTINS)
-    around[tests.pop("name")] = _checker(record)
-    _exec(_compile_given(tests.pop("source"), "tests.py"), around)
+    namespace = vars(module)
+    namespace["__name__"] = "__main__"
+    sys.modules["__main__"] = module
+    namespace[tests.pop("name")] = _checker(record)
+    try:
+        _exec(_compile_given(tests.pop("source"), TESTS_FILE), namespace)
+    except SystemExit as leaving:
+        # unittest.main() ends so. An exit that the program asks for is no end of the tests.
+        if _exit_code(leaving.code) != 0 or any(file == _FILE for file, _ in _places(leaving)):
+            raise
     record("done")
 
 
@@ -220,44 +230,45 @@ def _send(body: bytes) -> None:
         body = body[_write(_REPLY, body) :]
 
 
-def _open_streams() -> None:
-    """Open standard streams as an interpreter without a locale does, for the pipes that a child finds at 0, 1 and 2.
-
-    Once for all: opening them takes longer than what most programs do. The pipes of now are only for what a stream
-    asks when it is opened, such as whether it can seek.
-    """
-    reading, writing = os.pipe()
-    for source, number in ((reading, 0), (writing, 1), (writing, 2)):
-        os.dup2(source, number)
-    os.close(reading)
-    os.close(writing)
-    opened = (
-        ("stdin", io.TextIOWrapper(os.fdopen(0, "rb", closefd=False), "utf-8", "surrogateescape")),
-        ("stdout", io.TextIOWrapper(os.fdopen(1, "wb", closefd=False), "utf-8", "surrogateescape")),
-        (
-            "stderr",
-            io.TextIOWrapper(os.fdopen(2, "wb", closefd=False), "utf-8", "backslashreplace", line_buffering=True),
-        ),
-    )
-    for name, stream in opened:
-        setattr(sys, name, stream)
-        setattr(sys, f"__{name}__", stream)
-        _streams.append(stream)
-    del _streams[0]
-
-
-def _guarded(program: Callable[[], None]) -> int:
-    """Run it, and say what an interpreter would on an exception that nobody caught."""
+def _guarded(program: Callable[[], None], *, tell: bool) -> int:
+    """Run it, and say what an interpreter would on an exception that nobody caught; to the parent, too, if `tell`."""
     try:
         program()
     except SystemExit as leaving:
+        if tell:
+            _tell(leaving)
         return _exit_code(leaving.code)
     except BaseException as error:
+        if tell:
+            _tell(error)
         with suppress(BaseException):
             error = BaseException.with_traceback(error, _own_frames(error))
             sys.excepthook(type(error), error, error.__traceback__)
         return 1
     return 0
+
+
+def _tell(error: BaseException) -> None:
+    """Tell the parent the exception's type, its message, and the last place in the program or the tests."""
+    with suppress(BaseException):
+        file, line = [("", 0), *_places(error)][-1]
+        if isinstance(error, SyntaxError) and error.filename in (_FILE, TESTS_FILE):
+            file, line = str(error.filename), error.lineno or 0
+        message = error.msg if isinstance(error, SyntaxError) else str(error)
+        told = {"type": type(error).__name__, "message": message[:_MOST_MESSAGE], "file": file, "line": line}
+        _send(RAISED_MARK + encode.to_json(told).encode("ascii") + b"\n")
+
+
+def _places(error: BaseException) -> list[tuple[str, int]]:
+    """File and line of each frame of the program and the tests that an exception went through, the outermost first."""
+    places = []
+    frames = error.__traceback__
+    while frames is not None:
+        file = frames.tb_frame.f_code.co_filename
+        if file in (_FILE, TESTS_FILE):
+            places.append((file, frames.tb_lineno))
+        frames = frames.tb_next
+    return places
 
 
 def _own_frames(error: BaseException) -> types.TracebackType | None:

@@ -10,6 +10,7 @@ from typing import Any
 from peft_study.data import jsonl
 from peft_study.errors import UserError
 from peft_study.execution.problems import (
+    NothingAssertedError,
     Problem,
     ProblemId,
     integers_of_any_length,
@@ -31,10 +32,17 @@ class Problems:
     Attributes:
         judged: those with tests, by id, in the file's order.
         untested: ids of those without.
+        unasserted: ids of those whose tests assert nothing, in the file's order.
     """
 
     judged: dict[ProblemId, Problem] = field(default_factory=dict)
     untested: set[ProblemId] = field(default_factory=set)
+    unasserted: list[ProblemId] = field(default_factory=list)
+
+    @property
+    def ids(self) -> set[ProblemId]:
+        """All ids of the file."""
+        return {*self.judged, *self.untested, *self.unasserted}
 
 
 @dataclass(frozen=True)
@@ -56,23 +64,30 @@ def read_problems(path: Path) -> Problems:
     """Read a file of problems, one a line.
 
     Raises:
-        UserError: a line is no problem, two have one id, or none has tests.
+        UserError: a line is no problem, two have one id, or no problem has tests that assert something.
     """
     problems = Problems()
+    seen: set[ProblemId] = set()
     with integers_of_any_length():
         for where, row in _rows(path, PROBLEM_FORM):
             identity = _identity(row, where, PROBLEM_FORM)
-            if identity in problems.judged or identity in problems.untested:
+            if identity in seen:
                 raise UserError(
                     f"a second problem {identity!r}", where=where, hint="each problem needs an id of its own"
                 )
-            problem = _problem(identity, row, where)
+            seen.add(identity)
+            try:
+                problem = _problem(identity, row, where)
+            except NothingAssertedError:
+                problems.unasserted.append(identity)
+                continue
             if problem is None:
                 problems.untested.add(identity)
             else:
                 problems.judged[identity] = problem
     if not problems.judged:
-        raise UserError("no problem has tests", where=str(path), hint=PROBLEM_FORM)
+        what = "no problem has tests" if not problems.unasserted else "no problem has tests that assert something"
+        raise UserError(what, where=str(path), hint=PROBLEM_FORM)
     return problems
 
 
@@ -146,6 +161,8 @@ def _problem(identity: ProblemId, row: dict[str, Any], where: str) -> Problem | 
         if given == ["tests"]:
             return problem_of_assertions(identity, _source(row["tests"], where), prelude)
         return _in_apps_form(identity, _object(row["input_output"], where), where, prelude)
+    except NothingAssertedError:
+        raise
     except UserError as error:
         raise UserError(error.what, where=where, hint=error.hint) from error
 

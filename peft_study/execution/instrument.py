@@ -1,8 +1,10 @@
 """Takes an assertion apart: into parts, evaluated in the sandbox, and what joins them to literals, which stays here."""
 
 import ast
+import math
 import secrets
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from types import CodeType
@@ -10,13 +12,17 @@ from typing import Any
 
 from peft_study.execution.decode import TYPES
 from peft_study.execution.harness import VALUES_OF_MODE
+from peft_study.execution.reach import Reach, is_check, reach_of_assertions
 
 NUMERIC = ("abs", "round", "isclose", "fabs")
 """Functions that join literals to values: `abs(f(x) - 1.5) < 1e-6`."""
 BUILDERS = ("set", "frozenset", "tuple", "list", "dict", "float")
 """Functions that make a literal of literals: `set([1, 2])`."""
 _IDENTITY = (ast.Is, ast.IsNot)
-_SOMETIMES = (ast.If, ast.ExceptHandler, ast.match_case, ast.IfExp)
+_SCOPED = (ast.NamedExpr, ast.Await, ast.Yield, ast.YieldFrom)
+"""What means something else inside a function of its own."""
+_SCOPED_CALLS = frozenset({"super", "locals", "vars", "dir", "eval", "exec"})
+"""Built-in functions that look at the function they are called in."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +31,10 @@ class Check:
 
     Attributes:
         line: in the tests' source, from 1.
-        holds: what remains of it, over the names `_0`, `_1`, ... of its parts; None where it was evaluated as a
-        whole. parts: how many values come from the sandbox. required: it stands where every run of the tests comes
-        by.
+        holds: what remains of it, over the names `_0`, `_1`, ... of its parts; None where it is evaluated as a whole
+            inside the sandbox.
+        parts: how many values come from the sandbox.
+        required: every complete run of the tests evaluates it.
     """
 
     line: int
@@ -38,11 +45,26 @@ class Check:
 
 @dataclass(frozen=True)
 class Instrumented:
-    """Tests whose assertions are calls of `{name}`."""
+    """Tests whose assertions are calls of a function.
+
+    Attributes:
+        source: the tests, as the sandbox runs them.
+        name: of the function.
+        checks: the assertions, in the order of their numbers.
+        asserts: they hold something that a wrong program would fail.
+        lines: pairs of a line in `source` and the line in the tests that it comes from, both from 1, in order.
+    """
 
     source: str
     name: str
     checks: tuple[Check, ...]
+    asserts: bool
+    lines: tuple[tuple[int, int], ...]
+
+    def line_of(self, line: int) -> int:
+        """The line in the tests that a line of `source` comes from."""
+        before = bisect_right(self.lines, (line, math.inf))
+        return self.lines[before - 1][1] if before else line
 
 
 @cache
@@ -57,9 +79,20 @@ def instrument(tests: str) -> Instrumented:
         RecursionError: it is nested too deeply.
     """
     tree = ast.parse(tests)
-    transformer = _Transformer(f"_check_{secrets.token_hex(8)}", frozenset(_bound(tree)))
+    asserts = any(map(is_check, ast.walk(tree)))
+    name = f"_check_{secrets.token_hex(8)}"
+    transformer = _Transformer(name, frozenset(_bound(tree)), reach_of_assertions(tree))
     tree = ast.fix_missing_locations(transformer.visit(tree))
-    return Instrumented(ast.unparse(tree), transformer.name, tuple(transformer.checks))
+    source = ast.unparse(tree)
+    return Instrumented(source, name, tuple(transformer.checks), asserts, _lines(tree, source))
+
+
+def _lines(tree: ast.Module, source: str) -> tuple[tuple[int, int], ...]:
+    """Pairs of lines, see `Instrumented`; what is written anew has its statements in the same order."""
+    written, read = (
+        [node.lineno for node in ast.walk(module) if isinstance(node, ast.stmt)] for module in (ast.parse(source), tree)
+    )
+    return tuple(sorted(zip(written, read, strict=True)))
 
 
 def _bound(tree: ast.AST) -> Iterator[str]:
@@ -81,51 +114,35 @@ def _bound(tree: ast.AST) -> Iterator[str]:
 class _Transformer(ast.NodeTransformer):
     """Replaces each assertion and remembers what was taken out of it."""
 
-    def __init__(self, name: str, bound: frozenset[str]) -> None:
-        self.name = name
+    def __init__(self, name: str, bound: frozenset[str], reaches: Mapping[ast.Assert, Reach]) -> None:
+        self._name = name
         self._bound = bound
+        self._reaches = reaches
         self.checks: list[Check] = []
-        self._sometimes = 0
-
-    def generic_visit(self, node: ast.AST) -> ast.AST:
-        self._sometimes += isinstance(node, _SOMETIMES)
-        try:
-            return super().generic_visit(node)
-        finally:
-            self._sometimes -= isinstance(node, _SOMETIMES)
-
-    def visit_Try(self, node: ast.Try) -> ast.AST:
-        """What stands behind `else` is not reached where the body raises, as it may have to."""
-        node.body = self._statements(node.body)
-        self._sometimes += 1
-        node.handlers = list(map(self.visit, node.handlers))
-        node.orelse = self._statements(node.orelse)
-        self._sometimes -= 1
-        node.finalbody = self._statements(node.finalbody)
-        return node
-
-    def _statements(self, statements: list[ast.stmt]) -> list[ast.stmt]:
-        return [self.visit(statement) for statement in statements]
 
     def visit_Assert(self, node: ast.Assert) -> ast.AST:
-        number, required = len(self.checks), not self._sometimes
-        if any(isinstance(part, ast.NamedExpr | ast.Await | ast.Yield | ast.YieldFrom) for part in ast.walk(node)):
-            # These mean something else inside a function of their own.
-            self.checks.append(Check(node.lineno, None, 0, required))
-            true = ast.Constant(True)
-            return ast.If(true, [node, ast.Expr(self._call(number, _Split(self._bound)))], [])
+        number, reach = len(self.checks), self._reaches[node]
+        if reach.caught or reach.in_class or any(map(_needs_its_place, ast.walk(node))):
+            # The whole assertion runs inside: what it raises may be caught there, or it works in this place alone.
+            self.checks.append(Check(node.lineno, None, 0, reach.required))
+            whole = ast.If(ast.Constant(True), [node, ast.Expr(self._call(number, _Split(self._bound)))], [])
+            return ast.copy_location(whole, node)
         split = _Split(self._bound)
         remaining = ast.fix_missing_locations(ast.Expression(split.truth(node.test)))
         holds = compile(remaining, "assertion", "eval")
-        if isinstance(node.test, ast.Constant) and not node.test.value:
-            required = False  # `assert False` stands where no run should come by
-        self.checks.append(Check(node.lineno, holds, split.values, required))
+        self.checks.append(Check(node.lineno, holds, split.values, reach.required))
         return ast.copy_location(ast.Expr(self._call(number, split)), node)
 
     def _call(self, number: int, split: "_Split") -> ast.Call:
         told = [ast.Constant(number), ast.Constant(split.always), ast.Constant(split.modes)]
         parts = [ast.Lambda(_NO_ARGUMENTS, part) for part in split.parts]
-        return ast.Call(ast.Name(self.name, ast.Load()), [*told, *parts], [])
+        return ast.Call(ast.Name(self._name, ast.Load()), [*told, *parts], [])
+
+
+def _needs_its_place(node: ast.AST) -> bool:
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _SCOPED_CALLS:
+        return node.func.id in ("eval", "exec") or not node.args
+    return isinstance(node, _SCOPED)
 
 
 _NO_ARGUMENTS = ast.arguments(posonlyargs=[], args=[], kwonlyargs=[], kw_defaults=[], defaults=[])

@@ -15,9 +15,9 @@ from peft_study.execution.inputs import Candidate
 from peft_study.execution.jobs import Ending, Job, Kind, Ran
 from peft_study.execution.problems import Case, Problem, ProblemId
 
-JUDGE_VERSION = 2
+JUDGE_VERSION = 3
 """Raised when a verdict may come out differently, so that kept verdicts are made again."""
-_MOST_REASON = 200
+_MOST_REASON = 300
 """Characters: a program that tampers with its records has a say in the message."""
 _UNCAUGHT = re.compile(rb"^Traceback \(most recent call last\)|^(Syntax|Indentation|Tab)Error\b", re.MULTILINE)
 

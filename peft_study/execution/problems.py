@@ -19,6 +19,10 @@ from peft_study.execution.splitting import split_assertions
 ProblemId = int | str
 
 
+class NothingAssertedError(UserError):
+    """Tests that hold nothing that a wrong program would fail."""
+
+
 @dataclass(frozen=True)
 class Case:
     """One test: what a candidate gets, and what stays outside of the sandbox.
@@ -129,7 +133,8 @@ def problem_of_assertions(identity: ProblemId, tests: str, prelude: str | None =
         the problem, None where the source is blank.
 
     Raises:
-        UserError: the source does not parse, asserts nothing, or is nested too deeply to be taken apart.
+        NothingAssertedError: no program could fail the tests.
+        UserError: the source does not parse, or is nested too deeply to be taken apart.
     """
     if not tests.strip():
         return None
@@ -149,6 +154,10 @@ def problem_of_assertions(identity: ProblemId, tests: str, prelude: str | None =
             where=where,
             hint="shorter expressions; what is long, in a variable or a loop",
         ) from error
+    if not sources:
+        raise NothingAssertedError(
+            "the tests assert nothing", where=where, hint="an assert statement that calls the program"
+        )
     return Problem(identity, Kind.asserts, tuple(Case(tests=source) for source in sources), None, prelude)
 
 

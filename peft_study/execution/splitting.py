@@ -5,6 +5,8 @@ import builtins
 import warnings
 from collections.abc import Iterator, Sequence
 
+from peft_study.execution.reach import is_check
+
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 _IMPORTS = (ast.Import, ast.ImportFrom)
@@ -37,23 +39,28 @@ def split_assertions(tests: str) -> list[str]:
         tests: Python source.
 
     Returns:
-        the sources, in order; at least one.
+        the sources, in order; none where the tests hold nothing that a wrong program would fail.
 
     Raises:
-        ValueError: the source does not parse, or asserts nothing.
+        ValueError: the source does not parse.
     """
     # As Python's tokenizer ends lines, so that positions in the tree are positions in this text.
     tests = _without_warnings(tests.replace("\r\n", "\n").replace("\r", "\n"))
     body = ast.parse(tests).body
     if not any(map(_asserts, body)):
-        raise ValueError("the tests assert nothing")
+        return []
     first = next(index for index, statement in enumerate(body) if _asserts(statement))
     setup, rest = body[:first], body[first:]
     assertions = [statement for statement in rest if isinstance(statement, ast.Assert)]
     if len(assertions) < len(rest) or not _independent(setup, assertions):
         return [tests]
     before = _text_before(tests, assertions[0])
-    return [before + (ast.get_source_segment(tests, assertion) or "") + "\n" for assertion in assertions]
+    return [before + _on_its_line(tests, assertion, assertions[0].lineno) for assertion in assertions]
+
+
+def _on_its_line(tests: str, assertion: ast.Assert, first_line: int) -> str:
+    """An assertion's text behind empty lines, so that it keeps its line number."""
+    return "\n" * (assertion.lineno - first_line) + (ast.get_source_segment(tests, assertion) or "") + "\n"
 
 
 def _without_warnings(tests: str) -> str:
@@ -73,7 +80,7 @@ def _without_warnings(tests: str) -> str:
 
 
 def _asserts(statement: ast.stmt) -> bool:
-    return any(isinstance(node, ast.Assert) for node in ast.walk(statement))
+    return any(map(is_check, ast.walk(statement)))
 
 
 def _independent(setup: Sequence[ast.stmt], assertions: Sequence[ast.Assert]) -> bool:

@@ -28,6 +28,80 @@ except EOFError: pass
     ),
     Program("opens descriptor 0", "pass", "print(open(0).read().strip())", stdin=b"ok"),
     Program(
+        "asks standard input what it is",
+        "pass",
+        """\
+import sys
+known = (sys.stdin.name, sys.stdin.mode, sys.stdin.buffer.name, sys.stdout.name, sys.stdout.mode, sys.stderr.mode)
+print(input() if known == ('<stdin>', 'r', '<stdin>', '<stdout>', 'w', 'w') else known)
+""",
+        stdin=b"ok\n",
+    ),
+    Program(
+        "keeps the line ends of standard input",
+        "pass",
+        "import sys; print('ok' if sys.stdin.read() == 'a\\r\\nb' else 'no')",
+        stdin=b"a\r\nb",
+    ),
+    *(
+        Program(
+            f"opens standard input by {name}",
+            "pass",
+            f"import os, pathlib, sys\nprint({opened}.strip())",
+            stdin=b"ok\n",
+        )
+        for name, opened in (
+            ("its path", "open('/dev/stdin').read()"),
+            ("its path in bytes", "open('/dev/stdin', 'rb').read().decode()"),
+            ("a Path", "pathlib.Path('/dev/stdin').read_text()"),
+            ("the number of its descriptor", "open('/dev/fd/0').readline()"),
+            ("os.open", "os.read(os.open('/dev/stdin', os.O_RDONLY), 99).decode()"),
+            ("fileinput", "__import__('fileinput').input('/dev/stdin').readline()"),
+        )
+    ),
+    Program("opens standard output by its path", "pass", "print('ok', file=open('/dev/stdout', 'w'))"),
+    Program("begins with a byte-order mark", "pass", "\ufeffprint('ok')"),
+    Program(
+        "prints when its objects go",
+        "pass",
+        """\
+class Farewell:
+  def __init__(self, text): self.text = text
+  def __del__(self): print(self.text, end='')
+def use(): return farewell
+farewell = Farewell('k')
+print('o', end='')
+""",
+    ),
+    Program(
+        "leaves a file on standard output open",
+        "pass",
+        """\
+out = open(1, 'w', closefd=False)
+def write(text): out.write(text)
+write('ok')
+""",
+    ),
+    Program(
+        "writes from a generator that was not used up",
+        "pass",
+        """\
+def lines():
+  try: yield 'o'
+  finally: print('k')
+lines = lines()
+print(next(lines), end='')
+""",
+    ),
+    Program(
+        "registers what to write at exit",
+        "pass",
+        """\
+import atexit
+atexit.register(print, 'ok')
+""",
+    ),
+    Program(
         "has a main guard",
         "pass",
         """\

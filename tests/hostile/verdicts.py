@@ -243,6 +243,107 @@ def f(x):
         TWO,
     ),
     Program(
+        "calls the check by its name among its own globals",
+        "fail",
+        """\
+def f(x):
+  for k, v in list(globals().items()):
+    if k.startswith('_check_'):
+      v(0, 1, 'v', lambda: 0); v(1, 1, 'v', lambda: 0)
+  return 0
+""",
+        _ASSERTS,
+        TWO,
+    ),
+    Program(
+        "puts another check into its globals",
+        "fail",
+        """\
+def f(x):
+  for k in list(globals()):
+    if k.startswith('_check_'): globals()[k] = lambda *a: None
+  return 0
+""",
+        _ASSERTS,
+        CHECK,
+    ),
+    Program(
+        "takes the check out of its globals",
+        "fail|error",
+        """\
+def f(x):
+  for k in list(globals()):
+    if k.startswith('_check_'): del globals()[k]
+  return 0
+""",
+        _ASSERTS,
+        TWO,
+    ),
+    Program(
+        "gives its own answers to the check",
+        "fail",
+        """\
+def f(x):
+  for k, v in list(globals().items()):
+    if k.startswith('_check_'):
+      globals()[k] = lambda n, o, m, *parts, v=v: v(n, o, m, *[lambda: True for _ in parts])
+  return 0
+""",
+        _ASSERTS,
+        CHECK,
+    ),
+    Program(
+        "exits by SystemExit from a frame of another name",
+        "fail",
+        """\
+made = {}
+exec(compile('def f(x): raise SystemExit(0)', 'tests.py', 'exec'), made)
+f = made['f']
+""",
+        _ASSERTS,
+        TWO,
+    ),
+    Program(
+        "exits by SystemExit before an assertion that is not always reached",
+        "fail",
+        "def f(x): raise SystemExit(0)",
+        _ASSERTS,
+        """\
+if f(1) == 2:
+    assert f(2) == 3
+""",
+    ),
+    Program(
+        "tells of an exception as the harness does",
+        "fail",
+        """\
+import os
+def f(x):
+  os.write(3, b'!{"type": "OK", "message": "", "file": "main.py", "line": 1}\\n')
+  return 0
+""",
+        _ASSERTS,
+        TWO,
+    ),
+    Program(
+        "catches the assertions of the tests",
+        "fail",
+        """\
+import builtins
+class Caught(Exception): pass
+builtins.Exception = builtins.ZeroDivisionError = AssertionError
+def f(x): return 0
+""",
+        _ASSERTS,
+        """\
+try:
+    assert f(1) == 2
+except ZeroDivisionError:
+    pass
+assert f(2) == 3
+""",
+    ),
+    Program(
         "patches built-ins for the tests",
         "fail|error",
         """\

@@ -321,12 +321,44 @@ def test_verdicts_that_are_dropped_are_kept_beside(study: Study) -> None:
 
 
 def test_why_an_assertion_does_not_hold_is_in_the_line(study: Study) -> None:
-    study.write([ASSERTS], [candidates("asserts", ADD, "def add(a, b): return 3", "class Three: pass\nadd = Three")])
+    right, wrong = ADD, "def add(a, b): return 3"
+    unnamed = "def add(a, b):\n    return math.fsum([a, b])\n"
+    raising = "def add(a, b):\n    raise KeyError('no\\nnumber\\x1b[2J!')\n"
+    leaving = "def add(a, b):\n    raise SystemExit\n"
+    study.write([ASSERTS], [candidates("asserts", right, wrong, unnamed, raising, leaving, "x = (", "import numpy")])
 
     assert study.run().code == 0
-    reasons = [line.get("reasons") for line in study.lines()]
-    assert reasons[:2] == [None, ["", "line 1: does not hold"]]
-    assert study.lines()[2]["verdicts"] == ["error", "error"]
+    assert [line.get("reasons") for line in study.lines()] == [
+        None,
+        ["", "line 2: does not hold"],
+        ["NameError: name 'math' is not defined (line 2 of the program)"] * 2,
+        ["KeyError: 'no\\nnumber\\x1b[2J!' (line 2 of the program)"] * 2,
+        ["SystemExit (line 2 of the program)"] * 2,
+        ["SyntaxError: '(' was never closed (line 1 of the program)"] * 2,
+        ["ModuleNotFoundError: No module named 'numpy' (line 1 of the program)"] * 2,
+    ]
+    assert {tuple(line["verdicts"]) for line in study.lines()[2:4]} == {("error", "error")}
+
+
+def test_an_exception_of_the_tests_is_told_by_their_line(study: Study) -> None:
+    tests = "import json\n\n# A comment that is gone in the sandbox.\nassert f(1) == 2\n\nwant = json.loads('[')\n"
+    study.write([{"problem_id": 1, "tests": tests}], [candidates(1, "def f(x):\n    return x + 1\n")])
+
+    assert study.run().code == 0
+    [reason] = study.lines()[0]["reasons"]
+    assert reason.startswith("JSONDecodeError: ")
+    assert reason.endswith(" (line 6 of the tests)")
+
+
+def test_problems_that_assert_nothing_are_left_out_and_named(study: Study) -> None:
+    silent = {"problem_id": "silent", "tests": "add(1, 2)"}
+    study.write([ASSERTS, silent], [candidates("silent", ADD, "1/0"), candidates("asserts", ADD)])
+
+    ended = study.run()
+
+    assert (ended.code, study.verdicts()) == (0, {("asserts", 0): ["pass", "pass"]})
+    assert "'silent'" in ended.err
+    assert "2 candidates" in ended.err
 
 
 def test_two_processes_do_not_write_one_file(study: Study) -> None:

@@ -10,6 +10,7 @@ import pytest
 from peft_study.errors import UserError
 from peft_study.execution.compare import LongInteger
 from peft_study.execution.inputs import Candidate, read_candidates, read_problems
+from peft_study.execution.instrument import instrument
 from peft_study.execution.jobs import Kind
 from peft_study.execution.prelude import ANY_LENGTH, APPS_PRELUDE
 from peft_study.execution.problems import problem_of_assertions, problem_of_inputs
@@ -90,12 +91,15 @@ def test_problems_without_tests_are_told_apart(tmp_path: Path) -> None:
         {"problem_id": 5, "input_output": {"inputs": [], "outputs": []}},
         {"problem_id": 6, "input_output": {"inputs": [], "outputs": [], "fn_name": "f"}},
         {"problem_id": "7", "input_output": {}},
+        {"problem_id": 8, "tests": "def check(candidate):\n    candidate(1)\n\ncheck(f)\n"},
     ]
 
     problems = problems_of(tmp_path, *rows)
 
     assert list(problems.judged) == [1]
     assert problems.untested == {2, 3, 4, 5, 6, "7"}
+    assert problems.unasserted == [8]
+    assert problems.ids == {1, 2, 3, 4, 5, 6, "7", 8}
 
 
 def test_integers_of_any_length_come_through(tmp_path: Path) -> None:
@@ -154,7 +158,6 @@ def test_the_published_prelude_gives_the_published_names() -> None:
         ({"problem_id": 1, "tests": ["assert f()"]}, "a list, not text", "tests"),
         ({"problem_id": 1, "tests": "assert f("}, "not Python ('(' was never closed, their line 1)", "assert"),
         ({"problem_id": 1, "tests": "assert f()\0"}, "not Python", "assert"),
-        ({"problem_id": 1, "tests": "f(1)"}, "assert nothing", "assert"),
         ({"problem_id": 1, "tests": "assert f('\ud800')"}, "surrogate", "surrogate"),
         ({"problem_id": 1, "tests": ASSERTS, "prelude": 3}, '"prelude" is not text', "leave it out"),
         ({"problem_id": 1, "input_output": "{"}, "not JSON", "input_output"),
@@ -204,6 +207,8 @@ def test_a_bad_line_is_named(tmp_path: Path, row: Any, what: str, hint: str) -> 
 def test_a_file_without_any_tests_or_that_is_missing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no problem has tests"):
         problems_of(tmp_path, {"problem_id": 1})
+    with pytest.raises(UserError, match="assert"):
+        problems_of(tmp_path, {"problem_id": 1, "tests": "f(1)"})
     with pytest.raises(UserError, match="missing") as raised:
         read_problems(tmp_path / "nowhere.jsonl")
     assert raised.value.hint == "check the path"
@@ -292,7 +297,17 @@ def test_a_bad_line_of_candidates_is_named(tmp_path: Path, row: Any, what: str, 
     ],
 )
 def test_flat_assertions_are_a_verdict_each(tests: str, sources: list[str]) -> None:
-    assert split_assertions(tests) == sources
+    split = split_assertions(tests)
+
+    assert [source.replace("\n", "") for source in split] == [source.replace("\n", "") for source in sources]
+
+
+def test_each_assertion_keeps_its_line() -> None:
+    tests = "import math\n\nassert f(1) == 2\nassert f(\n    2) == 3\n\nassert f(3) == math.pi; assert f(4) == 5\n"
+
+    lines = [[check.line for check in instrument(source).checks] for source in split_assertions(tests)]
+
+    assert lines == [[3], [4], [7], [7]]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,81 @@
+"""Which assertions every complete run of some tests evaluates, and which may fail without failing them."""
+
+import ast
+
+import pytest
+
+from peft_study.execution.reach import Reach, is_check, reach_of_assertions
+
+ALWAYS, SOMETIMES, CAUGHT = Reach(), Reach(required=False), Reach(required=False, caught=True)
+
+
+def reaches(tests: str) -> list[Reach]:
+    """Of the assertions, in the order of their lines."""
+    found = reach_of_assertions(ast.parse(tests))
+    return [found[node] for node in sorted(found, key=lambda node: (node.lineno, node.col_offset))]
+
+
+@pytest.mark.parametrize(
+    ("tests", "expected"),
+    [
+        ("assert f(1)", [ALWAYS]),
+        ("assert False", [SOMETIMES]),
+        ("for x in range(3): assert f(x)", [ALWAYS]),
+        ("for x in cases.items(): assert f(x)", [ALWAYS]),
+        ("for x in f(3): assert x", [SOMETIMES]),
+        ("for x, y in zip(f(3), [1]): assert x", [SOMETIMES]),
+        ("while True:\n    assert f(1)\n    break", [ALWAYS]),
+        ("while f(1): assert f(2)", [SOMETIMES]),
+        ("with g(): assert f(1)", [ALWAYS]),
+        ("with suppress(KeyError): assert f(1)", [SOMETIMES]),
+        ("with suppress(Exception): assert f(1)", [CAUGHT]),
+        ("with a, pytest.raises(AssertionError): assert f(1)", [CAUGHT]),
+        ("try:\n    assert f(1)\nexcept KeyError:\n    assert f(2)\nelse:\n    assert f(3)", [SOMETIMES] * 3),
+        ("try:\n    assert f(1)\nexcept:\n    pass\nassert f(2)", [CAUGHT, ALWAYS]),
+        ("try:\n    assert f(1)\nexcept (KeyError, AssertionError):\n    pass", [CAUGHT]),
+        ("try:\n    assert f(1)\nexcept Exception:\n    raise", [ALWAYS]),
+        ("try:\n    assert f(1)\nexcept Exception:\n    assert False", [ALWAYS, SOMETIMES]),
+        ("try:\n    assert f(1)\nexcept Exception:\n    sys.exit(1)", [ALWAYS]),
+        ("try:\n    assert f(1)\nexcept Exception:\n    sys.exit(0)", [CAUGHT]),
+        ("try:\n    g()\nexcept:\n    pass\ndef g(): assert f(1)", [CAUGHT]),
+        ("try:\n    g()\nexcept:\n    pass\ndef g(): h()\ndef h(): assert f(1)\nassert f(2)", [CAUGHT, ALWAYS]),
+        ("def g(): assert f(1)\ng()", [ALWAYS]),
+        ("def g(): assert f(1)", [SOMETIMES]),
+        ("def g(): assert f(1)\nif f(2): g()", [SOMETIMES]),
+        ("def g(): assert f(1)\ndef h(): g()\nif f(2): h()", [SOMETIMES]),
+        ("def g(): assert f(1)\ndef h(): g()\nh()", [ALWAYS]),
+        ("@case\ndef g(): assert f(1)", [ALWAYS]),
+        ("def g():\n    if x: return\n    assert f(1)\ng()", [SOMETIMES]),
+        ("def g():\n    for x in y:\n        if x: return\n    assert f(1)\ng()", [SOMETIMES]),
+        ("for x in y:\n    if x: continue\n    assert f(1)\nassert f(2)", [SOMETIMES, ALWAYS]),
+        ("for x in y:\n    for z in x:\n        break\n    assert f(1)", [ALWAYS]),
+        ("def g():\n    def h(): return 1\n    assert f(h())\ng()", [ALWAYS]),
+        ("def g():\n    yield\n    assert f(1)\nnext(g())", [SOMETIMES]),
+        ("if __name__ == '__main__': assert f(1)", [ALWAYS]),
+        ("if x: assert f(1)\nelse: assert f(2)", [SOMETIMES, SOMETIMES]),
+        ("match f(1):\n    case 1: assert f(2)", [SOMETIMES]),
+        ("class T:\n    assert f(1)", [Reach(in_class=True)]),
+        ("class T:\n    def t(self): assert f(1)\nT().t()", [ALWAYS]),
+        ("class T:\n    def t(self): assert f(1)\nunittest.main()", [SOMETIMES]),
+    ],
+)
+def test_python_comes_by_these_assertions(tests: str, expected: list[Reach]) -> None:
+    assert reaches(tests) == expected
+
+
+@pytest.mark.parametrize(
+    ("tests", "checks"),
+    [
+        ("assert f(1)", True),
+        ("if f(1) != 2: raise AssertionError('no')", True),
+        ("mock.assert_called_once()", True),
+        ("self.assertEqual(f(1), 2)", True),
+        ("np.testing.assert_allclose(f(1), 2)", True),
+        ("with pytest.raises(KeyError): f(1)", True),
+        ("f(1)", False),
+        ("raise ValueError", False),
+        ("print(f(1) == 2)", False),
+    ],
+)
+def test_what_a_wrong_program_can_fail(tests: str, checks: bool) -> None:
+    assert any(map(is_check, ast.walk(ast.parse(tests)))) is checks
