@@ -12,6 +12,7 @@ from typing import Any
 
 from peft_study.config import identity
 from peft_study.cost.forecast import Forecast
+from peft_study.environment import check_interpreter
 from peft_study.interrupts import while_it_is_read
 from peft_study.results.schema import RunResult, Status
 from peft_study.results.store import RESULT, read_result
@@ -66,6 +67,7 @@ def show(overrides: Sequence[str], config_dir: Path | None = None, *, as_json: b
     Raises:
         UserError: the command line cannot be planned.
     """
+    check_interpreter()
     with busy("composing the cells and counting their parameters ..."):
         forecasts = forecast(plan_command(overrides, config_dir))
     if as_json:

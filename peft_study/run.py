@@ -20,13 +20,14 @@ from peft_study.config.checks import check
 from peft_study.config.compose import CONFIG_ERRORS, conf_folder, explain, folder_of, register, to_cell
 from peft_study.config.schema import CellConfig
 from peft_study.config.sources import needs_hub
+from peft_study.environment import check_interpreter, one_process
 from peft_study.errors import UserError
 from peft_study.hub import use_cache_if_unreachable
 from peft_study.interrupts import termination_raises
 from peft_study.redaction import redact
 from peft_study.results.schema import RunResult, Status
 from peft_study.results.store import LOG, OUTPUT, RESULT, CellBusyError, CellFolder
-from peft_study.tracking.base import Tracker
+from peft_study.tracking.base import Tracker, Trackers
 from peft_study.tracking.endings import EXIT_FAILED, EXIT_OK, EXIT_USER_ERROR, interrupt_code
 from peft_study.tracking.notices import complain, say
 
@@ -41,14 +42,14 @@ class Outcome:
 
     Attributes:
         cell_id: the cell.
-        status: how it ended.
+        status: how it ended; None where nothing says so.
         reason: why it did not end well.
         exit_code: what the process should exit with on its account.
         folder: where its result is; None for a cell without a name.
     """
 
     cell_id: str
-    status: Status
+    status: Status | None
     reason: str | None
     exit_code: int
     folder: Path | None = None
@@ -75,18 +76,35 @@ class UnreadableError(UserError):
 
 
 class Command:
-    """What Hydra calls for each cell that runs in this process; also where a launcher leaves how the others ended.
+    """What Hydra calls for each cell. The outcome is the job's return value, because launchers use other processes.
 
     Args:
         show_traceback: print the frames of an error, which otherwise stand in log.txt only.
+        in_worker: this is a copy in a process that a launcher started.
+
+    Attributes:
+        outcomes: of a cell that ran alone. A sweeper puts those of its cells here.
+        cells: of the sweep; None where there is no sweep.
+        problem: what went wrong with a sweep as a whole.
     """
 
-    def __init__(self, *, show_traceback: bool) -> None:
+    def __init__(self, *, show_traceback: bool, in_worker: bool = False) -> None:
         self.show_traceback = show_traceback
+        self.in_worker = in_worker
         self.outcomes: list[Outcome] = []
+        self.cells: int | None = None
+        self.problem: UserError | None = None
 
-    def __call__(self, config: DictConfig) -> None:
-        """Run one composed cell."""
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_command_in_worker, (self.show_traceback,))
+
+    def __call__(self, config: DictConfig) -> Outcome:
+        """Run one composed cell.
+
+        Raises:
+            UserError: a study without cells.
+            KeyboardInterrupt: after an interrupt of the process that the person started.
+        """
         # Hydra numbers the jobs of a sweep, and only those.
         sweep = not OmegaConf.is_missing(HydraConfig.get().job, "num")
         study = HydraConfig.get().runtime.choices.get("study")
@@ -94,15 +112,32 @@ class Command:
             raise UserError(
                 f"study {study} has no cells", where=f"+study={study}", hint="its YAML needs blocks, or includes"
             )
+        outcome = self._run(config, sweep=sweep)
+        if not sweep:
+            self.outcomes.append(outcome)
+        return outcome
+
+    def _run(self, config: DictConfig, *, sweep: bool) -> Outcome:
         try:
             cell = to_cell(config)
             path = folder_of(cell)
         except UserError as error:
             # Raised here, it would end the whole sweep.
             complain(error)
-            self.outcomes.append(Outcome("a cell without a name", Status.infeasible, error.what, EXIT_USER_ERROR))
-        else:
-            self.outcomes.append(run_cell(cell, path, Manner(sweep, self.show_traceback)))
+            return Outcome("a cell without a name", Status.infeasible, error.what, EXIT_USER_ERROR)
+        try:
+            return run_cell(cell, path, Manner(sweep, self.show_traceback))
+        except KeyboardInterrupt as interrupt:
+            if not self.in_worker:
+                raise
+            # A signal to one worker ends its cell; the other cells of the sweep continue.
+            return Outcome(path.name, *classify(interrupt), EXIT_FAILED, path)
+
+
+def _command_in_worker(show_traceback: bool) -> Command:
+    """Rebuild a command that a launcher sent to another process, which has to know the resolvers of the config."""
+    register()
+    return Command(show_traceback=show_traceback, in_worker=True)
 
 
 def main() -> int:
@@ -118,9 +153,10 @@ def main() -> int:
     # With this set, Hydra passes errors on instead of printing them and exiting with 1.
     os.environ[FULL_ERROR] = "1"
     try:
+        check_interpreter()
         hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")(command)()
     except KeyboardInterrupt as error:
-        _close(command.outcomes)
+        _close(command)
         return interrupt_code(error)
     except (UserError, *CONFIG_ERRORS) as error:
         if command.show_traceback:
@@ -140,7 +176,7 @@ def main() -> int:
         os.environ.pop(FULL_ERROR)
         if users_choice is not None:
             os.environ[FULL_ERROR] = users_choice
-    return _close(command.outcomes)
+    return _close(command)
 
 
 def run_cell(cell: CellConfig, path: Path, manner: Manner) -> Outcome:
@@ -274,12 +310,13 @@ def _attempt(
     if fresh:
         folder.write_result(result)
     ended: BaseException | None = None
+    trackers: Trackers | None = None
     begun = False
-    with logging_to(folder.path / LOG), termination_raises():
-        trackers = start_trackers(
-            cell, result.config, result.cell_id, folder.path, resumed=earlier is not None, watch=manner.watch
-        )
+    with logging_to(folder.path / LOG), one_process(), termination_raises():
         try:
+            trackers = start_trackers(
+                cell, result.config, result.cell_id, folder.path, resumed=earlier is not None, watch=manner.watch
+            )
             if needs_hub(cell):
                 use_cache_if_unreachable()
             # torch and its relatives take seconds to import, which a refusal should not; what they log goes to log.txt.
@@ -311,8 +348,9 @@ def _attempt(
         if begun or fresh:
             folder.write_result(result)
         try:
-            trackers.summary(result.summary())
-            trackers.finish(str(result.status))
+            if trackers is not None:
+                trackers.summary(result.summary())
+                trackers.finish(str(result.status))
         except KeyboardInterrupt as interrupt:
             ended = ended or interrupt
     return ended
@@ -340,18 +378,21 @@ def classify(error: BaseException) -> tuple[Status, str]:
     return Status.failed, f"{type(error).__name__}: {text}"
 
 
-def _close(outcomes: Sequence[Outcome]) -> int:
+def _close(command: Command) -> int:
     """Show what a sweep found and which of its cells did not end well, and choose the exit code.
 
     A failure weighs more than a refusal.
     """
-    if len(outcomes) > 1:
-        _show_sweep(outcomes)
-    codes = {outcome.exit_code for outcome in outcomes}
+    if command.cells is not None:
+        _show_sweep(command.outcomes, command.cells)
+    codes = {outcome.exit_code for outcome in command.outcomes}
+    if command.problem is not None:
+        complain(command.problem)
+        codes.add(EXIT_FAILED)
     return next((code for code in (EXIT_FAILED, EXIT_USER_ERROR) if code in codes), EXIT_OK)
 
 
-def _show_sweep(outcomes: Sequence[Outcome]) -> None:
+def _show_sweep(outcomes: Sequence[Outcome], cells: int) -> None:
     from peft_study.tracking.results_table import print_results
 
     folders = [outcome.folder for outcome in outcomes if outcome.folder is not None]
@@ -365,10 +406,10 @@ def _show_sweep(outcomes: Sequence[Outcome]) -> None:
         if outcome.exit_code != EXIT_OK:
             reason, _, _ = (outcome.reason or "").partition("\n")
             where = f" ({_words_of(outcome.folder)})" if outcome.folder is not None else ""
-            say(f"{outcome.cell_id}: {outcome.status}: {reason}{where}")
+            say(f"{outcome.cell_id}: {outcome.status or 'unknown'}: {reason}{where}")
     done = sum(outcome.exit_code == EXIT_OK for outcome in outcomes)
     studies = sorted({str(folder.parent) for folder in folders})
-    say(f"{done} of {len(outcomes)} cells done, results in {', '.join(studies)}")
+    say(f"{done} of {cells} cells done" + (f", results in {', '.join(studies)}" if studies else ""))
 
 
 def _words_of(folder: Path) -> Path:

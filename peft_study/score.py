@@ -9,10 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from peft_study.config.checks import check, scoring_problems
-from peft_study.config.compose import explain, to_cell
+from peft_study.config.compose import CONFIG_ERRORS, explain, to_cell
 from peft_study.config.schema import CellConfig, DatasetSource, ScoringConfig
 from peft_study.data.samples import Sample
 from peft_study.errors import UserError, near_names
@@ -94,15 +93,20 @@ def _settings(words: Sequence[str]) -> dict[str, object]:
         name = word.removeprefix("scoring.").partition("=")[0]
         if name not in known:
             raise UserError(f"there is no setting 'scoring.{name}'", where=word, hint=near_names(name, known))
-    try:
-        given = OmegaConf.from_dotlist([word.removeprefix("scoring.") for word in words])
-        merged = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(ScoringConfig), given))
-    except OmegaConfBaseException as error:
-        raise explain(error) from error
-    assert isinstance(merged, ScoringConfig)
-    for problem in scoring_problems(merged):
+    changed: set[str] = set()
+    merged = OmegaConf.structured(ScoringConfig)
+    for word in words:
+        try:
+            setting = OmegaConf.from_dotlist([word.removeprefix("scoring.")])
+            merged = OmegaConf.merge(merged, setting)
+            changed |= set(map(str, setting))
+        except CONFIG_ERRORS as error:
+            raise UserError(explain(error).what, where=word, hint="such as scoring.wall_seconds=20") from error
+    scoring = OmegaConf.to_object(merged)
+    assert isinstance(scoring, ScoringConfig)
+    for problem in scoring_problems(scoring):
         raise problem
-    return {str(name): getattr(merged, str(name)) for name in given}
+    return {name: getattr(scoring, name) for name in changed}
 
 
 def _cells_below(folder: Path) -> Iterator[Path]:

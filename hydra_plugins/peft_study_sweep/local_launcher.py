@@ -36,19 +36,21 @@ class LocalLauncher(Launcher):
         self._context, self._config, self._task = hydra_context, config, task_function
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run the cells; how each ended is left with the task function.
+        """Run cells that are not composed yet.
 
         Args:
             job_overrides: the overrides of each cell.
             initial_job_idx: the first one's number; this launcher does not number cells.
+
+        Returns:
+            a job with its outcome for each distinct cell.
         """
         from peft_study.sweep.plan import compose_all
 
-        self.run(compose_all(job_overrides, self._config, self._context.config_loader))
-        return [JobReturn(overrides=overrides, status=JobStatus.COMPLETED) for overrides in job_overrides]
+        return self.run(compose_all(job_overrides, self._config, self._context.config_loader))
 
-    def run(self, cells: "Sequence[PlannedCell]") -> None:
-        """Run composed cells; how each ended is left with the task function."""
+    def run(self, cells: "Sequence[PlannedCell]") -> Sequence[JobReturn]:
+        """Run composed cells; returns a job with its outcome for each of them."""
         from peft_study.run import Command
         from peft_study.sweep.machine import places_for
         from peft_study.sweep.pool import Pool
@@ -57,8 +59,8 @@ class LocalLauncher(Launcher):
         assert isinstance(self._task, Command)
         where = places_for([cell.cell.hardware for cell in cells])
         display = SweepDisplay([cell.folder.name for cell in cells], len(where))
-        pool = Pool(where, display, show_traceback=self._task.show_traceback)
-        try:
-            pool.run(cells)
-        finally:  # an interrupted sweep tells of the cells that ended before
-            self._task.outcomes += [pool.outcomes[cell.folder] for cell in cells if cell.folder in pool.outcomes]
+        outcomes = Pool(where, display, show_traceback=self._task.show_traceback).run(cells)
+        return [
+            JobReturn(overrides=cell.overrides, status=JobStatus.COMPLETED, _return_value=outcome)
+            for cell, outcome in zip(cells, outcomes, strict=True)
+        ]

@@ -1,14 +1,20 @@
 """`hydra/sweeper=study`: expands a study's blocks, or a plain grid, into distinct cells."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from hydra.core.config_store import ConfigStore
+from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from hydra_plugins.peft_study_sweep.local_launcher import LocalLauncher
+
+if TYPE_CHECKING:
+    from peft_study.sweep.plan import PlannedCell
 
 
 @dataclass
@@ -39,26 +45,32 @@ class StudySweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> None:
-        """Run every cell; how each ended is left with the task function.
+        """Run every cell; how each ended is left with the task function of this process.
 
         Args:
             arguments: the command line's overrides.
 
         Raises:
+            KeyboardInterrupt: after an interrupt.
             UserError: an override does not compose, or the study has no such cell.
         """
         from peft_study.run import Command, refuse
+        from peft_study.sweep.outcomes import run_with
         from peft_study.sweep.plan import plan_sweep
         from peft_study.tracking.notices import busy
 
         assert isinstance(self._task, Command)
         with busy("composing the cells ..."):
             cells = plan_sweep(arguments, self.config, self.hydra_context.config_loader)
+        self._task.cells = len(cells)
         for cell in cells:
             if cell.refusal is not None:
                 self._task.outcomes.append(refuse(cell.cell, cell.folder, cell.refusal, record=True))
         runnable = [cell for cell in cells if cell.refusal is None]
+        launcher = str(self.config.hydra.runtime.choices["hydra/launcher"])
+        run_with(lambda: self._launch(runnable), launcher, runnable, self._task)
+
+    def _launch(self, cells: "list[PlannedCell]") -> Sequence[JobReturn]:
         if isinstance(self.launcher, LocalLauncher):
-            self.launcher.run(runnable)
-        elif runnable:
-            self.launcher.launch([list(cell.overrides) for cell in runnable], initial_job_idx=0)
+            return self.launcher.run(cells)
+        return self.launcher.launch([list(cell.overrides) for cell in cells], initial_job_idx=0) if cells else []

@@ -11,12 +11,13 @@ from typing import Any
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from peft_study.config import identity
 from peft_study.config.checks import check, check_names
+from peft_study.config.grammar import SETTINGS_HINT, explain_container, explain_several_values, explain_unread
 from peft_study.config.schema import CellConfig, Weights
 from peft_study.config.sources import EMBEDDED_SOURCE
 from peft_study.errors import UserError, near_names
@@ -173,7 +174,12 @@ def explain(error: BaseException) -> UserError:
     wrapped = _user_error_in(error)
     if wrapped:
         return wrapped
+    if isinstance(error, OverrideParseException):
+        return explain_unread(error)
     text = f"{error}\n{error.__cause__ or ''}"
+    several = re.search(r"Ambiguous value for argument '(.*)'\n1\. |Sweep parameters '(.*)' requires", text, re.DOTALL)
+    if several:
+        return explain_several_values(several[1] or several[2])
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, name = str(error.missing_cfg_file).partition("/")
         return UserError(
@@ -202,11 +208,15 @@ def explain(error: BaseException) -> UserError:
             where=yaml_of(where),
             hint="blocks is a list of mappings (- model: [a, b]), common is a mapping, includes is a list of names",
         )
-    setting = _match(r"full_key: (\S+)", text) or _match(r"Error merging override (\S+)", text)
+    override = _match(r"(?s)Error merging override (.+?)\n", text)
+    what = _first_line(error.__cause__ or error)
+    if override and re.match("Cannot convert '(list|dict)' to string", what):
+        return explain_container(override, what)
+    setting = _match(r"full_key: (\S+)", text) or override
     return UserError(
-        _first_line(error.__cause__ or error),
+        what,
         where=" ".join(part for part in (yaml_of(where) if where else "", setting or "") if part) or None,
-        hint="settings are written group.key=value; python -m peft_study --cfg job shows all of them",
+        hint=SETTINGS_HINT,
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.sparse import csr_matrix
 
 from peft_study.config.sources import LEXICAL_RETRIEVER
 from peft_study.data.examples import Embed
@@ -20,7 +21,7 @@ def load_retriever(name: str, corpus: Sequence[str], device: torch.device) -> Em
         device: where a model runs.
 
     Returns:
-        a function from texts to vectors of length 1.
+        a function from texts to vectors of length 1; those of `tfidf` are sparse.
 
     Raises:
         UserError: the model cannot be loaded.
@@ -35,8 +36,10 @@ def _lexical(corpus: Sequence[str]) -> Embed:
     vectorizer = TfidfVectorizer(token_pattern=r"\w+|[^\w\s]", sublinear_tf=True)  # noqa: S106 - no password
     vectorizer.fit(corpus)
 
-    def embed(texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        return np.asarray(vectorizer.transform(texts).toarray(), dtype=np.float32)
+    def embed(texts: Sequence[str]) -> csr_matrix:
+        # The products of 32-bit weights are exact in 64 bits: weights that are equal but for rounding give equal sums,
+        # in whatever order they are added.
+        return csr_matrix(vectorizer.transform(texts)).astype(np.float32).astype(np.float64)
 
     return embed
 

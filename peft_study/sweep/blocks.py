@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from peft_study.config.grammar import quote
 from peft_study.errors import UserError, near_names
 
 Choices = Mapping[str, Sequence[str]]
@@ -129,8 +130,7 @@ def literal(value: Any) -> str:
     text = str(value)
     if _PLAIN.fullmatch(text) and text.lower() not in _WORDS_WITH_A_MEANING:
         return text
-    escaped = re.sub(r"(\\+)(?='|$)", r"\1\1", text).replace("'", "\\'")
-    return f"'{escaped}'"
+    return quote(text)
 
 
 def _base_models_together(cells: list[tuple[str, ...]]) -> list[tuple[str, ...]]:

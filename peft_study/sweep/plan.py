@@ -13,11 +13,14 @@ from hydra._internal.config_repository import CachingConfigRepository
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.errors import ConfigCompositionException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from peft_study.config.checks import problems
 from peft_study.config.compose import CONFIG_ERRORS, explain, folder_of, to_cell, yaml_of
+from peft_study.config.grammar import shell_form
 from peft_study.config.schema import CellConfig, StudyConfig
 from peft_study.errors import UserError, near_names
 from peft_study.sweep.blocks import block_of, expand, is_group, read_blocks
@@ -175,7 +178,7 @@ class _Composer:
         try:
             config = copy.deepcopy(self._of_options(tuple(each for each in overrides if not _SETTING.match(each))))
             for setting in self._parser.parse_overrides([each for each in overrides if _SETTING.match(each)]):
-                OmegaConf.update(config, setting.key_or_group, setting.value(), merge=True)
+                _update(config, setting)
             return to_cell(config)
         except (UserError, ValueError, *CONFIG_ERRORS) as error:
             found = explain(error)
@@ -193,6 +196,14 @@ class _Composer:
         return self._composed[options]
 
 
+def _update(config: DictConfig, setting: Override) -> None:
+    """Set one value as Hydra does, and name the setting where its value does not fit."""
+    try:
+        OmegaConf.update(config, setting.key_or_group, setting.value(), merge=True)
+    except OmegaConfBaseException as error:
+        raise ConfigCompositionException(f"Error merging override {setting.input_line}\n") from error
+
+
 def _check_options(group: str, overrides: Sequence[str], loader: ConfigLoader, where: str = "") -> None:
     """Refuse a mistyped option among several, which a study would otherwise pass over as one that it does not have."""
     options = loader.get_group_options(group)
@@ -204,9 +215,17 @@ def _check_options(group: str, overrides: Sequence[str], loader: ConfigLoader, w
 
 
 def _values(override: Override) -> list[str]:
+    line = str(override.input_line)
     if not override.is_sweep_override():
-        return [str(override.input_line)]
+        return [line]
     key = override.get_key_element()
+    value = line.partition("=")[2]
+    if override.is_choice_sweep() and not is_group(key) and Path(value).expanduser().exists():
+        raise UserError(
+            f"{key} must be quoted, got {value}: its commas separate values, and there is one path of this name",
+            where=line,
+            hint=shell_form(line),
+        )
     if not override.is_discrete_sweep():
         raise UserError(
             f"{key} sweeps over a range of real numbers, which has no end",

@@ -49,9 +49,6 @@ class Pool:
         places: where cells run; as many at a time.
         display: shows how they do.
         show_traceback: let cells print the frames of an error.
-
-    Attributes:
-        outcomes: how the cells ended so far, by folder.
     """
 
     def __init__(self, places: Sequence[Place], display: SweepDisplay, *, show_traceback: bool = False) -> None:
@@ -60,7 +57,7 @@ class Pool:
         self._show_traceback = show_traceback
         self._children: dict[int, _Child] = {}
         self._selector = selectors.DefaultSelector()
-        self.outcomes: dict[Path, Outcome] = {}
+        self._outcomes: dict[Path, Outcome] = {}
 
     def run(self, cells: Sequence[PlannedCell]) -> list[Outcome]:
         """Run the cells in their order, passing over those that are done.
@@ -79,11 +76,11 @@ class Pool:
                 self._listen()
                 for child in [child for child in self._children.values() if child.process.poll() is not None]:
                     self._note(self._collect(child))
-        return [self.outcomes[cell.folder] for cell in cells]
+        return [self._outcomes[cell.folder] for cell in cells]
 
     def _note(self, outcome: Outcome) -> None:
         assert outcome.folder is not None
-        self.outcomes[outcome.folder] = outcome
+        self._outcomes[outcome.folder] = outcome
         self._display.ended(outcome.cell_id, str(outcome.status), outcome.reason)
 
     def _try_to_start(self, cell: PlannedCell) -> Outcome | None:
@@ -169,9 +166,8 @@ class Pool:
                 for child in self._children.values():
                     child.process.kill()
                     child.process.wait()
-                    with contextlib.suppress(OSError):
-                        ended = outcome_of(child.cell, child.process.returncode, child.begun_before)
-                        self.outcomes[child.cell.folder] = ended
+                    with contextlib.suppress(OSError):  # it also writes the record of a cell that was killed
+                        outcome_of(child.cell, child.process.returncode, child.begun_before)
 
 
 def outcome_of(cell: PlannedCell, returncode: int, begun_before: str | None) -> Outcome:

@@ -1,16 +1,23 @@
 """Examples before a prompt: which ones, in what order, and what happens where they do not fit."""
 
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from random import Random
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
+from scipy.sparse import csr_matrix
+from sklearn.feature_extraction.text import TfidfVectorizer
 from transformers import BertConfig, BertModel
 
 from peft_study.config.compose import compose_cell
 from peft_study.config.schema import ExampleChoice, PromptForm
-from peft_study.data.examples import choose
+from peft_study.data import examples
+from peft_study.data.examples import choose, nearest
 from peft_study.data.prompts import Template
 from peft_study.data.samples import Sample
 from peft_study.data.tokens import encode
@@ -72,8 +79,84 @@ def test_words_alone_find_what_is_alike_without_a_download() -> None:
     embed = load_retriever("tfidf", [sample.instruction for sample in TRAIN], CPU)
 
     vectors = embed([sample.instruction for sample in TRAIN])
-    assert np.linalg.norm(vectors, axis=1) == pytest.approx(np.ones(len(TRAIN)))
+    assert isinstance(vectors, csr_matrix)
+    assert np.linalg.norm(vectors.toarray(), axis=1) == pytest.approx(np.ones(len(TRAIN)))
     assert ids(choose(ExampleChoice.nearest, 1, TRAIN, TEST, 0, embed)) == [["train-2"], ["train-1"]]
+
+
+def random_texts(number: int, words: int, seed: int) -> list[str]:
+    """Texts of 1 to 12 words, of which a fifth are repeated and a fifth hold the words of another in reverse."""
+    random = Random(seed)
+    texts: list[str] = []
+    for _ in range(number):
+        earlier = random.choice(texts) if texts else "w0"
+        fresh = " ".join(f"w{random.randrange(words)}" for _ in range(random.randint(1, 12)))
+        texts.append(random.choice([fresh, fresh, fresh, earlier, " ".join(reversed(earlier.split()))]))
+    return texts
+
+
+@pytest.mark.parametrize("words", [20, 1_000, 20_000])
+def test_sparse_retrieval_in_parts_is_the_dense_one(words: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts, asked = random_texts(3_000, words, seed=1), [*random_texts(60, words, seed=2), "none of these"]
+    # The plain computation: dense matrices in 32 bits, one product, a stable order.
+    vectorizer = TfidfVectorizer(token_pattern=r"\w+|[^\w\s]", sublinear_tf=True).fit(texts)
+    train_vectors, test_vectors = (vectorizer.transform(part).toarray().astype(np.float32) for part in (texts, asked))
+    similarities = test_vectors @ train_vectors.T
+    right = np.argsort(-similarities, axis=1, kind="stable")[:, :16]
+    train, test = ([Sample(text, text, "") for text in part] for part in (texts, asked))
+    monkeypatch.setattr(examples, "SIMILARITIES_AT_ONCE", 20_000)
+
+    chosen = nearest(load_retriever("tfidf", texts, CPU), 16, train, test)
+
+    assert len(chosen) == len(asked)
+    assert chosen[-1] == list(range(16))
+    assert_same_order(chosen, right.tolist(), similarities)
+
+
+def assert_same_order(
+    chosen: Sequence[Sequence[int]], right: Sequence[Sequence[int]], similarities: npt.NDArray[np.float32]
+) -> None:
+    """Orders agree, but for neighbours that the dense product's own rounding separates."""
+    for row, (first, second) in enumerate(zip(chosen, right, strict=True)):
+        if first != second:
+            assert similarities[row, first] == pytest.approx(similarities[row, second], rel=3e-7)
+
+
+def test_samples_with_one_instruction_tie_whatever_the_retriever_rounds() -> None:
+    calls = iter(range(10**6))
+    train = [Sample(str(index), "abc"[index % 3], "") for index in range(30)]
+
+    def noisy(texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Vectors that differ a little at each text, as those of other batches do."""
+        angles = [{"a": 0.1, "b": 0.5, "c": 1.0, "q": 0.0}[text] + 1e-4 * (next(calls) % 7) for text in texts]
+        return np.array([[np.cos(angle), np.sin(angle)] for angle in angles], dtype=np.float32)
+
+    chosen = nearest(noisy, 15, train, [Sample("q", "q", "")])
+
+    assert chosen == [[*range(0, 30, 3), *range(1, 15, 3)]]
+
+
+@pytest.mark.parametrize("at_once", [1, 250, 10**9])
+def test_dense_vectors_in_parts_give_one_order(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(3)
+    train, test = ([Sample(f"{part}{index}", f"{part}{index}", "") for index in range(100)] for part in "ab")
+    vectors = {sample.id: generator.normal(size=8).astype(np.float32) for sample in (*train, *test)}
+    similarities = np.array([[vectors[a.id] @ vectors[b.id] for b in train] for a in test])
+    monkeypatch.setattr(examples, "SIMILARITIES_AT_ONCE", at_once)
+
+    chosen = nearest(lambda texts: np.array([vectors[text] for text in texts]), 100, train, test)
+
+    assert_same_order(chosen, np.argsort(-similarities, axis=1, kind="stable").tolist(), similarities)
+
+
+@pytest.mark.slow
+def test_many_training_rows_take_little_memory_and_time() -> None:
+    code = (
+        "import resource, time; from benchmarks.retrieval import measure, sparse;"
+        "figures, _ = measure(sparse, 30_000); assert figures['words'] > 50_000, figures;"
+        "assert figures['peak_growth_mb'] < 1_000 and figures['seconds'] < 10, figures"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=True)
 
 
 def test_a_sentence_transformers_model_gives_unit_vectors(tmp_path: Path) -> None:

@@ -1,0 +1,77 @@
+"""Values that the grammar of Hydra's command line refuses, and the quoted form that a shell passes and Hydra takes."""
+
+import re
+import shlex
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, OverrideParseException
+
+from peft_study.errors import UserError
+
+_SPECIAL_IN_DOUBLE_QUOTES = re.compile(r'(["$`\\])')
+_HISTORY = "!"
+_QUOTED = re.compile(r"""(['"])(.*)\1""", re.DOTALL)
+_NO_INTERPOLATION = re.compile(r"(\\*)\$\{(?!\.*[A-Za-z_][\w.]*(:[\w.,/-]*)?\})", re.ASCII)
+SETTINGS_HINT = "settings are written group.key=value; python -m peft_study --cfg job shows all of them"
+
+
+def quote(text: str) -> str:
+    """Write a text so that Hydra's grammar takes it as it is, but for a whole interpolation, `${group.key}`."""
+    text = _NO_INTERPOLATION.sub(lambda match: match[1] * 2 + "\\${", text)
+    escaped = re.sub(r"(\\+)(?='|\Z)", r"\1\1", text).replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def shell_form(override: str) -> str | None:
+    """Write an override with a quoted value as a word for a POSIX shell.
+
+    Args:
+        override: as Hydra got it; quotes around its value are taken for an attempt to quote it.
+
+    Returns:
+        the word, or None where quotes do not help: the fault is not in the value, or a terminal cannot show it.
+    """
+    key, equals, value = override.partition("=")
+    attempt = _QUOTED.fullmatch(value)
+    quoted = f"{key}={quote(attempt[2] if attempt else value)}"
+    if not equals or not all(line.isprintable() for line in quoted.split("\n")):
+        return None
+    try:
+        OverridesParser.create().parse_override(quoted)
+    except HydraException:
+        return None
+    if _HISTORY in quoted:  # an interactive bash expands it between double quotes
+        return shlex.quote(quoted)
+    return '"' + _SPECIAL_IN_DOUBLE_QUOTES.sub(r"\\\1", quoted) + '"'
+
+
+def explain_unread(error: OverrideParseException) -> UserError:
+    """Say which override Hydra cannot read, and how its value is quoted."""
+    override = str(error.override)
+    key, _, value = override.partition("=")
+    form = shell_form(override)
+    evaluated = re.search(r"^\w+ while evaluating .*", str(error), re.MULTILINE)
+    if form is None or evaluated:
+        reason = evaluated[0] if evaluated else next(iter(str(error).splitlines()), "")
+        return UserError(f"Hydra cannot read {override}: {reason}", where=override, hint=SETTINGS_HINT)
+    return UserError(f"the value of {key} must be quoted, got {value}", where=override, hint=form)
+
+
+def explain_several_values(override: str) -> UserError:
+    """Say that several values need a sweep, and how one text with commas is quoted."""
+    key, _, value = override.partition("=")
+    return UserError(
+        f"{key} must be one value without --multirun, got {value}",
+        where=override,
+        hint=f"--multirun for a sweep, {key}=[A,B] for a list; one text is quoted: {shell_form(override)}",
+    )
+
+
+def explain_container(override: str, what: str) -> UserError:
+    """Say that a text in brackets or braces is read as a list or a mapping.
+
+    Args:
+        override: as Hydra got it.
+        what: what is wrong with its value.
+    """
+    return UserError(what, where=override, hint=f"a text is quoted: {shell_form(override)}")

@@ -1,0 +1,72 @@
+"""What a shell leaves in a process's environment and would change how a cell computes."""
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from peft_study.errors import UserError
+
+# Read in accelerate 1.15 (state.py, accelerator.py, utils/environment.py, utils/dataclasses.py), transformers 5.23
+# (training_args.py, utils/import_utils.py, distributed/) and torch 2.13 (distributed/rendezvous.py). Slurm's own
+# variables are not among them, and submitit needs those.
+_NAMES = frozenset({
+    "RANK",
+    "WORLD_SIZE",
+    "LOCAL_RANK",
+    "LOCAL_WORLD_SIZE",
+    "ROLE_RANK",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+    "PMI_RANK",
+    "PMI_SIZE",
+    "MPI_LOCALRANKID",
+    "MPI_LOCALNRANKS",
+    "SM_FRAMEWORK_PARAMS",
+    "SM_HP_MP_PARAMETERS",
+})  # fmt: skip
+_PREFIXES = (
+    "ACCELERATE_",
+    "FSDP_",
+    "MEGATRON_LM_",
+    "MV2_COMM_WORLD_",
+    "OMPI_COMM_WORLD_",
+    "PARALLELISM_CONFIG_",
+    "TORCHELASTIC_",
+)
+_WITHOUT_DOCSTRINGS = 2
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def one_process() -> Iterator[None]:
+    """Hide the variables of a distributed job while a cell runs, because a cell is one process.
+
+    With `RANK` and `WORLD_SIZE` of an interactive job, `accelerate` waits for processes that do not exist. With
+    `ACCELERATE_USE_DEEPSPEED` or `ACCELERATE_TORCH_DEVICE`, it fails, or computes elsewhere than the record says.
+    """
+    hidden = {name: value for name, value in os.environ.items() if name in _NAMES or name.startswith(_PREFIXES)}
+    if hidden:
+        logger.info("a cell is one process and ignores %s", ", ".join(sorted(hidden)))
+    for name in hidden:
+        del os.environ[name]
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
+
+
+def check_interpreter() -> None:
+    """Refuse an interpreter without docstrings, under which transformers cannot be imported.
+
+    Raises:
+        UserError: the interpreter was started with PYTHONOPTIMIZE=2 or -OO.
+    """
+    if sys.flags.optimize >= _WITHOUT_DOCSTRINGS:
+        raise UserError(
+            f"transformers needs docstrings, and optimization level {sys.flags.optimize} removes them",
+            where="PYTHONOPTIMIZE, or python -OO",
+            hint="unset PYTHONOPTIMIZE, or PYTHONOPTIMIZE=1 (python -O)",
+        )

@@ -1,0 +1,103 @@
+"""How the cells of a sweep ended: what the launcher returned or, where nothing came back, what their folders hold."""
+
+import traceback
+from collections.abc import Callable, Sequence
+
+from hydra.core.utils import JobReturn, JobStatus
+
+from peft_study.config.compose import CONFIG_ERRORS
+from peft_study.errors import UserError
+from peft_study.interrupts import termination_raises
+from peft_study.results.schema import Status
+from peft_study.results.store import RESULT, read_result
+from peft_study.run import Command, Outcome
+from peft_study.sweep.plan import PlannedCell
+from peft_study.tracking.endings import EXIT_FAILED, EXIT_OK, EXIT_USER_ERROR
+
+Launch = Callable[[], Sequence[JobReturn] | None]
+
+
+def run_with(launch: Launch, name: str, cells: Sequence[PlannedCell], command: Command) -> None:
+    """Run cells with a launcher, and note with the command how each of them ended.
+
+    Args:
+        launch: runs the cells and returns what Hydra's `Launcher.launch` does: one job a cell, in their order.
+        name: of the launcher, for messages.
+        cells: what it runs.
+        command: gets an outcome of each cell, and a problem where the launcher did not return all of them.
+
+    Raises:
+        KeyboardInterrupt: after an interrupt; the command then has the outcomes of the cells that ended before.
+        UserError: the launcher refused to begin; so do errors of Hydra's configuration.
+    """
+    where = f"hydra/launcher={name}"
+    try:
+        with termination_raises():
+            jobs = list(launch() or ())
+    except KeyboardInterrupt:
+        recorded = map(recorded_outcome, cells)
+        command.outcomes += [outcome for outcome in recorded if outcome.status not in {None, Status.running}]
+        raise
+    except (BrokenPipeError, UserError, *CONFIG_ERRORS):
+        raise
+    except Exception as error:  # a launcher's own errors: a worker that died, a queue that is gone
+        if command.show_traceback:
+            traceback.print_exc()
+        hint = "the same command resumes the sweep; HYDRA_FULL_ERROR=1 shows where the error comes from"
+        command.problem = UserError(f"the launcher failed: {type(error).__name__}: {error}", where=where, hint=hint)
+        command.outcomes += map(recorded_outcome, cells)
+        return
+    if len(jobs) != len(cells):  # which job is which cell's is then unknown
+        jobs = [JobReturn()] * len(cells)
+    outcomes = [returned_outcome(cell, job) for cell, job in zip(cells, jobs, strict=True)]
+    missing = outcomes.count(None)
+    if missing:
+        command.problem = UserError(
+            f"the launcher must return an outcome for each of {len(cells)} cells, {missing} are missing",
+            where=where,
+            hint="the lines above say of those cells what their folders hold",
+        )
+    command.outcomes += [outcome or recorded_outcome(cell) for cell, outcome in zip(cells, outcomes, strict=True)]
+
+
+def returned_outcome(cell: PlannedCell, job: JobReturn) -> Outcome | None:
+    """What a launcher returned for a cell.
+
+    Args:
+        cell: the cell that the job ran.
+        job: a job that raised an error outside of the cell gives an outcome with that error as its reason.
+
+    Returns:
+        None where the job holds no outcome.
+    """
+    if job.status is JobStatus.UNKNOWN:
+        return None
+    try:
+        value = job.return_value
+    except Exception as error:
+        code = EXIT_USER_ERROR if isinstance(error, UserError) else EXIT_FAILED
+        reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        return Outcome(cell.folder.name, Status.failed, reason, code, cell.folder)
+    return value if isinstance(value, Outcome) else None
+
+
+def recorded_outcome(cell: PlannedCell) -> Outcome:
+    """What a cell's folder says about how it ended; the status is None where there is no result."""
+    name, folder = cell.folder.name, cell.folder
+    try:
+        result = read_result(folder / RESULT)
+    except (OSError, ValueError) as error:
+        return Outcome(name, None, f"its result cannot be read: {error}", EXIT_USER_ERROR, folder)
+    if result is None:
+        return Outcome(name, None, "it left no result", EXIT_FAILED, folder)
+    match result.status:
+        case Status.ok:
+            return Outcome(name, result.status, None, EXIT_OK, folder)
+        case Status.running:
+            return Outcome(
+                name, result.status, "its process ended without a result, or still runs", EXIT_FAILED, folder
+            )
+        case Status.infeasible:
+            return Outcome(name, result.status, result.reason, EXIT_USER_ERROR, folder)
+        case _:
+            return Outcome(name, result.status, result.reason, EXIT_FAILED, folder)
