@@ -22,7 +22,7 @@ from peft_study.generation.decode import Decoder
 from peft_study.methods.attach import adapter_config, attach, recompute_activations
 from peft_study.models.families import FAMILIES
 from peft_study.models.fit import check_fit
-from peft_study.models.loading import Model, load_model, load_tokenizer
+from peft_study.models.loading import Model, fit_vocabulary, load_model, load_tokenizer
 from peft_study.models.parameters import count
 from peft_study.models.precision import choose as choose_compute
 from peft_study.models.retrieval import load_retriever
@@ -158,6 +158,7 @@ class Execution:
             "dropped": dict(splits.dropped),
             "leakage": asdict(splits.leakage),
             "token_lengths": tokens.lengths(encoded["train"]),
+            "changed_targets": tokens.changed_targets(encoded),
             "truncation": {name: asdict(tokens.truncation(samples)) for name, samples in encoded.items()},
         }
         return Prepared(
@@ -218,13 +219,7 @@ class Execution:
 
     def _check_limits(self, base: Model, tokenizer: PreTrainedTokenizerBase) -> None:
         embeddings: Any = base.get_input_embeddings()
-        vocabulary = int(embeddings.num_embeddings)
-        if len(tokenizer) > vocabulary:
-            raise UserError(
-                f"the tokenizer has {len(tokenizer)} tokens, the model embeds {vocabulary}",
-                where="model.tokenizer",
-                hint="use the model's own tokenizer",
-            )
+        fit_vocabulary(tokenizer, int(embeddings.num_embeddings))
         dataset = self._cell.dataset
         longest = dataset.max_prompt_tokens + max(dataset.max_target_tokens, dataset.max_new_tokens)
         positions = getattr(base.config, "max_position_embeddings", None)

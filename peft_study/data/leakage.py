@@ -15,7 +15,7 @@ from peft_study.data.samples import Sample
 from peft_study.results.store import write_atomically
 
 # Raise when the same samples would give another report: cached ones are then made anew.
-VERSION = 1
+VERSION = 2
 GRAM_LENGTH = 5
 EXAMPLES = 5
 

@@ -3,7 +3,7 @@
 import logging
 import random
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,6 +11,7 @@ from peft_study.config.schema import DatasetConfig, DatasetLayout, DatasetSource
 from peft_study.data import apps, codealpaca, humaneval, jsonl, mbpp
 from peft_study.data.fingerprints import fingerprint
 from peft_study.data.leakage import Leakage, cached_leakage
+from peft_study.data.line_ends import with_line_feeds
 from peft_study.data.samples import Sample
 from peft_study.errors import UserError
 
@@ -19,6 +20,8 @@ logger = logging.getLogger(__name__)
 Row = tuple[str, dict[str, Any]]
 T = TypeVar("T")
 SPLITS = ("train", "validation", "test")
+CODE_AND_PROSE = ("instruction", "answer", "starter_code", "assertions")
+"""The fields of a sample whose line ends do not matter; inputs of tests are bytes that a program reads."""
 # A single file is shuffled with this seed, whatever the cell's, so that all cells see the same test split.
 SINGLE_FILE_SEED = 0
 SINGLE_FILE_SHARES = (0.8, 0.1, 0.1)
@@ -33,7 +36,7 @@ class Splits:
         validation: samples to choose a checkpoint by.
         test: samples to score.
         origin: where the samples come from, for the record.
-        fingerprint: SHA-256 of all samples in order, before any limit.
+        fingerprint: SHA-256 of all samples in order, with the line ends of their files, before any limit.
         dropped: rows that were left out, by split, or by reason where that was before the data was split.
         leakage: what of the test split also stands in the others, before any limit.
     """
@@ -52,7 +55,7 @@ class Splits:
 
 
 def load(dataset: DatasetConfig) -> Splits:
-    """Load the splits of a data set from the hub, local files or its generator.
+    """Load the splits of a data set from the hub, local files or its generator, with a line feed for every line end.
 
     Raises:
         UserError: something is missing, unreadable or empty; the message says what to try.
@@ -72,6 +75,7 @@ def load(dataset: DatasetConfig) -> Splits:
     if dataset.path is None or dataset.layout is not DatasetLayout.pairs:
         _warn_about_sizes(dataset, rows)
     content = fingerprint(sample for split in SPLITS for sample in rows[split])
+    rows = {split: [_with_line_feeds(sample) for sample in rows[split]] for split in SPLITS}
     cut = {split: tuple(rows[split][: dataset.limit]) for split in SPLITS}
     return Splits(
         train=cut["train"],
@@ -82,6 +86,13 @@ def load(dataset: DatasetConfig) -> Splits:
         dropped=dropped,
         leakage=cached_leakage(rows["test"], [*rows["train"], *rows["validation"]], content),
     )
+
+
+def _with_line_feeds(sample: Sample) -> Sample:
+    changed: dict[str, Any] = {
+        name: with_line_feeds(text) for name in CODE_AND_PROSE if "\r" in (text := getattr(sample, name))
+    }
+    return replace(sample, **changed) if changed else sample
 
 
 def _needed(dataset: DatasetConfig) -> str:

@@ -1,5 +1,6 @@
 """MBPP: short functions that are scored by assertions (Austin et al. 2021, arXiv 2108.07732)."""
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -26,9 +27,7 @@ def split(rows: Iterable[tuple[str, dict[str, Any]]]) -> dict[str, list[Sample]]
     parts: dict[str, list[Sample]] = {"train": [], "validation": [], "test": []}
     seen = set()
     for where, row in rows:
-        task = row.get("task_id")
-        if not isinstance(task, int):
-            raise UserError("a problem has no task_id", where=where, hint="the number that MBPP gives it")
+        task = _task(row.get("task_id"), where)
         if task in seen:
             raise UserError(f"two problems are task {task}", where=where, hint="each problem once")
         seen.add(task)
@@ -36,6 +35,20 @@ def split(rows: Iterable[tuple[str, dict[str, Any]]]) -> dict[str, list[Sample]]
         if name is not None:
             parts[name].append(_sample(f"{name}-{task}", where, row))
     return parts
+
+
+def _task(value: Any, where: str) -> int:
+    """The number of a problem; EvalPlus writes it as "Mbpp/2"."""
+    if type(value) is int:
+        return value
+    number = re.fullmatch(r"Mbpp/([0-9]+)", value) if isinstance(value, str) else None
+    if number is None:
+        raise UserError(
+            f'task_id must be a number or a text such as "Mbpp/2", got {value!r}',
+            where=f"task_id, {where}",
+            hint="the number that MBPP gives the problem",
+        )
+    return int(number[1])
 
 
 def _sample(name: str, where: str, row: dict[str, Any]) -> Sample:

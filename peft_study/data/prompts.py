@@ -1,20 +1,23 @@
 """The study's prompts: what a model reads, what it should write, and how a candidate is cut out of what it wrote."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from peft_study.config.schema import PromptForm
+from peft_study.data.line_ends import LINE_END
 from peft_study.data.samples import Sample
-from peft_study.data.syntax import parse
+from peft_study.data.syntax import block_end, parse
 
 FENCE = "```"
 APPS_TASK = (
     "[INST] Write a python code to solve the following coding problem that obeys the constraints and passes the example"
     " test cases. The output code needs to "
 )
-COMPLETION_ENDS = ("\nclass", "\ndef", "\n#", "\nif", "\nprint")
-"""Where a function that was gone on with has ended (Chen et al. 2021, arXiv 2107.03374, section 2.1)."""
 CALLED, STANDARD_IO = "use the provided function signature", "read from and write to standard IO"
+# Behind a line break a fence closes the block, unless a language is named.
+_OPENING = re.compile(rf"(?:{FENCE}|\s+{FENCE}(?=\w))(?P<language>[^\r\n]*)")
+_CLOSING = re.compile(rf"{LINE_END}{FENCE}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,20 +100,47 @@ class Template:
         code = _continuation(sample) if self.form is PromptForm.apps else sample.answer
         return f"{code}\n{FENCE}"
 
-    def stop_strings(self) -> list[str]:
-        """Texts after which nothing more is read; a newline is stopped at by token instead."""
-        if self.form is PromptForm.completion:
-            return list(COMPLETION_ENDS)
-        return [] if self.form is PromptForm.plain else [f"\n{FENCE}"]
+    @property
+    def ends_early(self) -> bool:
+        """Whether `is_complete` can say that a candidate is complete; a newline is stopped at by token instead."""
+        return self.form is not PromptForm.plain
 
-    def candidate(self, generated: str) -> str:
-        """Cut the candidate out of the generated text: what stands before the closing fence, or on the first line."""
+    def is_complete(self, generated: str, prompt: str = "") -> bool:
+        """Whether whatever follows cannot change the candidate.
+
+        Args:
+            generated: what the model wrote so far.
+            prompt: the text before it.
+        """
         if self.form is PromptForm.plain:
-            return generated.split("\n", 1)[0] if self.stop_at_newline else generated
+            return False
         if self.form is PromptForm.completion:
-            return generated[: min((generated.find(end) for end in COMPLETION_ENDS if end in generated), default=None)]
-        # A fence that opens the text closes an empty candidate; elsewhere it stands at the start of a line.
-        code = "" if generated.startswith(FENCE) else generated.split(f"\n{FENCE}", 1)[0]
+            return _completion_end(generated, prompt) is not None
+        code, end = _fenced(generated)
+        # After blank lines alone, a language behind the fence would make it an opening one.
+        return end is not None and (bool(code.strip()) or end < len(generated))
+
+    def candidate(self, generated: str, prompt: str = "") -> str:
+        """Cut the candidate out of the generated text.
+
+        In the plain form that is all of it, or its first line; in the completion form, what belongs to the function
+        that the prompt begins: everything before the first unindented line, be that a decorator, a fence, a comment
+        or prose. The stop strings of public harnesses (Chen et al. 2021, arXiv 2107.03374, section 2.1, and later
+        ones) all begin such a line, but also cut strings and brackets that stand over several lines. The first line
+        is always kept: it may start over.
+
+        In the other forms it is what stands before the closing fence. An answer that opens a fence itself begins
+        behind that.
+
+        Args:
+            generated: what the model wrote behind the prompt.
+            prompt: the text before it, which says whether a completion begins inside a string or brackets.
+        """
+        if self.form is PromptForm.plain:
+            return re.split(LINE_END, generated, maxsplit=1)[0] if self.stop_at_newline else generated
+        if self.form is PromptForm.completion:
+            return generated[: _completion_end(generated, prompt)]
+        code, _ = _fenced(generated)
         # Behind starter code, the white space at the beginning is the program's.
         return code.rstrip() if self.form is PromptForm.apps else code.strip()
 
@@ -134,6 +164,24 @@ class Template:
             return candidate.strip()
         whole = starter + candidate
         return candidate.strip() if parse(whole) is None and _is_program(candidate) else whole
+
+
+def _completion_end(generated: str, prompt: str) -> int | None:
+    end = block_end(prompt + generated, start=len(prompt))
+    return None if end is None else end - len(prompt)
+
+
+def _fenced(generated: str) -> tuple[str, int | None]:
+    """The text before the closing fence, and the position behind that fence; None where there is none."""
+    opening = _OPENING.match(generated)
+    start = opening.end() if opening else 0
+    closing = _CLOSING.search(generated, start)
+    if closing is not None:
+        return generated[start : closing.start()], closing.end()
+    rest = generated[start:]
+    # Without a language and a closing fence, a fence at the start has closed an empty answer, and prose follows.
+    is_prose = opening is not None and not opening["language"].strip() and not _is_program(rest)
+    return "" if is_prose else rest, None
 
 
 def _starter(sample: Sample) -> str:

@@ -1,18 +1,24 @@
 """From samples to token ids, with the boundary between prompt and target known by construction."""
 
+import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from peft_study.data.continuation import STANDALONE, Anchor, Decoding, anchor, text_behind
 from peft_study.data.prompts import Prompt, Template
 from peft_study.data.samples import Sample
 
+logger = logging.getLogger(__name__)
+
 IGNORED_LABEL = -100
 BIN_TOKENS = 8
+_AS_TEXT = {"add_special_tokens": False, "split_special_tokens": True}
+"""A sample that spells out a special token means its characters."""
 
 
-class Tokenizer(Protocol):
+class Tokenizer(Decoding, Protocol):
     """What this module needs of a fast Hugging Face tokenizer."""
 
     eos_token_id: int
@@ -31,6 +37,7 @@ class Encoded:
         prompt_cut: instruction tokens that were left out.
         target_cut: target tokens that were left out.
         examples_cut: examples that were left out because the model has no more positions.
+        target_changed: the tokenizer cannot write the target: its tokens, before any cut, decode to another text.
     """
 
     prompt: tuple[int, ...]
@@ -38,6 +45,7 @@ class Encoded:
     prompt_cut: int
     target_cut: int
     examples_cut: int = 0
+    target_changed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +87,7 @@ def encode(
         max_prompt_tokens: the instruction is cut at its end until the prompt fits; the markers around it stay.
         max_target_tokens: the target with its end-of-sequence token is cut to this; a cut target has no such token, so
             that the model never learns to end in the middle.
-        for_encoder: the prompt goes to an encoder of its own.
+        for_encoder: an encoder reads the prompt, and the target is a text by itself.
         examples: solved before the prompt, beyond `max_prompt_tokens`.
         max_prompt_positions: what prompt and examples may take together; the first examples are left out until they do.
     """
@@ -90,7 +98,10 @@ def encode(
         if not kept_examples or max_prompt_positions is None or len(prompt_ids) <= max_prompt_positions:
             break
         del kept_examples[0]
-    target_ids = _target_ids(prompt, template.target(sample), tokenizer)
+    target = template.target(sample)
+    end = STANDALONE if for_encoder else anchor(prompt_ids, tokenizer)
+    target_ids = _text_ids(target, tokenizer) if for_encoder else _target_ids(prompt, target, end, tokenizer)
+    target_changed = text_behind(end, target_ids, tokenizer) != target
     target_ids.append(tokenizer.eos_token_id)
     kept = target_ids[:max_target_tokens]
     return Encoded(
@@ -99,6 +110,7 @@ def encode(
         prompt_cut,
         len(target_ids) - len(kept),
         examples_cut=len(examples) - len(kept_examples),
+        target_changed=target_changed,
     )
 
 
@@ -112,12 +124,20 @@ def encode_prompt(
         tokenizer: a fast tokenizer.
         max_tokens: of the prompt without its examples; the markers are never cut, so a limit below their own length is
             exceeded rather than obeyed.
-        for_encoder: an encoder's input ends with the end-of-sequence token, whether or not the tokenizer adds it.
+        for_encoder: an encoder's input ends with the end-of-sequence token, whether or not the tokenizer adds it. A
+            decoder's keeps what the tokenizer puts before it, and nothing behind its text.
     """
-    # A sample that spells out a special token means its characters.
-    encoded = tokenizer(prompt.text, return_offsets_mapping=True, split_special_tokens=True)
+    encoded = tokenizer(
+        prompt.text,
+        return_offsets_mapping=True,
+        return_special_tokens_mask=True,
+        split_special_tokens=_AS_TEXT["split_special_tokens"],
+    )
     ids, offsets = _ids(encoded["input_ids"]), list(encoded["offset_mapping"])
-    if for_encoder and ids[-1:] != [tokenizer.eos_token_id]:
+    if not for_encoder:
+        ids = _without_end(ids, _ids(encoded["special_tokens_mask"]), tokenizer.eos_token_id)
+        offsets = offsets[: len(ids)]
+    elif ids[-1:] != [tokenizer.eos_token_id]:
         ids.append(tokenizer.eos_token_id)
         offsets.append((0, 0))
     inside = [
@@ -160,19 +180,48 @@ def lengths(encoded: Iterable[Encoded]) -> dict[str, Any]:
     }
 
 
+def changed_targets(encoded: Mapping[str, Iterable[Encoded]]) -> dict[str, int]:
+    """How many targets the tokenizer cannot write, by split; a warning says so once.
+
+    A model can learn and be scored on no more than what its tokenizer writes: some drop line breaks or indentation.
+    """
+    counts = {split: sum(sample.target_changed for sample in samples) for split, samples in encoded.items()}
+    if any(counts.values()):
+        logger.warning(
+            "the tokenizer changes targets when it encodes and decodes them (%s): no candidate can equal them",
+            ", ".join(f"{split}: {number}" for split, number in counts.items()),
+        )
+    return counts
+
+
 def _edge(length: int) -> int:
     return length // BIN_TOKENS * BIN_TOKENS
 
 
-def _target_ids(prompt: Prompt, target: str, tokenizer: Tokenizer) -> list[int]:
-    # Encoded behind its prompt, a target starts as it would in running text (a SentencePiece tokenizer puts a space
-    # before text encoded alone). Where a token spans the boundary, the prompt must stay as generation sees it.
-    plain = {"add_special_tokens": False, "split_special_tokens": True}
-    alone = _ids(tokenizer(prompt.text, **plain)["input_ids"])
-    joint = _ids(tokenizer(prompt.text + target, **plain)["input_ids"])
+def _without_end(ids: list[int], added: Sequence[int], end: int) -> list[int]:
+    """A prompt's ids without those that the tokenizer added behind its text (`added` is 1 where it added one)."""
+    if 0 in added:
+        return ids[: len(added) - list(added)[::-1].index(0)]
+    return [token for token in ids if token != end]
+
+
+def _target_ids(prompt: Prompt, target: str, end: Anchor, tokenizer: Tokenizer) -> list[int]:
+    # Encoded behind its prompt, a target starts as it would in running text.
+    alone = _text_ids(prompt.text, tokenizer)
+    joint = _text_ids(prompt.text + target, tokenizer)
     if joint[: len(alone)] == alone:
         return joint[len(alone) :]
-    return _ids(tokenizer(target, **plain)["input_ids"])
+    # Where a token spans the boundary, the prompt must stay as generation sees it. A SentencePiece tokenizer puts a
+    # space before text encoded alone; a line break before the text takes its place.
+    standalone = _text_ids(target, tokenizer)
+    if text_behind(end, standalone, tokenizer) == target:
+        return standalone
+    line_break, joint = _text_ids("\n", tokenizer), _text_ids(f"\n{target}", tokenizer)
+    return joint[len(line_break) :] if joint[: len(line_break)] == line_break else standalone
+
+
+def _text_ids(text: str, tokenizer: Tokenizer) -> list[int]:
+    return _ids(tokenizer(text, **_AS_TEXT)["input_ids"])
 
 
 def _ids(values: list[int] | list[tuple[int, int]]) -> list[int]:

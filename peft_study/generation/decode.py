@@ -6,11 +6,13 @@ from typing import Any
 
 import torch
 from peft import PeftModelForCausalLM
-from transformers import Cache, DynamicCache, PretrainedConfig, PreTrainedTokenizerBase
+from transformers import Cache, DynamicCache, PretrainedConfig, PreTrainedTokenizerBase, StoppingCriteriaList
 from transformers import GenerationConfig as TransformersGenerationConfig
 
 from peft_study.config.schema import GenerationConfig
+from peft_study.data.continuation import STANDALONE, anchor, text_behind
 from peft_study.data.prompts import Template
+from peft_study.generation.stopping import CompleteCandidates, Continuation, newline_tokens
 from peft_study.models.loading import Model
 from peft_study.models.precision import Compute
 
@@ -69,6 +71,8 @@ class Decoder:
         # peft puts the virtual tokens of prompt tuning before a decoder's left padding and ignores position ids, so
         # padding would move a prompt away from them.
         self._virtual_tokens = isinstance(model, PeftModelForCausalLM) and model.active_peft_config.is_prompt_learning
+        needs_newlines = template.stop_at_newline or template.ends_early
+        self._newlines = newline_tokens(tokenizer) if needs_newlines else []
         self._generation = self._generation_config()
 
     def generate(self, prompts: Sequence[Sequence[int]], done: Set[int] = frozenset()) -> Iterator[list[Generated]]:
@@ -103,19 +107,32 @@ class Decoder:
     @torch.inference_mode()
     def _batch(self, prompts: Sequence[Sequence[int]]) -> list[tuple[str, ...]]:
         ids, mask = self._padded(prompts)
+        continuations = [self._continuation(prompt) for prompt in prompts]
+        width = 0 if self._encoder_decoder else ids.shape[1]
         with self._compute.autocast():
             output = self._model.generate(  # type: ignore[operator]
                 input_ids=ids,
                 attention_mask=mask,
                 generation_config=self._generation,
-                tokenizer=self._tokenizer,
+                stopping_criteria=self._stopping(continuations, width),
                 **self._read_once(ids, mask),
             )
-        new = output if self._encoder_decoder else output[:, ids.shape[1] :]
-        texts = self._tokenizer.batch_decode(new, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        candidates = [self._template.candidate(text) for text in texts]
         count = self._settings.num_candidates
-        return [tuple(candidates[start : start + count]) for start in range(0, len(candidates), count)]
+        rows = output[:, width:].tolist()
+        return [
+            tuple(continuation.candidate(new) for new in rows[index * count : (index + 1) * count])
+            for index, continuation in enumerate(continuations)
+        ]
+
+    def _continuation(self, prompt: Sequence[int]) -> Continuation:
+        end = STANDALONE if self._encoder_decoder else anchor(prompt, self._tokenizer)
+        text = text_behind(STANDALONE, prompt, self._tokenizer)
+        return Continuation(self._tokenizer, self._template, end, text)
+
+    def _stopping(self, continuations: Sequence[Continuation], width: int) -> StoppingCriteriaList:
+        if not self._template.ends_early:
+            return StoppingCriteriaList()
+        return StoppingCriteriaList([CompleteCandidates(continuations, width, self._newlines)])
 
     def _read_once(self, ids: torch.Tensor, mask: torch.Tensor) -> dict[str, Cache]:
         """Read the prompts but for their last token, once each; `generate` by itself reads each once a beam.
@@ -157,7 +174,7 @@ class Decoder:
     def _generation_config(self) -> TransformersGenerationConfig:
         ends = [int(self._tokenizer.eos_token_id)]
         if self._template.stop_at_newline:
-            ends += newline_tokens(self._tokenizer)
+            ends += self._newlines
         start = getattr(self._model.config, "decoder_start_token_id", None)
         settings = self._settings
         how: dict[str, Any] = {
@@ -177,7 +194,6 @@ class Decoder:
             pad_token_id=int(self._tokenizer.pad_token_id),
             bos_token_id=self._tokenizer.bos_token_id,
             decoder_start_token_id=start,
-            stop_strings=self._template.stop_strings() or None,
         )
 
 
@@ -201,13 +217,6 @@ def batches(lengths: Sequence[int], size: int, *, equal_lengths: bool = False) -
         else:
             last.append(index)
     return groups
-
-
-def newline_tokens(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Ids of the tokens whose text holds a newline; a beam that takes one is complete."""
-    special = set(tokenizer.all_special_ids)
-    texts = tokenizer.batch_decode([[index] for index in range(len(tokenizer))], clean_up_tokenization_spaces=False)
-    return [index for index, text in enumerate(texts) if "\n" in text and index not in special]
 
 
 def cache_bytes(config: PretrainedConfig, tokens: int, beams: int, bytes_per_value: int) -> int:

@@ -2,18 +2,19 @@
 
 from collections.abc import Sequence
 
+from peft_study.data.line_ends import with_line_feeds
 from peft_study.metrics.scores import Scores
 
 MAX_K = 10
 
 
 def normalise(code: str) -> str:
-    """The form in which candidate and reference are compared: newlines and tabs are spaces, outer white space is gone.
+    """The form in which candidate and reference are compared: line ends and tabs are spaces, outer white space is gone.
 
     That is what the study's authors do before they compare (arXiv 2308.10462, replication package); nothing else is
-    evened out, so other quotes or spacing are a miss.
+    evened out, so other quotes or spacing are a miss. A carriage return counts as the line end that it is.
     """
-    return code.replace("\n", " ").replace("\t", " ").strip()
+    return with_line_feeds(code).replace("\n", " ").replace("\t", " ").strip()
 
 
 def matches(candidates: Sequence[str], reference: str) -> list[bool]:

@@ -29,6 +29,7 @@ from peft_study.models.random_weights import on_meta_device, random_architecture
 Model: TypeAlias = PreTrainedModel | PeftModel
 """A base model, or the adapter around one, which forwards to it what it does not define."""
 
+_NAMED_TOKENS = 5
 _LOCAL_HINT = "the folder should hold config.json, tokenizer.json and *.safetensors"
 _HUB_HINT = (
     "check the network, or the cache (HF_HUB_OFFLINE=1 uses only that); log in for a gated model (hf auth login); "
@@ -67,6 +68,35 @@ def load_tokenizer(model: ModelConfig) -> PreTrainedTokenizerBase:
         # Padding is masked everywhere, so any existing token will do; a new one would resize the embeddings.
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def fit_vocabulary(tokenizer: PreTrainedTokenizerBase, vocabulary: int) -> None:
+    """Keep tokens that the model does not embed away from it.
+
+    Padding is masked everywhere, so the end token takes the place of a padding token beyond the embeddings. Any other
+    special token stays in the tokenizer: no text is encoded to it.
+
+    Args:
+        tokenizer: changed in place.
+        vocabulary: number of tokens that the model embeds.
+
+    Raises:
+        UserError: the model would read a token that it does not embed.
+    """
+    special = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
+    # What the tokenizer puts around every text is read although it is special.
+    unread = special - {tokenizer.eos_token_id, *tokenizer("x")["input_ids"]}
+    surplus = [token for token, index in tokenizer.get_vocab().items() if index >= vocabulary and index not in unread]
+    if surplus:
+        raise UserError(
+            f"the tokenizer must have at most {vocabulary} tokens, which the model embeds, got {len(tokenizer)}; "
+            f"beyond them: {', '.join(map(repr, surplus[:_NAMED_TOKENS]))}",
+            where="model.tokenizer",
+            hint="name a tokenizer without them; or call model.resize_token_embeddings(len(tokenizer)), save model and "
+            "tokenizer to one folder, and set model.source to it",
+        )
+    if tokenizer.pad_token_id >= vocabulary:
+        tokenizer.pad_token = tokenizer.eos_token
 
 
 def load_model(

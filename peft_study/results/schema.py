@@ -85,7 +85,8 @@ class RunResult:
         training: steps, best step, losses in nats a token, the step an interrupted run went on from; empty where
             nothing is trained.
         predicted: "peak_bytes", what the analytic estimate says before the run; empty for an unknown architecture.
-        data: sizes, fingerprint, origin, leakage, lengths in tokens, and truncation counts by split.
+        data: sizes, fingerprint, origin, leakage, lengths in tokens, truncation counts by split, and how many
+            targets of each split the tokenizer cannot write ("changed_targets").
         phases: cost of "load", "train", "generate" and "score".
         memory_kind: what the peaks in `phases` mean.
         provenance: versions, commit, device, seeds.

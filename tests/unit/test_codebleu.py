@@ -203,3 +203,11 @@ def test_no_samples_and_unequal_numbers_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         score_codebleu(candidates, references)
+
+
+@pytest.mark.parametrize("line_end", ["\r\n", "\r"])
+def test_line_ends_of_any_kind_count_alike(line_end: str) -> None:
+    text = "def f(x):\n    # twice\n    y = x + x\n    return y\n"
+
+    assert one(text.replace("\n", line_end), text).metrics == one(text, text).metrics
+    assert one("y = 1\nz = y", text.replace("\n", line_end)).metrics == one("y = 1\nz = y", text).metrics

@@ -10,7 +10,8 @@ from peft_study.config.compose import compose_cell
 from peft_study.config.schema import Device, GenerationConfig, MethodKind, Precision, PromptForm
 from peft_study.data.prompts import Template
 from peft_study.generation import decode
-from peft_study.generation.decode import Decoder, batches, fitting_batch, newline_tokens
+from peft_study.generation.decode import Decoder, batches, fitting_batch
+from peft_study.generation.stopping import newline_tokens
 from peft_study.methods.attach import adapter_config, attach
 from peft_study.models.families import FAMILIES
 from peft_study.models.loading import Model, load_model, load_tokenizer
@@ -171,8 +172,9 @@ def test_a_newline_ends_its_own_sample_only() -> None:
 
 def test_newline_tokens_are_those_with_a_newline() -> None:
     for index in newline_tokens(TOKENIZER):
-        assert "\n" in TOKENIZER.decode([index])
-    assert set(TOKENIZER("a\nb")["input_ids"]) & set(newline_tokens(TOKENIZER))
+        assert set("\r\n") & set(TOKENIZER.decode([index]))
+    for line_end in ("\n", "\r\n", "\r"):
+        assert set(TOKENIZER(f"a{line_end}b")["input_ids"]) & set(newline_tokens(TOKENIZER))
     assert TOKENIZER.eos_token_id not in newline_tokens(TOKENIZER)
 
 

@@ -13,10 +13,12 @@ from peft_study.metrics.exact_match import em_at_k, matches, normalise, raw_matc
         ("a\tb", "a b"),
         ("x = 'a'", "x = 'a'"),
         ("x  =  1", "x  =  1"),
+        ("if x:\r\n\treturn\r", "if x:  return"),
+        ("a\r\r\nb", "a  b"),
         ("", ""),
     ],
 )
-def test_newlines_and_tabs_become_spaces_and_the_outside_is_stripped(code: str, normal: str) -> None:
+def test_line_ends_and_tabs_become_spaces_and_the_outside_is_stripped(code: str, normal: str) -> None:
     assert normalise(code) == normal
 
 
@@ -49,6 +51,9 @@ def test_em_of_nothing_is_refused() -> None:
         ("x =\t1", "x = 1", True, False),
         ("x = 1 ", "x = 1 ", True, True),
         ("x=1", "x = 1", False, False),
+        ("a\r\nb", "a\nb", True, False),
+        ("a\nb", "a\rb", True, False),
+        ("a\r\nb", "a\r\nb", True, True),
         ("", "", False, False),
         ("\n", "\n", False, False),
     ],

@@ -231,6 +231,47 @@ def test_settings_that_do_not_fit_are_refused(overrides: list[str], says: str) -
         compose_cell(overrides)
 
 
+def rows_of(layout: str, end: str) -> list[object]:
+    """A small data set of a layout, with this line end in prose and code."""
+    prose, program = f"write{end}it", f"def f(n):{end}    return n"
+    if layout == "pairs":
+        return [{"nl": prose, "cmd": program}]
+    if layout == "codealpaca":
+        return [alpaca(f"{program} + {index}", prose, f"1{end}2") for index in range(10)]
+    if layout == "mbpp":
+        tests = {"test_list": [f"assert f(1){end}assert f(2)"]}
+        return [{"task_id": number, "text": prose, "code": program, **tests} for number in (11, 511, 601)]
+    if layout == "humaneval":
+        test = {"test": f"def check(f):{end}    assert f(1)", "entry_point": "f", "task_id": "HumanEval/0"}
+        return [{"prompt": f"def f(n):{end}", "canonical_solution": f"    return n{end}", **test}]
+    # A program reads its input byte by byte, so that stays as it is.
+    tests = {"input_output": json.dumps({"inputs": ["1\r\n"], "outputs": ["1\n"]}), "difficulty": "interview"}
+    texts = {"question": prose, "solutions": json.dumps([program]), "starter_code": f"def f(n):{end}    "}
+    return [{"problem_id": index, **texts, **tests} for index in range(501)]
+
+
+NAMES = {"pairs": "conala", "codealpaca": "codealpacapy", "mbpp": "mbpp", "humaneval": "humaneval", "apps": "apps"}
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\r"], ids=["CRLF", "CR"])
+@pytest.mark.parametrize("layout", NAMES)
+def test_line_ends_of_any_kind_are_read_as_line_feeds(tmp_path: Path, layout: str, end: str) -> None:
+    loaded = []
+    for folder, line_end in ((tmp_path / "lf", "\n"), (tmp_path / "other", end)):
+        for split in ("train", "validation", "test"):
+            path = write_jsonl(folder / f"{split}.jsonl", rows_of(layout, line_end))
+        place = folder if layout in ("pairs", "apps") else path
+        overrides = [f"dataset={NAMES[layout]}", f"dataset.layout={layout}", f"dataset.path={place}"]
+        loaded.append(load(compose_cell(["model=tiny-llama", "method=zero-shot", *overrides]).dataset))
+
+    expected, read = loaded
+
+    assert everything(read) == everything(expected)
+    assert all("\n" in sample.answer for sample in read.test)
+    # It stands for the files as they are, so that results made before know their data again.
+    assert read.fingerprint != expected.fingerprint
+
+
 @pytest.mark.parametrize(
     ("name", "fingerprint"),
     [

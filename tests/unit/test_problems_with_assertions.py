@@ -74,6 +74,17 @@ def test_the_sanitized_mbpp_is_read_as_well(tmp_path: Path) -> None:
     assert first.assertions == "import math\nassert add(1) == 12\nassert add(0) == 11"
 
 
+def test_evalplus_writes_the_name_of_the_data_set_before_the_number(tmp_path: Path) -> None:
+    named = [{**row, "task_id": f"Mbpp/{row['task_id']}"} for row in MBPP_TASKS]
+    splits = [
+        load(data("mbpp", write_jsonl(tmp_path / f"{index}.jsonl", list(rows))))
+        for index, rows in enumerate((MBPP_TASKS, named))
+    ]
+
+    assert splits[0].test == splits[1].test
+    assert splits[0].fingerprint == splits[1].fingerprint
+
+
 def test_humaneval_is_a_test_split_alone(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "humaneval.jsonl", [function(0), function(7)])
 
@@ -94,7 +105,10 @@ def test_humaneval_is_a_test_split_alone(tmp_path: Path) -> None:
     ("name", "rows", "says", "where"),
     [
         ("mbpp", [task(11), task(11)], "two problems are task 11", "line 2"),
-        ("mbpp", [task(11, task_id="11")], "no task_id", "line 1"),
+        ("mbpp", [task(11, task_id="11")], "task_id", "line 1"),
+        ("mbpp", [task(11, task_id="HumanEval/11")], "task_id", "line 1"),
+        ("mbpp", [task(11, task_id=None)], "task_id", "line 1"),
+        ("mbpp", [task(11), task(12, task_id="Mbpp/11")], "two problems are task 11", "line 2"),
         ("mbpp", [task(11), task(12, test_list="assert True")], "'test_list' holds no list", "line 2"),
         ("mbpp", [task(11, test_list=[1])], "'test_list' holds a int", "line 1"),
         ("mbpp", [task(11)], "the train split of mbpp is empty", "file:all.jsonl"),

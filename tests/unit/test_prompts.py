@@ -1,6 +1,11 @@
 """The prompt forms, and candidates cut out of what a model wrote."""
 
+import json
+from pathlib import Path
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from peft_study.config.schema import PromptForm
 from peft_study.data.prompts import Template
@@ -47,6 +52,18 @@ def test_the_fenced_form_opens_and_closes_a_fence() -> None:
         (PromptForm.fenced, False, "```\nno code", ""),
         (PromptForm.fenced, False, "x = '```'\n```", "x = '```'"),
         (PromptForm.fenced, False, "never closed", "never closed"),
+        (PromptForm.fenced, False, "```python\nxs.sort()\n```\nmore", "xs.sort()"),
+        (PromptForm.fenced, False, "```\nxs.sort()\n```", "xs.sort()"),
+        (PromptForm.fenced, False, "```\nxs.sort()", "xs.sort()"),
+        (PromptForm.fenced, False, "\n```python\nxs.sort()\n```", "xs.sort()"),
+        (PromptForm.fenced, False, "\n\n```python\nxs.sort()", "xs.sort()"),
+        (PromptForm.fenced, False, "```python\n```", ""),
+        (PromptForm.fenced, False, "```", ""),
+        (PromptForm.fenced, False, "\n```\nno code", ""),
+        (PromptForm.fenced, False, "a = 1\r\n```\r\nmore", "a = 1"),
+        (PromptForm.fenced, False, "```python\ra = 1\r```\rmore", "a = 1"),
+        (PromptForm.plain, True, "xs.sort()\r\nprint(xs)", "xs.sort()"),
+        (PromptForm.plain, True, "xs.sort()\rprint(xs)", "xs.sort()"),
     ],
 )
 def test_a_candidate_is_what_stands_before_the_stop(
@@ -119,6 +136,10 @@ def test_a_program_is_whole(starter_code: str, generated: str, program: str) -> 
     assert APPS.program(APPS.candidate(generated), problem(starter_code=starter_code)) == program
 
 
+def test_an_empty_answer_behind_whole_starter_code_ends_at_its_fence() -> None:
+    assert APPS.candidate("\n```\nThis prints 1.") == ""
+
+
 @pytest.mark.parametrize("form", [PromptForm.plain, PromptForm.fenced])
 def test_in_the_other_forms_a_candidate_is_the_program(form: PromptForm) -> None:
     assert Template(form).program(" x\n", problem(starter_code="def f(n):")) == " x\n"
@@ -136,14 +157,101 @@ def test_the_completion_form_goes_on_from_a_functions_head() -> None:
     assert template.program(template.target(DOUBLE), DOUBLE) == DOUBLE.answer
 
 
+COMPLETION = Template(PromptForm.completion)
+BODY = "    return 2 * n\n"
+
+
 @pytest.mark.parametrize(
-    ("generated", "candidate"),
+    "rest",
     [
-        ("    return 2 * n\n\n\ndef other():\n    pass", "    return 2 * n\n\n"),
-        ("    return 2 * n\nprint(double(2))\nclass A:", "    return 2 * n"),
-        ("    # a comment\n    if n:\n        return 2 * n\n", "    # a comment\n    if n:\n        return 2 * n\n"),
-        ("", ""),
+        "def other():\n    pass",
+        "class A:",
+        "# Example",
+        "@cache\ndef other():\n    pass",
+        "print(double(2))",
+        "if __name__ == '__main__':\n    main()",
+        "assert double(1) == 2",
+        "from math import pi",
+        "import math",
+        "FACTOR = 2",
+        "```\nThis returns twice n.",
+        '"""Another text."""',
+        "This function isn't recursive.",
+        "<file_sep>other.py",
+        ") # not open",
+        "é",
     ],
 )
-def test_a_completion_ends_where_something_else_begins(generated: str, candidate: str) -> None:
-    assert Template(PromptForm.completion).candidate(generated) == candidate
+@pytest.mark.parametrize("blank", ["", "\n", "\n\n", "    \n"])
+def test_a_completion_ends_where_an_unindented_line_begins(rest: str, blank: str) -> None:
+    generated = f"{BODY}{blank}{rest}"
+
+    assert COMPLETION.candidate(generated, HEAD) == f"{BODY}{blank}"[:-1]
+    assert COMPLETION.is_complete(generated[: len(BODY + blank) + 1], HEAD)
+    assert not COMPLETION.is_complete(BODY + blank, HEAD)
+
+
+@pytest.mark.parametrize(
+    "generated",
+    [
+        "",
+        "    # a comment that isn't code\n    if n:\n        return 2 * n\n",
+        "    return sum(\n[\n    n,\nn, # it's (\n]\n)\n",
+        '    text = """\n# no comment\n```\ndef no_function():\n"""\n    return text\n',
+        "    text = r'\\\\d'\n    return '\\'' + '\"(' + text\n",
+        "    text = '''\\'''\nit\n'''\n    return text\n",
+        "    return n + \\\nn\n",
+        "    return 'a\\\nb'\n",
+        "    def inner():\n        return n\n\n    @cache\n    def other():\n        return inner() * 2\n    return other()\n",
+        "    return f'{n[\"a\"]}' + '(' # (\n",
+        "def double(n):\n    return n + n\n",
+    ],
+)
+def test_a_completion_keeps_all_that_belongs_to_its_function(generated: str) -> None:
+    for line_end in ("\n", "\r\n", "\r"):
+        text = generated.replace("\n", line_end)
+        assert COMPLETION.candidate(text, HEAD) == text
+        assert COMPLETION.candidate(f"{text}print(1)", HEAD) == (text.removesuffix(line_end) if text else "print(1)")
+        assert not COMPLETION.is_complete(text, HEAD)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "generated", "candidate"),
+    [
+        ('def f():\n    """Say\n', 'yes.\n"""\n    return 1\nx', 'yes.\n"""\n    return 1'),
+        ("def f():\n    return [\n", "1\n]\nprint(1)", "1\n]"),
+        ("def f():", "\n    return 1\nf()", "\n    return 1"),
+        ("def f():\n    '''It isn't'''\n", "    return 1\nf()", "    return 1"),
+    ],
+)
+def test_a_completion_may_begin_inside_of_something(prompt: str, generated: str, candidate: str) -> None:
+    assert COMPLETION.candidate(generated, prompt) == candidate
+
+
+PIECES = ["\n", "    ", "x", "def f():", "```", "python", "(", ")", '"""', "'", "#", "\\", "\r", "é"]
+
+
+@settings(max_examples=300, deadline=None)
+@given(text=st.lists(st.sampled_from(PIECES), max_size=25).map("".join), form=st.sampled_from(PromptForm))
+def test_what_stops_the_generation_leaves_the_candidate_as_it_is(text: str, form: PromptForm) -> None:
+    template = Template(form)
+    stops = [length for length in range(len(text) + 1) if template.is_complete(text[:length], HEAD)]
+
+    candidates = {template.candidate(text[:length], HEAD) for length in stops}
+
+    assert candidates <= {template.candidate(text, HEAD)}
+    assert template.ends_early or not stops
+
+
+SOLUTIONS = Path(__file__).parents[3] / "shared" / "data" / "humaneval" / "test.jsonl"
+
+
+def test_published_solutions_are_kept_whole() -> None:
+    if not SOLUTIONS.is_file():
+        pytest.skip("no copy of humaneval beside the checkout")
+
+    for line in SOLUTIONS.read_text(encoding="utf-8").splitlines():
+        problem = json.loads(line)
+        for rest in ("", "\ncheck(candidate)", "\n```", "Here is why."):
+            text = problem["canonical_solution"] + rest
+            assert COMPLETION.candidate(text, problem["prompt"]).rstrip() == problem["canonical_solution"].rstrip()

@@ -1,5 +1,7 @@
 """Token boundaries between prompt and target, and what truncation takes away."""
 
+import logging
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -7,11 +9,22 @@ from hypothesis import strategies as st
 from peft_study.config.schema import PromptForm
 from peft_study.data.prompts import Template
 from peft_study.data.samples import Sample
-from peft_study.data.tokens import Encoded, Truncation, encode, encode_prompt, lengths, truncation
+from peft_study.data.tokens import (
+    Encoded,
+    Truncation,
+    changed_targets,
+    encode,
+    encode_prompt,
+    lengths,
+    truncation,
+)
 from peft_study.models.tiny import load_tokenizer
+from tests.tokenizer_kinds import DECODERS, FUNCTIONS, t5
 
 TOKENIZER = load_tokenizer()
 PLAIN = Template()
+COMPLETION = Template(PromptForm.completion)
+KINDS = pytest.mark.parametrize("kind", DECODERS)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=80)
 
 
@@ -100,38 +113,71 @@ def test_truncation_is_counted() -> None:
     assert counted == Truncation(3, 1, 1, encoded[1].prompt_cut + encoded[2].target_cut)
 
 
-class JoiningTokenizer:
-    """One in which a line feed and the x behind it are one token, and text encoded alone gets a space before it."""
-
-    eos_token_id = 0
-    vocabulary = ("", "\nx", "▁")
-
-    def __call__(self, text: str, **options: object) -> dict[str, list[int] | list[tuple[int, int]]]:
-        ids, offsets, position = [], [], 0
-        if not text.startswith("#"):
-            ids.append(2)
-            offsets.append((0, 0))
-        while position < len(text):
-            width = 2 if text[position : position + 2] == "\nx" else 1
-            ids.append(1 if width == 2 else 100 + ord(text[position]))
-            offsets.append((position, position + width))
-            position += width
-        return {"input_ids": ids, "offset_mapping": offsets}
+def completed(head: str, body: str) -> Sample:
+    return Sample("test-0", head, head + body, starter_code=head)
 
 
-def test_a_token_across_the_boundary_leaves_the_prompt_as_generation_sees_it() -> None:
-    tokenizer = JoiningTokenizer()
-
-    encoded = encode(sample(answer="xs"), PLAIN, tokenizer, 1000, 64)
-
-    assert encoded.prompt[-1] == 100 + ord("\n")
-    assert encoded.target == (2, 100 + ord("x"), 100 + ord("s"), 0)
+def plain_ids(tokenizer: object, text: str) -> list[int]:
+    return tokenizer(text, add_special_tokens=False)["input_ids"]  # type: ignore[no-any-return, operator]
 
 
-def test_a_target_starts_as_in_running_text() -> None:
-    encoded = encode(sample(answer="ys"), PLAIN, JoiningTokenizer(), 1000, 64)
+@KINDS
+@pytest.mark.parametrize(
+    ("head", "body"),
+    [
+        *FUNCTIONS,
+        # Of most tokenizers a token spans the boundary.
+        ("def last(items):\n", "    return items[-1]"),
+        ("def last(items):\n    ret", "urn items[-1]"),
+        ("def last(items):\n    return", "  items"),
+        ("def last(items):\n  ", "  return items"),
+        ("x = '\n", "✓ é'"),
+        ("x =", "\n\n\n"),
+        ("x =", ""),
+        ("print(", "'</s>')"),
+    ],
+)
+def test_a_target_has_its_text_behind_the_prompt_that_generation_sees(kind: str, head: str, body: str) -> None:
+    tokenizer = DECODERS[kind]()
 
-    assert encoded.target == (100 + ord("y"), 100 + ord("s"), 0)
+    encoded = encode(completed(head, body), COMPLETION, tokenizer, 1000, 1000)
+
+    assert list(encoded.prompt) == encode_prompt(COMPLETION.prompt(completed(head, body)), tokenizer, 1000)[0]
+    assert encoded.prompt[-1] != tokenizer.eos_token_id
+    assert encoded.target[-1] == tokenizer.eos_token_id
+    assert tokenizer.decode([*encoded.prompt, *encoded.target], skip_special_tokens=True) == head + body
+    assert not encoded.target_changed
+
+
+@KINDS
+def test_a_target_starts_as_in_running_text(kind: str) -> None:
+    tokenizer = DECODERS[kind]()
+    shown = sample("sort", "total += n")
+    text = PLAIN.prompt(shown).text
+
+    encoded = encode(shown, PLAIN, tokenizer, 1000, 64)
+
+    running = plain_ids(tokenizer, f"{text}total += n")
+    assert list(encoded.target[:-1]) == running[len(plain_ids(tokenizer, text)) :]
+
+
+@KINDS
+def test_a_decoder_is_shown_what_its_tokenizer_puts_before_a_text_and_nothing_behind(kind: str) -> None:
+    tokenizer = DECODERS[kind]()
+    shown = PLAIN.prompt(sample("sort"))
+
+    ids, _ = encode_prompt(shown, tokenizer, 1000)
+
+    around = tokenizer(shown.text)["input_ids"]
+    begins = kind in ("appending", "codellama", "llama_legacy")
+    assert ids == around[: len(ids)]
+    assert ids == [tokenizer.bos_token_id] * begins + plain_ids(tokenizer, shown.text)
+
+
+def test_a_prompt_without_text_keeps_its_beginning_token_alone() -> None:
+    tokenizer = DECODERS["appending"]()
+
+    assert encode_prompt(COMPLETION.prompt(sample("")), tokenizer, 10)[0] == [tokenizer.bos_token_id]
 
 
 def test_an_encoders_input_ends_with_the_end_token_once() -> None:
@@ -143,19 +189,54 @@ def test_an_encoders_input_ends_with_the_end_token_once() -> None:
     assert of_encoder == [*of_decoder, TOKENIZER.eos_token_id]
 
 
-class ClosingTokenizer(JoiningTokenizer):
-    """One that adds the end token by itself, as those of encoder-decoders do."""
+def test_an_end_token_that_an_encoders_tokenizer_adds_is_not_doubled_and_never_cut() -> None:
+    tokenizer = t5()
 
-    def __call__(self, text: str, **options: object) -> dict[str, list[int] | list[tuple[int, int]]]:
-        encoded = super().__call__(text, **options)
-        return {"input_ids": [*encoded["input_ids"], 0], "offset_mapping": [*encoded["offset_mapping"], (0, 0)]}  # type: ignore[list-item]
+    ids, cut = encode_prompt(PLAIN.prompt(sample("double count")), tokenizer, 1, for_encoder=True)
+
+    without = plain_ids(tokenizer, PLAIN.prompt(sample("")).text)
+    assert cut > 0
+    assert ids == [*without, tokenizer.eos_token_id]
 
 
-def test_an_end_token_that_the_tokenizer_adds_is_not_doubled_and_never_cut() -> None:
-    ids, cut = encode_prompt(PLAIN.prompt(sample("sort list")), ClosingTokenizer(), 20, for_encoder=True)
+def test_a_target_of_an_encoder_decoder_is_a_text_by_itself() -> None:
+    tokenizer = t5()
 
-    assert cut == len("sort list")
-    assert ids[-2:] == [100 + ord("\n"), 0]
+    encoded = encode(sample(answer="return total"), PLAIN, tokenizer, 100, 100, for_encoder=True)
+
+    assert list(encoded.target) == tokenizer("return total")["input_ids"]
+    assert not encoded.target_changed
+
+
+@pytest.mark.parametrize(
+    ("answer", "changed"),
+    [
+        ("return total", False),
+        ("return  total", True),
+        ("    return total", True),
+        ("total\nreturn", True),
+        ("✓", True),
+        ("return total ", True),
+    ],
+)
+def test_a_target_that_its_tokenizer_cannot_write_is_known(answer: str, changed: bool) -> None:
+    assert encode(sample(answer=answer), PLAIN, t5(), 100, 2, for_encoder=True).target_changed is changed
+
+
+def test_changed_targets_are_counted_by_split_and_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    tokenizer = t5()
+    encoded = {
+        split: [encode(sample(answer=answer), PLAIN, tokenizer, 100, 100, for_encoder=True) for answer in answers]
+        for split, answers in (("train", ["total", "a\nb"]), ("validation", ["total"]), ("test", ["a\nb", "a\tb"]))
+    }
+
+    with caplog.at_level(logging.WARNING):
+        counts = changed_targets(encoded)
+        nothing = changed_targets({"test": encoded["validation"]})
+
+    assert counts == {"train": 1, "validation": 0, "test": 2}
+    assert nothing == {"test": 0}
+    assert len(caplog.records) == 1
 
 
 def test_text_that_spells_out_a_special_token_is_text() -> None:

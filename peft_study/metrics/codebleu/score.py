@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from peft_study.data.line_ends import with_line_feeds
 from peft_study.metrics.codebleu import flow, ngrams
 from peft_study.metrics.codebleu.conventions import CONVENTIONS, STRICT, Convention, NoDataFlow
 from peft_study.metrics.codebleu.pooling import COLUMNS, COMPONENTS, Floats, components, row, total
@@ -36,7 +37,7 @@ def score_codebleu(candidates: Sequence[str], references: Sequence[str]) -> Code
     """Score one candidate a sample.
 
     Args:
-        candidates: generated programs, any text at all.
+        candidates: generated programs, any text at all; a carriage return counts as the line end that it is.
         references: as many references.
 
     Returns:
@@ -57,7 +58,7 @@ def score_codebleu(candidates: Sequence[str], references: Sequence[str]) -> Code
     for pair in zip(candidates, references, strict=True):
         reader = _Reader()
         for convention in CONVENTIONS:
-            candidate, reference = (reader.read(text, convention) for text in pair)
+            candidate, reference = (reader.read(with_line_feeds(text), convention) for text in pair)
             rows[convention.name].append(_count(candidate, reference, convention))
         over_limit.append(reader.over_limit)
     return _report({name: np.array(counted) for name, counted in rows.items()}, over_limit)

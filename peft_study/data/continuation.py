@@ -1,0 +1,83 @@
+"""The text of tokens that follow a prompt.
+
+A tokenizer with SentencePiece rules drops the space at the beginning of whatever it decodes. New tokens are therefore
+decoded together with the end of their prompt, and the prompt's text is cut off.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+_BYTE_TOKEN = re.compile(r"<0x[0-9A-Fa-f]{2}>")
+_BROKEN_CHARACTER = "\ufffd"
+
+
+class Decoding(Protocol):
+    """What this module needs of a Hugging Face tokenizer."""
+
+    def decode(self, token_ids: list[int], skip_special_tokens: bool = ..., **options: Any) -> str | list[str]:
+        """Decode token ids."""
+
+    def convert_ids_to_tokens(self, ids: list[int]) -> str | list[str]:
+        """The vocabulary's entries."""
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """The end of a prompt.
+
+    Attributes:
+        ids: the prompt's last tokens.
+        text: what they decode to.
+    """
+
+    ids: tuple[int, ...]
+    text: str
+
+
+STANDALONE = Anchor((), "")
+"""In place of a prompt, where tokens are a text of their own: what the decoder of an encoder-decoder writes."""
+
+
+def anchor(prompt: Sequence[int], tokenizer: Decoding) -> Anchor:
+    """The shortest end of a prompt that gives new tokens the text that they have behind the whole prompt.
+
+    It begins with a token that decodes to whole characters by itself. Decoders treat what precedes such a token
+    separately: tokens of single bytes, which are decoded in runs, never start it.
+
+    Args:
+        prompt: token ids.
+        tokenizer: the one that made them.
+    """
+    start = next((index for index in reversed(range(len(prompt))) if _is_whole(prompt[index], tokenizer)), 0)
+    ids = tuple(prompt[start:])
+    return Anchor(ids, _decoded(ids, tokenizer))
+
+
+def text_behind(end: Anchor, new: Sequence[int], tokenizer: Decoding) -> str:
+    """The text of new tokens behind a prompt, special tokens left out.
+
+    Args:
+        end: of the prompt.
+        new: token ids.
+        tokenizer: the one that made the prompt.
+
+    Returns:
+        the text; where the first new token completes a character that the prompt begins, that character is part of it.
+    """
+    joint = _decoded((*end.ids, *new), tokenizer)
+    if joint.startswith(end.text):
+        return joint[len(end.text) :]
+    same = next(index for index, pair in enumerate(zip(end.text, joint, strict=False)) if pair[0] != pair[1])
+    return joint[same:]
+
+
+def _is_whole(token: int, tokenizer: Decoding) -> bool:
+    text = _decoded((token,), tokenizer)
+    by_itself = bool(text) and _BROKEN_CHARACTER not in text
+    return by_itself and not _BYTE_TOKEN.fullmatch(tokenizer.convert_ids_to_tokens([token])[0])
+
+
+def _decoded(ids: Sequence[int], tokenizer: Decoding) -> str:
+    return str(tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))

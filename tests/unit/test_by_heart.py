@@ -1,0 +1,143 @@
+"""Models that know their answers by heart are found to know them, with every kind of tokenizer and prompt form."""
+
+from collections.abc import Sequence
+from functools import cache
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase, T5Config, T5ForConditionalGeneration
+
+from peft_study.config.schema import Device, GenerationConfig, Precision, PromptForm
+from peft_study.data import tokens
+from peft_study.data.prompts import Template
+from peft_study.data.samples import Sample
+from peft_study.generation.decode import Decoder
+from peft_study.models.loading import Model
+from peft_study.models.precision import choose
+from tests.tokenizer_kinds import DECODERS, FUNCTIONS, t5
+
+CPU = choose(Device.cpu, Precision.fp32)
+GREEDY = GenerationConfig(num_beams=1, num_candidates=1, batch_size=2)
+BEAMS = GenerationConfig(num_beams=3, num_candidates=2, batch_size=3)
+FENCED = [
+    Sample("test-3", "double n in place", "def run(n):\n    n += n\n    return n\n\n\ntotal = run(4)"),
+    Sample("test-4", "sum the letters", "total = 0\n# each letter\nfor letter in word:\n    total += letter"),
+]
+COMPLETED = [
+    Sample(f"test-{index}", head, head + body, starter_code=head) for index, (head, body) in enumerate(FUNCTIONS)
+]
+FORMS = {PromptForm.completion: COMPLETED, PromptForm.fenced: FENCED}
+# What models add, and what has to be cut off.
+TAILS = {
+    "test-0": "\n\ndef triple(n):\n    return 3 * n\n",
+    "test-1": "```\nThis returns the number.\n",
+    "test-2": "",
+    "test-3": "\n```\n\nThis doubles n.\n",
+    "test-4": "\n```",
+}
+
+
+def written(form: PromptForm, sample: Sample) -> str:
+    code = sample.answer.removeprefix(sample.instruction) if form is PromptForm.completion else sample.answer
+    # One answer opens the fence itself.
+    opened = "```python\n" if sample.id == "test-4" else ""
+    return f"{opened}{code}{TAILS[sample.id]}"
+
+
+def learned(model: Model, rows: Sequence[tuple[list[int], list[int]]]) -> Model:
+    """Train a decoder on prompts and targets until it knows the targets by heart."""
+    width = max(len(prompt) + len(target) for prompt, target in rows)
+    ids = torch.tensor([[*prompt, *target] + [0] * (width - len(prompt) - len(target)) for prompt, target in rows])
+    labels = ids.clone()
+    for row, (prompt, target) in zip(labels, rows, strict=True):
+        row[: len(prompt)] = row[len(prompt) + len(target) :] = tokens.IGNORED_LABEL
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for _ in range(200):
+        loss = model(input_ids=ids, labels=labels).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if loss.item() < 0.01:
+            break
+    return model.eval()
+
+
+def around(tokenizer: PreTrainedTokenizerBase, text: str, added: str) -> tuple[list[int], list[int]]:
+    """A prompt and what follows it as training elsewhere makes them: from the whole text, where it can be split."""
+    prompt, whole = (tokenizer(part, add_special_tokens=False)["input_ids"] for part in (text, text + added))
+    rest = whole[len(prompt) :] if whole[: len(prompt)] == prompt else tokenizer(added)["input_ids"]
+    rest = [token for token in rest if token not in tokenizer.all_special_ids]
+    begin = [tokenizer.bos_token_id] if tokenizer("")["input_ids"][:1] == [tokenizer.bos_token_id] else []
+    return [*begin, *prompt], [*rest, tokenizer.eos_token_id]
+
+
+@cache
+def by_heart(kind: str) -> tuple[Model, PreTrainedTokenizerBase]:
+    torch.manual_seed(0)
+    tokenizer = DECODERS[kind]()
+    tokenizer.pad_token = tokenizer.eos_token
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=256,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    rows = [
+        around(tokenizer, Template(form).prompt(sample).text, written(form, sample))
+        for form, samples in FORMS.items()
+        for sample in samples
+    ]
+    return learned(LlamaForCausalLM(config), rows), tokenizer
+
+
+def programs(
+    model: Model,
+    tokenizer: PreTrainedTokenizerBase,
+    template: Template,
+    samples: Sequence[Sample],
+    settings: GenerationConfig,
+) -> list[str]:
+    prompts = [
+        tokens.encode(sample, template, tokenizer, 200, 200, for_encoder=model.config.is_encoder_decoder).prompt
+        for sample in samples
+    ]
+    decoder = Decoder(model, tokenizer, template, settings, 120, CPU)
+    firsts = {item.index: item.candidates[0] for batch in decoder.generate(prompts) for item in batch}
+    return [template.program(firsts[index], sample) for index, sample in enumerate(samples)]
+
+
+@pytest.mark.parametrize("settings", [GREEDY, BEAMS], ids=["greedy", "beams"])
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("kind", DECODERS)
+def test_what_a_decoder_knows_is_scored_as_known(kind: str, form: PromptForm, settings: GenerationConfig) -> None:
+    model, tokenizer = by_heart(kind)
+
+    found = programs(model, tokenizer, Template(form), FORMS[form], settings)
+
+    assert [text.rstrip() for text in found] == [sample.answer.rstrip() for sample in FORMS[form]]
+
+
+def test_what_an_encoder_decoder_knows_is_scored_as_known() -> None:
+    torch.manual_seed(0)
+    tokenizer = t5()
+    samples = [Sample("test-0", "double n", "n += n"), Sample("test-1", "sum the letters", "total = sum(letter)")]
+    sizes = {"d_model": 64, "d_ff": 128, "d_kv": 16, "num_layers": 2, "num_heads": 4, "dropout_rate": 0.0}
+    model = T5ForConditionalGeneration(
+        T5Config(vocab_size=len(tokenizer), decoder_start_token_id=0, pad_token_id=0, eos_token_id=1, **sizes)
+    )
+    inputs = tokenizer([Template().prompt(sample).text for sample in samples], padding=True, return_tensors="pt")
+    labels = tokenizer([sample.answer for sample in samples], padding=True, return_tensors="pt")["input_ids"]
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for _ in range(80):
+        loss = model(**inputs, labels=labels.masked_fill(labels == 0, tokens.IGNORED_LABEL)).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    found = programs(model.eval(), tokenizer, Template(), samples, BEAMS)
+
+    assert found == [sample.answer for sample in samples]
