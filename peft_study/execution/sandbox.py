@@ -23,8 +23,8 @@ more than 1 GiB a process. What waits in sockets and pipes is the kernel's memor
 megabytes for each of a process's 64 descriptors. Nor is, at level B, a file that was removed and lives on in a mapping
 alone or in a message of a socket, nor, without a user of its own, one that is removed and still open. CPU time of
 processes that live shorter than a look, and whose parent never waits for them, is limited by wall-clock time alone.
-/proc is missing, so that /dev/stdin, /dev/stdout and /dev/fd are found by `open` and `os.open` alone (`streams`), not by
-`os.path.exists`. What a program can do to assertions that run beside it is said in `assertions`.
+/proc is missing, so that `open` and `os.open` alone find /dev/stdin, /dev/stdout and /dev/fd (`streams`), and
+`os.path.exists` does not. What a program can do to assertions that run beside it is said in `assertions`.
 """
 
 import os

@@ -67,7 +67,7 @@ def finalize(module: str) -> None:
     Args:
         module: its name. Nobody else may hold on to it or its names.
     """
-    # The first collection finds no garbage in most programs, but puts a file before its buffer in the order of the next.
+    # The first collection finds little garbage, but puts a file before its buffer in the order of the second.
     with suppress(BaseException):
         if _is_enabled():
             _collect()
