@@ -12,7 +12,7 @@ from transformers import GenerationConfig as TransformersGenerationConfig
 from peft_study.config.schema import GenerationConfig
 from peft_study.data.continuation import STANDALONE, anchor, text_behind
 from peft_study.data.prompts import Template
-from peft_study.generation.stopping import CompleteCandidates, Continuation, newline_tokens
+from peft_study.generation.stopping import CompleteCandidates, Continuation, newline_tokens, token_texts
 from peft_study.models.loading import Model
 from peft_study.models.precision import Compute
 
@@ -71,8 +71,7 @@ class Decoder:
         # peft puts the virtual tokens of prompt tuning before a decoder's left padding and ignores position ids, so
         # padding would move a prompt away from them.
         self._virtual_tokens = isinstance(model, PeftModelForCausalLM) and model.active_peft_config.is_prompt_learning
-        needs_newlines = template.stop_at_newline or template.ends_early
-        self._newlines = newline_tokens(tokenizer) if needs_newlines else []
+        self._texts = token_texts(tokenizer) if template.stop_at_newline or template.ends_early else {}
         self._generation = self._generation_config()
 
     def generate(self, prompts: Sequence[Sequence[int]], done: Set[int] = frozenset()) -> Iterator[list[Generated]]:
@@ -132,7 +131,7 @@ class Decoder:
     def _stopping(self, continuations: Sequence[Continuation], width: int) -> StoppingCriteriaList:
         if not self._template.ends_early:
             return StoppingCriteriaList()
-        return StoppingCriteriaList([CompleteCandidates(continuations, width, self._newlines)])
+        return StoppingCriteriaList([CompleteCandidates(continuations, width, self._texts)])
 
     def _read_once(self, ids: torch.Tensor, mask: torch.Tensor) -> dict[str, Cache]:
         """Read the prompts but for their last token, once each; `generate` by itself reads each once a beam.
@@ -174,7 +173,7 @@ class Decoder:
     def _generation_config(self) -> TransformersGenerationConfig:
         ends = [int(self._tokenizer.eos_token_id)]
         if self._template.stop_at_newline:
-            ends += self._newlines
+            ends += newline_tokens(self._texts)
         start = getattr(self._model.config, "decoder_start_token_id", None)
         settings = self._settings
         how: dict[str, Any] = {

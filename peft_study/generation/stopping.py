@@ -1,7 +1,7 @@
 """When a candidate is complete, and its text."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,11 +39,8 @@ class Continuation:
         return self.template.candidate(self._text(new), self.prompt)
 
     def is_complete(self, new: Sequence[int]) -> bool:
-        """Whether the last of the new tokens completes the candidate."""
-        # Most lines are indented, which the last tokens show: then the text as a whole need not be read.
-        return bool(_UNINDENTED_LINE.search(self._text(new[-_LAST_TOKENS:]))) and self.template.is_complete(
-            self._text(new), self.prompt
-        )
+        """Whether whatever follows these new tokens cannot change the candidate."""
+        return self.template.is_complete(self._text(new), self.prompt)
 
     def _text(self, new: Sequence[int]) -> str:
         return text_behind(self.end, new, self.tokenizer)
@@ -57,13 +54,13 @@ class CompleteCandidates(StoppingCriteria):
     Args:
         continuations: one a prompt.
         width: positions that the prompt takes before the new tokens.
-        newlines: ids of the tokens that hold a line break, at one of which every end begins.
+        texts: of each token by itself, by its id.
     """
 
-    def __init__(self, continuations: Sequence[Continuation], width: int, newlines: Sequence[int]) -> None:
+    def __init__(self, continuations: Sequence[Continuation], width: int, texts: Mapping[int, str]) -> None:
         self._continuations = continuations
         self._width = width
-        self._newlines = torch.tensor(newlines, dtype=torch.long)
+        self._texts = texts
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
         """Whether each sequence is complete.
@@ -77,16 +74,26 @@ class CompleteCandidates(StoppingCriteria):
             sequences, bool.
         """
         new = input_ids[:, self._width :]
-        self._newlines = self._newlines.to(new.device)
-        complete = torch.isin(new[:, -_LAST_TOKENS:], self._newlines).any(dim=1)
         of_each = len(new) // len(self._continuations)
-        for row in complete.nonzero().flatten().tolist():
-            complete[row] = self._continuations[row // of_each].is_complete(new[row].tolist())
-        return complete
+        complete = torch.zeros(len(new), dtype=torch.bool)
+        begun = [row for row, tail in enumerate(new[:, -_LAST_TOKENS:].tolist()) if self._begins_a_line(tail)]
+        for row, written in zip(begun, new[begun].tolist(), strict=True):
+            complete[row] = self._continuations[row // of_each].is_complete(written)
+        return complete.to(input_ids.device)
+
+    def _begins_a_line(self, tail: Sequence[int]) -> bool:
+        # Most lines are indented, so that the text as a whole is read seldom. A token by itself may lack a space that
+        # it has in the text, never have one more.
+        return bool(_UNINDENTED_LINE.search("".join(self._texts.get(token, "") for token in tail)))
 
 
-def newline_tokens(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+def token_texts(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
+    """The text of each token by itself, by its id; special tokens have none."""
+    ids = sorted(set(tokenizer.get_vocab().values()) - set(tokenizer.all_special_ids))
+    texts = tokenizer.batch_decode([[index] for index in ids], clean_up_tokenization_spaces=False)
+    return dict(zip(ids, texts, strict=True))
+
+
+def newline_tokens(texts: Mapping[int, str]) -> list[int]:
     """Ids of the tokens whose text holds a line break; where a candidate is one line, each of them ends it."""
-    special = set(tokenizer.all_special_ids)
-    texts = tokenizer.batch_decode([[index] for index in range(len(tokenizer))], clean_up_tokenization_spaces=False)
-    return [index for index, text in enumerate(texts) if re.search(LINE_END, text) and index not in special]
+    return [index for index, text in texts.items() if re.search(LINE_END, text)]

@@ -86,11 +86,11 @@ def fit_vocabulary(tokenizer: PreTrainedTokenizerBase, vocabulary: int) -> None:
     special = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
     # What the tokenizer puts around every text is read although it is special.
     unread = special - {tokenizer.eos_token_id, *tokenizer("x")["input_ids"]}
-    surplus = [token for token, index in tokenizer.get_vocab().items() if index >= vocabulary and index not in unread]
+    surplus = sorted(index for index in tokenizer.get_vocab().values() if index >= vocabulary and index not in unread)
     if surplus:
         raise UserError(
             f"the tokenizer must have at most {vocabulary} tokens, which the model embeds, got {len(tokenizer)}; "
-            f"beyond them: {', '.join(map(repr, surplus[:_NAMED_TOKENS]))}",
+            f"beyond them: {', '.join(map(repr, tokenizer.convert_ids_to_tokens(surplus[:_NAMED_TOKENS])))}",
             where="model.tokenizer",
             hint="name a tokenizer without them; or call model.resize_token_embeddings(len(tokenizer)), save model and "
             "tokenizer to one folder, and set model.source to it",

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from peft_study.models.tiny import load_tokenizer
 from peft_study.results.schema import Status
 from peft_study.results.store import CellFolder
 from tests.conftest import Command, run_main
@@ -132,6 +133,7 @@ def test_the_record_names_where_a_result_comes_from(command: Command, small_data
     assert len(record["data"]["fingerprint"]) == 64
     assert record["data"]["sizes"] == {"train": 32, "validation": 8, "test": 8}
     assert record["data"]["truncation"]["test"]["prompts_cut"] == 8
+    assert record["data"]["changed_targets"] == {"train": 0, "validation": 0, "test": 0}
     assert record["config"]["dataset"]["max_prompt_tokens"] == 6
 
 
@@ -147,6 +149,21 @@ def test_the_same_seed_gives_the_same_bytes_and_another_one_other_weights(
 
     assert a == b
     assert a[1:] != c[1:]
+
+
+def test_a_padding_token_added_to_a_tokenizer_changes_nothing(
+    command: Command, small_data: Path, tmp_path: Path
+) -> None:
+    tokenizer = load_tokenizer()
+    tokenizer.add_special_tokens({"pad_token": "[PAD]"})
+    tokenizer.save_pretrained(tmp_path / "padded")
+    cell = ["model=tiny-llama", f"dataset.path={small_data}", *QUICK]
+
+    for place, source in (("a", "tiny"), ("b", tmp_path / "padded")):
+        assert command(*cell, f"output_dir={place}", f"model.tokenizer={source}").code == 0
+
+    a, b = ((only_cell(tmp_path / place).path / "predictions.jsonl").read_bytes() for place in "ab")
+    assert a == b
 
 
 def test_a_finished_cell_is_skipped_until_it_is_asked_for_again(

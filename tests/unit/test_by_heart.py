@@ -26,6 +26,8 @@ FENCED = [
 COMPLETED = [
     Sample(f"test-{index}", head, head + body, starter_code=head) for index, (head, body) in enumerate(FUNCTIONS)
 ]
+QUICK = ("byte_level", "appending", "codellama", "llama_without_space")
+"""A model of each takes a second; those of the other tokenizers are slow tests."""
 FORMS = {PromptForm.completion: COMPLETED, PromptForm.fenced: FENCED}
 # What models add, and what has to be cut off.
 TAILS = {
@@ -112,7 +114,9 @@ def programs(
 
 @pytest.mark.parametrize("settings", [GREEDY, BEAMS], ids=["greedy", "beams"])
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("kind", DECODERS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=() if kind in QUICK else pytest.mark.slow) for kind in DECODERS]
+)
 def test_what_a_decoder_knows_is_scored_as_known(kind: str, form: PromptForm, settings: GenerationConfig) -> None:
     model, tokenizer = by_heart(kind)
 

@@ -11,7 +11,7 @@ from peft_study.config.schema import Device, GenerationConfig, MethodKind, Preci
 from peft_study.data.prompts import Template
 from peft_study.generation import decode
 from peft_study.generation.decode import Decoder, batches, fitting_batch
-from peft_study.generation.stopping import newline_tokens
+from peft_study.generation.stopping import newline_tokens, token_texts
 from peft_study.methods.attach import adapter_config, attach
 from peft_study.models.families import FAMILIES
 from peft_study.models.loading import Model, load_model, load_tokenizer
@@ -157,7 +157,7 @@ def test_candidates_come_in_the_order_of_their_probability(name: str) -> None:
 
 def test_a_newline_ends_its_own_sample_only() -> None:
     model = wide_model("tiny-llama")
-    newline = newline_tokens(TOKENIZER)
+    newline = newline_tokens(token_texts(TOKENIZER))
     # A longer embedding makes a newline likely at some steps and unlikely at others.
     model.get_input_embeddings().weight.data[newline] *= 3  # type: ignore[operator]
 
@@ -171,11 +171,11 @@ def test_a_newline_ends_its_own_sample_only() -> None:
 
 
 def test_newline_tokens_are_those_with_a_newline() -> None:
-    for index in newline_tokens(TOKENIZER):
+    for index in newline_tokens(token_texts(TOKENIZER)):
         assert set("\r\n") & set(TOKENIZER.decode([index]))
     for line_end in ("\n", "\r\n", "\r"):
-        assert set(TOKENIZER(f"a{line_end}b")["input_ids"]) & set(newline_tokens(TOKENIZER))
-    assert TOKENIZER.eos_token_id not in newline_tokens(TOKENIZER)
+        assert set(TOKENIZER(f"a{line_end}b")["input_ids"]) & set(newline_tokens(token_texts(TOKENIZER)))
+    assert TOKENIZER.eos_token_id not in newline_tokens(token_texts(TOKENIZER))
 
 
 def test_known_candidates_pass_over_whole_batches_only() -> None:

@@ -1,10 +1,16 @@
 """Base models: number formats, quantised layers, memory that a model needs, parameters that it has."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 import torch
 from bitsandbytes.functional import dequantize_4bit
 from bitsandbytes.nn import Linear4bit
+from tokenizers import AddedToken
+from tokenizers.processors import TemplateProcessing
 from torch import nn
+from transformers import CodeLlamaTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from peft_study.config.compose import compose_cell
 from peft_study.config.schema import Device, MethodKind, Precision
@@ -12,10 +18,12 @@ from peft_study.errors import UserError
 from peft_study.methods.attach import adapter_config, attach
 from peft_study.models.families import FAMILIES
 from peft_study.models.fit import weight_bytes
-from peft_study.models.loading import Model, load_model, load_tokenizer
+from peft_study.models.loading import Model, fit_vocabulary, load_model, load_tokenizer
 from peft_study.models.parameters import count
 from peft_study.models.precision import choose
 from peft_study.models.random_weights import on_meta_device
+from peft_study.models.tiny import load_tokenizer as tiny_tokenizer
+from tests.tokenizer_kinds import DECODERS, codellama
 
 CPU = choose(Device.cpu, Precision.fp32)
 
@@ -140,3 +148,78 @@ def test_weights_that_are_trained_stay_in_fp32() -> None:
 def test_fp16_on_a_cpu_is_refused() -> None:
     with pytest.raises(UserError, match="fp16 on a CPU"):
         choose(Device.cpu, Precision.fp16)
+
+
+def padded() -> PreTrainedTokenizerBase:
+    """A tokenizer with a padding token added by its user."""
+    tokenizer = tiny_tokenizer()
+    tokenizer.add_special_tokens({"pad_token": "[PAD]"})
+    return tokenizer
+
+
+def with_infilling() -> PreTrainedTokenizerBase:
+    """CodeLlama's class, which adds its infilling tokens where a vocabulary lacks them."""
+    vocabulary = codellama().get_vocab()
+    return CodeLlamaTokenizer(vocab=vocabulary, merges=[], pad_token="</s>")
+
+
+@pytest.mark.parametrize("build", [tiny_tokenizer, padded, with_infilling])
+def test_tokens_that_no_text_is_encoded_to_need_no_embedding(build: Callable[[], PreTrainedTokenizerBase]) -> None:
+    tokenizer = build()
+    vocabulary = len(tiny_tokenizer() if build is not with_infilling else codellama())
+    text = "".join(tokenizer.all_special_tokens)
+
+    fit_vocabulary(tokenizer, vocabulary)
+
+    assert tokenizer.pad_token_id < vocabulary
+    assert max(tokenizer(text, split_special_tokens=True)["input_ids"]) < vocabulary
+
+
+def speaking() -> PreTrainedTokenizerBase:
+    tokenizer = padded()
+    tokenizer.add_tokens(["<|user|>", "<|model|>"])
+    return tokenizer
+
+
+def ending() -> PreTrainedTokenizerBase:
+    tokenizer = padded()
+    tokenizer.add_special_tokens({"eos_token": "<|end|>"})
+    return tokenizer
+
+
+def beginning() -> PreTrainedTokenizerBase:
+    tokenizer = DECODERS["appending"]()
+    tokenizer.pad_token = "</s>"
+    # It begins every text with the last token of its vocabulary.
+    tokenizer.add_special_tokens({"bos_token": AddedToken("<|begin|>", special=True)})
+    template = {"single": "<|begin|> $A", "special_tokens": [("<|begin|>", len(tokenizer) - 1)]}
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(**template)
+    return tokenizer
+
+
+@pytest.mark.parametrize(
+    ("build", "surplus"), [(speaking, "'<|user|>', '<|model|>'"), (ending, "'<|end|>'"), (beginning, "'<|begin|>'")]
+)
+def test_a_token_that_the_model_would_read_needs_an_embedding(
+    build: Callable[[], PreTrainedTokenizerBase], surplus: str, tmp_path: Path
+) -> None:
+    tokenizer = build()
+    embedded = len(tokenizer) - surplus.count("<")
+    config = LlamaConfig(
+        vocab_size=embedded, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2
+    )
+
+    with pytest.raises(UserError) as caught:
+        fit_vocabulary(tokenizer, embedded)
+
+    assert "model.tokenizer" in (caught.value.where or "")
+    assert surplus in caught.value.what
+    # The remedy that the hint offers.
+    model = LlamaForCausalLM(config)
+    model.resize_token_embeddings(len(tokenizer))
+    for part in (model, tokenizer):
+        part.save_pretrained(tmp_path)
+    cell = compose_cell(["model=tiny-llama", f"model.source={tmp_path}", f"model.tokenizer={tmp_path}"])
+    reloaded = load_tokenizer(cell.model)
+    base = load_model(cell.model, cell.quantization, MethodKind.prompting, CPU, reloaded)
+    fit_vocabulary(reloaded, base.get_input_embeddings().num_embeddings)

@@ -202,7 +202,7 @@ def test_a_completion_ends_where_an_unindented_line_begins(rest: str, blank: str
         "    text = '''\\'''\nit\n'''\n    return text\n",
         "    return n + \\\nn\n",
         "    return 'a\\\nb'\n",
-        "    def inner():\n        return n\n\n    @cache\n    def other():\n        return inner() * 2\n    return other()\n",
+        "    @cache\n    def inner():\n        return n\n\n    return inner() * 2\n",
         "    return f'{n[\"a\"]}' + '(' # (\n",
         "def double(n):\n    return n + n\n",
     ],
