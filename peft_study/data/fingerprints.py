@@ -27,7 +27,7 @@ def fingerprint(samples: Iterable[Sample]) -> str:
 def _hashed(sample: Sample) -> dict[str, Any]:
     # Tests may be megabytes, which asdict would copy value by value.
     hashed = asdict(replace(sample, tests=None))
-    for name in ("level", "tests", "starter_code", "assertions"):
+    for name in ("level", "tests", "starter_code", "assertions", "published_answer"):
         if not hashed[name]:
             del hashed[name]
     return hashed if sample.tests is None else hashed | {"tests": _tests(sample.tests)}

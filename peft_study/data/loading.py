@@ -92,6 +92,8 @@ def _with_line_feeds(sample: Sample) -> Sample:
     changed: dict[str, Any] = {
         name: with_line_feeds(text) for name in CODE_AND_PROSE if "\r" in (text := getattr(sample, name))
     }
+    if "answer" in changed:
+        changed["published_answer"] = sample.answer
     return replace(sample, **changed) if changed else sample
 
 

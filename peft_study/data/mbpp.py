@@ -59,6 +59,7 @@ def _sample(name: str, where: str, row: dict[str, Any]) -> Sample:
     return Sample(
         id=name,
         instruction="\n".join([text.strip(), ASKED, "", *assertions]),
+        # Earlier results know the data by the fingerprint of this text.
         answer=(jsonl.text_field(row, "code", where) or "").replace("\r\n", "\n"),
         assertions="\n".join(line for line in (setup or "", *imports, *assertions) if line),
     )

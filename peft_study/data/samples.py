@@ -54,6 +54,7 @@ class Sample:
         tests: of a whole program, where the data set has them.
         starter_code: what the program begins with.
         assertions: Python source that asserts what the answer must do, where the data set is scored by that.
+        published_answer: the answer as its file has it, where that has line ends of another kind.
     """
 
     id: str
@@ -64,3 +65,9 @@ class Sample:
     tests: ProgramTests | None = field(default=None, repr=False)
     starter_code: str = field(default="", repr=False)
     assertions: str = field(default="", repr=False)
+    published_answer: str = field(default="", repr=False, compare=False)
+
+    @property
+    def reference(self) -> str:
+        """What candidates are compared with: the answer as its file has it."""
+        return self.published_answer or self.answer

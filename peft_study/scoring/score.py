@@ -112,7 +112,7 @@ def _compare_with_references(answers: Answers, table: _Table, settings: ScoringC
     known = [index for index, sample in enumerate(answers.samples) if sample.answer.strip()]
     if not known:
         return
-    references = [answers.samples[index].answer for index in known]
+    references = [answers.samples[index].reference for index in known]
     fewest = min(len(answers.programs[index]) for index in known)
     exact = score_exact_match(
         [answers.programs[index] for index in known], references, [k for k in range(1, MAX_K + 1) if k <= fewest]
@@ -201,10 +201,10 @@ def _prediction(answers: Answers, index: int, table: _Table, tested: Tested | No
     return Prediction(
         id=sample.id,
         prompt=answers.prompts[index],
-        reference=sample.answer,
+        reference=sample.reference,
         candidates=programs,
-        matched=matches(programs, sample.answer),
-        matched_raw=raw_matches(programs, sample.answer),
+        matched=matches(programs, sample.reference),
+        matched_raw=raw_matches(programs, sample.reference),
         scores=table.kept[index],
         verdicts={
             str(comparator): [[str(verdict) for verdict in one.verdicts[comparator]] for one in of_sample]

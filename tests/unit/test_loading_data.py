@@ -268,6 +268,8 @@ def test_line_ends_of_any_kind_are_read_as_line_feeds(tmp_path: Path, layout: st
 
     assert everything(read) == everything(expected)
     assert all("\n" in sample.answer for sample in read.test)
+    if layout != "mbpp" or end == "\r":
+        assert all(sample.reference.count(end) == sample.answer.count("\n") > 0 for sample in read.test)
     # It stands for the files as they are, so that results made before know their data again.
     assert read.fingerprint != expected.fingerprint
 

@@ -103,6 +103,20 @@ def test_what_has_no_tests_or_no_reference_is_left_out_where_it_has_none() -> No
     assert [bool(prediction.verdicts) for prediction in found.predictions] == [True, False, True]
 
 
+def test_line_ends_decide_nothing_but_the_raw_match() -> None:
+    samples = [
+        Sample("test-0", "add", "x = 1\ny = x", published_answer="x = 1\r\ny = x"),
+        Sample("test-1", "add", "x = 1\ny = x"),
+    ]
+    written = [["x = 1\ny = x", "x = 1\r\ny = x"], ["x = 1\ry = x", "x = 1\ny = x"]]
+
+    found = scored(samples, written, sampled=False)
+
+    assert [(kept.matched, kept.matched_raw) for kept in found.predictions] == [([True, True], [False, True])] * 2
+    assert found.metrics["codebleu"] == 1.0
+    assert [kept.reference for kept in found.predictions] == [sample.reference for sample in samples]
+
+
 def test_tests_that_make_no_sense_cost_their_sample_and_no_other(caplog: pytest.LogCaptureFixture) -> None:
     senseless = contest(1, "interview", tests=ProgramTests((["a"],), ("1",), fn_name="no name"))
 
