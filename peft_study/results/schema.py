@@ -84,7 +84,7 @@ class RunResult:
         parameters: "total" and "trainable".
         training: steps, best step, losses in nats a token, the step an interrupted run went on from; empty where
             nothing is trained.
-        predicted: "peak_bytes", what the analytic estimate says before the run; empty for an unknown architecture.
+        predicted: "peak_bytes", what the analytic estimate says before the run; empty where it is unknown.
         data: sizes, fingerprint, origin, leakage, lengths in tokens, and truncation counts by split.
         phases: cost of "load", "train", "generate" and "score".
         memory_kind: what the peaks in `phases` mean.
