@@ -79,12 +79,22 @@ def estimate(cell: CellConfig) -> Estimate | None:
         cell: the typed config; automatic precision counts as 16 bits, but for the CPU.
 
     Returns:
-        None where the architecture is not in the config (its folder or the hub alone states it), or where peft cannot
-        build the adapter without weights.
+        None where the architecture is not in the config (its folder or the hub alone states it), or where the estimate
+        fails, for instance because peft cannot build the adapter without weights.
 
     Raises:
         UserError: peft does not take the adapter's settings.
     """
+    try:
+        return _estimate(cell)
+    except UserError:
+        raise
+    except Exception:  # an estimate is no reason to end a cell or a plan
+        logger.warning("the memory of %s on %s cannot be estimated", cell.method.name, cell.model.name, exc_info=True)
+        return None
+
+
+def _estimate(cell: CellConfig) -> Estimate | None:
     model, method = _as_key(cell.model), _as_key(_what_trains(cell.method))
     skeleton = _skeleton(model)
     if skeleton is None:

@@ -65,6 +65,13 @@ def adapter_config(
                 where="method.adapter.init_lora_weights",
                 hint="true, gaussian, pissa, olora or orthogonal",
             )
+    if getattr(config, "layers_to_transform", None) == []:
+        # peft reads an empty list as "all layers".
+        raise UserError(
+            "layers_to_transform must name at least one layer, got []",
+            where="method.adapter.layers_to_transform",
+            hint="leave it out for all layers",
+        )
     return config
 
 
@@ -132,7 +139,7 @@ def adapter_errors(adapter: PeftConfig, what: str) -> Iterator[None]:
         raise UserError(
             f"peft cannot {what} the adapter: {name}{error}",
             where=_suspects(adapter),
-            hint="check target_modules and the adapter's settings, or use method=lora",
+            hint="check target_modules and the adapter's settings",
         ) from error
 
 
@@ -173,18 +180,18 @@ def check_trains(model: PeftModel, batch: Mapping[str, torch.Tensor], compute: C
 
 
 def _suspects(adapter: PeftConfig) -> str:
-    """The adapter's settings that were set to zero, to a negative number or to nothing; all of them where none was."""
+    """The settings that are zero, negative, empty or a full dropout, and not by default; all of them where none is."""
     suspects = [
         f"method.adapter.{spec.name}"
         for spec in fields(adapter)
-        if _is_empty(value := getattr(adapter, spec.name)) and value != _default(spec)
+        if _disables(spec.name, value := getattr(adapter, spec.name)) and value != _default(spec)
     ]
     return ", ".join(suspects) or "method.adapter"
 
 
-def _is_empty(value: Any) -> bool:
+def _disables(name: str, value: Any) -> bool:
     if isinstance(value, int | float):
-        return not isinstance(value, bool) and value <= 0
+        return not isinstance(value, bool) and (value <= 0 or ("dropout" in name and value >= 1))
     return isinstance(value, str | list | tuple | set | dict) and not value
 
 
