@@ -72,7 +72,7 @@ def _prepare(cell: CellConfig) -> tuple[dict[str, Decoder], list[list[int]]]:
     template = Template(dataset.prompt_form, cell.model.prompt_prefix, dataset.stop_at_newline, cell.method.preamble)
     chosen = choose(cell.method.examples, cell.method.num_examples, splits.train, splits.test, cell.seed, None)
     family = FAMILIES[cell.model.family]
-    positions = family.positions(cell.model.architecture)
+    positions = family.positions(model.config)
     prompts = [
         list(
             tokens.encode(

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
+from peft import PeftModel
 from transformers import PreTrainedTokenizerBase, set_seed
 
 from peft_study.config.schema import CellConfig, ExampleChoice, MethodKind
@@ -19,7 +20,15 @@ from peft_study.data.prompts import Template
 from peft_study.data.samples import Sample
 from peft_study.errors import UserError
 from peft_study.generation.decode import Decoder
-from peft_study.methods.attach import adapter_config, attach, recompute_activations
+from peft_study.methods.attach import (
+    adapter_config,
+    adapter_errors,
+    attach,
+    check_trains,
+    recompute_activations,
+    virtual_tokens,
+)
+from peft_study.models.declared import Positions, declared_config
 from peft_study.models.families import FAMILIES
 from peft_study.models.fit import check_fit
 from peft_study.models.loading import Model, fit_vocabulary, load_model, load_tokenizer
@@ -38,6 +47,8 @@ from peft_study.training.loop import train
 from peft_study.training.schedule import plan
 
 CHECKPOINTS = "checkpoints"
+TRIAL_TOKENS = 8
+"""Tokens of the prompt and of the target that an adapter is tried on: enough to run every layer, at no cost."""
 logger = logging.getLogger(__name__)
 
 
@@ -106,9 +117,14 @@ class Execution:
         self._set_up_machine()
         with self._phase("load"):
             self._tokenizer = load_tokenizer(self._cell.model)
+            self._declared = declared_config(self._cell.model)
+            self._positions = self._find_positions()
+            self._check_lengths()
             self._prepared = self._prepare(self._tokenizer)
             check_sandbox(self._prepared.test, self._cell.scoring)
             self._model = self._load_model(self._tokenizer)
+            if isinstance(self._model, PeftModel):
+                self._try_out(self._model)
             in_force = replace(self._cell.training, precision=self._compute.precision)
             predicted = estimate(replace(self._cell, training=in_force))
             self._result.predicted = {} if predicted is None else {"peak_bytes": predicted.peak_bytes}
@@ -150,6 +166,7 @@ class Execution:
             "validation": self._encoded(splits.validation, tokenizer),
             "test": self._encoded(splits.test, tokenizer, self._examples(splits)),
         }
+        self._check_prompts(encoded)
         self._result.data = {
             "name": self._cell.dataset.name,
             "origin": splits.origin,
@@ -188,8 +205,7 @@ class Execution:
         tokenizer: PreTrainedTokenizerBase,
         examples: Sequence[Sequence[Sample]] | None = None,
     ) -> list[tokens.Encoded]:
-        dataset = self._cell.dataset
-        positions = self._family.positions(self._cell.model.architecture)
+        dataset, positions = self._cell.dataset, self._positions
         return [
             tokens.encode(
                 sample,
@@ -199,17 +215,50 @@ class Execution:
                 dataset.max_target_tokens,
                 for_encoder=self._family.encoder_decoder,
                 examples=shown,
-                max_prompt_positions=None if positions is None else positions - dataset.max_new_tokens,
+                max_prompt_positions=None if positions is None else positions.free - dataset.max_new_tokens,
             )
             for sample, shown in zip(samples, examples or [()] * len(samples), strict=True)
         ]
 
+    def _find_positions(self) -> Positions | None:
+        total = self._family.positions(self._declared)
+        adapter = adapter_config(self._cell.method, self._family, self._tokenizer.name_or_path)
+        return None if total is None else Positions(total, virtual_tokens(adapter))
+
+    def _check_lengths(self) -> None:
+        """Refuse limits on prompts and answers that do not fit the model together."""
+        dataset = self._cell.dataset
+        longest = dataset.max_prompt_tokens + max(dataset.max_target_tokens, dataset.max_new_tokens)
+        if self._positions is not None and longest > self._positions.free:
+            raise UserError(
+                f"prompt and answer must fit {self._positions}, got {longest} tokens",
+                where="dataset.max_prompt_tokens, dataset.max_target_tokens, dataset.max_new_tokens",
+                hint="lower them",
+            )
+
+    def _check_prompts(self, encoded: Mapping[str, Sequence[tokens.Encoded]]) -> None:
+        """Refuse prompts that do not fit the model although their examples and their instruction were cut."""
+        if self._positions is None:
+            return
+        for split, samples in encoded.items():
+            answers = [self._cell.dataset.max_new_tokens if split == "test" else len(each.target) for each in samples]
+            longest = max((len(each.prompt) + answer for each, answer in zip(samples, answers, strict=True)), default=0)
+            if longest > self._positions.free:
+                raise UserError(
+                    f"the longest {split} prompt and its answer must fit {self._positions}, got {longest} tokens "
+                    "without examples",
+                    where="dataset.max_prompt_tokens, dataset.max_new_tokens, method.preamble, model",
+                    hint="lower them, shorten the preamble, or use a model with more positions",
+                )
+
     def _load_model(self, tokenizer: PreTrainedTokenizerBase) -> Model:
         cell = self._cell
-        adapter = adapter_config(cell.method, self._family, tokenizer.name_or_path)
-        check_fit(cell.model, cell.quantization, cell.method.kind, self._compute, cell.hardware.memory_budget_gb)
+        steps = self._training_steps() if self._prepared.train else 0
+        adapter = adapter_config(cell.method, self._family, tokenizer.name_or_path, steps)
+        budget = cell.hardware.memory_budget_gb
+        check_fit(cell.model, self._declared, cell.quantization, cell.method.kind, self._compute, budget)
         base = load_model(cell.model, cell.quantization, cell.method.kind, self._compute, tokenizer)
-        self._check_limits(base, tokenizer)
+        self._check_vocabulary(base, tokenizer)
         self._result.provenance["model_commit"] = getattr(base.config, "_commit_hash", None)
         model = attach(base, cell.method.kind, adapter, cell.seed)
         if cell.training.gradient_checkpointing and cell.method.kind is not MethodKind.prompting:
@@ -217,24 +266,32 @@ class Execution:
         self._result.parameters = asdict(count(model))
         return model
 
-    def _check_limits(self, base: Model, tokenizer: PreTrainedTokenizerBase) -> None:
+    def _check_vocabulary(self, base: Model, tokenizer: PreTrainedTokenizerBase) -> None:
         embeddings: Any = base.get_input_embeddings()
         fit_vocabulary(tokenizer, int(embeddings.num_embeddings))
-        dataset = self._cell.dataset
-        longest = dataset.max_prompt_tokens + max(dataset.max_target_tokens, dataset.max_new_tokens)
-        positions = getattr(base.config, "max_position_embeddings", None)
-        if not self._family.encoder_decoder and positions is not None and longest > positions:
-            raise UserError(
-                f"prompt and answer may take {longest} tokens, the model has {positions} positions",
-                where="dataset.max_prompt_tokens, dataset.max_target_tokens, dataset.max_new_tokens",
-                hint="lower them",
-            )
+
+    def _try_out(self, model: PeftModel) -> None:
+        """Take a short training step and write a short answer: an adapter that can do either alone is refused here."""
+        sample = self._prepared.train[0]
+        short = replace(sample, prompt=sample.prompt[:TRIAL_TOKENS], target=sample.target[:TRIAL_TOKENS])
+        check_trains(model, self._collator()([short]), self._compute)
+        with adapter_errors(model.active_peft_config, "generate with"):
+            next(self._decoder(max_new_tokens=1).generate([short.prompt], done=set()))
 
     def _training_steps(self) -> int:
         training = self._cell.training
         return plan(
             len(self._prepared.train), training.batch_size, training.epochs, training.evaluations_per_epoch
         ).total_steps
+
+    def _collator(self) -> Collator:
+        return Collator(int(self._tokenizer.pad_token_id), self._family.encoder_decoder)
+
+    def _decoder(self, max_new_tokens: int) -> Decoder:
+        cell = self._cell
+        return Decoder(
+            self._model, self._tokenizer, self._template, cell.generation, max_new_tokens, self._compute, cell.seed
+        )
 
     def _train(self) -> None:
         assert self._cell.method.learning_rate is not None, "config.checks asks for a learning rate"
@@ -245,7 +302,7 @@ class Execution:
             self._model,
             self._prepared.train,
             self._prepared.validation,
-            Collator(int(self._tokenizer.pad_token_id), self._family.encoder_decoder),
+            self._collator(),
             self._cell.training,
             learning_rate=self._cell.method.learning_rate,
             seed=self._cell.seed,
@@ -274,15 +331,7 @@ class Execution:
 
     def _generate(self) -> Sequence[Sequence[str]]:
         cell = self._cell
-        decoder = Decoder(
-            self._model,
-            self._tokenizer,
-            self._template,
-            cell.generation,
-            cell.dataset.max_new_tokens,
-            self._compute,
-            cell.seed,
-        )
+        decoder = self._decoder(cell.dataset.max_new_tokens)
         found: dict[int, Sequence[str]] = dict(
             self._folder.read_candidates(len(self._prepared.test), cell.generation.num_candidates)
         )

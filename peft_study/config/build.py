@@ -37,5 +37,9 @@ def build(node: Mapping[str, Any], **extra: Any) -> Any:
     arguments = {**{key: value for key, value in extra.items() if key in accepted}, **named}
     try:
         return cls(**arguments)
-    except (TypeError, ValueError) as error:
-        raise UserError(str(error), where=target, hint=f"see the documentation of {target}") from error
+    except Exception as error:  # whatever the class's own checks raise: KeyError and AssertionError have been seen
+        raise UserError(
+            f"{name} does not take its settings: {error}",
+            where="method.adapter",
+            hint=f"see the documentation of {target}",
+        ) from error

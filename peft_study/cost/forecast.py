@@ -19,8 +19,9 @@ class Forecast:
         num_examples: training samples before a prompt.
         state: new, done, interrupted, infeasible, or how it failed.
         reason: why it cannot run, or why it failed.
-        trainable_parameters: exact; None for a model whose architecture the config does not tell.
-        predicted_peak_bytes: an analytic estimate.
+        trainable_parameters: exact; None where the config does not state the model's architecture, or where peft needs
+            the weights to build the adapter.
+        predicted_peak_bytes: an analytic estimate; None likewise.
         budget_bytes: `hardware.memory_budget_gb`.
         predicted_seconds: the median of finished cells of this model, method, data set and quantization; None where
             there is none. Loading Python's libraries comes on top.

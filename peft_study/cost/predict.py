@@ -5,6 +5,7 @@ key-value cache) and nothing of what an allocator, a kernel's workspace or a fra
 """
 
 import json
+import logging
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
@@ -24,6 +25,7 @@ from peft_study.config.schema import (
     Targets,
 )
 from peft_study.config.sources import EMBEDDED_SOURCE
+from peft_study.errors import UserError
 from peft_study.generation.decode import cache_bytes, fitting_batch
 from peft_study.methods.attach import adapter_config, attach
 from peft_study.models import tiny
@@ -36,6 +38,7 @@ from peft_study.models.random_weights import on_meta_device
 GRADIENT_BYTES = 4
 LOGIT_COPIES = 3
 """Logits in fp32 with their softmax and gradient, or with the scores of a beam search's sorting."""
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -76,13 +79,29 @@ def estimate(cell: CellConfig) -> Estimate | None:
         cell: the typed config; automatic precision counts as 16 bits, but for the CPU.
 
     Returns:
-        None where the architecture is not in the config (a model of one's own, known to its folder or the hub alone).
+        None where the architecture is not in the config (its folder or the hub alone states it), or where the estimate
+        fails, for instance because peft cannot build the adapter without weights.
+
+    Raises:
+        UserError: peft does not take the adapter's settings.
     """
+    try:
+        return _estimate(cell)
+    except UserError:
+        raise
+    except Exception:  # an estimate is no reason to end a cell or a plan
+        logger.warning("the memory of %s on %s cannot be estimated", cell.method.name, cell.model.name, exc_info=True)
+        return None
+
+
+def _estimate(cell: CellConfig) -> Estimate | None:
     model, method = _as_key(cell.model), _as_key(_what_trains(cell.method))
     skeleton = _skeleton(model)
     if skeleton is None:
         return None
     trained = _trained(model, method)
+    if trained is None:
+        return None
     dtype = _dtype(cell)
     full = cell.method.kind is MethodKind.full
     weights = weight_bytes(skeleton, cell.quantization, torch.float32 if full else dtype)
@@ -112,15 +131,21 @@ def _skeleton(key: str) -> PreTrainedModel | None:
 
 
 @lru_cache(maxsize=256)
-def _trained(model_key: str, method_key: str) -> _Trained:
+def _trained(model_key: str, method_key: str) -> _Trained | None:
     model, method = ModelConfig(**json.loads(model_key)), MethodConfig(**json.loads(method_key))
     family = FAMILIES[Family(model.family)]
     skeleton = _skeleton.__wrapped__(model_key)  # a fresh one: an adapter is put into it
     assert skeleton is not None
     kind = MethodKind(method.kind)
     method.kind, method.targets = kind, Targets(method.targets)
-    with torch.device("meta"):
-        attached = attach(skeleton, kind, adapter_config(method, family, ""), seed=0)
+    adapter = adapter_config(method, family, "")
+    try:
+        with torch.device("meta"):
+            attached = attach(skeleton, kind, adapter, seed=0)
+    except UserError as error:
+        # Some adapters look at the weights while they are attached (BOFT, SHiRA); with weights they may well work.
+        logger.info("%s on %s has no estimate: %s", method.name, model.name, error.what)
+        return None
     counts = count(attached)
     return _Trained(counts.trainable, counts.total, _adafactor_bytes(attached))
 

@@ -1,8 +1,8 @@
 """What a model's architecture implies: its transformers type and the names of its layers."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+
+from transformers import PretrainedConfig
 
 from peft_study.config.schema import Family, Targets
 
@@ -28,12 +28,20 @@ class FamilyFacts:
         """peft's name of the task."""
         return "SEQ_2_SEQ_LM" if self.encoder_decoder else "CAUSAL_LM"
 
-    def positions(self, architecture: Mapping[str, Any]) -> int | None:
-        """How many tokens the model can read; None for an encoder with relative positions, or where it is not said."""
+    def positions(self, config: PretrainedConfig | None) -> int | None:
+        """The number of tokens that the model can read, virtual ones included.
+
+        Args:
+            config: of the weights that are loaded; None where it cannot be read.
+
+        Returns:
+            None for relative positions, or where the config states no limit.
+        """
         if self.encoder_decoder:
             return None
-        found = architecture.get("max_position_embeddings", architecture.get("n_positions"))
-        return None if found is None else int(found)
+        # T5 configs on the hub also carry `n_positions`, which transformers does not read.
+        stated = [getattr(config, name, None) for name in ("max_position_embeddings", "n_positions")]
+        return min((int(limit) for limit in stated if limit is not None), default=None)
 
     def modules(self, targets: Targets) -> list[str]:
         """Names of the modules that an adapter attaches to."""

@@ -2,14 +2,11 @@
 
 import psutil
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from torch import nn
-from transformers import AutoConfig, PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 from peft_study.config.schema import MethodKind, ModelConfig, QuantizationConfig, Weights
-from peft_study.config.sources import EMBEDDED_SOURCE
 from peft_study.errors import UserError
-from peft_study.models.families import FAMILIES
 from peft_study.models.precision import Compute
 from peft_study.models.quantization import bytes_per_weight
 from peft_study.models.random_weights import on_meta_device
@@ -19,6 +16,7 @@ GB = 1e9
 
 def check_fit(
     model: ModelConfig,
+    config: PretrainedConfig | None,
     quantization: QuantizationConfig,
     kind: MethodKind,
     compute: Compute,
@@ -27,7 +25,8 @@ def check_fit(
     """Refuse a model whose weights alone are larger than the memory that is free. Training needs more than that.
 
     Args:
-        model: the source's own config decides; nothing is checked where neither that nor an architecture is at hand.
+        model: its name and family.
+        config: of its weights; nothing is checked without one, or without a size of the vocabulary.
         quantization: how the base is stored.
         kind: full fine-tuning stores fp32 weights and their gradients.
         compute: device and number format.
@@ -36,9 +35,9 @@ def check_fit(
     Raises:
         UserError: the weights do not fit.
     """
-    skeleton = _skeleton(model)
-    if skeleton is None:
+    if config is None or (model.weights is Weights.random and "vocab_size" not in model.architecture):
         return
+    skeleton = on_meta_device(model, config)
     needed = weight_bytes(skeleton, quantization, compute.storage(kind))
     if kind is MethodKind.full:
         needed *= 2
@@ -71,23 +70,6 @@ def weight_bytes(model: PreTrainedModel, quantization: QuantizationConfig, stora
         parameter.numel() * (quantised if quantised is not None and id(parameter) in packed else storage.itemsize)
         for parameter in model.parameters()
     )
-
-
-def _skeleton(model: ModelConfig) -> PreTrainedModel | None:
-    if model.weights is Weights.pretrained and model.source and not model.source.startswith(EMBEDDED_SOURCE):
-        try:
-            options = {"revision": model.revision} if model.revision else {}
-            config = AutoConfig.from_pretrained(model.source, trust_remote_code=False, **options)
-        except (OSError, ValueError, StrictDataclassError):
-            return None  # loading the model says what is wrong with its source
-        if config.model_type != FAMILIES[model.family].model_type:
-            raise UserError(
-                f"{model.source} holds a {config.model_type} model, not {model.family}",
-                where="model.family, model.source",
-                hint=f"model.family={config.model_type} where that is a known family, or another source",
-            )
-        return on_meta_device(model, config)
-    return on_meta_device(model) if "vocab_size" in model.architecture else None
 
 
 def _available_bytes(device: torch.device, budget_gb: float | None) -> float:

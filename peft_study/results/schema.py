@@ -84,7 +84,7 @@ class RunResult:
         parameters: "total" and "trainable".
         training: steps, best step, losses in nats a token, the step an interrupted run went on from; empty where
             nothing is trained.
-        predicted: "peak_bytes", what the analytic estimate says before the run; empty for an unknown architecture.
+        predicted: "peak_bytes", what the analytic estimate says before the run; empty where it is unknown.
         data: sizes, fingerprint, origin, leakage, lengths in tokens, truncation counts by split, and how many
             targets of each split the tokenizer cannot write ("changed_targets").
         phases: cost of "load", "train", "generate" and "score".

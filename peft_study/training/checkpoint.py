@@ -1,16 +1,56 @@
-"""Putting the best checkpoint back into the model, and beside the results."""
+"""What a checkpoint of an adapter holds, and putting the best one back into the model and beside the results.
+
+peft's own files are what a reader loads. They are not what training left: of a prompt encoder they hold the output, so
+that loading them into the training model would apply the encoder twice. Beside them stands the training state itself.
+"""
 
 import json
 import shutil
 from pathlib import Path
 
-from peft import PeftModel, set_peft_model_state_dict
-from peft.utils import load_peft_weights
-from safetensors.torch import load_file
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file, save_file
 
 from peft_study.models.loading import Model
+from peft_study.training import adalora
+from peft_study.training.resume import TRAINING_STATE
 
 ADAPTER_CONFIG = "adapter_config.json"
+
+
+def save_training_state(model: PeftModel, checkpoint: Path) -> None:
+    """Write all that training changes in an adapter, by name, so that it can be put back exactly.
+
+    Args:
+        model: the adapter that is trained.
+        checkpoint: the folder to write into.
+    """
+    tensors = {name: value.detach().contiguous() for name, value in _training_state(model).items()}
+    save_file(tensors | adalora.state(model), checkpoint / TRAINING_STATE)
+
+
+def load_training_state(model: PeftModel, checkpoint: Path) -> None:
+    """Put back what `save_training_state` wrote.
+
+    Args:
+        model: an adapter attached with the same settings and seed.
+        checkpoint: the folder to read from.
+    """
+    saved = adalora.restore(model, load_file(checkpoint / TRAINING_STATE))
+    state = _training_state(model)
+    assert state.keys() == saved.keys(), f"the checkpoint differs by {sorted(state.keys() ^ saved.keys())}"
+    with torch.no_grad():
+        for name, value in state.items():
+            value.copy_(saved[name])
+
+
+def _training_state(model: PeftModel) -> dict[str, torch.Tensor]:
+    """Trained parameters, and the buffers that some adapters keep statistics in; the rest is attached anew."""
+    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    persistent = model.state_dict().keys()
+    buffers = {name: buffer for name, buffer in model.named_buffers() if name in persistent}
+    return trained | buffers
 
 
 def restore(model: Model, checkpoint: Path) -> None:
@@ -21,7 +61,7 @@ def restore(model: Model, checkpoint: Path) -> None:
         checkpoint: its folder, safetensors only.
     """
     if isinstance(model, PeftModel):
-        set_peft_model_state_dict(model, load_peft_weights(str(checkpoint), device="cpu"))
+        load_training_state(model, checkpoint)
         return
     weights: dict[str, object] = {}
     for file in sorted(checkpoint.glob("*.safetensors")):
@@ -50,7 +90,7 @@ def keep(model: Model, checkpoint: Path, folder: Path, base: str, revision: str 
     adapter = isinstance(model, PeftModel)
     # Of a checkpoint's files these are the model; the rest is for resuming.
     kept = (".safetensors", ".safetensors.index.json", "config.json")
-    files = sorted(path for path in checkpoint.iterdir() if path.name.endswith(kept))
+    files = sorted(path for path in checkpoint.iterdir() if path.name.endswith(kept) and path.name != TRAINING_STATE)
     target = folder / ("adapter" if adapter else "model")
     partial = folder / f"{target.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peft import PeftModel
 from torch.utils.data import Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
@@ -17,6 +18,8 @@ from peft_study.data.tokens import IGNORED_LABEL, Encoded
 from peft_study.models.loading import Model
 from peft_study.models.precision import Compute
 from peft_study.training import resume
+from peft_study.training.adalora import RankAllocation
+from peft_study.training.checkpoint import load_training_state, save_training_state
 from peft_study.training.collate import Collator
 from peft_study.training.schedule import Schedule, plan
 
@@ -72,7 +75,7 @@ class _Samples(Dataset[Encoded]):
 
 
 class _TokenMeanTrainer(Trainer):
-    """A Trainer whose loss is the mean over the target tokens of the whole batch, for every architecture.
+    """A Trainer whose loss is the mean over the target tokens of the whole batch, and that resumes adapters exactly.
 
     T5 leaves out of account what transformers tells a model about the other micro-batches of a step, so that its loss
     and gradients would grow with their number.
@@ -91,6 +94,13 @@ class _TokenMeanTrainer(Trainer):
             loss = loss * (inputs["labels"] != IGNORED_LABEL).sum() / num_items_in_batch
         return (loss, outputs) if return_outputs else loss
 
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """Load an adapter's training state; transformers would load peft's file, which can be another form of it."""
+        if isinstance(self.model, PeftModel):
+            load_training_state(self.model, Path(resume_from_checkpoint))
+        else:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
 
 class _Watch(TrainerCallback):
     """Evaluates and saves by our schedule, reports steps, and stops a run that diverged."""
@@ -106,9 +116,14 @@ class _Watch(TrainerCallback):
             control.should_evaluate = control.should_save = control.should_log = True
         self._on_progress(state.global_step)
 
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **_: Any
+    ) -> None:
         assert args.output_dir is not None
-        resume.mark_complete(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        if isinstance(model, PeftModel):
+            save_training_state(model, folder)
+        resume.mark_complete(folder)
 
     def on_log(
         self,
@@ -180,7 +195,7 @@ def train(
         train_dataset=_Samples(train_samples),
         eval_dataset=_Samples(validation_samples),
         data_collator=collator,
-        callbacks=[watch],
+        callbacks=[watch, RankAllocation()],
     )
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=str(start) if start else None)

@@ -8,6 +8,9 @@ from peft_study.results.store import write_atomically
 
 # transformers writes a checkpoint in place, file by file; this one is written after the last of them.
 COMPLETE = "complete"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+TRAINING_STATE = "training_state.safetensors"
+"""What an adapter's training goes on from; `training.checkpoint` writes it beside peft's own file."""
 
 
 def mark_complete(checkpoint: Path) -> None:
@@ -34,6 +37,8 @@ def step_of(checkpoint: Path) -> int | None:
     try:
         sizes = json.loads((checkpoint / COMPLETE).read_text(encoding="utf-8"))
         whole = all((checkpoint / name).stat().st_size == size for name, size in sizes.items())
+        # Earlier versions wrote peft's file alone, from which training cannot be resumed exactly.
+        whole = whole and (TRAINING_STATE in sizes or ADAPTER_WEIGHTS not in sizes)
     except (OSError, ValueError, AttributeError):
         return None
     return int(number) if number.isdigit() and whole else None

@@ -79,7 +79,8 @@ def test_a_checkpoint_that_lost_something_since_does_not_count(tmp_path: Path) -
     for step in (5, 10, 15):
         checkpoint = tmp_path / f"checkpoint-{step}"
         checkpoint.mkdir()
-        (checkpoint / "adapter_model.safetensors").write_bytes(b"weights")
+        for name in ("adapter_model.safetensors", "training_state.safetensors"):
+            (checkpoint / name).write_bytes(b"weights")
         resume.mark_complete(checkpoint)
     (tmp_path / "checkpoint-15" / "adapter_model.safetensors").unlink()
     (tmp_path / "checkpoint-10" / "adapter_model.safetensors").write_bytes(b"wei")
@@ -87,6 +88,15 @@ def test_a_checkpoint_that_lost_something_since_does_not_count(tmp_path: Path) -
     last = resume.last_complete(tmp_path)
 
     assert last == tmp_path / "checkpoint-5"
+
+
+def test_an_adapters_checkpoint_without_its_training_state_does_not_count(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "checkpoint-5"
+    checkpoint.mkdir()
+    (checkpoint / "adapter_model.safetensors").write_bytes(b"weights")
+    resume.mark_complete(checkpoint)
+
+    assert resume.last_complete(tmp_path) is None
 
 
 def test_no_checkpoint_is_none(tmp_path: Path) -> None:

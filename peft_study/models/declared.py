@@ -1,0 +1,67 @@
+"""What a model's source says about its architecture, read before any weights."""
+
+from dataclasses import dataclass
+
+from huggingface_hub.errors import StrictDataclassError
+from transformers import AutoConfig, PretrainedConfig
+
+from peft_study.config.schema import ModelConfig, Weights
+from peft_study.config.sources import EMBEDDED_SOURCE
+from peft_study.errors import UserError
+from peft_study.models import tiny
+from peft_study.models.families import FAMILIES
+from peft_study.models.random_weights import architecture_config
+
+
+@dataclass(frozen=True, slots=True)
+class Positions:
+    """The positions of a decoder.
+
+    Attributes:
+        total: the model's own.
+        virtual: those that an adapter's virtual tokens take.
+    """
+
+    total: int
+    virtual: int = 0
+
+    @property
+    def free(self) -> int:
+        """Positions for a prompt and its answer."""
+        return self.total - self.virtual
+
+    def __str__(self) -> str:
+        virtual = f" with {self.virtual} virtual tokens" if self.virtual else ""
+        return f"the model's {self.total} positions{virtual}"
+
+
+def declared_config(model: ModelConfig) -> PretrainedConfig | None:
+    """The transformers config that comes with a model's weights.
+
+    Args:
+        model: random weights follow `architecture`; pretrained ones follow the config of their source.
+
+    Returns:
+        None where the source cannot be read; loading the weights reports why.
+
+    Raises:
+        UserError: the source holds another architecture than `family`.
+    """
+    if model.weights is Weights.random:
+        return architecture_config(model)
+    assert model.source is not None, "config.checks asks for a source"
+    source = model.source
+    if source.startswith(EMBEDDED_SOURCE):
+        source = str(tiny.FOLDER / source.removeprefix(EMBEDDED_SOURCE))
+    options = {"revision": model.revision} if model.revision else {}
+    try:
+        config: PretrainedConfig = AutoConfig.from_pretrained(source, trust_remote_code=False, **options)
+    except (OSError, ValueError, StrictDataclassError):
+        return None
+    if config.model_type != FAMILIES[model.family].model_type:
+        raise UserError(
+            f"{model.source} holds a {config.model_type} model, not {model.family}",
+            where="model.family, model.source",
+            hint=f"model.family={config.model_type} where that is a known family, or another source",
+        )
+    return config
