@@ -28,6 +28,8 @@ _UNSUPPORTED_STARTS = {
     "pissa_niter": "its random decomposition differs at every load, so that the saved adapter is another function",
 }
 """Values of LoRA's init_lora_weights, by how they begin, that would train or reload as something else."""
+_READ_AS_ALL: dict[str, Any] = {"layers_to_transform": [], "adapter_layers": 0}
+"""Values that ask for no layer, which peft reads as all layers."""
 _NAMES_TOKENS = ("token_indices", "trainable_token_indices", "alora_invocation_tokens")
 """Settings that restrict an adapter to some tokens, so that a sample without them gives no gradient."""
 
@@ -65,13 +67,13 @@ def adapter_config(
                 where="method.adapter.init_lora_weights",
                 hint="true, gaussian, pissa, olora or orthogonal",
             )
-    if getattr(config, "layers_to_transform", None) == []:
-        # peft reads an empty list as "all layers".
-        raise UserError(
-            "layers_to_transform must name at least one layer, got []",
-            where="method.adapter.layers_to_transform",
-            hint="leave it out for all layers",
-        )
+    for setting, nothing in _READ_AS_ALL.items():
+        if getattr(config, setting, None) == nothing:
+            raise UserError(
+                f"{setting} must select at least one layer, got {nothing}",
+                where=f"method.adapter.{setting}",
+                hint="name layers; peft reads this value as all layers",
+            )
     return config
 
 

@@ -116,7 +116,8 @@ def loss(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, order: Tens
         tokenizer: its own.
         order: reorders what every projection gives; 3E indices.
     """
-    tokens = torch.tensor([tokenizer(TEXT, add_special_tokens=False)["input_ids"]], device=model.device)
+    ids = tokenizer(TEXT, add_special_tokens=False)["input_ids"][: model.config.max_position_embeddings]
+    tokens = torch.tensor([ids], device=model.device)
 
     def reorder(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
         assert order is not None
