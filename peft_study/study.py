@@ -240,7 +240,9 @@ class Execution:
         """Refuse prompts that do not fit the model although their examples and their instruction were cut."""
         if self._positions is None:
             return
-        for split, samples in encoded.items():
+        read = {"test"} if self._cell.method.kind is MethodKind.prompting else encoded.keys()
+        for split in sorted(read):
+            samples = encoded[split]
             answers = [self._cell.dataset.max_new_tokens if split == "test" else len(each.target) for each in samples]
             longest = max((len(each.prompt) + answer for each, answer in zip(samples, answers, strict=True)), default=0)
             if longest > self._positions.free:
