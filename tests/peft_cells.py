@@ -11,7 +11,7 @@ from peft import PeftModel
 from peft_study.config.checks import check
 from peft_study.config.compose import compose_cell
 from peft_study.config.schema import CellConfig, Device, MethodConfig, MethodKind, Precision, Targets
-from peft_study.generation.decode import newline_tokens
+from peft_study.generation.stopping import newline_tokens, token_texts
 from peft_study.models.loading import load_model, load_tokenizer
 from peft_study.models.precision import choose
 from peft_study.results.store import CellFolder
@@ -237,7 +237,7 @@ def answers(execution: Execution, model: PeftModel) -> list[str]:
     Neither `generate` nor a key-value cache takes part: each token comes from a whole forward pass over one prompt.
     """
     tokenizer, template = execution._tokenizer, execution._template
-    ends = {int(tokenizer.eos_token_id), *newline_tokens(tokenizer)}
+    ends = {int(tokenizer.eos_token_id), *newline_tokens(token_texts(tokenizer))}
     texts = []
     for prompt in execution._prepared.prompts:
         written: list[int] = []
