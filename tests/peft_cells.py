@@ -237,7 +237,9 @@ def answers(execution: Execution, model: PeftModel) -> list[str]:
     Neither `generate` nor a key-value cache takes part: each token comes from a whole forward pass over one prompt.
     """
     tokenizer, template = execution._tokenizer, execution._template
-    ends = {int(tokenizer.eos_token_id), *newline_tokens(token_texts(tokenizer))}
+    ends = {int(tokenizer.eos_token_id)}
+    if template.stop_at_newline:
+        ends |= set(newline_tokens(token_texts(tokenizer)))
     texts = []
     for prompt in execution._prepared.prompts:
         written: list[int] = []
