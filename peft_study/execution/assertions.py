@@ -12,7 +12,7 @@ Tests run in the program's own module, so that each sees what the other imports,
 What remains possible. Where an assertion has no literal beside its parts, its value comes from an interpreter that the
 program shares: a call whose truth is asserted (`assert check(f(x))`), a helper of the tests that holds the expected
 value in a variable, `is` between two values, and a comparison of two values neither of which has a form as bytes
-(`f(1) == Point(4, 6)`), in which an object may also say itself what it equals. By walking frames, by `gc`, by patching
+(`f(1) == Point(4, 6)`) or both of which compare as their class says (`m.call_args == call(3)`), in which an object may also say itself what it equals. By walking frames, by `gc`, by patching
 what the helper calls or by redefining a built-in function that the assertion calls, a program can make these come out
 true. It can also learn the tests' inputs, which are its arguments, and shorten a loop of the tests by shadowing what it
 runs over; each assertion in it is still evaluated at least once. What it cannot do is have a comparison with a literal
@@ -27,7 +27,7 @@ beside the program as a whole, their literals included.
 
 Where the verdict differs from plain Python's:
 - An object without a form as bytes that equals a literal, is ordered against one or added to one by its own methods
-  (`Money(3) == 3`) does not hold.
+  (`Money(3) == 3`, a `ChainMap` beside a dict) does not hold. A NaN equals no NaN, also where both are one object.
 - All parts of `a or b` are evaluated, also those that Python would pass over; what they raise is ignored there.
 - An assertion in a loop over a name is required, although the name may stand for nothing.
 - A main guard of the program (`if __name__ == "__main__":`) is not run; one of the tests is.

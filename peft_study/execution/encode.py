@@ -75,6 +75,21 @@ def members_tagged(value: Any) -> str:
     return to_tagged_open([*islice(iterator, _MOST_MEMBERS)])
 
 
+def has_equality_of_its_class(value: Any) -> bool:
+    """Whether a subclass of a built-in type compares in its own way, as OrderedDict and the calls of a Mock do.
+
+    Of a list or a tuple, whether a member does.
+    """
+    kind = type(value)
+    equality = next((vars(base)["__eq__"] for base in _lineage(kind) if "__eq__" in vars(base)), None)
+    plain = next((base for base in _lineage(kind) if base in _TAGGED), None)
+    if plain is not None and equality is not plain.__eq__:
+        return True
+    if plain is list or plain is tuple:
+        return any(has_equality_of_its_class(member) for member in plain.__iter__(value) if member is not value)
+    return False
+
+
 def _write(value: Any, forms: dict[type, Write]) -> str:
     form = _form_of(type(value), forms)
     if form is None:

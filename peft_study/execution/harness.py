@@ -204,6 +204,8 @@ def _compared(
 ) -> list[str]:
     """Two values, and whether the comparison holds where neither can be told, else null: then the parent compares."""
     left, right, compare = part
+    if encode.has_equality_of_its_class(left) and encode.has_equality_of_its_class(right):
+        return [encode.OPAQUE, encode.OPAQUE, "true" if compare(left, right) else "false"]
     written = []
     for side in (left, right):
         try:

@@ -19,6 +19,7 @@ NUMERIC = ("abs", "round", "isclose", "fabs")
 BUILDERS = ("set", "frozenset", "tuple", "list", "dict", "float")
 """Functions that make a literal of literals: `set([1, 2])`."""
 _IDENTITY = (ast.Is, ast.IsNot)
+_MEMBERSHIP = (ast.In, ast.NotIn)
 _SCOPED = (ast.NamedExpr, ast.Await, ast.Yield, ast.YieldFrom)
 """What means something else inside a function of its own."""
 _SCOPED_CALLS = frozenset({"super", "locals", "vars", "dir", "eval", "exec"})
@@ -213,7 +214,7 @@ class _Split:
         return ast.Compare(left, node.ops, [self._hidden(self._side(*pair), pair[0]) for pair in pairs])
 
     def _side(self, operator: ast.cmpop, node: ast.expr) -> ast.expr:
-        if _looks_through(operator, node) and not self._is_literal(node):
+        if isinstance(operator, _MEMBERSHIP) and not self._is_literal(node):
             return self._part(node, "m")
         return self.value(node)
 
@@ -229,7 +230,7 @@ class _Split:
         left, right = ast.Name("_left", ast.Load()), ast.Name("_right", ast.Load())
         names = ast.arguments([], [ast.arg("_left"), ast.arg("_right")], None, [], [], None, [])
         compare = ast.Lambda(names, ast.Compare(left, node.ops, [right]))
-        mode = "i" if _looks_through(node.ops[0], node.comparators[0]) else "c"
+        mode = "i" if isinstance(node.ops[0], _MEMBERSHIP) else "c"
         self._add(ast.Tuple([node.left, node.comparators[0], compare], ast.Load()), mode)
         first, second, inside = (ast.Name(f"_{self.values - back}", ast.Load()) for back in (3, 2, 1))
         undecided = ast.Compare(inside, [ast.Is()], [ast.Constant(None)])
@@ -280,11 +281,6 @@ class _Split:
             case ast.List() | ast.Tuple() | ast.Set() | ast.Dict() | ast.UnaryOp() | ast.BinOp():
                 return all(map(self._is_literal, _operands(node)))
         return False
-
-
-def _looks_through(operator: ast.cmpop, node: ast.expr) -> bool:
-    """Whether it is `in`, and a call has just made what may be used up by looking through it."""
-    return isinstance(operator, ast.In | ast.NotIn) and isinstance(node, ast.Call)
 
 
 def _function_name(node: ast.Call) -> str | None:
