@@ -11,13 +11,13 @@ Tests run in the program's own module, so that each sees what the other imports,
 
 What remains possible. Where an assertion has no literal beside its parts, its value comes from an interpreter that the
 program shares: a call whose truth is asserted (`assert check(f(x))`), a helper of the tests that holds the expected
-value in a variable, `is` between two values, and a comparison of two values neither of which has a form as bytes
-(`f(1) == Point(4, 6)`) or both of which compare as their class says (`m.call_args == call(3)`), in which an object may also say itself what it equals. By walking frames, by `gc`, by patching
-what the helper calls or by redefining a built-in function that the assertion calls, a program can make these come out
-true. It can also learn the tests' inputs, which are its arguments, and shorten a loop of the tests by shadowing what it
-runs over; each assertion in it is still evaluated at least once. What it cannot do is have a comparison with a literal
-come out true without giving a value that makes it true: of `==` and of an order that is one it knows, of `!=`, `is not`
-and `not in` nearly any.
+value in a variable, `is` between two values, and a comparison of two values neither of which has a form as bytes (`f(1)
+== Point(4, 6)`) or both of which compare as their class says (`m.call_args == call(3)`), in which an object may also
+say itself what it equals. By walking frames, by `gc`, by patching what the helper calls or by redefining a built-in
+function that the assertion calls, a program can make these come out true. It can also learn the tests' inputs, which
+are its arguments, and shorten a loop of the tests by shadowing what it runs over; each assertion in it is still
+evaluated at least once. What it cannot do is have a comparison with a literal come out true without giving a value that
+makes it true: of `==` and of an order that is one it knows, of `!=`, `is not` and `not in` nearly any.
 
 A program that reads the key and writes the records itself can also leave out what not every complete run comes by
 (`reach`): assertions behind an `if`, in an `except`, in a loop over what the program returns. Where the tests hold
