@@ -78,16 +78,19 @@ def members_tagged(value: Any) -> str:
 def has_equality_of_its_class(value: Any) -> bool:
     """Whether a subclass of a built-in type compares in its own way, as OrderedDict and the calls of a Mock do.
 
-    Of a list or a tuple, whether a member does.
+    Of a list, a tuple or a dict, whether a member does.
     """
     kind = type(value)
     equality = next((vars(base)["__eq__"] for base in _lineage(kind) if "__eq__" in vars(base)), None)
     plain = next((base for base in _lineage(kind) if base in _TAGGED), None)
     if plain is not None and equality is not plain.__eq__:
         return True
-    if plain is list or plain is tuple:
-        return any(has_equality_of_its_class(member) for member in plain.__iter__(value) if member is not value)
-    return False
+    members: Any = ()
+    if plain is dict:
+        members = dict.values(value)
+    elif plain is list or plain is tuple:
+        members = plain.__iter__(value)
+    return any(has_equality_of_its_class(member) for member in members if member is not value)
 
 
 def _write(value: Any, forms: dict[type, Write]) -> str:
