@@ -67,6 +67,13 @@ def adapter_config(
                 where="method.adapter.init_lora_weights",
                 hint="true, gaussian, pissa, olora or orthogonal",
             )
+    if getattr(config, "monteclora_config", None) is not None:
+        # Its draws, which peft keeps outside of the model's state, would also differ after an interrupt.
+        raise UserError(
+            "monteclora_config is not supported: its variational loss belongs to a training loop of its kind",
+            where="method.adapter.monteclora_config",
+            hint="leave it out",
+        )
     for setting, nothing in _READ_AS_ALL.items():
         if getattr(config, setting, None) == nothing:
             raise UserError(
