@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.retrieval
 
-Each arm runs in a process of its own, where the growth of the peak memory is its own as well. The dense arm takes the
+Each arm runs in a separate process, so that the growth of its peak memory is measured alone. The dense arm takes the
 first rows alone, because all of them would take 19 GB. Writes benchmarks/results/retrieval.json.
 """
 

@@ -89,7 +89,7 @@ def estimate(cell: CellConfig) -> Estimate | None:
         return _estimate(cell)
     except UserError:
         raise
-    except Exception:  # an estimate is no reason to end a cell or a plan
+    except Exception:  # a failed estimate must not end a cell or a plan
         logger.warning("the memory of %s on %s cannot be estimated", cell.method.name, cell.model.name, exc_info=True)
         return None
 

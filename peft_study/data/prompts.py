@@ -172,7 +172,7 @@ def _completion_end(generated: str, prompt: str) -> int | None:
 
 
 def _fenced(generated: str) -> tuple[str, int | None]:
-    """The text before the closing fence, and the position behind that fence; None where there is none."""
+    """The text before the closing fence, and the position behind that fence, which is None without a fence."""
     opening = _OPENING.match(generated)
     start = opening.end() if opening else 0
     closing = _CLOSING.search(generated, start)

@@ -101,7 +101,7 @@ def _program(kind: str, module: types.ModuleType, job: dict[str, Any]) -> None:
     namespace["__builtins__"] = builtins  # not the copy kept here
     if job["prelude"]:
         _exec(_compile_given(job["prelude"], "prelude.py"), namespace)
-    # A byte-order mark is no part of a file's text.
+    # Python skips a byte-order mark at the start of a file.
     _exec(_compile(job["source"].removeprefix("\ufeff"), _FILE, "exec", dont_inherit=True), namespace)
     if kind == "call":
         value = _function(namespace, job["function"])(*_arguments(job["arguments"]))
@@ -169,7 +169,8 @@ def _run_tests(module: types.ModuleType) -> None:
     try:
         _exec(_compile_given(tests.pop("source"), TESTS_FILE), namespace)
     except SystemExit as leaving:
-        # unittest.main() ends so. An exit that the program asks for is no end of the tests.
+        # unittest.main() ends so. An exit from a function of the program does not count as the end of the tests; one
+        # from a built-in function that the program passes off as its answer (`f = sys.exit`) cannot be distinguished.
         if _exit_code(leaving.code) != 0 or any(file == _FILE for file, _ in _places(leaving)):
             raise
     record("done")

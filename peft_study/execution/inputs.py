@@ -64,7 +64,7 @@ def read_problems(path: Path) -> Problems:
     """Read a file of problems, one a line.
 
     Raises:
-        UserError: a line is no problem, two have one id, or no problem has tests that assert something.
+        UserError: a line does not describe a problem, two problems share an id, or no tests assert anything.
     """
     problems = Problems()
     seen: set[ProblemId] = set()

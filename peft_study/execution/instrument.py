@@ -21,7 +21,7 @@ BUILDERS = ("set", "frozenset", "tuple", "list", "dict", "float")
 _IDENTITY = (ast.Is, ast.IsNot)
 _MEMBERSHIP = (ast.In, ast.NotIn)
 _SCOPED = (ast.NamedExpr, ast.Await, ast.Yield, ast.YieldFrom)
-"""What means something else inside a function of its own."""
+"""What means something else inside a lambda."""
 _SCOPED_CALLS = frozenset({"super", "locals", "vars", "dir", "eval", "exec"})
 """Built-in functions that look at the function they are called in."""
 

@@ -13,7 +13,9 @@ _LOOPS = (ast.For, ast.AsyncFor, ast.While)
 _CATCH_ASSERTIONS = frozenset({"AssertionError", "Exception", "BaseException"})
 _CATCHING_CONTEXTS = frozenset({"suppress", "raises", "assertRaises", "assertRaisesRegex"})
 _LEAVING_CALLS = frozenset({"exit", "quit", "_exit", "fail"})
-_PURE_CALLS = frozenset({"range", "zip", "enumerate", "list", "tuple", "set", "dict", "sorted", "reversed", "items"})
+_PURE_CALLS = frozenset(
+    {"range", "zip", "enumerate", "list", "tuple", "set", "dict", "sorted", "reversed", "items", "keys", "values"}
+)
 """Calls in a loop's iterable that leave it as long as what the tests wrote."""
 
 

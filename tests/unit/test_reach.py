@@ -22,6 +22,8 @@ def reaches(tests: str) -> list[Reach]:
         ("assert False", [SOMETIMES]),
         ("for x in range(3): assert f(x)", [ALWAYS]),
         ("for x in cases.items(): assert f(x)", [ALWAYS]),
+        ("for x in cases.values(): assert f(x)", [ALWAYS]),
+        ("for x in f(3).keys(): assert x", [SOMETIMES]),
         ("for x in f(3): assert x", [SOMETIMES]),
         ("for x, y in zip(f(3), [1]): assert x", [SOMETIMES]),
         ("while True:\n    assert f(1)\n    break", [ALWAYS]),
