@@ -121,7 +121,7 @@ def test_tests_that_a_wrong_program_fails_are_told_so(tests: str) -> None:
         "def inner(): assert f(1) == 2\ndef outer(): inner()",
         "def main(): assert f(1) == 2",
         "class Cases:\n    def test_f(self): assert f(1) == 2",
-        "from unittest.mock import patch\nclass Cases:\n    @patch('os.rename')\n    def test_f(self, m): assert f(1) == 2",
+        "from unittest.mock import patch\nclass C:\n    @patch('os.rename')\n    def test_f(self, m): assert f(1) == 2",
         _CASE,
     ],
 )
