@@ -11,7 +11,7 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedTokenizerBase, set_seed
 
-from peft_study.config.schema import CellConfig, ExampleChoice, MethodKind
+from peft_study.config.schema import CellConfig, DatasetConfig, ExampleChoice, MethodKind
 from peft_study.cost.memory import Meter, apply_budget, device_bytes
 from peft_study.cost.predict import estimate
 from peft_study.data import loading, tokens
@@ -44,6 +44,7 @@ from peft_study.tracking.base import Tracker
 from peft_study.training import checkpoint, resume
 from peft_study.training.collate import Collator
 from peft_study.training.loop import train
+from peft_study.training.packing import Packer
 from peft_study.training.schedule import plan
 
 CHECKPOINTS = "checkpoints"
@@ -276,7 +277,8 @@ class Execution:
         """Take a short training step and write a short answer: an adapter that can do either alone is refused here."""
         sample = self._prepared.train[0]
         short = replace(sample, prompt=sample.prompt[:TRIAL_TOKENS], target=sample.target[:TRIAL_TOKENS])
-        check_trains(model, self._collator()([short]), self._compute)
+        batch = Collator(int(self._tokenizer.pad_token_id), self._family.encoder_decoder)([short])
+        check_trains(model, batch, self._compute)
         with adapter_errors(model.active_peft_config, "generate with"):
             next(self._decoder(max_new_tokens=1).generate([short.prompt], done=set()))
 
@@ -286,8 +288,12 @@ class Execution:
             len(self._prepared.train), training.batch_size, training.epochs, training.evaluations_per_epoch
         ).total_steps
 
-    def _collator(self) -> Collator:
-        return Collator(int(self._tokenizer.pad_token_id), self._family.encoder_decoder)
+    def _collator(self) -> Collator | Packer:
+        """What builds training batches: without padding, unless a convention of the study's package asks for it."""
+        pad, dataset = int(self._tokenizer.pad_token_id), self._cell.dataset
+        if self._cell.conventions.left_padding and not self._family.encoder_decoder:
+            return Collator(pad, encoder_decoder=False, length=_longest_sample(dataset), left=True)
+        return Packer.of(self._model, pad)
 
     def _decoder(self, max_new_tokens: int) -> Decoder:
         cell = self._cell
@@ -366,6 +372,10 @@ class Execution:
         self._tracker.phase(name, total)
         with self._meter.phase(name):
             yield
+
+
+def _longest_sample(dataset: DatasetConfig) -> int:
+    return dataset.max_prompt_tokens + dataset.max_target_tokens
 
 
 def _device_name(device: torch.device) -> str:
