@@ -1,0 +1,49 @@
+"""A row's result as a line for the terminal."""
+
+from typing import Any
+
+GB = 1e9
+
+
+def row_line(result: dict[str, Any]) -> str:
+    """The row's name, status and main figures.
+
+    Args:
+        result: as in gpu.json.
+    """
+    parts = [_phase(name, phase, result) for name, phase in result.get("phases", {}).items()]
+    if "speed_ratios" in result:
+        parts.append(f"ratios {result['speed_ratios']}")
+    head = f"[{result['status']}] {result['name']} ({result.get('wall_seconds', 0)} s)"
+    return "\n    ".join([head, *parts])
+
+
+def predicted_bytes(result: dict[str, Any], phase: str) -> int | None:
+    """The prediction that a phase's peak is held against; None where there is none.
+
+    Args:
+        result: of a memory row.
+        phase: `train ARM` or `generate`.
+    """
+    kind, _, arm = phase.partition(" ")
+    predictions = result.get("predictions") or {}
+    entry = predictions.get(arm) if kind == "train" else next(iter(predictions.values()), None)
+    estimate = (entry or {}).get("estimate") or {}
+    return estimate.get(f"{kind}_peak_bytes")
+
+
+def _phase(name: str, phase: dict[str, Any], result: dict[str, Any]) -> str:
+    figures = [f"{name}: {phase['status']}"]
+    if phase.get("peak_bytes"):
+        figures.append(f"{phase['peak_bytes'] / GB:.2f} GB")
+    if predicted := predicted_bytes(result, name):
+        figures.append(f"(predicted {predicted / GB:.2f})")
+    for key in ("median_step_seconds", "median_prompt_seconds", "floor_seconds", "seconds"):
+        if key in phase:
+            figures.append(f"{phase[key]:.4g} s")
+            break
+    if "outcomes" in phase:
+        figures.append(str(phase["outcomes"]))
+    if "error" in phase:
+        figures.append(phase["error"].strip().splitlines()[-1][:200])
+    return " ".join(figures)
