@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from benchmarks.gpu import record
 from benchmarks.gpu.rows import MEMORY, Row, memory_arms, prediction_name, prediction_rows
@@ -27,6 +27,8 @@ LEAST_LEFT = 8.0
 END_MARGIN = 3.0
 POLL_SECONDS = 0.2
 CORES_A_PREDICTION = 4
+LOG_CHARACTERS = 200_000
+OUTPUT_CHARACTERS = 2000
 
 
 class Driver:
@@ -48,7 +50,7 @@ class Driver:
         self._result_path = folder / "gpu.json"
         self._log_path = folder / "gpu.log"
         self._results: dict[str, dict[str, Any]] = {}
-        self._processes: list[subprocess.Popen[str]] = []
+        self._logs: dict[subprocess.Popen[str], Path] = {}
 
     def run(self) -> bool:
         """Run all rows that the time allows.
@@ -56,23 +58,20 @@ class Driver:
         Returns:
             whether every row ended well.
         """
-        with (
-            tempfile.TemporaryDirectory() as name,
-            self._log_path.open("w", encoding="utf-8") as log,
-            self._no_process_left(),
-        ):
+        self._log_path.unlink(missing_ok=True)
+        with tempfile.TemporaryDirectory() as name, self._no_process_left():
             self._parts = Path(name)
-            predictors = self._start_predictions(log)
-            waiting: subprocess.Popen[str] | None = self._spawn(log)
+            waiting: subprocess.Popen[str] | None = self._spawn()
+            predictors = self._start_predictions()
             for index, row in enumerate(self._rows):
-                process = waiting or self._spawn(log)
+                process = waiting or self._spawn()
                 if self._left() < LEAST_LEFT:
                     self._results[row.name] = {"name": row.name, "kind": row.kind, "status": "no time left"}
                     print(row_line(self._results[row.name]), flush=True)
                     waiting = process
                     continue
                 # The next process imports while this row runs.
-                waiting = self._spawn(log) if index + 1 < len(self._rows) else None
+                waiting = self._spawn() if index + 1 < len(self._rows) else None
                 self._measure(row, process, index)
             self._wait_for_predictions(predictors)
             self._write()
@@ -81,18 +80,20 @@ class Driver:
     def _left(self) -> float:
         return self._deadline - time.monotonic()
 
-    def _spawn(self, log: IO[str], **environment: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.gpu.worker"],
-            cwd=ROOT,
-            env={**os.environ, "TOKENIZERS_PARALLELISM": "false", **environment},
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=log,
-            text=True,
-            start_new_session=True,
-        )
-        self._processes.append(process)
+    def _spawn(self, **environment: str) -> subprocess.Popen[str]:
+        log = self._parts / f"process-{len(self._logs)}.log"
+        with log.open("w", encoding="utf-8") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "benchmarks.gpu.worker"],
+                cwd=ROOT,
+                env={**os.environ, "TOKENIZERS_PARALLELISM": "false", **environment},
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                text=True,
+                start_new_session=True,
+            )
+        self._logs[process] = log
         return process
 
     def _send(self, process: subprocess.Popen[str], row: Row, path: Path) -> None:
@@ -118,6 +119,7 @@ class Driver:
         if killed:
             _kill(process)
         self._take(row, path, "killed" if killed else _status_of_exit(process), started)
+        self._keep_log(row.name, process)
         print(row_line(self._results[row.name]), flush=True)
 
     def _take(self, row: Row, path: Path, status: str, started: float) -> None:
@@ -130,12 +132,22 @@ class Driver:
         self._results[row.name] = {**values, "status": status, "wall_seconds": round(time.monotonic() - started, 1)}
         self._write()
 
-    def _start_predictions(self, log: IO[str]) -> list[tuple[subprocess.Popen[str], Path]]:
+    def _keep_log(self, name: str, process: subprocess.Popen[str]) -> None:
+        """Append what a process printed to the log; the result of a row that did not end well has the end of it."""
+        printed = self._logs[process].read_text(encoding="utf-8", errors="replace")
+        with self._log_path.open("a", encoding="utf-8") as log:
+            log.write(f"==== {name}\n{printed[-LOG_CHARACTERS:]}\n")
+        result = self._results.get(name)
+        if result is not None and result["status"] != "ok":
+            result["output_end"] = printed[-OUTPUT_CHARACTERS:]
+            self._write()
+
+    def _start_predictions(self) -> list[tuple[subprocess.Popen[str], Path]]:
         """Predict on the processor beside the rows, at low priority and without the card."""
         workers = max(1, len(os.sched_getaffinity(0)) // CORES_A_PREDICTION)
         predictors = []
         for index, row in enumerate(prediction_rows(list(self._rows), workers)):
-            process = self._spawn(log, CUDA_VISIBLE_DEVICES="", OMP_NUM_THREADS="1")
+            process = self._spawn(CUDA_VISIBLE_DEVICES="", OMP_NUM_THREADS="1")
             with suppress(OSError):
                 os.setpriority(os.PRIO_PROCESS, process.pid, 10)
             path = self._parts / f"predictions-{index}.json"
@@ -146,6 +158,8 @@ class Driver:
     def _wait_for_predictions(self, predictors: Sequence[tuple[subprocess.Popen[str], Path]]) -> None:
         while self._left() > 0 and any(process.poll() is None for process, _ in predictors):
             time.sleep(POLL_SECONDS)
+        for process, path in predictors:
+            self._keep_log(path.stem, process)
 
     def _predictions(self) -> dict[str, Any]:
         predictions: dict[str, Any] = {}
@@ -176,7 +190,7 @@ class Driver:
         try:
             yield
         finally:
-            for process in self._processes:
+            for process in self._logs:
                 if process.poll() is None:
                     _kill(process)
 

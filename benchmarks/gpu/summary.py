@@ -3,6 +3,7 @@
 from typing import Any
 
 GB = 1e9
+LINE = 200
 
 
 def row_line(result: dict[str, Any]) -> str:
@@ -14,6 +15,8 @@ def row_line(result: dict[str, Any]) -> str:
     parts = [_phase(name, phase, result) for name, phase in result.get("phases", {}).items()]
     if "speed_ratios" in result:
         parts.append(f"ratios {result['speed_ratios']}")
+    if not parts and result.get("output_end", "").strip():
+        parts.append(result["output_end"].strip().splitlines()[-1][:LINE])
     head = f"[{result['status']}] {result['name']} ({result.get('wall_seconds', 0)} s)"
     return "\n    ".join([head, *parts])
 
@@ -45,5 +48,5 @@ def _phase(name: str, phase: dict[str, Any], result: dict[str, Any]) -> str:
     if "outcomes" in phase:
         figures.append(str(phase["outcomes"]))
     if "error" in phase:
-        figures.append(phase["error"].strip().splitlines()[-1][:200])
+        figures.append(phase["error"].strip().splitlines()[-1][:LINE])
     return " ".join(figures)
