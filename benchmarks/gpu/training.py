@@ -22,6 +22,7 @@ FLOPS_A_TOKEN = 4
 """Times the parameters: two forwards and two for the gradients of inputs; frozen weights have none themselves."""
 PRODUCT_SIZE = 8192
 PRODUCTS = 20
+BASELINE = "padded to limits"
 
 
 def run(row: Row, results: record.RowRecord) -> None:
@@ -38,18 +39,23 @@ def run(row: Row, results: record.RowRecord) -> None:
     cell = cells.compose([*row.overrides, *BATCH_OF_EIGHT])
     with results.phase("floor") as entry:
         entry |= _floor(loaded, sum(map(sum, LENGTHS)) / cells.STEPS)
-    arms = {"padded to limits": cells.padded_collator(loaded), "padded to longest": cells.dynamic_collator(loaded)}
+    arms = {BASELINE: cells.padded_collator(loaded), "padded to longest": cells.dynamic_collator(loaded)}
     for arm, collator in arms.items():
         with results.phase(arm) as entry:
             entry |= cells.timed_training(loaded, cell, samples, collator)
-    medians = {
-        name: phase["median_step_seconds"]
-        for name, phase in results.values["phases"].items()
-        if "median_step_seconds" in phase
-    }
-    if "padded to limits" in medians:
-        results.values["speed_ratios"] = {
-            name: round(medians["padded to limits"] / median, 2) for name, median in medians.items()
+    _add_ratios(results)
+
+
+def _add_ratios(results: record.RowRecord) -> None:
+    """Compare the arms' sums over the same batches, and their mean step with the floor."""
+    phases = results.values["phases"]
+    seconds = {name: sum(phase["step_seconds"]) for name, phase in phases.items() if "step_seconds" in phase}
+    baseline, floor = seconds.get(BASELINE), phases["floor"].get("floor_seconds")
+    if baseline is not None:
+        results.values["speed_ratios"] = {name: round(baseline / value, 2) for name, value in seconds.items()}
+    if floor is not None:
+        results.values["floor_shares"] = {
+            name: round(floor * cells.MEASURED_STEPS / value, 3) for name, value in seconds.items()
         }
 
 

@@ -16,7 +16,7 @@ import torch
 from benchmarks.gpu.cells import PaddedToLimits, random_samples
 from benchmarks.gpu.record import RowRecord
 from benchmarks.gpu.rows import FIGURE1, MEMORY, benchmark_rows, memory_arms, prediction_rows
-from benchmarks.gpu.summary import row_line
+from benchmarks.gpu.summary import add_predictions, row_line
 from peft_study.config.compose import compose_cell
 from peft_study.data.tokens import IGNORED_LABEL
 from peft_study.report.paper import rows as paper_rows
@@ -150,17 +150,34 @@ def test_padding_reaches_the_limits(encoder_decoder: bool, widths: dict[str, int
     assert int(batch["attention_mask"].sum()) == (12 if encoder_decoder else 17)
 
 
-def test_a_line_holds_peak_prediction_and_error() -> None:
-    line = row_line({
+def test_predictions_stand_beside_what_was_measured() -> None:
+    result = {
         "name": "memory",
         "status": "oom",
         "wall_seconds": 3.2,
         "phases": {
-            "train paper": {"status": "ok", "peak_bytes": 9_160_000_000, "median_step_seconds": 0.25},
+            "load": {"status": "ok", "peak_bytes": 4_000_000_000, "memory_kind": "cuda_allocated"},
+            "train paper": {
+                "status": "ok",
+                "peak_bytes": 10_000_000_000,
+                "memory_kind": "cuda_allocated",
+                "median_step_seconds": 0.25,
+            },
             "train small": {"status": "oom", "error": "Traceback\nOutOfMemoryError: CUDA out of memory"},
+            "generate": {"status": "ok", "peak_bytes": 5_000_000_000, "memory_kind": "cpu_peak_rss"},
         },
-        "predictions": {"paper": {"estimate": {"train_peak_bytes": 8_630_000_000}}, "small": None},
-    })  # fmt: skip
+        "predictions": {
+            "paper": {"estimate": {"train_peak_bytes": 9_700_000_000, "generate_peak_bytes": 6_000_000_000}},
+            "small": None,
+        },
+    }
 
-    assert re.search(r"9\.16 GB.*8\.63.*0\.25 s", line)
-    assert "OutOfMemoryError" in line
+    add_predictions(result)
+
+    phases: Any = result["phases"]
+    assert phases["train paper"]["predicted_to_measured"] == 0.97
+    assert "predicted_bytes" not in phases["load"]
+    assert phases["generate"]["predicted_bytes"] == 6_000_000_000
+    assert "predicted_to_measured" not in phases["generate"], "a resident set is another quantity"
+    assert re.search(r"10\.00 GB.*9\.70.*0\.25 s", row_line(result))
+    assert "OutOfMemoryError" in row_line(result)
