@@ -77,6 +77,11 @@ class Driver:
             self._write()
         return all(result.get("status") == "ok" for result in self._results.values())
 
+    @property
+    def processes(self) -> list[subprocess.Popen[str]]:
+        """All that were started."""
+        return list(self._logs)
+
     def _left(self) -> float:
         return self._deadline - time.monotonic()
 
