@@ -167,22 +167,25 @@ def timed_training(loaded: Loaded, cell: CellConfig, samples: Sequence[Encoded],
 
     meter = Meter(loaded.compute.device)
     place = MEMORY_FOLDER if MEMORY_FOLDER.is_dir() else None
-    with tempfile.TemporaryDirectory(dir=place) as folder, meter.phase("train"):
-        train(
-            loaded.model,
-            samples,
-            samples[: cell.training.batch_size],
-            collator,
-            cell.training,
-            learning_rate=cell.method.learning_rate,
-            seed=cell.seed,
-            compute=loaded.compute,
-            folder=Path(folder),
-            on_step=lambda _step, _values: None,
-            on_progress=note_end,
-        )
-        driver_bytes = record.process_bytes()
-    loaded.model.zero_grad(set_to_none=True)
+    try:
+        with tempfile.TemporaryDirectory(dir=place) as folder, meter.phase("train"):
+            train(
+                loaded.model,
+                samples,
+                samples[: cell.training.batch_size],
+                collator,
+                cell.training,
+                learning_rate=cell.method.learning_rate,
+                seed=cell.seed,
+                compute=loaded.compute,
+                folder=Path(folder),
+                on_step=lambda _step, _values: None,
+                on_progress=note_end,
+            )
+            driver_bytes = record.process_bytes()
+    finally:
+        # Gradients of an arm that ran out of memory would count for the next one.
+        loaded.model.zero_grad(set_to_none=True)
     # The first end closes no interval: what comes before it is also the evaluation before training.
     steps = [after - before for before, after in itertools.pairwise(ends)][WARM_UP_STEPS - 1 :]
     return {
