@@ -1,6 +1,5 @@
 """The tests that need a card, run in this process, which has imported the libraries."""
 
-import os
 from typing import Any
 
 import pytest
@@ -16,8 +15,6 @@ def run(row: Row, results: record.RowRecord) -> None:
 
     Warnings are not errors here, because the versions are those of the machine and not of constraints.txt.
     """
-    # What tests cache by content must not meet what earlier rows left.
-    os.environ.pop("XDG_CACHE_HOME", None)
     arguments = ["-m", "gpu", "tests/gpu", "-q", "-p", "no:cacheprovider", "-W", "default", "--tb=short"]
     arguments += ["-k", row.select] if row.select else []
     with results.phase("pytest") as entry:
