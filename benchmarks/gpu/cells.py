@@ -5,7 +5,7 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,9 @@ from peft_study.models.precision import Compute
 from peft_study.models.precision import choose as choose_compute
 from peft_study.training.collate import Collator
 from peft_study.training.loop import train
+from peft_study.training.packing import Packer
 
+BatchBuilder = Callable[[Sequence[Encoded]], dict[str, torch.Tensor]]
 WARM_UP_STEPS = 2
 MEASURED_STEPS = 5
 STEPS = WARM_UP_STEPS + MEASURED_STEPS
@@ -56,7 +58,7 @@ class Loaded:
     parameters: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PaddedToLimits(Collator):
     """Pads every batch to the data set's limits, as the study's authors did.
 
@@ -142,11 +144,21 @@ def padded_collator(loaded: Loaded) -> Collator:
     """Pads a batch to the data set's limits."""
     plain, dataset = dynamic_collator(loaded), loaded.cell.dataset
     return PaddedToLimits(
-        plain.pad_token_id, plain.encoder_decoder, dataset.max_prompt_tokens, dataset.max_target_tokens
+        pad_token_id=plain.pad_token_id,
+        encoder_decoder=plain.encoder_decoder,
+        prompt_limit=dataset.max_prompt_tokens,
+        target_limit=dataset.max_target_tokens,
     )
 
 
-def timed_training(loaded: Loaded, cell: CellConfig, samples: Sequence[Encoded], collator: Collator) -> dict[str, Any]:
+def packer(loaded: Loaded) -> Packer:
+    """The project's own: no padding."""
+    return Packer.of(loaded.model, int(loaded.tokenizer.pad_token_id))
+
+
+def timed_training(
+    loaded: Loaded, cell: CellConfig, samples: Sequence[Encoded], collator: BatchBuilder
+) -> dict[str, Any]:
     """Fine-tune with the project's loop and time its optimizer steps.
 
     Args:

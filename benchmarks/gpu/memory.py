@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from benchmarks.gpu import cells, record
-from benchmarks.gpu.rows import Row, memory_arms
+from benchmarks.gpu.rows import PAPER, Row, memory_arms
 from peft_study.cost.memory import Meter
 from peft_study.data.prompts import Template
 from peft_study.generation.decode import Decoder, fitting_batch
@@ -31,7 +31,8 @@ def run(row: Row, results: record.RowRecord) -> None:
         with results.phase(f"train {arm}") as entry:
             if cell.training.gradient_checkpointing:
                 recompute_activations(loaded.model)
-            entry |= cells.timed_training(loaded, cell, samples, cells.padded_collator(loaded))
+            collator = cells.padded_collator(loaded) if arm == PAPER else cells.packer(loaded)
+            entry |= cells.timed_training(loaded, cell, samples, collator)
     with results.phase(GENERATE) as entry:
         entry |= _generate(loaded)
 

@@ -1,9 +1,7 @@
 """The rows of the benchmark in order of worth. No torch here: the process that starts the rows must stay light."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
-
-from peft_study.config.schema import TrainingConfig
 
 MEMORY, TRAINING, GENERATION, TESTS, PREDICTION = "memory", "training", "generation", "tests", "prediction"
 COMMON = (
@@ -68,19 +66,16 @@ FIGURE1 = (
 FIRST_MEMORY_ROWS = 3
 
 
+PAPER = "paper"
+
+
 def memory_arms() -> dict[str, tuple[str, ...]]:
     """How a step of eight samples is computed, as overrides by arm.
 
-    `paper` is one padded batch with all of its logits. `small` recomputes activations, sample by sample. `fast` needs
-    the policy `training.memory`; without it the arm would be `paper` again.
+    `paper` is one padded batch with all of its logits. `fast` is one batch without padding, with logits where there is
+    a label. `small` is the same sample by sample, with activations computed again in the backward pass.
     """
-    if "memory" not in {setting.name for setting in fields(TrainingConfig)}:
-        return {"paper": BATCH_OF_EIGHT, "small": ONE_AT_A_TIME}
-    return {
-        "paper": ("training.memory=paper", *BATCH_OF_EIGHT),
-        "fast": ("training.memory=fast", *BATCH_OF_EIGHT),
-        "small": ("training.memory=small", *ONE_AT_A_TIME),
-    }
+    return {PAPER: BATCH_OF_EIGHT, "fast": BATCH_OF_EIGHT, "small": ONE_AT_A_TIME}
 
 
 def benchmark_rows(device: str, *, tiny: bool) -> list[Row]:

@@ -1,4 +1,4 @@
-"""Step time on samples of real lengths: padded to the limits, padded to a batch's longest, and the floor."""
+"""Step time on samples of real lengths: padded to the limits, to a batch's longest, not at all, and the floor."""
 
 import statistics
 import time
@@ -7,17 +7,8 @@ import torch
 
 from benchmarks.gpu import cells, record
 from benchmarks.gpu.rows import BATCH_OF_EIGHT, Row
+from benchmarks.lengths import CONALA
 
-LENGTHS = (
-    (28, 28), (46, 50), (29, 39), (39, 18), (17, 24), (15, 17), (28, 23), (27, 33), (24, 25), (13, 23), (13, 10),
-    (22, 14), (34, 28), (17, 9), (30, 13), (43, 31), (26, 30), (26, 19), (17, 19), (17, 24), (25, 12), (15, 24),
-    (43, 20), (15, 21), (32, 31), (31, 20), (62, 49), (24, 16), (24, 28), (19, 16), (33, 39), (11, 5), (25, 27),
-    (49, 19), (32, 16), (21, 11), (30, 31), (14, 19), (44, 47), (50, 35), (36, 38), (19, 17), (37, 23), (18, 15),
-    (33, 19), (20, 19), (32, 22), (19, 8), (21, 10), (60, 38), (24, 30), (17, 11), (38, 29), (29, 15), (23, 20),
-    (20, 12),
-)  # fmt: skip
-"""Tokens of prompt and target of 56 samples of CoNaLa's training split, drawn at random and encoded with the embedded
-tokenizer: 51 tokens a sample, 45% of them the target's, as in the whole split."""
 FLOPS_A_TOKEN = 4
 """Times the parameters: two forwards and two for the gradients of inputs; frozen weights have none themselves."""
 PRODUCT_SIZE = 8192
@@ -35,11 +26,15 @@ def run(row: Row, results: record.RowRecord) -> None:
     loaded = cells.load(row.overrides, results)
     if loaded is None:
         return
-    samples = cells.random_samples(LENGTHS)
+    samples = cells.random_samples(CONALA)
     cell = cells.compose([*row.overrides, *BATCH_OF_EIGHT])
     with results.phase("floor") as entry:
-        entry |= _floor(loaded, sum(map(sum, LENGTHS)) / cells.STEPS)
-    arms = {BASELINE: cells.padded_collator(loaded), "padded to longest": cells.dynamic_collator(loaded)}
+        entry |= _floor(loaded, sum(map(sum, CONALA)) / cells.STEPS)
+    arms: dict[str, cells.BatchBuilder] = {
+        BASELINE: cells.padded_collator(loaded),
+        "padded to longest": cells.dynamic_collator(loaded),
+        "packed": cells.packer(loaded),
+    }
     for arm, collator in arms.items():
         with results.phase(arm) as entry:
             entry |= cells.timed_training(loaded, cell, samples, collator)

@@ -15,8 +15,8 @@ from peft_study.data.tokens import Encoded
 from peft_study.models.loading import Model
 
 ATTENTION_SHARE = 2
-"""A row holds hidden size / 2 tokens before another begins. Attention within a row costs its length times the hidden size
-a token, against 12 times the square of the hidden size for the layers: at most a twelfth then."""
+"""A row holds hidden size / 2 tokens before another begins. A token's attention costs the row's length times the hidden
+size, against 12 times the square of the hidden size for its layers: at most a twenty-fourth of it then."""
 _PACKED_PROMPTS = frozenset({PeftType.PROMPT_TUNING, PeftType.P_TUNING, PeftType.PREFIX_TUNING})
 _LOOKS_AT_SEQUENCES = frozenset({PeftType.ADAPTION_PROMPT, PeftType.POLY, PeftType.XLORA})
 
