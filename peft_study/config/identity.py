@@ -17,6 +17,8 @@ HUB_SETTINGS = ("source", "hub_id", "hub_files", "revision", "validation_split")
 WITHOUT_EFFECT = frozenset(
     {("model", "learning_rates"), ("model", "preamble"), ("model", "retriever"), ("dataset", "sizes")}
 )
+FORMER_DEFAULTS: dict[str, dict[str, Any]] = {"dataset": {"truncation": "separate"}}
+"""What a setting was before its default changed. Cells with the new default are other cells than those made before."""
 
 
 def cell_settings(
@@ -35,7 +37,7 @@ def cell_settings(
     kept: dict[str, Any] = {"identity_version": IDENTITY_VERSION, "seed": cell.seed}
     for group in DECISIVE_GROUPS:
         settings = getattr(cell, group)
-        kept[group] = _decisive(group, _values(settings), _values(type(settings)()))
+        kept[group] = _decisive(group, _values(settings), _values(type(settings)()) | FORMER_DEFAULTS.get(group, {}))
     if cell.model.weights is Weights.pretrained:
         kept["model"].pop("architecture", None)
     if kept["dataset"].pop("path", None) is not None:
@@ -83,11 +85,16 @@ def settings_key(config: Mapping[str, Any]) -> str | None:
 
 def _decisive(group: str, settings: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
     """Those that have an effect and are not as by default."""
-    return {
+    kept = {
         name: value
         for name, value in settings.items()
         if (group, name) not in WITHOUT_EFFECT and (name not in default or value != default[name])
     }
+    generated = settings.get("source") == "generated" and not settings.get("path")
+    if group == "dataset" and generated and not kept.keys() & {"max_prompt_tokens", "max_target_tokens"}:
+        # Generated samples are shorter than the limits, so that nothing is cut either way.
+        kept.pop("truncation", None)
+    return kept
 
 
 def _values(settings: Any) -> dict[str, Any]:
@@ -96,7 +103,8 @@ def _values(settings: Any) -> dict[str, Any]:
 
 @cache
 def _defaults() -> dict[str, Any]:
-    return plain(CellConfig())
+    defaults = plain(CellConfig())
+    return {group: defaults[group] | FORMER_DEFAULTS.get(group, {}) for group in DECISIVE_GROUPS}
 
 
 def plain(cell: CellConfig) -> dict[str, Any]:

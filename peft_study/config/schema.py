@@ -87,6 +87,18 @@ class PromptForm(StrEnum):
     completion = "completion"
 
 
+class Truncation(StrEnum):
+    """How `max_prompt_tokens` and `max_target_tokens` limit a sample.
+
+    `joint`: in training a prompt may also take what its answer leaves of both; at test nothing but the model's
+    positions limits it. That is how the study's replication package does it. `separate`: each limit by itself, for
+    training and test.
+    """
+
+    joint = "joint"
+    separate = "separate"
+
+
 class ExecutionChoice(StrEnum):
     """Whether generated code is run against tests."""
 
@@ -211,8 +223,9 @@ class DatasetConfig:
         limit: keep only the first so many samples of each split; null keeps all.
         test_limit: the same for the test split alone; the smaller of the two counts.
         prompt_form: plain, fenced, apps or completion.
-        max_prompt_tokens: longer instructions are cut, and counted.
+        max_prompt_tokens: longer instructions are cut, and counted; `truncation` says which.
         max_target_tokens: longer answers are cut in training, and counted.
+        truncation: whether prompt and answer share their limits in training, and whether test prompts have one.
         max_new_tokens: generation stops there.
         stop_at_newline: generation also ends at the first newline.
     """
@@ -233,6 +246,7 @@ class DatasetConfig:
     prompt_form: PromptForm = PromptForm.plain
     max_prompt_tokens: int = 64
     max_target_tokens: int = 64
+    truncation: Truncation = Truncation.joint
     max_new_tokens: int = 64
     stop_at_newline: bool = False
 

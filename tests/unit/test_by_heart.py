@@ -104,7 +104,9 @@ def programs(
     settings: GenerationConfig,
 ) -> list[str]:
     prompts = [
-        tokens.encode(sample, template, tokenizer, 200, 200, for_encoder=model.config.is_encoder_decoder).prompt
+        tokens.encode(
+            sample, template, tokenizer, tokens.Limits(200, 200), for_encoder=model.config.is_encoder_decoder
+        ).prompt
         for sample in samples
     ]
     decoder = Decoder(model, tokenizer, template, settings, 120, CPU)
