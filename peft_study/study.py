@@ -97,9 +97,7 @@ class Execution:
         self._family = FAMILIES[cell.model.family]
         self._compute = choose_compute(cell.hardware.device, cell.training.precision)
         self._meter = Meter(self._compute.device, self._costs_to_add(earlier))
-        self._template = Template(
-            cell.dataset.prompt_form, cell.model.prompt_prefix, cell.dataset.stop_at_newline, cell.method.preamble
-        )
+        self._template = template_of(cell)
 
     def _costs_to_add(self, earlier: RunResult | None) -> dict[str, PhaseCost]:
         """The costs of an interrupted run that this one goes on with; work in another number format is dropped."""
@@ -117,6 +115,7 @@ class Execution:
         self._set_up_machine()
         with self._phase("load"):
             self._tokenizer = load_tokenizer(self._cell.model)
+            self._check_sentinel()
             self._declared = declared_config(self._cell.model)
             self._positions = self._find_positions()
             self._check_lengths()
@@ -235,6 +234,15 @@ class Execution:
             self._check_fits(of_sample, dataset.max_new_tokens, "test prompt")
             encoded.append(of_sample)
         return encoded
+
+    def _check_sentinel(self) -> None:
+        sentinel = self._template.sentinel
+        if sentinel and sentinel not in self._tokenizer.get_vocab():
+            raise UserError(
+                f"prompt_sentinel must be a token of the tokenizer, got {sentinel!r}",
+                where="model.prompt_sentinel, model.tokenizer",
+                hint="model.prompt_sentinel='' for none",
+            )
 
     def _find_positions(self) -> Positions | None:
         total = self._family.positions(self._declared)
@@ -385,6 +393,14 @@ class Execution:
         self._tracker.phase(name, total)
         with self._meter.phase(name):
             yield
+
+
+def template_of(cell: CellConfig) -> Template:
+    """The prompts that a cell's model reads, and where its candidates end."""
+    model, dataset = cell.model, cell.dataset
+    sentinel = model.prompt_sentinel if cell.method.kind is MethodKind.prompting else ""
+    prefix = "" if sentinel else model.prompt_prefix
+    return Template(dataset.prompt_form, prefix, dataset.stop_at_newline, cell.method.preamble, sentinel)
 
 
 def _device_name(device: torch.device) -> str:

@@ -152,6 +152,8 @@ class ModelConfig:
         revision: hub revision (commit, tag or branch); null is the hub's default branch.
         tokenizer: hub id or local folder; "tiny" is the tokenizer that the package carries; null is `source`.
         prompt_prefix: text before every prompt.
+        prompt_sentinel: of an encoder-decoder, the token that stands for missing text in pretraining. Behind a prompt,
+            in place of `prompt_prefix`, it asks a model for its answer that no method trained for that.
         architecture: arguments of the family's transformers config, enough to build the model with random weights.
         learning_rates: learning rate by method, where this model wants another one than the study's.
         preamble: the line before a prompt, and its examples, that no adapter was trained for.
@@ -166,6 +168,7 @@ class ModelConfig:
     revision: str | None = None
     tokenizer: str | None = None
     prompt_prefix: str = ""
+    prompt_sentinel: str = ""
     architecture: dict[str, Any] = field(default_factory=dict)
     learning_rates: dict[str, float] = field(default_factory=dict)
     preamble: str = "Generate Python code given a natural language instruction."

@@ -23,6 +23,13 @@ class Tokenizer(Decoding, Protocol):
 
     eos_token_id: int
 
+    @property
+    def added_tokens_decoder(self) -> Mapping[int, Any]:
+        """Tokens beside the vocabulary's, by id."""
+
+    def convert_tokens_to_ids(self, tokens: str) -> int | list[int]:
+        """The id of a token."""
+
     def __call__(self, text: str, **options: object) -> dict[str, list[int] | list[tuple[int, int]]]:
         """Encode a text."""
 
@@ -134,7 +141,10 @@ def _target(sample: Sample, template: Template, tokenizer: Tokenizer, *, for_enc
     """Token ids of a whole target with its end-of-sequence token, and whether the tokenizer changes its text."""
     text = template.target(sample)
     if for_encoder:
-        end, ids = STANDALONE, _text_ids(text, tokenizer)
+        # The decoder begins with what the tokenizer puts before a text, as it did in pretraining (CodeT5+: <s>).
+        encoded = tokenizer(text, return_special_tokens_mask=True, split_special_tokens=True)
+        ids = _ids(encoded["input_ids"])
+        end, ids = STANDALONE, _without_end(ids, _ids(encoded["special_tokens_mask"]), tokenizer.eos_token_id)
     else:
         prompt = template.prompt(sample)
         end = anchor(encode_prompt(prompt, tokenizer)[0], tokenizer)
@@ -161,19 +171,17 @@ def encode_prompt(
         for_encoder: an encoder's input ends with the end-of-sequence token, whether or not the tokenizer adds it. A
             decoder's keeps what the tokenizer puts before it, and nothing behind its text.
     """
+    sentinel, text = _sentinel(prompt, tokenizer)
     encoded = tokenizer(
-        prompt.text,
+        text,
         return_offsets_mapping=True,
         return_special_tokens_mask=True,
         split_special_tokens=_AS_TEXT["split_special_tokens"],
     )
-    ids, offsets = _ids(encoded["input_ids"]), list(encoded["offset_mapping"])
-    if not for_encoder:
-        ids = _without_end(ids, _ids(encoded["special_tokens_mask"]), tokenizer.eos_token_id)
-        offsets = offsets[: len(ids)]
-    elif ids[-1:] != [tokenizer.eos_token_id]:
-        ids.append(tokenizer.eos_token_id)
-        offsets.append((0, 0))
+    ids = _without_end(_ids(encoded["input_ids"]), _ids(encoded["special_tokens_mask"]), tokenizer.eos_token_id)
+    behind = sentinel + [tokenizer.eos_token_id] * for_encoder
+    offsets = [*list(encoded["offset_mapping"])[: len(ids)], *[(0, 0)] * len(behind)]
+    ids += behind
     inside = [
         position
         for position, span in enumerate(offsets)
@@ -187,6 +195,17 @@ def encode_prompt(
     cut = min(max(*over, 0), len(inside))
     left_out = set(inside[len(inside) - cut :])
     return [token for position, token in enumerate(ids) if position not in left_out], cut
+
+
+def _sentinel(prompt: Prompt, tokenizer: Tokenizer) -> tuple[list[int], str]:
+    """The ids of a prompt's sentinel, and the prompt's text as it stands before it."""
+    if not prompt.sentinel:
+        return [], prompt.text
+    index = tokenizer.convert_tokens_to_ids(prompt.sentinel)
+    assert isinstance(index, int), "one token has one id"
+    # Some tokenizers drop white space before their sentinels, so that a model never saw any there.
+    strips = tokenizer.added_tokens_decoder[index].lstrip
+    return [index], prompt.text.rstrip() if strips else prompt.text
 
 
 def truncation(encoded: Iterable[Encoded]) -> Truncation:

@@ -12,7 +12,7 @@ from transformers import GenerationConfig as TransformersGenerationConfig
 from peft_study.config.schema import GenerationConfig
 from peft_study.data.continuation import STANDALONE, anchor, text_behind
 from peft_study.data.prompts import Template
-from peft_study.generation.stopping import CompleteCandidates, Continuation, newline_tokens, token_texts
+from peft_study.generation.stopping import CompleteCandidates, Continuation, Sentinel, newline_tokens, token_texts
 from peft_study.models.loading import Model
 from peft_study.models.precision import Compute
 
@@ -72,6 +72,7 @@ class Decoder:
         # padding would move a prompt away from them.
         self._virtual_tokens = isinstance(model, PeftModelForCausalLM) and model.active_peft_config.is_prompt_learning
         self._texts = token_texts(tokenizer) if template.stop_at_newline or template.ends_early else {}
+        self._sentinel = Sentinel.of(template, tokenizer)
         self._generation = self._generation_config()
 
     def generate(self, prompts: Sequence[Sequence[int]], done: Set[int] = frozenset()) -> Iterator[list[Generated]]:
@@ -126,7 +127,7 @@ class Decoder:
     def _continuation(self, prompt: Sequence[int]) -> Continuation:
         end = STANDALONE if self._encoder_decoder else anchor(prompt, self._tokenizer)
         text = text_behind(STANDALONE, prompt, self._tokenizer)
-        return Continuation(self._tokenizer, self._template, end, text)
+        return Continuation(self._tokenizer, self._template, end, text, self._sentinel)
 
     def _stopping(self, continuations: Sequence[Continuation], width: int) -> StoppingCriteriaList:
         if not self._template.ends_early:

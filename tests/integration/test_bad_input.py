@@ -86,6 +86,10 @@ CASES: dict[str, tuple[Arguments, list[str]]] = {
         ["model=tiny-llama", "method.adapter._target_=peft.EvaConfig"],
         ["method.adapter._target_", "EvaConfig"],
     ),
+    "a sentinel that the tokenizer lacks": (
+        ["model=tiny-t5", "method=zero-shot", "model.prompt_sentinel=<extra_id_0>"],
+        ["model.prompt_sentinel", "<extra_id_0>"],
+    ),
     "an adapter that is deleted": (["model=tiny-llama", "~method.adapter"], ["~method.adapter", "method=zero-shot"]),
     "an adapter that is nothing": (["model=tiny-llama", "method.adapter=null"], ["method.adapter", "method=lora"]),
     "a run folder of Hydra's": (["model=tiny-llama", "hydra.run.dir=x"], ["hydra.run.dir", "output_dir=FOLDER"]),
