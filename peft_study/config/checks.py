@@ -113,6 +113,7 @@ def _names(cell: CellConfig) -> Iterator[UserError]:
         "method.name": cell.method.name,
         "dataset.name": cell.dataset.name,
         "quantization.name": cell.quantization.name,
+        "conventions.name": cell.conventions.name,
     }
     for where, name in named.items():
         if not NAME.fullmatch(name):
@@ -145,6 +146,8 @@ def _ranges(cell: CellConfig) -> Iterator[UserError]:
         "hardware.memory_budget_gb": hardware.memory_budget_gb,
         "tracking.timeout_seconds": cell.tracking.timeout_seconds,
         "method.learning_rate": cell.method.learning_rate,
+        "conventions.max_sample_tokens": cell.conventions.max_sample_tokens,
+        "conventions.ia3_learning_rate": cell.conventions.ia3_learning_rate,
     }
     for where, value in positive.items():
         # NaN and infinity are what a float setting accepts from a command line as well.
@@ -176,6 +179,12 @@ def _ranges(cell: CellConfig) -> Iterator[UserError]:
         )
     if not 0 < generation.top_p <= 1:
         yield UserError(f"{generation.top_p} is no probability", where="generation.top_p", hint="above 0, at most 1")
+    if generation.top_k < 0:
+        yield UserError(
+            f"generation.top_k must be 0 (all tokens) or more, got {generation.top_k}",
+            where="generation.top_k",
+            hint="generation.top_k=0",
+        )
     if generation.temperature is None and generation.num_candidates > generation.num_beams:
         yield UserError(
             f"{generation.num_beams} beams cannot give {generation.num_candidates} candidates",

@@ -7,15 +7,25 @@ from dataclasses import asdict, fields
 from functools import cache
 from typing import Any
 
-from peft_study.config.schema import CellConfig, Weights
+from peft_study.config.schema import CellConfig, ConventionsConfig, Weights
 
 # Raise when a schema default, or what a setting means, changes: results made before are then other cells.
 IDENTITY_VERSION = 1
 DECISIVE_GROUPS = ("model", "method", "dataset", "quantization", "training", "generation")
+LATER_GROUPS = ("conventions",)
+"""Groups that came later: cells that leave their defaults keep their identity."""
 HUB_SETTINGS = ("source", "hub_id", "hub_files", "revision", "validation_split")
-# The learning rate, the preamble and the retriever in force are the method's; sizes only warn.
+# The learning rate, the targets, the preamble and the retriever in force are the method's; sizes only warn.
 WITHOUT_EFFECT = frozenset(
-    {("model", "learning_rates"), ("model", "preamble"), ("model", "retriever"), ("dataset", "sizes")}
+    {
+        ("model", "learning_rates"),
+        ("model", "preamble"),
+        ("model", "retriever"),
+        ("dataset", "sizes"),
+        ("conventions", "name"),
+        ("conventions", "ia3_learning_rate"),
+        ("conventions", "lora_targets"),
+    }
 )
 FORMER_DEFAULTS: dict[str, dict[str, Any]] = {"dataset": {"truncation": "separate"}}
 """What a setting was before its default changed. Cells with the new default are other cells than those made before."""
@@ -38,6 +48,10 @@ def cell_settings(
     for group in DECISIVE_GROUPS:
         settings = getattr(cell, group)
         kept[group] = _decisive(group, _values(settings), _values(type(settings)()) | FORMER_DEFAULTS.get(group, {}))
+    for group in LATER_GROUPS:
+        settings = getattr(cell, group)
+        if decisive := _decisive(group, _values(settings), _values(type(settings)())):
+            kept[group] = decisive
     if cell.model.weights is Weights.pretrained:
         kept["model"].pop("architecture", None)
     if kept["dataset"].pop("path", None) is not None:
@@ -53,7 +67,8 @@ def cell_name(cell: CellConfig, data_fingerprint: str | None = None, weights_fin
     """The readable name with the first eight hexadecimal digits of the settings' hash.
 
     Returns:
-        such as "codellama-7b-python_lora_conala_s42-1f0c9a7e"; the quantization is named where there is one.
+        such as "codellama-7b-python_lora_conala_s42-1f0c9a7e"; the quantization is named where there is one, and the
+        conventions where they are not the paper's.
     """
     settings = cell_settings(cell, data_fingerprint, weights_fingerprint)
     canonical = json.dumps(settings, sort_keys=True, ensure_ascii=True)
@@ -61,6 +76,8 @@ def cell_name(cell: CellConfig, data_fingerprint: str | None = None, weights_fin
     parts = [cell.model.name, cell.method.name, cell.dataset.name]
     if cell.quantization.bits is not None:
         parts.append(cell.quantization.name)
+    if cell.conventions.name != ConventionsConfig.name:
+        parts.append(cell.conventions.name)
     return f"{'_'.join(parts)}_s{cell.seed}-{digest}"
 
 
@@ -80,6 +97,10 @@ def settings_key(config: Mapping[str, Any]) -> str | None:
             kept[group] = _decisive(group, settings, _defaults()[group])
     if not kept:
         return None
+    for group in LATER_GROUPS:
+        settings = config.get(group)
+        if isinstance(settings, Mapping) and (decisive := _decisive(group, settings, _defaults()[group])):
+            kept[group] = decisive
     return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
@@ -104,7 +125,7 @@ def _values(settings: Any) -> dict[str, Any]:
 @cache
 def _defaults() -> dict[str, Any]:
     defaults = plain(CellConfig())
-    return {group: defaults[group] | FORMER_DEFAULTS.get(group, {}) for group in DECISIVE_GROUPS}
+    return {group: defaults[group] | FORMER_DEFAULTS.get(group, {}) for group in DECISIVE_GROUPS + LATER_GROUPS}
 
 
 def plain(cell: CellConfig) -> dict[str, Any]:

@@ -48,6 +48,7 @@ class Targets(StrEnum):
     none = "none"
     attention = "attention"
     attention_feed_forward = "attention_feed_forward"
+    all_linear = "all_linear"
 
 
 class ExampleChoice(StrEnum):
@@ -299,6 +300,36 @@ class TrainingConfig:
 
 
 @dataclass
+class ConventionsConfig:
+    """Where the study's replication package differs from the paper; the defaults follow the paper.
+
+    docs/differences.md says what each makes of a score. Two more are settings of their own groups: training.precision
+    and generation.top_k.
+
+    Attributes:
+        name: paper, package-v1 (November 2023: table 3, figures 1, 4 and 5) or package-revision (October 2024: figures
+            3, 6, 7 and table 4); in a cell's name unless it is paper.
+        left_padding: pad a decoder's training samples on the left, all to max_prompt_tokens + max_target_tokens, so
+            that virtual tokens stand far from the prompt.
+        leading_newline: a line break before the prompt at test that training does not have.
+        cut_at_angle_brackets: end a candidate at the first "<", ">" or "endoftext".
+        clean_up_spaces: remove spaces before punctuation, as tokenizers did by default (Llama's do not).
+        max_sample_tokens: leave out training and validation samples that are longer; null keeps all.
+        ia3_learning_rate: peak learning rate of IA3.
+        lora_targets: which layers LoRA attaches to.
+    """
+
+    name: str = "paper"
+    left_padding: bool = False
+    leading_newline: bool = False
+    cut_at_angle_brackets: bool = False
+    clean_up_spaces: bool = False
+    max_sample_tokens: int | None = None
+    ia3_learning_rate: float = 3.0e-4
+    lora_targets: Targets = Targets.attention
+
+
+@dataclass
 class GenerationConfig:
     """Beam search, or sampling.
 
@@ -307,6 +338,7 @@ class GenerationConfig:
         num_candidates: candidates kept a prompt, best first; at most `num_beams`, unless they are sampled.
         temperature: divides the logits of a sampled candidate; null searches by beams.
         top_p: a token is drawn from the fewest that have this probability together; 1 is all of them.
+        top_k: a token is drawn from so many of the most probable; 0 is all of them.
         length_penalty: exponent of the length by which a beam's log-probability is divided.
         early_stopping: end a prompt as soon as `num_candidates` beams are complete.
         batch_size: prompts at once; null takes as many as keep the key-value cache below `cache_gb`, at most 32.
@@ -317,6 +349,7 @@ class GenerationConfig:
     num_candidates: int = 10
     temperature: float | None = None
     top_p: float = 1.0
+    top_k: int = 0
     length_penalty: float = 1.0
     early_stopping: bool = False
     batch_size: int | None = None
@@ -432,6 +465,7 @@ class CellConfig:
     quantization: QuantizationConfig = field(default_factory=QuantizationConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     generation: GenerationConfig = field(default_factory=GenerationConfig)
+    conventions: ConventionsConfig = field(default_factory=ConventionsConfig)
     scoring: ScoringConfig = field(default_factory=ScoringConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     hardware: HardwareConfig = field(default_factory=HardwareConfig)

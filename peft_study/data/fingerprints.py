@@ -3,10 +3,10 @@
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, replace
+from dataclasses import fields
 from typing import Any
 
-from peft_study.data.samples import ProgramTests, Sample
+from peft_study.data.samples import Check, ProgramTests, Sample
 
 # Python writes no integer of more than 4,300 decimal digits; hexadecimal has no limit.
 LONGEST_DECIMAL_BITS = 14_000
@@ -25,12 +25,16 @@ def fingerprint(samples: Iterable[Sample]) -> str:
 
 
 def _hashed(sample: Sample) -> dict[str, Any]:
-    # Tests may be megabytes, which asdict would copy value by value.
-    hashed = asdict(replace(sample, tests=None))
+    # asdict copies value by value, which is slow for many samples, and tests may be megabytes.
+    hashed = _values(sample) | {"tests": None, "checks": [_values(check) for check in sample.checks]}
     for name in ("level", "tests", "starter_code", "assertions", "published_answer"):
         if not hashed[name]:
             del hashed[name]
     return hashed if sample.tests is None else hashed | {"tests": _tests(sample.tests)}
+
+
+def _values(record: Sample | Check) -> dict[str, Any]:
+    return {spec.name: getattr(record, spec.name) for spec in fields(record)}
 
 
 def _tests(tests: ProgramTests) -> dict[str, Any]:

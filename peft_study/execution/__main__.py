@@ -108,8 +108,8 @@ def _tested(problems: Problems, candidates: Sequence[Candidate]) -> list[Candida
         names = ", ".join(map(repr, problems.unasserted[:_MOST_NAMED]))
         more = ", ..." if len(problems.unasserted) > _MOST_NAMED else ""
         say(
-            f"left out: {len(problems.unasserted):,} problems whose tests assert nothing ({names}{more}), "
-            f"and {unasserted:,} candidates for them"
+            f"left out: {len(problems.unasserted):,} problems whose tests assert nothing, or only in functions that "
+            f"nothing calls ({names}{more}), and {unasserted:,} candidates for them"
         )
     tested = [one for one in candidates if one.problem_id in problems.judged]
     if not tested:

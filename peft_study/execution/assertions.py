@@ -21,10 +21,9 @@ makes it true: of `==` and of an order that is one it knows, of `!=`, `is not` a
 
 A program that reads the key and writes the records itself can also leave out what not every complete run comes by
 (`reach`): assertions behind an `if`, in an `except`, in a loop over what the program returns. Where the tests hold
-nothing else, or fail by an exception alone (`m.assert_called_once()`), such a program passes them. So does one whose
-answer is `sys.exit` itself, where the tests fail by an exception alone. Assertions with `:=`, `await` or `yield` in
-them, in the body of a class, or where the tests catch an AssertionError, are evaluated beside the program as a whole,
-their literals included.
+nothing else, or fail by an exception alone (`m.assert_called_once()`), such a program passes them. Assertions with
+`:=`, `await` or `yield` in them, in the body of a class, or where the tests catch an AssertionError, are evaluated
+beside the program as a whole, their literals included.
 
 Where the verdict differs from plain Python's:
 - An object without a form as bytes that equals a literal, is ordered against one or added to one by its own methods
@@ -78,7 +77,12 @@ class Proof:
     def __init__(self, tests: str) -> None:
         self._instrumented = instrument(tests)
         self._key = secrets.token_bytes(_KEY_BYTES)
-        message = {"source": self._instrumented.source, "name": self._instrumented.name, "key": self._key.hex()}
+        message = {
+            "source": self._instrumented.source,
+            "name": self._instrumented.name,
+            "exits": self._instrumented.exits,
+            "key": self._key.hex(),
+        }
         self.tests = json.dumps(message).encode("ascii")
 
     def missing(self, reply: bytes, exit_code: int) -> str:

@@ -14,7 +14,7 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
-_MOST_HASHED = 10_000
+_MOST_HASHED = 100_000
 """Members of a set or dict."""
 _MOST_COLLISIONS = 8
 """Members with one hash: numbers and tuples can be chosen so that all collide, and then take the square of their
@@ -164,6 +164,8 @@ _FORMS: dict[str, Callable[[list[Any]], Any]] = {
     "z": lambda values: frozenset(_hashable(_parts(values))),
     "d": _dict,
     "r": _range,
+    ".": lambda values: ...,
+    "n": lambda values: NotImplemented,
     "K": lambda values: dict.fromkeys(_hashable(_parts(values))).keys(),
     "V": lambda values: dict(enumerate(_parts(values))).values(),
     "I": _items,

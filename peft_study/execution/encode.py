@@ -51,14 +51,21 @@ def to_tagged(value: Any) -> str:
     """Write a value as JSON in which everything but None, booleans, text and small integers is a list behind a tag.
 
     Raises:
-        NotPlainError: the value, or a part of it, is of a type that the program or a test made up.
+        NotPlainError: the value, or a part of it, is of a type that the program or a test made up, or it is nested
+            more deeply than Python's calls can be.
     """
-    return _write(value, _TAGGED)
+    try:
+        return _write(value, _TAGGED)
+    except RecursionError as error:
+        raise NotPlainError("a value that is nested too deeply is not plain data") from error
 
 
 def to_tagged_open(value: Any) -> str:
     """Write a value as `to_tagged` does, and whatever has no form as bytes as `OPAQUE`, which tells nothing of it."""
-    return _write_open(value, _write_open)
+    try:
+        return _write_open(value, _write_open)
+    except RecursionError:
+        return OPAQUE
 
 
 def members_tagged(value: Any) -> str:
@@ -187,6 +194,10 @@ _SCALARS: dict[type, Write] = {
     bool: lambda value, write: "true" if value is True else "false",
     str: lambda value, write: _quote(value),
 }
+_SINGLETONS: dict[type, Write] = {
+    type(...): lambda value, write: '["."]',
+    type(NotImplemented): lambda value, write: '["n"]',
+}
 _JSON: dict[type, Write] = _SCALARS | {
     int: _integer,
     float: _number,
@@ -196,22 +207,26 @@ _JSON: dict[type, Write] = _SCALARS | {
         "{" + ",".join(f"{_key(key)}:{write(part, write)}" for key, part in dict.items(value)) + "}"
     ),
 }
-_TAGGED: dict[type, Write] = _SCALARS | {
-    int: _big_integer,
-    float: _tagged_text("f", float.hex),
-    complex: lambda value, write: f'["c",{_quote(complex.__repr__(value))}]',
-    bytes: _tagged_text("b", bytes.hex),
-    bytearray: _tagged_text("B", bytearray.hex),
-    list: _sequence("l", list.__iter__),
-    tuple: _sequence("t", tuple.__iter__),
-    set: _sequence("s", set.__iter__),
-    frozenset: _sequence("z", frozenset.__iter__),
-    deque: _sequence("q", deque.__iter__),
-    dict: _sequence("d", lambda value: [part for pair in dict.items(value) for part in pair]),
-    _Keys: _sequence("K", _Keys.__iter__),
-    _Values: _sequence("V", _Values.__iter__),
-    _Items: _sequence("I", lambda value: [part for pair in _Items.__iter__(value) for part in pair]),
-}
+_TAGGED: dict[type, Write] = (
+    _SCALARS
+    | _SINGLETONS
+    | {
+        int: _big_integer,
+        float: _tagged_text("f", float.hex),
+        complex: lambda value, write: f'["c",{_quote(complex.__repr__(value))}]',
+        bytes: _tagged_text("b", bytes.hex),
+        bytearray: _tagged_text("B", bytearray.hex),
+        list: _sequence("l", list.__iter__),
+        tuple: _sequence("t", tuple.__iter__),
+        set: _sequence("s", set.__iter__),
+        frozenset: _sequence("z", frozenset.__iter__),
+        deque: _sequence("q", deque.__iter__),
+        dict: _sequence("d", lambda value: [part for pair in dict.items(value) for part in pair]),
+        _Keys: _sequence("K", _Keys.__iter__),
+        _Values: _sequence("V", _Values.__iter__),
+        _Items: _sequence("I", lambda value: [part for pair in _Items.__iter__(value) for part in pair]),
+    }
+)
 _TAGGED[type] = _builtin_type
 for _kind, _form in (
     (range, _fields("r", "start", "stop", "step")),

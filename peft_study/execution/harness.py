@@ -84,7 +84,8 @@ def run(job: dict[str, Any]) -> int:
 
 def _new_module(name: str) -> types.ModuleType:
     module = sys.modules[name] = types.ModuleType(name)
-    vars(module)["__file__"] = _FILE
+    # As in a file that an interpreter runs.
+    vars(module).update(__file__=_FILE, __cached__=None, __annotations__={})
     return module
 
 
@@ -165,13 +166,14 @@ def _run_tests(module: types.ModuleType) -> None:
     namespace = vars(module)
     namespace["__name__"] = "__main__"
     sys.modules["__main__"] = module
+    exits = tests.pop("exits")
     namespace[tests.pop("name")] = _checker(record)
     try:
         _exec(_compile_given(tests.pop("source"), TESTS_FILE), namespace)
     except SystemExit as leaving:
-        # unittest.main() ends so. An exit from a function of the program does not count as the end of the tests; one
-        # from a built-in function that the program passes off as its answer (`f = sys.exit`) cannot be distinguished.
-        if _exit_code(leaving.code) != 0 or any(file == _FILE for file, _ in _places(leaving)):
+        # unittest.main() ends so. An exit from the program does not count as the end of the tests.
+        file, line = [("", 0), *_places(leaving)][-1]
+        if _exit_code(leaving.code) != 0 or file != TESTS_FILE or line not in exits:
             raise
     record("done")
 
@@ -257,9 +259,24 @@ def _tell(error: BaseException) -> None:
         file, line = [("", 0), *_places(error)][-1]
         if isinstance(error, SyntaxError) and error.filename in (_FILE, TESTS_FILE):
             file, line = str(error.filename), error.lineno or 0
-        message = error.msg if isinstance(error, SyntaxError) else str(error)
-        told = {"type": type(error).__name__, "message": message[:_MOST_MESSAGE], "file": file, "line": line}
+        name, message = _name_and_message(error)
+        told = {"type": name, "message": message[:_MOST_MESSAGE], "file": file, "line": line}
         _send(RAISED_MARK + encode.to_json(told).encode("ascii") + b"\n")
+
+
+def _name_and_message(error: BaseException) -> tuple[str, str]:
+    """An exception's type and text. For the exit of `unittest.main()`, the first test that failed, and why."""
+    if isinstance(error, SyntaxError):
+        return type(error).__name__, error.msg
+    frames = error.__traceback__ if isinstance(error, SystemExit) else None
+    while frames is not None:
+        result = getattr(frames.tb_frame.f_locals.get("self"), "result", None)
+        failures = [*getattr(result, "errors", ()), *getattr(result, "failures", ())]
+        if failures:
+            test, text = failures[0]
+            return str(test.id()), str(text).strip().rpartition("\n")[2]
+        frames = frames.tb_next
+    return type(error).__name__, str(error)
 
 
 def _places(error: BaseException) -> list[tuple[str, int]]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from peft_study.execution.decode import TYPES
 from peft_study.execution.harness import VALUES_OF_MODE
-from peft_study.execution.reach import Reach, is_check, reach_of_assertions
+from peft_study.execution.reach import Reach, exits_tests, may_fail, reach_of_assertions
 
 NUMERIC = ("abs", "round", "isclose", "fabs")
 """Functions that join literals to values: `abs(f(x) - 1.5) < 1e-6`."""
@@ -53,6 +53,7 @@ class Instrumented:
         name: of the function.
         checks: the assertions, in the order of their numbers.
         asserts: they hold something that a wrong program would fail.
+        exits: lines in `source` that may end the tests by an exit, as `unittest.main()` does.
         lines: pairs of a line in `source` and the line in the tests that it comes from, both from 1, in order.
     """
 
@@ -60,6 +61,7 @@ class Instrumented:
     name: str
     checks: tuple[Check, ...]
     asserts: bool
+    exits: tuple[int, ...]
     lines: tuple[tuple[int, int], ...]
 
     def line_of(self, line: int) -> int:
@@ -80,18 +82,20 @@ def instrument(tests: str) -> Instrumented:
         RecursionError: it is nested too deeply.
     """
     tree = ast.parse(tests)
-    asserts = any(map(is_check, ast.walk(tree)))
+    asserts = may_fail(tree)
     name = f"_check_{secrets.token_hex(8)}"
     transformer = _Transformer(name, frozenset(_bound(tree)), reach_of_assertions(tree))
     tree = ast.fix_missing_locations(transformer.visit(tree))
     source = ast.unparse(tree)
-    return Instrumented(source, name, tuple(transformer.checks), asserts, _lines(tree, source))
+    written = ast.parse(source)
+    exits = tuple(node.lineno for node in ast.walk(written) if isinstance(node, ast.expr) and exits_tests(node))
+    return Instrumented(source, name, tuple(transformer.checks), asserts, exits, _lines(tree, written))
 
 
-def _lines(tree: ast.Module, source: str) -> tuple[tuple[int, int], ...]:
+def _lines(tree: ast.Module, written_anew: ast.Module) -> tuple[tuple[int, int], ...]:
     """Pairs of lines, see `Instrumented`; what is written anew has its statements in the same order."""
     written, read = (
-        [node.lineno for node in ast.walk(module) if isinstance(node, ast.stmt)] for module in (ast.parse(source), tree)
+        [node.lineno for node in ast.walk(module) if isinstance(node, ast.stmt)] for module in (written_anew, tree)
     )
     return tuple(sorted(zip(written, read, strict=True)))
 

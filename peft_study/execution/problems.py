@@ -156,7 +156,9 @@ def problem_of_assertions(identity: ProblemId, tests: str, prelude: str | None =
         ) from error
     if not sources:
         raise NothingAssertedError(
-            "the tests assert nothing", where=where, hint="an assert statement that calls the program"
+            "the tests assert nothing, or only in functions that nothing calls",
+            where=where,
+            hint="an assert statement that calls the program; call test functions, end a TestCase with unittest.main()",
         )
     return Problem(identity, Kind.asserts, tuple(Case(tests=source) for source in sources), None, prelude)
 

@@ -9,10 +9,17 @@ from dataclasses import dataclass, replace
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _SCOPES = (*_FUNCTIONS, ast.ClassDef, ast.Lambda)
+_DEFINITIONS = (*_FUNCTIONS, ast.ClassDef)
 _LOOPS = (ast.For, ast.AsyncFor, ast.While)
 _CATCH_ASSERTIONS = frozenset({"AssertionError", "Exception", "BaseException"})
 _CATCHING_CONTEXTS = frozenset({"suppress", "raises", "assertRaises", "assertRaisesRegex"})
 _LEAVING_CALLS = frozenset({"exit", "quit", "_exit", "fail"})
+_EXITING_CALLS = frozenset({"main", "exit", "quit", "TestProgram"})
+_LOOKUPS = frozenset(
+    {"globals", "locals", "vars", "dir", "eval", "exec", "getattr", "__dict__", "__subclasses__", "getmembers"}
+    | {"TestLoader", "defaultTestLoader", "testmod", "run_module", "run_path", "register"}
+)
+"""Names of what finds functions by their names, or calls them later."""
 _PURE_CALLS = frozenset(
     {"range", "zip", "enumerate", "list", "tuple", "set", "dict", "sorted", "reversed", "items", "keys", "values"}
 )
@@ -64,6 +71,51 @@ def is_check(node: ast.AST) -> bool:
             return _last_name(function).startswith("assert") or _last_name(function) == "raises"
         case ast.Raise(ast.expr() as exception):
             return "AssertionError" in _names(exception)
+    return False
+
+
+def may_fail(tree: ast.Module) -> bool:
+    """Whether a run of the tests may come by something that can fail them.
+
+    A test function that nothing calls, and a `TestCase` that nothing runs, fail no program. Where the tests look
+    functions up by name, all of them may be called. A decorator calls a function if the tests define it.
+
+    Args:
+        tree: the tests.
+    """
+    nodes = list(ast.walk(tree))
+    names = {name for node in nodes for name in _loaded_names(node)}
+    defined = {node.name for node in nodes if isinstance(node, _DEFINITIONS)}
+    if names & _LOOKUPS or "main" in names - defined:
+        return any(map(is_check, nodes))
+    waiting: list[ast.AST] = [tree]
+    loaded: set[str] = set()
+    functions: list[tuple[set[str], ast.stmt]] = []
+    while waiting:
+        node = waiting.pop()
+        if is_check(node):
+            return True
+        loaded.update(_loaded_names(node))
+        callers = {node.name} if isinstance(node, ast.ClassDef) else set()
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, _FUNCTIONS) and not any(defined & _names(each) for each in child.decorator_list):
+                waiting += [part for part in ast.iter_child_nodes(child) if part not in child.body]
+                functions += [({child.name} | callers, statement) for statement in child.body]
+            else:
+                waiting.append(child)
+        if not waiting:
+            waiting = [statement for names, statement in functions if names & loaded]
+            functions = [(names, statement) for names, statement in functions if not names & loaded]
+    return False
+
+
+def exits_tests(node: ast.expr) -> bool:
+    """Whether an expression may end the tests by an exit: `unittest.main()`, `sys.exit(0)`, `SystemExit`."""
+    match node:
+        case ast.Call(function):
+            return _last_name(function) in _EXITING_CALLS
+        case ast.Name("SystemExit"):
+            return True
     return False
 
 

@@ -5,7 +5,7 @@ import builtins
 import warnings
 from collections.abc import Iterator, Sequence
 
-from peft_study.execution.reach import is_check
+from peft_study.execution.reach import is_check, may_fail
 
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
@@ -46,9 +46,10 @@ def split_assertions(tests: str) -> list[str]:
     """
     # As Python's tokenizer ends lines, so that positions in the tree are positions in this text.
     tests = _without_warnings(tests.replace("\r\n", "\n").replace("\r", "\n"))
-    body = ast.parse(tests).body
-    if not any(map(_asserts, body)):
+    tree = ast.parse(tests)
+    if not may_fail(tree):
         return []
+    body = tree.body
     first = next(index for index, statement in enumerate(body) if _asserts(statement))
     setup, rest = body[:first], body[first:]
     assertions = [statement for statement in rest if isinstance(statement, ast.Assert)]

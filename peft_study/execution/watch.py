@@ -16,6 +16,8 @@ from peft_study.execution.capture import STDERR_TAIL_BYTES, Sink, Source
 from peft_study.execution.jobs import Ending, Job, Kind, Limits, Ran
 from peft_study.execution.usage import Usage, usage
 
+VALUES_BYTES = 32 * 1024 * 1024
+"""What the values of a test's assertions may take, where the output limit is lower."""
 LEAVE_SECONDS = 5.0
 """How long a worker may take to clear up behind a test."""
 _LOOK_SECONDS = 0.02
@@ -52,7 +54,7 @@ class Run:
             self._out = self._add_sink(theirs)
             self._err = self._add_sink(theirs, tail_bytes=STDERR_TAIL_BYTES)
             if job.kind is not Kind.script:
-                self._reply = self._add_sink(theirs)
+                self._reply = self._add_sink(theirs, most_bytes=self._most_reply_bytes())
             if self._reply is not None and self._proof is not None:
                 self._reply.watch = self._on_reply
                 reading, self._tests = os.pipe()
@@ -110,13 +112,17 @@ class Run:
             self._sources[fd] = source
             self._poll.register(fd, select.POLLOUT)
 
-    def _add_sink(self, theirs: list[int], tail_bytes: int | None = None) -> Sink:
+    def _most_reply_bytes(self) -> int:
+        """Values that assertions compare are no output: a right program may be asked for a million numbers."""
+        return self._limits.output_bytes if self._proof is None else max(self._limits.output_bytes, VALUES_BYTES)
+
+    def _add_sink(self, theirs: list[int], tail_bytes: int | None = None, most_bytes: int | None = None) -> Sink:
         reading, writing = os.pipe()
         theirs.append(writing)
         os.set_blocking(reading, False)
         self._stack.callback(os.close, reading)
         self._poll.register(reading, select.POLLIN)
-        sink = self._sinks[reading] = Sink(reading, self._limits.output_bytes, tail_bytes)
+        sink = self._sinks[reading] = Sink(reading, most_bytes or self._limits.output_bytes, tail_bytes)
         return sink
 
     def _on_pipe(self, fd: int) -> None:

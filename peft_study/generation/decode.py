@@ -183,8 +183,13 @@ class Decoder:
             "early_stopping": settings.early_stopping,
         }
         if settings.temperature is not None:
-            # transformers would also cut to the 50 most probable tokens.
-            how = {"do_sample": True, "temperature": settings.temperature, "top_p": settings.top_p, "top_k": 0}
+            # Unless told otherwise, transformers also cuts to the 50 most probable tokens.
+            how = {
+                "do_sample": True,
+                "temperature": settings.temperature,
+                "top_p": settings.top_p,
+                "top_k": settings.top_k,
+            }
         return TransformersGenerationConfig(
             num_beams=settings.num_beams,
             num_return_sequences=settings.num_candidates,

@@ -99,7 +99,7 @@ def _feed_forward(targets: Targets, family: FamilyFacts) -> list[str] | None:
     if targets is Targets.none:
         return None
     # With None, peft adds its own default, which an attention-only adapter does not target: it could not be reloaded.
-    return list(family.feed_forward) if targets is Targets.attention_feed_forward else []
+    return [] if targets is Targets.attention else list(family.feed_forward)
 
 
 def virtual_tokens(adapter: PeftConfig | None) -> int:

@@ -1,8 +1,9 @@
-"""EM@k: the share of samples whose reference is among the first k candidates, normalised or as they are."""
+"""EM@k: the share of samples whose reference is among the first k candidates, under three comparisons."""
 
 from collections.abc import Sequence
 
 from peft_study.data.line_ends import with_line_feeds
+from peft_study.data.package_v1 import cut_at_angle_brackets
 from peft_study.metrics.scores import Scores
 
 MAX_K = 10
@@ -26,6 +27,11 @@ def matches(candidates: Sequence[str], reference: str) -> list[bool]:
 def raw_matches(candidates: Sequence[str], reference: str) -> list[bool]:
     """Which candidates are the reference, character by character; none where there is no reference to equal."""
     return [bool(normalise(reference)) and candidate == reference for candidate in candidates]
+
+
+def package_matches(candidates: Sequence[str], reference: str) -> list[bool]:
+    """As `matches`, of candidates cut as the study's replication package cut them."""
+    return matches([cut_at_angle_brackets(candidate) for candidate in candidates], reference)
 
 
 def em_at_k(
@@ -53,7 +59,7 @@ def em_at_k(
 def score_exact_match(
     candidates: Sequence[Sequence[str]], references: Sequence[str], ks: Sequence[int] = range(1, MAX_K + 1)
 ) -> Scores:
-    """Score every sample's candidates, best first, both ways.
+    """Score every sample's candidates, best first.
 
     Args:
         candidates: of every sample.
@@ -61,7 +67,8 @@ def score_exact_match(
         ks: cut-offs; those that a sample has too few candidates for are left out.
 
     Returns:
-        "em@1" and so on, and "raw_em@1" and so on, which compare without normalisation; a sample's value is 1 or 0.
+        "em@1" and so on; "raw_em@1" and so on, which compare without normalisation; "em_package@1" and so on, which
+        compare what the study's replication package kept of a candidate. A sample's value is 1 or 0.
 
     Raises:
         ValueError: there is no sample, or the numbers differ.
@@ -69,10 +76,14 @@ def score_exact_match(
     if len(candidates) != len(references):
         raise ValueError(f"{len(candidates)} lists of candidates for {len(references)} references")
     pairs = list(zip(candidates, references, strict=True))
-    both = {"em": [matches(*pair) for pair in pairs], "raw_em": [raw_matches(*pair) for pair in pairs]}
+    ways = {
+        "em": [matches(*pair) for pair in pairs],
+        "raw_em": [raw_matches(*pair) for pair in pairs],
+        "em_package": [package_matches(*pair) for pair in pairs],
+    }
     metrics: dict[str, float | None] = {}
     samples: list[dict[str, float | None]] = [{} for _ in pairs]
-    for name, matched in both.items():
+    for name, matched in ways.items():
         metrics |= em_at_k(matched, ks, name)
         for sample, row in zip(samples, matched, strict=True):
             sample |= {f"{name}@{k}": float(any(row[:k])) for k in ks if f"{name}@{k}" in metrics}

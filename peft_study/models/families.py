@@ -16,12 +16,14 @@ class FamilyFacts:
         encoder_decoder: whether the prompt is read by an encoder of its own.
         attention: the query, key and value projections.
         feed_forward: the feed-forward projections.
+        output: the projection behind attention.
     """
 
     model_type: str
     encoder_decoder: bool
     attention: tuple[str, ...]
     feed_forward: tuple[str, ...]
+    output: str
 
     @property
     def task_type(self) -> str:
@@ -52,13 +54,17 @@ class FamilyFacts:
                 return list(self.attention)
             case Targets.attention_feed_forward:
                 return [*self.attention, *self.feed_forward]
+            case Targets.all_linear:
+                return [*self.attention, self.output, *self.feed_forward]
 
 
 # The study's protocol, "LoRA/IA3 targets".
 FAMILIES = {
-    Family.llama: FamilyFacts("llama", False, ("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj", "down_proj")),
-    Family.codegen: FamilyFacts("codegen", False, ("qkv_proj",), ("fc_in", "fc_out")),
+    Family.llama: FamilyFacts(
+        "llama", False, ("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj", "down_proj"), "o_proj"
+    ),
+    Family.codegen: FamilyFacts("codegen", False, ("qkv_proj",), ("fc_in", "fc_out"), "out_proj"),
     # The same architecture; `models.codegen2` reorders its weights while they load.
-    Family.codegen2: FamilyFacts("codegen", False, ("qkv_proj",), ("fc_in", "fc_out")),
-    Family.t5: FamilyFacts("t5", True, ("q", "k", "v"), ("wi", "wo")),
+    Family.codegen2: FamilyFacts("codegen", False, ("qkv_proj",), ("fc_in", "fc_out"), "out_proj"),
+    Family.t5: FamilyFacts("t5", True, ("q", "k", "v"), ("wi", "wo"), "o"),
 }

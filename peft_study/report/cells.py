@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from peft_study.config.conventions import label
 from peft_study.config.identity import settings_key
 from peft_study.results.schema import RunResult
 
@@ -130,7 +131,7 @@ def settings_of(config: Mapping[str, Any]) -> Row:
         "model": text(model.get("name")),
         "family": text(model.get("family")),
         "size_class": text(model.get("size_class")),
-        "method": text(method.get("name")),
+        "method": _method(config),
         "kind": text(method.get("kind")),
         "quantization": text(_mapping(config.get("quantization")).get("name")),
         "dataset": text(_mapping(config.get("dataset")).get("name")),
@@ -141,6 +142,13 @@ def settings_of(config: Mapping[str, Any]) -> Row:
         "epochs": number(_mapping(config.get("training")).get("epochs")),
         "settings": settings_key(config),
     }
+
+
+def _method(config: Mapping[str, Any]) -> str | None:
+    """The method's name, with the conventions where they are not the paper's: such a cell is another method's."""
+    name = text(_mapping(config.get("method")).get("name"))
+    conventions = label(_mapping(config.get("conventions")))
+    return name if name is None or conventions is None else f"{name} [{_whole(conventions)}]"
 
 
 def metrics_of(metrics: Mapping[str, Any], intervals: Mapping[str, Any]) -> Row:

@@ -1,12 +1,13 @@
-"""One cell of a sweep in a process of its own; the pool starts it with the cell on standard input."""
+"""One cell of a sweep in a process of its own."""
 
 import ctypes
-import faulthandler
 import json
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from omegaconf import OmegaConf
 
@@ -20,20 +21,42 @@ _PR_SET_PDEATHSIG = 1
 
 def main() -> int:
     """Run the cell that standard input describes; the exit code is the cell's."""
+    import faulthandler
+
     faulthandler.enable()
-    given = json.load(sys.stdin)
-    _end_with_parent(given["parent"])
-    cell = to_cell(OmegaConf.create(given["config"]))
-    watch = EventTracker(int(sys.argv[1]), _peak_bytes)
+    description = json.load(sys.stdin)
+    end_with_parent(description["parent"])
+    return run(description, int(sys.argv[1]))
+
+
+def run(description: Mapping[str, Any], events: int) -> int:
+    """Run a cell.
+
+    Args:
+        description: `config`, `folder` and `show_traceback`, as the pool sends them.
+        events: the descriptor that progress is written to.
+
+    Returns:
+        the exit code of the process.
+    """
+    cell = to_cell(OmegaConf.create(description["config"]))
+    watch = EventTracker(events, _peak_bytes)
     try:
-        outcome = run_cell(cell, Path(given["folder"]), Manner(True, given["show_traceback"], watch))
+        outcome = run_cell(cell, Path(description["folder"]), Manner(True, description["show_traceback"], watch))
     except KeyboardInterrupt:
         return 128 + signal.SIGTERM
     return outcome.exit_code
 
 
-def _end_with_parent(parent: int) -> None:
-    """Let the kernel ask this process to end when the sweep's dies (Linux), so that no cell runs on unseen."""
+def end_with_parent(parent: int) -> None:
+    """Let the kernel ask this process to end when its parent dies (Linux), so that no cell runs on unseen.
+
+    Args:
+        parent: the process id of the parent.
+
+    Raises:
+        SystemExit: it is gone already.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != parent:

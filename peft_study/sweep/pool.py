@@ -1,12 +1,10 @@
 """Runs the cells of a sweep in fresh processes, as many at a time as there are places."""
 
 import contextlib
-import json
 import os
 import selectors
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,13 +19,14 @@ from peft_study.results.store import OUTPUT, RESULT, CellBusyError, CellFolder, 
 from peft_study.run import Outcome, new_result
 from peft_study.sweep.machine import Place
 from peft_study.sweep.plan import PlannedCell
+from peft_study.sweep.processes import CellProcess, ServerLostError, starter
 from peft_study.tracking.endings import EXIT_FAILED, EXIT_OK, EXIT_USER_ERROR
 from peft_study.tracking.events import Progress
 from peft_study.tracking.sweep_display import SweepDisplay
 
 SECONDS_TO_SAVE = 120.0
 """How long an interrupted cell may take to leave its record before it is killed."""
-_POLL_SECONDS = 0.2
+_POLL_SECONDS = 0.05
 
 
 @dataclass
@@ -36,7 +35,7 @@ class _Child:
 
     cell: PlannedCell
     place: Place
-    process: subprocess.Popen[bytes]
+    process: CellProcess
     events: int
     begun_before: str | None
     unread: bytes = b""
@@ -55,6 +54,7 @@ class Pool:
         self._free = list(places)
         self._display = display
         self._show_traceback = show_traceback
+        self._starter = starter()
         self._children: dict[int, _Child] = {}
         self._selector = selectors.DefaultSelector()
         self._outcomes: dict[Path, Outcome] = {}
@@ -66,7 +66,7 @@ class Pool:
             KeyboardInterrupt: after an interrupt, once the cells that ran have left their records; the sweep can go on.
         """
         waiting = list(cells)
-        with self._display, termination_raises(), self._ending_children():
+        with self._display, termination_raises(), contextlib.closing(self._starter), self._ending_children():
             while waiting or self._children:
                 while waiting and self._free:
                     cell = waiting.pop(0)
@@ -74,8 +74,9 @@ class Pool:
                     if ended is not None:
                         self._note(ended)
                 self._listen()
-                for child in [child for child in self._children.values() if child.process.poll() is not None]:
-                    self._note(self._collect(child))
+                for child in list(self._children.values()):
+                    if (code := child.process.poll()) is not None:
+                        self._note(self._collect(child, code))
         return [self._outcomes[cell.folder] for cell in cells]
 
     def _note(self, outcome: Outcome) -> None:
@@ -89,36 +90,30 @@ class Pool:
             self._start(cell)
         except OSError as error:
             return _unwritable(cell, error)
+        except ServerLostError as error:
+            return Outcome(cell.folder.name, Status.failed, str(error), EXIT_FAILED, cell.folder)
         return None
 
     def _start(self, cell: PlannedCell) -> None:
         folder = CellFolder(cell.folder).path
         before = _begun(cell)
         (folder / OUTPUT).touch()
-        place = self._free.pop(0)
-        reading, writing = os.pipe()
-        with (folder / OUTPUT).open("ab") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "peft_study.sweep.child", str(writing)],
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                pass_fds=[writing],
-                env={**os.environ, **place.environment()},
-                start_new_session=True,  # a Ctrl-C in the terminal comes to the sweep alone, which passes it on once
-            )
-        os.close(writing)
-        self._children[reading] = _Child(cell, place, process, reading, before)
         description = {
             "config": identity.plain(cell.cell),
             "folder": str(cell.folder),
             "show_traceback": self._show_traceback,
-            "parent": os.getpid(),
         }
-        assert process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # a child that died at once is collected like any other
-            process.stdin.write(json.dumps(description).encode())
-            process.stdin.close()
+        reading, writing = os.pipe()
+        try:
+            with (folder / OUTPUT).open("ab") as output:
+                environment = self._free[0].environment()
+                process = self._starter.start(description, environment, output.fileno(), writing)
+        except BaseException:
+            os.close(reading)
+            raise
+        finally:
+            os.close(writing)
+        self._children[reading] = _Child(cell, self._free.pop(0), process, reading, before)
         self._selector.register(reading, selectors.EVENT_READ)
         self._display.started(cell.folder.name)
 
@@ -133,7 +128,7 @@ class Pool:
             if not received:  # the child closed its end: it is about to end
                 self._selector.unregister(key.fd)
 
-    def _collect(self, child: _Child) -> Outcome:
+    def _collect(self, child: _Child, code: int) -> Outcome:
         """Say how a cell ended whose process is gone, and free its place."""
         with contextlib.suppress(KeyError):
             self._selector.unregister(child.events)
@@ -141,7 +136,7 @@ class Pool:
         del self._children[child.events]
         self._free.append(child.place)
         try:
-            return outcome_of(child.cell, child.process.returncode, child.begun_before)
+            return outcome_of(child.cell, code, child.begun_before)
         except OSError as error:
             return _unwritable(child.cell, error)
 
@@ -153,7 +148,7 @@ class Pool:
         finally:
             processes = [child.process for child in self._children.values()]
             for process in processes:
-                process.terminate()
+                process.send_signal(signal.SIGTERM)
                 process.send_signal(signal.SIGCONT)  # a stopped one could not save
             if processes:
                 self._display.interrupted(len(processes))
@@ -164,10 +159,10 @@ class Pool:
                         process.wait(max(0.0, deadline - time.monotonic()))
             finally:  # a second interrupt does not wait
                 for child in self._children.values():
-                    child.process.kill()
-                    child.process.wait()
+                    child.process.send_signal(signal.SIGKILL)
+                    code = child.process.wait()
                     with contextlib.suppress(OSError):  # it also writes the record of a cell that was killed
-                        outcome_of(child.cell, child.process.returncode, child.begun_before)
+                        outcome_of(child.cell, code, child.begun_before)
 
 
 def outcome_of(cell: PlannedCell, returncode: int, begun_before: str | None) -> Outcome:

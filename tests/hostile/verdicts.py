@@ -18,6 +18,10 @@ TWO = """\
 assert f(1) == 2
 assert f(2) == 3
 """
+RAISING = """\
+if f(0) != 2:
+    raise AssertionError
+"""
 CHECK = """\
 def check(candidate):
     assert candidate(1) == 2
@@ -86,6 +90,14 @@ def f(x):
         TWO,
     ),
     Program("exits by SystemExit in asserts", "fail", "def f(x): raise SystemExit(0)", _ASSERTS, TWO),
+    Program("answers by sys.exit", "fail", "import sys; f = sys.exit", _ASSERTS, RAISING),
+    Program(
+        "answers by an exit that another file holds",
+        "fail",
+        "exec(compile('def f(x): raise SystemExit(0)', 'other.py', 'exec'))",
+        _ASSERTS,
+        RAISING,
+    ),
     Program("exits before the tests", "fail", "import sys; sys.exit(0)", _ASSERTS, TWO),
     Program("returns an always-equal object", "error", _EQUAL + "def f(x): return E()", _CALL),
     Program("asserts on an always-equal object", "fail", _EQUAL + "def f(x): return E()", _ASSERTS, TWO),

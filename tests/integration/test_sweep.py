@@ -22,10 +22,15 @@ QUICK = ["training.epochs=1", "dataset.max_new_tokens=8", "generation.num_beams=
 # What Python imports at each start: with it, cells end in the ways that a real one may, by their seeds.
 FAULTS = """
 import os, signal, sys
-if "peft_study.sweep.child" in sys.orig_argv:
+if "peft_study.sweep.server" in sys.orig_argv:
     import peft_study.study
     real = peft_study.study.train
     def train(*arguments, seed, **named):
+        if seed == 1:
+            spoil()
+        if seed == 6:
+            os.kill(os.getppid(), signal.SIGKILL)
+            signal.pause()
         if seed == 2:
             raise RuntimeError("a fault of the test")
         if seed == 3:
@@ -35,6 +40,17 @@ if "peft_study.sweep.child" in sys.orig_argv:
         if seed == 5:
             os._exit(7)
         return real(*arguments, seed=seed, **named)
+    def spoil():
+        import random, torch
+        import peft_study.data.minipy, peft_study.study
+        os.environ["OMP_NUM_THREADS"] = "nonsense"
+        os.environ["HF_HUB_OFFLINE"] = "0"
+        torch.manual_seed(7)
+        random.seed(7)
+        torch.use_deterministic_algorithms(False)
+        torch.nn.Linear.forward = lambda self, values: values * float("nan")
+        peft_study.study.FAMILIES.clear()
+        raise RuntimeError("spoiled")
     peft_study.study.train = train
 """
 
@@ -45,26 +61,32 @@ def results_of(folder: Path) -> dict[int, RunResult]:
     return {result.config["seed"]: result for result in found if result is not None}
 
 
+@pytest.fixture
+def faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cells end as `FAULTS` says."""
+    folder = tmp_path / "faults"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(FAULTS)
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+
+
+@pytest.mark.usefixtures("faults")
 def test_a_cell_that_dies_takes_no_other_with_it(
     command: Command, small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    faults = tmp_path / "faults"
-    faults.mkdir()
-    (faults / "sitecustomize.py").write_text(FAULTS)
-    monkeypatch.setenv("PYTHONPATH", str(faults))
     sweep = ["--multirun", "model=tiny-llama", "hardware.cells_at_once=2", f"dataset.path={small_data}", *QUICK]
 
-    ended = command(*sweep, "seed=1,2,3,4,5")
+    ended = command(*sweep, "seed=2,3,4,5,7")
 
     results = results_of(tmp_path)
     assert {seed: result.status for seed, result in results.items()} == {
-        1: Status.ok,
         2: Status.failed,
         3: Status.failed,
         4: Status.failed,
         5: Status.failed,
+        7: Status.ok,
     }
-    assert results[1].metrics
+    assert results[7].metrics
     reasons = {seed: result.reason or "" for seed, result in results.items()}
     assert reasons[2] == "RuntimeError: a fault of the test"
     assert reasons[3].startswith("its process was ended by SIGKILL")
@@ -76,10 +98,39 @@ def test_a_cell_that_dies_takes_no_other_with_it(
         assert any(results[seed].cell_id in line and "failed: " in line for line in ended.err.splitlines())
 
     monkeypatch.delenv("PYTHONPATH")
-    again = command(*sweep, "seed=1,3")
+    again = command(*sweep, "seed=7,3")
     assert again.code == 0
-    assert f"{results[1].cell_id}: done before" in again.err
+    assert f"{results[7].cell_id}: done before" in again.err
     assert results_of(tmp_path)[3].status is Status.ok
+
+
+@pytest.mark.usefixtures("faults")
+def test_nothing_of_a_cell_reaches_the_next(command: Command, small_data: Path, tmp_path: Path) -> None:
+    cell = ["model=tiny-llama", "training.precision=fp32", f"dataset.path={small_data}", *QUICK]
+
+    command("--multirun", "hardware.cells_at_once=1", "seed=1,8", *cell, "study.name=swept")
+    alone = command("seed=8", "study.name=alone", *cell)
+
+    assert alone.code == 0, alone.err
+    after, by_itself = (next((tmp_path / "multirun" / study).glob("*_s8-*")) for study in ("swept", "alone"))
+    spoiled = next((tmp_path / "multirun" / "swept").glob("*_s1-*"))
+    assert "spoiled" in (json.loads((spoiled / "result.json").read_text())["reason"])
+    for file in ("predictions.jsonl", "metrics.jsonl", "adapter/adapter_model.safetensors"):
+        assert (after / file).read_bytes() == (by_itself / file).read_bytes()
+
+
+@pytest.mark.usefixtures("faults")
+def test_a_sweep_survives_the_end_of_the_process_that_starts_its_cells(
+    command: Command, small_data: Path, tmp_path: Path
+) -> None:
+    cell = ["model=tiny-llama", "hardware.cells_at_once=1", f"dataset.path={small_data}", *QUICK]
+
+    ended = command("--multirun", *cell, "seed=6,7")
+
+    results = results_of(tmp_path)
+    assert ended.code == 1
+    assert results[6].status in (Status.preempted, Status.failed)
+    assert results[7].status is Status.ok
 
 
 def test_a_folder_that_cannot_be_used_is_one_cells_failure(command: Command, small_data: Path, tmp_path: Path) -> None:
@@ -128,8 +179,13 @@ def test_each_cell_sees_a_gpu_of_its_own(
     driver.chmod(0o755)
     (tools / "sitecustomize.py").write_text(
         "import os, pathlib, sys\n"
-        "if 'peft_study.sweep.child' in sys.orig_argv:\n"
-        f"    pathlib.Path({str(seen)!r}, str(os.getpid())).write_text(os.environ['CUDA_VISIBLE_DEVICES'])\n"
+        "if 'peft_study.sweep.server' in sys.orig_argv:\n"
+        "    import peft_study.sweep.child as child\n"
+        "    real = child.run\n"
+        "    def run(*arguments):\n"
+        f"        pathlib.Path({str(seen)!r}, str(os.getpid())).write_text(os.environ['CUDA_VISIBLE_DEVICES'])\n"
+        "        return real(*arguments)\n"
+        "    child.run = run\n"
     )
     monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("PYTHONPATH", str(tools))
@@ -223,12 +279,12 @@ def test_an_interrupted_sweep_ends_its_cells_and_goes_on(
     sweep = [*LONG, f"dataset.path={small_data}"]
     process = start(tmp_path, *sweep)
     trained = until(lambda: len(list(tmp_path.glob("multirun/*/*/checkpoints/*/complete"))) >= 2)
-    children = psutil.Process(process.pid).children() if trained else []
+    children = psutil.Process(process.pid).children(recursive=True) if trained else []
     os.killpg(process.pid, sent)
     printed = process.communicate(timeout=120)[0]
 
     assert trained, printed
-    assert len(children) == 2
+    assert len(children) == 3  # the cells, and the process that forked them
     assert until(lambda: not any(child.is_running() and child.status() != "zombie" for child in children))
     assert process.returncode == (130 if sent is signal.SIGINT else -9)
     assert {result.status for result in results_of(tmp_path).values()} == {Status.preempted}

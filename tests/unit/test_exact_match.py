@@ -62,12 +62,20 @@ def test_raw_matches_compare_every_character(candidate: str, reference: str, nor
     assert (matches([candidate], reference), raw_matches([candidate], reference)) == ([normalised], [raw])
 
 
-def test_both_ways_are_scored_at_once() -> None:
-    scores = score_exact_match([["a\n", "b"], ["c", "d"]], ["a", "d"], ks=[1, 2, 3])
+def test_all_comparisons_are_made_at_once() -> None:
+    scores = score_exact_match([["a\n", "b"], ["c", "d<e"]], ["a", "d<e"], ks=[1, 2, 3])
 
-    assert scores.metrics == {"em@1": 0.5, "em@2": 1.0, "raw_em@1": 0.0, "raw_em@2": 0.5}
-    assert scores.samples[0] == {"em@1": 1.0, "em@2": 1.0, "raw_em@1": 0.0, "raw_em@2": 0.0}
-    assert scores.samples[1] == {"em@1": 0.0, "em@2": 1.0, "raw_em@1": 0.0, "raw_em@2": 1.0}
+    assert scores.metrics == {
+        "em@1": 0.5,
+        "em@2": 1.0,
+        "raw_em@1": 0.0,
+        "raw_em@2": 0.5,
+        "em_package@1": 0.5,
+        "em_package@2": 0.5,
+    }
+    first = {"em@1": 1.0, "em@2": 1.0, "raw_em@1": 0.0, "raw_em@2": 0.0, "em_package@1": 1.0, "em_package@2": 1.0}
+    second = {"em@1": 0.0, "em@2": 1.0, "raw_em@1": 0.0, "raw_em@2": 1.0, "em_package@1": 0.0, "em_package@2": 0.0}
+    assert scores.samples == [first, second]
 
 
 def test_unequal_numbers_are_refused() -> None:

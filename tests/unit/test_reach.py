@@ -4,7 +4,7 @@ import ast
 
 import pytest
 
-from peft_study.execution.reach import Reach, is_check, reach_of_assertions
+from peft_study.execution.reach import Reach, is_check, may_fail, reach_of_assertions
 
 ALWAYS, SOMETIMES, CAUGHT = Reach(), Reach(required=False), Reach(required=False, caught=True)
 
@@ -81,3 +81,51 @@ def test_python_comes_by_these_assertions(tests: str, expected: list[Reach]) -> 
 )
 def test_what_a_wrong_program_can_fail(tests: str, checks: bool) -> None:
     assert any(map(is_check, ast.walk(ast.parse(tests)))) is checks
+
+
+_CASE = "import unittest\nclass Case(unittest.TestCase):\n    def test_f(self): self.assertEqual(f(1), 2)\n"
+
+
+@pytest.mark.parametrize(
+    "tests",
+    [
+        "assert f(1) == 2",
+        "def check(g): assert g(1) == 2\ncheck(f)",
+        "def inner(): assert f(1) == 2\ndef outer(): inner()\nouter()",
+        "def test():\n    def inner(): assert f(1) == 2\n    inner()\ntest()",
+        "class Cases:\n    assert f(1) == 2",
+        "class Cases:\n    def test(self): assert f(1) == 2\nCases().test()",
+        "class Cases:\n    @staticmethod\n    def test(): assert f(1) == 2\nCases.test()",
+        "class Cases:\n    def __init__(self): assert f(1) == 2\nCases()",
+        "def now(g): g()\n@now\ndef test(): assert f(1) == 2",
+        "import atexit\n@atexit.register\ndef test(): assert f(1) == 2",
+        "def test(): assert f(1) == 2\nfor name in list(globals()):\n    if name == 'test': globals()[name]()",
+        "import asyncio\nasync def test(): assert f(1) == 2\nasyncio.run(test())",
+        _CASE + "unittest.main()",
+        _CASE + "if __name__ == '__main__': unittest.main()",
+        _CASE + "unittest.TextTestRunner().run(Case('test_f'))",
+        "def main(): assert f(1) == 2\nmain()",
+    ],
+)
+def test_tests_that_a_wrong_program_fails_are_told_so(tests: str) -> None:
+    assert may_fail(ast.parse(tests))
+
+
+@pytest.mark.parametrize(
+    "tests",
+    [
+        "",
+        "x = f(1)",
+        "def test_f(): assert f(1) == 2",
+        "def check(candidate): assert candidate(1) == 2",
+        "def inner(): assert f(1) == 2\ndef outer(): inner()",
+        "def main(): assert f(1) == 2",
+        "class Cases:\n    def test_f(self): assert f(1) == 2",
+        "from unittest.mock import patch\nclass C:\n    @patch('os.rename')\n    def test_f(self, m): assert f(1) == 2",
+        _CASE,
+    ],
+)
+def test_tests_whose_assertions_nothing_runs_fail_no_program(tests: str) -> None:
+    exec(compile(tests, "tests", "exec"), {"f": lambda *_: object()})  # plain Python agrees
+
+    assert not may_fail(ast.parse(tests))

@@ -4,7 +4,17 @@ The scores in use under this name differ, so three conventions are scored at onc
 counts that add up (`pooling.py`), from which the corpus, each sample and a bootstrap's corpora are scored alike.
 """
 
-from peft_study.metrics.codebleu.conventions import CODEXGLUE, CONVENTIONS, PYPI, STRICT, Convention
+from peft_study.metrics.codebleu.conventions import CODEXGLUE, CONVENTIONS, PACKAGE, PYPI, STRICT, Convention
 from peft_study.metrics.codebleu.score import CodeBleu, corpus_score, score_codebleu
 
-__all__ = ["CODEXGLUE", "CONVENTIONS", "PYPI", "STRICT", "CodeBleu", "Convention", "corpus_score", "score_codebleu"]
+__all__ = [
+    "CODEXGLUE",
+    "CONVENTIONS",
+    "PACKAGE",
+    "PYPI",
+    "STRICT",
+    "CodeBleu",
+    "Convention",
+    "corpus_score",
+    "score_codebleu",
+]

@@ -1,10 +1,11 @@
-"""The three ways in which CodeBLEU is scored here."""
+"""The ways in which CodeBLEU is scored here."""
 
 import keyword
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from peft_study.data.package_v1 import cut_at_angle_brackets
 from peft_study.metrics.codebleu.cleaning import without_java_comments, without_python_comments
 from peft_study.metrics.exact_match import normalise
 
@@ -27,6 +28,7 @@ class Convention:
         name: under which its scores are reported.
         split: gives a text's words for the n-gram matches; None takes the tokens of the parsed program.
         clean: gives the text that is parsed.
+        cut: gives what is scored of a candidate; references are scored whole.
         bare: comments and docstrings are left out of the tree.
         as_evaluators: data flow with what the evaluators get wrong: tokens are cut with columns in bytes taken for
             columns in characters, any expressions are paired by their parts, `not in` and `is not` are two names each.
@@ -48,6 +50,7 @@ class Convention:
     at_least_one: bool
     clipped: bool
     no_data_flow: NoDataFlow
+    cut: Callable[[str], str] = str
 
 
 def _with_unix_line_ends(text: str) -> str:
@@ -88,6 +91,9 @@ CODEXGLUE = Convention(
 """As the study's authors scored their first revisions (arXiv 2308.10462): CodeXGLUE's evaluator on code that was made
 one line, with comments taken out as Java's, a data flow of 0 where the whole corpus has none."""
 
+PACKAGE = replace(CODEXGLUE, name="package", cut=cut_at_angle_brackets)
+"""`codexglue` on candidates as the study's replication package cut them: what the paper's table 3 holds."""
+
 PYPI = Convention(
     name="pypi",
     split=str.split,
@@ -103,4 +109,4 @@ PYPI = Convention(
 """As the PyPI package codebleu 0.7 scores, which the authors' later revision uses: a data-flow match of 0 counts as 1,
 so that an empty candidate scores at least 0.25."""
 
-CONVENTIONS = (STRICT, CODEXGLUE, PYPI)
+CONVENTIONS = (STRICT, CODEXGLUE, PACKAGE, PYPI)

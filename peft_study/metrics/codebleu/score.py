@@ -42,9 +42,10 @@ def score_codebleu(candidates: Sequence[str], references: Sequence[str]) -> Code
 
     Returns:
         The corpus' scores, pooled over the samples' counts, and each sample's. Of every convention C in "strict",
-        "codexglue" and "pypi": "codebleu_C" and its components "codebleu_C_ngram", "_weighted_ngram", "_syntax" and
-        "_dataflow". "codebleu" is the strict score. "codebleu_no_dataflow_share": the samples whose reference has no
-        data flow (strict). "codebleu_over_limit_share": those of which a text was cut or a data flow given up.
+        "codexglue", "package" and "pypi": "codebleu_C" and its components "codebleu_C_ngram", "_weighted_ngram",
+        "_syntax" and "_dataflow". "codebleu" is the strict score. "codebleu_no_dataflow_share": the samples whose
+        reference has no data flow (strict). "codebleu_over_limit_share": those of which a text was cut or a data flow
+        given up.
 
     Raises:
         ValueError: there is no sample, or the numbers differ.
@@ -55,10 +56,11 @@ def score_codebleu(candidates: Sequence[str], references: Sequence[str]) -> Code
         raise ValueError("CodeBLEU of no sample is undefined")
     rows: dict[str, list[list[float]]] = {convention.name: [] for convention in CONVENTIONS}
     over_limit = []
-    for pair in zip(candidates, references, strict=True):
+    for candidate_text, reference_text in zip(candidates, references, strict=True):
         reader = _Reader()
         for convention in CONVENTIONS:
-            candidate, reference = (reader.read(with_line_feeds(text), convention) for text in pair)
+            candidate = reader.read(with_line_feeds(convention.cut(candidate_text)), convention)
+            reference = reader.read(with_line_feeds(reference_text), convention)
             rows[convention.name].append(_count(candidate, reference, convention))
         over_limit.append(reader.over_limit)
     return _report({name: np.array(counted) for name, counted in rows.items()}, over_limit)

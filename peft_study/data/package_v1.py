@@ -1,0 +1,20 @@
+"""What the study's replication package did to a candidate before it scored it (November 2023, its test script)."""
+
+import re
+
+# The pattern was meant to end a candidate at "<|endoftext|>"; unescaped, the bars separate alternatives.
+_END = re.compile(r"<|endoftext|>")
+# In the order of transformers' `clean_up_tokenization`, which its tokenizers applied unless told otherwise.
+_SPACED = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
+
+
+def cut_at_angle_brackets(candidate: str) -> str:
+    """The text before the first "<", ">" or "endoftext"."""
+    return _END.split(candidate, maxsplit=1)[0]
+
+
+def clean_up_spaces(candidate: str) -> str:
+    """The text without the spaces around an apostrophe and before punctuation and contractions."""
+    for spaced in _SPACED:
+        candidate = candidate.replace(spaced, spaced.strip())
+    return candidate

@@ -1,0 +1,138 @@
+"""The process that forks the cells of a sweep: it imports the libraries once, which each cell would take seconds for.
+
+It runs no cell itself and never touches a GPU, so every cell begins from the same state. The pool sends a cell as a
+JSON message with two descriptors, its output and its events, and hears of the cell's end.
+"""
+
+import faulthandler
+import gc
+import importlib
+import json
+import os
+import random
+import select
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+# Counting GPUs through CUDA's runtime would initialize it, and a fork of an initialized process cannot use CUDA.
+os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
+
+from peft_study.config.schema import DatasetSource
+from peft_study.data import minipy
+from peft_study.environment import one_process
+from peft_study.sweep import child
+from peft_study.sweep.processes import MAX_MESSAGE_BYTES
+
+_DESCRIPTORS = 2
+_MODEL_CLASSES = ("LlamaForCausalLM", "CodeGenForCausalLM", "T5ForConditionalGeneration", "Trainer")
+"""transformers imports a class's module at its first use."""
+
+
+def main() -> None:
+    """Serve the pool on the socket that the first argument names, until the pool closes it."""
+    pool = socket.socket(fileno=int(sys.argv[1]))
+    child.end_with_parent(int(sys.argv[2]))
+    # The pool decides when cells end; an interrupt of the terminal reaches it alone.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _import_libraries()
+    poll = select.poll()
+    poll.register(pool, select.POLLIN)
+    running: dict[int, int] = {}
+    while True:
+        for fd, _ in poll.poll():
+            if fd in running:
+                poll.unregister(fd)
+                os.close(fd)
+                _report(pool, running.pop(fd))
+                continue
+            message, descriptors, _, _ = socket.recv_fds(pool, MAX_MESSAGE_BYTES, _DESCRIPTORS)
+            if not message:
+                return
+            description = json.loads(message)
+            _generate_data(description["config"]["dataset"])
+            process = _fork(description, descriptors, [pool.fileno(), *running])
+            ended = os.pidfd_open(process)
+            running[ended] = process
+            poll.register(ended, select.POLLIN)
+            pool.send(json.dumps({"started": process}).encode())
+
+
+def _import_libraries() -> None:
+    with one_process():
+        import transformers
+
+        for module in ("study", "tracking.console", "tracking.start"):
+            importlib.import_module(f"peft_study.{module}")
+        for name in _MODEL_CLASSES:
+            getattr(transformers, name)
+    gc.collect()
+    gc.freeze()
+
+
+def _generate_data(dataset: Mapping[str, Any]) -> None:
+    """Draw generated samples before the first cell that reads them; all cells read the same."""
+    if dataset["path"] is None and dataset["source"] == DatasetSource.generated:
+        minipy.generate("train")
+
+
+def _report(pool: socket.socket, process: int) -> None:
+    _, status = os.waitpid(process, 0)
+    pool.send(json.dumps({"ended": process, "status": os.waitstatus_to_exitcode(status)}).encode())
+
+
+def _fork(description: dict[str, Any], descriptors: list[int], foreign: list[int]) -> int:
+    """Start a cell; returns its process id."""
+    parent = os.getpid()
+    process = os.fork()
+    if process == 0:
+        _become_cell(description, descriptors, foreign, parent)
+    for fd in descriptors:
+        os.close(fd)
+    return process
+
+
+def _become_cell(description: dict[str, Any], descriptors: list[int], foreign: list[int], parent: int) -> NoReturn:
+    code = 1
+    try:
+        os.setsid()
+        for fd in foreign:
+            os.close(fd)
+        output, events = descriptors
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        for fd in (1, 2):
+            os.dup2(output, fd)
+        faulthandler.enable()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        child.end_with_parent(parent)
+        os.environ.update(description["environment"])
+        # Two cells must not draw the same names for runs and files.
+        random.seed()
+        code = child.run(description, events)
+    except SystemExit as leaving:
+        code = leaving.code if isinstance(leaving.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        _leave(code)
+
+
+def _leave(code: int) -> NoReturn:
+    """End as an interpreter does, except for the modules' own end, which takes long for these libraries."""
+    import atexit
+    import threading
+
+    try:
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    main()
