@@ -116,7 +116,9 @@ def rows(name: str, split: str) -> tuple[Sample, ...]:
 
 
 @pytest.mark.parametrize("model", KINDS)
-@pytest.mark.parametrize(("name", "new_tokens"), [("conala", 64), ("codealpacapy", 128)])
+@pytest.mark.parametrize(
+    ("name", "new_tokens"), [pytest.param("conala", 64, marks=pytest.mark.slow), ("codealpacapy", 128)]
+)
 def test_of_real_rows_no_test_prompt_is_cut_and_few_in_training(model: str, name: str, new_tokens: int) -> None:
     if not (DATA / name).is_dir():
         pytest.skip(f"no copy of {name} beside the checkout")
