@@ -11,7 +11,7 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedTokenizerBase, set_seed
 
-from peft_study.config.schema import CellConfig, ExampleChoice, MethodKind, Truncation
+from peft_study.config.schema import CellConfig, DatasetConfig, ExampleChoice, MethodKind, Truncation
 from peft_study.cost.memory import Meter, apply_budget, device_bytes
 from peft_study.cost.predict import estimate
 from peft_study.data import loading, tokens
@@ -44,6 +44,7 @@ from peft_study.tracking.base import Tracker
 from peft_study.training import checkpoint, resume
 from peft_study.training.collate import Collator
 from peft_study.training.loop import train
+from peft_study.training.packing import Packer
 from peft_study.training.schedule import plan
 
 CHECKPOINTS = "checkpoints"
@@ -303,7 +304,8 @@ class Execution:
         """Take a short training step and write a short answer: an adapter that can do either alone is refused here."""
         sample = self._prepared.train[0]
         short = replace(sample, prompt=sample.prompt[:TRIAL_TOKENS], target=sample.target[:TRIAL_TOKENS])
-        check_trains(model, self._collator()([short]), self._compute)
+        batch = Collator(int(self._tokenizer.pad_token_id), self._family.encoder_decoder)([short])
+        check_trains(model, batch, self._compute)
         with adapter_errors(model.active_peft_config, "generate with"):
             next(self._decoder(max_new_tokens=1).generate([short.prompt], done=set()))
 
@@ -313,8 +315,12 @@ class Execution:
             len(self._prepared.train), training.batch_size, training.epochs, training.evaluations_per_epoch
         ).total_steps
 
-    def _collator(self) -> Collator:
-        return Collator(int(self._tokenizer.pad_token_id), self._family.encoder_decoder)
+    def _collator(self) -> Collator | Packer:
+        """What builds training batches: without padding, unless a convention of the study's package asks for it."""
+        pad, dataset = int(self._tokenizer.pad_token_id), self._cell.dataset
+        if self._cell.conventions.left_padding and not self._family.encoder_decoder:
+            return Collator(pad, encoder_decoder=False, length=_longest_sample(dataset), left=True)
+        return Packer.of(self._model, pad)
 
     def _decoder(self, max_new_tokens: int) -> Decoder:
         cell = self._cell
@@ -401,6 +407,10 @@ def template_of(cell: CellConfig) -> Template:
     sentinel = model.prompt_sentinel if cell.method.kind is MethodKind.prompting else ""
     prefix = "" if sentinel else model.prompt_prefix
     return Template(dataset.prompt_form, prefix, dataset.stop_at_newline, cell.method.preamble, sentinel)
+
+
+def _longest_sample(dataset: DatasetConfig) -> int:
+    return dataset.max_prompt_tokens + dataset.max_target_tokens
 
 
 def _device_name(device: torch.device) -> str:

@@ -20,7 +20,7 @@ from peft_study.models.precision import Compute
 from peft_study.training import resume
 from peft_study.training.adalora import RankAllocation
 from peft_study.training.checkpoint import load_training_state, save_training_state
-from peft_study.training.collate import Collator
+from peft_study.training.loss import training_loss
 from peft_study.training.schedule import Schedule, plan
 
 # About this many loss values a run, so that a curve has a shape and the record stays small.
@@ -75,11 +75,7 @@ class _Samples(Dataset[Encoded]):
 
 
 class _TokenMeanTrainer(Trainer):
-    """A Trainer whose loss is the mean over the target tokens of the whole batch, and that resumes adapters exactly.
-
-    T5 leaves out of account what transformers tells a model about the other micro-batches of a step, so that its loss
-    and gradients would grow with their number.
-    """
+    """A Trainer whose loss is the mean over the target tokens of the whole batch, and that resumes adapters exactly."""
 
     def compute_loss(
         self,
@@ -88,11 +84,14 @@ class _TokenMeanTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
-        outputs = model(**inputs)
-        loss = outputs.loss
-        if num_items_in_batch is not None:
-            loss = loss * (inputs["labels"] != IGNORED_LABEL).sum() / num_items_in_batch
-        return (loss, outputs) if return_outputs else loss
+        count = self._get_num_items_in_batch([inputs], self.args.device)
+        with self.accelerator.autocast():
+            loss = training_loss(model, inputs, count if num_items_in_batch is None else num_items_in_batch)
+        return (loss, {"loss": loss}) if return_outputs else loss
+
+    def _get_num_items_in_batch(self, batch_samples: list[dict[str, torch.Tensor]], device: torch.device) -> int:
+        """Target tokens; transformers would leave out the first label of each row."""
+        return sum(int((batch["labels"] != IGNORED_LABEL).sum()) for batch in batch_samples)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         """Load an adapter's training state; transformers would load peft's file, which can be another form of it."""
@@ -156,7 +155,7 @@ def train(
     model: Model,
     train_samples: Sequence[Encoded],
     validation_samples: Sequence[Encoded],
-    collator: Collator,
+    collator: Callable[[Sequence[Encoded]], dict[str, torch.Tensor]],
     settings: TrainingConfig,
     *,
     learning_rate: float,
@@ -172,7 +171,7 @@ def train(
         model: base or adapter with `requires_grad` set; trained in place.
         train_samples: encoded training split.
         validation_samples: encoded validation split.
-        collator: builds batches.
+        collator: builds micro-batches, see `loss.training_loss`.
         settings: epochs, batch, schedule.
         learning_rate: peak learning rate.
         seed: of data order and dropout.

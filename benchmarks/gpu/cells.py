@@ -1,0 +1,220 @@
+"""A row's cell: its model with random weights, samples of the lengths that the row asks for, and timed training."""
+
+import itertools
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn.functional import pad
+from transformers import PreTrainedTokenizerBase
+
+from benchmarks.gpu import record
+from peft_study.config.compose import compose_cell
+from peft_study.config.schema import CellConfig
+from peft_study.cost.memory import Meter
+from peft_study.data.tokens import IGNORED_LABEL, Encoded
+from peft_study.methods.attach import adapter_config, attach
+from peft_study.models.families import FAMILIES
+from peft_study.models.loading import Model, load_model, load_tokenizer
+from peft_study.models.parameters import count
+from peft_study.models.precision import Compute
+from peft_study.models.precision import choose as choose_compute
+from peft_study.training.collate import Collator
+from peft_study.training.loop import train
+
+WARM_UP_STEPS = 2
+MEASURED_STEPS = 5
+STEPS = WARM_UP_STEPS + MEASURED_STEPS
+MEMORY_FOLDER = Path("/dev/shm")  # noqa: S108  # checkpoints of a benchmark belong in memory where there is such a place
+FIRST_TOKEN = 300
+"""Tokens from here on are ordinary text in the embedded tokenizer, and exist in every model."""
+LAST_TOKEN = 1500
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model on its device with what training and generation need.
+
+    Attributes:
+        cell: the composed config.
+        compute: device and number format.
+        tokenizer: the embedded one.
+        model: base, or adapter around it.
+        parameters: of base and adapter together.
+    """
+
+    cell: CellConfig
+    compute: Compute
+    tokenizer: PreTrainedTokenizerBase
+    model: Model
+    parameters: int
+
+
+@dataclass(frozen=True)
+class PaddedToLimits(Collator):
+    """Pads every batch to the data set's limits, as the study's authors did.
+
+    Attributes:
+        prompt_limit: tokens of a prompt.
+        target_limit: tokens of a target.
+    """
+
+    prompt_limit: int
+    target_limit: int
+
+    def __call__(self, samples: Sequence[Encoded]) -> dict[str, torch.Tensor]:
+        """See `Collator`; a decoder reads prompt and target as one sequence."""
+        prompt, target = self.prompt_limit, self.target_limit
+        if not self.encoder_decoder:
+            prompt = target = prompt + target
+        batch = super().__call__(samples)
+        widths = {"input_ids": prompt, "attention_mask": prompt, "labels": target}
+        fills = {"input_ids": self.pad_token_id, "attention_mask": 0, "labels": IGNORED_LABEL}
+        return {
+            name: pad(values, (0, widths[name] - values.shape[1]), value=fills[name]) for name, values in batch.items()
+        }
+
+
+def load(overrides: Sequence[str], results: record.RowRecord) -> Loaded | None:
+    """Load a cell's model with its adapter, as a cell does, and record what that takes.
+
+    Args:
+        overrides: of the cell.
+        results: gets the phase `load`.
+
+    Returns:
+        None where loading failed, which is recorded.
+    """
+    loaded = None
+    with results.phase("load") as entry:
+        cell = compose(overrides)
+        compute = choose_compute(cell.hardware.device, cell.training.precision)
+        meter = Meter(compute.device)
+        with meter.phase("load"):
+            tokenizer = load_tokenizer(cell.model)
+            adapter = adapter_config(cell.method, FAMILIES[cell.model.family], tokenizer.name_or_path, STEPS)
+            base = load_model(cell.model, cell.quantization, cell.method.kind, compute, tokenizer)
+            model = attach(base, cell.method.kind, adapter, cell.seed)
+            driver_bytes = record.process_bytes()
+        loaded = Loaded(cell, compute, tokenizer, model, count(model).total)
+        entry |= costs(meter, "load", driver_bytes) | {
+            "parameters": loaded.parameters,
+            "precision": str(compute.precision),
+        }
+    return loaded
+
+
+def compose(overrides: Sequence[str]) -> CellConfig:
+    """The typed config of a cell."""
+    return compose_cell(list(overrides))
+
+
+def random_samples(lengths: Sequence[tuple[int, int]], seed: int = 0) -> list[Encoded]:
+    """Samples of random tokens.
+
+    Args:
+        lengths: tokens of prompt and target of each.
+        seed: of the tokens.
+    """
+    generator = random.Random(seed)
+    return [
+        Encoded(random_tokens(generator, prompt), random_tokens(generator, target), 0, 0) for prompt, target in lengths
+    ]
+
+
+def random_tokens(generator: random.Random, number: int) -> tuple[int, ...]:
+    """Token ids of ordinary text."""
+    return tuple(generator.randrange(FIRST_TOKEN, LAST_TOKEN) for _ in range(number))
+
+
+def dynamic_collator(loaded: Loaded) -> Collator:
+    """Pads a batch to its longest sample."""
+    return Collator(int(loaded.tokenizer.pad_token_id), bool(loaded.model.config.is_encoder_decoder))
+
+
+def padded_collator(loaded: Loaded) -> Collator:
+    """Pads a batch to the data set's limits."""
+    plain, dataset = dynamic_collator(loaded), loaded.cell.dataset
+    return PaddedToLimits(
+        plain.pad_token_id, plain.encoder_decoder, dataset.max_prompt_tokens, dataset.max_target_tokens
+    )
+
+
+def timed_training(loaded: Loaded, cell: CellConfig, samples: Sequence[Encoded], collator: Collator) -> dict[str, Any]:
+    """Fine-tune with the project's loop and time its optimizer steps.
+
+    Args:
+        loaded: its model is trained in place.
+        cell: says batch, micro-batch and recomputation.
+        samples: a batch for each of `STEPS` steps.
+        collator: builds batches.
+
+    Returns:
+        seconds of the steps behind the warm-up, their median, and the cost of the whole phase.
+    """
+    assert cell.method.learning_rate is not None
+    ends: list[float] = []
+
+    def note_end(_step: int) -> None:
+        synchronize(loaded.compute.device)
+        ends.append(time.perf_counter())
+
+    meter = Meter(loaded.compute.device)
+    place = MEMORY_FOLDER if MEMORY_FOLDER.is_dir() else None
+    try:
+        with tempfile.TemporaryDirectory(dir=place) as folder, meter.phase("train"):
+            train(
+                loaded.model,
+                samples,
+                samples[: cell.training.batch_size],
+                collator,
+                cell.training,
+                learning_rate=cell.method.learning_rate,
+                seed=cell.seed,
+                compute=loaded.compute,
+                folder=Path(folder),
+                on_step=lambda _step, _values: None,
+                on_progress=note_end,
+            )
+            driver_bytes = record.process_bytes()
+    finally:
+        # Gradients of an arm that ran out of memory would count for the next one.
+        loaded.model.zero_grad(set_to_none=True)
+    # The first end closes no interval: what comes before it is also the evaluation before training.
+    steps = [after - before for before, after in itertools.pairwise(ends)][WARM_UP_STEPS - 1 :]
+    return {
+        "step_seconds": rounded(steps),
+        "median_step_seconds": round(statistics.median(steps), 5),
+        "micro_batch_size": cell.training.micro_batch_size,
+        "gradient_checkpointing": cell.training.gradient_checkpointing,
+        **costs(meter, "train", driver_bytes),
+    }
+
+
+def costs(meter: Meter, phase: str, driver_bytes: int | None) -> dict[str, Any]:
+    """What a phase took: seconds, peaks that torch allocated and reserved (a CPU: resident set), and NVML's value."""
+    cost = meter.phases[phase]
+    return {
+        "seconds": round(cost.seconds, 3),
+        "memory_kind": str(meter.kind),
+        "peak_bytes": cost.peak_bytes,
+        "reserved_bytes": cost.reserved_bytes,
+        "nvml_process_bytes": driver_bytes,
+    }
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait for what a GPU still computes."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def rounded(seconds: Sequence[float]) -> list[float]:
+    """Times to a hundredth of a millisecond."""
+    return [round(value, 5) for value in seconds]

@@ -1,0 +1,138 @@
+"""Seconds a prompt behind a prefix that all prompts share: the project's decoder against plain `generate`."""
+
+import random
+import statistics
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import GenerationConfig
+
+from benchmarks.gpu import cells, record
+from benchmarks.gpu.rows import Row
+from peft_study.cost.memory import Meter
+from peft_study.data.prompts import Template
+from peft_study.generation.decode import Decoder
+
+PREFIXES = (0, 256, 1024)
+"""Tokens of the shared prefix."""
+PROMPT_TOKENS = 28
+"""The mean of CoNaLa's training samples with the embedded tokenizer."""
+PROMPTS = 32
+ARM_SHARE = 0.12
+"""Of the row's seconds; an arm ends once it took so long and has its repeats."""
+LEAST_REPEATS = 2
+WARM_UP_TOKENS = 4
+
+
+def run(row: Row, results: record.RowRecord) -> None:
+    """Measure the row.
+
+    Args:
+        row: names the cell.
+        results: gets the phase `load`, and for each prefix one phase an arm.
+    """
+    loaded = cells.load(row.overrides, results)
+    if loaded is None:
+        return
+    loaded.model.eval()
+    with results.phase("warm-up"):
+        prompt = cells.random_tokens(random.Random(0), PROMPT_TOKENS)
+        _generate_plainly(loaded, prompt, WARM_UP_TOKENS)
+    for prefix in PREFIXES:
+        generator = random.Random(prefix)
+        shared = cells.random_tokens(generator, prefix)
+        prompts = [(*shared, *cells.random_tokens(generator, PROMPT_TOKENS)) for _ in range(PROMPTS)]
+        with results.phase(f"one at a time, prefix {prefix}") as entry:
+            entry |= _one_at_a_time(loaded, prompts, ARM_SHARE * row.seconds)
+        with results.phase(f"project, prefix {prefix}") as entry:
+            entry |= _project(loaded, prompts, ARM_SHARE * row.seconds)
+    _add_ratios(results)
+
+
+def _one_at_a_time(loaded: cells.Loaded, prompts: Sequence[Sequence[int]], enough: float) -> dict[str, Any]:
+    meter = Meter(loaded.compute.device)
+    seconds: list[float] = []
+    with meter.phase("generate"):
+        for prompt in prompts:
+            started = time.perf_counter()
+            _generate_plainly(loaded, prompt, loaded.cell.dataset.max_new_tokens)
+            cells.synchronize(loaded.compute.device)
+            seconds.append(time.perf_counter() - started)
+            if _is_enough(seconds, enough):
+                break
+        driver_bytes = record.process_bytes()
+    return {
+        "prompts_at_once": 1,
+        "prompt_seconds": cells.rounded(seconds),
+        "median_prompt_seconds": round(statistics.median(seconds), 5),
+        **cells.costs(meter, "generate", driver_bytes),
+    }
+
+
+def _project(loaded: cells.Loaded, prompts: Sequence[Sequence[int]], enough: float) -> dict[str, Any]:
+    cell = loaded.cell
+    decoder = Decoder(
+        loaded.model,
+        loaded.tokenizer,
+        Template(),
+        cell.generation,
+        cell.dataset.max_new_tokens,
+        loaded.compute,
+    )
+    meter = Meter(loaded.compute.device)
+    seconds: list[float] = []
+    sizes: list[int] = []
+    with meter.phase("generate"):
+        started = time.perf_counter()
+        for batch in decoder.generate(prompts):
+            cells.synchronize(loaded.compute.device)
+            seconds.append(time.perf_counter() - started)
+            sizes.append(len(batch))
+            if _is_enough(seconds, enough):
+                break
+            started = time.perf_counter()
+        driver_bytes = record.process_bytes()
+    prompt_seconds = [value / size for value, size in zip(seconds, sizes, strict=True)]
+    return {
+        "prompts_at_once": sizes[0],
+        "prompt_seconds": cells.rounded(prompt_seconds),
+        "median_prompt_seconds": round(statistics.median(prompt_seconds), 5),
+        **cells.costs(meter, "generate", driver_bytes),
+    }
+
+
+def _generate_plainly(loaded: cells.Loaded, prompt: Sequence[int], new_tokens: int) -> torch.Tensor:
+    """transformers' own beam search on one prompt."""
+    settings, tokenizer = loaded.cell.generation, loaded.tokenizer
+    ids = torch.tensor([list(prompt)], device=loaded.compute.device)
+    config = GenerationConfig(
+        num_beams=settings.num_beams,
+        num_return_sequences=settings.num_candidates,
+        max_new_tokens=new_tokens,
+        do_sample=False,
+        length_penalty=settings.length_penalty,
+        early_stopping=settings.early_stopping,
+        eos_token_id=int(tokenizer.eos_token_id),
+        pad_token_id=int(tokenizer.pad_token_id),
+    )
+    with torch.inference_mode(), loaded.compute.autocast():
+        written: torch.Tensor = loaded.model.generate(  # type: ignore[operator]
+            input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=config
+        )
+    return written
+
+
+def _is_enough(seconds: Sequence[float], enough: float) -> bool:
+    return len(seconds) >= LEAST_REPEATS and sum(seconds) >= enough
+
+
+def _add_ratios(results: record.RowRecord) -> None:
+    phases = results.values["phases"]
+    results.values["speed_ratios"] = {
+        str(prefix): round(plain["median_prompt_seconds"] / project["median_prompt_seconds"], 2)
+        for prefix in PREFIXES
+        if (plain := phases[f"one at a time, prefix {prefix}"])["status"] == "ok"
+        and (project := phases[f"project, prefix {prefix}"])["status"] == "ok"
+    }

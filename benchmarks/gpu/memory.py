@@ -1,0 +1,65 @@
+"""Peak memory and step time of a row of figure 1: load, train in each arm, generate."""
+
+from dataclasses import replace
+from typing import Any
+
+from benchmarks.gpu import cells, record
+from benchmarks.gpu.rows import Row, memory_arms
+from peft_study.cost.memory import Meter
+from peft_study.data.prompts import Template
+from peft_study.generation.decode import Decoder, fitting_batch
+from peft_study.methods.attach import recompute_activations
+
+GENERATE = "generate"
+
+
+def run(row: Row, results: record.RowRecord) -> None:
+    """Measure the row; every sample and every prompt has the longest length that the data set allows.
+
+    Args:
+        row: names the cell.
+        results: gets the phases `load`, `train ARM` for each arm, and `generate`.
+    """
+    loaded = cells.load(row.overrides, results)
+    if loaded is None:
+        return
+    dataset = loaded.cell.dataset
+    batch = loaded.cell.training.batch_size
+    samples = cells.random_samples([(dataset.max_prompt_tokens, dataset.max_target_tokens)] * batch * cells.STEPS)
+    for arm, overrides in memory_arms().items():
+        cell = cells.compose([*row.overrides, *overrides])
+        with results.phase(f"train {arm}") as entry:
+            if cell.training.gradient_checkpointing:
+                recompute_activations(loaded.model)
+            entry |= cells.timed_training(loaded, cell, samples, cells.padded_collator(loaded))
+    with results.phase(GENERATE) as entry:
+        entry |= _generate(loaded)
+
+
+def _generate(loaded: cells.Loaded) -> dict[str, Any]:
+    """Write one batch of candidates: as many prompts as the project takes at once."""
+    dataset, settings = loaded.cell.dataset, loaded.cell.generation
+    longest = dataset.max_prompt_tokens + dataset.max_new_tokens
+    size = settings.batch_size or fitting_batch(
+        loaded.model.config, longest, settings.sequences, loaded.compute.dtype.itemsize, settings.cache_gb
+    )
+    prompts = [sample.prompt for sample in cells.random_samples([(dataset.max_prompt_tokens, 1)] * size)]
+    decoder = Decoder(
+        loaded.model,
+        loaded.tokenizer,
+        Template(),
+        replace(settings, batch_size=size),
+        dataset.max_new_tokens,
+        loaded.compute,
+    )
+    meter = Meter(loaded.compute.device)
+    with meter.phase(GENERATE):
+        next(decoder.generate(prompts))
+        driver_bytes = record.process_bytes()
+    return {
+        "prompts": size,
+        "beams": settings.num_beams,
+        "prompt_tokens": dataset.max_prompt_tokens,
+        "max_new_tokens": dataset.max_new_tokens,
+        **cells.costs(meter, GENERATE, driver_bytes),
+    }

@@ -1,0 +1,109 @@
+"""What a row leaves: its phases with their errors, written as JSON after each of them."""
+
+import json
+import os
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate")
+ERROR_CHARACTERS = 3000
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file that is whole at any time."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def versions() -> dict[str, str | None]:
+    """Versions of the packages that decide the figures; None where one is missing."""
+    values: dict[str, str | None] = {}
+    for package in PACKAGES:
+        try:
+            values[package] = version(package)
+        except PackageNotFoundError:
+            values[package] = None
+    return values
+
+
+def card() -> dict[str, Any]:
+    """The GPU and its driver; None where there is none."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return {"card": None, "driver": None, "cuda": torch.version.cuda}
+    properties = torch.cuda.get_device_properties(0)
+    return {
+        "card": properties.name,
+        "card_bytes": properties.total_memory,
+        "driver": _driver(),
+        "cuda": torch.version.cuda,
+    }
+
+
+def process_bytes() -> int | None:
+    """GPU memory of this process by NVML, its CUDA context included; None where NVML does not say."""
+    try:
+        import pynvml  # type: ignore[import-not-found, unused-ignore]
+
+        pynvml.nvmlInit()
+        handle = pynvml.nvmlDeviceGetHandleByIndex(0)
+        processes = pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
+        used = [process.usedGpuMemory for process in processes if process.pid == os.getpid()]
+    except Exception:  # a missing library, driver or permission must not end a row
+        return None
+    return int(used[0]) if used and used[0] is not None else None
+
+
+def _driver() -> str | None:
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        return str(pynvml.nvmlSystemGetDriverVersion())
+    except Exception:  # see `process_bytes`
+        return None
+
+
+class RowRecord:
+    """The JSON file of one row, brought up to date after every phase.
+
+    Args:
+        path: of the file.
+        values: what stands in it from the beginning.
+    """
+
+    def __init__(self, path: Path, values: dict[str, Any]) -> None:
+        self._path = path
+        self.values: dict[str, Any] = {**values, "phases": {}}
+        self.write()
+
+    def write(self) -> None:
+        """Bring the file up to date."""
+        write_json(self._path, self.values)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[dict[str, Any]]:
+        """Record a phase; an error in it is recorded as well and ends only the phase.
+
+        Yields:
+            what is recorded, to be filled.
+        """
+        from peft_study.cost.out_of_memory import is_out_of_memory
+
+        entry: dict[str, Any] = {"status": "running"}
+        self.values["phases"][name] = entry
+        self.write()
+        try:
+            yield entry
+            entry["status"] = "ok"
+        except Exception as error:
+            entry["status"] = "oom" if is_out_of_memory(error) else "failed"
+            entry["error"] = "".join(traceback.format_exception(error))[-ERROR_CHARACTERS:]
+        finally:
+            self.write()

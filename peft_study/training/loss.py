@@ -1,0 +1,153 @@
+"""The loss of a micro-batch, with logits only where there is a label."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from peft import PeftModel
+from peft.utils import PeftType
+from torch import nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from peft_study.data.tokens import IGNORED_LABEL
+
+LOGITS_AT_ONCE = 1 << 25
+"""Logits that are held at a time: 134 MB in fp32. More labels are taken in chunks, whose logits the backward pass
+computes again."""
+
+
+def training_loss(model: Any, inputs: Mapping[str, torch.Tensor], target_count: torch.Tensor | int) -> torch.Tensor:
+    """Cross-entropy of the target tokens of a micro-batch.
+
+    Args:
+        model: base or adapter, see `models.loading.Model`.
+        inputs: as `packing.Packer` builds it, or input_ids, attention_mask and labels of one shape (samples, tokens)
+            as `collate.Collator` does, which computes every logit.
+        target_count: what the sum over the tokens is divided by: the target tokens of all micro-batches of a step.
+
+    Returns:
+        a scalar, in nats.
+    """
+    labels = inputs["labels"]
+    if labels.ndim > 1:
+        mean: torch.Tensor = model(**inputs).loss
+        return mean * (labels != IGNORED_LABEL).sum() / target_count
+    base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+    head = base.get_output_embeddings()
+    with _label_positions_in_place_of_head(base, inputs) as positions:
+        _forward(model, base, inputs)
+    return _cross_entropy(head, positions.hidden_states, labels) / target_count
+
+
+class _LabelPositions(nn.Module):
+    """Stands where the head does and keeps the hidden states that predict a label.
+
+    Attributes:
+        hidden_states: (labels, hidden size).
+    """
+
+    hidden_states: torch.Tensor
+
+    def __init__(self, inputs: Mapping[str, torch.Tensor]) -> None:
+        super().__init__()
+        self._rows, self._columns = inputs["label_rows"], inputs["label_columns"]
+        self._width = inputs["decoder_input_ids" if "decoder_input_ids" in inputs else "input_ids"].shape[1]
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        # peft puts virtual tokens before padded samples, which moves the others.
+        columns = self._columns + (hidden_states.shape[1] - self._width)
+        self.hidden_states = hidden_states[self._rows, columns]
+        return self.hidden_states
+
+
+@contextmanager
+def _label_positions_in_place_of_head(base: Any, inputs: Mapping[str, torch.Tensor]) -> Iterator[_LabelPositions]:
+    """Every architecture of the study calls its head `lm_head`, and gives its output back as it is."""
+    head = base.lm_head
+    positions = _LabelPositions(inputs)
+    base.lm_head = positions
+    try:
+        yield positions
+    finally:
+        base.lm_head = head
+
+
+def _forward(model: Any, base: Any, inputs: Mapping[str, torch.Tensor]) -> None:
+    if "sequence_ids" not in inputs:
+        not_the_models = ("labels", "label_rows", "label_columns")
+        model(**{name: values for name, values in inputs.items() if name not in not_the_models})
+        return
+    input_ids, position_ids = inputs["input_ids"], inputs["position_ids"]
+    adapter = model.active_peft_config if isinstance(model, PeftModel) else None
+    if adapter is None or not adapter.is_prompt_learning:
+        mask = _mask(base, inputs["sequence_ids"], cached=0)
+        model(input_ids=input_ids, attention_mask=mask, position_ids=position_ids, use_cache=False)
+    elif adapter.peft_type is PeftType.PREFIX_TUNING:
+        mask = _mask(base, inputs["sequence_ids"], cached=int(adapter.num_virtual_tokens))
+        cache = model.get_prompt(batch_size=input_ids.shape[0])
+        base(input_ids=input_ids, attention_mask=mask, position_ids=position_ids, past_key_values=cache)
+    else:
+        mask = _mask(base, inputs["sequence_ids"], cached=0)
+        embeddings = _with_virtual_tokens(model, input_ids, inputs["virtual_ids"])
+        base(inputs_embeds=embeddings, attention_mask=mask, position_ids=position_ids, use_cache=False)
+
+
+def _with_virtual_tokens(model: Any, input_ids: torch.Tensor, virtual_ids: torch.Tensor) -> torch.Tensor:
+    """Embeddings of the tokens, and of the virtual tokens where they stand."""
+    embeddings: torch.Tensor = model.word_embeddings(input_ids)
+    virtual = model.get_prompt(batch_size=1)[0].to(embeddings.dtype)
+    return torch.where(virtual_ids[..., None] > 0, virtual[(virtual_ids - 1).clamp_min(0)], embeddings)
+
+
+def _mask(base: Any, sequence_ids: torch.Tensor, cached: int) -> torch.Tensor:
+    """Causal attention within each sequence, and from each token to what is cached.
+
+    Args:
+        base: decides the form, true and false or what is added to the scores.
+        sequence_ids: (rows, tokens).
+        cached: keys before them, which all sequences share.
+
+    Returns:
+        (rows, 1, tokens, cached + tokens). Padding attends to padding, as a row of nothing has no softmax.
+    """
+    tokens = sequence_ids.shape[1]
+    device = sequence_ids.device
+    causal = torch.ones(tokens, tokens, dtype=torch.bool, device=device).tril()
+    allowed = (sequence_ids[:, :, None] == sequence_ids[:, None, :]) & causal
+    if cached:
+        allowed = torch.cat([allowed.new_ones(*sequence_ids.shape, cached), allowed], dim=-1)
+    allowed = allowed[:, None]
+    if base.config._attn_implementation == "sdpa":
+        return allowed
+    scores = torch.zeros(allowed.shape, dtype=base.dtype, device=device)
+    return scores.masked_fill(~allowed, torch.finfo(base.dtype).min)
+
+
+def _cross_entropy(head: nn.Module, hidden_states: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The sum over the labels.
+
+    Args:
+        head: from hidden states to logits.
+        hidden_states: (labels, hidden size).
+        labels: (labels,).
+    """
+    chunk = max(1, LOGITS_AT_ONCE // _vocabulary(head))
+    if labels.shape[0] <= chunk:
+        return _chunk_loss(head, hidden_states, labels)
+    total = hidden_states.new_zeros((), dtype=torch.float32)
+    for states, wanted in zip(hidden_states.split(chunk), labels.split(chunk), strict=True):
+        if torch.is_grad_enabled():
+            total = total + checkpoint(_chunk_loss, head, states, wanted, use_reentrant=False)
+        else:
+            total = total + _chunk_loss(head, states, wanted)
+    return total
+
+
+def _vocabulary(head: Any) -> int:
+    return int(head.out_features)
+
+
+def _chunk_loss(head: nn.Module, hidden_states: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    return functional.cross_entropy(head(hidden_states).float(), labels, reduction="sum")

@@ -1,0 +1,201 @@
+"""Micro-batches without padding: samples stand one behind another, and none sees the others.
+
+Which adapters allow that is decided here (`layout_for`). All others, and encoder-decoders, keep a padded row a sample.
+Logits are computed where there is a label in either case (`loss`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import torch
+from peft import LoraConfig, PeftConfig, PeftModel, PeftType
+
+from peft_study.data.tokens import Encoded
+from peft_study.models.loading import Model
+
+ATTENTION_SHARE = 2
+"""A row holds hidden size / 2 tokens before another begins. Attention within a row costs its length times the hidden size
+a token, against 12 times the square of the hidden size for the layers: at most a twelfth then."""
+_PACKED_PROMPTS = frozenset({PeftType.PROMPT_TUNING, PeftType.P_TUNING, PeftType.PREFIX_TUNING})
+_LOOKS_AT_SEQUENCES = frozenset({PeftType.ADAPTION_PROMPT, PeftType.POLY, PeftType.XLORA})
+
+
+class Layout(StrEnum):
+    """How the samples of a micro-batch stand in its tensors."""
+
+    packed = "packed"
+    padded = "padded"
+    encoder_decoder = "encoder_decoder"
+
+
+def layout_for(model: Model) -> Layout:
+    """Choose the layout that a model computes exactly.
+
+    Packed samples need an adapter that works on each token by itself, or virtual tokens that can be put before each
+    sample.
+    """
+    if model.config.is_encoder_decoder:
+        return Layout.encoder_decoder
+    adapter = model.active_peft_config if isinstance(model, PeftModel) else None
+    return Layout.packed if adapter is None or _works_on_tokens(adapter) else Layout.padded
+
+
+def _works_on_tokens(adapter: PeftConfig) -> bool:
+    if adapter.is_prompt_learning:
+        return adapter.peft_type in _PACKED_PROMPTS
+    invoked = isinstance(adapter, LoraConfig) and adapter.alora_invocation_tokens is not None
+    return adapter.peft_type not in _LOOKS_AT_SEQUENCES and not invoked
+
+
+@dataclass(frozen=True)
+class Packer:
+    """Builds micro-batches in one of the layouts; the order of the samples makes no difference to their loss.
+
+    Attributes:
+        layout: see `layout_for`.
+        pad_token_id: fills up rows; never attended to, so any id will do.
+        virtual_tokens: positions before each packed sample; of prompt tuning they stand in the row, of prefix tuning
+            in the cache.
+        virtual_in_row: see there.
+        row_tokens: that a row of packed samples has room for; more where the longest sample needs it.
+        decoder_start_token_id: of an encoder-decoder.
+    """
+
+    layout: Layout
+    pad_token_id: int
+    virtual_tokens: int = 0
+    virtual_in_row: bool = False
+    row_tokens: int = 1
+    decoder_start_token_id: int = 0
+
+    @classmethod
+    def of(cls, model: Model, pad_token_id: int) -> "Packer":
+        """The packer for a model with its adapter."""
+        layout = layout_for(model)
+        adapter = model.active_peft_config if isinstance(model, PeftModel) else None
+        virtual = layout is Layout.packed and adapter is not None and adapter.is_prompt_learning
+        return cls(
+            layout,
+            pad_token_id,
+            virtual_tokens=int(adapter.num_virtual_tokens) if virtual and adapter is not None else 0,
+            virtual_in_row=virtual and adapter is not None and adapter.peft_type is not PeftType.PREFIX_TUNING,
+            row_tokens=int(model.config.hidden_size) // ATTENTION_SHARE,
+            decoder_start_token_id=int(getattr(model.config, "decoder_start_token_id", None) or 0),
+        )
+
+    def __call__(self, samples: Sequence[Encoded]) -> dict[str, torch.Tensor]:
+        """Build a micro-batch.
+
+        Returns:
+            labels, label_rows and label_columns of shape (labels,): each target token, and the position whose hidden
+            state predicts it. Of (rows, tokens), packed: input_ids, position_ids, sequence_ids (from 1; 0 is padding)
+            and, for prompt tuning, virtual_ids (from 1; 0 is a token). Padded: input_ids and attention_mask;
+            decoder_input_ids besides for an encoder-decoder.
+        """
+        if self.layout is Layout.packed:
+            return self._packed(samples)
+        return self._padded(samples) if self.layout is Layout.padded else self._encoder_decoder(samples)
+
+    def _packed(self, samples: Sequence[Encoded]) -> dict[str, torch.Tensor]:
+        in_row = self.virtual_tokens if self.virtual_in_row else 0
+        first_position = 0 if self.virtual_in_row else self.virtual_tokens
+        lengths = [in_row + len(sample.prompt) + len(sample.target) for sample in samples]
+        rows: list[_Row] = []
+        labels = _Labels()
+        for row_number, indices in enumerate(arrange(lengths, self.row_tokens)):
+            row = _Row()
+            rows.append(row)
+            for index in indices:
+                sample = samples[index]
+                start = len(row.ids)
+                row.ids += [self.pad_token_id] * in_row + [*sample.prompt, *sample.target]
+                row.positions += range(first_position, first_position + lengths[index])
+                row.sequences += [index + 1] * lengths[index]
+                row.virtual += [*range(1, in_row + 1), *[0] * (lengths[index] - in_row)]
+                labels.add(sample.target, row_number, start + in_row + len(sample.prompt) - 1)
+        batch = {
+            "input_ids": _filled([row.ids for row in rows], self.pad_token_id),
+            "position_ids": _filled([row.positions for row in rows], 0),
+            "sequence_ids": _filled([row.sequences for row in rows], 0),
+            **labels.tensors(),
+        }
+        return batch | ({"virtual_ids": _filled([row.virtual for row in rows], 0)} if in_row else {})
+
+    def _padded(self, samples: Sequence[Encoded]) -> dict[str, torch.Tensor]:
+        labels = _Labels()
+        for row, sample in enumerate(samples):
+            labels.add(sample.target, row, len(sample.prompt) - 1)
+        ids = [[*sample.prompt, *sample.target] for sample in samples]
+        return {
+            "input_ids": _filled(ids, self.pad_token_id),
+            "attention_mask": _filled([[1] * len(row) for row in ids], 0),
+            **labels.tensors(),
+        }
+
+    def _encoder_decoder(self, samples: Sequence[Encoded]) -> dict[str, torch.Tensor]:
+        labels = _Labels()
+        for row, sample in enumerate(samples):
+            labels.add(sample.target, row, 0)
+        # As transformers shifts labels: the last target token stands in the input of samples that are not the longest.
+        longest = max(len(sample.target) for sample in samples)
+        decoder_ids = [[self.decoder_start_token_id, *sample.target][:longest] for sample in samples]
+        return {
+            "input_ids": _filled([sample.prompt for sample in samples], self.pad_token_id),
+            "attention_mask": _filled([[1] * len(sample.prompt) for sample in samples], 0),
+            "decoder_input_ids": _filled(decoder_ids, self.pad_token_id),
+            **labels.tensors(),
+        }
+
+
+def arrange(lengths: Sequence[int], row_tokens: int) -> list[list[int]]:
+    """Put samples into rows, first fit, longest first.
+
+    Args:
+        lengths: of the samples, in tokens.
+        row_tokens: that a row has room for; more where the longest sample needs it.
+
+    Returns:
+        the samples' indices, row by row.
+    """
+    room = max(*lengths, row_tokens)
+    rows: list[list[int]] = []
+    free: list[int] = []
+    for index in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
+        row = next((row for row, tokens in enumerate(free) if tokens >= lengths[index]), None)
+        if row is None:
+            rows.append([])
+            free.append(room)
+            row = len(rows) - 1
+        rows[row].append(index)
+        free[row] -= lengths[index]
+    return rows
+
+
+class _Row:
+    def __init__(self) -> None:
+        self.ids: list[int] = []
+        self.positions: list[int] = []
+        self.sequences: list[int] = []
+        self.virtual: list[int] = []
+
+
+class _Labels:
+    def __init__(self) -> None:
+        self._ids: list[int] = []
+        self._rows: list[int] = []
+        self._columns: list[int] = []
+
+    def add(self, target: Sequence[int], row: int, first_column: int) -> None:
+        self._ids += target
+        self._rows += [row] * len(target)
+        self._columns += range(first_column, first_column + len(target))
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        named = {"labels": self._ids, "label_rows": self._rows, "label_columns": self._columns}
+        return {name: torch.tensor(values, dtype=torch.long) for name, values in named.items()}
+
+
+def _filled(rows: Sequence[Sequence[int]], fill: int) -> torch.Tensor:
+    width = max(len(row) for row in rows)
+    return torch.tensor([[*row, *[fill] * (width - len(row))] for row in rows], dtype=torch.long)
