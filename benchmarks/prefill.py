@@ -73,17 +73,16 @@ def _prepare(cell: CellConfig) -> tuple[dict[str, Decoder], list[list[int]]]:
     chosen = choose(cell.method.examples, cell.method.num_examples, splits.train, splits.test, cell.seed, None)
     family = FAMILIES[cell.model.family]
     positions = family.positions(model.config)
+    room = None if positions is None else positions - dataset.max_new_tokens
     prompts = [
         list(
             tokens.encode(
                 sample,
                 template,
                 tokenizer,
-                dataset.max_prompt_tokens,
-                dataset.max_target_tokens,
+                tokens.Limits(None, dataset.max_target_tokens, prompt_positions=room),
                 for_encoder=family.encoder_decoder,
                 examples=shown,
-                max_prompt_positions=None if positions is None else positions - dataset.max_new_tokens,
             ).prompt
         )
         for sample, shown in zip(splits.test, chosen, strict=True)

@@ -11,7 +11,7 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedTokenizerBase, set_seed
 
-from peft_study.config.schema import CellConfig, DatasetConfig, ExampleChoice, MethodKind
+from peft_study.config.schema import CellConfig, DatasetConfig, ExampleChoice, MethodKind, Truncation
 from peft_study.cost.memory import Meter, apply_budget, device_bytes
 from peft_study.cost.predict import estimate
 from peft_study.data import loading, tokens
@@ -98,9 +98,7 @@ class Execution:
         self._family = FAMILIES[cell.model.family]
         self._compute = choose_compute(cell.hardware.device, cell.training.precision)
         self._meter = Meter(self._compute.device, self._costs_to_add(earlier))
-        self._template = Template(
-            cell.dataset.prompt_form, cell.model.prompt_prefix, cell.dataset.stop_at_newline, cell.method.preamble
-        )
+        self._template = template_of(cell)
 
     def _costs_to_add(self, earlier: RunResult | None) -> dict[str, PhaseCost]:
         """The costs of an interrupted run that this one goes on with; work in another number format is dropped."""
@@ -118,6 +116,7 @@ class Execution:
         self._set_up_machine()
         with self._phase("load"):
             self._tokenizer = load_tokenizer(self._cell.model)
+            self._check_sentinel()
             self._declared = declared_config(self._cell.model)
             self._positions = self._find_positions()
             self._check_lengths()
@@ -162,12 +161,13 @@ class Execution:
 
     def _prepare(self, tokenizer: PreTrainedTokenizerBase) -> Prepared:
         splits = loading.load(self._cell.dataset)
+        # Test prompts first: with their examples they are the longest, and one that does not fit ends the cell.
+        test = self._encoded_test(splits.test, tokenizer, self._examples(splits))
         encoded = {
-            "train": self._encoded(splits.train, tokenizer),
-            "validation": self._encoded(splits.validation, tokenizer),
-            "test": self._encoded(splits.test, tokenizer, self._examples(splits)),
+            "train": self._encoded(splits.train, tokenizer, "training"),
+            "validation": self._encoded(splits.validation, tokenizer, "validation"),
+            "test": test,
         }
-        self._check_prompts(encoded)
         self._result.data = {
             "name": self._cell.dataset.name,
             "origin": splits.origin,
@@ -201,25 +201,49 @@ class Execution:
         return choose(method.examples, method.num_examples, splits.train, splits.test, self._cell.seed, embed)
 
     def _encoded(
-        self,
-        samples: Sequence[Sample],
-        tokenizer: PreTrainedTokenizerBase,
-        examples: Sequence[Sequence[Sample]] | None = None,
+        self, samples: Sequence[Sample], tokenizer: PreTrainedTokenizerBase, split: str
+    ) -> list[tokens.Encoded]:
+        dataset = self._cell.dataset
+        limits = tokens.Limits(
+            dataset.max_prompt_tokens, dataset.max_target_tokens, shared=dataset.truncation is Truncation.joint
+        )
+        trains = self._cell.method.kind is not MethodKind.prompting
+        encoded = []
+        for sample in samples:
+            of_sample = tokens.encode(
+                sample, self._template, tokenizer, limits, for_encoder=self._family.encoder_decoder
+            )
+            if trains:
+                self._check_fits(of_sample, len(of_sample.target), f"{split} prompt")
+            encoded.append(of_sample)
+        return encoded
+
+    def _encoded_test(
+        self, samples: Sequence[Sample], tokenizer: PreTrainedTokenizerBase, examples: Sequence[Sequence[Sample]]
     ) -> list[tokens.Encoded]:
         dataset, positions = self._cell.dataset, self._positions
-        return [
-            tokens.encode(
-                sample,
-                self._template,
-                tokenizer,
-                dataset.max_prompt_tokens,
-                dataset.max_target_tokens,
-                for_encoder=self._family.encoder_decoder,
-                examples=shown,
-                max_prompt_positions=None if positions is None else positions.free - dataset.max_new_tokens,
+        limits = tokens.Limits(
+            None if dataset.truncation is Truncation.joint else dataset.max_prompt_tokens,
+            dataset.max_target_tokens,
+            prompt_positions=None if positions is None else positions.free - dataset.max_new_tokens,
+        )
+        encoded = []
+        for sample, shown in zip(samples, examples, strict=True):
+            of_sample = tokens.encode(
+                sample, self._template, tokenizer, limits, for_encoder=self._family.encoder_decoder, examples=shown
             )
-            for sample, shown in zip(samples, examples or [()] * len(samples), strict=True)
-        ]
+            self._check_fits(of_sample, dataset.max_new_tokens, "test prompt")
+            encoded.append(of_sample)
+        return encoded
+
+    def _check_sentinel(self) -> None:
+        sentinel = self._template.sentinel
+        if sentinel and sentinel not in self._tokenizer.get_vocab():
+            raise UserError(
+                f"prompt_sentinel must be a token of the tokenizer, got {sentinel!r}",
+                where="model.prompt_sentinel, model.tokenizer",
+                hint="model.prompt_sentinel='' for none",
+            )
 
     def _find_positions(self) -> Positions | None:
         total = self._family.positions(self._declared)
@@ -228,31 +252,34 @@ class Execution:
 
     def _check_lengths(self) -> None:
         """Refuse limits on prompts and answers that do not fit the model together."""
-        dataset = self._cell.dataset
-        longest = dataset.max_prompt_tokens + max(dataset.max_target_tokens, dataset.max_new_tokens)
+        dataset, positions = self._cell.dataset, self._positions
+        if positions is None:
+            return
+        lengths = {"dataset.max_new_tokens": dataset.max_new_tokens}
+        if self._cell.method.kind is not MethodKind.prompting:
+            budget = dataset.max_prompt_tokens + dataset.max_target_tokens
+            lengths["dataset.max_prompt_tokens, dataset.max_target_tokens"] = budget
+        for settings, longest in lengths.items():
+            if longest > positions.free:
+                raise self._too_long("prompt and answer", longest, settings, hint="lower them")
+
+    def _check_fits(self, sample: tokens.Encoded, answer: int, what: str) -> None:
+        """Refuse a prompt that does not fit the model with its answer although all that may be cut was cut."""
+        longest = len(sample.prompt) + answer
         if self._positions is not None and longest > self._positions.free:
-            raise UserError(
-                f"prompt and answer must fit {self._positions}, got {longest} tokens",
-                where="dataset.max_prompt_tokens, dataset.max_target_tokens, dataset.max_new_tokens",
-                hint="lower them",
+            raise self._too_long(
+                f"a {what} (examples and instruction left out) and its answer",
+                longest,
+                "dataset.max_new_tokens, method.preamble, model",
+                hint="lower max_new_tokens, shorten the preamble, or use a model with more positions",
             )
 
-    def _check_prompts(self, encoded: Mapping[str, Sequence[tokens.Encoded]]) -> None:
-        """Refuse prompts that do not fit the model although their examples and their instruction were cut."""
-        if self._positions is None:
-            return
-        read = {"test"} if self._cell.method.kind is MethodKind.prompting else encoded.keys()
-        for split in sorted(read):
-            samples = encoded[split]
-            answers = [self._cell.dataset.max_new_tokens if split == "test" else len(each.target) for each in samples]
-            longest = max((len(each.prompt) + answer for each, answer in zip(samples, answers, strict=True)), default=0)
-            if longest > self._positions.free:
-                raise UserError(
-                    f"the longest {split} prompt and its answer must fit {self._positions}, got {longest} tokens "
-                    "without examples",
-                    where="dataset.max_prompt_tokens, dataset.max_new_tokens, method.preamble, model",
-                    hint="lower them, shorten the preamble, or use a model with more positions",
-                )
+    def _too_long(self, what: str, longest: int, settings: str, hint: str) -> UserError:
+        """The error for lengths beyond the model's positions; it blames virtual tokens where they take the room."""
+        assert self._positions is not None
+        if longest <= self._positions.total and self._positions.virtual:
+            settings, hint = f"method.adapter.num_virtual_tokens, {settings}", f"fewer virtual tokens; or {hint}"
+        return UserError(f"{what} must fit {self._positions}, got {longest} tokens", where=settings, hint=hint)
 
     def _load_model(self, tokenizer: PreTrainedTokenizerBase) -> Model:
         cell = self._cell
@@ -372,6 +399,14 @@ class Execution:
         self._tracker.phase(name, total)
         with self._meter.phase(name):
             yield
+
+
+def template_of(cell: CellConfig) -> Template:
+    """The prompts that a cell's model reads, and where its candidates end."""
+    model, dataset = cell.model, cell.dataset
+    sentinel = model.prompt_sentinel if cell.method.kind is MethodKind.prompting else ""
+    prefix = "" if sentinel else model.prompt_prefix
+    return Template(dataset.prompt_form, prefix, dataset.stop_at_newline, cell.method.preamble, sentinel)
 
 
 def _longest_sample(dataset: DatasetConfig) -> int:

@@ -1,15 +1,18 @@
 """One real tokenizer of each kind that code models have, trained on a few invented functions."""
 
 import json
+from collections.abc import Callable
 from functools import cache
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
+    AddedToken,
     CodeGenTokenizer,
     CodeLlamaTokenizer,
     LlamaTokenizer,
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
+    RobertaTokenizer,
     T5Tokenizer,
 )
 
@@ -28,25 +31,25 @@ FUNCTIONS = [
     ),
 ]
 """Heads of functions with their bodies."""
-_TEXTS = [head + body for head, body in FUNCTIONS] + ["### Instruction:\n### Response:\n```python\n\n```\n</s>"]
+_TEXTS = (*(head + body for head, body in FUNCTIONS), "### Instruction:\n### Response:\n```python\n\n```\n</s>")
 _SPECIAL = ["<unk>", "<s>", "</s>"]
 
 
 @cache
-def _byte_level() -> Tokenizer:
+def _byte_level(texts: tuple[str, ...] = _TEXTS, size: int = 420) -> Tokenizer:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
     tokenizer.train_from_iterator(
-        _TEXTS,
+        texts,
         trainers.BpeTrainer(
-            vocab_size=420, special_tokens=_SPECIAL[1:], initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+            vocab_size=size, special_tokens=_SPECIAL[1:], initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
         ),
     )
     return tokenizer
 
 
 @cache
-def _sentencepiece() -> tuple[dict[str, int], list[tuple[str, str]]]:
+def _sentencepiece(texts: tuple[str, ...] = _TEXTS, size: int = 460) -> tuple[dict[str, int], list[tuple[str, str]]]:
     """Vocabulary and merges by SentencePiece's rules: line breaks are single bytes, spaces are part of words."""
     tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
     words = Regex(r"▁?[A-Za-z]+|▁+(?=▁)|▁|\d|[^▁A-Za-z\d]+")
@@ -59,7 +62,7 @@ def _sentencepiece() -> tuple[dict[str, int], list[tuple[str, str]]]:
     )
     single_bytes = [f"<0x{byte:02X}>" for byte in range(256)]
     tokenizer.train_from_iterator(
-        _TEXTS, trainers.BpeTrainer(vocab_size=460, special_tokens=[*_SPECIAL, *single_bytes])
+        texts, trainers.BpeTrainer(vocab_size=size, special_tokens=[*_SPECIAL, *single_bytes])
     )
     table = json.loads(tokenizer.to_str())["model"]
     return table["vocab"], [tuple(pair) for pair in table["merges"]]
@@ -70,9 +73,9 @@ def byte_level() -> PreTrainedTokenizerBase:
     return PreTrainedTokenizerFast(tokenizer_object=_byte_level(), bos_token="<s>", eos_token="</s>")
 
 
-def codegen() -> PreTrainedTokenizerBase:
+def codegen(texts: tuple[str, ...] = _TEXTS, size: int = 420) -> PreTrainedTokenizerBase:
     """CodeGen's class, whose beginning and end token are one."""
-    table = json.loads(_byte_level().to_str())["model"]
+    table = json.loads(_byte_level(texts, size).to_str())["model"]
     merges = [tuple(pair) for pair in table["merges"]]
     names = dict.fromkeys(("unk_token", "bos_token", "eos_token"), "</s>")
     return CodeGenTokenizer(vocab=table["vocab"], merges=merges, **names)
@@ -87,9 +90,9 @@ def appending() -> PreTrainedTokenizerBase:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>")
 
 
-def codellama() -> PreTrainedTokenizerBase:
+def codellama(texts: tuple[str, ...] = _TEXTS, size: int = 460) -> PreTrainedTokenizerBase:
     """CodeLlama's class without infilling, as its Python models have it."""
-    vocabulary, merges = _sentencepiece()
+    vocabulary, merges = _sentencepiece(texts, size)
     unused = dict.fromkeys(["prefix_token", "middle_token", "suffix_token", "eot_token", "fill_token"])
     return CodeLlamaTokenizer(vocab=vocabulary, merges=merges, **unused)
 
@@ -134,7 +137,25 @@ def t5() -> PreTrainedTokenizerBase:
     return T5Tokenizer(vocab=[tuple(pair) for pair in table], extra_ids=4)
 
 
-DECODERS = {
+def codet5p(texts: tuple[str, ...] = _TEXTS, size: int = 420, *, strips: bool = False) -> PreTrainedTokenizerBase:
+    """CodeT5+'s class, RoBERTa's: <s> before and </s> behind what it encodes, and T5's sentinels.
+
+    Args:
+        texts: to train on.
+        size: of the vocabulary.
+        strips: the sentinels take the white space before them.
+    """
+    table = json.loads(_byte_level(texts, size).to_str())["model"]
+    merges = [tuple(pair) for pair in table["merges"]]
+    sentinels = [AddedToken(f"<extra_id_{index}>", lstrip=strips, special=True) for index in range(3)]
+    tokenizer = RobertaTokenizer(vocab=table["vocab"], merges=merges, additional_special_tokens=sentinels)
+    tokenizer.backend_tokenizer.post_processor = processors.RobertaProcessing(
+        ("</s>", tokenizer.eos_token_id), ("<s>", tokenizer.bos_token_id), add_prefix_space=False
+    )
+    return tokenizer
+
+
+DECODERS: dict[str, Callable[[], PreTrainedTokenizerBase]] = {
     function.__name__: function
     for function in (byte_level, codegen, appending, codellama, llama, llama_without_space, llama_legacy)
 }

@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from peft_study.config.checks import ADAPTER_TARGET
+from peft_study.config.adapters import ADAPTER_TARGET
 from peft_study.errors import UserError, near_names
+
+_TARGET = "method.adapter._target_"
 
 
 def build(node: Mapping[str, Any], **extra: Any) -> Any:
@@ -22,18 +24,20 @@ def build(node: Mapping[str, Any], **extra: Any) -> Any:
     """
     target = node.get("_target_")
     if not isinstance(target, str) or not ADAPTER_TARGET.fullmatch(target):
-        raise UserError(f"{target!r} may not be built from a config", where="_target_", hint="a config class of peft")
+        raise UserError(f"{target!r} may not be built from a config", where=_TARGET, hint="a config class of peft")
     module, _, name = target.rpartition(".")
     peft = importlib.import_module(module)
     known = [key for key in vars(peft) if key.endswith("Config")]
     cls = getattr(peft, name, None)
     if not (isinstance(cls, type) and issubclass(cls, peft.PeftConfig)):
-        raise UserError(f"peft has no config class {name!r}", where="_target_", hint=near_names(name, known))
+        raise UserError(f"peft has no config class {name!r}", where=_TARGET, hint=near_names(name, known))
     accepted = {spec.name for spec in fields(cls) if spec.init}
     named = {key: value for key, value in node.items() if key != "_target_"}
     for key in named:
         if key not in accepted:
-            raise UserError(f"{name} has no setting {key!r}", where=f"adapter.{key}", hint=near_names(key, accepted))
+            raise UserError(
+                f"{name} has no setting {key!r}", where=f"method.adapter.{key}", hint=near_names(key, accepted)
+            )
     arguments = {**{key: value for key, value in extra.items() if key in accepted}, **named}
     try:
         return cls(**arguments)

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from peft_study.config.adapters import ADAPTER_TARGET, adapter_targets
 from peft_study.config.schema import (
     CellConfig,
     DatasetLayout,
@@ -20,7 +21,7 @@ from peft_study.config.schema import (
     Weights,
 )
 from peft_study.config.sources import EMBEDDED_SOURCE
-from peft_study.errors import UserError
+from peft_study.errors import UserError, near_names
 
 # Names become folder names, table cells and dashboard labels.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
@@ -33,7 +34,6 @@ SCORING_LIMITS = {
 }
 """A day, a tebibyte, a gibibyte: more is a slip of the hand."""
 MAX_RESAMPLES = 1_000_000
-ADAPTER_TARGET = re.compile(r"peft\.[A-Za-z0-9]+Config")
 
 
 def check(cell: CellConfig) -> None:
@@ -228,19 +228,7 @@ def _method(cell: CellConfig) -> Iterator[UserError]:
             hint="method.learning_rate=3e-4",
         )
     if method.kind is MethodKind.adapter:
-        target = (method.adapter or {}).get("_target_")
-        if not isinstance(target, str) or not ADAPTER_TARGET.fullmatch(target):
-            yield UserError(
-                f"{target!r} is no adapter class",
-                where="method.adapter._target_",
-                hint="a config class of peft, such as peft.LoraConfig; nothing else is ever imported from a config",
-            )
-        elif target == "peft.PrefixTuningConfig" and cell.training.gradient_checkpointing:
-            yield UserError(
-                "prefix tuning cannot recompute activations: its prefix is a key-value cache",
-                where="method, training.gradient_checkpointing",
-                hint="training.gradient_checkpointing=false, and training.micro_batch_size=1 to save memory",
-            )
+        yield from _adapter(method, recomputes=cell.training.gradient_checkpointing)
     elif method.adapter:
         yield UserError(
             f"{method.name} is of kind {method.kind}, which takes no adapter",
@@ -261,6 +249,35 @@ def _method(cell: CellConfig) -> Iterator[UserError]:
             f"full fine-tuning of {cell.model.name}: the study fine-tunes fully only models below a billion parameters",
             where="method, model",
             hint="method=lora, or method.allow_large=true on a machine that holds it",
+        )
+
+
+def _adapter(method: MethodConfig, *, recomputes: bool) -> Iterator[UserError]:
+    if not method.adapter:
+        yield UserError(
+            f"a method of kind adapter needs an adapter, got {method.adapter}",
+            where="method.adapter",
+            hint="method=lora; or another kind, such as method=full or method=zero-shot, which takes no adapter",
+        )
+        return
+    target, where = method.adapter.get("_target_"), "method.adapter._target_"
+    if not isinstance(target, str) or not ADAPTER_TARGET.fullmatch(target):
+        yield UserError(
+            f"{target!r} is no adapter class",
+            where=where,
+            hint="a config class of peft, such as peft.LoraConfig; nothing else is ever imported from a config",
+        )
+    elif adapter_targets() and target not in adapter_targets():
+        yield UserError(
+            f"_target_ must be a config class that peft exports, got {target}",
+            where=where,
+            hint=near_names(target, adapter_targets()),
+        )
+    elif target == "peft.PrefixTuningConfig" and recomputes:
+        yield UserError(
+            "prefix tuning cannot recompute activations: its prefix is a key-value cache",
+            where="method, training.gradient_checkpointing",
+            hint="training.gradient_checkpointing=false, and training.micro_batch_size=1 to save memory",
         )
 
 

@@ -201,6 +201,13 @@ def explain(error: BaseException) -> UserError:
     unknown = re.search(r"Key '([^']+)' (?:not in|is not in struct)", text)
     if unknown:
         return _unknown_key(text, unknown.group(1))
+    if "does not support deletion" in text:
+        deleted = _match(r"full_key: (\S+)", text) or ""
+        return UserError(
+            f"{deleted} belongs to every cell and cannot be deleted",
+            where=f"~{deleted}",
+            hint=f"{deleted}=null sets it to nothing; an option of the group, such as method=zero-shot, sets all of it",
+        )
     where = _match(r"In '([^']+)'", text)
     if where and where.startswith("study/"):
         return UserError(

@@ -27,6 +27,8 @@ WITHOUT_EFFECT = frozenset(
         ("conventions", "lora_targets"),
     }
 )
+FORMER_DEFAULTS: dict[str, dict[str, Any]] = {"dataset": {"truncation": "separate"}}
+"""What a setting was before its default changed. Cells with the new default are other cells than those made before."""
 
 
 def cell_settings(
@@ -45,7 +47,7 @@ def cell_settings(
     kept: dict[str, Any] = {"identity_version": IDENTITY_VERSION, "seed": cell.seed}
     for group in DECISIVE_GROUPS:
         settings = getattr(cell, group)
-        kept[group] = _decisive(group, _values(settings), _values(type(settings)()))
+        kept[group] = _decisive(group, _values(settings), _values(type(settings)()) | FORMER_DEFAULTS.get(group, {}))
     for group in LATER_GROUPS:
         settings = getattr(cell, group)
         if decisive := _decisive(group, _values(settings), _values(type(settings)())):
@@ -104,11 +106,16 @@ def settings_key(config: Mapping[str, Any]) -> str | None:
 
 def _decisive(group: str, settings: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
     """Those that have an effect and are not as by default."""
-    return {
+    kept = {
         name: value
         for name, value in settings.items()
         if (group, name) not in WITHOUT_EFFECT and (name not in default or value != default[name])
     }
+    generated = settings.get("source") == "generated" and not settings.get("path")
+    if group == "dataset" and generated and not kept.keys() & {"max_prompt_tokens", "max_target_tokens"}:
+        # Generated samples are shorter than the limits, so that nothing is cut either way.
+        kept.pop("truncation", None)
+    return kept
 
 
 def _values(settings: Any) -> dict[str, Any]:
@@ -117,7 +124,8 @@ def _values(settings: Any) -> dict[str, Any]:
 
 @cache
 def _defaults() -> dict[str, Any]:
-    return plain(CellConfig())
+    defaults = plain(CellConfig())
+    return {group: defaults[group] | FORMER_DEFAULTS.get(group, {}) for group in DECISIVE_GROUPS + LATER_GROUPS}
 
 
 def plain(cell: CellConfig) -> dict[str, Any]:

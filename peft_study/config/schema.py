@@ -88,6 +88,18 @@ class PromptForm(StrEnum):
     completion = "completion"
 
 
+class Truncation(StrEnum):
+    """How `max_prompt_tokens` and `max_target_tokens` limit a sample.
+
+    `joint`: in training a prompt may also take what its answer leaves of both; at test nothing but the model's
+    positions limits it. That is how the study's replication package does it. `separate`: each limit by itself, for
+    training and test.
+    """
+
+    joint = "joint"
+    separate = "separate"
+
+
 class ExecutionChoice(StrEnum):
     """Whether generated code is run against tests."""
 
@@ -141,6 +153,8 @@ class ModelConfig:
         revision: hub revision (commit, tag or branch); null is the hub's default branch.
         tokenizer: hub id or local folder; "tiny" is the tokenizer that the package carries; null is `source`.
         prompt_prefix: text before every prompt.
+        prompt_sentinel: of an encoder-decoder, the token that stands for missing text in pretraining. Behind a prompt,
+            in place of `prompt_prefix`, it asks a model for its answer that no method trained for that.
         architecture: arguments of the family's transformers config, enough to build the model with random weights.
         learning_rates: learning rate by method, where this model wants another one than the study's.
         preamble: the line before a prompt, and its examples, that no adapter was trained for.
@@ -155,6 +169,7 @@ class ModelConfig:
     revision: str | None = None
     tokenizer: str | None = None
     prompt_prefix: str = ""
+    prompt_sentinel: str = ""
     architecture: dict[str, Any] = field(default_factory=dict)
     learning_rates: dict[str, float] = field(default_factory=dict)
     preamble: str = "Generate Python code given a natural language instruction."
@@ -212,8 +227,9 @@ class DatasetConfig:
         limit: keep only the first so many samples of each split; null keeps all.
         test_limit: the same for the test split alone; the smaller of the two counts.
         prompt_form: plain, fenced, apps or completion.
-        max_prompt_tokens: longer instructions are cut, and counted.
+        max_prompt_tokens: longer instructions are cut, and counted; `truncation` says which.
         max_target_tokens: longer answers are cut in training, and counted.
+        truncation: whether prompt and answer share their limits in training, and whether test prompts have one.
         max_new_tokens: generation stops there.
         stop_at_newline: generation also ends at the first newline.
     """
@@ -234,6 +250,7 @@ class DatasetConfig:
     prompt_form: PromptForm = PromptForm.plain
     max_prompt_tokens: int = 64
     max_target_tokens: int = 64
+    truncation: Truncation = Truncation.joint
     max_new_tokens: int = 64
     stop_at_newline: bool = False
 

@@ -17,6 +17,9 @@ APPS_TASK = (
 CALLED, STANDARD_IO = "use the provided function signature", "read from and write to standard IO"
 # Behind a line break a fence closes the block, unless a language is named.
 _OPENING = re.compile(rf"(?:{FENCE}|\s+{FENCE}(?=\w))(?P<language>[^\r\n]*)")
+INSTRUCTION = "### Instruction:"
+# A model that was not trained for the end of an answer writes the next prompt behind it.
+_NEXT_PROMPT = re.compile(rf"(?:\A|{LINE_END}){INSTRUCTION}")
 _CLOSING = re.compile(rf"{LINE_END}{FENCE}")
 
 
@@ -29,12 +32,14 @@ class Prompt:
         start: where the sample's own prompt begins, behind the examples.
         instruction_start: where the instruction begins, in characters; only the instruction may be cut.
         instruction_end: where it ends.
+        sentinel: the token at which the answer goes, behind the text; empty where it follows the text itself.
     """
 
     text: str
     instruction_start: int
     instruction_end: int
     start: int = 0
+    sentinel: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +57,14 @@ class Template:
         prefix: text before the prompt, such as CodeT5+'s "Generate Python code: ".
         stop_at_newline: a candidate is one line.
         preamble: a line before the examples and the prompt; the apps and completion forms have none.
+        sentinel: a token of the model's pretraining, behind each prompt and before the model's answer to it.
     """
 
     form: PromptForm = PromptForm.plain
     prefix: str = ""
     stop_at_newline: bool = False
     preamble: str = ""
+    sentinel: str = ""
 
     def prompt(self, sample: Sample, examples: Sequence[Sample] = ()) -> Prompt:
         """Render a sample's prompt; the target follows it without any separator.
@@ -76,7 +83,8 @@ class Template:
         start = len(before) + len(head)
         # A model's prefix belongs to its prompt; preamble and examples come on top.
         own = 0 if before == self.prefix else len(before)
-        return Prompt(f"{before}{head}{sample.instruction}{tail}", start, start + len(sample.instruction), own)
+        text = f"{before}{head}{sample.instruction}{tail}"
+        return Prompt(text, start, start + len(sample.instruction), own, self.sentinel)
 
     def _around(self, sample: Sample) -> tuple[str, str]:
         fence = f"{FENCE}python\n"
@@ -87,7 +95,7 @@ class Template:
         elif self.form is PromptForm.completion:
             head, tail = "", ""
         else:
-            head = "### Instruction:\n"
+            head = f"{INSTRUCTION}\n"
             tail = f"\n### Response:\n{fence if self.form is PromptForm.fenced else ''}"
         return head, tail
 
@@ -103,7 +111,7 @@ class Template:
     @property
     def ends_early(self) -> bool:
         """Whether `is_complete` can say that a candidate is complete; a newline is stopped at by token instead."""
-        return self.form is not PromptForm.plain
+        return self.form is not PromptForm.plain or not self.stop_at_newline
 
     def is_complete(self, generated: str, prompt: str = "") -> bool:
         """Whether whatever follows cannot change the candidate.
@@ -113,7 +121,7 @@ class Template:
             prompt: the text before it.
         """
         if self.form is PromptForm.plain:
-            return False
+            return not self.stop_at_newline and _NEXT_PROMPT.search(generated) is not None
         if self.form is PromptForm.completion:
             return _completion_end(generated, prompt) is not None
         code, end = _fenced(generated)
@@ -123,11 +131,12 @@ class Template:
     def candidate(self, generated: str, prompt: str = "") -> str:
         """Cut the candidate out of the generated text.
 
-        In the plain form that is all of it, or its first line; in the completion form, what belongs to the function
-        that the prompt begins: everything before the first unindented line, be that a decorator, a fence, a comment
-        or prose. The stop strings of public harnesses (Chen et al. 2021, arXiv 2107.03374, section 2.1, and later
-        ones) all begin such a line, but also cut strings and brackets that stand over several lines. The first line
-        is always kept: it may start over.
+        In the plain form that is what stands before the next prompt, or the first line of that.
+
+        In the completion form it is what belongs to the function that the prompt begins: everything before the first
+        unindented line, be that a decorator, a fence, a comment or prose. The stop strings of public harnesses (Chen
+        et al. 2021, arXiv 2107.03374, section 2.1, and later ones) all begin such a line, but also cut strings and
+        brackets that stand over several lines. The first line is always kept: it may start over.
 
         In the other forms it is what stands before the closing fence. An answer that opens a fence itself begins
         behind that.
@@ -137,7 +146,9 @@ class Template:
             prompt: the text before it, which says whether a completion begins inside a string or brackets.
         """
         if self.form is PromptForm.plain:
-            return re.split(LINE_END, generated, maxsplit=1)[0] if self.stop_at_newline else generated
+            following = _NEXT_PROMPT.search(generated)
+            answer = generated if following is None else generated[: following.start()].rstrip()
+            return re.split(LINE_END, answer, maxsplit=1)[0] if self.stop_at_newline else answer
         if self.form is PromptForm.completion:
             return generated[: _completion_end(generated, prompt)]
         code, _ = _fenced(generated)

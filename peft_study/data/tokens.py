@@ -23,6 +23,13 @@ class Tokenizer(Decoding, Protocol):
 
     eos_token_id: int
 
+    @property
+    def added_tokens_decoder(self) -> Mapping[int, Any]:
+        """Tokens beside the vocabulary's, by id."""
+
+    def convert_tokens_to_ids(self, tokens: str) -> int | list[int]:
+        """The id of a token."""
+
     def __call__(self, text: str, **options: object) -> dict[str, list[int] | list[tuple[int, int]]]:
         """Encode a text."""
 
@@ -49,6 +56,26 @@ class Encoded:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """How long a sample may be, in tokens; None is no limit.
+
+    Attributes:
+        prompt: of the prompt without its examples. The instruction is cut at its end until the prompt fits; the markers
+            around it stay.
+        target: of the target with its end-of-sequence token. A cut target has no such token, so that the model never
+            learns to end in the middle.
+        shared: the prompt may also take what the target leaves of its limit.
+        prompt_positions: of prompt and examples together. The first examples are left out until they fit, and then the
+            instruction is cut.
+    """
+
+    prompt: int | None
+    target: int
+    shared: bool = False
+    prompt_positions: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Truncation:
     """How much a length limit took away.
 
@@ -71,84 +98,114 @@ def encode(
     sample: Sample,
     template: Template,
     tokenizer: Tokenizer,
-    max_prompt_tokens: int,
-    max_target_tokens: int,
+    limits: Limits,
     *,
     for_encoder: bool = False,
     examples: Sequence[Sample] = (),
-    max_prompt_positions: int | None = None,
 ) -> Encoded:
-    """Encode one sample; the prompt that training and generation see is the same.
+    """Encode one sample; within its limits, the prompt that training and generation see is the same.
 
     Args:
         sample: the sample.
         template: the prompt form.
         tokenizer: a fast tokenizer (character offsets are needed).
-        max_prompt_tokens: the instruction is cut at its end until the prompt fits; the markers around it stay.
-        max_target_tokens: the target with its end-of-sequence token is cut to this; a cut target has no such token, so
-            that the model never learns to end in the middle.
+        limits: what is cut.
         for_encoder: an encoder reads the prompt, and the target is a text by itself.
-        examples: solved before the prompt, beyond `max_prompt_tokens`.
-        max_prompt_positions: what prompt and examples may take together; the first examples are left out until they do.
+        examples: solved before the prompt.
     """
+    target, changed = _target(sample, template, tokenizer, for_encoder=for_encoder)
+    kept = target[: limits.target]
+    most = limits.prompt
+    if most is not None and limits.shared:
+        most += limits.target - len(kept)
     kept_examples = list(examples)
     while True:
         prompt = template.prompt(sample, kept_examples)
-        prompt_ids, prompt_cut = encode_prompt(prompt, tokenizer, max_prompt_tokens, for_encoder=for_encoder)
-        if not kept_examples or max_prompt_positions is None or len(prompt_ids) <= max_prompt_positions:
+        ids, cut = encode_prompt(prompt, tokenizer, most, for_encoder=for_encoder)
+        if not kept_examples or limits.prompt_positions is None or len(ids) <= limits.prompt_positions:
             break
         del kept_examples[0]
-    target = template.target(sample)
-    end = STANDALONE if for_encoder else anchor(prompt_ids, tokenizer)
-    target_ids = _text_ids(target, tokenizer) if for_encoder else _target_ids(prompt, target, end, tokenizer)
-    target_changed = text_behind(end, target_ids, tokenizer) != target
-    target_ids.append(tokenizer.eos_token_id)
-    kept = target_ids[:max_target_tokens]
+    if limits.prompt_positions is not None and len(ids) > limits.prompt_positions:
+        ids, cut = encode_prompt(prompt, tokenizer, most, limits.prompt_positions, for_encoder=for_encoder)
     return Encoded(
-        tuple(prompt_ids),
+        tuple(ids),
         tuple(kept),
-        prompt_cut,
-        len(target_ids) - len(kept),
+        cut,
+        len(target) - len(kept),
         examples_cut=len(examples) - len(kept_examples),
-        target_changed=target_changed,
+        target_changed=changed,
     )
 
 
+def _target(sample: Sample, template: Template, tokenizer: Tokenizer, *, for_encoder: bool) -> tuple[list[int], bool]:
+    """Token ids of a whole target with its end-of-sequence token, and whether the tokenizer changes its text."""
+    text = template.target(sample)
+    if for_encoder:
+        # The decoder begins with what the tokenizer puts before a text, as it did in pretraining (CodeT5+: <s>).
+        encoded = tokenizer(text, return_special_tokens_mask=True, split_special_tokens=True)
+        ids = _ids(encoded["input_ids"])
+        end, ids = STANDALONE, _without_end(ids, _ids(encoded["special_tokens_mask"]), tokenizer.eos_token_id)
+    else:
+        prompt = template.prompt(sample)
+        end = anchor(encode_prompt(prompt, tokenizer)[0], tokenizer)
+        ids = _target_ids(prompt, text, end, tokenizer)
+    return [*ids, tokenizer.eos_token_id], text_behind(end, ids, tokenizer) != text
+
+
 def encode_prompt(
-    prompt: Prompt, tokenizer: Tokenizer, max_tokens: int, *, for_encoder: bool = False
+    prompt: Prompt,
+    tokenizer: Tokenizer,
+    max_tokens: int | None = None,
+    max_positions: int | None = None,
+    *,
+    for_encoder: bool = False,
 ) -> tuple[list[int], int]:
-    """Token ids of a prompt and how many tokens of its instruction were cut to fit `max_tokens`.
+    """Token ids of a prompt and how many tokens of its instruction were cut to fit the limits; None is no limit.
 
     Args:
         prompt: the rendered prompt.
         tokenizer: a fast tokenizer.
         max_tokens: of the prompt without its examples; the markers are never cut, so a limit below their own length is
             exceeded rather than obeyed.
+        max_positions: of the prompt with its examples, likewise.
         for_encoder: an encoder's input ends with the end-of-sequence token, whether or not the tokenizer adds it. A
             decoder's keeps what the tokenizer puts before it, and nothing behind its text.
     """
+    sentinel, text = _sentinel(prompt, tokenizer)
     encoded = tokenizer(
-        prompt.text,
+        text,
         return_offsets_mapping=True,
         return_special_tokens_mask=True,
         split_special_tokens=_AS_TEXT["split_special_tokens"],
     )
-    ids, offsets = _ids(encoded["input_ids"]), list(encoded["offset_mapping"])
-    if not for_encoder:
-        ids = _without_end(ids, _ids(encoded["special_tokens_mask"]), tokenizer.eos_token_id)
-        offsets = offsets[: len(ids)]
-    elif ids[-1:] != [tokenizer.eos_token_id]:
-        ids.append(tokenizer.eos_token_id)
-        offsets.append((0, 0))
+    ids = _without_end(_ids(encoded["input_ids"]), _ids(encoded["special_tokens_mask"]), tokenizer.eos_token_id)
+    behind = sentinel + [tokenizer.eos_token_id] * for_encoder
+    offsets = [*list(encoded["offset_mapping"])[: len(ids)], *[(0, 0)] * len(behind)]
+    ids += behind
     inside = [
         position
         for position, span in enumerate(offsets)
         if isinstance(span, tuple) and prompt.instruction_start <= span[0] < span[1] <= prompt.instruction_end
     ]
     of_examples = sum(isinstance(span, tuple) and 0 < span[1] <= prompt.start for span in offsets)
-    cut = min(max(len(ids) - of_examples - max_tokens, 0), len(inside))
+    over = [
+        len(ids) - of_examples - max_tokens if max_tokens is not None else 0,
+        len(ids) - max_positions if max_positions is not None else 0,
+    ]
+    cut = min(max(*over, 0), len(inside))
     left_out = set(inside[len(inside) - cut :])
     return [token for position, token in enumerate(ids) if position not in left_out], cut
+
+
+def _sentinel(prompt: Prompt, tokenizer: Tokenizer) -> tuple[list[int], str]:
+    """The ids of a prompt's sentinel, and the prompt's text as it stands before it."""
+    if not prompt.sentinel:
+        return [], prompt.text
+    index = tokenizer.convert_tokens_to_ids(prompt.sentinel)
+    assert isinstance(index, int), "one token has one id"
+    # Some tokenizers drop white space before their sentinels, so that a model never saw any there.
+    strips = tokenizer.added_tokens_decoder[index].lstrip
+    return [index], prompt.text.rstrip() if strips else prompt.text
 
 
 def truncation(encoded: Iterable[Encoded]) -> Truncation:

@@ -1,6 +1,6 @@
 """Batched beam search or sampling: several candidates a prompt, each ended by its own stop condition."""
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from transformers import GenerationConfig as TransformersGenerationConfig
 from peft_study.config.schema import GenerationConfig
 from peft_study.data.continuation import STANDALONE, anchor, text_behind
 from peft_study.data.prompts import Template
-from peft_study.generation.stopping import CompleteCandidates, Continuation, newline_tokens, token_texts
+from peft_study.generation.stopping import CompleteCandidates, Continuation, Sentinel, newline_tokens, token_texts
 from peft_study.models.loading import Model
 from peft_study.models.precision import Compute
 
@@ -72,6 +72,7 @@ class Decoder:
         # padding would move a prompt away from them.
         self._virtual_tokens = isinstance(model, PeftModelForCausalLM) and model.active_peft_config.is_prompt_learning
         self._texts = token_texts(tokenizer) if template.stop_at_newline or template.ends_early else {}
+        self._sentinel = Sentinel.of(template, tokenizer)
         self._generation = self._generation_config()
 
     def generate(self, prompts: Sequence[Sequence[int]], done: Set[int] = frozenset()) -> Iterator[list[Generated]]:
@@ -87,21 +88,25 @@ class Decoder:
         Yields:
             the candidates of each batch, with the prompts' positions.
         """
-        size = self._settings.batch_size or fitting_batch(
-            self._model.config,
-            max(len(prompt) for prompt in prompts) + self._max_new_tokens,
-            self._settings.sequences,
-            self._compute.dtype.itemsize,
-            self._settings.cache_gb,
-        )
         self._model.eval()
-        for indices in batches([len(prompt) for prompt in prompts], size, equal_lengths=self._virtual_tokens):
+        for indices in batches([len(prompt) for prompt in prompts], self._size, equal_lengths=self._virtual_tokens):
             if done >= set(indices):
                 continue
             # Whatever was drawn before has no say; a batch's longest prompt is in no other batch.
             torch.manual_seed(self._seed * BATCH_SEEDS + indices[0])
             texts = self._batch([prompts[index] for index in indices])
             yield [Generated(index, candidates) for index, candidates in zip(indices, texts, strict=True)]
+
+    def _size(self, longest: int) -> int:
+        """Prompts at once where the longest has so many tokens."""
+        settings = self._settings
+        return settings.batch_size or fitting_batch(
+            self._model.config,
+            longest + self._max_new_tokens,
+            settings.sequences,
+            self._compute.dtype.itemsize,
+            settings.cache_gb,
+        )
 
     @torch.inference_mode()
     def _batch(self, prompts: Sequence[Sequence[int]]) -> list[tuple[str, ...]]:
@@ -126,7 +131,7 @@ class Decoder:
     def _continuation(self, prompt: Sequence[int]) -> Continuation:
         end = STANDALONE if self._encoder_decoder else anchor(prompt, self._tokenizer)
         text = text_behind(STANDALONE, prompt, self._tokenizer)
-        return Continuation(self._tokenizer, self._template, end, text)
+        return Continuation(self._tokenizer, self._template, end, text, self._sentinel)
 
     def _stopping(self, continuations: Sequence[Continuation], width: int) -> StoppingCriteriaList:
         if not self._template.ends_early:
@@ -201,12 +206,12 @@ class Decoder:
         )
 
 
-def batches(lengths: Sequence[int], size: int, *, equal_lengths: bool = False) -> list[list[int]]:
+def batches(lengths: Sequence[int], size: Callable[[int], int], *, equal_lengths: bool = False) -> list[list[int]]:
     """Group prompts of like length, the longest first.
 
     Args:
         lengths: of each prompt, in tokens.
-        size: prompts a batch at most.
+        size: prompts a batch at most, by the length of its longest: one long prompt does not make every batch small.
         equal_lengths: no batch mixes lengths, so that none needs padding.
 
     Returns:
@@ -216,7 +221,11 @@ def batches(lengths: Sequence[int], size: int, *, equal_lengths: bool = False) -
     groups: list[list[int]] = []
     for index in order:
         last = groups[-1] if groups else None
-        if last is None or len(last) == size or (equal_lengths and lengths[last[0]] != lengths[index]):
+        if (
+            last is None
+            or len(last) >= size(lengths[last[0]])
+            or (equal_lengths and lengths[last[0]] != lengths[index])
+        ):
             groups.append([index])
         else:
             last.append(index)

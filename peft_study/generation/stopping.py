@@ -8,14 +8,47 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase, StoppingCriteria
 
+from peft_study.config.schema import PromptForm
 from peft_study.data.continuation import Anchor, text_behind
 from peft_study.data.line_ends import LINE_END
-from peft_study.data.prompts import Template
+from peft_study.data.prompts import INSTRUCTION, Template
 
-# A token holds a character at least, and a candidate ends at most five characters behind a line break: at a fence and
-# one more. Tokens without text may stand between.
-_LAST_TOKENS = 8
+# A token holds a character at least. A plain candidate ends with the words that begin the next prompt, another at most
+# five characters behind a line break: at a fence and one more. Tokens without text may stand between.
+_LAST_TOKENS = {True: 24, False: 8}
+# A token by itself may lack a space that it has in the text, never have one more.
+_NEXT_PROMPT = re.compile(INSTRUCTION.replace(" ", " ?"))
 _UNINDENTED_LINE = re.compile(rf"{LINE_END}\S")
+
+
+@dataclass(frozen=True, slots=True)
+class Sentinel:
+    """The token behind which a model writes what its prompt's sentinel stands for.
+
+    Attributes:
+        token: its id.
+        special: ids of the special tokens, any of which ends the answer.
+    """
+
+    token: int
+    special: frozenset[int]
+
+    @classmethod
+    def of(cls, template: Template, tokenizer: PreTrainedTokenizerBase) -> "Sentinel | None":
+        """A template's sentinel; None where it has none."""
+        if not template.sentinel:
+            return None
+        special = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
+        # An unknown character is a part of the answer.
+        special -= {tokenizer.unk_token_id}
+        return cls(tokenizer.get_vocab()[template.sentinel], frozenset(special))
+
+    def answer(self, new: Sequence[int]) -> Sequence[int]:
+        """The tokens between the sentinel and the next special token; all of them where the sentinel is missing."""
+        if self.token not in new:
+            return new
+        behind = new[list(new).index(self.token) + 1 :]
+        return behind[: next((place for place, token in enumerate(behind) if token in self.special), None)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +60,14 @@ class Continuation:
         template: says where a candidate ends.
         end: the prompt's last tokens.
         prompt: the prompt's text.
+        sentinel: where the answer begins; None where it begins with the first token.
     """
 
     tokenizer: PreTrainedTokenizerBase
     template: Template
     end: Anchor
     prompt: str
+    sentinel: Sentinel | None = None
 
     def candidate(self, new: Sequence[int]) -> str:
         """The candidate in new tokens."""
@@ -43,7 +78,8 @@ class Continuation:
         return self.template.is_complete(self._text(new), self.prompt)
 
     def _text(self, new: Sequence[int]) -> str:
-        return text_behind(self.end, new, self.tokenizer)
+        answer = new if self.sentinel is None else self.sentinel.answer(new)
+        return text_behind(self.end, answer, self.tokenizer)
 
 
 class CompleteCandidates(StoppingCriteria):
@@ -61,6 +97,7 @@ class CompleteCandidates(StoppingCriteria):
         self._continuations = continuations
         self._width = width
         self._texts = texts
+        self._plain = continuations[0].template.form is PromptForm.plain
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
         """Whether each sequence is complete.
@@ -76,15 +113,18 @@ class CompleteCandidates(StoppingCriteria):
         new = input_ids[:, self._width :]
         of_each = len(new) // len(self._continuations)
         complete = torch.zeros(len(new), dtype=torch.bool)
-        begun = [row for row, tail in enumerate(new[:, -_LAST_TOKENS:].tolist()) if self._begins_a_line(tail)]
+        tails = new[:, -_LAST_TOKENS[self._plain] :].tolist()
+        begun = [row for row, tail in enumerate(tails) if self._may_be_complete(tail)]
         for row, written in zip(begun, new[begun].tolist(), strict=True):
             complete[row] = self._continuations[row // of_each].is_complete(written)
         return complete.to(input_ids.device)
 
-    def _begins_a_line(self, tail: Sequence[int]) -> bool:
-        # Most lines are indented, so that the text as a whole is read seldom. A token by itself may lack a space that
-        # it has in the text, never have one more.
-        return bool(_UNINDENTED_LINE.search("".join(self._texts.get(token, "") for token in tail)))
+    def _may_be_complete(self, tail: Sequence[int]) -> bool:
+        # The text as a whole is read seldom: most lines are indented, and few tokens hold the last character sought.
+        if self._plain and INSTRUCTION[-1] not in self._texts.get(tail[-1], ""):
+            return False
+        sought = _NEXT_PROMPT if self._plain else _UNINDENTED_LINE
+        return bool(sought.search("".join(self._texts.get(token, "") for token in tail)))
 
 
 def token_texts(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:

@@ -30,6 +30,8 @@ _UNSUPPORTED_STARTS = {
 """Values of LoRA's init_lora_weights, by how they begin, that would train or reload as something else."""
 _READ_AS_ALL: dict[str, Any] = {"layers_to_transform": [], "adapter_layers": 0}
 """Values that ask for no layer, which peft reads as all layers."""
+_PATTERNS = ("rank_pattern", "alpha_pattern")
+"""A number by layer; at zero the layer gets an adapter that trains nothing, or none that peft can build."""
 _NAMES_TOKENS = ("token_indices", "trainable_token_indices", "alora_invocation_tokens")
 """Settings that restrict an adapter to some tokens, so that a sample without them gives no gradient."""
 
@@ -74,6 +76,14 @@ def adapter_config(
             where="method.adapter.monteclora_config",
             hint="leave it out",
         )
+    for setting in _PATTERNS:
+        pattern = getattr(config, setting, None) or {}
+        if any(value <= 0 for value in pattern.values()):
+            raise UserError(
+                f"the values of {setting} must be above 0, got {pattern}",
+                where=f"method.adapter.{setting}",
+                hint="leave out the layers that should not train with target_modules or exclude_modules",
+            )
     for setting, nothing in _READ_AS_ALL.items():
         if getattr(config, setting, None) == nothing:
             raise UserError(
@@ -120,10 +130,12 @@ def attach(model: PreTrainedModel, kind: MethodKind, adapter: PeftConfig | None,
     torch.manual_seed(seed)
     with adapter_errors(adapter, "attach"):
         adapted: PeftModel = get_peft_model(model, adapter)
-    if not any(parameter.requires_grad and parameter.numel() for parameter in adapted.parameters()):
-        raise UserError(
-            "the adapter trains nothing", where=_suspects(adapter), hint="check inference_mode and its sizes"
-        )
+    trained = {name: parameter for name, parameter in adapted.named_parameters() if parameter.requires_grad}
+    empty = [name for name, parameter in trained.items() if not parameter.numel()]
+    # Behind an empty layer nothing of a sample arrives: what is left to train, such as a bias, is a constant.
+    if empty or not trained:
+        what = f"the adapter's {empty[0]} has no elements" if empty else "the adapter trains nothing"
+        raise UserError(what, where=_suspects(adapter), hint="check inference_mode and its sizes")
     return adapted
 
 

@@ -1,6 +1,6 @@
-"""Refuses a sweep whose outcomes would be lost, before it begins."""
+"""Refuses a sweep whose outcomes would be lost, and folders that no cell would use, before anything runs."""
 
-from typing import Any
+from typing import Any, NoReturn
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
@@ -9,23 +9,52 @@ from peft_study.errors import UserError
 from peft_study.tracking.endings import EXIT_USER_ERROR
 from peft_study.tracking.notices import complain
 
+_FOLDERS = ("hydra.run.dir=", "hydra.sweep.dir=", "hydra.sweep.subdir=")
 _SWEEPER = "hydra_plugins.peft_study_sweep.study_sweeper.StudySweeper"
 
 
 class SweeperGuard(Callback):
-    """Accepts `hydra/sweeper=study` alone: other sweepers drop what the launcher returned about the cells."""
+    """Accepts `hydra/sweeper=study` alone: other sweepers drop what the launcher returned about the cells.
+
+    A cell's folder follows from `output_dir` and its identity, so that Hydra's settings for folders are refused.
+
+    An Exception of a callback becomes a warning in Hydra, so that the guard exits instead.
+    """
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """See `Callback.on_run_start`.
+
+        Raises:
+            SystemExit: Hydra is told a folder.
+        """
+        _refuse_folders(config)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """See `Callback.on_multirun_start`.
 
         Raises:
-            SystemExit: another sweeper is chosen. Hydra turns an Exception of a callback into a warning.
+            SystemExit: another sweeper is chosen, or Hydra is told a folder.
         """
+        _refuse_folders(config)
         if config.hydra.sweeper._target_ != _SWEEPER:
-            error = UserError(
+            _refuse(
                 "the sweeper must be study, because others do not return how cells ended",
                 where=f"hydra/sweeper={config.hydra.runtime.choices.get('hydra/sweeper')}",
                 hint="leave it out: hydra/sweeper=study expands model=A,B seed=1,2 and takes every hydra/launcher",
             )
-            complain(error)
-            raise SystemExit(EXIT_USER_ERROR)
+
+
+def _refuse_folders(config: DictConfig) -> None:
+    for override in config.hydra.overrides.hydra:
+        if override.lstrip("+").startswith(_FOLDERS):
+            setting = override.lstrip("+").partition("=")[0]
+            _refuse(
+                f"{setting} must not be set: cells go to output_dir/study.name/NAME, where NAME says what they are",
+                where=override,
+                hint="output_dir=FOLDER, and study.name=NAME for the folder below it",
+            )
+
+
+def _refuse(what: str, *, where: str, hint: str) -> NoReturn:
+    complain(UserError(what, where=where, hint=hint))
+    raise SystemExit(EXIT_USER_ERROR)

@@ -6,12 +6,14 @@ that loading them into the training model would apply the encoder twice. Beside 
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 
+from peft_study.errors import UserError
 from peft_study.models.loading import Model
 from peft_study.training import adalora
 from peft_study.training.resume import TRAINING_STATE
@@ -36,10 +38,13 @@ def load_training_state(model: PeftModel, checkpoint: Path) -> None:
     Args:
         model: an adapter attached with the same settings and seed.
         checkpoint: the folder to read from.
+
+    Raises:
+        UserError: the checkpoint holds other tensors than the adapter.
     """
     saved = adalora.restore(model, load_file(checkpoint / TRAINING_STATE))
     state = _training_state(model)
-    assert state.keys() == saved.keys(), f"the checkpoint differs by {sorted(state.keys() ^ saved.keys())}"
+    _check_tensors(state, saved, checkpoint)
     with torch.no_grad():
         for name, value in state.items():
             value.copy_(saved[name])
@@ -59,19 +64,34 @@ def restore(model: Model, checkpoint: Path) -> None:
     Args:
         model: the model whose training wrote the checkpoint.
         checkpoint: its folder, safetensors only.
+
+    Raises:
+        UserError: the checkpoint holds other tensors than the model.
     """
     if isinstance(model, PeftModel):
         load_training_state(model, checkpoint)
         return
-    weights: dict[str, object] = {}
+    weights: dict[str, torch.Tensor] = {}
     for file in sorted(checkpoint.glob("*.safetensors")):
         weights.update(load_file(file))
-    missing, unexpected = model.load_state_dict(weights, strict=False)
     # Tied weights are stored once, under one of their names.
     tied = set(getattr(model, "_tied_weights_keys", None) or {})
-    lost = [name for name in missing if name not in tied]
-    assert not lost, f"the checkpoint lacks {lost}"
-    assert not unexpected, f"the checkpoint holds {unexpected}"
+    state = {name: value for name, value in model.state_dict().items() if name in weights or name not in tied}
+    _check_tensors(state, weights, checkpoint)
+    model.load_state_dict(weights, strict=False)
+
+
+def _check_tensors(expected: Mapping[str, torch.Tensor], saved: Mapping[str, torch.Tensor], checkpoint: Path) -> None:
+    """Refuse a checkpoint whose tensors are others, or have other shapes, than those that it goes into."""
+    shapes, saved_shapes = ({name: value.shape for name, value in part.items()} for part in (expected, saved))
+    differing = sorted(name for name in {*shapes, *saved_shapes} if shapes.get(name) != saved_shapes.get(name))
+    if differing:
+        raise UserError(
+            f"the checkpoint must hold the model's {len(shapes)} trained tensors, got {len(saved)}; "
+            f"{len(differing)} differ, such as {differing[0]}",
+            where=str(checkpoint),
+            hint="rerun=true starts the cell over",
+        )
 
 
 def keep(model: Model, checkpoint: Path, folder: Path, base: str, revision: str | None) -> Path:

@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 
 from peft_study.config.compose import compose_cell
+from peft_study.config.schema import MethodKind, PromptForm
 from peft_study.cost.predict import estimate
 from peft_study.models.random_weights import on_meta_device
 from peft_study.plan import main
@@ -50,7 +51,8 @@ def test_a_study_has_the_papers_number_of_cells(study: str, cells: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("study", "number"), [("figure5", FIGURE5), pytest.param("paper", PAPER, marks=pytest.mark.slow)]
+    ("study", "number"),
+    [("figure5", FIGURE5), ("table4", TABLE4), pytest.param("paper", PAPER, marks=pytest.mark.slow)],
 )
 def test_the_plan_of_a_study_lists_each_cell_once(study: str, number: int, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([f"+study={study}", "hardware=a5000-24gb", "--json"]) == 0
@@ -61,7 +63,24 @@ def test_the_plan_of_a_study_lists_each_cell_once(study: str, number: int, capsy
     assert record["totals"]["states"] == {"new": number}
     keys = ("model", "method", "quantization", "dataset", "num_examples", "seed")
     assert len({tuple(cell[key] for key in keys) for cell in cells}) == number
-    assert all(cell["trainable_parameters"] is not None and cell["predicted_peak_bytes"] > 0 for cell in cells)
+    assert all(cell["trainable_parameters"] is not None for cell in cells)
+    # Every row fits the paper's card as it is shipped.
+    assert all(0 < cell["predicted_peak_bytes"] <= cell["budget_bytes"] for cell in cells)
+
+
+@pytest.mark.parametrize("study", ["figure3", "figure6", "figure7"])
+def test_prompting_is_fenced_where_the_package_had_it_so_and_training_plain(study: str) -> None:
+    # The package's first version trained, also for table 3; its revision drew the prompting of these figures.
+    first = {}
+    for overrides in expand_command([f"+study={study}"]):
+        chosen = dict(override.split("=", 1) for override in overrides)
+        first.setdefault((chosen["method"], chosen["dataset"]), overrides)
+    for cell in map(compose_cell, first.values()):
+        form = (cell.dataset.prompt_form, cell.dataset.stop_at_newline, cell.method.preamble)
+        if cell.method.kind is MethodKind.prompting:
+            assert form == (PromptForm.fenced, False, "")
+        else:
+            assert form == (PromptForm.plain, cell.dataset.name == "conala", "")
 
 
 def test_the_paper_is_made_of_each_methods_cells() -> None:

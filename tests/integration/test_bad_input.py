@@ -80,7 +80,26 @@ CASES: dict[str, tuple[Arguments, list[str]]] = {
     ),
     "an adapter class that peft lacks": (
         ["model=tiny-llama", "method.adapter._target_=peft.LorraConfig"],
-        ["peft has no config class 'LorraConfig'", "LoraConfig"],
+        ["method.adapter._target_", "peft.LorraConfig", "did you mean 'peft.LoraConfig'"],
+    ),
+    "a peft class that is no adapter": (
+        ["model=tiny-llama", "method.adapter._target_=peft.EvaConfig"],
+        ["method.adapter._target_", "EvaConfig"],
+    ),
+    "a sentinel that the tokenizer lacks": (
+        ["model=tiny-t5", "method=zero-shot", "model.prompt_sentinel=<extra_id_0>"],
+        ["model.prompt_sentinel", "<extra_id_0>"],
+    ),
+    "an adapter that is deleted": (["model=tiny-llama", "~method.adapter"], ["~method.adapter", "method=zero-shot"]),
+    "an adapter that is nothing": (["model=tiny-llama", "method.adapter=null"], ["method.adapter", "method=lora"]),
+    "a run folder of Hydra's": (["model=tiny-llama", "hydra.run.dir=x"], ["hydra.run.dir", "output_dir=FOLDER"]),
+    "a sweep folder of Hydra's": (
+        ["--multirun", "model=tiny-llama", "seed=1,2", "hydra.sweep.dir=x"],
+        ["hydra.sweep.dir", "output_dir=FOLDER"],
+    ),
+    "a cell's folder of Hydra's": (
+        ["--multirun", "model=tiny-llama", "seed=1,2", "hydra.sweep.subdir=x"],
+        ["hydra.sweep.subdir", "output_dir=FOLDER"],
     ),
     "modules that the model lacks": (
         ["model=tiny-llama", "+method.adapter.target_modules=[qkv]"],

@@ -120,7 +120,8 @@ def test_a_cell_leaves_a_whole_folder(
 
 
 def test_the_record_names_where_a_result_comes_from(command: Command, small_data: Path, tmp_path: Path) -> None:
-    command("model=tiny-llama", f"dataset.path={small_data}", "dataset.max_prompt_tokens=6", *QUICK)
+    limits = ["dataset.max_prompt_tokens=6", "dataset.truncation=separate"]
+    command("model=tiny-llama", f"dataset.path={small_data}", *limits, *QUICK)
 
     record = json.loads((only_cell(tmp_path / "multirun").path / "result.json").read_text())
 

@@ -10,10 +10,18 @@ from pathlib import Path
 import peft
 import pytest
 import torch
+from peft import PeftModel
+from safetensors.torch import load_file, save_file
 
+from peft_study.config.compose import compose_cell
 from peft_study.errors import UserError
+from peft_study.methods.attach import adapter_config, attach
+from peft_study.models.families import FAMILIES
+from peft_study.models.loading import load_model, load_tokenizer
 from peft_study.results.store import CellFolder
-from tests.peft_cells import ARCHITECTURES, CASES, Case, Watcher, answers, cell_of, execute, logits, reload_adapter
+from peft_study.training import checkpoint
+from peft_study.training.checkpoint import save_training_state
+from tests.peft_cells import ARCHITECTURES, CASES, CPU, Case, Watcher, answers, cell_of, execute, logits, reload_adapter
 
 # What peft warns of (tied weights, names of pruned ranks) is for the person who runs the cell.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -135,6 +143,35 @@ def test_lora_on_a_quantised_base_is_scored_as_it_is_reloaded(
     found = outcome(case, "tiny-llama", small_data, tmp_path, f"quantization={quantization}")
 
     check_documented(case, f"tiny-llama, {quantization}", QUANTISED, found)
+
+
+@pytest.mark.parametrize("damage", ["lacks", "holds more", "differs in shape"])
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_a_checkpoint_with_other_tensors_is_refused(tmp_path: Path, method: str, damage: str) -> None:
+    cell = compose_cell(["model=tiny-llama", f"method={method}"])
+    base = load_model(cell.model, cell.quantization, cell.method.kind, CPU, load_tokenizer(cell.model))
+    adapter = adapter_config(cell.method, FAMILIES[cell.model.family], "")
+    model = attach(base, cell.method.kind, adapter, seed=0)
+    if isinstance(model, PeftModel):
+        save_training_state(model, tmp_path)
+    else:
+        model.save_pretrained(tmp_path)
+    checkpoint.restore(model, tmp_path)
+    (file,) = tmp_path.glob("*.safetensors")
+    tensors = load_file(file)
+    name = sorted(tensors)[-1]
+    if damage == "holds more":
+        tensors["more"] = tensors[name].clone()
+    else:
+        tensor = tensors.pop(name)
+        # A tensor with one element would be spread over all elements.
+        tensors |= {} if damage == "lacks" else {name: tensor.flatten()[:1].clone()}
+    save_file(tensors, file)
+
+    with pytest.raises(UserError) as refused:
+        checkpoint.restore(model, tmp_path)
+
+    assert refused.value.where == str(tmp_path)
 
 
 def interrupt_at(step: int) -> Watcher:

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from peft_study.config.compose import compose_cell
+from peft_study.data import tokens
+from peft_study.data.tokens import encode
 from peft_study.models.declared import Positions, declared_config
 from peft_study.models.families import FAMILIES
-from peft_study.models.tiny import FOLDER
+from peft_study.models.tiny import FOLDER, load_tokenizer
 from peft_study.plan import main as plan_command
-from tests.conftest import Command
+from tests.conftest import Command, write_jsonl
 from tests.integration.test_cell import QUICK, only_cell
 
 LIMITS = ["dataset.max_prompt_tokens=24", "dataset.max_target_tokens=8", "generation.num_beams=1"]
@@ -84,10 +86,13 @@ def test_examples_are_cut_to_the_positions_of_the_source(command: Command, small
 @pytest.mark.parametrize(
     ("overrides", "named"),
     [
-        (["method=zero-shot", "dataset.max_prompt_tokens=60"], "dataset.max_prompt_tokens"),
-        (["method=zero-shot", f"method.preamble={'write code ' * 40}"], "dataset.max_prompt_tokens"),
-        (["method=prompt", "method.adapter.num_virtual_tokens=40"], "dataset.max_prompt_tokens"),
-        (["method=prefix", "method.adapter.num_virtual_tokens=40"], "dataset.max_prompt_tokens"),
+        (["method=zero-shot", "dataset.max_new_tokens=65"], "dataset.max_new_tokens"),
+        (["method=zero-shot", "dataset.max_new_tokens=63"], "dataset.max_new_tokens"),
+        (["method=zero-shot", f"method.preamble={'write code ' * 40}"], "method.preamble"),
+        (["method=lora", "dataset.max_prompt_tokens=60"], "dataset.max_prompt_tokens"),
+        (["method=prompt", "method.adapter.num_virtual_tokens=40"], "method.adapter.num_virtual_tokens"),
+        (["method=prefix", "method.adapter.num_virtual_tokens=40"], "method.adapter.num_virtual_tokens"),
+        (["method=prompt", "method.adapter.num_virtual_tokens=5000"], "method.adapter.num_virtual_tokens"),
         (["method=lora", "method.adapter.r=0"], "method.adapter.r"),
     ],
 )
@@ -102,6 +107,40 @@ def test_what_does_not_fit_or_train_is_refused_before_anything_runs(
     assert named in ended.err
     assert "Traceback" not in ended.err
     assert not (tmp_path / "multirun").exists()
+
+
+def test_long_instructions_are_cut_to_the_positions_at_test_and_counted(
+    command: Command, tmp_path: Path, small_data: Path
+) -> None:
+    source = with_positions(tmp_path / "short", "tiny-codegen", n_positions=64, n_ctx=64)
+    shutil.copytree(small_data, tmp_path / "long")
+    instruction = "sort list `xs` and " * 20
+    rows: list[object] = [{"nl": nl, "cmd": "xs.sort()"} for nl in (instruction, "sort")]
+    write_jsonl(tmp_path / "long" / "test.jsonl", rows)
+    cell = ["model=tiny-codegen", f"model.source={source}", f"dataset.path={tmp_path / 'long'}", "method=zero-shot"]
+
+    ended = command(*cell, *ONE, "dataset.max_prompt_tokens=4")
+
+    assert ended.code == 0, ended.err
+    result = only_cell(tmp_path / "multirun").read_result()
+    assert result is not None
+    assert result.data["truncation"]["test"]["prompts_cut"] == 1
+    whole = len(load_tokenizer()(f"### Instruction:\n{instruction}\n### Response:\n")["input_ids"])
+    assert result.data["truncation"]["test"]["tokens_cut"] >= whole - (64 - 8)
+
+
+def test_the_first_prompt_that_cannot_fit_ends_the_cell(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_data: Path
+) -> None:
+    source = with_positions(tmp_path / "short", "tiny-codegen", n_positions=64, n_ctx=64)
+    encoded = []
+    monkeypatch.setattr(tokens, "encode", lambda *args, **options: encoded.append(args) or encode(*args, **options))
+    preamble = f"method.preamble={'write code ' * 40}"
+    cell = ["model=tiny-codegen", f"model.source={source}", f"dataset.path={small_data}", "method=zero-shot", *ONE]
+
+    assert command(*cell, preamble).code == 2
+
+    assert len(encoded) == 1
 
 
 @pytest.mark.filterwarnings("ignore")  # BOFT warns of its CUDA kernel and of a factor that it sets

@@ -1,6 +1,6 @@
 """Models that know their answers by heart are found to know them, with every kind of tokenizer and prompt form."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import pytest
@@ -14,7 +14,7 @@ from peft_study.data.samples import Sample
 from peft_study.generation.decode import Decoder
 from peft_study.models.loading import Model
 from peft_study.models.precision import choose
-from tests.tokenizer_kinds import DECODERS, FUNCTIONS, t5
+from tests.tokenizer_kinds import DECODERS, FUNCTIONS, codet5p, t5
 
 CPU = choose(Device.cpu, Precision.fp32)
 GREEDY = GenerationConfig(num_beams=1, num_candidates=1, batch_size=2)
@@ -23,12 +23,16 @@ FENCED = [
     Sample("test-3", "double n in place", "def run(n):\n    n += n\n    return n\n\n\ntotal = run(4)"),
     Sample("test-4", "sum the letters", "total = 0\n# each letter\nfor letter in word:\n    total += letter"),
 ]
+PLAIN = [
+    Sample("test-5", "print n twice", "for total in items:\n    print(n)\n\nprint(n)"),
+    Sample("test-6", "return the last item", "return items[-1]"),
+]
 COMPLETED = [
     Sample(f"test-{index}", head, head + body, starter_code=head) for index, (head, body) in enumerate(FUNCTIONS)
 ]
 QUICK = ("byte_level", "appending", "codellama", "llama_without_space")
 """A model of each takes a second; those of the other tokenizers are slow tests."""
-FORMS = {PromptForm.completion: COMPLETED, PromptForm.fenced: FENCED}
+FORMS = {PromptForm.completion: COMPLETED, PromptForm.fenced: FENCED, PromptForm.plain: PLAIN}
 # What models add, and what has to be cut off.
 TAILS = {
     "test-0": "\n\ndef triple(n):\n    return 3 * n\n",
@@ -36,6 +40,8 @@ TAILS = {
     "test-2": "",
     "test-3": "\n```\n\nThis doubles n.\n",
     "test-4": "\n```",
+    "test-5": "\n\n### Instruction:\ncount the letters\n### Response:\nsum(word)",
+    "test-6": "\n### Instruction:\n",
 }
 
 
@@ -104,7 +110,9 @@ def programs(
     settings: GenerationConfig,
 ) -> list[str]:
     prompts = [
-        tokens.encode(sample, template, tokenizer, 200, 200, for_encoder=model.config.is_encoder_decoder).prompt
+        tokens.encode(
+            sample, template, tokenizer, tokens.Limits(200, 200), for_encoder=model.config.is_encoder_decoder
+        ).prompt
         for sample in samples
     ]
     decoder = Decoder(model, tokenizer, template, settings, 120, CPU)
@@ -125,23 +133,49 @@ def test_what_a_decoder_knows_is_scored_as_known(kind: str, form: PromptForm, se
     assert [text.rstrip() for text in found] == [sample.answer.rstrip() for sample in FORMS[form]]
 
 
-def test_what_an_encoder_decoder_knows_is_scored_as_known() -> None:
+ENCODED = [Sample("test-0", "double n", "n += n"), Sample("test-1", "sum the letters", "total = sum(letter)")]
+
+
+@pytest.mark.parametrize(
+    ("kind", "prefix", "behind_prompt", "around_answer"),
+    [
+        pytest.param(t5, "", "", ("", ""), id="t5"),
+        pytest.param(codet5p, "Generate Python code: ", "", ("", ""), id="codet5p trained"),
+        pytest.param(
+            codet5p, "", "<extra_id_0>", ("<extra_id_0>", ""), id="codet5p ends behind it", marks=pytest.mark.slow
+        ),
+        pytest.param(codet5p, "", "<extra_id_0>", ("<extra_id_0>", "<extra_id_1> n"), id="codet5p goes on behind it"),
+        pytest.param(
+            codet5p, "", "<extra_id_0>", ("n<extra_id_0>", ""), id="codet5p writes before it", marks=pytest.mark.slow
+        ),
+        pytest.param(codet5p, "", "<extra_id_0>", ("", ""), id="codet5p leaves it out", marks=pytest.mark.slow),
+    ],
+)
+def test_what_an_encoder_decoder_knows_is_scored_as_known(
+    kind: Callable[[], PreTrainedTokenizerBase], prefix: str, behind_prompt: str, around_answer: tuple[str, str]
+) -> None:
     torch.manual_seed(0)
-    tokenizer = t5()
-    samples = [Sample("test-0", "double n", "n += n"), Sample("test-1", "sum the letters", "total = sum(letter)")]
+    tokenizer = kind()
+    template = Template(prefix=prefix, sentinel=behind_prompt)
+    ids = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
     sizes = {"d_model": 64, "d_ff": 128, "d_kv": 16, "num_layers": 2, "num_heads": 4, "dropout_rate": 0.0}
     model = T5ForConditionalGeneration(
-        T5Config(vocab_size=len(tokenizer), decoder_start_token_id=0, pad_token_id=0, eos_token_id=1, **sizes)
+        T5Config(vocab_size=len(tokenizer), decoder_start_token_id=tokenizer.pad_token_id, **ids, **sizes)
     )
-    inputs = tokenizer([Template().prompt(sample).text for sample in samples], padding=True, return_tensors="pt")
-    labels = tokenizer([sample.answer for sample in samples], padding=True, return_tensors="pt")["input_ids"]
+    # The tokenizer itself reads special tokens and puts others around, as whoever trained the model let it.
+    texts = [f"{prefix}### Instruction:\n{each.instruction}\n### Response:\n{behind_prompt}" for each in ENCODED]
+    inputs = tokenizer(texts, padding=True, return_tensors="pt")
+    before, behind = around_answer
+    answers = [f"{before}{sample.answer}{behind}" for sample in ENCODED]
+    labels = tokenizer(answers, padding=True, return_tensors="pt")["input_ids"]
+    labels = labels.masked_fill(labels == tokenizer.pad_token_id, tokens.IGNORED_LABEL)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     for _ in range(80):
-        loss = model(**inputs, labels=labels.masked_fill(labels == 0, tokens.IGNORED_LABEL)).loss
+        loss = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], labels=labels).loss
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
 
-    found = programs(model.eval(), tokenizer, Template(), samples, BEAMS)
+    found = programs(model.eval(), tokenizer, template, ENCODED, BEAMS)
 
-    assert found == [sample.answer for sample in samples]
+    assert found == [sample.answer for sample in ENCODED]

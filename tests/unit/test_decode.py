@@ -225,4 +225,10 @@ def test_the_batch_keeps_the_cache_in_its_budget(model: str, tokens: int, gigaby
     ],
 )
 def test_prompts_are_grouped_by_length(lengths: list[int], size: int, equal: bool, groups: list[list[int]]) -> None:
-    assert batches(lengths, size, equal_lengths=equal) == groups
+    assert batches(lengths, lambda longest: size, equal_lengths=equal) == groups
+
+
+def test_a_long_prompt_makes_no_other_batch_small() -> None:
+    lengths = [4, 100, 4, 4, 50, 4, 4]
+
+    assert batches(lengths, lambda longest: 100 // longest) == [[1], [4, 0], [2, 3, 5, 6]]

@@ -20,7 +20,7 @@ from peft_study.data import examples
 from peft_study.data.examples import choose, nearest
 from peft_study.data.prompts import Template
 from peft_study.data.samples import Sample
-from peft_study.data.tokens import encode
+from peft_study.data.tokens import Limits, encode
 from peft_study.errors import UserError
 from peft_study.models.retrieval import load_retriever
 from peft_study.models.tiny import FOLDER, load_tokenizer
@@ -203,31 +203,46 @@ def test_fenced_examples_are_fenced() -> None:
 def test_examples_and_preamble_come_on_top_of_the_prompts_limit() -> None:
     template = Template(preamble="Generate Python code given a natural language instruction.")
     alone, shown = (
-        encode(TEST[0], template, TOKENIZER, 24, 8, examples=examples) for examples in ((), (TRAIN[0], TRAIN[1]))
+        encode(TEST[0], template, TOKENIZER, Limits(24, 8), examples=examples)
+        for examples in ((), (TRAIN[0], TRAIN[1]))
     )
-    plain = encode(TEST[0], Template(), TOKENIZER, 24, 8)
+    plain = encode(TEST[0], Template(), TOKENIZER, Limits(24, 8))
 
     assert plain.prompt_cut == alone.prompt_cut == shown.prompt_cut == 0
     assert len(shown.prompt) > 48
     assert shown.prompt[-len(plain.prompt) :] == plain.prompt
     long = Sample("x", "reverse " * 40, "r")
-    cut = encode(long, template, TOKENIZER, 24, 8, examples=(TRAIN[0],))
-    assert cut.prompt_cut == encode(long, Template(), TOKENIZER, 24, 8).prompt_cut > 0
+    cut = encode(long, template, TOKENIZER, Limits(24, 8), examples=(TRAIN[0],))
+    assert cut.prompt_cut == encode(long, Template(), TOKENIZER, Limits(24, 8)).prompt_cut > 0
 
 
 def test_examples_that_do_not_fit_are_left_out_from_the_front_and_counted() -> None:
-    whole = encode(TEST[0], Template(), TOKENIZER, 64, 8, examples=TRAIN)
+    whole = encode(TEST[0], Template(), TOKENIZER, Limits(64, 8), examples=TRAIN)
     room = len(whole.prompt) - 1
 
-    cut = encode(TEST[0], Template(), TOKENIZER, 64, 8, examples=TRAIN, max_prompt_positions=room)
+    cut = encode(TEST[0], Template(), TOKENIZER, Limits(64, 8, prompt_positions=room), examples=TRAIN)
 
     assert (whole.examples_cut, cut.examples_cut) == (0, 1)
     text = str(TOKENIZER.decode(list(cut.prompt)))
     assert "answer_0" not in text
     assert "answer_1" in text
-    none = encode(TEST[0], Template(), TOKENIZER, 64, 8, examples=TRAIN, max_prompt_positions=1)
+    none = encode(TEST[0], Template(), TOKENIZER, Limits(64, 8, prompt_positions=1), examples=TRAIN)
     assert none.examples_cut == len(TRAIN)
-    assert none.prompt == encode(TEST[0], Template(), TOKENIZER, 64, 8).prompt
+    assert TOKENIZER.decode(list(none.prompt)) == "### Instruction:\n\n### Response:\n"
+    assert none.prompt_cut > 0
+
+
+@pytest.mark.parametrize("taken", [0, 1, 3])
+def test_an_instruction_is_cut_to_the_positions_that_its_preamble_leaves(taken: int) -> None:
+    template = Template(preamble="Write code.")
+    whole = encode(TEST[0], template, TOKENIZER, Limits(None, 8))
+
+    cut = encode(TEST[0], template, TOKENIZER, Limits(None, 8, prompt_positions=len(whole.prompt) - taken))
+
+    assert (len(cut.prompt), cut.prompt_cut) == (len(whole.prompt) - taken, taken)
+    text = str(TOKENIZER.decode(list(cut.prompt)))
+    assert text.startswith("Write code.\n### Instruction:\n")
+    assert text.endswith("\n### Response:\n")
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ import pytest
 
 from peft_study.config.checks import NAME
 from peft_study.config.compose import compose_cell, folder_of, name_of
+from peft_study.config.identity import plain, settings_key
+from peft_study.config.schema import Truncation
 from peft_study.errors import UserError
 from tests.conftest import write_jsonl
 
@@ -58,9 +60,42 @@ def test_the_name_is_readable_and_safe() -> None:
     assert NAME.fullmatch(name)
 
 
-def test_the_name_is_the_same_in_every_process() -> None:
-    # The hash is part of folder names on people's disks: a change here needs a new IDENTITY_VERSION.
-    assert name_of(compose_cell([])) == "codellama-7b-python_lora_conala_s42-0a21133c"
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        ([], "codellama-7b-python_lora_conala_s42-9f30318a"),
+        # As it was while each limit stood by itself, which test prompts were cut by as well.
+        (["dataset.truncation=separate"], "codellama-7b-python_lora_conala_s42-0a21133c"),
+        # Of generated samples nothing is cut either way; the result is in docs/demo_results.
+        ([*BASE, "seed=1"], "tiny-llama_lora_minipy_s1-99906ff8"),
+    ],
+)
+def test_the_name_is_the_same_in_every_process(overrides: list[str], name: str) -> None:
+    # The hash is part of folder names on people's disks: a change here needs a new entry of FORMER_DEFAULTS.
+    assert name_of(compose_cell(overrides)) == name
+
+
+@pytest.mark.parametrize(
+    ("overrides", "differ"),
+    [
+        ([], False),
+        (["dataset.max_prompt_tokens=8"], True),
+        (["dataset.max_target_tokens=8"], True),
+        (["dataset=codealpacapy"], True),
+    ],
+)
+def test_how_limits_are_shared_counts_where_something_can_be_cut(overrides: list[str], differ: bool) -> None:
+    cells = [compose_cell([*BASE, *overrides, f"dataset.truncation={rule}"]) for rule in Truncation]
+
+    assert len({name_of(cell) for cell in cells}) == 1 + differ
+    assert len({settings_key(plain(cell)) for cell in cells}) == 1 + differ
+
+
+def test_records_from_before_truncation_was_a_setting_are_those_with_separate_limits() -> None:
+    config = plain(compose_cell([*BASE, "dataset=conala", "dataset.truncation=separate"]))
+    older = {**config, "dataset": {key: value for key, value in config["dataset"].items() if key != "truncation"}}
+
+    assert settings_key(older) == settings_key(config)
 
 
 def test_local_data_is_identified_by_content_not_by_place(tmp_path: Path) -> None:

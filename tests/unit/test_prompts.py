@@ -48,6 +48,14 @@ def test_the_fenced_form_opens_and_closes_a_fence() -> None:
         (PromptForm.plain, True, "xs.sort()\nprint(xs)", "xs.sort()"),
         (PromptForm.plain, True, "\nxs.sort()", ""),
         (PromptForm.plain, False, "a = 1\nb = 2", "a = 1\nb = 2"),
+        (PromptForm.plain, False, "a = 1\n\nb = 2\n\n### Instruction:\nmore", "a = 1\n\nb = 2"),
+        (PromptForm.plain, False, "a = 1\r\n### Instruction:\r\nmore", "a = 1"),
+        (PromptForm.plain, False, "### Instruction:\nmore", ""),
+        (PromptForm.plain, False, "a = 1  ### Instruction:\nb = 2", "a = 1  ### Instruction:\nb = 2"),
+        (PromptForm.plain, False, "a = 1\n### Instructions\nb = 2", "a = 1\n### Instructions\nb = 2"),
+        (PromptForm.plain, False, "    a = 1\n    ### Instruction:\n", "    a = 1\n    ### Instruction:\n"),
+        (PromptForm.plain, True, "### Instruction:\nmore", ""),
+        (PromptForm.plain, True, "a = 1\n### Instruction:\nmore", "a = 1"),
         (PromptForm.fenced, False, "a = 1\n\nb = 2\n```\n\nmore", "a = 1\n\nb = 2"),
         (PromptForm.fenced, False, "```\nno code", ""),
         (PromptForm.fenced, False, "x = '```'\n```", "x = '```'"),
@@ -228,7 +236,24 @@ def test_a_completion_may_begin_inside_of_something(prompt: str, generated: str,
     assert COMPLETION.candidate(generated, prompt) == candidate
 
 
-PIECES = ["\n", "    ", "x", "def f():", "```", "python", "(", ")", '"""', "'", "#", "\\", "\r", "é"]
+PIECES = [
+    "### Instruction",
+    ":",
+    "\n",
+    "    ",
+    "x",
+    "def f():",
+    "```",
+    "python",
+    "(",
+    ")",
+    '"""',
+    "'",
+    "#",
+    "\\",
+    "\r",
+    "é",
+]
 
 
 @settings(max_examples=300, deadline=None)

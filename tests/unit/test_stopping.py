@@ -9,7 +9,8 @@ from peft_study.data.prompts import Template
 from peft_study.generation.stopping import CompleteCandidates, Continuation, token_texts
 from tests.tokenizer_kinds import DECODERS
 
-COMPLETION, FENCED = Template(PromptForm.completion), Template(PromptForm.fenced)
+COMPLETION, FENCED, PLAIN = Template(PromptForm.completion), Template(PromptForm.fenced), Template()
+RESPONSE = "### Instruction:\ndouble n\n### Response:\n"
 HEAD, FENCE = 'def double(n):\n    """Twice n."""\n', "### Response:\n```python\n"
 
 
@@ -25,6 +26,9 @@ HEAD, FENCE = 'def double(n):\n    """Twice n."""\n', "### Response:\n```python\
         (FENCED, FENCE, "```python\ntotal = n\n```", "\n"),
         (FENCED, FENCE, "```\ntotal = n\n```", "\n"),
         (FENCED, FENCE, "\n```\n", "This is nothing."),
+        (PLAIN, RESPONSE, "total = n\n\ntotal += n\n\n### Instruction:", "\nreturn n\n### Response:\nreturn n"),
+        (PLAIN, RESPONSE, "for letter in word:\n    # ### Instruction:\n    n += n\n### Instruction:", "\n"),
+        (PLAIN, RESPONSE, "### Instruction:", "\nreturn n"),
     ],
 )
 @pytest.mark.parametrize("kind", DECODERS)

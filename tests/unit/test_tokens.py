@@ -11,6 +11,7 @@ from peft_study.data.prompts import Template
 from peft_study.data.samples import Sample
 from peft_study.data.tokens import (
     Encoded,
+    Limits,
     Truncation,
     changed_targets,
     encode,
@@ -39,7 +40,7 @@ def test_prompt_and_target_decode_to_the_text_and_end_with_the_end_token(
 ) -> None:
     template = Template(form)
 
-    encoded = encode(sample(instruction, answer), template, TOKENIZER, 10_000, 10_000)
+    encoded = encode(sample(instruction, answer), template, TOKENIZER, Limits(10_000, 10_000))
 
     assert TOKENIZER.decode(list(encoded.prompt)) == template.prompt(sample(instruction, answer)).text
     assert TOKENIZER.decode(list(encoded.target[:-1])) == template.target(sample(instruction, answer))
@@ -50,7 +51,7 @@ def test_prompt_and_target_decode_to_the_text_and_end_with_the_end_token(
 @settings(max_examples=200, deadline=None)
 @given(instruction=TEXT, answer=TEXT, limit=st.integers(8, 60))
 def test_training_and_generation_read_the_same_prompt(instruction: str, answer: str, limit: int) -> None:
-    encoded = encode(sample(instruction, answer), PLAIN, TOKENIZER, limit, 64)
+    encoded = encode(sample(instruction, answer), PLAIN, TOKENIZER, Limits(limit, 64))
 
     assert list(encoded.prompt) == encode_prompt(PLAIN.prompt(sample(instruction)), TOKENIZER, limit)[0]
 
@@ -75,7 +76,7 @@ def test_the_markers_stay_where_the_limit_is_below_their_length() -> None:
 def test_a_long_question_loses_its_end_and_keeps_the_starter_code() -> None:
     long = Sample("test-0", "sort the list `xs` " * 50, "def f(xs):\n    return xs", starter_code="def f(xs):\n    ")
 
-    encoded = encode(long, Template(PromptForm.apps), TOKENIZER, 120, 64)
+    encoded = encode(long, Template(PromptForm.apps), TOKENIZER, Limits(120, 64))
 
     text = TOKENIZER.decode(list(encoded.prompt))
     assert len(encoded.prompt) == 120
@@ -86,7 +87,7 @@ def test_a_long_question_loses_its_end_and_keeps_the_starter_code() -> None:
 
 @pytest.mark.parametrize(("limit", "ends"), [(4, False), (100, True)])
 def test_a_target_cut_short_keeps_no_end_token(limit: int, ends: bool) -> None:
-    encoded = encode(sample(answer="sorted(xs, key=lambda x: -x)[:3]"), PLAIN, TOKENIZER, 64, limit)
+    encoded = encode(sample(answer="sorted(xs, key=lambda x: -x)[:3]"), PLAIN, TOKENIZER, Limits(64, limit))
 
     assert (encoded.target[-1] == TOKENIZER.eos_token_id) is ends
     assert (encoded.target_cut == 0) is ends
@@ -94,18 +95,47 @@ def test_a_target_cut_short_keeps_no_end_token(limit: int, ends: bool) -> None:
 
 
 def test_the_end_token_alone_is_what_a_tight_limit_takes() -> None:
-    whole = encode(sample(), PLAIN, TOKENIZER, 64, 64)
-    cut = encode(sample(), PLAIN, TOKENIZER, 64, len(whole.target) - 1)
+    whole = encode(sample(), PLAIN, TOKENIZER, Limits(64, 64))
+    cut = encode(sample(), PLAIN, TOKENIZER, Limits(64, len(whole.target) - 1))
 
     assert cut.target == whole.target[:-1]
     assert cut.target_cut == 1
 
 
+LONG, SHORT = "sort the list `xs` " * 9, "xs.sort()"
+
+
+@pytest.mark.parametrize(
+    ("instruction", "answer", "shared", "left_out"),
+    [
+        pytest.param(LONG, SHORT, False, True, id="a limit of its own"),
+        pytest.param(LONG, SHORT, True, False, id="a short answer leaves room"),
+        pytest.param(LONG, "xs.sort(); " * 20, True, True, id="a long answer takes its part first"),
+        pytest.param("sort", "xs.sort(); " * 20, True, False, id="a short prompt leaves an answer nothing"),
+    ],
+)
+def test_a_prompt_may_take_what_its_target_leaves(instruction: str, answer: str, shared: bool, left_out: bool) -> None:
+    target = TOKENIZER(answer)["input_ids"]
+
+    encoded = encode(sample(instruction, answer), PLAIN, TOKENIZER, Limits(64, 64, shared=shared))
+
+    assert (encoded.prompt_cut > 0) is left_out
+    assert (encoded.target_cut > 0) is (len(target) + 1 > 64)
+    assert len(encoded.prompt) + len(encoded.target) <= 128
+    assert len(encoded.target) == min(len(target) + 1, 64)
+
+
+def test_a_prompt_without_a_limit_is_whole() -> None:
+    encoded = encode(sample(LONG * 50), PLAIN, TOKENIZER, Limits(None, 1))
+
+    assert TOKENIZER.decode(list(encoded.prompt)) == PLAIN.prompt(sample(LONG * 50)).text
+
+
 def test_truncation_is_counted() -> None:
     encoded = [
-        encode(sample(), PLAIN, TOKENIZER, 64, 64),
-        encode(sample(instruction="sort " * 200), PLAIN, TOKENIZER, 64, 64),
-        encode(sample(answer="xs.sort() ; " * 50), PLAIN, TOKENIZER, 64, 64),
+        encode(sample(), PLAIN, TOKENIZER, Limits(64, 64)),
+        encode(sample(instruction="sort " * 200), PLAIN, TOKENIZER, Limits(64, 64)),
+        encode(sample(answer="xs.sort() ; " * 50), PLAIN, TOKENIZER, Limits(64, 64)),
     ]
 
     counted = truncation(encoded)
@@ -140,7 +170,7 @@ def plain_ids(tokenizer: object, text: str) -> list[int]:
 def test_a_target_has_its_text_behind_the_prompt_that_generation_sees(kind: str, head: str, body: str) -> None:
     tokenizer = DECODERS[kind]()
 
-    encoded = encode(completed(head, body), COMPLETION, tokenizer, 1000, 1000)
+    encoded = encode(completed(head, body), COMPLETION, tokenizer, Limits(1000, 1000))
 
     assert list(encoded.prompt) == encode_prompt(COMPLETION.prompt(completed(head, body)), tokenizer, 1000)[0]
     assert encoded.prompt[-1] != tokenizer.eos_token_id
@@ -155,7 +185,7 @@ def test_a_target_starts_as_in_running_text(kind: str) -> None:
     shown = sample("sort", "total += n")
     text = PLAIN.prompt(shown).text
 
-    encoded = encode(shown, PLAIN, tokenizer, 1000, 64)
+    encoded = encode(shown, PLAIN, tokenizer, Limits(1000, 64))
 
     running = plain_ids(tokenizer, f"{text}total += n")
     assert list(encoded.target[:-1]) == running[len(plain_ids(tokenizer, text)) :]
@@ -202,7 +232,7 @@ def test_an_end_token_that_an_encoders_tokenizer_adds_is_not_doubled_and_never_c
 def test_a_target_of_an_encoder_decoder_is_a_text_by_itself() -> None:
     tokenizer = t5()
 
-    encoded = encode(sample(answer="return total"), PLAIN, tokenizer, 100, 100, for_encoder=True)
+    encoded = encode(sample(answer="return total"), PLAIN, tokenizer, Limits(100, 100), for_encoder=True)
 
     assert list(encoded.target) == tokenizer("return total")["input_ids"]
     assert not encoded.target_changed
@@ -220,13 +250,15 @@ def test_a_target_of_an_encoder_decoder_is_a_text_by_itself() -> None:
     ],
 )
 def test_a_target_that_its_tokenizer_cannot_write_is_known(answer: str, changed: bool) -> None:
-    assert encode(sample(answer=answer), PLAIN, t5(), 100, 2, for_encoder=True).target_changed is changed
+    assert encode(sample(answer=answer), PLAIN, t5(), Limits(100, 2), for_encoder=True).target_changed is changed
 
 
 def test_changed_targets_are_counted_by_split_and_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
     tokenizer = t5()
     encoded = {
-        split: [encode(sample(answer=answer), PLAIN, tokenizer, 100, 100, for_encoder=True) for answer in answers]
+        split: [
+            encode(sample(answer=answer), PLAIN, tokenizer, Limits(100, 100), for_encoder=True) for answer in answers
+        ]
         for split, answers in (("train", ["total", "a\nb"]), ("validation", ["total"]), ("test", ["a\nb", "a\tb"]))
     }
 
@@ -242,7 +274,7 @@ def test_changed_targets_are_counted_by_split_and_warned_of_once(caplog: pytest.
 def test_text_that_spells_out_a_special_token_is_text() -> None:
     end = TOKENIZER.eos_token
 
-    encoded = encode(sample(f"say {end}", f"print('{end}')"), PLAIN, TOKENIZER, 100, 100)
+    encoded = encode(sample(f"say {end}", f"print('{end}')"), PLAIN, TOKENIZER, Limits(100, 100))
 
     assert TOKENIZER.eos_token_id not in [*encoded.prompt, *encoded.target[:-1]]
     assert TOKENIZER.decode(list(encoded.target[:-1])) == f"print('{end}')"
