@@ -1,13 +1,16 @@
 """Step time on samples of real lengths: padded to the limits, to a batch's longest, not at all, and the floor."""
 
+import itertools
 import statistics
 import time
 
 import torch
+from transformers.optimization import Adafactor
 
 from benchmarks.gpu import cells, record
 from benchmarks.gpu.rows import BATCH_OF_EIGHT, Row
 from benchmarks.lengths import CONALA
+from peft_study.training.loss import training_loss
 
 FLOPS_A_TOKEN = 4
 """Times the parameters: two forwards and two for the gradients of inputs; frozen weights have none themselves."""
@@ -38,7 +41,39 @@ def run(row: Row, results: record.RowRecord) -> None:
     for arm, collator in arms.items():
         with results.phase(arm) as entry:
             entry |= cells.timed_training(loaded, cell, samples, collator)
+    with results.phase("parts of a packed step") as entry:
+        entry |= _parts(loaded, cells.packer(loaded)(samples[: cell.training.batch_size]))
     _add_ratios(results)
+
+
+def _parts(loaded: cells.Loaded, batch: dict[str, torch.Tensor]) -> dict[str, float]:
+    """Median seconds of what a step consists of, outside of the Trainer."""
+    device = loaded.compute.device
+    inputs = {name: values.to(device) for name, values in batch.items()}
+    trained = [weights for weights in loaded.model.parameters() if weights.requires_grad]
+    optimizer = Adafactor(trained, lr=3e-4, scale_parameter=False, relative_step=False)
+    seconds: dict[str, list[float]] = {"forward": [], "backward": [], "clipping": [], "optimizer": []}
+    loaded.model.train()
+    for _ in range(cells.STEPS):
+        ends = [_now(device)]
+        with loaded.compute.autocast():
+            loss = training_loss(loaded.model, inputs, int(inputs["labels"].shape[0]))
+        ends.append(_now(device))
+        loss.backward()
+        ends.append(_now(device))
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        ends.append(_now(device))
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        ends.append(_now(device))
+        for name, (before, after) in zip(seconds, itertools.pairwise(ends), strict=True):
+            seconds[name].append(after - before)
+    return {f"{name}_seconds": round(statistics.median(values), 5) for name, values in seconds.items()}
+
+
+def _now(device: torch.device) -> float:
+    cells.synchronize(device)
+    return time.perf_counter()
 
 
 def _add_ratios(results: record.RowRecord) -> None:

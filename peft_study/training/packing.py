@@ -11,12 +11,15 @@ from enum import StrEnum
 import torch
 from peft import LoraConfig, PeftConfig, PeftModel, PeftType
 
-from peft_study.data.tokens import Encoded
+from peft_study.data.tokens import IGNORED_LABEL, Encoded
 from peft_study.models.loading import Model
 
 ATTENTION_SHARE = 2
 """A row holds hidden size / 2 tokens before another begins. A token's attention costs the row's length times the hidden
 size, against 12 times the square of the hidden size for its layers: at most a twenty-fourth of it then."""
+GPU_MULTIPLE = 64
+"""Rows and labels are filled up to a multiple of this on a GPU, where each new shape costs the allocator and the choice
+of kernels more than the padding does (benchmarks/results/gpu-h100.json)."""
 _PACKED_PROMPTS = frozenset({PeftType.PROMPT_TUNING, PeftType.P_TUNING, PeftType.PREFIX_TUNING})
 _LOOKS_AT_SEQUENCES = frozenset({PeftType.ADAPTION_PROMPT, PeftType.POLY, PeftType.XLORA})
 
@@ -59,6 +62,7 @@ class Packer:
             in the cache.
         virtual_in_row: see there.
         row_tokens: that a row of packed samples has room for; more where the longest sample needs it.
+        multiple: that the length of rows and the number of labels are filled up to.
         decoder_start_token_id: of an encoder-decoder.
     """
 
@@ -67,6 +71,7 @@ class Packer:
     virtual_tokens: int = 0
     virtual_in_row: bool = False
     row_tokens: int = 1
+    multiple: int = 1
     decoder_start_token_id: int = 0
 
     @classmethod
@@ -80,7 +85,8 @@ class Packer:
             pad_token_id,
             virtual_tokens=int(adapter.num_virtual_tokens) if virtual and adapter is not None else 0,
             virtual_in_row=virtual and adapter is not None and adapter.peft_type is not PeftType.PREFIX_TUNING,
-            row_tokens=int(model.config.hidden_size) // ATTENTION_SHARE,
+            row_tokens=_row_tokens(model),
+            multiple=GPU_MULTIPLE if model.device.type == "cuda" else 1,
             decoder_start_token_id=int(getattr(model.config, "decoder_start_token_id", None) or 0),
         )
 
@@ -90,8 +96,8 @@ class Packer:
         Returns:
             labels, label_rows and label_columns of shape (labels,): each target token, and the position whose hidden
             state predicts it. Of (rows, tokens), packed: input_ids, position_ids, sequence_ids (from 1; 0 is padding)
-            and, for prompt tuning, virtual_ids (from 1; 0 is a token). Padded: input_ids and attention_mask;
-            decoder_input_ids besides for an encoder-decoder.
+            and, for prompt tuning, virtual_ids (from 1; 0 is a token); input_ids alone where each row is one sample.
+            Padded: input_ids and attention_mask; decoder_input_ids besides for an encoder-decoder.
         """
         if self.layout is Layout.packed:
             return self._packed(samples)
@@ -114,13 +120,13 @@ class Packer:
                 row.sequences += [index + 1] * lengths[index]
                 row.virtual += [*range(1, in_row + 1), *[0] * (lengths[index] - in_row)]
                 labels.add(sample.target, row_number, start + in_row + len(sample.prompt) - 1)
-        batch = {
-            "input_ids": _filled([row.ids for row in rows], self.pad_token_id),
-            "position_ids": _filled([row.positions for row in rows], 0),
-            "sequence_ids": _filled([row.sequences for row in rows], 0),
-            **labels.tensors(),
-        }
-        return batch | ({"virtual_ids": _filled([row.virtual for row in rows], 0)} if in_row else {})
+        ids = self._filled([row.ids for row in rows], self.pad_token_id)
+        batch = {"input_ids": ids, **labels.tensors(self.multiple)}
+        if not self.virtual_tokens and len(rows) == len(samples) and set(lengths) == {ids.shape[1]}:
+            return batch  # plain causal attention, for which there are faster kernels
+        batch["position_ids"] = self._filled([row.positions for row in rows], 0)
+        batch["sequence_ids"] = self._filled([row.sequences for row in rows], 0)
+        return batch | ({"virtual_ids": self._filled([row.virtual for row in rows], 0)} if in_row else {})
 
     def _padded(self, samples: Sequence[Encoded]) -> dict[str, torch.Tensor]:
         labels = _Labels()
@@ -128,9 +134,9 @@ class Packer:
             labels.add(sample.target, row, len(sample.prompt) - 1)
         ids = [[*sample.prompt, *sample.target] for sample in samples]
         return {
-            "input_ids": _filled(ids, self.pad_token_id),
-            "attention_mask": _filled([[1] * len(row) for row in ids], 0),
-            **labels.tensors(),
+            "input_ids": self._filled(ids, self.pad_token_id),
+            "attention_mask": self._filled([[1] * len(row) for row in ids], 0),
+            **labels.tensors(self.multiple),
         }
 
     def _encoder_decoder(self, samples: Sequence[Encoded]) -> dict[str, torch.Tensor]:
@@ -141,11 +147,15 @@ class Packer:
         longest = max(len(sample.target) for sample in samples)
         decoder_ids = [[self.decoder_start_token_id, *sample.target][:longest] for sample in samples]
         return {
-            "input_ids": _filled([sample.prompt for sample in samples], self.pad_token_id),
-            "attention_mask": _filled([[1] * len(sample.prompt) for sample in samples], 0),
-            "decoder_input_ids": _filled(decoder_ids, self.pad_token_id),
-            **labels.tensors(),
+            "input_ids": self._filled([sample.prompt for sample in samples], self.pad_token_id),
+            "attention_mask": self._filled([[1] * len(sample.prompt) for sample in samples], 0),
+            "decoder_input_ids": self._filled(decoder_ids, self.pad_token_id),
+            **labels.tensors(self.multiple),
         }
+
+    def _filled(self, rows: Sequence[Sequence[int]], fill: int) -> torch.Tensor:
+        width = _rounded_up(max(len(row) for row in rows), self.multiple)
+        return torch.tensor([[*row, *[fill] * (width - len(row))] for row in rows], dtype=torch.long)
 
 
 def arrange(lengths: Sequence[int], row_tokens: int) -> list[list[int]]:
@@ -191,11 +201,21 @@ class _Labels:
         self._rows += [row] * len(target)
         self._columns += range(first_column, first_column + len(target))
 
-    def tensors(self) -> dict[str, torch.Tensor]:
-        named = {"labels": self._ids, "label_rows": self._rows, "label_columns": self._columns}
+    def tensors(self, multiple: int) -> dict[str, torch.Tensor]:
+        padding = _rounded_up(len(self._ids), multiple) - len(self._ids)
+        named = {
+            "labels": [*self._ids, *[IGNORED_LABEL] * padding],
+            "label_rows": [*self._rows, *[0] * padding],
+            "label_columns": [*self._columns, *[0] * padding],
+        }
         return {name: torch.tensor(values, dtype=torch.long) for name, values in named.items()}
 
 
-def _filled(rows: Sequence[Sequence[int]], fill: int) -> torch.Tensor:
-    width = max(len(row) for row in rows)
-    return torch.tensor([[*row, *[fill] * (width - len(row))] for row in rows], dtype=torch.long)
+def _rounded_up(number: int, multiple: int) -> int:
+    return -(-number // multiple) * multiple
+
+
+def _row_tokens(model: Model) -> int:
+    """See `ATTENTION_SHARE`. Where attention keeps all of its scores, rows are no longer than the longest sample."""
+    keeps_scores = model.config._attn_implementation == "eager"
+    return 1 if keeps_scores else int(model.config.hidden_size) // ATTENTION_SHARE
