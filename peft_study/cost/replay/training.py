@@ -1,0 +1,106 @@
+"""One optimizer step and one evaluation, as `training.loop` has transformers' Trainer take them."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from accelerate.utils import convert_to_fp32  # type: ignore[import-untyped]
+from torch import nn
+from torch.nn.utils import clip_grad_norm_
+from transformers.optimization import Adafactor
+
+from peft_study.config.schema import DatasetConfig, TrainingConfig
+from peft_study.models.loading import Model
+from peft_study.models.precision import Compute
+
+Begin = Callable[[str], None]
+
+
+def take_step(model: Model, settings: TrainingConfig, dataset: DatasetConfig, compute: Compute, begin: Begin) -> None:
+    """Train one step with the optimizer's state in place, and evaluate one batch.
+
+    Args:
+        model: base or adapter with `requires_grad` set, on fake tensors.
+        settings: batch and gradient clipping.
+        dataset: the limits, to which every sample is filled.
+        compute: the number format.
+        begin: receives the name of each segment of the step as it begins.
+    """
+    model.train()
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = Adafactor(trained, lr=1e-3, scale_parameter=False, relative_step=False)
+    begin("first step")
+    # It makes the optimizer's state, without which the next step would be too small.
+    for parameter in trained:
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    if settings.micro_batch_size == settings.batch_size:
+        optimizer.zero_grad(set_to_none=True)
+    # Else this stands for the step's second micro-batch, which meets the gradients of the first.
+    begin("forward")
+    with _halves_of_backward(model, begin):
+        loss = _loss(model, settings.micro_batch_size, dataset, compute)
+        begin("backward")
+        loss.backward()
+    begin("update")
+    clip_grad_norm_(trained, settings.max_grad_norm)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    begin("evaluation")
+    model.eval()
+    with torch.no_grad():
+        _loss(model, settings.batch_size, dataset, compute)
+
+
+@contextmanager
+def _halves_of_backward(model: Model, begin: Begin) -> Iterator[None]:
+    """Begin another segment in the middle of each stack of layers.
+
+    Activations go and gradients come along the backward pass, so that its peak is at either end.
+    """
+
+    def watch(number: int) -> Callable[..., None]:
+        def before_layer(_layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            hidden = args[0] if args else kwargs.get("hidden_states")
+            if isinstance(hidden, torch.Tensor) and hidden.requires_grad:
+                hidden.register_hook(lambda _: begin(f"backward past stack {number}"))
+
+        return before_layer
+
+    stacks = [module for module in model.modules() if isinstance(module, nn.ModuleList) and len(module) > 1]
+    handles = [
+        stack[len(stack) // 2].register_forward_pre_hook(watch(number), with_kwargs=True)
+        for number, stack in enumerate(stacks)
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _loss(model: Model, samples: int, dataset: DatasetConfig, compute: Compute) -> torch.Tensor:
+    inputs = longest_batch(samples, dataset, encoder_decoder=bool(model.config.is_encoder_decoder))
+    with compute.autocast():
+        outputs: Any = model(**inputs)
+    # accelerate's mixed precision turns all outputs to 32 bits.
+    loss: torch.Tensor = convert_to_fp32(outputs).loss
+    return loss
+
+
+def longest_batch(samples: int, dataset: DatasetConfig, *, encoder_decoder: bool) -> dict[str, torch.Tensor]:
+    """A batch whose samples fill the data set's limits, in the form of `training.collate`.
+
+    Args:
+        samples: of the batch.
+        dataset: the limits, in tokens.
+        encoder_decoder: prompt and target apart.
+    """
+    prompt, target = dataset.max_prompt_tokens, dataset.max_target_tokens
+    width = prompt if encoder_decoder else prompt + target
+    return {
+        "input_ids": torch.zeros(samples, width, dtype=torch.long),
+        "attention_mask": torch.ones(samples, width, dtype=torch.long),
+        "labels": torch.zeros(samples, target if encoder_decoder else width, dtype=torch.long),
+    }
