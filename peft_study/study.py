@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase, set_seed
 
 from peft_study.config.schema import CellConfig, ExampleChoice, MethodKind
 from peft_study.cost.memory import Meter, apply_budget, device_bytes
-from peft_study.cost.predict import estimate
+from peft_study.cost.policy import choose_memory, recorded
 from peft_study.data import loading, tokens
 from peft_study.data.examples import choose
 from peft_study.data.prompts import Template
@@ -122,12 +122,10 @@ class Execution:
             self._check_lengths()
             self._prepared = self._prepare(self._tokenizer)
             check_sandbox(self._prepared.test, self._cell.scoring)
+            self._divide_batch()
             self._model = self._load_model(self._tokenizer)
             if isinstance(self._model, PeftModel):
                 self._try_out(self._model)
-            in_force = replace(self._cell.training, precision=self._compute.precision)
-            predicted = estimate(replace(self._cell, training=in_force))
-            self._result.predicted = {} if predicted is None else {"peak_bytes": predicted.peak_bytes}
 
     def run(self) -> None:
         """Train, generate, score; goes on where an interrupted run stopped."""
@@ -219,6 +217,23 @@ class Execution:
             )
             for sample, shown in zip(samples, examples or [()] * len(samples), strict=True)
         ]
+
+    def _divide_batch(self) -> None:
+        """Choose micro-batch and checkpointing by the predicted memory, and refuse what no choice makes fit."""
+        cell = self._cell
+        in_force = replace(cell.training, precision=self._compute.precision)
+        budget = device_bytes(self._compute.device, cell.hardware.memory_budget_gb)
+        choice = choose_memory(replace(cell, training=in_force), budget)
+        self._result.predicted = recorded(choice)
+        if choice.advice is not None and choice.exceeds_even_without_overhead:
+            raise UserError(
+                f"predicted memory must fit the budget: {choice.advice}",
+                where="training.memory, hardware.memory_budget_gb",
+                hint="training.memory=auto, quantization=nf4, or generation.batch_size=1",
+            )
+        if cell.method.kind is not MethodKind.prompting:
+            logger.info("micro-batch %d: %s", choice.training.micro_batch_size, choice.reason)
+        self._cell = replace(cell, training=replace(choice.training, precision=cell.training.precision))
 
     def _find_positions(self) -> Positions | None:
         total = self._family.positions(self._declared)

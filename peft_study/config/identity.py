@@ -13,9 +13,13 @@ from peft_study.config.schema import CellConfig, Weights
 IDENTITY_VERSION = 1
 DECISIVE_GROUPS = ("model", "method", "dataset", "quantization", "training", "generation")
 HUB_SETTINGS = ("source", "hub_id", "hub_files", "revision", "validation_split")
-# The learning rate, the preamble and the retriever in force are the method's; sizes only warn.
+# The learning rate, the preamble and the retriever in force are the method's; sizes only warn; how a step is divided
+# into micro-batches leaves the step as it is.
 WITHOUT_EFFECT = frozenset(
-    {("model", "learning_rates"), ("model", "preamble"), ("model", "retriever"), ("dataset", "sizes")}
+    {
+        *(("model", "learning_rates"), ("model", "preamble"), ("model", "retriever")),
+        *(("dataset", "sizes"), ("training", "memory")),
+    }
 )
 
 
