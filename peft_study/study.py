@@ -44,6 +44,7 @@ from peft_study.tracking.base import Tracker
 from peft_study.training import checkpoint, resume
 from peft_study.training.collate import Collator
 from peft_study.training.loop import train
+from peft_study.training.loss import layout_for, training_loss
 from peft_study.training.schedule import plan
 
 CHECKPOINTS = "checkpoints"
@@ -291,7 +292,7 @@ class Execution:
         """Take a short training step and write a short answer: an adapter that can do either alone is refused here."""
         sample = self._prepared.train[0]
         short = replace(sample, prompt=sample.prompt[:TRIAL_TOKENS], target=sample.target[:TRIAL_TOKENS])
-        check_trains(model, self._collator()([short]), self._compute)
+        check_trains(model, self._collator()([short]), self._compute, training_loss)
         with adapter_errors(model.active_peft_config, "generate with"):
             next(self._decoder(max_new_tokens=1).generate([short.prompt], done=set()))
 
@@ -302,7 +303,9 @@ class Execution:
         ).total_steps
 
     def _collator(self) -> Collator:
-        return Collator(int(self._tokenizer.pad_token_id), self._family.encoder_decoder)
+        encoder_decoder = self._family.encoder_decoder
+        layout = layout_for(self._model, encoder_decoder=encoder_decoder)
+        return Collator(int(self._tokenizer.pad_token_id), encoder_decoder, layout)
 
     def _decoder(self, max_new_tokens: int) -> Decoder:
         cell = self._cell

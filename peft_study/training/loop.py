@@ -14,13 +14,14 @@ from torch.utils.data import Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from peft_study.config.schema import Precision, TrainingConfig
-from peft_study.data.tokens import IGNORED_LABEL, Encoded
+from peft_study.data.tokens import Encoded
 from peft_study.models.loading import Model
 from peft_study.models.precision import Compute
 from peft_study.training import resume
 from peft_study.training.adalora import RankAllocation
 from peft_study.training.checkpoint import load_training_state, save_training_state
 from peft_study.training.collate import Collator
+from peft_study.training.loss import training_loss
 from peft_study.training.schedule import Schedule, plan
 
 # About this many loss values a run, so that a curve has a shape and the record stays small.
@@ -88,11 +89,8 @@ class _TokenMeanTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
-        outputs = model(**inputs)
-        loss = outputs.loss
-        if num_items_in_batch is not None:
-            loss = loss * (inputs["labels"] != IGNORED_LABEL).sum() / num_items_in_batch
-        return (loss, outputs) if return_outputs else loss
+        loss = training_loss(model, inputs, target_count=num_items_in_batch)
+        return (loss, {}) if return_outputs else loss
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         """Load an adapter's training state; transformers would load peft's file, which can be another form of it."""

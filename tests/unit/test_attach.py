@@ -14,6 +14,7 @@ from peft_study.methods.attach import adapter_config, attach, check_trains, virt
 from peft_study.models.families import FAMILIES
 from peft_study.models.loading import load_model, load_tokenizer
 from peft_study.models.precision import choose
+from peft_study.training.loss import training_loss
 
 # peft warns of settings that it then refuses, or that the project refuses.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -34,7 +35,7 @@ def tried(config: str, settings: dict[str, Any]) -> PeftModel:
     base = load_model(cell.model, cell.quantization, MethodKind.adapter, CPU, load_tokenizer(cell.model))
     model = attach(base, MethodKind.adapter, adapter, seed=0)
     assert isinstance(model, PeftModel)
-    check_trains(model, BATCH, CPU)
+    check_trains(model, BATCH, CPU, training_loss)
     return model
 
 
@@ -91,7 +92,7 @@ def test_a_trial_leaves_the_adapter_and_the_random_numbers_as_they_are() -> None
     before = {name: value.clone() for name, value in model.state_dict().items()}
     torch.manual_seed(5)
 
-    check_trains(model, BATCH, CPU)
+    check_trains(model, BATCH, CPU, training_loss)
 
     assert torch.equal(torch.rand(3), following)
     assert all(parameter.grad is None for parameter in model.parameters())
