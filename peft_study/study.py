@@ -44,7 +44,7 @@ from peft_study.tracking.base import Tracker
 from peft_study.training import checkpoint, resume
 from peft_study.training.collate import Collator
 from peft_study.training.loop import train
-from peft_study.training.loss import layout_for, training_loss
+from peft_study.training.loss import collator_for, training_loss
 from peft_study.training.schedule import plan
 
 CHECKPOINTS = "checkpoints"
@@ -303,9 +303,9 @@ class Execution:
         ).total_steps
 
     def _collator(self) -> Collator:
-        encoder_decoder = self._family.encoder_decoder
-        layout = layout_for(self._model, encoder_decoder=encoder_decoder)
-        return Collator(int(self._tokenizer.pad_token_id), encoder_decoder, layout)
+        cell, encoder_decoder = self._cell, self._family.encoder_decoder
+        pad = int(self._tokenizer.pad_token_id)
+        return collator_for(self._model, pad, cell.training, cell.dataset, encoder_decoder=encoder_decoder)
 
     def _decoder(self, max_new_tokens: int) -> Decoder:
         cell = self._cell

@@ -11,7 +11,7 @@ from typing import Any
 from peft import PeftConfig
 from transformers import AutoConfig, PreTrainedModel
 
-from peft_study.config.schema import CellConfig, Device, Family, MethodKind, ModelConfig, Precision
+from peft_study.config.schema import CellConfig, Device, Family, MemoryPolicy, MethodKind, ModelConfig, Precision
 from peft_study.config.sources import EMBEDDED_SOURCE
 from peft_study.cost.stored import StoredValues
 from peft_study.errors import UserError
@@ -20,7 +20,7 @@ from peft_study.models import tiny
 from peft_study.models.families import FAMILIES
 from peft_study.models.random_weights import on_meta_device
 
-REPLAY_VERSION = 1
+REPLAY_VERSION = 2
 """Raise when the replay, or the step that it replays, changes: stored predictions are then made anew."""
 LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate")
 CUDA_CONTEXT_BYTES = 450_000_000
@@ -143,6 +143,7 @@ def _key(cell: CellConfig) -> str:
     skeleton = _skeleton(_as_json(asdict(cell.model)))
     assert skeleton is not None
     method, dataset, generation, training = cell.method, cell.dataset, cell.generation, cell.training
+    padded = training.memory is MemoryPolicy.paper
     trains = method.kind is not MethodKind.prompting
     decisive = {
         "architecture": skeleton.config.to_dict(),
@@ -150,7 +151,9 @@ def _key(cell: CellConfig) -> str:
         "precision": _precision(cell),
         "method": [method.kind, method.targets, _without_text(method.adapter), method.num_examples],
         "limits": [dataset.max_prompt_tokens, dataset.max_target_tokens, dataset.max_new_tokens],
-        "training": [training.batch_size, training.micro_batch_size, training.gradient_checkpointing] if trains else [],
+        "training": [training.batch_size, training.micro_batch_size, training.gradient_checkpointing, padded]
+        if trains
+        else [],
         "generation": [generation.sequences, generation.batch_size, generation.cache_gb],
     }
     return hashlib.sha256(_as_json(decisive).encode()).hexdigest()[:32]

@@ -14,9 +14,10 @@ from peft import PeftModel, PeftType, PromptLearningConfig
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
+from peft_study.config.schema import DatasetConfig, MemoryPolicy, TrainingConfig
 from peft_study.data.tokens import IGNORED_LABEL
 from peft_study.models.loading import Model
-from peft_study.training.collate import Layout
+from peft_study.training.collate import Collator, Layout
 
 CHUNK_LOGITS = 2**23
 """Logits that live at once, 34 MB in fp32. A batch with fewer is one chunk, of which nothing is computed twice."""
@@ -40,6 +41,25 @@ def layout_for(model: Model, *, encoder_decoder: bool) -> Layout:
     # Virtual tokens stand in front of each row.
     rows = isinstance(adapter, PromptLearningConfig) or (adapter is not None and adapter.peft_type in _WHOLE_ROWS)
     return Layout.padded if encoder_decoder or rows else Layout.packed
+
+
+def collator_for(
+    model: Model, pad_token_id: int, training: TrainingConfig, dataset: DatasetConfig, *, encoder_decoder: bool
+) -> Collator:
+    """The collator of a cell.
+
+    Args:
+        model: base or adapter.
+        pad_token_id: see `Collator`.
+        training: `memory=paper` pads each sample to the data set's limits and computes all logits, as the study did.
+        dataset: the limits, in tokens.
+        encoder_decoder: whether an encoder reads the prompt.
+    """
+    if training.memory is not MemoryPolicy.paper:
+        return Collator(pad_token_id, encoder_decoder, layout_for(model, encoder_decoder=encoder_decoder))
+    prompt, target = dataset.max_prompt_tokens, dataset.max_target_tokens
+    width = prompt if encoder_decoder else prompt + target
+    return Collator(pad_token_id, encoder_decoder, Layout.full, input_width=width, label_width=target)
 
 
 def training_loss(

@@ -8,7 +8,12 @@ from peft_study.config.schema import CellConfig
 from peft_study.cost.policy import choose_memory, recorded
 from peft_study.cost.predict import estimate
 
-SHALLOW = ["method=lora", "model=codellama-7b-python", "model.architecture.num_hidden_layers=2", "generation.batch_size=1"]
+SHALLOW = [
+    "method=lora",
+    "model=codellama-7b-python",
+    "model.architecture.num_hidden_layers=2",
+    "generation.batch_size=1",
+]
 # Far above what generation takes, so that training decides.
 SHALLOW += ["dataset.max_target_tokens=448", "generation.num_beams=1", "generation.num_candidates=1"]
 

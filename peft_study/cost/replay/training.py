@@ -5,14 +5,20 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from accelerate.utils import convert_to_fp32  # type: ignore[import-untyped]
+from accelerate.utils import convert_outputs_to_fp32  # type: ignore[import-untyped]
 from torch import nn
 from torch.nn.utils import clip_grad_norm_
 from transformers.optimization import Adafactor
 
-from peft_study.config.schema import DatasetConfig, TrainingConfig
+from peft_study.config.schema import DatasetConfig, Precision, TrainingConfig
+from peft_study.data.tokens import Encoded
 from peft_study.models.loading import Model
 from peft_study.models.precision import Compute
+from peft_study.training.collate import Collator
+from peft_study.training.loss import collator_for, training_loss
+
+PLACEHOLDER = 0
+"""A token that stands for any."""
 
 Begin = Callable[[str], None]
 
@@ -27,6 +33,9 @@ def take_step(model: Model, settings: TrainingConfig, dataset: DatasetConfig, co
         compute: the number format.
         begin: receives the name of each segment of the step as it begins.
     """
+    collator = collator_for(
+        model, PLACEHOLDER, settings, dataset, encoder_decoder=bool(model.config.is_encoder_decoder)
+    )
     model.train()
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = Adafactor(trained, lr=1e-3, scale_parameter=False, relative_step=False)
@@ -39,8 +48,8 @@ def take_step(model: Model, settings: TrainingConfig, dataset: DatasetConfig, co
         optimizer.zero_grad(set_to_none=True)
     # Else this stands for the step's second micro-batch, which meets the gradients of the first.
     begin("forward")
-    with _halves_of_backward(model, begin):
-        loss = _loss(model, settings.micro_batch_size, dataset, compute)
+    with _mixed_precision(model, compute), _halves_of_backward(model, begin):
+        loss = _loss(model, collator, settings.micro_batch_size, dataset)
         begin("backward")
         loss.backward()
     begin("update")
@@ -49,8 +58,8 @@ def take_step(model: Model, settings: TrainingConfig, dataset: DatasetConfig, co
     optimizer.zero_grad(set_to_none=True)
     begin("evaluation")
     model.eval()
-    with torch.no_grad():
-        _loss(model, settings.batch_size, dataset, compute)
+    with torch.no_grad(), _mixed_precision(model, compute):
+        _loss(model, collator, settings.batch_size, dataset)
 
 
 @contextmanager
@@ -80,27 +89,20 @@ def _halves_of_backward(model: Model, begin: Begin) -> Iterator[None]:
             handle.remove()
 
 
-def _loss(model: Model, samples: int, dataset: DatasetConfig, compute: Compute) -> torch.Tensor:
-    inputs = longest_batch(samples, dataset, encoder_decoder=bool(model.config.is_encoder_decoder))
-    with compute.autocast():
-        outputs: Any = model(**inputs)
-    # accelerate's mixed precision turns all outputs to 32 bits.
-    loss: torch.Tensor = convert_to_fp32(outputs).loss
-    return loss
+@contextmanager
+def _mixed_precision(model: Model, compute: Compute) -> Iterator[None]:
+    """Compute as accelerate prepares a model for: autocast within its forward, outputs in 32 bits."""
+    if compute.precision is Precision.fp32:
+        yield
+        return
+    model.forward = convert_outputs_to_fp32(compute.autocast()(model.forward))  # type: ignore[method-assign,operator]
+    try:
+        yield
+    finally:
+        del model.forward
 
 
-def longest_batch(samples: int, dataset: DatasetConfig, *, encoder_decoder: bool) -> dict[str, torch.Tensor]:
-    """A batch whose samples fill the data set's limits, in the form of `training.collate`.
-
-    Args:
-        samples: of the batch.
-        dataset: the limits, in tokens.
-        encoder_decoder: prompt and target apart.
-    """
-    prompt, target = dataset.max_prompt_tokens, dataset.max_target_tokens
-    width = prompt if encoder_decoder else prompt + target
-    return {
-        "input_ids": torch.zeros(samples, width, dtype=torch.long),
-        "attention_mask": torch.ones(samples, width, dtype=torch.long),
-        "labels": torch.zeros(samples, target if encoder_decoder else width, dtype=torch.long),
-    }
+def _loss(model: Model, collator: Collator, samples: int, dataset: DatasetConfig) -> torch.Tensor:
+    ids = (PLACEHOLDER,)
+    longest = Encoded(ids * dataset.max_prompt_tokens, ids * dataset.max_target_tokens, prompt_cut=0, target_cut=0)
+    return training_loss(model, collator([longest] * samples))
