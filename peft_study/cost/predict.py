@@ -20,7 +20,7 @@ from peft_study.models import tiny
 from peft_study.models.families import FAMILIES
 from peft_study.models.random_weights import on_meta_device
 
-REPLAY_VERSION = 2
+REPLAY_VERSION = 3
 """Raise when the replay, or the step that it replays, changes: stored predictions are then made anew."""
 LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate")
 CUDA_CONTEXT_BYTES = 450_000_000

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import AutocastKwargs  # type: ignore[import-untyped]
 from peft import PeftModel
 from torch.utils.data import Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -195,6 +196,8 @@ def train(
         data_collator=collator,
         callbacks=[watch, RankAllocation()],
     )
+    # As in `Compute.autocast`: nothing is read twice in a step.
+    trainer.accelerator.autocast_handler = AutocastKwargs(cache_enabled=False)
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=str(start) if start else None)
     if watch.diverged:

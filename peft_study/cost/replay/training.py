@@ -95,7 +95,7 @@ def _mixed_precision(model: Model, compute: Compute) -> Iterator[None]:
     if compute.precision is Precision.fp32:
         yield
         return
-    model.forward = convert_outputs_to_fp32(compute.autocast()(model.forward))  # type: ignore[method-assign,operator]
+    model.forward = convert_outputs_to_fp32(compute.autocast(keep_casts=False)(model.forward))  # type: ignore[method-assign,operator]
     try:
         yield
     finally:
