@@ -13,6 +13,7 @@ from peft_study.errors import UserError
 from peft_study.methods.attach import adapter_config, attach, check_trains, virtual_tokens
 from peft_study.models.families import FAMILIES
 from peft_study.models.loading import load_model, load_tokenizer
+from peft_study.models.parameters import count
 from peft_study.models.precision import choose
 from peft_study.training.loss import training_loss
 
@@ -114,8 +115,12 @@ def test_virtual_tokens_are_those_of_prompt_learning(config: str, settings: dict
 
 
 @pytest.mark.parametrize("config", ["BOFTConfig", "ShiraConfig", "UniLoraConfig"])
-def test_an_adapter_that_looks_at_the_weights_has_no_estimate(config: str) -> None:
+def test_an_adapter_that_looks_at_the_weights_has_an_exact_estimate_or_none(config: str) -> None:
     cell = compose_cell(["model=tiny-llama"])
     cell.method = method(config, {})
+    base = load_model(cell.model, cell.quantization, MethodKind.adapter, CPU, load_tokenizer(cell.model))
+    model = attach(base, MethodKind.adapter, adapter_config(cell.method, FAMILIES[cell.model.family], ""), seed=0)
 
-    assert estimate(cell) is None
+    predicted = estimate(cell)
+
+    assert predicted is None or predicted.trainable_parameters == count(model).trainable
