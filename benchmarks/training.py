@@ -52,7 +52,7 @@ def main() -> None:
     length, lengths = LENGTHS[arguments.data]
     batches = _batches(lengths, arguments.steps)
     builders: dict[str, Callable[[Sequence[Encoded]], dict[str, torch.Tensor]]] = {
-        "padded_to_limits": Collator(pad, encoder_decoder=False, length=length),
+        "padded_to_limits": Collator(pad, encoder_decoder=False, input_width=length),
         "padded_to_longest": Collator(pad, encoder_decoder=False),
         "packed": Packer.of(model, pad),
     }

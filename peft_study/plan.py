@@ -8,9 +8,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from peft_study.config import identity
+from peft_study.config.schema import HardwareConfig
 from peft_study.cost.forecast import Forecast
 from peft_study.environment import check_interpreter
 from peft_study.interrupts import while_it_is_read
@@ -21,6 +22,9 @@ from peft_study.sweep.plan import PlannedCell
 from peft_study.tracking.endings import EXIT_OK, ended
 from peft_study.tracking.notices import busy
 from peft_study.tracking.plan_table import print_plan
+
+if TYPE_CHECKING:
+    from peft_study.cost.policy import MemoryChoice
 
 NEW, DONE, INTERRUPTED = "new", "done", "interrupted"
 _KIND: Mapping[str, Sequence[str]] = {
@@ -84,17 +88,18 @@ def forecast(cells: Sequence[PlannedCell]) -> list[Forecast]:
     Args:
         cells: planned, in their order.
     """
-    from peft_study.cost.predict import Estimate, estimate
+    from peft_study.cost.policy import MemoryChoice, choose_memory
 
     rates = _rates(cells)
-    estimates: dict[str, Estimate | None] = {}
+    choices: dict[str, MemoryChoice | None] = {}
     forecasts = []
     for planned in cells:
         config = identity.plain(planned.cell)
         alike = json.dumps({key: value for key, value in config.items() if key != "seed"}, sort_keys=True)
-        if alike not in estimates:
-            estimates[alike] = estimate(planned.cell) if planned.refusal is None else None
-        forecasts.append(_forecast(planned, estimates[alike], rates.get(_kind(config))))
+        if alike not in choices:
+            refused = planned.refusal is not None
+            choices[alike] = None if refused else choose_memory(planned.cell, _budget_bytes(planned.cell.hardware))
+        forecasts.append(_forecast(planned, choices[alike], rates.get(_kind(config))))
     return forecasts
 
 
@@ -114,8 +119,12 @@ def totals(forecasts: Sequence[Forecast]) -> dict[str, Any]:
     }
 
 
-def _forecast(planned: PlannedCell, estimate: Any, seconds: float | None) -> Forecast:
-    cell, hardware = planned.cell, planned.cell.hardware
+def _budget_bytes(hardware: HardwareConfig) -> int | None:
+    return None if hardware.memory_budget_gb is None else round(hardware.memory_budget_gb * 1e9)
+
+
+def _forecast(planned: PlannedCell, choice: "MemoryChoice | None", seconds: float | None) -> Forecast:
+    cell, predicted = planned.cell, choice.predicted if choice else None
     state, reason = _state(planned, _result(planned.folder))
     return Forecast(
         cell_id=planned.folder.name,
@@ -129,10 +138,12 @@ def _forecast(planned: PlannedCell, estimate: Any, seconds: float | None) -> For
         num_examples=cell.method.num_examples,
         state=state,
         reason=reason,
-        trainable_parameters=estimate.trainable_parameters if estimate else None,
-        predicted_peak_bytes=estimate.peak_bytes if estimate else None,
-        budget_bytes=None if hardware.memory_budget_gb is None else round(hardware.memory_budget_gb * 1e9),
+        trainable_parameters=predicted.trainable_parameters if predicted else None,
+        predicted_peak_bytes=predicted.peak_bytes if predicted else None,
+        budget_bytes=_budget_bytes(cell.hardware),
         predicted_seconds=seconds,
+        division=choice.division if choice else "",
+        advice=choice.advice if choice else None,
     )
 
 

@@ -11,9 +11,9 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedTokenizerBase, set_seed
 
-from peft_study.config.schema import CellConfig, DatasetConfig, ExampleChoice, MethodKind, Truncation
+from peft_study.config.schema import CellConfig, ExampleChoice, MethodKind, Truncation
 from peft_study.cost.memory import Meter, apply_budget, device_bytes
-from peft_study.cost.predict import estimate
+from peft_study.cost.policy import choose_memory, recorded
 from peft_study.data import loading, tokens
 from peft_study.data.examples import choose
 from peft_study.data.prompts import Template
@@ -42,9 +42,9 @@ from peft_study.scoring.running import check_sandbox
 from peft_study.scoring.score import Answers, score
 from peft_study.tracking.base import Tracker
 from peft_study.training import checkpoint, resume
-from peft_study.training.collate import Collator
 from peft_study.training.loop import train
-from peft_study.training.packing import Packer
+from peft_study.training.loss import training_loss
+from peft_study.training.packing import BatchBuilder, batch_builder
 from peft_study.training.schedule import plan
 
 CHECKPOINTS = "checkpoints"
@@ -122,12 +122,10 @@ class Execution:
             self._check_lengths()
             self._prepared = self._prepare(self._tokenizer)
             check_sandbox(self._prepared.test, self._cell.scoring)
+            self._divide_batch()
             self._model = self._load_model(self._tokenizer)
             if isinstance(self._model, PeftModel):
                 self._try_out(self._model)
-            in_force = replace(self._cell.training, precision=self._compute.precision)
-            predicted = estimate(replace(self._cell, training=in_force))
-            self._result.predicted = {} if predicted is None else {"peak_bytes": predicted.peak_bytes}
 
     def run(self) -> None:
         """Train, generate, score; goes on where an interrupted run stopped."""
@@ -245,6 +243,23 @@ class Execution:
                 hint="model.prompt_sentinel='' for none",
             )
 
+    def _divide_batch(self) -> None:
+        """Choose micro-batch and checkpointing by the predicted memory, and refuse what no choice makes fit."""
+        cell = self._cell
+        in_force = replace(cell.training, precision=self._compute.precision)
+        budget = device_bytes(self._compute.device, cell.hardware.memory_budget_gb)
+        choice = choose_memory(replace(cell, training=in_force), budget)
+        self._result.predicted = recorded(choice)
+        if choice.advice is not None and choice.exceeds_even_without_overhead:
+            raise UserError(
+                f"predicted memory must fit the budget: {choice.advice}",
+                where="training.memory, hardware.memory_budget_gb",
+                hint="training.memory=auto, quantization=nf4, or generation.batch_size=1",
+            )
+        if cell.method.kind is not MethodKind.prompting:
+            logger.info("micro-batch %d: %s", choice.training.micro_batch_size, choice.reason)
+        self._cell = replace(cell, training=replace(choice.training, precision=cell.training.precision))
+
     def _find_positions(self) -> Positions | None:
         total = self._family.positions(self._declared)
         adapter = adapter_config(self._cell.method, self._family, self._tokenizer.name_or_path)
@@ -304,8 +319,7 @@ class Execution:
         """Take a short training step and write a short answer: an adapter that can do either alone is refused here."""
         sample = self._prepared.train[0]
         short = replace(sample, prompt=sample.prompt[:TRIAL_TOKENS], target=sample.target[:TRIAL_TOKENS])
-        batch = Collator(int(self._tokenizer.pad_token_id), self._family.encoder_decoder)([short])
-        check_trains(model, batch, self._compute)
+        check_trains(model, self._collator()([short]), self._compute, training_loss)
         with adapter_errors(model.active_peft_config, "generate with"):
             next(self._decoder(max_new_tokens=1).generate([short.prompt], done=set()))
 
@@ -315,12 +329,9 @@ class Execution:
             len(self._prepared.train), training.batch_size, training.epochs, training.evaluations_per_epoch
         ).total_steps
 
-    def _collator(self) -> Collator | Packer:
-        """What builds training batches: without padding, unless a convention of the study's package asks for it."""
-        pad, dataset = int(self._tokenizer.pad_token_id), self._cell.dataset
-        if self._cell.conventions.left_padding and not self._family.encoder_decoder:
-            return Collator(pad, encoder_decoder=False, length=_longest_sample(dataset), left=True)
-        return Packer.of(self._model, pad)
+    def _collator(self) -> BatchBuilder:
+        cell, pad = self._cell, int(self._tokenizer.pad_token_id)
+        return batch_builder(self._model, pad, cell.training, cell.dataset, left_padding=cell.conventions.left_padding)
 
     def _decoder(self, max_new_tokens: int) -> Decoder:
         cell = self._cell
@@ -407,10 +418,6 @@ def template_of(cell: CellConfig) -> Template:
     sentinel = model.prompt_sentinel if cell.method.kind is MethodKind.prompting else ""
     prefix = "" if sentinel else model.prompt_prefix
     return Template(dataset.prompt_form, prefix, dataset.stop_at_newline, cell.method.preamble, sentinel)
-
-
-def _longest_sample(dataset: DatasetConfig) -> int:
-    return dataset.max_prompt_tokens + dataset.max_target_tokens
 
 
 def _device_name(device: torch.device) -> str:

@@ -15,13 +15,15 @@ DECISIVE_GROUPS = ("model", "method", "dataset", "quantization", "training", "ge
 LATER_GROUPS = ("conventions",)
 """Groups that came later: cells that leave their defaults keep their identity."""
 HUB_SETTINGS = ("source", "hub_id", "hub_files", "revision", "validation_split")
-# The learning rate, the targets, the preamble and the retriever in force are the method's; sizes only warn.
+# The learning rate, the targets, the preamble and the retriever in force are the method's; sizes only warn; how the
+# memory policy divides a step leaves the step as it is.
 WITHOUT_EFFECT = frozenset(
     {
         ("model", "learning_rates"),
         ("model", "preamble"),
         ("model", "retriever"),
         ("dataset", "sizes"),
+        ("training", "memory"),
         ("conventions", "name"),
         ("conventions", "ia3_learning_rate"),
         ("conventions", "lora_targets"),

@@ -21,8 +21,10 @@ class Forecast:
         reason: why it cannot run, or why it failed.
         trainable_parameters: exact; None where the config does not state the model's architecture, or where peft needs
             the weights to build the adapter.
-        predicted_peak_bytes: an analytic estimate; None likewise.
+        predicted_peak_bytes: by a replay of a step; None likewise.
         budget_bytes: `hardware.memory_budget_gb`.
+        division: the micro-batch that `training.memory` chooses, and whether activations are recomputed.
+        advice: what would fit where the prediction, with the overhead of CUDA and its allocator, is above the budget.
         predicted_seconds: the median of finished cells of this model, method, data set and quantization; None where
             there is none. Loading Python's libraries comes on top.
     """
@@ -42,9 +44,10 @@ class Forecast:
     predicted_peak_bytes: int | None
     budget_bytes: int | None
     predicted_seconds: float | None
+    division: str = ""
+    advice: str | None = None
 
     @property
     def over_budget(self) -> bool:
-        """Whether the estimate is above the budget."""
-        known = self.predicted_peak_bytes is not None and self.budget_bytes is not None
-        return known and (self.predicted_peak_bytes or 0) > (self.budget_bytes or 0)
+        """Whether the prediction and its overhead are above the budget."""
+        return self.advice is not None

@@ -1,43 +1,32 @@
-"""What a cell will cost, from its settings alone: a first, analytic estimate.
+"""What a cell will take, from its settings alone: parameters, and peak memory by a replay on tensors without data."""
 
-It counts what must be there (weights, gradients, optimizer states, activations kept for the backward pass, logits, the
-key-value cache) and nothing of what an allocator, a kernel's workspace or a fragmented memory add.
-"""
-
+import hashlib
 import json
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
+from importlib.metadata import version
 from typing import Any
 
-import torch
-from torch import nn
-from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
+from peft import PeftConfig
+from transformers import AutoConfig, PreTrainedModel
 
-from peft_study.config.schema import (
-    CellConfig,
-    Device,
-    Family,
-    MethodConfig,
-    MethodKind,
-    ModelConfig,
-    Precision,
-    Targets,
-)
+from peft_study.config.schema import CellConfig, Device, Family, MemoryPolicy, MethodKind, ModelConfig, Precision
 from peft_study.config.sources import EMBEDDED_SOURCE
+from peft_study.cost.stored import StoredValues
 from peft_study.errors import UserError
-from peft_study.generation.decode import cache_bytes, fitting_batch
-from peft_study.methods.attach import adapter_config, attach
+from peft_study.methods.attach import adapter_config
 from peft_study.models import tiny
 from peft_study.models.families import FAMILIES
-from peft_study.models.fit import weight_bytes
-from peft_study.models.parameters import count
-from peft_study.models.precision import DTYPES
 from peft_study.models.random_weights import on_meta_device
 
-GRADIENT_BYTES = 4
-LOGIT_COPIES = 3
-"""Logits in fp32 with their softmax and gradient, or with the scores of a beam search's sorting."""
+REPLAY_VERSION = 3
+"""Raise when the replay, or the step that it replays, changes: stored predictions are then made anew."""
+LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate")
+CUDA_CONTEXT_BYTES = 450_000_000
+"""What a process holds of a card beyond torch's allocator: context and kernels, about 0.4 GB on an A5000."""
+FRAGMENTATION = 0.03
+"""Share of the allocated bytes that the caching allocator reserves beyond them, as a rule of thumb."""
 logger = logging.getLogger(__name__)
 
 
@@ -48,81 +37,135 @@ class Estimate:
     Attributes:
         trainable_parameters: exact, counted on a model without weights.
         total_parameters: likewise, the adapter included.
-        train_peak_bytes: 0 where nothing is trained.
-        generate_peak_bytes: of beam search.
+        load_peak_bytes: while the model is loaded.
+        train_peak_bytes: of an optimizer step or an evaluation whose samples fill the data set's limits; 0 where
+            nothing is trained. All peaks are of what torch's allocator hands out, as `max_memory_allocated` reports it.
+        generate_peak_bytes: of a batch whose prompts and candidates fill the limits.
     """
 
     trainable_parameters: int
     total_parameters: int
+    load_peak_bytes: int
     train_peak_bytes: int
     generate_peak_bytes: int
 
     @property
     def peak_bytes(self) -> int:
-        """The larger of the two."""
-        return max(self.train_peak_bytes, self.generate_peak_bytes)
+        """The largest of the three."""
+        return max(self.load_peak_bytes, self.train_peak_bytes, self.generate_peak_bytes)
+
+    @property
+    def overhead_bytes(self) -> int:
+        """What a card needs beyond `peak_bytes`: CUDA's context and fragmentation; a rule of thumb, never inside."""
+        return CUDA_CONTEXT_BYTES + round(FRAGMENTATION * self.peak_bytes)
 
 
-@dataclass(frozen=True)
-class _Trained:
-    """What a method trains on a model."""
+def predict_peaks(cell: CellConfig) -> dict[str, int] | None:
+    """The peak bytes of each phase of a cell.
 
-    trainable: int
-    total: int
-    state_bytes: int
+    Args:
+        cell: the typed config.
+
+    Returns:
+        bytes by phase (load, train, generate); None where `estimate` has none.
+    """
+    predicted = estimate(cell)
+    if predicted is None:
+        return None
+    return {
+        "load": predicted.load_peak_bytes,
+        "train": predicted.train_peak_bytes,
+        "generate": predicted.generate_peak_bytes,
+    }
 
 
 def estimate(cell: CellConfig) -> Estimate | None:
-    """Estimate a cell's parameters and peak memory without its weights and without a network.
+    """Predict a cell's parameters and peak memory without its weights and without a network.
 
     Args:
-        cell: the typed config; automatic precision counts as 16 bits, but for the CPU.
+        cell: the typed config; automatic precision counts as bf16, but for the CPU.
 
     Returns:
-        None where the architecture is not in the config (its folder or the hub alone states it), or where the estimate
+        None where the architecture is not in the config (its folder or the hub alone states it), or where the replay
         fails, for instance because peft cannot build the adapter without weights.
 
     Raises:
         UserError: peft does not take the adapter's settings.
     """
+    if _skeleton(_as_json(asdict(cell.model))) is None:
+        return None
+    _adapter(cell)  # its mistakes are the user's to mend
+    key = _key(cell)
+    if key not in _predicted:
+        _predicted[key] = _stored_or_replayed(cell, key)
+    return _predicted[key]
+
+
+_predicted: dict[str, Estimate | None] = {}
+
+
+def _stored_or_replayed(cell: CellConfig, key: str) -> Estimate | None:
+    stored = StoredValues("memory", "-".join((str(REPLAY_VERSION), *(f"{name}{version(name)}" for name in LIBRARIES))))
+    values = stored.read(key)
+    if values is not None and values.keys() == {spec.name for spec in fields(Estimate)}:
+        return Estimate(**values)
+    predicted = _replayed(cell)
+    if predicted is not None:
+        stored.write(key, asdict(predicted))
+    return predicted
+
+
+def _replayed(cell: CellConfig) -> Estimate | None:
+    # The replay imports what only a replay needs, and takes seconds itself.
+    from peft_study.cost.replay.peaks import replay as replay_cell
+
+    skeleton = _skeleton(_as_json(asdict(cell.model)))
+    assert skeleton is not None
     try:
-        return _estimate(cell)
-    except UserError:
-        raise
-    except Exception:  # a failed estimate must not end a cell or a plan
-        logger.warning("the memory of %s on %s cannot be estimated", cell.method.name, cell.model.name, exc_info=True)
+        peaks = replay_cell(cell, skeleton.config, _adapter(cell), _precision(cell))
+    except Exception as error:  # a failed prediction must not end a cell or a plan
+        reason = error.what if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        logger.warning("the memory of %s on %s cannot be predicted: %s", cell.method.name, cell.model.name, reason)
+        logger.debug("the replay failed", exc_info=True)
         return None
+    return Estimate(
+        peaks.trainable_parameters, peaks.total_parameters, peaks.load_bytes, peaks.train_bytes, peaks.generate_bytes
+    )
 
 
-def _estimate(cell: CellConfig) -> Estimate | None:
-    model, method = _as_key(cell.model), _as_key(_what_trains(cell.method))
-    skeleton = _skeleton(model)
-    if skeleton is None:
-        return None
-    trained = _trained(model, method)
-    if trained is None:
-        return None
-    dtype = _dtype(cell)
-    full = cell.method.kind is MethodKind.full
-    weights = weight_bytes(skeleton, cell.quantization, torch.float32 if full else dtype)
-    if not full:
-        weights += trained.trainable * torch.float32.itemsize
-    train = 0.0
-    if trained.trainable:
-        # Autocast keeps a 16-bit copy of the weights that it casts.
-        copies = trained.trainable * dtype.itemsize if dtype is not torch.float32 else 0
-        gradients = trained.trainable * GRADIENT_BYTES
-        train = weights + gradients + trained.state_bytes + copies + _activation_bytes(skeleton, cell, dtype)
-    generate = weights + _generation_bytes(skeleton.config, cell, dtype)
-    return Estimate(trained.trainable, trained.total, round(train), round(generate))
+def _adapter(cell: CellConfig) -> PeftConfig | None:
+    method = replace(cell.method, adapter=_without_text(cell.method.adapter))
+    return adapter_config(method, FAMILIES[Family(cell.model.family)], "")
 
 
-def _as_key(settings: ModelConfig | MethodConfig) -> str:
-    return json.dumps(asdict(settings), sort_keys=True)
+def _key(cell: CellConfig) -> str:
+    """A hash of all that decides the replay, and of nothing else."""
+    skeleton = _skeleton(_as_json(asdict(cell.model)))
+    assert skeleton is not None
+    method, dataset, generation, training = cell.method, cell.dataset, cell.generation, cell.training
+    padded = training.memory is MemoryPolicy.paper
+    trains = method.kind is not MethodKind.prompting
+    decisive = {
+        "architecture": skeleton.config.to_dict(),
+        "quantization": asdict(cell.quantization),
+        "precision": _precision(cell),
+        "method": [method.kind, method.targets, _without_text(method.adapter), method.num_examples],
+        "limits": [dataset.max_prompt_tokens, dataset.max_target_tokens, dataset.max_new_tokens],
+        "training": [training.batch_size, training.micro_batch_size, training.gradient_checkpointing, padded]
+        if trains
+        else [],
+        "generation": [generation.sequences, generation.batch_size, generation.cache_gb],
+    }
+    return hashlib.sha256(_as_json(decisive).encode()).hexdigest()[:32]
+
+
+def _as_json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, default=str)
 
 
 @lru_cache(maxsize=32)
 def _skeleton(key: str) -> PreTrainedModel | None:
+    """A model on the meta device; None where the settings do not state its architecture."""
     model = ModelConfig(**json.loads(key))
     if model.source and model.source.startswith(EMBEDDED_SOURCE):
         folder = tiny.FOLDER / model.source.removeprefix(EMBEDDED_SOURCE)
@@ -130,70 +173,16 @@ def _skeleton(key: str) -> PreTrainedModel | None:
     return on_meta_device(model) if "vocab_size" in model.architecture else None
 
 
-@lru_cache(maxsize=256)
-def _trained(model_key: str, method_key: str) -> _Trained | None:
-    model, method = ModelConfig(**json.loads(model_key)), MethodConfig(**json.loads(method_key))
-    family = FAMILIES[Family(model.family)]
-    skeleton = _skeleton.__wrapped__(model_key)  # a fresh one: an adapter is put into it
-    assert skeleton is not None
-    kind = MethodKind(method.kind)
-    method.kind, method.targets = kind, Targets(method.targets)
-    adapter = adapter_config(method, family, "")
-    try:
-        with torch.device("meta"):
-            attached = attach(skeleton, kind, adapter, seed=0)
-    except UserError as error:
-        # Some adapters look at the weights while they are attached (BOFT, SHiRA); with weights they may well work.
-        logger.info("%s on %s has no estimate: %s", method.name, model.name, error.what)
-        return None
-    counts = count(attached)
-    return _Trained(counts.trainable, counts.total, _adafactor_bytes(attached))
+def _without_text(adapter: dict[str, Any] | None) -> dict[str, Any] | None:
+    """An adapter whose virtual tokens start at random: a text changes no size, and would need a tokenizer."""
+    if not adapter or "prompt_tuning_init" not in adapter:
+        return adapter
+    kept = {name: value for name, value in adapter.items() if not name.startswith("prompt_tuning_init")}
+    return kept | {"prompt_tuning_init": "RANDOM"}
 
 
-def _what_trains(method: MethodConfig) -> MethodConfig:
-    """The method but for what changes no count; a text that virtual tokens start from would need a tokenizer."""
-    adapter: dict[str, Any] | None = method.adapter
-    if adapter and "prompt_tuning_init" in adapter:
-        adapter = {key: value for key, value in adapter.items() if not key.startswith("prompt_tuning_init")}
-        adapter["prompt_tuning_init"] = "RANDOM"
-    return MethodConfig(method.name, method.kind, targets=method.targets, adapter=adapter)
-
-
-def _dtype(cell: CellConfig) -> torch.dtype:
+def _precision(cell: CellConfig) -> Precision:
     precision = cell.training.precision
-    if precision is Precision.auto:
-        precision = Precision.fp32 if cell.hardware.device is Device.cpu else Precision.bf16
-    return DTYPES[precision]
-
-
-def _activation_bytes(skeleton: PreTrainedModel, cell: CellConfig, dtype: torch.dtype) -> float:
-    """Bytes kept for the backward pass: what goes into and comes out of each linear layer, and the logits."""
-    longest = cell.dataset.max_prompt_tokens + cell.dataset.max_target_tokens
-    tokens = cell.training.micro_batch_size * longest
-    head = skeleton.get_output_embeddings()
-    layers = [layer for layer in skeleton.modules() if isinstance(layer, nn.Linear) and layer is not head]
-    values: float = sum(layer.in_features + layer.out_features for layer in layers)
-    config: Any = skeleton.config
-    if cell.training.gradient_checkpointing:
-        blocks = int(config.num_hidden_layers) + int(getattr(config, "num_decoder_layers", 0) or 0)
-        values = blocks * int(config.hidden_size) + values / blocks
-    logits = int(config.vocab_size) * torch.float32.itemsize * LOGIT_COPIES
-    return tokens * (values * dtype.itemsize + logits)
-
-
-def _adafactor_bytes(model: nn.Module) -> int:
-    """Adafactor's second moments: a row and a column of a matrix, all of a vector (arXiv 1804.04235, section 3)."""
-    trained = (parameter for parameter in model.parameters() if parameter.requires_grad)
-    return sum(
-        (sum(parameter.shape[-2:]) if parameter.ndim >= 2 else parameter.numel()) * torch.float32.itemsize
-        for parameter in trained
-    )
-
-
-def _generation_bytes(config: PretrainedConfig, cell: CellConfig, dtype: torch.dtype) -> float:
-    """Bytes of the key-value cache and of the beams' scores."""
-    beams, dataset = cell.generation.sequences, cell.dataset
-    tokens = dataset.max_prompt_tokens * (1 + cell.method.num_examples) + dataset.max_new_tokens
-    batch = cell.generation.batch_size or fitting_batch(config, tokens, beams, dtype.itemsize, cell.generation.cache_gb)
-    scores = beams * int(config.vocab_size) * torch.float32.itemsize * LOGIT_COPIES
-    return float(batch * (cache_bytes(config, tokens, beams, dtype.itemsize) + scores))
+    if precision is not Precision.auto:
+        return precision
+    return Precision.fp32 if cell.hardware.device is Device.cpu else Precision.bf16

@@ -1,7 +1,7 @@
 """Attaching a method to a base model: what is frozen, what is added, what is trained."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import MISSING, Field, fields
 from typing import Any
@@ -164,13 +164,19 @@ def adapter_errors(adapter: PeftConfig, what: str) -> Iterator[None]:
         ) from error
 
 
-def check_trains(model: PeftModel, batch: Mapping[str, torch.Tensor], compute: Compute) -> None:
+def check_trains(
+    model: PeftModel,
+    batch: Mapping[str, torch.Tensor],
+    compute: Compute,
+    loss_of: Callable[[PeftModel, Mapping[str, torch.Tensor]], torch.Tensor],
+) -> None:
     """Take one step forwards and backwards, without an update, so that an adapter which cannot train is refused early.
 
     Args:
         model: the adapter around its base.
-        batch: what the Trainer passes to the model: input_ids, attention_mask and labels, each (samples, tokens).
+        batch: what the Trainer receives from the collator.
         compute: number format.
+        loss_of: the loss of training, from the model and a batch on its device.
 
     Raises:
         UserError: the step raises, its loss is not finite, or no gradient reaches the adapter.
@@ -181,7 +187,7 @@ def check_trains(model: PeftModel, batch: Mapping[str, torch.Tensor], compute: C
     with torch.random.fork_rng(random_states), adapter_errors(adapter, "train"):
         model.train()
         with compute.autocast():
-            loss = model(**on_device).loss
+            loss = loss_of(model, on_device)
         loss.backward()
     gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
     reached = any(bool(gradient.count_nonzero()) for gradient in gradients)

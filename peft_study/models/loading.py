@@ -1,5 +1,6 @@
 """From a model's settings to a model and its tokenizer."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -113,16 +114,11 @@ def load_model(
     Raises:
         UserError: the weights cannot be reached or read.
     """
-    quantised = bitsandbytes_config(quantization, compute)
-    options: dict[str, Any] = {"dtype": compute.storage(kind), "device_map": {"": compute.device}}
-    if quantised is not None:
-        options["quantization_config"] = quantised
     if model.weights is Weights.random:
         skeleton = on_meta_device(model, random_architecture(model, tokenizer))
-        state = random_state(skeleton, compute.device)
-        return _from_pretrained(model, None, auto=type(skeleton), config=skeleton.config, state_dict=state, **options)
+        return load_state(model, quantization, kind, compute, skeleton, random_state(skeleton, compute.device))
     assert model.source is not None, "config.checks asks for a source"
-    options["revision"] = model.revision or "main"
+    options = _loading_options(quantization, kind, compute) | {"revision": model.revision or "main"}
     if model.family is Family.codegen2:
         loaded = as_codegen(_from_pretrained(model, _resolved(model.source), auto=CodeGen2ForCausalLM, **options))
     else:
@@ -130,6 +126,34 @@ def load_model(
     if model.family in (Family.codegen, Family.codegen2):
         check_layout(loaded, tokenizer, model.source, model.family)
     return loaded
+
+
+def load_state(
+    model: ModelConfig,
+    quantization: QuantizationConfig,
+    kind: MethodKind,
+    compute: Compute,
+    skeleton: PreTrainedModel,
+    state: Mapping[str, Any],
+) -> PreTrainedModel:
+    """Load a base model from weights that are made as they are read, quantised where asked.
+
+    Args:
+        model: its family and name.
+        quantization: how the base is stored.
+        kind: full fine-tuning keeps fp32 weights.
+        compute: device and number format.
+        skeleton: the model on the meta device.
+        state: for each of the skeleton's weights what gives it when it is sliced, as a safetensors file does.
+    """
+    options = _loading_options(quantization, kind, compute)
+    return _from_pretrained(model, None, auto=type(skeleton), config=skeleton.config, state_dict=state, **options)
+
+
+def _loading_options(quantization: QuantizationConfig, kind: MethodKind, compute: Compute) -> dict[str, Any]:
+    options: dict[str, Any] = {"dtype": compute.storage(kind), "device_map": {"": compute.device}}
+    quantised = bitsandbytes_config(quantization, compute)
+    return options if quantised is None else options | {"quantization_config": quantised}
 
 
 def _from_pretrained(model: ModelConfig, source: str | None, auto: Any = None, **options: Any) -> PreTrainedModel:

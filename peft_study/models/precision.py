@@ -36,11 +36,16 @@ class Compute:
         """
         return torch.float32 if kind is MethodKind.full else self.dtype
 
-    def autocast(self) -> AbstractContextManager[object]:
-        """The context in which 16-bit generation runs, the same as in training."""
+    def autocast(self, *, keep_casts: bool = True) -> AbstractContextManager[object]:
+        """The context in which 16-bit generation runs, the same as in training.
+
+        Args:
+            keep_casts: keep 16-bit copies of trained weights until the context ends. Generation reads a weight at every
+                token; a training step reads it once, and needs no second copy of a model that it trains as a whole.
+        """
         if self.precision is Precision.fp32:
             return contextlib.nullcontext()
-        return torch.autocast(self.device.type, dtype=self.dtype)
+        return torch.autocast(self.device.type, dtype=self.dtype, cache_enabled=keep_casts)
 
 
 def choose(device: Device, precision: Precision) -> Compute:

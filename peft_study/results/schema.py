@@ -84,7 +84,8 @@ class RunResult:
         parameters: "total" and "trainable".
         training: steps, best step, losses in nats a token, the step an interrupted run went on from; empty where
             nothing is trained.
-        predicted: "peak_bytes", what the analytic estimate says before the run; empty where it is unknown.
+        predicted: peak bytes before the run, as a whole and by phase, and how `training.memory` divided the batch and
+            why; empty where the prediction is unknown.
         data: sizes, fingerprint, origin, leakage, lengths in tokens, truncation counts by split, and how many
             targets of each split the tokenizer cannot write ("changed_targets").
         phases: cost of "load", "train", "generate" and "score".
@@ -105,7 +106,7 @@ class RunResult:
     execution: dict[str, Any] = field(default_factory=dict)
     parameters: dict[str, int] = field(default_factory=dict)
     training: dict[str, float | int | None] = field(default_factory=dict)
-    predicted: dict[str, int] = field(default_factory=dict)
+    predicted: dict[str, int | str] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     phases: dict[str, PhaseCost] = field(default_factory=dict)
     memory_kind: MemoryKind | None = None

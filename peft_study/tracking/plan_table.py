@@ -25,18 +25,23 @@ def print_plan(cells: Sequence[Forecast], totals: Mapping[str, Any], console: Co
     table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
     for title in ("model", "method", "data"):
         table.add_column(title, no_wrap=True)
-    for title in ("cells", "trained", "peak GB", "time"):
+    for title in ("cells", "trained", "peak GB", "batch", "time"):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("state", overflow="fold")
     reasons: dict[str, int] = {}
+    advised: dict[str, None] = {}
     for alike in _alike(cells):
         table.add_row(*(Text(printable(value, console)) for value in _row(alike)))
+        if alike[0].advice:
+            advised[f"! {' '.join(_row(alike)[:3])}: {alike[0].advice}"] = None
         for cell in alike:
             if cell.reason:
                 reasons[cell.reason.splitlines()[0]] = reasons.get(cell.reason.splitlines()[0], 0) + 1
     console.print(table)
     for reason, number in reasons.items():
         console.print(Text(printable(f"{number} x {reason}", console)), soft_wrap=True)
+    for advice in advised:
+        console.print(Text(printable(advice, console)), soft_wrap=True)
     console.print(Text(_summary(totals)), soft_wrap=True)
 
 
@@ -66,6 +71,7 @@ def _row(alike: Sequence[Forecast]) -> list[str]:
         str(len(alike)),
         MISSING if first.trainable_parameters is None else f"{first.trainable_parameters:,}",
         f"{peak}!" if first.over_budget else peak,
+        first.division or MISSING,
         MISSING if first.predicted_seconds is None else duration(first.predicted_seconds * len(alike)),
         only,
     ]
@@ -75,7 +81,7 @@ def _summary(totals: Mapping[str, Any]) -> str:
     states = ", ".join(f"{number} {state}" for state, number in totals["states"].items())
     parts = [f"{totals['cells']} cells: {states}"]
     if totals["over_budget"]:
-        parts.append(f"{totals['over_budget']} above hardware.memory_budget_gb by the estimate (marked !)")
+        parts.append(f"{totals['over_budget']} above hardware.memory_budget_gb by the prediction (marked !)")
     if totals["seconds_left"] is not None:
         parts.append(f"{duration(totals['seconds_left'])} of work left, one at a time")
     if totals["cells_of_unknown_time"]:

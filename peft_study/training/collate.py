@@ -15,21 +15,23 @@ class Collator:
     Attributes:
         pad_token_id: fills up inputs; masked, so any id will do.
         encoder_decoder: prompt and target apart (labels alone reach the decoder), or one behind the other.
-        length: of a decoder's samples, in tokens; 0 is that of the longest in the batch.
+        input_width: tokens that inputs are padded to at least; the study's authors pad to the data set's limits.
+        label_width: likewise of an encoder-decoder's labels; a decoder's labels are as wide as its inputs.
         left: pad a decoder's samples on the left.
     """
 
     pad_token_id: int
     encoder_decoder: bool
-    length: int = 0
+    input_width: int = 0
+    label_width: int = 0
     left: bool = False
 
     def __call__(self, samples: Sequence[Encoded]) -> dict[str, torch.Tensor]:
         """Build a batch.
 
         Returns:
-            input_ids and attention_mask of shape (samples, length of the inputs), and labels of the same shape, or of
-            shape (samples, longest target) for an encoder-decoder.
+            input_ids and attention_mask of shape (samples, width of the inputs), and labels of the same shape, or of
+            shape (samples, width of the labels) for an encoder-decoder.
         """
         if self.encoder_decoder:
             inputs = [list(sample.prompt) for sample in samples]
@@ -37,16 +39,15 @@ class Collator:
         else:
             inputs = [[*sample.prompt, *sample.target] for sample in samples]
             labels = [[IGNORED_LABEL] * len(sample.prompt) + list(sample.target) for sample in samples]
+        label_width = self.label_width if self.encoder_decoder else self.input_width
         return {
-            "input_ids": self._padded(inputs, self.pad_token_id),
-            "attention_mask": self._padded([[1] * len(ids) for ids in inputs], 0),
-            "labels": self._padded(labels, IGNORED_LABEL),
+            "input_ids": self._padded(inputs, self.pad_token_id, self.input_width),
+            "attention_mask": self._padded([[1] * len(ids) for ids in inputs], 0, self.input_width),
+            "labels": self._padded(labels, IGNORED_LABEL, label_width),
         }
 
-    def _padded(self, rows: Sequence[Sequence[int]], fill: int) -> torch.Tensor:
-        width = max(len(row) for row in rows)
-        if not self.encoder_decoder:
-            width = max(width, self.length)
+    def _padded(self, rows: Sequence[Sequence[int]], fill: int, width: int) -> torch.Tensor:
+        width = max(width, *(len(row) for row in rows))
         padding = [[fill] * (width - len(row)) for row in rows]
         padded = [[*pad, *row] if self.left else [*row, *pad] for row, pad in zip(rows, padding, strict=True)]
         return torch.tensor(padded, dtype=torch.long)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import AutocastKwargs  # type: ignore[import-untyped]
 from peft import PeftModel
 from torch.utils.data import Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -84,9 +85,8 @@ class _TokenMeanTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
-        count = self._get_num_items_in_batch([inputs], self.args.device)
         with self.accelerator.autocast():
-            loss = training_loss(model, inputs, count if num_items_in_batch is None else num_items_in_batch)
+            loss = training_loss(model, inputs, target_count=num_items_in_batch)
         return (loss, {"loss": loss}) if return_outputs else loss
 
     def _get_num_items_in_batch(self, batch_samples: list[dict[str, torch.Tensor]], device: torch.device) -> int:
@@ -196,6 +196,8 @@ def train(
         data_collator=collator,
         callbacks=[watch, RankAllocation()],
     )
+    # As in `Compute.autocast`: nothing is read twice in a step.
+    trainer.accelerator.autocast_handler = AutocastKwargs(cache_enabled=False)
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=str(start) if start else None)
     if watch.diverged:

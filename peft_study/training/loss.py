@@ -18,7 +18,9 @@ LOGITS_AT_ONCE = 1 << 25
 computes again."""
 
 
-def training_loss(model: Any, inputs: Mapping[str, torch.Tensor], target_count: torch.Tensor | int) -> torch.Tensor:
+def training_loss(
+    model: Any, inputs: Mapping[str, torch.Tensor], target_count: torch.Tensor | int | None = None
+) -> torch.Tensor:
     """Cross-entropy of the target tokens of a micro-batch.
 
     Args:
@@ -26,19 +28,22 @@ def training_loss(model: Any, inputs: Mapping[str, torch.Tensor], target_count: 
         inputs: as `packing.Packer` builds it, or input_ids, attention_mask and labels of one shape (samples, tokens)
             as `collate.Collator` does, which computes every logit.
         target_count: what the sum over the tokens is divided by: the target tokens of all micro-batches of a step.
+            None counts those of this one.
 
     Returns:
         a scalar, in nats.
     """
     labels = inputs["labels"]
+    of_this_batch = (labels != IGNORED_LABEL).sum()
     if labels.ndim > 1:
         mean: torch.Tensor = model(**inputs).loss
-        return mean * (labels != IGNORED_LABEL).sum() / target_count
+        return mean if target_count is None else mean * of_this_batch / target_count
     base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
     head = base.get_output_embeddings()
     with _label_positions_in_place_of_head(base, inputs) as positions:
         _forward(model, base, inputs)
-    return _cross_entropy(head, positions.hidden_states, labels) / target_count
+    total = _cross_entropy(head, positions.hidden_states, labels, int(base.config.vocab_size))
+    return total / (of_this_batch if target_count is None else target_count)
 
 
 class _LabelPositions(nn.Module):
@@ -75,12 +80,15 @@ def _label_positions_in_place_of_head(base: Any, inputs: Mapping[str, torch.Tens
 
 
 def _forward(model: Any, base: Any, inputs: Mapping[str, torch.Tensor]) -> None:
+    adapter = model.active_peft_config if isinstance(model, PeftModel) else None
     if "sequence_ids" not in inputs:
         not_the_models = ("labels", "label_rows", "label_columns")
-        model(**{name: values for name, values in inputs.items() if name not in not_the_models})
+        of_model = {name: values for name, values in inputs.items() if name not in not_the_models}
+        # The keys and values that prefix tuning learns are a cache, which would not be read.
+        uses_cache = adapter is not None and adapter.peft_type is PeftType.PREFIX_TUNING
+        model(**of_model, use_cache=uses_cache)
         return
     input_ids, position_ids = inputs["input_ids"], inputs["position_ids"]
-    adapter = model.active_peft_config if isinstance(model, PeftModel) else None
     if adapter is None or not adapter.is_prompt_learning:
         mask = _mask(base, inputs["sequence_ids"], cached=0)
         model(input_ids=input_ids, attention_mask=mask, position_ids=position_ids, use_cache=False)
@@ -125,15 +133,16 @@ def _mask(base: Any, sequence_ids: torch.Tensor, cached: int) -> torch.Tensor:
     return scores.masked_fill(~allowed, torch.finfo(base.dtype).min)
 
 
-def _cross_entropy(head: nn.Module, hidden_states: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def _cross_entropy(head: nn.Module, hidden_states: torch.Tensor, labels: torch.Tensor, vocabulary: int) -> torch.Tensor:
     """The sum over the labels.
 
     Args:
         head: from hidden states to logits.
         hidden_states: (labels, hidden size).
         labels: (labels,).
+        vocabulary: logits a label.
     """
-    chunk = max(1, LOGITS_AT_ONCE // _vocabulary(head))
+    chunk = max(1, LOGITS_AT_ONCE // vocabulary)
     if labels.shape[0] <= chunk:
         return _chunk_loss(head, hidden_states, labels)
     total = hidden_states.new_zeros((), dtype=torch.float32)
@@ -143,10 +152,6 @@ def _cross_entropy(head: nn.Module, hidden_states: torch.Tensor, labels: torch.T
         else:
             total = total + _chunk_loss(head, states, wanted)
     return total
-
-
-def _vocabulary(head: Any) -> int:
-    return int(head.out_features)
 
 
 def _chunk_loss(head: nn.Module, hidden_states: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -4,15 +4,17 @@ Which adapters allow that is decided here (`layout_for`). All others, and encode
 Logits are computed where there is a label in either case (`loss`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 import torch
 from peft import LoraConfig, PeftConfig, PeftModel, PeftType
 
+from peft_study.config.schema import DatasetConfig, MemoryPolicy, TrainingConfig
 from peft_study.data.tokens import IGNORED_LABEL, Encoded
 from peft_study.models.loading import Model
+from peft_study.training.collate import Collator
 
 ATTENTION_SHARE = 2
 """A row holds hidden size / 2 tokens before another begins. A token's attention costs the row's length times the hidden
@@ -21,7 +23,11 @@ GPU_MULTIPLE = 64
 """Rows and labels are filled up to a multiple of this on a GPU, where each new shape costs the allocator and the choice
 of kernels more than the padding does (benchmarks/results/gpu-h100.json)."""
 _PACKED_PROMPTS = frozenset({PeftType.PROMPT_TUNING, PeftType.P_TUNING, PeftType.PREFIX_TUNING})
-_LOOKS_AT_SEQUENCES = frozenset({PeftType.ADAPTION_PROMPT, PeftType.POLY, PeftType.XLORA})
+_NEEDS_LOSS = frozenset({PeftType.ADALORA, PeftType.CPT, PeftType.SHADOW, PeftType.XLORA})
+_LOOKS_AT_SEQUENCES = frozenset({PeftType.ADAPTION_PROMPT, PeftType.POLY})
+
+
+BatchBuilder = Callable[[Sequence[Encoded]], dict[str, torch.Tensor]]
 
 
 class Layout(StrEnum):
@@ -30,6 +36,37 @@ class Layout(StrEnum):
     packed = "packed"
     padded = "padded"
     encoder_decoder = "encoder_decoder"
+
+
+def batch_builder(
+    model: Model, pad_token_id: int, training: TrainingConfig, dataset: DatasetConfig, *, left_padding: bool = False
+) -> BatchBuilder:
+    """Choose what builds a cell's micro-batches.
+
+    Args:
+        model: base or adapter.
+        pad_token_id: fills up rows.
+        training: `memory=paper` pads each sample to the data set's limits and computes all logits, as the study did.
+        dataset: the limits, in tokens.
+        left_padding: a convention of the study's package, for decoders: the same, padded on the left.
+
+    Returns:
+        a function from samples to the inputs of `loss.training_loss`.
+    """
+    encoder_decoder = bool(model.config.is_encoder_decoder)
+    left = left_padding and not encoder_decoder
+    if left or training.memory is MemoryPolicy.paper:
+        prompt, target = dataset.max_prompt_tokens, dataset.max_target_tokens
+        width = prompt if encoder_decoder else prompt + target
+        return Collator(pad_token_id, encoder_decoder, input_width=width, label_width=target, left=left)
+    if isinstance(model, PeftModel) and _adds_to_the_loss(model.active_peft_config):
+        return Collator(pad_token_id, encoder_decoder)
+    return Packer.of(model, pad_token_id)
+
+
+def _adds_to_the_loss(adapter: PeftConfig) -> bool:
+    """Whether peft needs the model's own loss: to add to it, or because the adapter computes logits besides."""
+    return adapter.peft_type in _NEEDS_LOSS
 
 
 def layout_for(model: Model) -> Layout:

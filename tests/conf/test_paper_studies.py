@@ -50,10 +50,8 @@ def test_a_study_has_the_papers_number_of_cells(study: str, cells: int) -> None:
     assert len(expand_command([f"+study={study}"])) == cells
 
 
-@pytest.mark.parametrize(
-    ("study", "number"),
-    [("figure5", FIGURE5), ("table4", TABLE4), pytest.param("paper", PAPER, marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("study", "number"), [("figure5", FIGURE5), ("table4", TABLE4), ("paper", PAPER)])
 def test_the_plan_of_a_study_lists_each_cell_once(study: str, number: int, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([f"+study={study}", "hardware=a5000-24gb", "--json"]) == 0
 

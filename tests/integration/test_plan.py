@@ -83,9 +83,9 @@ def test_the_table_takes_seeds_together_and_marks_what_is_above_the_budget(capsy
 
     printed = capsys.readouterr()
     rows = [line.split() for line in printed.out.splitlines() if line.startswith("codellama")]
-    assert [(row[1], row[-5], row[-4]) for row in rows] == [("lora", "2", "26,738,688"), ("lora", "2", "26,738,688")]
-    assert rows[0][-3].endswith("!")
-    assert not rows[1][-3].endswith("!")
+    assert [(row[1], row[-6], row[-5]) for row in rows] == [("lora", "2", "26,738,688"), ("lora", "2", "26,738,688")]
+    assert rows[0][-4].endswith("!")
+    assert not rows[1][-4].endswith("!")
     assert "2 above hardware.memory_budget_gb" in printed.out
     assert printed.err == ""
 

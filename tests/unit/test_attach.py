@@ -13,7 +13,9 @@ from peft_study.errors import UserError
 from peft_study.methods.attach import adapter_config, attach, check_trains, virtual_tokens
 from peft_study.models.families import FAMILIES
 from peft_study.models.loading import load_model, load_tokenizer
+from peft_study.models.parameters import count
 from peft_study.models.precision import choose
+from peft_study.training.loss import training_loss
 
 # peft warns of settings that it then refuses, or that the project refuses.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -34,7 +36,7 @@ def tried(config: str, settings: dict[str, Any]) -> PeftModel:
     base = load_model(cell.model, cell.quantization, MethodKind.adapter, CPU, load_tokenizer(cell.model))
     model = attach(base, MethodKind.adapter, adapter, seed=0)
     assert isinstance(model, PeftModel)
-    check_trains(model, BATCH, CPU)
+    check_trains(model, BATCH, CPU, training_loss)
     return model
 
 
@@ -95,7 +97,7 @@ def test_a_trial_leaves_the_adapter_and_the_random_numbers_as_they_are() -> None
     before = {name: value.clone() for name, value in model.state_dict().items()}
     torch.manual_seed(5)
 
-    check_trains(model, BATCH, CPU)
+    check_trains(model, BATCH, CPU, training_loss)
 
     assert torch.equal(torch.rand(3), following)
     assert all(parameter.grad is None for parameter in model.parameters())
@@ -117,8 +119,12 @@ def test_virtual_tokens_are_those_of_prompt_learning(config: str, settings: dict
 
 
 @pytest.mark.parametrize("config", ["BOFTConfig", "ShiraConfig", "UniLoraConfig"])
-def test_an_adapter_that_looks_at_the_weights_has_no_estimate(config: str) -> None:
+def test_an_adapter_that_looks_at_the_weights_has_an_exact_estimate_or_none(config: str) -> None:
     cell = compose_cell(["model=tiny-llama"])
     cell.method = method(config, {})
+    base = load_model(cell.model, cell.quantization, MethodKind.adapter, CPU, load_tokenizer(cell.model))
+    model = attach(base, MethodKind.adapter, adapter_config(cell.method, FAMILIES[cell.model.family], ""), seed=0)
 
-    assert estimate(cell) is None
+    predicted = estimate(cell)
+
+    assert predicted is None or predicted.trainable_parameters == count(model).trainable

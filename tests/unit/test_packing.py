@@ -196,7 +196,7 @@ def test_samples_fill_rows_first_fit(lengths: list[int], row_tokens: int, expect
 
 
 def test_padding_on_the_left_to_a_length() -> None:
-    batch = Collator(0, encoder_decoder=False, length=6, left=True)([Encoded((5, 6), (7,), 0, 0)])
+    batch = Collator(0, encoder_decoder=False, input_width=6, left=True)([Encoded((5, 6), (7,), 0, 0)])
 
     assert batch["input_ids"].tolist() == [[0, 0, 0, 5, 6, 7]]
     assert batch["attention_mask"].tolist() == [[0, 0, 0, 1, 1, 1]]

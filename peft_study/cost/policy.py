@@ -1,0 +1,160 @@
+"""How a batch is divided so that training fits the memory: micro-batch, accumulation, gradient checkpointing."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from peft_study.config.schema import CellConfig, MemoryPolicy, MethodKind, TrainingConfig
+from peft_study.cost.predict import Estimate, estimate
+
+GB = 1e9
+MICRO_BATCHES = (8, 4, 2, 1)
+_PREFIX_TUNING = "PrefixTuningConfig"
+"""peft refuses it together with gradient checkpointing."""
+
+
+@dataclass(frozen=True)
+class MemoryChoice:
+    """How a cell is trained, and why.
+
+    Attributes:
+        training: the settings in force.
+        predicted: what they take; None where that is unknown.
+        budget_bytes: what a cell may take; None for no limit.
+        reason: why they were chosen.
+        smallest: the least that any division of the batch would take; None where `predicted` fits or is unknown.
+    """
+
+    training: TrainingConfig
+    predicted: Estimate | None
+    budget_bytes: int | None
+    reason: str
+    smallest: Estimate | None = None
+
+    @property
+    def fits(self) -> bool | None:
+        """Whether prediction and overhead are within the budget; None where either is unknown."""
+        if self.predicted is None or self.budget_bytes is None:
+            return None
+        return _fits(self.predicted, self.budget_bytes)
+
+    @property
+    def exceeds_even_without_overhead(self) -> bool:
+        """Whether the predicted allocations alone are above the budget."""
+        return (
+            self.predicted is not None
+            and self.budget_bytes is not None
+            and self.predicted.peak_bytes > self.budget_bytes
+        )
+
+    @property
+    def division(self) -> str:
+        """The micro-batch and whether activations are recomputed, in a few characters; empty without training."""
+        if self.predicted is None or not self.predicted.train_peak_bytes:
+            return ""
+        return f"{self.training.micro_batch_size}{'+recompute' if self.training.gradient_checkpointing else ''}"
+
+    @property
+    def advice(self) -> str | None:
+        """What a person can do where the cell does not fit."""
+        if self.fits is not False or self.predicted is None or self.budget_bytes is None:
+            return None
+        excess = f"{_needed(self.predicted) / GB:.1f} GB > {self.budget_bytes / GB:.1f}"
+        if self.smallest is not None and _fits(self.smallest, self.budget_bytes):
+            return f"{excess}: fits with training.memory=small ({_needed(self.smallest) / GB:.1f} GB)"
+        generates = self.predicted.generate_peak_bytes == self.predicted.peak_bytes
+        return (
+            f"{excess}: {'generation' if generates else 'training'} fits in no way; quantization=nf4, or another card"
+        )
+
+
+def choose_memory(cell: CellConfig, budget_bytes: int | None) -> MemoryChoice:
+    """Choose micro-batch and gradient checkpointing by `training.memory`, the prediction and the budget.
+
+    Args:
+        cell: the typed config. A micro-batch or checkpointing other than the default wins over the policy.
+        budget_bytes: memory that the cell may take; None for no limit.
+
+    Returns:
+        the choice; it may exceed the budget, which `fits` says.
+    """
+    training = cell.training
+    if cell.method.kind is MethodKind.prompting:
+        return MemoryChoice(training, estimate(cell), budget_bytes, "nothing is trained")
+    if _is_explicit(training):
+        reason = "training.micro_batch_size or training.gradient_checkpointing is set"
+        return _with_smallest(cell, MemoryChoice(training, estimate(cell), budget_bytes, reason))
+    divisions = list(_divisions(cell))
+    if training.memory is MemoryPolicy.small:
+        return _chosen(cell, divisions[-1], budget_bytes, "training.memory=small")
+    first = _chosen(cell, divisions[0], budget_bytes, f"training.memory={training.memory}")
+    if training.memory is not MemoryPolicy.auto or first.fits is None or first.fits:
+        return _with_smallest(cell, first)
+    for division in divisions[1:]:
+        choice = _chosen(cell, division, budget_bytes, "the fastest that fits the budget by the prediction")
+        if choice.fits:
+            return choice
+    return replace(choice, reason="the smallest, which exceeds the budget", smallest=choice.predicted)
+
+
+def recorded(choice: MemoryChoice) -> dict[str, int | str]:
+    """A choice as it stands in a result: the predicted bytes by phase, and what was chosen and why."""
+    predicted = choice.predicted
+    if predicted is None:
+        return {}
+    chosen: dict[str, int | str] = {
+        "peak_bytes": predicted.peak_bytes,
+        "load_peak_bytes": predicted.load_peak_bytes,
+        "train_peak_bytes": predicted.train_peak_bytes,
+        "generate_peak_bytes": predicted.generate_peak_bytes,
+        "overhead_bytes": predicted.overhead_bytes,
+    }
+    if predicted.train_peak_bytes:
+        training = choice.training
+        chosen |= {
+            "micro_batch_size": training.micro_batch_size,
+            "gradient_accumulation": training.batch_size // training.micro_batch_size,
+            "gradient_checkpointing": int(training.gradient_checkpointing),
+            "memory_policy": str(training.memory),
+            "memory_reason": choice.reason,
+        }
+    return chosen
+
+
+def _is_explicit(training: TrainingConfig) -> bool:
+    default = TrainingConfig()
+    chosen = (training.micro_batch_size, training.gradient_checkpointing)
+    return chosen != (default.micro_batch_size, default.gradient_checkpointing)
+
+
+def _divisions(cell: CellConfig) -> Iterator[TrainingConfig]:
+    """Ways to train a batch, the fastest first: whatever is recomputed costs a third more, a smaller batch less."""
+    training = cell.training
+    sizes = [size for size in MICRO_BATCHES if size <= training.batch_size and training.batch_size % size == 0]
+    for size in sizes:
+        yield replace(training, micro_batch_size=size, gradient_checkpointing=False)
+    if _can_recompute(cell):
+        for size in sizes:
+            yield replace(training, micro_batch_size=size, gradient_checkpointing=True)
+
+
+def _can_recompute(cell: CellConfig) -> bool:
+    return not str((cell.method.adapter or {}).get("_target_", "")).endswith(_PREFIX_TUNING)
+
+
+def _chosen(cell: CellConfig, training: TrainingConfig, budget_bytes: int | None, reason: str) -> MemoryChoice:
+    return MemoryChoice(training, estimate(replace(cell, training=training)), budget_bytes, reason)
+
+
+def _with_smallest(cell: CellConfig, choice: MemoryChoice) -> MemoryChoice:
+    if choice.fits is not False:
+        return choice
+    *_, smallest = _divisions(cell)
+    return replace(choice, smallest=estimate(replace(cell, training=smallest)))
+
+
+def _needed(predicted: Estimate) -> int:
+    return predicted.peak_bytes + predicted.overhead_bytes
+
+
+def _fits(predicted: Estimate, budget_bytes: int) -> bool:
+    return _needed(predicted) <= budget_bytes

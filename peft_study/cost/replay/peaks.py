@@ -1,0 +1,180 @@
+"""The peak memory of a cell's phases, counted on tensors without data."""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from peft import PeftConfig
+from transformers import PretrainedConfig, PreTrainedModel
+
+from peft_study.config.schema import CellConfig, Family, Precision
+from peft_study.cost.replay import generation, training
+from peft_study.cost.replay.live_bytes import LiveBytes
+from peft_study.cost.replay.model import fake_tensors, load
+from peft_study.generation.decode import fitting_batch
+from peft_study.methods.attach import attach, recompute_activations, virtual_tokens
+from peft_study.models.families import FAMILIES
+from peft_study.models.loading import Model
+from peft_study.models.parameters import count
+from peft_study.models.precision import Compute
+from peft_study.models.random_weights import on_meta_device
+
+CUBLAS_WORKSPACE_BYTES = 8_519_680
+"""What torch allocates for cuBLAS at its first product (4096 KiB x 2 and 16 KiB x 8); 33,554,432 on Hopper cards."""
+
+DEPTHS = (2, 4)
+"""Layers of the two shallow models."""
+_WITHOUT_LAYERS = frozenset(
+    {
+        *("_target_", "r", "lora_alpha", "lora_dropout", "bias", "use_rslora", "use_dora", "init_lora_weights"),
+        *("num_virtual_tokens", "prompt_tuning_init", "prefix_projection", "encoder_hidden_size"),
+    }
+)
+"""Settings of adapters that say nothing about single layers."""
+_LOAD, _TRAIN, _GENERATE = "load", "train", "generate"
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """What a cell allocates.
+
+    Attributes:
+        trainable_parameters: exact.
+        total_parameters: exact, the adapter included.
+        load_bytes: peak while the base is loaded and the adapter is attached.
+        train_bytes: peak of training, evaluation included; 0 where nothing is trained.
+        generate_bytes: peak of generation.
+    """
+
+    trainable_parameters: int
+    total_parameters: int
+    load_bytes: int
+    train_bytes: int
+    generate_bytes: int
+
+
+def replay(cell: CellConfig, config: PretrainedConfig, adapter: PeftConfig | None, precision: Precision) -> Peaks:
+    """Load, train one step and write the last tokens of a batch on fake tensors, and count what they allocate.
+
+    Every sample fills the data set's limits, so that this is the peak over all data that keeps to them. CUDA's context
+    and fragmentation come on top: `cost.predict.Estimate.overhead_bytes`.
+
+    The layers of a stack are alike, and each segment of the work takes so many bytes and so many more a layer. Two
+    shallow models therefore say what a deep one takes, unless the adapter treats its layers differently.
+
+    Args:
+        cell: the typed config.
+        config: of its model.
+        adapter: the config of its adapter.
+        precision: the number format; never auto.
+
+    Returns:
+        bytes by phase.
+    """
+    compute = Compute(torch.device("cpu"), precision)
+    batch = _batch(cell, config, virtual_tokens(adapter), compute.dtype.itemsize)
+    depth = int(config.num_hidden_layers)
+    if depth <= max(DEPTHS) or not _alike(config, cell.method.adapter):
+        return _peaks(_counts(cell, config, adapter, compute, batch))
+    shallow, deeper = (_counts(cell, _with_layers(config, layers), adapter, compute, batch) for layers in DEPTHS)
+    distance = (depth - DEPTHS[0]) / (DEPTHS[1] - DEPTHS[0])
+    return _peaks({name: round(value + (deeper[name] - value) * distance) for name, value in shallow.items()})
+
+
+def _alike(config: PretrainedConfig, adapter: dict[str, Any] | None) -> bool:
+    decoder = getattr(config, "num_decoder_layers", None)
+    return decoder in (None, config.num_hidden_layers) and not (adapter or {}).keys() - _WITHOUT_LAYERS
+
+
+def _with_layers(config: PretrainedConfig, layers: int) -> PretrainedConfig:
+    shallow = copy.deepcopy(config)
+    for name in ("num_hidden_layers", "num_decoder_layers"):
+        if getattr(shallow, name, None) is not None:
+            setattr(shallow, name, layers)
+    # A list with an entry for each layer, which transformers' Llama makes of its config.
+    if getattr(shallow, "layer_types", None):
+        shallow.layer_types = shallow.layer_types[:layers]
+    return shallow
+
+
+def _peaks(counts: Mapping[str, int]) -> Peaks:
+    phases = {
+        phase: max((value for name, value in counts.items() if name.startswith(f"{phase} ")), default=0)
+        for phase in (_LOAD, _TRAIN, _GENERATE)
+    }
+    workspace = CUBLAS_WORKSPACE_BYTES
+    return Peaks(
+        counts["trainable"],
+        counts["total"],
+        load_bytes=phases[_LOAD],
+        train_bytes=phases[_TRAIN] + workspace if phases[_TRAIN] else 0,
+        generate_bytes=phases[_GENERATE] + workspace,
+    )
+
+
+def _counts(
+    cell: CellConfig, config: PretrainedConfig, adapter: PeftConfig | None, compute: Compute, batch: "_Batch"
+) -> dict[str, int]:
+    """Parameters, and the peak bytes of each segment of the work, by name."""
+    skeleton = on_meta_device(cell.model, config)
+    with fake_tensors() as counter:
+        counter.begin(f"{_LOAD} ")
+        model = attach(load(cell, skeleton, compute), cell.method.kind, copy.deepcopy(adapter), seed=0)
+        sizes = count(model)
+        if sizes.trainable:
+            _train(cell, model, compute, counter)
+        counter.begin(f"{_GENERATE} ")
+        _generate(model, batch, compute)
+    return {"trainable": sizes.trainable, "total": sizes.total, **counter.peaks}
+
+
+def _train(cell: CellConfig, model: Model, compute: Compute, counter: LiveBytes) -> None:
+    if cell.training.gradient_checkpointing:
+        recompute_activations(model)
+    # A batch of one sample has no padding, so that attention needs no mask.
+    counter.scalar = int(cell.training.micro_batch_size == 1)
+    training.take_step(model, cell.training, cell.dataset, compute, lambda name: counter.begin(f"{_TRAIN} {name}"))
+    counter.scalar = 0
+
+
+def _generate(model: Model, batch: "_Batch", compute: Compute) -> None:
+    base: Any = model if isinstance(model, PreTrainedModel) else model.get_base_model()
+    base.eval()
+    generation.write(
+        base, batch.prompts, batch.prompt_tokens, batch.new_tokens, batch.sequences, batch.read_once, compute
+    )
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """A batch of prompts that fill the limits.
+
+    Attributes:
+        prompts: of the batch.
+        prompt_tokens: of each, examples and virtual tokens included.
+        new_tokens: of each candidate.
+        sequences: side by side for each prompt.
+        read_once: whether a prompt is read once, and not once a sequence.
+    """
+
+    prompts: int
+    prompt_tokens: int
+    new_tokens: int
+    sequences: int
+    read_once: bool
+
+
+def _batch(cell: CellConfig, config: PretrainedConfig, virtual: int, bytes_per_value: int) -> _Batch:
+    dataset, settings = cell.dataset, cell.generation
+    example = dataset.max_prompt_tokens + dataset.max_target_tokens
+    prompt = dataset.max_prompt_tokens + cell.method.num_examples * example
+    positions = FAMILIES[Family(cell.model.family)].positions(config)
+    if positions is not None:
+        prompt = min(prompt, positions - virtual - dataset.max_new_tokens)
+    longest = prompt + dataset.max_new_tokens
+    fitting = fitting_batch(config, longest, settings.sequences, bytes_per_value, settings.cache_gb)
+    return _Batch(
+        settings.batch_size or fitting, prompt + virtual, dataset.max_new_tokens, settings.sequences, virtual == 0
+    )

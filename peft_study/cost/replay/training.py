@@ -1,0 +1,107 @@
+"""One optimizer step and one evaluation, as `training.loop` has transformers' Trainer take them."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from accelerate.utils import convert_outputs_to_fp32  # type: ignore[import-untyped]
+from torch import nn
+from torch.nn.utils import clip_grad_norm_
+from transformers.optimization import Adafactor
+
+from peft_study.config.schema import DatasetConfig, Precision, TrainingConfig
+from peft_study.data.tokens import Encoded
+from peft_study.models.loading import Model
+from peft_study.models.precision import Compute
+from peft_study.training.loss import training_loss
+from peft_study.training.packing import BatchBuilder, batch_builder
+
+PLACEHOLDER = 0
+"""A token that stands for any."""
+
+Begin = Callable[[str], None]
+
+
+def take_step(model: Model, settings: TrainingConfig, dataset: DatasetConfig, compute: Compute, begin: Begin) -> None:
+    """Train one step with the optimizer's state in place, and evaluate one batch.
+
+    Args:
+        model: base or adapter with `requires_grad` set, on fake tensors.
+        settings: batch and gradient clipping.
+        dataset: the limits, to which every sample is filled.
+        compute: the number format.
+        begin: receives the name of each segment of the step as it begins.
+    """
+    collator = batch_builder(model, PLACEHOLDER, settings, dataset)
+    model.train()
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = Adafactor(trained, lr=1e-3, scale_parameter=False, relative_step=False)
+    begin("first step")
+    # It makes the optimizer's state, without which the next step would be too small.
+    for parameter in trained:
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    if settings.micro_batch_size == settings.batch_size:
+        optimizer.zero_grad(set_to_none=True)
+    # Else this stands for the step's second micro-batch, which meets the gradients of the first.
+    begin("forward")
+    with _mixed_precision(model, compute), _halves_of_backward(model, begin):
+        loss = _loss(model, collator, settings.micro_batch_size, dataset)
+        begin("backward")
+        loss.backward()
+    begin("update")
+    clip_grad_norm_(trained, settings.max_grad_norm)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    begin("evaluation")
+    model.eval()
+    with torch.no_grad(), _mixed_precision(model, compute):
+        _loss(model, collator, settings.batch_size, dataset)
+
+
+@contextmanager
+def _halves_of_backward(model: Model, begin: Begin) -> Iterator[None]:
+    """Begin another segment in the middle of each stack of layers.
+
+    Activations go and gradients come along the backward pass, so that its peak is at either end.
+    """
+
+    def watch(number: int) -> Callable[..., None]:
+        def before_layer(_layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            hidden = args[0] if args else kwargs.get("hidden_states")
+            if isinstance(hidden, torch.Tensor) and hidden.requires_grad:
+                hidden.register_hook(lambda _: begin(f"backward past stack {number}"))
+
+        return before_layer
+
+    stacks = [module for module in model.modules() if isinstance(module, nn.ModuleList) and len(module) > 1]
+    handles = [
+        stack[len(stack) // 2].register_forward_pre_hook(watch(number), with_kwargs=True)
+        for number, stack in enumerate(stacks)
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def _mixed_precision(model: Model, compute: Compute) -> Iterator[None]:
+    """Compute as accelerate prepares a model for: autocast within its forward, outputs in 32 bits."""
+    if compute.precision is Precision.fp32:
+        yield
+        return
+    model.forward = convert_outputs_to_fp32(compute.autocast(keep_casts=False)(model.forward))  # type: ignore[method-assign,operator]
+    try:
+        with compute.autocast(keep_casts=False):
+            yield
+    finally:
+        del model.forward
+
+
+def _loss(model: Model, collator: BatchBuilder, samples: int, dataset: DatasetConfig) -> torch.Tensor:
+    ids = (PLACEHOLDER,)
+    longest = Encoded(ids * dataset.max_prompt_tokens, ids * dataset.max_target_tokens, prompt_cut=0, target_cut=0)
+    return training_loss(model, collator([longest] * samples))

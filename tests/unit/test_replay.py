@@ -1,0 +1,103 @@
+"""The replay of a cell's memory against torch's own profiler, which watches the same step on real tensors."""
+
+import gc
+
+import pytest
+import torch
+from bitsandbytes import functional as bitsandbytes_functional
+from torch.profiler import ProfilerActivity, profile
+from transformers import PreTrainedModel
+
+from peft_study.config.compose import compose_cell
+from peft_study.config.schema import CellConfig, Precision
+from peft_study.cost.replay import training
+from peft_study.cost.replay.live_bytes import LiveBytes
+from peft_study.cost.replay.model import fake_tensors, load
+from peft_study.methods.attach import adapter_config, attach, recompute_activations
+from peft_study.models.families import FAMILIES
+from peft_study.models.loading import Model, load_model
+from peft_study.models.precision import Compute
+from peft_study.models.random_weights import on_meta_device, random_architecture
+from peft_study.models.tiny import load_tokenizer
+
+CPU = Compute(torch.device("cpu"), Precision.fp32)
+SMALL = ("training.micro_batch_size=1", "training.gradient_checkpointing=true")
+
+
+def cell_of(*overrides: str) -> CellConfig:
+    # A wide model, beside whose tensors the profiler's own few bytes vanish.
+    return compose_cell(["model.weights=random", "dataset.max_prompt_tokens=96", *overrides])
+
+
+def skeleton(cell: CellConfig) -> PreTrainedModel:
+    return on_meta_device(cell.model, random_architecture(cell.model, load_tokenizer()))
+
+
+def ready(cell: CellConfig, base: Model) -> Model:
+    model = attach(base, cell.method.kind, adapter_config(cell.method, FAMILIES[cell.model.family], ""), seed=0)
+    if cell.training.gradient_checkpointing:
+        recompute_activations(model)
+    return model
+
+
+def allocated_bytes(profiler: profile) -> int:
+    """The most bytes that the profiler saw allocated at once, beyond those from before it began."""
+    assert profiler.profiler is not None
+    events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
+    live = peak = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        live += event.nbytes()
+        peak = max(peak, live)
+    return peak
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("model=tiny-llama", "method=lora"),
+        ("model=tiny-llama", "method=lora", *SMALL),
+        ("model=tiny-codegen", "method=full"),
+        ("model=tiny-t5", "method=ia3", "training.micro_batch_size=2"),
+        ("model=tiny-codegen", "method=prefix"),
+    ],
+    ids=" ".join,
+)
+def test_a_step_takes_what_torchs_profiler_sees_of_real_tensors(overrides: tuple[str, ...]) -> None:
+    cell = cell_of(*overrides)
+    with fake_tensors(like_cuda=False) as counter:
+        model = ready(cell, load(cell, skeleton(cell), CPU))
+        before = counter.live
+        counter.peaks.clear()
+        training.take_step(model, cell.training, cell.dataset, CPU, counter.begin)
+        predicted = max(counter.peaks.values()) - before
+    real = ready(cell, load_model(cell.model, cell.quantization, cell.method.kind, CPU, load_tokenizer()))
+    gc.collect()
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        training.take_step(real, cell.training, cell.dataset, CPU, lambda _: None)
+
+    assert predicted == pytest.approx(allocated_bytes(profiler), rel=0.05)
+
+
+def test_what_is_freed_counts_no_more() -> None:
+    with LiveBytes(unit=512) as counter:
+        first = torch.zeros(256)
+        second = first.view(16, 16)[3:]
+        third = torch.zeros(1)
+        assert counter.live == 1024 + 512
+        del first
+        assert counter.live == 1024 + 512
+        del second, third
+    assert (counter.live, counter.peaks) == (0, {"": 1024 + 512})
+
+
+@pytest.mark.parametrize("quantization", ["nf4", "int8"])
+def test_a_quantised_base_works_on_real_tensors_after_a_replay(quantization: str) -> None:
+    cell = cell_of("model=tiny-llama", f"quantization={quantization}")
+    with fake_tensors() as counter:
+        model = ready(cell, load(cell, skeleton(cell), CPU))
+        training.take_step(model, cell.training, cell.dataset, CPU, counter.begin)
+    real = ready(cell, load_model(cell.model, cell.quantization, cell.method.kind, CPU, load_tokenizer()))
+    ids = torch.arange(3, 13)[None]
+
+    assert torch.isfinite(real(input_ids=ids, labels=ids).loss)
+    assert all(type(table) is torch.Tensor for table in bitsandbytes_functional.name2qmap.values())
