@@ -42,7 +42,7 @@ def folders_of(names: Iterable[str]) -> list[str]:
     for name in names:
         spec = importlib.util.find_spec(name)
         for folder in (spec.submodule_search_locations if spec is not None else None) or ():
-            folders += [path for path in (folder, f"{folder}.libs") if os.path.isdir(path)]
+            folders += [path for path in (folder, f"{folder}.libs") if Path(path).is_dir()]
     return [os.path.realpath(folder) for folder in folders]
 
 
