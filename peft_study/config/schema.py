@@ -394,6 +394,9 @@ class ScoringConfig:
         workers: tests at once; null is one a core.
         accept_level_c: run candidates even where nothing but resource limits contains them.
         resamples: draws of the bootstrap for intervals; 0 leaves them out.
+        packages: installed packages that candidates may import beside the standard library; numpy is allowed.
+        apps_package_rules: score outputs a second time under the rules of the checker that the study's package used
+            for APPS, as `apps_package_*`.
     """
 
     execution: ExecutionChoice = ExecutionChoice.auto
@@ -404,6 +407,8 @@ class ScoringConfig:
     workers: int | None = None
     accept_level_c: bool = False
     resamples: int = 10_000
+    packages: list[str] = field(default_factory=list)
+    apps_package_rules: bool = False
 
 
 @dataclass

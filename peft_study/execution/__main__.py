@@ -1,6 +1,7 @@
 """Run candidate programs against the tests of their problems, each test in a sandbox, and write the verdicts."""
 
 import argparse
+import itertools
 import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -12,8 +13,10 @@ from peft_study.cores import available_cores
 from peft_study.errors import UserError
 from peft_study.execution.compare import Comparator
 from peft_study.execution.inputs import Candidate, Problems, read_candidates, read_problems
-from peft_study.execution.jobs import Limits
+from peft_study.execution.jobs import Kind, Limits
 from peft_study.execution.judge import Judged, judge
+from peft_study.execution.package_rules import PACKAGES, package_limits
+from peft_study.execution.packages import versioned
 from peft_study.execution.records import Kept, Place, VerdictFile, fingerprint, key_of
 from peft_study.execution.sandbox import Pool
 from peft_study.tracking.endings import EXIT_FAILED, EXIT_OK, ended
@@ -36,6 +39,8 @@ class Given:
         workers: tests at once; None is one a core.
         limits: of every test.
         accept_level_c: see `Pool`.
+        packages: that programs may import, see `Pool`.
+        apps_package_rules: judge every candidate a second time under the rules of `package_rules`.
         give_up_after_timeouts: see `judge`.
     """
 
@@ -46,6 +51,8 @@ class Given:
     workers: int | None
     limits: Limits
     accept_level_c: bool
+    packages: tuple[str, ...]
+    apps_package_rules: bool
     give_up_after_timeouts: int | None
 
 
@@ -74,12 +81,50 @@ def run(given: Given) -> int:
         candidates = read_candidates(given.candidates, problems.ids)
     _refuse_overwriting(given)
     tested = _tested(problems, candidates)
+    code = _judge(problems, tested, given)
+    if given.apps_package_rules:
+        code = max(code, _judge(*_under_package_rules(problems, tested, given)))
+    return code
+
+
+def _under_package_rules(
+    problems: Problems, tested: Sequence[Candidate], given: Given
+) -> tuple[Problems, list[Candidate], Given]:
+    """What is judged the second time; problems with assertions are left out."""
+    compared = {
+        identity: problem.under_package_rules()
+        for identity, problem in problems.judged.items()
+        if problem.kind is not Kind.asserts
+    }
+    candidates = [candidate for candidate in tested if candidate.problem_id in compared]
+    say(f"under the rules of the study's package: {len(candidates):,} candidates, into {_package_out(given.out)}")
+    return (
+        replace(problems, judged=compared),
+        candidates,
+        replace(
+            given,
+            out=_package_out(given.out),
+            comparator=Comparator.apps,
+            limits=package_limits(given.limits),
+            packages=PACKAGES,
+        ),
+    )
+
+
+def _package_out(out: Path) -> Path:
+    return out.with_name(f"{out.stem}.package{out.suffix}")
+
+
+def _judge(problems: Problems, tested: Sequence[Candidate], given: Given) -> int:
     keys = _keys(problems, tested, given)
     tests = {identity: len(problem.cases) for identity, problem in problems.judged.items()}
     most_workers = max(1, sum(tests[one.problem_id] for one in tested))
     with (
         Pool(
-            min(given.workers or available_cores(), most_workers), given.limits, accept_level_c=given.accept_level_c
+            min(given.workers or available_cores(), most_workers),
+            given.limits,
+            accept_level_c=given.accept_level_c,
+            packages=given.packages,
         ) as pool,
         VerdictFile(given.out, given.comparator, keys, tests) as file,
     ):
@@ -123,18 +168,19 @@ def _keys(problems: Problems, candidates: Iterable[Candidate], given: Given) -> 
     for one in candidates:
         if one.problem_id not in of_problem:
             problem = problems.judged[one.problem_id]
-            of_problem[one.problem_id] = fingerprint(problem, given.limits, given.give_up_after_timeouts)
+            of_problem[one.problem_id] = fingerprint(
+                problem, given.limits, given.give_up_after_timeouts, versioned(given.packages)
+            )
         keys[one.problem_id, one.index] = key_of(of_problem[one.problem_id], one.source)
     return keys
 
 
 def _refuse_overwriting(given: Given) -> None:
-    for file in (given.problems, given.candidates):
+    outs = [given.out, *([_package_out(given.out)] if given.apps_package_rules else [])]
+    for file, out in itertools.product((given.problems, given.candidates), outs):
         with suppress(OSError):  # what does not open is said where it is opened
-            if given.out.samefile(file):
-                raise UserError(
-                    "the verdicts would replace what is read", where=str(given.out), hint="--out FILE elsewhere"
-                )
+            if out.samefile(file):
+                raise UserError("the verdicts would replace what is read", where=str(out), hint="--out FILE elsewhere")
 
 
 def _tell(kept: Kept, out: Path) -> None:
@@ -206,6 +252,18 @@ def _given(arguments: Sequence[str] | None) -> Given:
         help="after N timeouts of a candidate, take its tests that have not begun for timeouts too; default: run all",
     )
     parser.add_argument(
+        "--package",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="an installed package that programs may import, such as numpy; default: the standard library alone",
+    )
+    parser.add_argument(
+        "--apps-package-rules",
+        action="store_true",
+        help="judge a second time as the checker of the study's package does, into OUT with .package before its suffix",
+    )
+    parser.add_argument(
         "--accept-level-c", action="store_true", help="go on where this machine contains nothing but resources"
     )
     given = parser.parse_args(arguments)
@@ -227,6 +285,8 @@ def _given(arguments: Sequence[str] | None) -> Given:
         given.workers,
         limits,
         given.accept_level_c,
+        tuple(sorted(set(given.package))),
+        given.apps_package_rules,
         given.give_up_after_timeouts,
     )
 

@@ -63,7 +63,7 @@ def main() -> None:
         "trace a process outside": lambda: _call("ptrace", _PTRACE_SEIZE, aim["pid"], 0, 0),
         "read the password file": lambda: _runs(Path("/etc/passwd").read_bytes),
         "see processes": lambda: _runs(Path("/proc/1/status").read_bytes),
-        "read its environment": lambda: bool(os.environ),
+        "read its environment": lambda: any(not name.endswith("_NUM_THREADS") for name in os.environ),
         "become root": lambda: _runs(os.setuid, 0),
         "make a namespace": lambda: _libc.unshare(_NEW_USER_NAMESPACE) == 0,
         "make shared memory": lambda: _call("shmget", 0, 4096, 0o1600),

@@ -16,6 +16,7 @@ from typing import Any
 from peft_study.execution import kernel, landlock, leftovers, namespaces, seccomp
 from peft_study.execution.interpreter import DEVICES, Files, needed
 from peft_study.execution.namespaces import ABOVE_WORK, INNER_ID, WORK
+from peft_study.execution.packages_inside import FOLDER
 
 FIRST_KEPT = 6
 """The first descriptor behind the child's own."""
@@ -142,6 +143,9 @@ def prepare(plan: dict[str, Any], control: socket.socket) -> Confinement:
         _at_most(what, 0)
     level = plan["level"]
     confinement = Confinement(plan["work"], plan["file_bytes"], plan["inner_id"], plan["beyond_bytes"])
+    folders = plan.get("packages", [])
+    if folders:
+        sys.path.append(FOLDER if level == "A" else plan["packages_folder"])
     if level == "C":
         if sys.platform == "linux":
             kernel.adopt_orphans()
@@ -151,7 +155,10 @@ def prepare(plan: dict[str, Any], control: socket.socket) -> Confinement:
     if level == "A":
         _enter_namespaces(confinement, files, plan, control)
     else:
+        if folders and confinement.inner_id is not None and not all(map(_open_to_all, folders)):
+            raise OSError("the user of programs cannot reach the folder of a package")
         _stay_outside(confinement, files)
+        files = files._replace(read=[*files.read, *folders, *([plan["packages_folder"]] if folders else [])])
     _add_landlock(confinement, files, needed=level == "B")
     if not seccomp.available():
         raise OSError("this machine's system calls are not known")
@@ -178,7 +185,7 @@ def _at_most(what: int, value: int, *, hard_too: bool = True) -> None:
 
 def _enter_namespaces(confinement: Confinement, files: Files, plan: dict[str, Any], control: socket.socket) -> None:
     namespaces.enter(control)
-    namespaces.build_root(files, plan["work"], plan["file_bytes"])
+    namespaces.build_root(files, plan["work"], plan["file_bytes"], plan.get("packages", []))
     confinement.work = WORK
     confinement.own_namespace = True
     confinement.inner_id = INNER_ID if plan["inner_id"] is not None else None
@@ -248,7 +255,8 @@ def _add_landlock(confinement: Confinement, files: Files, *, needed: bool) -> No
     try:
         work = ABOVE_WORK if confinement.own_namespace else confinement.work
         # In a root of its own, something empty is mounted over what is hidden.
-        fd = landlock.ruleset(files.read, [] if confinement.own_namespace else files.hidden, [work], DEVICES)
+        read = [*files.read, FOLDER] if confinement.own_namespace and os.path.isdir(FOLDER) else files.read
+        fd = landlock.ruleset(read, [] if confinement.own_namespace else files.hidden, [work], DEVICES)
     except OSError as error:
         if needed:
             raise OSError(f"no Landlock: {error}") from error

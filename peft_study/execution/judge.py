@@ -13,6 +13,7 @@ from peft_study.execution.capture import STDERR_TAIL_BYTES
 from peft_study.execution.compare import Comparator, parsed, same_output, same_value
 from peft_study.execution.inputs import Candidate
 from peft_study.execution.jobs import Ending, Job, Kind, Ran
+from peft_study.execution.package_rules import CANDIDATE_SECONDS
 from peft_study.execution.problems import Case, Problem, ProblemId
 
 JUDGE_VERSION = 4
@@ -93,6 +94,11 @@ class _Tally:
     reasons: dict[int, str] = field(default_factory=dict)
 
     @property
+    def is_out_of_time(self) -> bool:
+        """Whether all tests fail, because the package's checker would have been killed by now."""
+        return self.problem.package_rules and self.seconds > CANDIDATE_SECONDS
+
+    @property
     def is_complete(self) -> bool:
         return len(self.results) == len(self.problem.cases)
 
@@ -106,6 +112,8 @@ class _Tally:
             self.reasons[case] = ran.detail[:_MOST_REASON]
 
     def judged(self, index: int) -> Judged:
+        if self.is_out_of_time and not self.trouble:
+            self.results = {case: dict.fromkeys(Comparator, Verdict.timeout) for case in self.results}
         verdicts = {
             comparator: tuple(self.results[case][comparator] for case in range(len(self.problem.cases)))
             for comparator in Comparator
@@ -249,7 +257,7 @@ def _jobs_of(tally: _Tally, give_up_after_timeouts: int | None) -> Iterator[tupl
         tally.results = {index: dict.fromkeys(Comparator, Verdict.error) for index in range(len(cases))}
         return
     for index, case in enumerate(cases):
-        if give_up_after_timeouts is not None and tally.timeouts >= give_up_after_timeouts:
+        if tally.is_out_of_time or (give_up_after_timeouts is not None and tally.timeouts >= give_up_after_timeouts):
             tally.results[index] = dict.fromkeys(Comparator, Verdict.timeout)
         else:
             yield index, tally.problem.job(tally.source, case)

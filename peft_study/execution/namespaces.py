@@ -4,9 +4,11 @@ import contextlib
 import os
 import signal
 import socket
+from collections.abc import Sequence
 
 from peft_study.execution import frames, kernel
 from peft_study.execution.interpreter import DEVICES, Files
+from peft_study.execution.packages_inside import FOLDER
 
 INNER_ID = 1000
 """The user and group that programs run as, as they see it."""
@@ -47,13 +49,14 @@ def enter(control: socket.socket) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
-def build_root(files: Files, mount_point: str, work_bytes: int) -> None:
+def build_root(files: Files, mount_point: str, work_bytes: int, packages: Sequence[str] = ()) -> None:
     """Make a root of the interpreter's files, read-only, and go there; nothing else of the file system is left.
 
     Args:
         files: what to show, under the paths it has outside.
         mount_point: an empty folder.
         work_bytes: the size of the work folder.
+        packages: folders to show in `packages_inside.FOLDER`.
 
     Raises:
         OSError: the machine denies it.
@@ -63,6 +66,8 @@ def build_root(files: Files, mount_point: str, work_bytes: int) -> None:
     root = mount_point
     for path in files.read:
         _show(path, root, _SAFE)
+    for path in packages:
+        _show(path, root, _SAFE, f"{FOLDER}/{os.path.basename(path)}")
     for device in DEVICES:
         _show(device, root, kernel.MS_NOSUID)
     for path, target in files.links.items():
@@ -94,9 +99,9 @@ def replace_work(size_bytes: int) -> None:
     mount_work(size_bytes)
 
 
-def _show(path: str, root: str, flags: int) -> None:
+def _show(path: str, root: str, flags: int, shown_as: str | None = None) -> None:
     """Bind one file or folder, read-only, below the new root."""
-    target = root + path
+    target = root + (shown_as or path)
     if os.path.isdir(path):
         os.makedirs(target, exist_ok=True)
     else:

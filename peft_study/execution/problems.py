@@ -5,7 +5,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from keyword import iskeyword
 from typing import Any
 
@@ -13,6 +13,7 @@ from peft_study.errors import UserError
 from peft_study.execution.compare import parsed
 from peft_study.execution.instrument import instrument
 from peft_study.execution.jobs import Job, Kind
+from peft_study.execution.package_rules import package_prelude, package_source
 from peft_study.execution.prelude import ANY_LENGTH, apps_prelude
 from peft_study.execution.splitting import split_assertions
 
@@ -51,6 +52,8 @@ class Problem:
         function: what is called (call).
         prelude: source that runs before a candidate; None is the published one for APPS and nothing for assertions.
         wrapped: see `compare.same_value` (call).
+        package_rules: candidates run as the checker of the study's package runs them (script and call). It is not part
+            of the `repr`, which identifies kept verdicts; `records.fingerprint` adds it where it is set.
     """
 
     id: ProblemId
@@ -59,11 +62,15 @@ class Problem:
     function: str | None = None
     prelude: str | None = None
     wrapped: bool = False
+    package_rules: bool = field(default=False, repr=False)
 
     def job(self, source: str, case: Case) -> Job:
         """What the sandbox runs to put a candidate to one test; nothing in it says what is expected."""
         prelude = self.prelude or ""
-        if self.kind is not Kind.asserts:
+        if self.package_rules:
+            script = self.kind is Kind.script
+            prelude, source = package_prelude(script=script), package_source(source, script=script)
+        elif self.kind is not Kind.asserts:
             published = apps_prelude(source, script=self.kind is Kind.script)
             prelude = ANY_LENGTH + (published if self.prelude is None else self.prelude)
         return Job(
@@ -75,6 +82,20 @@ class Problem:
             arguments=case.arguments,
             tests=case.tests,
         )
+
+    def under_package_rules(self) -> "Problem":
+        """The same problem under the rules of the checker of the study's package.
+
+        Raises:
+            UserError: its tests assert; that checker compares outputs alone.
+        """
+        if self.kind is Kind.asserts:
+            raise UserError(
+                "the package's rules are for tests that compare outputs, got assertions",
+                where=f"problem {self.id!r}",
+                hint="leave the package's rules off",
+            )
+        return replace(self, package_rules=True)
 
 
 def problem_of_inputs(

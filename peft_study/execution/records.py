@@ -8,7 +8,7 @@ import math
 import os
 import stat
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from io import FileIO
@@ -19,6 +19,7 @@ from peft_study.errors import UserError
 from peft_study.execution.compare import Comparator
 from peft_study.execution.jobs import Level, Limits
 from peft_study.execution.judge import JUDGE_VERSION, Judged, Verdict
+from peft_study.execution.package_rules import PACKAGE_RULES_VERSION
 from peft_study.execution.prelude import APPS_PRELUDE
 from peft_study.execution.problems import Problem, ProblemId
 from peft_study.results.store import sync_folder
@@ -48,10 +49,20 @@ class Kept:
     old: Path | None = None
 
 
-def fingerprint(problem: Problem, limits: Limits, give_up_after_timeouts: int | None) -> str:
-    """What decides verdicts beside the candidate's source: the problem, the limits, this interpreter and this judge."""
+def fingerprint(
+    problem: Problem, limits: Limits, give_up_after_timeouts: int | None, packages: Sequence[str] = ()
+) -> str:
+    """What decides verdicts beside the candidate's source: the problem, the limits, this interpreter and this judge.
+
+    Args:
+        problem: with its rules.
+        limits: of each test.
+        give_up_after_timeouts: see `judge`.
+        packages: what candidates may import beside the standard library; with their versions.
+    """
     decisive = (JUDGE_VERSION, sys.version_info[:2], APPS_PRELUDE, problem, asdict(limits), give_up_after_timeouts)
-    return _digest(repr(decisive))
+    by_package = (PACKAGE_RULES_VERSION,) if problem.package_rules else ()
+    return _digest(repr(decisive + by_package + ((tuple(packages),) if packages else ())))
 
 
 def key_of(of_problem: str, source: str) -> str:

@@ -14,8 +14,8 @@ the
 - Level C. Limits of resources alone, refused unless the caller accepts it.
 
 The level is found by attacks (`probe`). After each test every process of it is killed and the work folder emptied; a
-worker that cannot do so is replaced. Programs see the standard library and no other package, and sets of text have
-the same order in every run.
+worker that cannot do so is replaced. Programs see the standard library and the packages asked for, and sets of text
+have the same order in every run.
 
 What remains. The kernel is shared: a hole in it is a hole here. At level B a program can ask whether a path exists and
 how large it is. Memory is looked at every 20 ms, so that a program can be above its limit for so long, though never by
@@ -29,19 +29,21 @@ processes that live shorter than a look, and whose parent never waits for them, 
 
 import os
 import queue
+import shutil
 import tempfile
 import threading
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from peft_study.cores import available_cores
 from peft_study.errors import UserError
 from peft_study.execution import leftovers
 from peft_study.execution.jobs import Ending, Job, Kind, Level, Limits, Ran
 from peft_study.execution.namespaces import INNER_ID
+from peft_study.execution.packages import check_packages, folders_of, link_packages
 from peft_study.execution.probe import reach
 from peft_study.execution.session import Worker
 from peft_study.execution.usage import BEYOND_UNWATCHED_BYTES, BEYOND_WATCHED_BYTES, can_watch
@@ -62,6 +64,7 @@ class Pool:
         limits: for every test.
         accept_level_c: go on where this machine contains nothing but resources.
         level: hold layers back, to behave as a machine that denies them does.
+        packages: installed packages that programs may import, among `packages.ALLOWED`.
 
     Attributes:
         level: how far programs are contained, found by trying to get out.
@@ -73,8 +76,15 @@ class Pool:
     """
 
     def __init__(
-        self, workers: int | None, limits: Limits, *, accept_level_c: bool = False, level: Level | None = None
+        self,
+        workers: int | None,
+        limits: Limits,
+        *,
+        accept_level_c: bool = False,
+        level: Level | None = None,
+        packages: Sequence[str] = (),
     ) -> None:
+        check_packages(packages, "packages")
         if workers is not None and workers < 1:
             raise UserError(f"{workers} workers", where="workers", hint="1 or more, or none for one a core")
         if workers is not None and workers > MOST_WORKERS:
@@ -85,7 +95,10 @@ class Pool:
         self._limits = limits
         self._folder = Path(tempfile.mkdtemp(prefix="peft-study-execution-"))
         self._folder.chmod(0o711)  # a program's own user has to get to its work folder
+        self._packages = folders_of(packages)
         try:
+            if self._packages:
+                link_packages(self._packages, self._folder / "packages")
             reached = reach(self._worker, level or Level.A)
             if reached.level is Level.C and not accept_level_c:
                 raise _refusal(reached.denied, held_back=level is Level.C)
@@ -168,6 +181,8 @@ class Pool:
         self._remove_folder()
 
     def _remove_folder(self) -> None:
+        with suppress(OSError):  # links alone
+            shutil.rmtree(self._folder / "packages")
         with suppress(Exception):  # whatever programs made of it: nothing more can be done here
             leftovers.empty(str(self._folder))
             self._folder.rmdir()
@@ -177,13 +192,15 @@ class Pool:
         user = next_user() if own_user else None
         if user is not None:
             os.chown(work, user, user)
-        plan = {
+        plan: dict[str, Any] = {
             "level": str(level),
             "work": str(work),
             "inner_id": user,
             "file_bytes": self._limits.file_bytes,
             "beyond_bytes": BEYOND_WATCHED_BYTES if can_watch() else BEYOND_UNWATCHED_BYTES,
         }
+        if self._packages:
+            plan |= {"packages": self._packages, "packages_folder": str(self._folder / "packages")}
         return Worker(plan, lambda pid: map_users(pid, user, INNER_ID))
 
     def _serve(self, worker: Worker) -> None:

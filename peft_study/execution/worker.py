@@ -20,6 +20,7 @@ from contextlib import suppress
 from typing import Any
 
 from peft_study.execution import confine, frames, harness
+from peft_study.execution.packages_inside import SINGLE_THREADED
 
 _PRELOADED = [
     "array",
@@ -68,7 +69,7 @@ def main(control_fd: int) -> None:
         return
     try:
         confinement = confine.prepare(first[0], control)
-        _warm_up()
+        _warm_up(packages="packages" in first[0])
     except Exception as error:  # whatever it is, the pool has to hear of it
         frames.send(control, {"op": "broken", "detail": f"{type(error).__name__}: {error}"})
         return
@@ -85,7 +86,7 @@ def main(control_fd: int) -> None:
         confinement.kill_all()
 
 
-def _warm_up() -> None:
+def _warm_up(*, packages: bool) -> None:
     for name in _PRELOADED:
         with suppress(ImportError):  # an interpreter built without an optional module
             importlib.import_module(name)
@@ -93,6 +94,8 @@ def _warm_up() -> None:
         del sys.modules[name]
     sys.modules.pop("__main__", None)
     os.environ.clear()
+    if packages:
+        os.environ.update(SINGLE_THREADED)
     harness.prepare()
     gc.collect()
     gc.freeze()

@@ -163,11 +163,13 @@ def _half_width(one: Comparison) -> float | None:
 
 
 def _level(evidence: Evidence, tuned: Group, base: Group, level: str, name: str) -> Comparison | None:
-    """By APPS' comparator, as in the paper, where both have its scores."""
+    """Under the rules of the study's package, else by APPS' comparator, where both have such scores."""
     words = {"tests_passed_share": "tests passed", "pass@5": "Pass@5"}
     label = f"{model_name(base.model)}, {level} {words[name]}"
-    by_apps = evidence.compare(label, [tuned], [base], f"{level}/apps_{name}")
-    return by_apps or evidence.compare(label, [tuned], [base], f"{level}/{name}")
+    compared = (
+        evidence.compare(label, [tuned], [base], f"{level}/{prefix}{name}") for prefix in ("apps_package_", "apps_", "")
+    )
+    return next((comparison for comparison in compared if comparison is not None), None)
 
 
 def _average(evidence: Evidence, dataset: str, method: str, others: Sequence[Group]) -> Comparison | None:

@@ -105,7 +105,11 @@ def _scores(ours: Evidence, theirs: Evidence, one: Group, its: Group) -> Iterato
     levels = {
         f"{level}/{prefix}{name}": f"{level.capitalize()} {title}{comparator}"
         for level in LEVELS
-        for prefix, comparator in (("", ""), ("apps_", " (APPS' comparator)"))
+        for prefix, comparator in (
+            ("", ""),
+            ("apps_", " (APPS' comparator)"),
+            ("apps_package_", " (the package's rules)"),
+        )
         for name, title in _LEVEL_SCORES.items()
     }
     for metric, title in (_SCORES | levels).items():

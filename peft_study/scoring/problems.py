@@ -52,6 +52,11 @@ def source_of(sample: Sample, program: str) -> str:
     return f"{_HARNESS}\n\ndef {_CALLED}(checks):\n    return run_checks({program!r}, checks)\n"
 
 
+def without_starter(sample: Sample, program: str) -> str:
+    """A program without the starter code that was put before the candidate, which the study's package leaves out."""
+    return program.removeprefix(sample.starter_code.rstrip())
+
+
 def _problem_of_checks(identity: str, of_sample: Sequence[Check]) -> Problem:
     """One test for all checks of a sample: each takes a microsecond, and a test some milliseconds."""
     given = [[check.setup, check.probe] for check in of_sample]

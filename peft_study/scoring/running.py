@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from peft_study.config.schema import ExecutionChoice, ScoringConfig
@@ -10,9 +10,11 @@ from peft_study.data.samples import Sample
 from peft_study.errors import UserError
 from peft_study.execution.jobs import Limits
 from peft_study.execution.judge import Judged, judge_all
-from peft_study.execution.problems import ProblemId
+from peft_study.execution.package_rules import PACKAGES, package_limits
+from peft_study.execution.packages import check_packages
+from peft_study.execution.problems import Problem, ProblemId
 from peft_study.execution.sandbox import Pool
-from peft_study.scoring.problems import problems_of, source_of
+from peft_study.scoring.problems import problems_of, source_of, without_starter
 
 logger = logging.getLogger(__name__)
 
@@ -24,10 +26,12 @@ class Tested:
     Attributes:
         judged: by sample id, the verdicts on each candidate, in order; samples without tests are not there.
         record: for result.json, how programs were contained, under which limits, and how many.
+        by_package: as `judged`, under the rules of `package_rules`; empty where nobody wants it.
     """
 
     judged: Mapping[ProblemId, Sequence[Judged]]
     record: dict[str, Any]
+    by_package: Mapping[ProblemId, Sequence[Judged]] = field(default_factory=dict)
 
 
 def run_tests(
@@ -64,7 +68,7 @@ def run_tests(
     try:
         pool = _pool(settings, settings.workers)
     except UserError as error:
-        if _is_needed(samples, settings):
+        if _is_needed(samples, settings) or error.where != "scoring.execution":
             raise
         logger.warning("nothing is run, references alone score: %s", error.what)
         return None
@@ -75,7 +79,38 @@ def run_tests(
             "layers": list(pool.layers),
             "denied": [str(reason) for reason in pool.denied],
         }
-    return Tested(judged, record | _record(samples, judged, settings))
+    return Tested(
+        judged, record | _record(samples, judged, settings), _by_package(samples, programs, problems, settings)
+    )
+
+
+def _by_package(
+    samples: Sequence[Sample],
+    programs: Sequence[Sequence[str]],
+    problems: Mapping[ProblemId, Problem],
+    settings: ScoringConfig,
+) -> dict[ProblemId, list[Judged]]:
+    """Verdicts under the rules of the study's package, of samples whose outputs are compared."""
+    if not settings.apps_package_rules:
+        return {}
+    compared: dict[ProblemId, Problem] = {
+        sample.id: problems[sample.id].under_package_rules()
+        for sample in samples
+        if sample.tests is not None and sample.id in problems
+    }
+    if not compared:
+        return {}
+    sources: dict[ProblemId, list[str]] = {
+        sample.id: [without_starter(sample, program) for program in of_sample]
+        for sample, of_sample in zip(samples, programs, strict=True)
+    }
+    with Pool(
+        settings.workers,
+        package_limits(limits_of(settings)),
+        accept_level_c=settings.accept_level_c,
+        packages=PACKAGES,
+    ) as pool:
+        return judge_all(compared, sources, pool)
 
 
 def check_sandbox(samples: Sequence[Sample], settings: ScoringConfig) -> None:
@@ -96,8 +131,11 @@ def _is_needed(samples: Sequence[Sample], settings: ScoringConfig) -> bool:
 
 
 def _pool(settings: ScoringConfig, workers: int | None) -> Pool:
+    check_packages(settings.packages, "scoring.packages")
+    if settings.apps_package_rules:
+        check_packages(PACKAGES, "scoring.apps_package_rules")
     try:
-        return Pool(workers, limits_of(settings), accept_level_c=settings.accept_level_c)
+        return Pool(workers, limits_of(settings), accept_level_c=settings.accept_level_c, packages=settings.packages)
     except UserError as error:
         raise UserError(
             error.what,

@@ -20,6 +20,8 @@ KS = (1, 2, 5, 10)
 """Cut-offs of pass@k and top@k; those that there are too few candidates for are left out."""
 PREFIXES = {Comparator.strict: "", Comparator.apps: "apps_"}
 """The strict comparator's scores are the headline; the published one's stand beside them."""
+PACKAGE_PREFIX, PACKAGE_VERDICTS = "apps_package_", "apps_package"
+"""Scores and verdicts under the rules of the checker that the study's package used."""
 
 Values = dict[str, float | None]
 
@@ -150,20 +152,37 @@ def _look_at_tests(answers: Answers, tested: Tested, table: _Table) -> None:
     compared = any(answers.samples[index].tests is not None for index in known)
     ks = [k for k in KS if k <= min(len(answers.programs[index]) for index in known)]
     for comparator, prefix in PREFIXES.items():
-        if comparator is not Comparator.strict and not compared:
-            continue
-        outcomes = [_outcomes(tested.judged[answers.samples[index].id], comparator) for index in known]
-        scores = _named(outcomes, ks, prefix, sampled=answers.sampled)
-        _add(scores, known, table)
-        for index, own in zip(known, scores.samples, strict=True):
-            table.kept[index] |= own
-        levels = [answers.samples[index].level for index in known]
-        if all(level is not None for level in levels):
-            for level, means in by_level(scores.samples, [str(level) for level in levels]).items():
-                table.metrics |= {f"{level}/{name}": value for name, value in means.items()}
-                for index, own, of in zip(known, scores.samples, levels, strict=True):
-                    if of == level:
-                        table.means[index] |= {f"{level}/{name}": value for name, value in own.items()}
+        if comparator is Comparator.strict or compared:
+            outcomes = [_outcomes(tested.judged[answers.samples[index].id], comparator) for index in known]
+            _add_outcomes(answers, known, _named(outcomes, ks, prefix, sampled=answers.sampled), table)
+    by_package = {
+        index: of_sample
+        for index in known
+        if (of_sample := tested.by_package.get(answers.samples[index].id))
+        and not any(judged.is_broken for judged in of_sample)
+    }
+    if by_package:
+        outcomes = [_outcomes(of_sample, Comparator.apps) for of_sample in by_package.values()]
+        scores = _named(outcomes, ks, PACKAGE_PREFIX, sampled=answers.sampled)
+        _add_outcomes(answers, list(by_package), scores, table)
+
+
+def _add_outcomes(answers: Answers, known: Sequence[int], scores: Scores, table: _Table) -> None:
+    """Add scores of tests, for the whole and for each level."""
+    _add(scores, known, table)
+    for index, of_sample in zip(known, scores.samples, strict=True):
+        table.kept[index] |= of_sample
+    levels = [answers.samples[index].level for index in known]
+    if all(level is not None for level in levels):
+        for level, means in by_level(scores.samples, [str(level) for level in levels]).items():
+            table.metrics |= {f"{level}/{name}": value for name, value in means.items()}
+            for index, of_sample, of in zip(known, scores.samples, levels, strict=True):
+                if of == level:
+                    table.means[index] |= {f"{level}/{name}": value for name, value in of_sample.items()}
+
+
+def _texts(judged: Judged, comparator: Comparator) -> list[str]:
+    return [str(verdict) for verdict in judged.verdicts[comparator]]
 
 
 def _outcomes(of_sample: Sequence[Judged], comparator: Comparator) -> list[list[bool]]:
@@ -196,6 +215,7 @@ def _add(scores: Scores, known: Sequence[int], table: _Table) -> None:
 def _prediction(answers: Answers, index: int, table: _Table, tested: Tested | None) -> Prediction:
     sample, programs = answers.samples[index], list(answers.programs[index])
     of_sample = [] if tested is None else tested.judged.get(sample.id, [])
+    by_package = [] if tested is None else tested.by_package.get(sample.id, [])
     # Where no output was compared, both comparators say the same.
     comparators = list(PREFIXES) if sample.tests is not None else [Comparator.strict]
     return Prediction(
@@ -207,9 +227,10 @@ def _prediction(answers: Answers, index: int, table: _Table, tested: Tested | No
         matched_raw=raw_matches(programs, sample.reference),
         scores=table.kept[index],
         verdicts={
-            str(comparator): [[str(verdict) for verdict in one.verdicts[comparator]] for one in of_sample]
+            str(comparator): [_texts(judged, comparator) for judged in of_sample]
             for comparator in (comparators if of_sample else ())
-        },
+        }
+        | ({PACKAGE_VERDICTS: [_texts(judged, Comparator.apps) for judged in by_package]} if by_package else {}),
         counts=table.counts[index],
         level=sample.level,
     )

@@ -1,0 +1,189 @@
+"""APPS under our rules and under those of the checker of the study's package; numpy in the sandbox."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from peft_study.config.schema import ScoringConfig
+from peft_study.data.samples import ProgramTests, Sample
+from peft_study.errors import UserError
+from peft_study.execution import judge as judging
+from peft_study.execution.__main__ import main
+from peft_study.execution.compare import Comparator
+from peft_study.execution.jobs import Job, Kind, Level, Limits
+from peft_study.execution.judge import judge_all
+from peft_study.execution.package_rules import PACKAGES, package_limits
+from peft_study.execution.problems import Problem, problem_of_assertions, problem_of_inputs
+from peft_study.execution.records import fingerprint
+from peft_study.execution.sandbox import Pool
+from peft_study.scoring.score import Answers, score
+
+STDIO = problem_of_inputs(1, ["3\n", "4\n"], ["6\n", "8\n"])
+CALL = problem_of_inputs(2, [[3], [4]], [[6], [8]], "double")
+BODY = "n = int(input())\nprint(2 * n)\n"
+PASS, FAIL, ERROR = ["pass"] * 2, ["fail"] * 2, ["error"] * 2
+LIMITS = Limits(cpu_seconds=2, wall_seconds=4)
+# The checker itself was run on the main guard, exit, stdin.buffer, numpy, the sleeps and the starter code; the other
+# verdicts follow from its source.
+PROGRAMS: Mapping[str, tuple[Problem | None, str, list[str], list[str]]] = {
+    "plain": (STDIO, BODY, PASS, PASS),
+    "main guard": (STDIO, 'if __name__ == "__main__":\n    print(2 * int(input()))\n', PASS, FAIL),
+    "exit": (STDIO, f"{BODY}exit()\n", PASS, ERROR),
+    "quit": (STDIO, f"{BODY}quit()\n", PASS, ERROR),
+    "sys.exit": (STDIO, f"import sys\n{BODY}sys.exit()\n", PASS, PASS),
+    "sys.exit with a code": (STDIO, f"import sys\n{BODY}sys.exit(1)\n", ERROR, PASS),
+    "stdin.buffer": (STDIO, "import sys\nprint(2 * int(sys.stdin.buffer.read()))\n", PASS, ERROR),
+    "stdin.readline": (STDIO, "import sys\ninput = sys.stdin.readline\nprint(2 * int(input()))\n", PASS, PASS),
+    "from sys import stdin": (STDIO, "from sys import stdin\nprint(2 * int(stdin.readline()))\n", PASS, ERROR),
+    "open": (STDIO, "print(2 * int(open(0).read()))\n", PASS, PASS),
+    "open by name": (STDIO, "print(2 * int(open('input.txt').read()))\n", ERROR, PASS),
+    "numpy": (STDIO, "import numpy as np\nprint(int(np.array([2 * int(input())])[0]))\n", ERROR, PASS),
+    "global": (STDIO, "t = 2\ndef f(n):\n    global t\n    return t * n\nprint(f(int(input())))\n", PASS, ERROR),
+    "syntax": (STDIO, "print(2 *\n", ERROR, ERROR),
+    "function": (CALL, "def double(n):\n    return 2 * n\n", PASS, PASS),
+    "method": (CALL, "class Solution:\n    def double(self, n):\n        return 2 * n\n", PASS, PASS),
+    "function with numpy": (CALL, "def double(n):\n    return int(np.int64(2) * n)\n", ERROR, PASS),
+    "function with exit": (CALL, "def double(n):\n    return 2 * n\nexit()\n", ERROR, ERROR),
+}
+
+
+@pytest.fixture(scope="module")
+def plain() -> Iterator[Pool]:
+    with Pool(1, LIMITS) as pool:
+        yield pool
+
+
+@pytest.fixture(scope="module")
+def package() -> Iterator[Pool]:
+    with Pool(1, package_limits(LIMITS), packages=PACKAGES) as pool:
+        yield pool
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_program_under_both_rules(name: str, plain: Pool, package: Pool) -> None:
+    problem, source, strict, by_package = PROGRAMS[name]
+    assert problem is not None
+
+    (ours,) = judge_all({problem.id: problem}, {problem.id: [source]}, plain)[problem.id]
+    (theirs,) = judge_all({problem.id: problem.under_package_rules()}, {problem.id: [source]}, package)[problem.id]
+
+    assert list(ours.verdicts[Comparator.strict]) == strict
+    assert list(theirs.verdicts[Comparator.apps]) == by_package
+
+
+def test_the_tests_of_a_candidate_share_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = problem_of_inputs(3, ["1", "2", "3", "4"], ["1", "2", "3", "4"])
+    assert problem is not None
+    source = "import time\nn = input()\nif n != '1':\n    time.sleep(9)\nprint(n)\n"
+    monkeypatch.setattr(judging, "CANDIDATE_SECONDS", 1.5)
+
+    with Pool(1, Limits(wall_seconds=0.6), packages=PACKAGES) as pool:
+        (ours,) = judge_all({3: problem}, {3: [source]}, pool)[3]
+        (theirs,) = judge_all({3: problem.under_package_rules()}, {3: [source]}, pool)[3]
+
+    assert list(ours.verdicts[Comparator.strict]) == ["pass", "timeout", "timeout", "timeout"]
+    assert list(theirs.verdicts[Comparator.apps]) == ["timeout"] * 4
+
+
+def test_kept_verdicts_know_the_rules_and_the_packages() -> None:
+    assert STDIO is not None
+    keys = [
+        fingerprint(STDIO, LIMITS, None),
+        fingerprint(STDIO.under_package_rules(), LIMITS, None),
+        fingerprint(STDIO, LIMITS, None, ("numpy==2",)),
+        fingerprint(STDIO, LIMITS, None, ("numpy==1",)),
+    ]
+
+    assert len(set(keys)) == len(keys)
+
+
+def test_assertions_have_no_package_rules() -> None:
+    problem = problem_of_assertions(4, "assert f(1) == 1")
+    assert problem is not None
+
+    with pytest.raises(UserError):
+        problem.under_package_rules()
+
+
+def test_scores_of_both_rules_stand_side_by_side() -> None:
+    sample = Sample(
+        "test-0", "double", "", level="interview", tests=ProgramTests(("3\n",), ("6\n",)), starter_code="def f(n):\n"
+    )
+    behind_starter = f"{sample.starter_code.rstrip()}\n    return 2 * n\nprint(f(int(input())))\n"
+    settings = ScoringConfig(workers=1, resamples=0, apps_package_rules=True)
+
+    found = score(Answers([sample], ["?"], [[behind_starter, BODY]], sampled=True), settings)
+
+    assert (found.metrics["pass@1"], found.metrics["apps_package_pass@1"]) == (1.0, 0.5)
+    assert found.metrics["interview/apps_package_tests_passed_share"] == 0.5
+    assert found.predictions[0].verdicts["apps_package"] == [["error"], ["pass"]]
+    without = score(Answers([sample], ["?"], [[BODY]], sampled=True), ScoringConfig(workers=1, resamples=0))
+    assert not any("apps_package" in name for name in without.metrics)
+
+
+def test_the_command_writes_the_second_verdicts_beside_the_first(tmp_path: Path) -> None:
+    tests = {"inputs": ["3\n"], "outputs": ["6\n"]}
+    (tmp_path / "p.jsonl").write_text(json.dumps({"problem_id": 1, "input_output": tests}) + "\n")
+    guarded = PROGRAMS["main guard"][1]
+    (tmp_path / "c.jsonl").write_text(json.dumps({"problem_id": 1, "candidates": [guarded]}) + "\n")
+    files = {"--problems": "p.jsonl", "--candidates": "c.jsonl", "--out": "v.jsonl"}
+    command = [word for option, name in files.items() for word in (option, str(tmp_path / name))]
+
+    assert main([*command, "--workers", "1", "--apps-package-rules"]) == 0
+
+    rows = [json.loads((tmp_path / name).read_text()) for name in ("v.jsonl", "v.package.jsonl")]
+    assert [row["verdicts"] for row in rows] == [["pass"], ["fail"]]
+    assert [row["comparator"] for row in rows] == ["strict", "apps"]
+
+
+@pytest.mark.parametrize("name", ["os.path", "../numpy", "pandas", ""])
+def test_a_package_that_is_not_allowed_is_refused(name: str) -> None:
+    with pytest.raises(UserError) as refused:
+        Pool(1, LIMITS, packages=[name])
+
+    assert refused.value.where == "packages"
+
+
+ATTACKS = """
+import importlib, os, sys, numpy
+folder = os.path.dirname(os.path.realpath(numpy.__file__))
+reached = []
+for name in ("yaml", "pandas", "torch", "hydra", "peft_study", "pip"):
+    try:
+        importlib.import_module(name)
+        reached.append(name)
+    except ImportError:
+        pass
+for what, act in {
+    "write": lambda: open(folder + "/x", "w"),
+    "append": lambda: open(folder + "/__init__.py", "a"),
+    "remove": lambda: os.remove(folder + "/__init__.py"),
+    "rename": lambda: os.rename(folder, folder + "2"),
+    "link": lambda: os.symlink("/", os.path.dirname(numpy.__file__) + "/../root"),
+    "chmod": lambda: os.chmod(folder, 0o777),
+}.items():
+    try:
+        act()
+        reached.append(what)
+    except OSError:
+        pass
+try:
+    reached += [name for name in os.listdir(folder + "/..") if name not in ("numpy", "numpy.libs")]
+except OSError:
+    pass
+print(reached, int(numpy.dot(numpy.eye(300), numpy.ones(300)).sum()))
+"""
+
+
+@pytest.mark.parametrize("level", [Level.A, Level.B])
+def test_numpy_opens_nothing_but_itself(level: Level) -> None:
+    try:
+        pool = Pool(1, LIMITS, level=level, packages=["numpy"])
+    except UserError as refused:
+        pytest.skip(f"no sandbox: {refused.what}")
+    with pool:
+        ((_, ran),) = pool.run([(0, Job(ATTACKS, Kind.script))])
+
+    assert ran.stdout == b"[] 300\n", ran.stderr
