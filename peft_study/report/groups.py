@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from peft_study.metrics.intervals import Spread, spread
+from peft_study.metrics.intervals import Spread, seeds_interval
 from peft_study.report.names import DATASETS, METHODS, MODELS, QUANTIZATIONS, method_name, place
 from peft_study.results.schema import MemoryKind
 
@@ -24,6 +24,8 @@ _CHOSEN = ("settings", "sampled", "learning_rate", "epochs")
 _FOUND = ("data_fingerprint", "test_samples", "trainable_parameters", "precision", "memory_kind")
 """What a run found; a cell that failed early, or that only W&B told of, may not know it."""
 
+_WITHOUT_A_DRAW = frozenset({"zero-shot", "rag"})
+"""Prompting whose prompts do not depend on the seed."""
 _OTHERS = "Left out, as they differ from those shown in more than the seed (settings, data, precision, kind of memory):"
 
 
@@ -69,6 +71,13 @@ class Group:
         return f"{name} ({self.num_examples:.0f} examples)" if self.num_examples else name
 
     @cached_property
+    def drawn(self) -> bool:
+        """Whether a run depends on its seed: by training, by random examples, or by sampling."""
+        prompting = self.frame["kind"].eq("prompting").all()
+        random_examples = self.num_examples != 0 and self.method not in _WITHOUT_A_DRAW
+        return bool(not prompting or random_examples or self.frame["sampled"].eq(True).any())
+
+    @cached_property
     def done(self) -> pd.DataFrame:
         """The cells that ended well."""
         ended_well = (self.frame["status"] == "ok").to_numpy()
@@ -107,9 +116,8 @@ class Group:
         return [value for value in self.done[column].tolist() if not math.isnan(value)]
 
     def score(self, metric: str) -> Spread | None:
-        """A score over the seeds; None where none is known."""
-        values = self.values(metric)
-        return spread(values) if values else None
+        """A score over the seeds with its 95 % interval; None where none is known."""
+        return score_of(self.done, metric)
 
     def middle(self, column: str) -> float | None:
         """The median over the seeds; None where none is known."""
@@ -132,6 +140,33 @@ class Group:
         if number == sum(ends.values()) and len(ends) == 1:
             return next(iter(ends))
         return ", ".join(f"{count} of {number} {status}" for status, count in sorted(ends.items()))
+
+
+def score_of(rows: pd.DataFrame, metric: str) -> Spread | None:
+    """A score over runs that differ in their seed: what tables, figures, page and claims all show.
+
+    Args:
+        rows: of one configuration, the cells that ended well.
+        metric: the score's name.
+
+    Returns:
+        None where no row has it.
+    """
+    if metric not in rows:
+        return None
+    values = rows[metric].to_numpy(dtype=float)
+    ends = [
+        rows[f"{metric}_{end}"].to_numpy(dtype=float) if f"{metric}_{end}" in rows else np.full(len(rows), math.nan)
+        for end in ("low", "high")
+    ]
+    known = ~np.isnan(values)
+    if not known.any():
+        return None
+    intervals = [
+        None if math.isnan(low) or math.isnan(high) else (low, high)
+        for low, high in zip(ends[0][known].tolist(), ends[1][known].tolist(), strict=True)
+    ]
+    return seeds_interval(values[known].tolist(), intervals)
 
 
 def groups(frame: pd.DataFrame) -> list[Group]:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import re
 import shutil
 import subprocess
@@ -123,13 +124,17 @@ def test_the_papers_value_stands_beside_ours_with_the_difference(tmp_path: Path)
     assert table.heads[3:6] == ("EM@1", "EM@1 paper", "EM@1 difference")
 
 
-def test_seeds_are_a_mean_with_the_lowest_and_the_highest(tmp_path: Path) -> None:
-    study(tmp_path, *(result(seed=seed, metrics={"em@1": share}) for seed, share in ((1, 0.2), (2, 0.4), (3, 0.3))))
+def test_seeds_are_a_mean_with_an_interval_over_seeds_and_samples(tmp_path: Path) -> None:
+    shares = {1: 0.28, 2: 0.32, 3: 0.30}
+    study(tmp_path, *(result(seed=seed, metrics={"em@1": share}) for seed, share in shares.items()))
 
     cell = cells_of(TABLES["table3"](load([tmp_path], cache=None).frame, None))["tiny-llama", "LoRA"]["minipy EM@1"]
 
-    assert cell.text == "30.00 [20.00, 40.00]"
-    assert (cell.value, cell.low, cell.high, cell.runs) == (pytest.approx(30), pytest.approx(20), pytest.approx(40), 3)
+    # The variance of 100 samples and a third of that between seeds, 0.02 squared.
+    error = math.sqrt(0.3 * 0.7 / 100 + 0.02**2 / 3)
+    assert (cell.value, cell.runs) == (pytest.approx(30), 3)
+    assert (cell.low, cell.high) == pytest.approx((30 - 196 * error, 30 + 196 * error), abs=0.3)
+    assert cell.text == f"30.00 [{cell.low:.2f}, {cell.high:.2f}]"
 
 
 def test_what_is_missing_says_why(tmp_path: Path) -> None:

@@ -1,12 +1,12 @@
 """Which rows of the page are repeats of each other: the sets of the tables, and what the tables leave out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from peft_study.report.groups import groups
+from peft_study.report.groups import groups, score_of
 
 _TOLD = {
     "learning_rate": "learning rate",
@@ -30,14 +30,24 @@ class Repeats:
         lines: the number of its set, of each row.
         others: of the sets that the tables do not show, because another one of the same configuration has more
             finished cells: in what they differ from that one.
+        intervals: of the sets with several finished cells, both ends of each score's 95 % interval, those of the
+            tables.
     """
 
     lines: tuple[int, ...]
     others: Mapping[int, str]
+    intervals: Mapping[int, Mapping[str, tuple[float, float]]]
 
     def to_json(self) -> dict[str, Any]:
         """Plain containers."""
-        return {"lines": list(self.lines), "others": {str(line): text for line, text in self.others.items()}}
+        return {
+            "lines": list(self.lines),
+            "others": {str(line): text for line, text in self.others.items()},
+            "intervals": {
+                str(line): {name: list(ends) for name, ends in scores.items()}
+                for line, scores in self.intervals.items()
+            },
+        }
 
 
 def repeats(frame: pd.DataFrame) -> Repeats:
@@ -51,15 +61,31 @@ def repeats(frame: pd.DataFrame) -> Repeats:
     rows = frame.reset_index(drop=True)
     sets: list[list[int]] = []
     others = {}
+    intervals = {}
+    metrics = [str(name).removesuffix("_low") for name in rows if str(name).endswith("_low")]
     for one in groups(rows):
         for cells in (one.frame, *one.left_out):
             if cells is not one.frame:
                 others[len(sets)] = _difference(cells, one.frame)
+            if known := _intervals(cells[cells["status"] == "ok"], metrics):
+                intervals[len(sets)] = known
             sets.append(cells.index.tolist())
     named = {row for places in sets for row in places}
     sets += [[row] for row in range(len(rows)) if row not in named]
     lines = {row: line for line, places in enumerate(sets) for row in places}
-    return Repeats(tuple(lines[row] for row in range(len(rows))), others)
+    return Repeats(tuple(lines[row] for row in range(len(rows))), others, intervals)
+
+
+def _intervals(done: pd.DataFrame, metrics: Sequence[str]) -> dict[str, tuple[float, float]]:
+    """Of several runs; a single one's interval is in its row."""
+    if len(done) < 2:
+        return {}
+    scores = {name: score_of(done, name) for name in metrics}
+    return {
+        name: (score.low, score.high)
+        for name, score in scores.items()
+        if score is not None and score.low is not None and score.high is not None
+    }
 
 
 def _difference(rows: pd.DataFrame, shown: pd.DataFrame) -> str:
