@@ -316,7 +316,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if quick:
         sys.stdout.write(f"{figures(generator, studies=100, tables_=2, claims_=1)}\n")
         return
-    record.write("calibration", figures(generator, studies=4_000, tables_=400, claims_=100), ("numpy", "scipy"))
+    record.write("calibration", figures(generator, studies=4_000, tables_=400, claims_=60), ("numpy", "scipy"))
 
 
 if __name__ == "__main__":
