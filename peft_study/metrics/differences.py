@@ -331,7 +331,7 @@ def _side_variance(side: Sequence[_Part]) -> float | None:
 def _freedom(variance: float, of_samples: float, sides: Sequence[Sequence[_Part]]) -> float:
     """Satterthwaite's degrees of freedom, from the estimated parts."""
     samples = min((part.samples for side in sides for part, _ in side if part.samples), default=math.inf)
-    doubt = of_samples**2 / (samples - 1)
+    doubt = of_samples**2 / max(1.0, samples - 1)
     parts = [part_and_weight for side in sides for part_and_weight in side]
     doubt += sum((weight**2 * _of_run(part) / part.runs) ** 2 / part.run_freedom for part, weight in parts)
     return variance**2 / doubt if doubt else math.inf
