@@ -18,6 +18,7 @@ from peft_study.metrics.shares import CONFIDENCE, Independent, Pairs
 
 _NOISE_SEED = 0
 _MOST_SEEDS = 100
+_MOST_SAMPLES = 10_000_000
 _NORMAL = NormalDist()
 
 
@@ -416,7 +417,7 @@ def _ratio(
     return above / below, above / below / factor, above / below * factor
 
 
-def samples_and_seeds(
+def seeds_needed(
     difference: float, sample_deviation: float, run_deviation: float, samples: float, power: float = 0.8
 ) -> int | None:
     """How many seeds a side tell a difference between two methods, by a two-sided test at 5 %.
@@ -431,11 +432,31 @@ def samples_and_seeds(
     Returns:
         at least 2; None where no number of seeds is enough, as the samples alone leave too much doubt.
     """
-    for seeds in range(2, _MOST_SEEDS + 1):
-        of_runs = 2 * run_deviation**2 / seeds
-        variance = sample_deviation**2 / samples + of_runs
-        freedom = 2 * (seeds - 1) * (variance / of_runs) ** 2 if of_runs else math.inf
-        wanted = student_quantile(CONFIDENCE, freedom) + _NORMAL.inv_cdf(power)
-        if wanted * math.sqrt(variance) <= difference:
-            return seeds
-    return None
+    of_samples = sample_deviation**2 / samples
+    numbers = range(2, _MOST_SEEDS + 1)
+    return next((seeds for seeds in numbers if _tells(difference, of_samples, run_deviation, seeds, power)), None)
+
+
+def samples_needed(
+    difference: float, sample_deviation: float, run_deviation: float, seeds: int, power: float = 0.8
+) -> int | None:
+    """How many test samples tell a difference between two methods with so many seeds a side; see `seeds_needed`.
+
+    Returns:
+        None where no number of samples is enough, as the runs alone leave too much doubt.
+    """
+    low, high = 1, _MOST_SAMPLES
+    if not _tells(difference, sample_deviation**2 / high, run_deviation, seeds, power):
+        return None
+    while low < high:
+        middle = (low + high) // 2
+        enough = _tells(difference, sample_deviation**2 / middle, run_deviation, seeds, power)
+        low, high = (low, middle) if enough else (middle + 1, high)
+    return low
+
+
+def _tells(difference: float, of_samples: float, run_deviation: float, seeds: int, power: float) -> bool:
+    of_runs = 2 * run_deviation**2 / seeds
+    variance = of_samples + of_runs
+    freedom = 2 * (seeds - 1) * (variance / of_runs) ** 2 if of_runs else math.inf
+    return (student_quantile(CONFIDENCE, freedom) + _NORMAL.inv_cdf(power)) * math.sqrt(variance) <= difference

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.stats import norm, ttest_ind, ttest_rel
+from scipy.stats import norm, t, ttest_ind, ttest_rel
 
 from benchmarks import calibration
 from benchmarks.calibration import Setting
@@ -16,7 +16,8 @@ from peft_study.metrics.differences import (
     compare_methods,
     holm,
     run_variance,
-    samples_and_seeds,
+    samples_needed,
+    seeds_needed,
 )
 from peft_study.metrics.intervals import as_counts, mean_of_counts
 from peft_study.report.per_sample import Run, method_score
@@ -167,19 +168,29 @@ def test_power_is_that_of_a_normal_test() -> None:
     assert found.power(0.05, 0.05) == pytest.approx(norm.cdf(0.05 / found.standard_error - 1.964), abs=0.01)
 
 
-def test_more_samples_and_smaller_spreads_need_fewer_seeds() -> None:
-    """Against a simulation: 3 points, samples that differ by 0.5, runs by 1.5 points, 543 samples."""
-    seeds = samples_and_seeds(0.05, 0.5, 0.015, 2_000)
+def test_so_many_seeds_and_samples_tell_the_difference() -> None:
+    """Against simulated studies of as many: 5 points, samples that differ by 0.5, runs by 1.5 points."""
+    seeds = seeds_needed(0.05, 0.5, 0.015, 2_000)
     assert seeds is not None
+    samples = samples_needed(0.05, 0.5, 0.015, seeds)
+    assert samples is not None
+    assert samples <= 2_000
     generator = np.random.default_rng(7)
     sides = generator.normal(0, 0.015, (2, 4_000, seeds)) + np.array([0.05, 0.0])[:, None, None]
-    noise = generator.normal(0, 0.5 / math.sqrt(2_000), 4_000)
-    apart = sides[0].mean(axis=1) - sides[1].mean(axis=1) + noise
-    variance = 0.5**2 / 2_000 + (sides[0].var(axis=1, ddof=1) + sides[1].var(axis=1, ddof=1)) / seeds
-    assert (np.abs(apart) > 2.1 * np.sqrt(variance)).mean() == pytest.approx(0.85, abs=0.1)
+    apart = sides[0].mean(axis=1) - sides[1].mean(axis=1) + generator.normal(0, 0.5 / math.sqrt(samples), 4_000)
+    of_runs = (sides[0].var(axis=1, ddof=1) + sides[1].var(axis=1, ddof=1)) / seeds
+    variance = 0.25 / samples + of_runs
+    freedom = 2 * (seeds - 1) * (variance / of_runs) ** 2
 
-    assert samples_and_seeds(0.05, 0.5, 0.03, 2_000) > seeds
-    assert samples_and_seeds(0.01, 0.5, 0.015, 200) is None
+    assert (2 * t.sf(np.abs(apart) / np.sqrt(variance), freedom) < 0.05).mean() == pytest.approx(0.8, abs=0.06)
+
+
+def test_more_doubt_needs_more_seeds_and_too_much_is_never_enough() -> None:
+    assert (seeds_needed(0.05, 0.5, 0.03, 2_000) or 0) > (seeds_needed(0.05, 0.5, 0.015, 2_000) or 99)
+    assert seeds_needed(0.01, 0.5, 0.015, 200) is None
+    assert samples_needed(0.01, 0.5, 0.03, 3) is None
+    # Without a spread between runs a normal test of paired samples.
+    assert samples_needed(0.03, 0.5, 0.0, 3) == pytest.approx((0.5 * (1.96 + 0.8416) / 0.03) ** 2, rel=0.001)
 
 
 @pytest.mark.parametrize("spread", [0.0, 1.0, 2.0])
