@@ -107,7 +107,7 @@ def compare_all(first: Floats, second: Floats) -> Tests:
         deviations = side - side.mean(axis=2, keepdims=True)
         by_chance = deviations.var(axis=1).sum(axis=1) / samples / (seeds - 1)
         of_runs += (spread - by_chance) / seeds
-        doubt += (np.maximum(0.0, spread - by_chance) / seeds) ** 2 / (seeds - 1)
+        doubt += (spread / seeds) ** 2 / (seeds - 1)
     variance = of_samples + np.maximum(0.0, of_runs)
     return Tests(apart.mean(axis=1), np.sqrt(variance), variance**2 / doubt)
 

@@ -37,7 +37,8 @@ class MethodScore:
         share_samples: how many independent samples a share of hits is of, where `estimate` is that of a single run.
         run_variance: of one run, owing to the run alone; 0 where nothing is drawn, None where it is not known. An
             estimate may be below 0, and counts as 0.
-        run_freedom: its degrees of freedom.
+        run_spread: the variance between runs as observed, which chance on single samples is part of.
+        run_freedom: degrees of freedom of `run_spread`.
         runs: how many.
     """
 
@@ -50,14 +51,15 @@ class MethodScore:
     clusters: Sequence[object] | None = None
     share_samples: float | None = None
     run_variance: float | None = None
+    run_spread: float = 0.0
     run_freedom: float = math.inf
     runs: int = 1
 
-    def with_run_variance(self, variance: float, freedom: float) -> "MethodScore":
+    def with_run_variance(self, variance: float, spread: float, freedom: float) -> "MethodScore":
         """The same with the spread of other configurations' runs, where its own is not known."""
         if self.run_variance is not None:
             return self
-        return replace(self, run_variance=variance, run_freedom=freedom)
+        return replace(self, run_variance=variance, run_spread=spread, run_freedom=freedom)
 
 
 def run_variance(scores: Sequence[float], resampled: Floats | None) -> float | None:
@@ -330,11 +332,11 @@ def _side_variance(side: Sequence[_Part]) -> float | None:
 
 
 def _freedom(variance: float, of_samples: float, sides: Sequence[Sequence[_Part]]) -> float:
-    """Satterthwaite's degrees of freedom, from the estimated parts."""
+    """Satterthwaite's degrees of freedom; the doubt about a part is that about the observed spread."""
     samples = min((part.samples for side in sides for part, _ in side if part.samples), default=math.inf)
     doubt = of_samples**2 / max(1.0, samples - 1)
     parts = [part_and_weight for side in sides for part_and_weight in side]
-    doubt += sum((weight**2 * _of_run(part) / part.runs) ** 2 / part.run_freedom for part, weight in parts)
+    doubt += sum((weight**2 * part.run_spread / part.runs) ** 2 / part.run_freedom for part, weight in parts)
     return variance**2 / doubt if doubt else math.inf
 
 

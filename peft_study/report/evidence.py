@@ -156,7 +156,7 @@ class Evidence:
         self._predictions_of = predictions_of
         self._resamples = resamples
         self._scores: dict[tuple[tuple[str, ...], str], tuple[MethodScore, float | None]] = {}
-        self._spreads: dict[tuple[str | None, str, bool], tuple[float, float] | None] = {}
+        self._spreads: dict[tuple[str | None, str, bool], tuple[float, float, float] | None] = {}
 
     def find(
         self, method: str, quantization: str = "none", dataset: str | None = None, model: str | None = None
@@ -248,7 +248,7 @@ class Evidence:
         single = any(home._is_single(group, metric) for home, group in placed)
         return plain if tested is None else _with_test(plain, tested, pooled=single and tested.of_methods)
 
-    def spread_of_runs(self, dataset: str | None, metric: str, *, trained: bool) -> tuple[float, float] | None:
+    def spread_of_runs(self, dataset: str | None, metric: str, *, trained: bool) -> tuple[float, float, float] | None:
         """The variance between runs of one configuration, pooled over those that have several seeds.
 
         Args:
@@ -257,8 +257,8 @@ class Evidence:
             trained: of trained methods, or of prompting.
 
         Returns:
-            The variance that is owing to the runs alone, and its degrees of freedom; None where no configuration has
-            several seeds.
+            The variance that is owing to the runs alone, the variance as observed, and its degrees of freedom; None
+            where no configuration has several seeds.
         """
         key = (dataset, metric, trained)
         if key not in self._spreads:
@@ -274,7 +274,8 @@ class Evidence:
             self._spreads[key] = None
             if freedom:
                 alone = sum((score.runs - 1) * (score.run_variance or 0.0) for score in same) / freedom
-                self._spreads[key] = alone, float(freedom)
+                observed = sum((score.runs - 1) * score.run_spread for score in same) / freedom
+                self._spreads[key] = alone, observed, float(freedom)
         return self._spreads[key]
 
     def _choices(self, side: Sequence[Best], metric: str, back: "Evidence | None") -> list[Choice]:
@@ -382,13 +383,15 @@ def _from_summary(group: Group, metric: str) -> MethodScore:
     samples = group.test_samples
     ends = [_run_interval(row, metric, samples) for row in scored.to_dict("records")]
     widths = [pair[1] - pair[0] for pair in ends if pair is not None]
+    variance = run_variance(scores, None) if group.drawn else 0.0
     single = len(scores) == 1 and counts_hits(metric) and "/" not in metric
     return MethodScore(
         estimate=fmean(scores),
         sample_variance=(fmean(widths) / (2 * WIDTH)) ** 2 if len(widths) == len(scores) else None,
         samples=samples,
         share_samples=samples if single else None,
-        run_variance=run_variance(scores, None) if group.drawn else 0.0,
+        run_variance=variance,
+        run_spread=variance or 0.0,
         run_freedom=len(scores) - 1 if group.drawn and len(scores) > 1 else math.inf,
         runs=len(scores),
     )

@@ -122,6 +122,7 @@ def method_score(runs: Sequence[Run | None], *, drawn: bool, resamples: int) -> 
         hits=first.hits if len(known) == 1 else None,
         clusters=first.clusters,
         run_variance=variance,
+        run_spread=float(np.var(scores, ddof=1)) if variance else 0.0,
         run_freedom=len(known) - 1 if drawn and len(known) > 1 else math.inf,
         runs=len(known),
     )

@@ -86,7 +86,7 @@ def test_a_single_run_speaks_of_itself_until_a_spread_is_known() -> None:
     sides = [score(first), score(second)]
 
     alone = compare(*sides)
-    pooled = compare(*(side.with_run_variance(0.03**2, 10.0) for side in sides))
+    pooled = compare(*(side.with_run_variance(0.03**2, 0.03**2, 10.0) for side in sides))
 
     assert not alone.of_methods
     assert pooled.of_methods
