@@ -221,8 +221,10 @@ class SimulatedEvidence(Evidence):
         return runs
 
 
-def null_study(generator: np.random.Generator, spread: float, seeds: int, samples: int) -> SimulatedEvidence:
-    """A study in which every configuration has the same true score, on two data sets."""
+def null_study(
+    generator: np.random.Generator, spread: float, seeds: int, samples: int, single: Sequence[str] = ()
+) -> SimulatedEvidence:
+    """A study in which all configurations have the same true score, on two data sets; `single` methods have one seed."""
     rows: list[dict[str, Any]] = []
     of_cell: dict[str, Floats] = {}
     for dataset in ("conala", "codealpacapy"):
@@ -231,7 +233,7 @@ def null_study(generator: np.random.Generator, spread: float, seeds: int, sample
             if method == "full" and size == "llm":
                 continue
             drawn = method not in {"zero-shot", "rag"}
-            setting = Setting(spread if drawn else 0.0, seeds if drawn else 1, samples)
+            setting = Setting(spread if drawn else 0.0, seeds if drawn and method not in single else 1, samples)
             values = hits(generator, 1, setting, ease, 0.0)[0]
             for seed, run in enumerate(values.T):
                 name = f"{model}/{method}/{bits}/{number}/{dataset}/{seed}"
@@ -277,11 +279,32 @@ def claims(generator: np.random.Generator, studies: int, seeds: int = 3, samples
     return rows
 
 
-def rare(generator: np.random.Generator, share: float = 0.01) -> list[dict[str, Any]]:
+def pooled(generator: np.random.Generator, studies: int, seeds: int = 3, samples: int = 200) -> list[dict[str, Any]]:
+    """Two methods of one seed each, judged by the spread of the study's other methods."""
+    rows = []
+    for spread in (0.0, 1.0, 2.0):
+        marked, made = 0, 0
+        for _ in range(studies):
+            evidence = null_study(generator, spread, seeds, samples, single=("lora", "ia3"))
+            for lora in evidence.find("lora"):
+                (ia3,) = evidence.find("ia3", dataset=lora.dataset, model=lora.model)
+                found = evidence.compare("", [lora], [ia3], "em@10")
+                assert found is not None
+                assert found.pooled
+                assert found.p_value is not None
+                marked += found.p_value < 0.05
+                made += 1
+        rows.append(
+            {"spread_points": spread, "samples": samples, "comparisons": made}
+            | {"false_positives": round(marked / made, 4)}
+        )
+    return rows
+
+
+def rare(share: float = 0.01) -> list[dict[str, Any]]:
     """How often the interval of a share holds a rare true share, exactly, by the binomial distribution."""
     from scipy.stats import binom
 
-    del generator
     rows = []
     for samples in (50, 100, 200, 543, 628):
         number = np.arange(samples + 1)
@@ -304,7 +327,8 @@ def figures(generator: np.random.Generator, *, studies: int, tables_: int, claim
         "differences": differences(generator, studies),
         "tables": tables(generator, tables_),
         "claims": claims(generator, claims_),
-        "rare_shares": rare(generator),
+        "pooled_spread": pooled(generator, claims_),
+        "rare_shares": rare(),
     }
 
 
