@@ -224,7 +224,7 @@ class SimulatedEvidence(Evidence):
 def null_study(
     generator: np.random.Generator, spread: float, seeds: int, samples: int, single: Sequence[str] = ()
 ) -> SimulatedEvidence:
-    """A study in which all configurations have the same true score, on two data sets; `single` methods have one seed."""
+    """A study in which all configurations have the same true score; `single` methods have one seed."""
     rows: list[dict[str, Any]] = []
     of_cell: dict[str, Floats] = {}
     for dataset in ("conala", "codealpacapy"):

@@ -1,11 +1,10 @@
 """Two sets of runs compared, by the strongest test that the data at hand allows."""
 
 import math
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from statistics import fmean
-from typing import Any
 
 import pandas as pd
 
@@ -14,7 +13,7 @@ from peft_study.metrics.intervals import RESAMPLES, counts_hits, recorded_interv
 from peft_study.metrics.shares import WIDTH
 from peft_study.report import per_sample
 from peft_study.report.groups import Group, caveats, groups
-from peft_study.report.names import PAPER, method_name
+from peft_study.report.names import method_name
 from peft_study.report.per_sample import Run
 from peft_study.report.predictions import PredictionsOf
 from peft_study.report.scores import signed_text
@@ -155,7 +154,7 @@ class Evidence:
                 self._by_name.setdefault((one.method, one.quantization, model), []).append(one)
         self._predictions_of = predictions_of
         self._resamples = resamples
-        self._scores: dict[tuple[tuple[str, ...], str], tuple[MethodScore, float | None]] = {}
+        self._scores: dict[tuple[int, str], tuple[MethodScore, float | None]] = {}
         self._spreads: dict[tuple[str | None, str, bool], tuple[float, float, float] | None] = {}
 
     def find(
@@ -224,10 +223,10 @@ class Evidence:
         backs = (other, self)
         choices = [home._choices(side, metric, back) for home, side, back in zip(homes, sides, backs, strict=True)]
         placed = [(home, group) for home, side in zip(homes, chosen, strict=True) for group in side]
-        printed = all(group.frame["source"].eq(PAPER).all() for _, group in placed)
+        printed = all(group.printed for _, group in placed)
         tested = None if printed else compare_methods(choices[0], choices[1])
         names = [_names(side) for side in chosen]
-        cells = tuple(dict.fromkeys(str(cell) for _, group in placed for cell in group.scored(metric)["cell_id"]))
+        cells = tuple(dict.fromkeys(cell for _, group in placed for cell in group.cells_with(metric)))
         told = [home._samples(group, metric) for home, group in placed]
         plain = Comparison(
             label,
@@ -267,8 +266,8 @@ class Evidence:
                 for group in self.groups
                 if group.dataset == dataset
                 and group.drawn
-                and _is_trained(group) is trained
-                and len(group.scored(metric)) > 1
+                and group.trained is trained
+                and len(group.cells_with(metric)) > 1
             ]
             freedom = sum(score.runs - 1 for score in same)
             self._spreads[key] = None
@@ -296,7 +295,7 @@ class Evidence:
         score = self._score(group, metric)[0]
         if score.run_variance is not None:
             return score
-        trained = _is_trained(group)
+        trained = group.trained
         pooled = self.spread_of_runs(group.dataset, metric, trained=trained)
         if pooled is None and back is not None:
             pooled = back.spread_of_runs(group.dataset, metric, trained=trained)
@@ -312,12 +311,12 @@ class Evidence:
 
     def _score(self, group: Group, metric: str) -> tuple[MethodScore, float | None]:
         """A configuration's score, and of how many samples where they are known one by one."""
-        scored = group.scored(metric)
-        key = (tuple(str(name) for name in scored["cell_id"]), metric)
+        # Groups live as long as the evidence, so that their ids are distinct.
+        key = (id(group), metric)
         if key not in self._scores:
             if len(self._scores) >= _KEPT:
                 del self._scores[next(iter(self._scores))]
-            runs = self._runs(scored, metric)
+            runs = self._runs(group.scored(metric), metric)
             by_sample = per_sample.method_score(runs, drawn=group.drawn, resamples=self._resamples)
             scored_samples = min((run.scored for run in runs if run is not None), default=None)
             self._scores[key] = (
@@ -379,9 +378,10 @@ def _with_test(plain: Comparison, tested: Difference, *, pooled: bool) -> Compar
 def _from_summary(group: Group, metric: str) -> MethodScore:
     """From the scores and the intervals of a configuration's cells: the runs count as if of the same samples."""
     scored = group.scored(metric)
-    scores = [float(value) for value in scored[metric]]
+    scores = [float(value) for value in scored[metric].tolist()]
     samples = group.test_samples
-    ends = [_run_interval(row, metric, samples) for row in scored.to_dict("records")]
+    columns = [_column(scored, f"{metric}_{end}") for end in ("low", "high")]
+    ends = [_run_interval(metric, score, low, high, samples) for score, low, high in zip(scores, *columns, strict=True)]
     widths = [pair[1] - pair[0] for pair in ends if pair is not None]
     variance = run_variance(scores, None) if group.drawn else 0.0
     single = len(scores) == 1 and counts_hits(metric) and "/" not in metric
@@ -397,15 +397,16 @@ def _from_summary(group: Group, metric: str) -> MethodScore:
     )
 
 
-def _run_interval(row: Mapping[Hashable, Any], metric: str, samples: float | None) -> tuple[float, float] | None:
+def _column(rows: pd.DataFrame, name: str) -> list[float]:
+    return rows[name].tolist() if name in rows else [math.nan] * len(rows)
+
+
+def _run_interval(
+    metric: str, score: float, low: float, high: float, samples: float | None
+) -> tuple[float, float] | None:
     """As recorded; of a printed share of hits, from the number of samples."""
-    low, high = (row.get(f"{metric}_{end}", math.nan) for end in ("low", "high"))
     known = None if math.isnan(low) or math.isnan(high) else (low, high)
-    return recorded_interval(metric, row[metric], known, samples)
-
-
-def _is_trained(group: Group) -> bool:
-    return not group.frame["kind"].eq("prompting").all()
+    return recorded_interval(metric, score, known, samples)
 
 
 def _names(found: Sequence[Group]) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from peft_study.metrics.intervals import Spread, seeds_interval
-from peft_study.report.names import DATASETS, METHODS, MODELS, QUANTIZATIONS, method_name, place
+from peft_study.report.names import DATASETS, METHODS, MODELS, PAPER, QUANTIZATIONS, method_name, place
 from peft_study.results.schema import MemoryKind
 
 Key = tuple[str | None, str, str, str, float | None]
@@ -73,9 +73,18 @@ class Group:
     @cached_property
     def drawn(self) -> bool:
         """Whether a run depends on its seed: by training, by random examples, or by sampling."""
-        prompting = self.frame["kind"].eq("prompting").all()
         random_examples = self.num_examples != 0 and self.method not in _WITHOUT_A_DRAW
-        return bool(not prompting or random_examples or self.frame["sampled"].eq(True).any())
+        return bool(self.trained or random_examples or self.frame["sampled"].eq(True).any())
+
+    @cached_property
+    def trained(self) -> bool:
+        """Whether the model is trained, not only prompted."""
+        return any(kind != "prompting" for kind in self.frame["kind"].tolist())
+
+    @cached_property
+    def printed(self) -> bool:
+        """Whether its numbers are the paper's."""
+        return all(source == PAPER for source in self.frame["source"].tolist())
 
     @cached_property
     def done(self) -> pd.DataFrame:
@@ -117,7 +126,21 @@ class Group:
 
     def score(self, metric: str) -> Spread | None:
         """A score over the seeds with its 95 % interval; None where none is known."""
-        return score_of(self.done, metric)
+        if metric not in self._spreads:
+            self._spreads[metric] = score_of(self.done, metric)
+        return self._spreads[metric]
+
+    @cached_property
+    def _spreads(self) -> dict[str, Spread | None]:
+        """Scores by name, as they were asked for: each is asked for many times."""
+        return {}
+
+    def cells_with(self, metric: str) -> tuple[str, ...]:
+        """The ids of the cells that ended well and have a score."""
+        if metric not in self.done:
+            return ()
+        pairs = zip(self.cells, self.done[metric].tolist(), strict=True)
+        return tuple(name for name, value in pairs if not math.isnan(value))
 
     def middle(self, column: str) -> float | None:
         """The median over the seeds; None where none is known."""
