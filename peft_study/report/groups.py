@@ -182,14 +182,16 @@ def score_of(rows: pd.DataFrame, metric: str) -> Spread | None:
         rows[f"{metric}_{end}"].to_numpy(dtype=float) if f"{metric}_{end}" in rows else np.full(len(rows), math.nan)
         for end in ("low", "high")
     ]
-    known = ~np.isnan(values)
-    if not known.any():
+    return score_of_values(values.tolist(), ends[0].tolist(), ends[1].tolist())
+
+
+def score_of_values(values: Sequence[float], lows: Sequence[float], highs: Sequence[float]) -> Spread | None:
+    """The same of plain numbers, one a run; NaN where unknown."""
+    known = [run for run in zip(values, lows, highs, strict=True) if not math.isnan(run[0])]
+    if not known:
         return None
-    intervals = [
-        None if math.isnan(low) or math.isnan(high) else (low, high)
-        for low, high in zip(ends[0][known].tolist(), ends[1][known].tolist(), strict=True)
-    ]
-    return seeds_interval(values[known].tolist(), intervals)
+    intervals = [None if math.isnan(low) or math.isnan(high) else (low, high) for _, low, high in known]
+    return seeds_interval([value for value, _, _ in known], intervals)
 
 
 def groups(frame: pd.DataFrame) -> list[Group]:

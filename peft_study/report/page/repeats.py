@@ -1,12 +1,15 @@
 """Which rows of the page are repeats of each other: the sets of the tables, and what the tables leave out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from peft_study.report.groups import groups, score_of
+from peft_study.metrics.intervals import Floats
+from peft_study.report.groups import groups, score_of_values
 
 _TOLD = {
     "learning_rate": "learning rate",
@@ -62,12 +65,16 @@ def repeats(frame: pd.DataFrame) -> Repeats:
     sets: list[list[int]] = []
     others = {}
     intervals = {}
-    metrics = [str(name).removesuffix("_low") for name in rows if str(name).endswith("_low")]
+    names = [str(name).removesuffix("_low") for name in rows if str(name).endswith("_low")]
+    # As plain arrays: thousands of sets ask for each column.
+    columns = {name: rows[[name, f"{name}_low", f"{name}_high"]].to_numpy(dtype=float) for name in names}
+    done = (rows["status"] == "ok").to_numpy()
     for one in groups(rows):
         for cells in (one.frame, *one.left_out):
             if cells is not one.frame:
                 others[len(sets)] = _difference(cells, one.frame)
-            if known := _intervals(cells[cells["status"] == "ok"], metrics):
+            places = cells.index.to_numpy()
+            if known := _intervals(places[done[places]], columns):
                 intervals[len(sets)] = known
             sets.append(cells.index.tolist())
     named = {row for places in sets for row in places}
@@ -76,11 +83,11 @@ def repeats(frame: pd.DataFrame) -> Repeats:
     return Repeats(tuple(lines[row] for row in range(len(rows))), others, intervals)
 
 
-def _intervals(done: pd.DataFrame, metrics: Sequence[str]) -> dict[str, tuple[float, float]]:
-    """Of several runs; a single one's interval is in its row."""
-    if len(done) < 2:
+def _intervals(places: NDArray[np.intp], columns: Mapping[str, Floats]) -> dict[str, tuple[float, float]]:
+    """Of several runs, by their places among the rows; a single one's interval is in its row."""
+    if len(places) < 2:
         return {}
-    scores = {name: score_of(done, name) for name in metrics}
+    scores = {name: score_of_values(*column[places].T.tolist()) for name, column in columns.items()}
     return {
         name: (score.low, score.high)
         for name, score in scores.items()
