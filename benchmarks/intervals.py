@@ -13,7 +13,17 @@ import numpy as np
 
 from benchmarks import record
 from peft_study.metrics.codebleu import STRICT, corpus_score, score_codebleu
-from peft_study.metrics.intervals import RESAMPLES, mean_difference, mean_interval, pooled_difference, pooled_interval
+from peft_study.metrics.differences import Choice, compare_methods
+from peft_study.metrics.intervals import (
+    RESAMPLES,
+    Floats,
+    PooledScore,
+    as_counts,
+    mean_interval,
+    mean_of_counts,
+    pooled_interval,
+)
+from peft_study.report.per_sample import Run, method_score
 
 SAMPLES = 543
 ROUNDS = 5
@@ -28,6 +38,16 @@ def median_seconds(call: Callable[[], object]) -> float:
     return round(statistics.median(seconds), 3)
 
 
+def difference(first: Floats, second: Floats, score: PooledScore) -> None:
+    """Compare two runs on the same samples, as the report does."""
+    names = tuple(f"{place:04}" for place in range(SAMPLES))
+    sides = [
+        method_score([Run(names, None, counts, score)], drawn=True, resamples=RESAMPLES) for counts in (first, second)
+    ]
+    known = [side for side in sides if side is not None]
+    compare_methods([Choice((known[0],))], [Choice((known[1],))])
+
+
 def main() -> None:
     generator = np.random.default_rng(0)
     first, second = ((generator.random(SAMPLES) < share).astype(float).tolist() for share in (0.35, 0.30))
@@ -39,12 +59,12 @@ def main() -> None:
     strict = [run["strict"] for run in runs]
     figures = {
         "mean_interval": median_seconds(lambda: mean_interval(first)),
-        "mean_difference": median_seconds(lambda: mean_difference(first, second)),
+        "mean_difference": median_seconds(lambda: difference(as_counts(first), as_counts(second), mean_of_counts)),
         "codebleu_interval": median_seconds(
             lambda: pooled_interval(strict[0], lambda sums: corpus_score(sums, STRICT))
         ),
         "codebleu_difference": median_seconds(
-            lambda: pooled_difference(strict[0], strict[1], lambda sums: corpus_score(sums, STRICT))
+            lambda: difference(strict[0], strict[1], lambda sums: corpus_score(sums, STRICT))
         ),
     }
     record.write("intervals", {"samples": SAMPLES, "resamples": RESAMPLES, "median_seconds": figures}, ("numpy",))

@@ -3,6 +3,7 @@
 import argparse
 import json
 import logging
+import math
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,10 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from peft_study.config import identity
-from peft_study.config.schema import HardwareConfig
+from peft_study.config.schema import DatasetConfig, HardwareConfig
 from peft_study.cost.forecast import Forecast
 from peft_study.environment import check_interpreter
+from peft_study.errors import UserError
 from peft_study.interrupts import while_it_is_read
+from peft_study.metrics.differences import samples_needed, seeds_needed
 from peft_study.results.schema import RunResult, Status
 from peft_study.results.store import RESULT, read_result
 from peft_study.sweep.command import add_arguments, plan_command
@@ -27,6 +30,11 @@ if TYPE_CHECKING:
     from peft_study.cost.policy import MemoryChoice
 
 NEW, DONE, INTERRUPTED = "new", "done", "interrupted"
+DISAGREEING = 0.2
+"""Share of test samples that one of two methods hits and the other misses: an assumption."""
+RUN_SPREAD = 0.01
+"""Standard deviation of a run's score between seeds: an assumption, 1 point; the demo study has 0.9 to 1.4."""
+USUAL_SEEDS = 5
 _KIND: Mapping[str, Sequence[str]] = {
     "model": ("name",),
     "method": ("name", "num_examples"),
@@ -48,22 +56,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m peft_study.plan", description=__doc__)
     add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="for programs: every cell, and totals")
+    parser.add_argument(
+        "--points", type=float, default=3.0, metavar="X", help="say what telling a difference of X points needs (3)"
+    )
     given = parser.parse_intermixed_args(arguments)
     # What libraries say of models that are never run is no news.
     logging.captureWarnings(True)
     logging.getLogger().addHandler(logging.NullHandler())
     return ended(
-        lambda: show(given.overrides, given.config_dir, as_json=given.json), interrupted="a plan changes nothing"
+        lambda: show(given.overrides, given.config_dir, as_json=given.json, points=given.points),
+        interrupted="a plan changes nothing",
     )
 
 
-def show(overrides: Sequence[str], config_dir: Path | None = None, *, as_json: bool = False) -> int:
+def show(
+    overrides: Sequence[str], config_dir: Path | None = None, *, as_json: bool = False, points: float = 3.0
+) -> int:
     """Print the plan of a command line.
 
     Args:
         overrides: the command line's.
         config_dir: a further folder of config groups.
         as_json: print a record in place of the table.
+        points: the difference between two methods, in points, that the study is to tell.
 
     Returns:
         the exit code.
@@ -71,14 +86,18 @@ def show(overrides: Sequence[str], config_dir: Path | None = None, *, as_json: b
     Raises:
         UserError: the command line cannot be planned.
     """
+    if not 0 < points < 100:
+        raise UserError(f"--points must be between 0 and 100, got {points:g}", where="--points", hint="--points 3")
     check_interpreter()
     with busy("composing the cells and counting their parameters ..."):
-        forecasts = forecast(plan_command(overrides, config_dir))
+        cells = plan_command(overrides, config_dir)
+        forecasts = forecast(cells)
+    needs = needed(cells, points)
     if as_json:
-        record = {"cells": [asdict(cell) for cell in forecasts], "totals": totals(forecasts)}
+        record = {"cells": [asdict(cell) for cell in forecasts], "totals": totals(forecasts), "needed": needs}
         sys.stdout.write(json.dumps(record, indent=1) + "\n")
     else:
-        print_plan(forecasts, totals(forecasts))
+        print_plan(forecasts, totals(forecasts), needs)
     return EXIT_OK
 
 
@@ -101,6 +120,38 @@ def forecast(cells: Sequence[PlannedCell]) -> list[Forecast]:
             choices[alike] = None if refused else choose_memory(planned.cell, _budget_bytes(planned.cell.hardware))
         forecasts.append(_forecast(planned, choices[alike], rates.get(_kind(config))))
     return forecasts
+
+
+def needed(cells: Sequence[PlannedCell], points: float) -> str | None:
+    """How many seeds and samples a difference between two methods needs, on each data set whose size is known.
+
+    Args:
+        cells: planned.
+        points: the difference.
+    """
+    sizes = {cell.cell.dataset.name: size for cell in cells if (size := _test_samples(cell.cell.dataset)) is not None}
+    if not sizes:
+        return None
+    parts = [f"{name} {_need(points / 100, size)}" for name, size in sizes.items()]
+    return (
+        f"To tell {points:g} points between two methods at 5 % with probability 0.8, if they differ on "
+        f"{100 * DISAGREEING:g} % of samples and runs spread by {100 * RUN_SPREAD:g} point: {'; '.join(parts)}"
+    )
+
+
+def _test_samples(dataset: DatasetConfig) -> int | None:
+    known = [size for size in (dataset.sizes.get("test"), dataset.limit, dataset.test_limit) if size is not None]
+    return min(known, default=None)
+
+
+def _need(difference: float, samples: int) -> str:
+    deviation = math.sqrt(DISAGREEING)
+    seeds = seeds_needed(difference, deviation, RUN_SPREAD, samples)
+    if seeds is not None:
+        return f"({samples:,} test samples) {seeds} seeds a method"
+    more = samples_needed(difference, deviation, RUN_SPREAD, USUAL_SEEDS)
+    wanted = "more than any number of samples" if more is None else f"{more:,}"
+    return f"({samples:,} test samples) no number of seeds; with {USUAL_SEEDS} seeds {wanted} samples"
 
 
 def totals(forecasts: Sequence[Forecast]) -> dict[str, Any]:

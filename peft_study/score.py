@@ -189,7 +189,7 @@ def _samples(cell: CellConfig, result: RunResult, predictions: Sequence[Predicti
         sizes = result.data.get("sizes") or {}
         if len({prediction.id for prediction in predictions}) != sizes.get("test", len(predictions)):
             raise ValueError(f"{PREDICTIONS} does not hold the {sizes['test']} test samples, once each") from None
-        return [Sample(one.id, "", one.reference, level=one.level) for one in predictions]
+        return [Sample(one.id, "", one.reference, level=one.level, cluster=one.cluster) for one in predictions]
     by_id = {sample.id: sample for sample in splits.test}
     if [prediction.id for prediction in predictions] != list(by_id):
         raise ValueError(f"{PREDICTIONS} does not hold the {len(by_id)} samples of the test split, once each, in order")

@@ -30,6 +30,8 @@ def _hashed(sample: Sample) -> dict[str, Any]:
     for name in ("level", "tests", "starter_code", "assertions", "published_answer"):
         if not hashed[name]:
             del hashed[name]
+    # It decides no score, and earlier fingerprints do not have it.
+    del hashed["cluster"]
     return hashed if sample.tests is None else hashed | {"tests": _tests(sample.tests)}
 
 

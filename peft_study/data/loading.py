@@ -22,6 +22,8 @@ T = TypeVar("T")
 SPLITS = ("train", "validation", "test")
 CODE_AND_PROSE = ("instruction", "answer", "starter_code", "assertions")
 """The fields of a sample whose line ends do not matter; inputs of tests are bytes that a program reads."""
+CLUSTER_FIELD = "question_id"
+"""CoNaLa's field with the question of a sample: several samples phrase the same one, and are not independent."""
 # A single file is shuffled with this seed, whatever the cell's, so that all cells see the same test split.
 SINGLE_FILE_SEED = 0
 SINGLE_FILE_SHARES = (0.8, 0.1, 0.1)
@@ -223,12 +225,19 @@ def _samples(split: str, located: Iterable[Row], dataset: DatasetConfig, dropped
             continue
         assert instruction is not None
         assert answer is not None
-        samples.append(Sample(id=f"{split}-{index}", instruction=instruction, answer=answer))
+        samples.append(Sample(f"{split}-{index}", instruction, answer, cluster=_cluster(row)))
     if dropped.get(split):
         logger.warning(
             "%s: %d rows of %s lack an instruction or answer and were left out", dataset.name, dropped[split], split
         )
     return samples
+
+
+def _cluster(row: Mapping[str, Any]) -> str | None:
+    """The question that a sample phrases; published ids are "QUESTION" or "QUESTION-NUMBER"."""
+    value = row.get(CLUSTER_FIELD)
+    question = "" if value is None or isinstance(value, list | dict) else str(value).partition("-")[0]
+    return question or None
 
 
 def _warn_about_sizes(dataset: DatasetConfig, rows: Mapping[str, list[Sample]]) -> None:

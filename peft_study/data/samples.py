@@ -55,6 +55,7 @@ class Sample:
         starter_code: what the program begins with.
         assertions: Python source that asserts what the answer must do, where the data set is scored by that.
         published_answer: the answer as its file has it, where that has line ends of another kind.
+        cluster: what it shares with samples that are not independent of it, such as the question that it phrases.
     """
 
     id: str
@@ -66,6 +67,7 @@ class Sample:
     starter_code: str = field(default="", repr=False)
     assertions: str = field(default="", repr=False)
     published_answer: str = field(default="", repr=False, compare=False)
+    cluster: str | None = field(default=None, repr=False, compare=False)
 
     @property
     def reference(self) -> str:

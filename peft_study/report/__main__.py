@@ -103,7 +103,7 @@ def _tell(rows: "Rows") -> None:
 
 def _close(written: "Written", cells: int) -> None:
     verdicts = ", ".join(
-        f"{written.verdicts[name]} {name.replace('_', ' ')}" for name in ("confirmed", "refuted", "not_enough_data")
+        f"{written.verdicts[name]} {name.replace('_', ' ')}" for name in ("confirmed", "refuted", "not_decided")
     )
     say(f"{written.tables} tables, {written.drawings} figures with something to show, claims: {verdicts}")
     if cells:

@@ -6,6 +6,7 @@ from typing import Any
 
 from peft_study.config.conventions import label
 from peft_study.config.identity import settings_key
+from peft_study.metrics.intervals import recorded_interval
 from peft_study.results.schema import RunResult
 
 Row = dict[str, Any]
@@ -121,7 +122,7 @@ def row_of(result: RunResult, folder: str | None, source: str) -> Row:
     }
     for phase in ("load", "train", "generate", "score"):
         row[f"{phase}_seconds"] = number(result.phases[phase].seconds) if phase in result.phases else None
-    return row | metrics_of(result.metrics, result.intervals)
+    return row | metrics_of(result.metrics, result.intervals, row["test_samples"])
 
 
 def settings_of(config: Mapping[str, Any]) -> Row:
@@ -151,13 +152,27 @@ def _method(config: Mapping[str, Any]) -> str | None:
     return name if name is None or conventions is None else f"{name} [{_whole(conventions)}]"
 
 
-def metrics_of(metrics: Mapping[str, Any], intervals: Mapping[str, Any]) -> Row:
-    """The columns of the scores. One that would hide a column of another kind is left out."""
+def metrics_of(metrics: Mapping[str, Any], intervals: Mapping[str, Any], samples: float | None) -> Row:
+    """The columns of the scores. One that would hide a column of another kind is left out.
+
+    Args:
+        metrics: scores by name.
+        intervals: both ends by name.
+        samples: how many test samples there are; None where that is not known.
+    """
     row: Row = {_whole(name): number(value) for name, value in metrics.items() if name not in COLUMNS}
-    for name, ends in intervals.items():
-        if name in row and isinstance(ends, list | tuple) and len(ends) == 2:
-            row[f"{name}_low"], row[f"{name}_high"] = (number(end) for end in ends)
+    for name, score in list(row.items()):
+        ends = recorded_interval(name, score, _ends(intervals.get(name)), samples)
+        if ends is not None:
+            row[f"{name}_low"], row[f"{name}_high"] = ends
     return row
+
+
+def _ends(value: Any) -> tuple[float, float] | None:
+    ends = [number(end) for end in value] if isinstance(value, list | tuple) else []
+    if len(ends) != 2 or ends[0] is None or ends[1] is None:
+        return None
+    return ends[0], ends[1]
 
 
 def larger(one: float | None, other: float | None) -> float | None:

@@ -1,12 +1,12 @@
 """What the paper claims of examples in prompts, taken apart into what must hold."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 
-from peft_study.report.evidence import Comparison, Evidence
+from peft_study.report.evidence import Best, Comparison, Evidence
 from peft_study.report.groups import Group
 from peft_study.report.names import dataset_name, model_name
-from peft_study.report.verdicts import Part, every
+from peft_study.report.verdicts import Part, every, missing
 
 SCORE = "em@10"
 CODELLAMA_7B = ("codellama-7b", "codellama-7b-instruct", "codellama-7b-python")
@@ -20,7 +20,8 @@ _FEWEST_POINTS = 3
 def icl_beats_zero_shot(evidence: Evidence) -> list[Part]:
     """Claim 1."""
     found = [
-        _compare(evidence, one, evidence.best(_same(evidence, "icl", one), SCORE)) for one in evidence.find("zero-shot")
+        _compare(evidence, zero, evidence.best(_same(evidence, "icl", zero), SCORE), zero)
+        for zero in evidence.find("zero-shot")
     ]
     known = [one for one in found if one is not None]
     return [every("ICL above zero-shot", known)] if known else []
@@ -35,8 +36,8 @@ def more_examples_do_not_always_help(evidence: Evidence) -> list[Part]:
         return []
     parts: list[Part] = []
     for name in PEAKS:
-        missing = Part(None, f"No in-context learning on {dataset_name(name)}.")
-        parts += _peak(evidence, name) if name in datasets else [missing]
+        absent = missing(f"No in-context learning on {dataset_name(name)}.")
+        parts += _peak(evidence, name) if name in datasets else [absent]
     return [*parts, *_beside(beside)]
 
 
@@ -48,7 +49,7 @@ def lora_beats_prompting(evidence: Evidence) -> list[Part]:
         inside: list[Comparison | None] = []
         for lora in evidence.find("lora"):
             best = evidence.best(_same(evidence, method, lora), SCORE)
-            compared = best and _compare(evidence, best, lora)
+            compared = _compare(evidence, lora, lora, best)
             if compared and lora.model in CODELLAMA_7B:
                 inside.append(compared)
             elif compared:
@@ -78,15 +79,16 @@ def retrieval_helps_on_conala_alone(evidence: Evidence) -> list[Part]:
         return []
     for dataset in ("conala", "codealpacapy"):
         if not any(dataset_name(dataset) in one.label for part in parts for one in part.numbers):
-            parts.append(Part(None, f"No RAG and ICL of the same models on {dataset_name(dataset)}."))
+            parts.append(missing(f"No RAG and ICL of the same models on {dataset_name(dataset)}."))
     return [*parts, *_beside(beside)]
 
 
-def _compare(evidence: Evidence, base: Group, better: Group | None) -> Comparison | None:
-    """One model and data set: what should be better against what it is measured by."""
-    if better is None:
+def _compare(
+    evidence: Evidence, base: Group, first: Group | Best | None, second: Group | Best | None
+) -> Comparison | None:
+    """One model and data set, that of a base: what should be better against what it is measured by."""
+    if first is None or second is None:
         return None
-    first, second = (better, base)
     label = f"{model_name(base.model)} on {dataset_name(base.dataset or '')}, EM@10"
     return evidence.compare(label, [first], [second], SCORE)
 
@@ -103,12 +105,12 @@ def _average(evidence: Evidence, dataset: str, method: str, other: str) -> Compa
         if best[0] is not None and best[1] is not None:
             pairs.append((best[0], best[1]))
     label = f"{dataset_name(dataset)}, EM@10 of {len(pairs)} model{'s' * (len(pairs) != 1)}"
-    return evidence.compare(label, [one for one, _ in pairs], [one for _, one in pairs], SCORE)
+    return evidence.compare(label, [first for first, _ in pairs], [second for _, second in pairs], SCORE)
 
 
 def _beside(found: Sequence[Comparison]) -> list[Part]:
     """What the rows show beyond the claim's models and data sets, which decides nothing."""
-    return [Part(True, f"Outside of the claim: {'; '.join(one.text for one in found)}.")] if found else []
+    return [Part((), f"Outside of the claim: {'; '.join(one.text for one in found)}.")] if found else []
 
 
 def _peak(evidence: Evidence, dataset: str) -> list[Part]:
@@ -116,7 +118,7 @@ def _peak(evidence: Evidence, dataset: str) -> list[Part]:
     name = dataset_name(dataset)
     place = PEAKS.get(dataset)
     if len(curve) < _FEWEST_POINTS or (place is not None and max(curve) <= place[1]):
-        return [Part(None, f"{name}: too few numbers of examples ({', '.join(f'{n:.0f}' for n in curve)}).")]
+        return [missing(f"{name}: too few numbers of examples ({', '.join(f'{n:.0f}' for n in curve)}).")]
     scores = {
         number: fmean(score.mean for one in found if (score := one.score(SCORE))) for number, found in curve.items()
     }
@@ -124,7 +126,8 @@ def _peak(evidence: Evidence, dataset: str) -> list[Part]:
     parts = []
     # With its peak at the end a curve says that more help, if its end is surely above the rest.
     before = max((number for number in scores if number != last), key=lambda number: scores[number])
-    compared = evidence.compare(f"{name}, EM@10", curve[before], curve[last], SCORE)
+    best_before = _best_of(curve, before, [number for number in scores if number != last])
+    compared = evidence.compare(f"{name}, EM@10", [best_before], _places(curve[last]), SCORE)
     parts.append(every(f"{name}: {before:.0f} examples above {last:.0f}", [compared]))
     if place:
         inside = [number for number in scores if place[0] <= number <= place[1]]
@@ -144,9 +147,20 @@ def _location(
         (number for number in scores if number not in inside), key=lambda number: scores[number], default=None
     )
     if claimed is None or outside is None:
-        return Part(None, f"{name}: no numbers of examples both where the paper has the peak and elsewhere.")
-    compared = evidence.compare(f"{name}, EM@10", curve[claimed], curve[outside], SCORE)
+        return missing(f"{name}: no numbers of examples both where the paper has the peak and elsewhere.")
+    first = _best_of(curve, claimed, inside)
+    second = _best_of(curve, outside, [number for number in scores if number not in inside])
+    compared = evidence.compare(f"{name}, EM@10", [first], [second], SCORE)
     return every(f"{name}: the peak at {claimed:.0f} examples, above {outside:.0f}", [compared])
+
+
+def _best_of(curve: Mapping[float, Sequence[Group]], chosen: float, numbers: Sequence[float]) -> Best:
+    """The number of examples that is best on average, chosen from several."""
+    return Best(tuple(curve[chosen]), tuple(tuple(curve[number]) for number in numbers))
+
+
+def _places(found: Sequence[Group]) -> list[Group | Best]:
+    return [*found]
 
 
 def _curve(evidence: Evidence, dataset: str) -> dict[float, list[Group]]:

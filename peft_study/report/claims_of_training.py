@@ -1,23 +1,27 @@
 """What the paper claims of fine-tuning, taken apart into what must hold."""
 
 import math
-from collections.abc import Iterable, Sequence
-from statistics import fmean
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import NormalDist, fmean
 
-from peft_study.report.evidence import Comparison, Evidence, Test
+from peft_study.metrics.shares import WIDTH
+from peft_study.report.evidence import Best, Comparison, Evidence, Scope, Test
 from peft_study.report.groups import Group
 from peft_study.report.names import LEVELS, dataset_name, method_name, model_name
 from peft_study.report.scores import signed_text
-from peft_study.report.verdicts import FEWEST_SAMPLES, Part, every
+from peft_study.report.verdicts import FEWEST_SAMPLES, UNDECIDED, Odds, Part, certain, every, missing
 
 SCORE = "em@10"
-LARGE_TO_SMALL = 1.398
 HALF = 0.55
 """At most this share of LoRA's memory counts as half of it."""
-NOT_WORSE = -0.01
+SMALLEST_MARGIN = 0.01
+LARGEST_MARGIN = 0.05
+"""Of EM@10, in which two methods count as equal: what the samples resolve, but not less or more than these."""
 LIMIT_BYTES = 24e9
 LARGEST = "34b"
 LITTLE = 0.5
+# Standard errors that a test needs beyond its limit for a power of 80 %.
+_EIGHTY_PERCENT = NormalDist().inv_cdf(0.8)
 # A card that is sold with 24 GB has a few hundred megabytes more or less.
 _ALL_BUT_ALL = 0.97
 
@@ -45,27 +49,38 @@ def lora_is_the_best_adapter(evidence: Evidence) -> list[Part]:
 
 def large_beats_small(evidence: Evidence) -> list[Part]:
     """Claim 5."""
-    large, small = _best_of_both(evidence)
+    large, small, options = _best_of_both(evidence)
     found = []
     for dataset in large:
-        for metric in ("em@1", "em@10"):
-            one, other = large[dataset], small[dataset]
-            label = (
-                f"{model_name(one.model)} and {model_name(other.model)} on {dataset_name(dataset)}, {metric.upper()}"
-            )
-            found.append(evidence.compare(label, [one], [other], metric, LARGE_TO_SMALL))
+        sides = [_as_best(chosen, of_class, dataset) for chosen, of_class in zip((large, small), options, strict=True)]
+        for metric in ("em@1", SCORE):
+            names = f"{model_name(large[dataset].model)} and {model_name(small[dataset].model)}"
+            label = f"{names} on {dataset_name(dataset)}, {metric.upper()}"
+            found.append(evidence.compare(label, [sides[0]], [sides[1]], metric))
     known = sorted((one for one in found if one is not None), key=lambda one: one.label)
     if not known:
         return []
-    gains = [one.first / one.second - 1 for one in known if one.second]
-    part = every("At least 39.8 % more", known)
-    amount = f" The gains are {100 * min(gains):.1f} to {100 * max(gains):.1f} %." if gains else ""
-    return [Part(part.holds, part.why + amount, part.numbers)]
+    part = every("Large above small", known)
+    ratios = "; ".join(_ratio_text(one) for one in known)
+    return [Part(part.odds, f"{part.why} Ratios, where the paper has 1.398 to 1.723: {ratios}.", part.numbers)]
+
+
+def _as_best(chosen: Mapping[str, Group], options: Sequence[Mapping[str, Group]], dataset: str) -> Best:
+    return Best((chosen[dataset],), tuple((option[dataset],) for option in options))
+
+
+def _ratio_text(one: Comparison) -> str:
+    if one.ratio is None:
+        return f"{one.label} not defined"
+    ratio, low, high = one.ratio
+    ends = "" if low is None or high is None else f" ({low:.3f} to {high:.3f})"
+    return f"{one.label} {ratio:.3f}{ends}"
 
 
 def four_bit_halves_memory(evidence: Evidence) -> list[Part]:
     """Claim 6."""
-    memory, scores = [], []
+    memory: list[Comparison] = []
+    pairs: dict[str, list[tuple[Group, Group]]] = {}
     for small in evidence.find("lora", "nf4"):
         for plain in evidence.find("lora", "none", model=small.model):
             if plain.dataset != small.dataset:
@@ -73,18 +88,46 @@ def four_bit_halves_memory(evidence: Evidence) -> list[Part]:
             label = " on ".join([model_name(small.model), *([dataset_name(small.dataset)] if small.dataset else [])])
             if _gpu_peak(small) and _gpu_peak(plain):
                 memory.append(_memory(label, small, plain))
-            scores.append(evidence.compare(f"{label}, EM@10", [small], [plain], SCORE))
-    known = [one for one in scores if one is not None]
-    if not memory and not known:
+            if small.dataset and small.score(SCORE) and plain.score(SCORE):
+                pairs.setdefault(small.dataset, []).append((small, plain))
+    if not memory and not pairs:
         return []
-    held = [one for one in memory if one.first <= HALF * one.second]
-    halved = Part(None, "No GPU memory of both: what a process takes on a CPU says nothing of it.")
-    if memory:
-        ratios = "; ".join(one.text for one in memory)
-        halved = Part(
-            len(held) == len(memory), f"Memory: {len(held)} of {len(memory)} halved ({ratios}).", tuple(memory)
-        )
-    return [halved, every("EM@10 equal or better", known, NOT_WORSE)]
+    return [_halved(memory), *_not_worse(evidence, pairs)]
+
+
+def _halved(memory: Sequence[Comparison]) -> Part:
+    if not memory:
+        return missing("No GPU memory of both: what a process takes on a CPU says nothing of it.")
+    halved = [one.first <= HALF * one.second for one in memory]
+    ratios = "; ".join(one.text for one in memory)
+    why = f"Memory: {sum(halved)} of {len(memory)} halved ({ratios})."
+    return Part(tuple(certain(holds) for holds in halved), why, tuple(memory))
+
+
+def _not_worse(evidence: Evidence, pairs: Mapping[str, Sequence[tuple[Group, Group]]]) -> list[Part]:
+    """EM@10 averaged over models, on each data set, within a margin that its number of samples can resolve."""
+    parts = []
+    for dataset, of_dataset in pairs.items():
+        number = len(of_dataset)
+        label = f"{dataset_name(dataset)}, EM@10 of {number} model{'s' * (number != 1)}"
+        sides = [small for small, _ in of_dataset], [plain for _, plain in of_dataset]
+        compared = evidence.compare(label, *sides, SCORE)
+        if compared is not None:
+            parts.append(_within_margin(compared))
+    return parts or [missing("No EM@10 of both.")]
+
+
+def _within_margin(compared: Comparison) -> Part:
+    """The margin follows from the standard error alone, not from the difference."""
+    if compared.tested is None:
+        return every("EM@10 not more than 1 point below", [compared], -SMALLEST_MARGIN)
+    wanted = (WIDTH + _EIGHTY_PERCENT) * compared.tested.standard_error
+    margin = max(SMALLEST_MARGIN, math.ceil(1000 * wanted) / 1000)
+    power = NormalDist().cdf(margin / compared.tested.standard_error - WIDTH)
+    what = f"EM@10 not more than {100 * margin:.1f} points below (told with probability {power:.2f} if equal)"
+    if margin > LARGEST_MARGIN:
+        return Part((UNDECIDED,), f"{what}: too few samples for a margin of {100 * LARGEST_MARGIN:g}.", (compared,))
+    return every(what, [compared], -margin)
 
 
 def largest_fits(evidence: Evidence) -> list[Part]:
@@ -92,7 +135,7 @@ def largest_fits(evidence: Evidence) -> list[Part]:
     found = [one for one in evidence.find("lora", "nf4") if LARGEST in one.model]
     parts = [part for one in found for part in _fits(one)]
     unknown = [model_name(one.model) for one in found if len(one.done)]
-    return parts or [Part(None, f"No GPU memory is known of {name}.") for name in dict.fromkeys(unknown)]
+    return parts or [missing(f"No GPU memory is known of {name}.") for name in dict.fromkeys(unknown)]
 
 
 def _fits(one: Group) -> list[Part]:
@@ -103,13 +146,13 @@ def _fits(one: Group) -> list[Part]:
     if peak is not None and one.on_gpu:
         values = (peak, LIMIT_BYTES)
         compared = _number(f"{name}, peak of training", one.title, "the limit", values, one.cells)
-        parts.append(Part(peak < LIMIT_BYTES, f"{compared.text}.", (compared,)))
+        parts.append(Part((certain(peak < LIMIT_BYTES),), f"{compared.text}.", (compared,)))
     for status, count in one.frame.loc[one.frame["status"] != "ok", "status"].value_counts().items():
         whole_card = one.frame.loc[one.frame["status"] == status, "device_bytes"] >= _ALL_BUT_ALL * LIMIT_BYTES
         if status == "oom" and whole_card.any():
-            parts.append(Part(False, f"{name}: out of memory on a GPU of 24 GB or more."))
+            parts.append(Part((certain(False),), f"{name}: out of memory on a GPU of 24 GB or more."))
         else:
-            parts.append(Part(None, f"{name}: {count} of {len(one.frame)} {status}."))
+            parts.append(missing(f"{name}: {count} of {len(one.frame)} {status}."))
     return parts
 
 
@@ -127,11 +170,11 @@ def apps_gains(evidence: Evidence) -> list[Part]:
         gains += of_method
         if not of_method:
             name = method_name("lora", quantization)
-            little.append(Part(None, f"{name}: no introductory scores of it and of zero-shot."))
+            little.append(missing(f"{name}: no introductory scores of it and of zero-shot."))
         for level in LEVELS[1:] if of_method else ():
             found = [part for pair in pairs if (part := _gains_little(evidence, *pair, level)) is not None]
-            missing = Part(None, f"{method_name('lora', quantization)}: no {level} Pass@5 of it and of zero-shot.")
-            little += found or [missing]
+            absent = missing(f"{method_name('lora', quantization)}: no {level} Pass@5 of it and of zero-shot.")
+            little += found or [absent]
     return [every("Introductory scores above zero-shot's", gains), *little] if gains else []
 
 
@@ -147,19 +190,28 @@ def _gains_little(evidence: Evidence, tuned: Group, base: Group, level: str) -> 
     other = _level(evidence, tuned, base, level, "pass@5")
     if introductory is None or other is None:
         return None
-    if any(one.samples is not None and one.samples < FEWEST_SAMPLES for one in (introductory, other)):
-        return Part(None, f"{other.label}: too few samples.", (other,))
+    gain = f"{other.label}: {signed_text(100 * other.difference)} points ({other.first_name})"
+    odds = _little_odds(introductory, other)
+    unsure = ", not told from half of the introductory gain" if odds.verdict is None else ""
+    return Part((odds,), f"{gain}{unsure}.", (other,))
+
+
+def _little_odds(introductory: Comparison, other: Comparison) -> Odds:
     excess = other.difference - LITTLE * max(introductory.difference, 0.0)
-    errors = [_half_width(one) for one in (other, introductory)]
-    half = math.hypot(errors[0] or 0.0, LITTLE * (errors[1] or 0.0))
-    holds = excess <= 0 if not half else True if excess + half <= 0 else False if excess - half > 0 else None
-    unsure = "" if holds is not None else ", too close to half of the introductory gain to tell"
-    gain = f"{other.label}: {signed_text(100 * other.difference)} points ({other.first_name}){unsure}."
-    return Part(holds, gain, (other,))
-
-
-def _half_width(one: Comparison) -> float | None:
-    return None if one.low is None or one.high is None else (one.high - one.low) / 2
+    pair = (introductory, other)
+    if all(one.scope is Scope.printed for one in pair):
+        return certain(excess <= 0)
+    few = any(one.samples is not None and one.samples < FEWEST_SAMPLES for one in pair)
+    if (
+        few
+        or introductory.tested is None
+        or other.tested is None
+        or any(one.scope is not Scope.methods for one in pair)
+    ):
+        return UNDECIDED
+    error = math.hypot(other.tested.standard_error, LITTLE * introductory.tested.standard_error)
+    above = NormalDist().cdf(-excess / error)
+    return Odds(1 - above, above)
 
 
 def _level(evidence: Evidence, tuned: Group, base: Group, level: str, name: str) -> Comparison | None:
@@ -184,19 +236,25 @@ def _average(evidence: Evidence, dataset: str, method: str, others: Sequence[Gro
     return evidence.compare(label, [one for one, _ in pairs], [other for _, other in pairs], SCORE)
 
 
-def _best_of_both(evidence: Evidence) -> tuple[dict[str, Group], dict[str, Group]]:
-    """The best of the large and of the small class, each by data set: those that most data sets are common to."""
+def _best_of_both(
+    evidence: Evidence,
+) -> tuple[dict[str, Group], dict[str, Group], tuple[list[dict[str, Group]], list[dict[str, Group]]]]:
+    """The best of the large and of the small class, each by data set: those that most data sets are common to.
+
+    Also all that each was chosen from.
+    """
     large, small = (_of_class(evidence, size) for size in ("llm", "slm"))
     shared = {frozenset(one.keys() & other.keys()) for one in large for other in small}
     common = max(shared, key=lambda names: (len(names), sorted(names)), default=frozenset())
     if not common:
-        return {}, {}
-    return _best(large, common), _best(small, common)
+        return {}, {}, ([], [])
+    options = tuple([one for one in found if common <= one.keys()] for found in (large, small))
+    return _best(options[0], common), _best(options[1], common), (options[0], options[1])
 
 
-def _best(found: Iterable[dict[str, Group]], common: frozenset[str]) -> dict[str, Group]:
-    best = max((one for one in found if common <= one.keys()), key=lambda one: _mean_score(one, common))
-    return {name: best[name] for name in common}
+def _best(options: Sequence[dict[str, Group]], common: frozenset[str]) -> dict[str, Group]:
+    best = max(options, key=lambda one: _mean_score(one, common))
+    return {name: best[name] for name in sorted(common)}
 
 
 def _of_class(evidence: Evidence, size: str) -> list[dict[str, Group]]:
@@ -228,7 +286,7 @@ def _number(
     first, second = values
     none = (None, None, None)
     return Comparison(
-        label, first_name, second_name, first, second, first - second, *none, Test.summary, cells, "bytes"
+        label, first_name, second_name, first, second, first - second, *none, Test.measured, cells, "bytes"
     )
 
 

@@ -1,12 +1,13 @@
-"""Two studies, configuration by configuration and score by score, with what can be told apart marked."""
+"""Two studies, configuration by configuration and score by score, with significant differences marked."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pandas as pd
 
+from peft_study.metrics.differences import holm
 from peft_study.metrics.intervals import RESAMPLES
-from peft_study.report.evidence import Comparison, Evidence, Test, p_text
+from peft_study.report.evidence import Comparison, Evidence, Scope, Test, p_text
 from peft_study.report.groups import Group, by_key, caveats_between
 from peft_study.report.names import LEVELS, dataset_name, method_name, model_name
 from peft_study.report.predictions import predictions_of
@@ -31,9 +32,10 @@ _COLUMNS = (
     *("Lowest", "Highest", "p", "Difference is", "Test"),
 )
 _TESTS = {
-    Test.paired: "paired bootstrap",
+    Test.paired: "paired",
     Test.intervals: "both intervals",
     Test.one_interval: "one interval",
+    Test.printed: "none",
     Test.summary: "none",
 }
 
@@ -47,7 +49,6 @@ class _Line:
     title: str
     first: float
     second: float
-    metric: str | None = None
     compared: Comparison | None = None
 
 
@@ -56,9 +57,9 @@ def compare(frame: pd.DataFrame, other: pd.DataFrame, resamples: int = RESAMPLES
 
     Configurations are the same by data set, model, method, quantization and number of examples; the best number of
     examples stands against an other's best. Where both studies' predictions are on this machine and of the same test
-    samples, differences are tested by the paired bootstrap over them, seeds averaged first; elsewhere by the intervals
-    of both scores, or of the one that has one. Memory is compared where both are of a GPU, or both of a process; what
-    the other states without a data set, as the paper does, stands against each.
+    samples, the samples' part of a difference's doubt is paired; elsewhere it follows from both scores' intervals. The
+    runs' part follows from the seeds. Memory is compared where both are of a GPU, or both of a process; what the other
+    states without a data set, as the paper does, stands against each.
 
     Args:
         frame: rows of `rows.load`.
@@ -69,21 +70,25 @@ def compare(frame: pd.DataFrame, other: pd.DataFrame, resamples: int = RESAMPLES
     theirs = Evidence(as_named_here(other, frame["model"].dropna()), predictions_of(other), resamples)
     pairs = list(_pairs(ours, theirs))
     lines = [line for one, its in pairs for line in (*_scores(ours, theirs, one, its), *_costs(one, its))]
-    tests = sum(line.compared is not None and line.compared.p_value is not None for line in lines)
-    lines = [_sharper(ours, theirs, line, tests) for line in lines]
+    p_values = [None if line.compared is None else line.compared.p_value for line in lines]
+    tested = [place for place, p_value in enumerate(p_values) if p_value is not None]
+    adjusted = dict(zip(tested, holm([value for value in p_values if value is not None]), strict=True))
+    tests = len(tested)
     here = len({one.key for one, _ in pairs})
     notes = (
         "Scores in per cent, differences in points (this less the other) with the ends of their 95 % intervals. "
-        f"* p < {ALPHA}; ** p < {ALPHA} divided by the number of tests in this table ({tests}).",
+        f"* p < {ALPHA}; ** p < {ALPHA} over all {tests} tests in this table (Holm). A dagger in place of the star: of "
+        "these runs alone, as the spread between runs of a single seed is not known.",
         f"{here} configurations are in both, {len(ours.groups) - here} only in this, "
         f"{len(theirs.groups) - len({its.key for _, its in pairs})} only in the other.",
         "By intervals the runs count as if they were of different samples, which finds fewer differences; where one "
-        "score has none, its own is taken to be as wide as the other's.",
+        "score has none, its own is taken to be as wide as the other's. A single seed's spread between runs is that of "
+        "the same study's configurations with several seeds, or of the other study's.",
         *caveats_between(pairs),
         *ours.caveats(cell for one, _ in pairs for cell in one.cells),
         *(f"Of the other: {said}" for said in theirs.caveats(cell for _, its in pairs for cell in its.cells)),
     )
-    cells = tuple(_row(line, tests) for line in lines)
+    cells = tuple(_row(line, adjusted.get(place)) for place, line in enumerate(lines))
     return Table("comparison", "Comparison with another study", _COLUMNS, cells, notes)
 
 
@@ -94,8 +99,8 @@ def _pairs(ours: Evidence, theirs: Evidence) -> Iterator[tuple[Group, Group]]:
         if its is not None:
             yield one, its
         elif (its := known.get((one.dataset, one.model, one.method, one.quantization, None))) is not None:
-            same = ours.find(one.method, one.quantization, one.dataset, one.model)
-            if ours.best(same, "em@10") is one:
+            best = ours.best(ours.find(one.method, one.quantization, one.dataset, one.model), "em@10")
+            if best is not None and best.chosen[0] is one:
                 yield one, its
         if one.dataset and (its := known.get((None, one.model, one.method, one.quantization, one.num_examples))):
             yield one, its
@@ -115,19 +120,7 @@ def _scores(ours: Evidence, theirs: Evidence, one: Group, its: Group) -> Iterato
     for metric, title in (_SCORES | levels).items():
         found = ours.compare(title, [one], [its], metric, other=theirs)
         if found is not None:
-            yield _Line(one, its, title, 100 * found.first, 100 * found.second, metric, found)
-
-
-def _sharper(ours: Evidence, theirs: Evidence, line: _Line, tests: int) -> _Line:
-    """The same by more resamples, where too few were drawn to tell its p-value from one that counts among so many."""
-    found = line.compared
-    needed = round(2 * tests / ALPHA)
-    if found is None or line.metric is None or found.test is not Test.paired or needed <= ours.resamples:
-        return line
-    if found.p_value is None or found.p_value > 1 / (1 + ours.resamples):
-        return line
-    again = ours.compare(line.title, [line.group], [line.its], line.metric, other=theirs, resamples=needed)
-    return replace(line, compared=again)
+            yield _Line(one, its, title, 100 * found.first, 100 * found.second, found)
 
 
 def _costs(one: Group, its: Group) -> Iterator[_Line]:
@@ -145,7 +138,7 @@ def _cost(one: Group, its: Group, title: str, column: str, unit: float) -> Itera
         yield _Line(one, its, title, first / unit, second / unit)
 
 
-def _row(line: _Line, tests: int) -> tuple[Cell, ...]:
+def _row(line: _Line, adjusted: float | None) -> tuple[Cell, ...]:
     one, found = line.group, line.compared
     low, high, p_value = (None, None, None) if found is None else (found.low, found.high, found.p_value)
     examples = Cell(MISSING) if one.num_examples is None else Cell(f"{one.num_examples:.0f}", one.num_examples)
@@ -161,16 +154,17 @@ def _row(line: _Line, tests: int) -> tuple[Cell, ...]:
         Cell(signed_text(difference), difference),
         *(Cell(MISSING) if end is None else Cell(signed_text(100 * end), 100 * end) for end in (low, high)),
         Cell(MISSING) if p_value is None else Cell(p_text(p_value).removeprefix("p ").removeprefix("= "), p_value),
-        Cell(_significance(difference, p_value, tests, None if found is None else found.samples)),
+        Cell(_significance(found, adjusted)),
         Cell("none" if found is None else _TESTS[found.test]),
     )
 
 
-def _significance(difference: float, p_value: float | None, tests: int, samples: float | None) -> str:
-    if p_value is None:
+def _significance(found: Comparison | None, adjusted: float | None) -> str:
+    if found is None or found.p_value is None or adjusted is None:
         return "not tested"
-    if samples is not None and samples < FEWEST_SAMPLES:
+    if found.samples is not None and found.samples < FEWEST_SAMPLES:
         return "too few samples"
-    if p_value >= ALPHA:
-        return "not significant"
-    return ("higher" if difference > 0 else "lower") + ("**" if p_value < ALPHA / tests else "*")
+    if found.p_value >= ALPHA:
+        return "not decided"
+    sign = "*" if found.scope is Scope.methods else "†"
+    return ("higher" if found.difference > 0 else "lower") + sign * (2 if adjusted < ALPHA else 1)

@@ -13,7 +13,7 @@ from peft_study.results.schema import SCHEMA_VERSION, RunResult
 from peft_study.results.store import RESULT, write_atomically
 
 # Raise when the same record would give another row: cached ones are then made anew.
-CACHE_VERSION = 4
+CACHE_VERSION = 5
 _COLUMNS = frozenset(COLUMNS)
 
 

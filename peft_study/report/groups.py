@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from peft_study.metrics.intervals import Spread, spread
-from peft_study.report.names import DATASETS, METHODS, MODELS, QUANTIZATIONS, method_name, place
+from peft_study.metrics.intervals import Spread, seeds_interval
+from peft_study.report.names import DATASETS, METHODS, MODELS, PAPER, QUANTIZATIONS, method_name, place
 from peft_study.results.schema import MemoryKind
 
 Key = tuple[str | None, str, str, str, float | None]
@@ -24,6 +24,8 @@ _CHOSEN = ("settings", "sampled", "learning_rate", "epochs")
 _FOUND = ("data_fingerprint", "test_samples", "trainable_parameters", "precision", "memory_kind")
 """What a run found; a cell that failed early, or that only W&B told of, may not know it."""
 
+_WITHOUT_A_DRAW = frozenset({"zero-shot", "rag"})
+"""Prompting whose prompts do not depend on the seed."""
 _OTHERS = "Left out, as they differ from those shown in more than the seed (settings, data, precision, kind of memory):"
 
 
@@ -69,6 +71,22 @@ class Group:
         return f"{name} ({self.num_examples:.0f} examples)" if self.num_examples else name
 
     @cached_property
+    def drawn(self) -> bool:
+        """Whether a run depends on its seed: by training, by random examples, or by sampling."""
+        random_examples = self.num_examples != 0 and self.method not in _WITHOUT_A_DRAW
+        return bool(self.trained or random_examples or self.frame["sampled"].eq(True).any())
+
+    @cached_property
+    def trained(self) -> bool:
+        """Whether the model is trained, not only prompted."""
+        return any(kind != "prompting" for kind in self.frame["kind"].tolist())
+
+    @cached_property
+    def printed(self) -> bool:
+        """Whether its numbers are the paper's."""
+        return all(source == PAPER for source in self.frame["source"].tolist())
+
+    @cached_property
     def done(self) -> pd.DataFrame:
         """The cells that ended well."""
         ended_well = (self.frame["status"] == "ok").to_numpy()
@@ -107,9 +125,22 @@ class Group:
         return [value for value in self.done[column].tolist() if not math.isnan(value)]
 
     def score(self, metric: str) -> Spread | None:
-        """A score over the seeds; None where none is known."""
-        values = self.values(metric)
-        return spread(values) if values else None
+        """A score over the seeds with its 95 % interval; None where none is known."""
+        if metric not in self._spreads:
+            self._spreads[metric] = score_of(self.done, metric)
+        return self._spreads[metric]
+
+    @cached_property
+    def _spreads(self) -> dict[str, Spread | None]:
+        """Scores by name, as they were asked for: each is asked for many times."""
+        return {}
+
+    def cells_with(self, metric: str) -> tuple[str, ...]:
+        """The ids of the cells that ended well and have a score."""
+        if metric not in self.done:
+            return ()
+        pairs = zip(self.cells, self.done[metric].tolist(), strict=True)
+        return tuple(name for name, value in pairs if not math.isnan(value))
 
     def middle(self, column: str) -> float | None:
         """The median over the seeds; None where none is known."""
@@ -132,6 +163,35 @@ class Group:
         if number == sum(ends.values()) and len(ends) == 1:
             return next(iter(ends))
         return ", ".join(f"{count} of {number} {status}" for status, count in sorted(ends.items()))
+
+
+def score_of(rows: pd.DataFrame, metric: str) -> Spread | None:
+    """A score over runs that differ in their seed: what tables, figures, page and claims all show.
+
+    Args:
+        rows: of one configuration, the cells that ended well.
+        metric: the score's name.
+
+    Returns:
+        None where no row has it.
+    """
+    if metric not in rows:
+        return None
+    values = rows[metric].to_numpy(dtype=float)
+    ends = [
+        rows[f"{metric}_{end}"].to_numpy(dtype=float) if f"{metric}_{end}" in rows else np.full(len(rows), math.nan)
+        for end in ("low", "high")
+    ]
+    return score_of_values(values.tolist(), ends[0].tolist(), ends[1].tolist())
+
+
+def score_of_values(values: Sequence[float], lows: Sequence[float], highs: Sequence[float]) -> Spread | None:
+    """The same of plain numbers, one a run; NaN where unknown."""
+    known = [run for run in zip(values, lows, highs, strict=True) if not math.isnan(run[0])]
+    if not known:
+        return None
+    intervals = [None if math.isnan(low) or math.isnan(high) else (low, high) for _, low, high in known]
+    return seeds_interval([value for value, _, _ in known], intervals)
 
 
 def groups(frame: pd.DataFrame) -> list[Group]:

@@ -1,4 +1,4 @@
-"""A run's score sample by sample, so that two runs on the same samples can be compared in pairs."""
+"""A run's score sample by sample, so that runs on the same samples can be compared in pairs."""
 
 import hashlib
 import math
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TypeGuard
 
 import numpy as np
-from numpy.typing import NDArray
 
 from peft_study.metrics.codebleu import CONVENTIONS, STRICT, Convention, corpus_score
 from peft_study.metrics.codebleu.pooling import COLUMNS
-from peft_study.metrics.intervals import Difference, Floats, PooledScore, as_counts, mean_of_counts, pooled_difference
+from peft_study.metrics.differences import MethodScore, run_variance
+from peft_study.metrics.intervals import Floats, PooledScore, as_counts, by_cluster, mean_of_counts, resampled
 from peft_study.results.store import Prediction
 
 _SAME = 1e-6
@@ -21,37 +21,41 @@ _POOLED: Mapping[str, Convention] = {f"codebleu_{one.name}": one for one in CONV
 
 
 @dataclass(frozen=True, eq=False)
-class Runs:
-    """One or more runs on the same samples.
+class Run:
+    """One run's score by sample.
 
     Attributes:
-        names: of the samples, each once.
-        counts: (samples, runs, columns), what adds up to a run's score.
+        names: of the samples, each once, sorted.
+        clusters: what each sample belongs to; None where each stands for itself.
+        counts: (samples, columns), what adds up to the score.
         score: of the sums.
-        weights: (runs,), of each in their mean.
     """
 
     names: tuple[str, ...]
+    clusters: tuple[str, ...] | None
     counts: Floats
     score: PooledScore
-    weights: Floats
 
     @property
-    def known(self) -> int:
-        """How many samples have part in a score: not those of another level, or without a reference."""
-        return int(self.counts.any(axis=(1, 2)).sum())
+    def scored(self) -> int:
+        """How many samples have part in the score: not those of another level, or without a reference."""
+        return int(self.counts.any(axis=1).sum())
 
-    def of(self, names: Sequence[str]) -> "Runs | None":
-        """The same with the samples in another order; None where these are others."""
-        if tuple(names) == self.names:
-            return self
-        places = {name: place for place, name in enumerate(self.names)}
-        if len(names) != len(places) or not places.keys() >= set(names):
+    @property
+    def key(self) -> str:
+        """Equal for runs on the same samples."""
+        return _digest("\0".join((*self.names, "clusters", *(self.clusters or ()))))
+
+    @property
+    def hits(self) -> Floats | None:
+        """Of each sample 0 or 1, where the score is the share of hits of all samples."""
+        if self.score is not mean_of_counts or not self.counts[:, 1].all():
             return None
-        return Runs(tuple(names), self.counts[[places[name] for name in names]], self.score, self.weights)
+        values = self.counts[:, 0]
+        return values if np.isin(values, (0.0, 1.0)).all() else None
 
 
-def of_cell(predictions: Sequence[Prediction], metric: str, score: float | None, samples: float | None) -> Runs | None:
+def of_cell(predictions: Sequence[Prediction], metric: str, score: float | None, samples: float | None) -> Run | None:
     """A cell's score by sample; None unless the predictions are whole, and those that the score was made of.
 
     Args:
@@ -63,59 +67,65 @@ def of_cell(predictions: Sequence[Prediction], metric: str, score: float | None,
     if samples is not None and not math.isnan(samples) and len(predictions) != samples:
         return None
     # Two data sets may number their samples alike: a sample is the same where its reference is.
-    names = tuple(f"{one.id} {_digest(one.reference)}" for one in predictions)
-    if score is None or not names or len(set(names)) != len(names):
+    named = {f"{line.id} {_digest(line.reference)}": line for line in predictions}
+    if score is None or not named or len(named) != len(predictions):
         return None
+    names = tuple(sorted(named))
+    ordered = [named[name] for name in names]
+    clusters = tuple(
+        line.cluster if isinstance(line.cluster, str) else name for name, line in zip(names, ordered, strict=True)
+    )
+    table = _table(ordered, metric)
+    if table is None:
+        return None
+    run = Run(names, clusters if len(set(clusters)) < len(clusters) else None, *table)
+    return run if abs(float(run.score(run.counts.sum(axis=0))) - score) <= _SAME else None
+
+
+def _table(predictions: Sequence[Prediction], metric: str) -> tuple[Floats, PooledScore] | None:
+    """What adds up to a score, (samples, columns), and the score of the sums."""
     convention = _POOLED.get(metric)
     if convention is None:
-        counted = as_counts([sample_score(one, metric) for one in predictions])[:, None]
-        runs = Runs(names, counted, mean_of_counts, np.ones(1))
-    else:
-        counts = [_counts(one, f"codebleu_{convention.name}") for one in predictions]
-        if not any(counts) or any(len(row) not in {0, len(COLUMNS)} for row in counts):
-            return None
-        # A sample without a reference has no part in it.
-        rows = np.array([row or [0.0] * len(COLUMNS) for row in counts])[:, None]
-        runs = Runs(names, rows, lambda sums: corpus_score(sums, convention), np.ones(1))
-    return runs if abs(_of_all(runs.counts.sum(axis=0), runs.score) - score) <= _SAME else None
-
-
-def together(found: Sequence[Runs | None]) -> Runs | None:
-    """Several sets of runs, each with the same weight, whether it has one seed or five; None unless all are of the same
-    samples.
-    """
-    known = [runs for runs in found if runs is not None]
-    if not known or len(known) < len(found):
+        return as_counts([sample_score(line, metric) for line in predictions]), mean_of_counts
+    counts = [_counts(line, f"codebleu_{convention.name}") for line in predictions]
+    if not any(counts) or any(len(row) not in {0, len(COLUMNS)} for row in counts):
         return None
-    alike = [same for runs in known if (same := runs.of(known[0].names)) is not None]
-    if len(alike) < len(known):
-        return None
-    counts = np.concatenate([runs.counts for runs in alike], axis=1)
-    weights = np.concatenate([runs.weights / len(alike) for runs in alike])
-    return Runs(known[0].names, counts, known[0].score, weights)
+    # A sample without a reference has no part in it.
+    rows = np.array([row or [0.0] * len(COLUMNS) for row in counts])
+    return rows, lambda sums: corpus_score(sums, convention)
 
 
-def difference(first: Runs | None, second: Runs | None, factor: float, resamples: int) -> Difference | None:
-    """Compare the means over both sides' runs by the paired bootstrap; None unless both are of the same samples.
+def method_score(runs: Sequence[Run | None], *, drawn: bool, resamples: int) -> MethodScore | None:
+    """The mean score of a configuration's runs; None unless all are known, and of the same samples.
 
     Args:
-        first: the one.
-        second: the other.
-        factor: the second's mean is multiplied by it.
+        runs: one a seed.
+        drawn: a run depends on its seed.
         resamples: of the bootstrap.
     """
-    same = None if first is None or second is None else second.of(first.names)
-    if first is None or same is None or len(first.names) < 2:
+    known = [run for run in runs if run is not None]
+    if not known or len(known) < len(runs) or len({run.key for run in known}) > 1:
         return None
-    sides = [runs.counts.reshape(len(first.names), -1) for runs in (first, same)]
-    means = [_mean_over_runs(runs) for runs in (first, same)]
-    return pooled_difference(sides[0], sides[1], means[0], resamples, factor=factor, second_score=means[1])
-
-
-def _mean_over_runs(runs: Runs) -> PooledScore:
-    """The weighted mean of the runs' scores, from sums of their columns side by side."""
-    width = runs.counts.shape[-1]
-    return lambda sums: np.asarray(runs.score(sums.reshape(*sums.shape[:-1], -1, width)) @ runs.weights)
+    first = known[0]
+    tables = [by_cluster(run.counts, first.clusters) for run in known]
+    scores = [float(run.score(run.counts.sum(axis=0))) for run in known]
+    by_run = np.column_stack([resampled(table, first.score, resamples, seed=0) for table in tables])
+    estimate = float(np.mean(scores))
+    deviations = by_run.mean(axis=1) - estimate
+    variance = run_variance(scores, by_run) if drawn else 0.0
+    return MethodScore(
+        estimate=estimate,
+        sample_variance=float(np.nanvar(deviations)) if len(deviations) else None,
+        samples=float(len(tables[0])),
+        key=first.key,
+        deviations=np.nan_to_num(deviations) if len(deviations) else None,
+        hits=first.hits if len(known) == 1 else None,
+        clusters=first.clusters,
+        run_variance=variance,
+        run_spread=float(np.var(scores, ddof=1)) if variance else 0.0,
+        run_freedom=len(known) - 1 if drawn and len(known) > 1 else math.inf,
+        runs=len(known),
+    )
 
 
 def sample_score(prediction: Prediction, metric: str) -> float | None:
@@ -146,11 +156,6 @@ def _counts(prediction: Prediction, name: str) -> list[float]:
 def _is_number(value: object) -> TypeGuard[int | float]:
     # A whole number in JSON may be larger than any float.
     return isinstance(value, int | float) and abs(value) < _LARGEST
-
-
-def _of_all(sums: NDArray[np.float64], score: PooledScore) -> float:
-    """A single run's score from its sums, (1, columns)."""
-    return float(score(sums)[0])
 
 
 def _digest(text: str) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from peft_study.report.groups import Group, caveats_between
 from peft_study.report.table import MISSING, NOT_RUN, Cell, Mark, Table
 
+SEVERAL_SEEDS = "Several seeds: their mean, and in brackets its 95 % interval over seeds and samples."
 # Equal scores may differ in their last bits.
 _DIGITS = 9
 
@@ -48,14 +49,17 @@ class GridRow:
 
 
 def score_cell(group: Group | None, metric: str) -> Cell:
-    """A score in per cent: the mean over seeds with the lowest and the highest, or why there is none."""
+    """A score in per cent: the mean over seeds with its 95 % interval, or why there is none."""
     if group is None:
         return Cell(MISSING, state=NOT_RUN)
     found, state = group.score(metric), group.state()
     if found is None:
         return Cell(state or MISSING, state=state or "no such score")
-    mean, low, high = 100 * found.mean, 100 * found.low, 100 * found.high
-    text = f"{mean:.2f}" if found.runs == 1 else f"{mean:.2f} [{low:.2f}, {high:.2f}]"
+    mean = 100 * found.mean
+    low, high = (None if end is None else 100 * end for end in (found.low, found.high))
+    text = f"{mean:.2f}"
+    if found.runs > 1 and low is not None and high is not None:
+        text += f" [{low:.2f}, {high:.2f}]"
     if state:
         text += f" ({found.runs} of {len(group.frame)})"
     return Cell(text, mean, None, state, low, high, found.runs)
@@ -152,6 +156,6 @@ def seeds_note(found: Iterable[Group]) -> tuple[str, ...]:
     several = any(len(one.done) > 1 for one in known)
     partly = any(len(one.done) and one.state() for one in known)
     return (
-        *(["Several seeds: their mean, and the lowest and the highest in brackets."] if several else []),
+        *([SEVERAL_SEEDS] if several else []),
         *(["(2 of 3): so many cells of a configuration ended well, and have part in its scores."] if partly else []),
     )

@@ -22,7 +22,7 @@ class Cell:
         value: what it says, in the column's unit; None for words and for what is missing.
         mark: whether it is the best of its column, or of its model alone.
         state: why there is no value, or how some of its runs ended otherwise; None where all is well.
-        low: lower end of the interval over seeds, in the column's unit.
+        low: lower end of the 95 % interval, over seeds and samples, in the column's unit; of a single run over samples.
         high: upper end.
         runs: how many seeds the value is the mean of.
     """

@@ -214,11 +214,11 @@ def _latex_cell(cell: "Cell") -> str:
 
 def _extras(table: "Table", index: int) -> list[str]:
     cells = [row[index] for row in table.cells]
-    several = any(cell.runs > 1 for cell in cells)
+    known = any(cell.low is not None for cell in cells)
     wanted = {
-        "lowest": several,
-        "highest": several,
-        "seeds": several,
+        "low": known,
+        "high": known,
+        "seeds": any(cell.runs > 1 for cell in cells),
         "mark": any(cell.mark for cell in cells),
         "state": any(cell.state for cell in cells),
     }
@@ -236,7 +236,7 @@ def _csv_extra(cell: "Cell", name: str) -> str:
         return guarded(getattr(cell, name) or "")
     if name == "seeds":
         return str(cell.runs) if cell.runs else ""
-    value = cell.low if name == "lowest" else cell.high
+    value = cell.low if name == "low" else cell.high
     return "" if value is None else f"{value:.10g}"
 
 

@@ -25,7 +25,7 @@ from peft_study.report.tradeoff import table1
 
 __all__ = ["TABLES", "Cell", "Table", "overview", "table1", "table2", "table3", "table4", "table4_strict"]
 
-_MARKS = "The best of a column is marked, and the best of each model."
+_MARKS = "The best of a column is marked, and the best of each model: the largest numbers, which is no test."
 _LEVEL_SCORES = (("Avg", "tests_passed_share"), ("P@1", "pass@1"), ("P@2", "pass@2"), ("P@5", "pass@5"))
 _OVERVIEW = (
     ("EM@1", "em@1"),

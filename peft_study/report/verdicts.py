@@ -1,22 +1,26 @@
 """From comparisons to a verdict on a claim.
 
-Rules and thresholds were set with the paper's numbers in view, so that these coming out as in the paper shows that the
-rules say what it says and is no evidence of their own. They were not changed after runs were held against them.
+A claim is a conjunction of comparisons. Its p-value for being true is the largest of theirs, as all must hold; its
+p-value for being false is the smallest of theirs, times their number, as one against it is enough (Bonferroni). Over
+the claims, Holm's method keeps the probability of any false verdict below `ALPHA`.
+
+Rules were set with the paper's numbers in view, so that these coming out as in the paper shows that the rules say what
+it says and is no evidence of their own. They were not changed after runs were held against them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from statistics import NormalDist
 from typing import Any
 
-from peft_study.report.evidence import Comparison, Evidence, Test, Z
+from peft_study.metrics.differences import holm
+from peft_study.report.evidence import POWER_POINTS, Comparison, Evidence, Scope, Test, p_text
 
 ALPHA = 0.05
-"""A difference with a p-value is one below this. For "every ..." to fail by one of several, below its share of this."""
+"""The level of a test, two-sided; over all claims the probability of any false verdict."""
 
 FEWEST_SAMPLES = 20
-"""Of fewer test samples nothing is told: resampled, five that all agree have no spread at all."""
+"""Of fewer test samples nothing is decided."""
 
 
 class Verdict(StrEnum):
@@ -24,7 +28,12 @@ class Verdict(StrEnum):
 
     confirmed = "confirmed"
     refuted = "refuted"
-    not_enough_data = "not_enough_data"
+    not_decided = "not_decided"
+
+    @property
+    def words(self) -> str:
+        """For a reader."""
+        return self.value.replace("_", " ")
 
 
 @dataclass(frozen=True)
@@ -39,6 +48,7 @@ class Finding:
         test: which test they rest on, and the rule that makes a verdict of them.
         cells: ids of the cells used.
         explanation: why the verdict is what it is, and what is missing.
+        p_value: of the verdict, two-sided, adjusted for the number of claims; None where nothing was tested.
     """
 
     number: int
@@ -48,6 +58,7 @@ class Finding:
     test: str
     cells: tuple[str, ...]
     explanation: str
+    p_value: float | None = None
 
     @property
     def numbers(self) -> Mapping[str, str]:
@@ -56,22 +67,103 @@ class Finding:
 
     def to_json(self) -> dict[str, Any]:
         """Plain containers, the comparisons with their full precision."""
-        return asdict(self) | {"numbers": dict(self.numbers)}
+        return {
+            "number": self.number,
+            "statement": self.statement,
+            "verdict": str(self.verdict),
+            "p_value": self.p_value,
+            "comparisons": [comparison.to_json() for comparison in self.comparisons],
+            "test": self.test,
+            "cells": list(self.cells),
+            "explanation": self.explanation,
+            "numbers": dict(self.numbers),
+        }
+
+
+@dataclass(frozen=True)
+class Odds:
+    """One-sided p-values of one statement.
+
+    Attributes:
+        holds: of its being false, so that a small one speaks for it.
+        fails: of its being true, so that a small one speaks against it.
+        tested: by a test; False where the numbers alone decide, as memory does.
+    """
+
+    holds: float
+    fails: float
+    tested: bool = True
+
+    @property
+    def verdict(self) -> bool | None:
+        """What a single test says; None where it does not decide."""
+        if min(self.holds, self.fails) > ALPHA / 2:
+            return None
+        return self.holds < self.fails
+
+
+UNDECIDED = Odds(1.0, 1.0)
+"""Of what cannot be tested."""
+
+
+def certain(holds: bool) -> Odds:
+    """Of what needs no test."""
+    return Odds(0.0, 1.0, tested=False) if holds else Odds(1.0, 0.0, tested=False)
 
 
 @dataclass(frozen=True)
 class Part:
-    """One thing that a claim says, and whether it is so.
+    """One thing that a claim says.
 
     Attributes:
-        holds: None where the data does not decide.
+        odds: of each statement in it, all of which must hold; none for a remark, which decides nothing.
         why: in a sentence.
         numbers: what it rests on.
     """
 
-    holds: bool | None
+    odds: tuple[Odds, ...]
     why: str
     numbers: tuple[Comparison, ...] = ()
+
+
+def missing(why: str) -> Part:
+    """A part that cannot be decided, as something is missing."""
+    return Part((UNDECIDED,), why)
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """A claim's parts, before other claims are known.
+
+    Attributes:
+        parts: all of which must hold.
+    """
+
+    parts: tuple[Part, ...]
+    odds: tuple[Odds, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "odds", tuple(odds for part in self.parts for odds in part.odds))
+
+    @property
+    def tests(self) -> int:
+        """How many statements are tested."""
+        return sum(odds.tested for odds in self.odds)
+
+    @property
+    def holds(self) -> float:
+        """One-sided p-value of the claim's being false."""
+        return max((odds.holds for odds in self.odds), default=1.0)
+
+    @property
+    def fails(self) -> float:
+        """One-sided p-value of the claim's being true."""
+        return min((odds.fails * (max(1, self.tests) if odds.tested else 1) for odds in self.odds), default=1.0)
+
+    @property
+    def p_value(self) -> float:
+        """Two-sided."""
+        return min(1.0, 2 * min(self.holds, self.fails))
 
 
 @dataclass(frozen=True)
@@ -82,7 +174,7 @@ class Claim:
         number: in the order of the study's protocol.
         statement: in a sentence.
         rule: what makes it hold, thresholds included.
-        check: takes it apart into what must hold for it; no part at all is not enough data.
+        check: takes it apart into what must hold for it; no part at all is not decided.
     """
 
     number: int
@@ -90,65 +182,116 @@ class Claim:
     rule: str
     check: Callable[[Evidence], Sequence[Part]]
 
-    def judge(self, evidence: Evidence) -> Finding:
-        """Hold the claim against the evidence: every part must hold, and one that does not refutes it."""
-        parts = self.check(evidence)
-        numbers = tuple(one for part in parts for one in part.numbers)
-        cells = tuple(dict.fromkeys(cell for one in numbers for cell in one.cells))
-        tests = "; ".join(test for test in Test if any(one.test is test for one in numbers)) or "nothing to test"
-        said = [*(part.why for part in parts), *evidence.coverage(cells), *evidence.caveats(cells)]
-        why = " ".join(said) or "No cells that it speaks of."
-        return Finding(self.number, self.statement, _verdict(parts), numbers, f"{self.rule} Test: {tests}.", cells, why)
 
-
-def _verdict(parts: Sequence[Part]) -> Verdict:
-    if any(part.holds is False for part in parts):
-        return Verdict.refuted
-    if parts and all(part.holds for part in parts):
-        return Verdict.confirmed
-    return Verdict.not_enough_data
-
-
-def is_larger(one: Comparison, margin: float = 0.0, alpha: float = ALPHA) -> bool | None:
-    """Whether the first exceeds the second by more than a margin; None where that cannot be told.
+def judge(claims: Sequence[Claim], evidence: Evidence) -> list[Finding]:
+    """Hold claims against the evidence, so that any of them is decided falsely in at most `ALPHA` of studies.
 
     Args:
-        one: the comparison. With an interval, and a margin, the interval decides, widened or narrowed as a normal
-            distribution's would be for `alpha`; with a p-value, and none, that does; on summary numbers alone the sign.
-            On fewer than `FEWEST_SAMPLES` test samples it cannot be told.
-        margin: in the unit of the difference; negative where "not much worse" is enough.
-        alpha: of a test.
+        claims: all that are checked; their number counts.
+        evidence: what there is.
     """
-    if one.samples is not None and one.samples < FEWEST_SAMPLES:
-        return None
-    if one.p_value is None or one.low is None or one.high is None:
-        return None if one.difference == margin else one.difference > margin
-    if margin:
-        width = NormalDist().inv_cdf(1 - alpha / 2) / Z
-        low, high = (one.difference + width * (end - one.difference) for end in (one.low, one.high))
-        return True if low > margin else False if high < margin else None
-    return one.difference > 0 if one.p_value < alpha else None
+    assessed = [Assessment(tuple(claim.check(evidence))) for claim in claims]
+    tested = [place for place, assessment in enumerate(assessed) if assessment.tests]
+    adjusted = dict(zip(tested, holm([assessed[place].p_value for place in tested]), strict=True))
+    return [
+        _finding(claim, assessment, adjusted.get(place), len(tested), evidence)
+        for place, (claim, assessment) in enumerate(zip(claims, assessed, strict=True))
+    ]
+
+
+def _finding(claim: Claim, assessment: Assessment, adjusted: float | None, family: int, evidence: Evidence) -> Finding:
+    numbers = tuple(number for part in assessment.parts for number in part.numbers)
+    cells = tuple(dict.fromkeys(cell for number in numbers for cell in number.cells))
+    kinds = "; ".join(test for test in Test if any(number.test is test for number in numbers)) or "nothing to test"
+    p_value = assessment.p_value if adjusted is None else adjusted
+    said = [
+        *(part.why for part in assessment.parts),
+        *_certainty(assessment, adjusted, family),
+        *_scope(numbers),
+        *evidence.coverage(cells),
+        *evidence.caveats(cells),
+    ]
+    why = " ".join(said) or "No cells that it speaks of."
+    rule = f"{claim.rule} Test: {kinds}{_choice(numbers)}."
+    shown = adjusted if any(number.p_value is not None for number in numbers) else None
+    return Finding(claim.number, claim.statement, _verdict(assessment, p_value), numbers, rule, cells, why, shown)
+
+
+def _verdict(assessment: Assessment, p_value: float) -> Verdict:
+    if p_value >= ALPHA:
+        return Verdict.not_decided
+    return Verdict.confirmed if assessment.holds < assessment.fails else Verdict.refuted
+
+
+def _certainty(assessment: Assessment, adjusted: float | None, family: int) -> list[str]:
+    """The p-value, and what could have been told."""
+    powers = [
+        (number.power, number.samples)
+        for part in assessment.parts
+        for number in part.numbers
+        if number.power is not None
+    ]
+    if adjusted is None or not powers:
+        return []
+    power, samples = min(powers, key=lambda pair: pair[0])
+    count = "" if samples is None else f"{samples:,.0f} samples "
+    return [
+        f"Over {family} claims (Holm) {p_text(adjusted)}.",
+        f"{count}tell {100 * POWER_POINTS:g} points with probability {power:.2f} (the least of {len(powers)})."
+        if samples is not None
+        else f"A difference of {100 * POWER_POINTS:g} points is told with probability {power:.2f}.",
+    ]
+
+
+def _scope(numbers: Sequence[Comparison]) -> list[str]:
+    """What the numbers speak of, where that is less than methods."""
+    said = []
+    if any(number.scope is Scope.printed for number in numbers):
+        said.append("Told by sign, as printed in the paper.")
+    if any(number.scope is Scope.runs for number in numbers):
+        said.append("Of these runs alone: with one seed a method's spread between runs is not known.")
+    if any(number.pooled for number in numbers):
+        said.append("The spread between runs of a single seed is pooled from this study's other configurations.")
+    return said
+
+
+def _choice(numbers: Sequence[Comparison]) -> str:
+    chosen = any(number.choices > 1 and number.tested is not None for number in numbers)
+    return "; the choice of the best is repeated in each resample (max-T)" if chosen else ""
+
+
+def odds_of(one: Comparison, margin: float = 0.0) -> Odds:
+    """Whether the first exceeds the second by more than a margin.
+
+    Args:
+        one: the comparison. Printed numbers decide by their sign. Others decide where they speak of methods, and of
+            `FEWEST_SAMPLES` test samples or more.
+        margin: in the unit of the difference; negative where "not much worse" is enough.
+    """
+    if one.scope is Scope.printed:
+        return UNDECIDED if one.difference == margin else certain(one.difference > margin)
+    few = one.samples is not None and one.samples < FEWEST_SAMPLES
+    if one.tested is None or few or one.scope is not Scope.methods:
+        return UNDECIDED
+    return Odds(one.tested.above(margin), one.tested.below(margin))
 
 
 def every(what: str, found: Sequence[Comparison | None], margin: float = 0.0) -> Part:
     """Whether the first is larger in each of several comparisons.
 
-    It is where every single one tells so. It is not where one tells the contrary, by a test at ALPHA divided by their
-    number, as one of many may do so by chance.
-
     Args:
         what: the comparisons are of.
         found: one that is None could not be made, and is left out.
-        margin: see `is_larger`.
+        margin: see `odds_of`.
     """
     known = [one for one in found if one is not None]
     if not known:
-        return Part(None, f"{what}: nothing to compare.")
-    outcomes = [is_larger(one, margin) for one in known]
-    against = [one for one in known if is_larger(one, margin, ALPHA / len(known)) is False]
-    count = f"{what}: {sum(outcome is True for outcome in outcomes)} of {len(known)} hold"
-    if against:
-        return Part(False, f"{count}, against it {'; '.join(one.text for one in against)}.", tuple(known))
-    if all(outcomes):
-        return Part(True, f"{count}.", tuple(known))
-    return Part(None, f"{count}, the others cannot be told.", tuple(known))
+        return missing(f"{what}: nothing to compare.")
+    odds = tuple(odds_of(one, margin) for one in known)
+    against = [one.text for one, its in zip(known, odds, strict=True) if its.verdict is False]
+    holding = sum(its.verdict is True for its in odds)
+    open_ = len(known) - holding - len(against)
+    parts = [f"{what}: {holding} of {len(known)} hold"]
+    parts += [f"against it {'; '.join(against)}"] if against else []
+    parts += [f"{open_} not decided"] if open_ else []
+    return Part(odds, f"{', '.join(parts)}.", tuple(known))

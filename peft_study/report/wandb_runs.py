@@ -118,7 +118,8 @@ def _scores(summary: Mapping[str, Any]) -> Row:
     ends = {name: name.removesuffix("_low") for name in summary if name.endswith("_low")}
     intervals = {metric: [summary[low], summary.get(f"{metric}_high")] for low, metric in ends.items()}
     parts = {f"{metric}_{end}" for metric in intervals for end in ("low", "high")}
-    return metrics_of({name: value for name, value in summary.items() if _is_score(name, parts)}, intervals)
+    scores = {name: value for name, value in summary.items() if _is_score(name, parts)}
+    return metrics_of(scores, intervals, number(summary.get("test_samples")))
 
 
 def _is_score(name: str, parts: set[str]) -> bool:

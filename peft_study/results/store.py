@@ -43,6 +43,7 @@ class Prediction:
         counts: what a score that is pooled over the corpus is made of, by the score's name: this sample's counts, in
             the order of the metric's own columns.
         level: the sample's difficulty, where the data set states it.
+        cluster: what it shares with samples that are not independent of it, such as the question that it phrases.
     """
 
     id: str
@@ -55,6 +56,7 @@ class Prediction:
     verdicts: dict[str, list[list[str]]] = field(default_factory=dict)
     counts: dict[str, list[float]] = field(default_factory=dict)
     level: str | None = None
+    cluster: str | None = None
 
 
 class CellBusyError(UserError):

@@ -96,7 +96,7 @@ def score(answers: Answers, settings: ScoringConfig, on_progress: Callable[[int]
     if tested is not None:
         _look_at_tests(answers, tested, table)
     if settings.resamples:
-        drawn = mean_intervals(table.means, settings.resamples)
+        drawn = mean_intervals(table.means, settings.resamples, clusters=_clusters(answers.samples))
         table.intervals |= {
             name: [found.low, found.high]
             for name, found in drawn.items()
@@ -133,11 +133,18 @@ def _compare_with_references(answers: Answers, table: _Table, settings: ScoringC
             bleu.counts[convention.name],
             lambda sums, convention=convention: corpus_score(sums, convention),  # type: ignore[misc]
             settings.resamples,
+            clusters=_clusters([answers.samples[index] for index in known]),
         )
         if found.low is not None and found.high is not None:
             table.intervals[f"codebleu_{convention.name}"] = [found.low, found.high]
     if "codebleu_strict" in table.intervals:
         table.intervals["codebleu"] = table.intervals["codebleu_strict"]
+
+
+def _clusters(samples: Sequence[Sample]) -> list[str] | None:
+    """What each sample belongs to; None where each stands for itself."""
+    clusters = [sample.cluster or sample.id for sample in samples]
+    return clusters if len(set(clusters)) < len(clusters) else None
 
 
 def _look_at_tests(answers: Answers, tested: Tested, table: _Table) -> None:
@@ -233,4 +240,5 @@ def _prediction(answers: Answers, index: int, table: _Table, tested: Tested | No
         | ({PACKAGE_VERDICTS: [_texts(judged, Comparator.apps) for judged in by_package]} if by_package else {}),
         counts=table.counts[index],
         level=sample.level,
+        cluster=sample.cluster,
     )

@@ -11,6 +11,7 @@ from rich.progress import Progress, TaskID
 from rich.table import Table
 from rich.text import Text
 
+from peft_study.metrics.intervals import recorded_interval
 from peft_study.results.schema import HEADLINES
 from peft_study.tracking.base import CellStart
 from peft_study.tracking.notices import printable
@@ -172,7 +173,9 @@ def _text(summary: Mapping[str, float | int | str | None], name: str, console: C
 def _score(summary: Mapping[str, float | int | str | None], name: str) -> str:
     """A score with its 95 % interval, where that is known."""
     low, high = _number(summary, f"{name}_low"), _number(summary, f"{name}_high")
-    between = "" if low is None or high is None else f" ({100 * low:.2f} to {100 * high:.2f})"
+    known = None if low is None or high is None else (low, high)
+    ends = recorded_interval(name, _number(summary, name), known, _number(summary, "test_samples"))
+    between = "" if ends is None else f" ({100 * ends[0]:.2f} to {100 * ends[1]:.2f})"
     return f"{_percent(_number(summary, name))}{between}"
 
 

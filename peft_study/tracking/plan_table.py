@@ -13,12 +13,15 @@ from peft_study.tracking.durations import duration
 from peft_study.tracking.notices import printable
 
 
-def print_plan(cells: Sequence[Forecast], totals: Mapping[str, Any], console: Console | None = None) -> None:
+def print_plan(
+    cells: Sequence[Forecast], totals: Mapping[str, Any], needed: str | None = None, console: Console | None = None
+) -> None:
     """Print a plan.
 
     Args:
         cells: in the order in which they run.
         totals: cells, states, over_budget, seconds_left, cells_of_unknown_time.
+        needed: how many seeds and samples a difference needs; None prints no line.
         console: where to print; the standard output where None.
     """
     console = console or Console()
@@ -43,6 +46,8 @@ def print_plan(cells: Sequence[Forecast], totals: Mapping[str, Any], console: Co
     for advice in advised:
         console.print(Text(printable(advice, console)), soft_wrap=True)
     console.print(Text(_summary(totals)), soft_wrap=True)
+    if needed:
+        console.print(Text(printable(needed, console)), soft_wrap=True)
 
 
 def _alike(cells: Sequence[Forecast]) -> list[list[Forecast]]:

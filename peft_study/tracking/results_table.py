@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from peft_study.metrics.intervals import Spread, recorded_interval, seeds_interval
 from peft_study.results.schema import HEADLINES, PhaseCost, RunResult, Status
 from peft_study.tracking.console import MISSING
 from peft_study.tracking.notices import printable
@@ -35,10 +36,13 @@ class Row:
     method: str
     results: tuple[RunResult, ...]
 
-    def values(self, metric: str) -> list[float]:
-        """A metric of the cells that are done."""
-        found = (result.metrics.get(metric) for result in self.results if result.status is Status.ok)
-        return [value for value in found if value is not None]
+    def score(self, metric: str) -> Spread | None:
+        """A metric of the cells that are done, with its 95 % interval; None where no cell has it."""
+        done = [
+            result for result in self.results if result.status is Status.ok and result.metrics.get(metric) is not None
+        ]
+        scores = [float(result.metrics[metric] or 0.0) for result in done]
+        return seeds_interval(scores, [_interval(result, metric) for result in done]) if done else None
 
     def seconds(self, phase: str) -> list[float]:
         """Wall-clock seconds of a phase."""
@@ -72,7 +76,7 @@ def rows(results: Sequence[RunResult]) -> list[Row]:
 
 
 def print_results(results: Sequence[RunResult], console: Console | None = None) -> None:
-    """Print a table of results; scores are means over seeds, with the standard deviation where there are several.
+    """Print a table of results; scores are means over seeds with the ends of their 95 % intervals, those of a report.
 
     Seconds are medians, the peak is the largest of training and generation.
 
@@ -99,7 +103,7 @@ def print_results(results: Sequence[RunResult], console: Console | None = None) 
             row.model,
             row.method,
             _cells(row),
-            *(_scores(row.values(name)) for name in scores),
+            *(_score(row.score(name)) for name in scores),
             _count(row),
             _seconds(row.seconds("train")),
             _seconds(row.seconds("generate")),
@@ -111,8 +115,8 @@ def print_results(results: Sequence[RunResult], console: Console | None = None) 
 
 def _shown_scores(found: Sequence[Row], *, wide: bool) -> list[str]:
     """The two scores, or three where there is room, that say most: of tests where programs are scored by them."""
-    names = ("pass@1", "pass@5", "tests_passed_share") if any(row.values("pass@1") for row in found) else EXACT
-    return list(names) if wide and any(row.values(names[2]) for row in found) else list(names[:2])
+    names = ("pass@1", "pass@5", "tests_passed_share") if any(row.score("pass@1") for row in found) else EXACT
+    return list(names) if wide and any(row.score(names[2]) for row in found) else list(names[:2])
 
 
 def _name(result: RunResult, group: str) -> str:
@@ -131,11 +135,20 @@ def _cells(row: Row) -> str:
     return str(done) if not other else f"{done} of {len(row.results)} ({', '.join(other)})"
 
 
-def _scores(shares: Sequence[float]) -> str:
-    if not shares:
+def _interval(result: RunResult, metric: str) -> tuple[float, float] | None:
+    ends = result.intervals.get(metric)
+    samples = (result.data.get("sizes") or {}).get("test")
+    return recorded_interval(metric, result.metrics.get(metric), None if ends is None else (ends[0], ends[1]), samples)
+
+
+def _score(score: Spread | None) -> str:
+    if score is None:
         return MISSING
-    mean = f"{100 * statistics.mean(shares):.1f}"
-    return mean if len(shares) == 1 else f"{mean}±{100 * statistics.stdev(shares):.1f}"
+    mean = f"{100 * score.mean:.1f}"
+    if score.low is None or score.high is None:
+        return mean
+    # Whole points: two scores with their ends fit 80 columns.
+    return f"{mean} {100 * score.low:.0f}-{100 * score.high:.0f}"
 
 
 def _count(row: Row) -> str:

@@ -59,7 +59,7 @@ def test_the_tables_notebook_shows_the_demos_numbers_and_ten_claims(monkeypatch:
 
     pages = "".join(shown(run("tables", monkeypatch), "text/html"))
     assert f"{100 * lora['em@10'].mean():.2f}" in pages
-    assert all(verdict in pages for verdict in ("confirmed", "not_enough_data"))
+    assert all(verdict in pages for verdict in ("confirmed", "not_decided"))
 
 
 def test_these_notebooks_are_there() -> None:

@@ -104,3 +104,18 @@ def test_a_wrong_command_is_explained(arguments: list[str], says: str, capsys: p
     assert code == 2
     assert says in printed.err
     assert "Traceback" not in printed.err
+
+
+def test_what_telling_a_difference_needs_follows_from_the_points(capsys: pytest.CaptureFixture[str]) -> None:
+    few, many = (
+        str(planned(capsys, "model=tiny-llama", "dataset=minipy", f"--points={points}")["needed"]) for points in (8, 1)
+    )
+
+    assert "minipy (1,000 test samples) 2 seeds" in few
+    assert "no number of seeds" in many
+
+
+@pytest.mark.parametrize("points", ["0", "-1", "100", "nan"])
+def test_points_that_are_no_difference_are_refused(points: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["model=tiny-llama", f"--points={points}"]) == 2
+    assert "--points" in capsys.readouterr().err

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from peft_study.metrics.exact_match import score_exact_match
+from peft_study.report.compare import compare
 from peft_study.report.rows import load
 from peft_study.results.schema import RunResult
 from peft_study.results.store import CellFolder
@@ -81,3 +82,19 @@ def test_the_script_refuses_what_it_would_overwrite_or_could_not_keep_whole(tmp_
         assert ended.returncode == 2
         assert words in ended.stderr
         assert not (tmp_path / "new").exists()
+
+
+def test_the_demos_seeds_against_each_other_are_marked_at_most_at_the_nominal_rate() -> None:
+    """One seed of each method against the other two, whose spread between runs is known; and alone, where it is not."""
+    frame = load([KEPT], cache=None).frame
+    single, others = frame[frame["seed"] == 1], frame[frame["seed"].isin([2, 3])]
+
+    marks = [row[-2].text for row in compare(single, others).cells]
+    alone = [row[-2].text for row in compare(single, frame[frame["seed"] == 2]).cells]
+
+    tested = [text for text in marks if text != "not tested"]
+    assert len(tested) == 48
+    # Of 48 at 5 %, 6 or more are marked in 2 of 100 studies.
+    assert sum("*" in text for text in tested) <= 5
+    assert not any("**" in text or "†" in text for text in marks)
+    assert not any("*" in text for text in alone)

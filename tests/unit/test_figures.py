@@ -1,12 +1,14 @@
 """What the figures show, as data: from rows that can be checked by hand, and from the paper's own numbers."""
 
 import json
+import math
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from scipy.stats import t
 
 from peft_study.report.figures import FIGURES, Direction, Drawing, Mark, Panel, Series
 from peft_study.report.figures.costs import pareto
@@ -122,14 +124,18 @@ def test_figure_5_of_the_papers_rows_has_the_papers_bars(place: int, dataset: st
     }
 
 
-def test_seeds_become_a_mean_from_the_lowest_to_the_highest_and_a_single_run_keeps_its_interval() -> None:
+def test_seeds_become_a_mean_with_an_interval_and_a_single_run_keeps_its_own() -> None:
     drawing = FIGURES["figure3"](small_study(), None)
 
     curve = series(drawing, "CodeLlama-7B")
     assert (curve.x, curve.y) == ((0.0, 1.0, 8.0), (8.0, 12.0, 25.0))
-    assert (curve.low, curve.high) == ((5.0, 10.0, 20.0), (10.0, 14.0, 30.0))
+    assert (curve.low[0], curve.high[0]) == (5.0, 10.0)
+    # Two seeds, 10 and 14 %, each with an interval of 5 points: Student's distribution at few degrees of freedom.
+    samples, runs = (5 / 2 / 1.959964) ** 2, 2.0**2
+    half = t.ppf(0.975, ((samples + runs) / runs) ** 2) * math.sqrt(samples + runs)
+    assert (curve.low[1], curve.high[1]) == pytest.approx((max(0.0, 12 - half), 12 + half), abs=1e-4)
     assert curve.cells[1] == ("codellama-7b_icl_none_conala_1_1", "codellama-7b_icl_none_conala_1_2")
-    assert drawing.notes[0].startswith("Over seeds, scores are means and costs medians")
+    assert drawing.notes[0].startswith("Scores are means over seeds")
 
 
 def test_costs_are_medians_over_seeds_as_in_the_tables() -> None:

@@ -1,4 +1,4 @@
-"""Intervals over samples, differences of two runs, spread over seeds."""
+"""Intervals over samples, over clusters of samples, and over seeds and samples."""
 
 import math
 import statistics
@@ -8,17 +8,16 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.stats import t
 
 from peft_study.metrics.codebleu import STRICT, corpus_score, score_codebleu
 from peft_study.metrics.intervals import (
-    Difference,
-    Interval,
     Spread,
-    mean_difference,
+    effective_samples,
     mean_interval,
-    pooled_difference,
     pooled_interval,
-    spread,
+    recorded_interval,
+    seeds_interval,
 )
 
 Floats = NDArray[np.float64]
@@ -47,23 +46,85 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
 
 
 def test_the_same_seed_draws_the_same_samples() -> None:
-    values = bernoulli(0.3, 100, 1)
+    values = np.random.default_rng(1).random(100).tolist()
 
     assert mean_interval(values, 1_500, seed=7) == mean_interval(values, 1_500, seed=7)
     assert mean_interval(values, 1_500, seed=7) != mean_interval(values, 1_500, seed=8)
 
 
+UNSEEN = 3.841459 / (20 + 3.841459)
+"""How frequent a value may be that none of 20 samples has."""
+
+
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ([0.5] * 20, Interval(0.5, 0.5, 0.5)),
-        ([1.0, None, None], Interval(1.0, 1.0, 1.0)),
-        ([None, None], Interval(None, None, None)),
-        ([0.7], Interval(0.7, None, None)),
+        ([0.0] * 20, (0.0, 0.0, UNSEEN)),
+        ([1.0] * 20, (1.0, 1 - UNSEEN, 1.0)),
+        ([0.5] * 20, (0.5, 0.5 * (1 - UNSEEN), 0.5 * (1 + UNSEEN))),
+        ([None, None], (None, None, None)),
+        ([0.7], (0.7, None, None)),
     ],
 )
-def test_intervals_of_nothing_to_vary(values: list[float | None], expected: Interval) -> None:
-    assert mean_interval(values, 200) == expected
+def test_intervals_of_values_that_do_not_vary(
+    values: list[float | None], expected: tuple[float | None, float | None, float | None]
+) -> None:
+    found = mean_interval(values, 200)
+
+    assert (found.estimate, found.low, found.high) == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_mean_of_shares_has_the_bootstraps_interval() -> None:
+    values = np.random.default_rng(2).choice([0.0, 0.2, 0.6, 1.0], 300)
+
+    found = mean_interval(values.tolist())
+
+    half = 1.96 * values.std() / math.sqrt(300)
+    assert (found.low, found.high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.004)
+
+
+def test_samples_of_one_question_count_as_one() -> None:
+    """100 questions, each phrased four times with the same outcome: the interval is that of 100 samples."""
+    outcomes = bernoulli(0.3, 100, 4)
+    phrased = [value for value in outcomes for _ in range(4)]
+    questions = [str(number) for number in range(100) for _ in range(4)]
+
+    found = mean_interval(phrased, clusters=questions)
+
+    assert effective_samples(np.array(phrased), questions) == pytest.approx(100, rel=0.02)
+    plain = mean_interval(outcomes)
+    assert (found.low, found.high) == pytest.approx((plain.low, plain.high), abs=0.002)
+    assert mean_interval(phrased).low != pytest.approx(plain.low, abs=0.02)
+
+
+def test_clusters_of_independent_samples_change_little() -> None:
+    values = np.random.default_rng(5).random(400)
+    questions = [number // 4 for number in range(400)]
+
+    assert effective_samples(values, questions) == pytest.approx(400, rel=0.25)
+    pooled = [pooled_interval(np.column_stack([values, np.ones(400)]), share, clusters=by) for by in (None, questions)]
+    assert pooled[0].low == pytest.approx(pooled[1].low, abs=0.01)
+
+
+def share(sums: Floats) -> Floats:
+    return np.asarray(sums[..., 0] / sums[..., 1])
+
+
+def test_clusters_cover_the_truth_where_single_samples_do_not() -> None:
+    """60 questions of 1 to 8 phrasings, whose chance of a hit differs from question to question."""
+    generator = np.random.default_rng(6)
+    covered = {True: 0, False: 0}
+    for _ in range(300):
+        sizes = generator.integers(1, 9, 60)
+        questions = np.repeat(np.arange(60), sizes)
+        hits = generator.random(len(questions)) < np.repeat(generator.beta(0.4, 0.6, 60), sizes)
+        for clustered in covered:
+            found = mean_interval(hits.astype(float).tolist(), 10, clusters=questions.tolist() if clustered else None)
+            assert found.low is not None
+            assert found.high is not None
+            covered[clustered] += found.low <= 0.4 <= found.high
+    assert covered[True] / 300 > 0.91
+    assert covered[False] / 300 < 0.85
 
 
 def test_a_pooled_score_is_scored_anew_on_every_resample() -> None:
@@ -98,94 +159,68 @@ def strict(sums: Floats) -> Floats:
     return corpus_score(sums, STRICT)
 
 
-def test_a_difference_is_of_the_same_samples() -> None:
-    # The second run is right wherever the first is, and five times more: paired, that is a sure difference.
-    first = [1.0] * 55 + [0.0] * 45
-    second = [1.0] * 50 + [0.0] * 50
-
-    found = mean_difference(first, second)
-
-    assert found.estimate == pytest.approx(0.05)
-    assert found.low == pytest.approx(0.01, abs=0.005)
-    assert found.high == pytest.approx(0.10, abs=0.015)
-    assert found.p_value is not None
-    assert 0.01 < found.p_value < 0.05
+def test_a_single_run_keeps_its_interval() -> None:
+    assert seeds_interval([0.4], [(0.35, 0.46)]) == Spread(0.4, None, 0.35, 0.46, 1)
+    assert seeds_interval([0.4, 0.5], [(0.35, 0.46), None]).low is None
 
 
-def test_the_p_value_is_what_the_formula_says() -> None:
-    first, second = bernoulli(0.5, 60, 1), bernoulli(0.4, 60, 2)
-
-    found = mean_difference(first, second, resamples=999, seed=4)
-
-    rows = np.random.default_rng(4).integers(60, size=(999, 60))
-    differences = (np.array(first) - np.array(second))[rows].mean(axis=1)
-    estimate = statistics.fmean(first) - statistics.fmean(second)
-    extreme = sum(abs(difference - estimate) >= abs(estimate) - 1e-12 for difference in differences)
-    assert found.p_value == (1 + extreme) / 1_000
+def test_runs_that_do_not_differ_keep_their_interval() -> None:
+    assert seeds_interval([0.5] * 3, [(0.45, 0.56)] * 3) == Spread(0.5, 0.0, 0.45, 0.56, 3)
 
 
-def test_p_values_of_no_difference_are_spread_evenly() -> None:
-    p_values = []
-    for seed in range(150):
-        found = mean_difference(bernoulli(0.3, 150, seed), bernoulli(0.3, 150, 1_000 + seed), resamples=400, seed=seed)
-        assert found.p_value is not None
-        p_values.append(found.p_value)
+def test_seeds_and_samples_both_widen_the_interval() -> None:
+    found = seeds_interval([0.40, 0.44, 0.42], [(0.37, 0.43), (0.41, 0.47), (0.39, 0.45)])
 
-    assert sum(value < 0.05 for value in p_values) / 150 < 0.12
-    assert 0.35 < statistics.fmean(p_values) < 0.65
+    samples, runs = (0.03 / 1.959964) ** 2, 0.02**2 / 3
+    freedom = 2 * ((samples + runs) / runs) ** 2
+    half = t.ppf(0.975, freedom) * math.sqrt(samples + runs)
+    assert (found.mean, found.standard_deviation, found.runs) == (pytest.approx(0.42), pytest.approx(0.02), 3)
+    assert (found.low, found.high) == pytest.approx((0.42 - half, 0.42 + half), abs=1e-6)
+
+
+def test_many_runs_with_known_scores_have_students_interval() -> None:
+    """Where samples leave no doubt, the interval is that of a mean of runs."""
+    scores = [0.30, 0.34, 0.31, 0.37]
+
+    found = seeds_interval(scores, [(score - 1e-6, score + 1e-6) for score in scores])
+
+    expected = t.interval(0.95, 3, statistics.fmean(scores), statistics.stdev(scores) / 2)
+    assert (found.low, found.high) == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "expected"),
+    ("metric", "score", "ends", "samples", "expected"),
     [
-        ([1.0, 0.0, 1.0], [1.0, 0.0, 1.0], Difference(0.0, 0.0, 0.0, 1.0)),
-        ([1.0], [0.0], Difference(1.0, None, None, None)),
-        ([None, None], [1.0, 0.0], Difference(None, None, None, None)),
+        ("em@10", 0.4, (0.35, 0.45), 543, (0.35, 0.45)),
+        ("em@10", 0.0, (0.0, 0.0), 543, (0.0, 0.007025)),
+        ("raw_em@1", 0.0, None, 543, (0.0, 0.007025)),
+        ("apps_top@1", 1.0, None, 543, (0.992975, 1.0)),
+        ("codebleu", 1.0, (1.0, 1.0), 543, (0.992975, 1.0)),
+        ("codebleu", 0.4, None, 543, None),
+        ("em@10", 0.0, (0.0, 0.0), None, None),
+        # How many samples are of this level is not known.
+        ("interview/pass@5", 0.0, (0.0, 0.0), 543, None),
+        ("em@10", None, None, 543, None),
     ],
 )
-def test_differences_at_the_edges(first: list[float | None], second: list[float | None], expected: Difference) -> None:
-    assert mean_difference(first, second, 200) == expected
+def test_records_without_a_width_have_the_interval_of_their_samples(
+    metric: str,
+    score: float | None,
+    ends: tuple[float, float] | None,
+    samples: float | None,
+    expected: tuple[float, float] | None,
+) -> None:
+    found = recorded_interval(metric, score, ends, samples)
 
-
-def test_swapping_the_runs_turns_the_difference_round() -> None:
-    first, second = bernoulli(0.5, 80, 1), bernoulli(0.4, 80, 2)
-
-    there, back = mean_difference(first, second, 999), mean_difference(second, first, 999)
-
-    assert there.low is not None
-    assert there.high is not None
-    assert (back.estimate, back.p_value) == (-(there.estimate or 0), there.p_value)
-    assert (back.low, back.high) == pytest.approx((-there.high, -there.low))
-
-
-def test_pooled_runs_are_compared_on_the_same_resamples() -> None:
-    references = [f"x{index} = f({index}, y)" for index in range(30)]
-    better = score_codebleu(references, references)
-    worse = score_codebleu([text.replace("f", "g") for text in references], references)
-
-    found = pooled_difference(better.counts["strict"], worse.counts["strict"], strict, resamples=500)
-
-    assert found.estimate == pytest.approx((better.metrics["codebleu"] or 0) - (worse.metrics["codebleu"] or 0))
-    # Every sample is worse by the same, so that no resample can change the difference.
-    assert found.low == pytest.approx(found.high)
-    assert found.p_value == 1 / 501
-
-
-def test_seeds_have_a_spread_only_where_there_are_several() -> None:
-    assert spread([0.4]) == Spread(0.4, None, 0.4, 0.4, 1)
-    three = spread([0.4, 0.5, 0.6])
-    assert (three.mean, three.standard_deviation) == pytest.approx((0.5, 0.1))
-    assert (three.low, three.high, three.runs) == (0.4, 0.6, 3)
-    assert spread([0.4, 0.4]).standard_deviation == 0
+    assert found == (None if expected is None else pytest.approx(expected, abs=1e-6))
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: mean_interval([]), "no sample"),
-        (lambda: mean_difference([], []), "no sample"),
-        (lambda: mean_difference([1.0], [1.0, 0.0]), "1 samples of one run, 2 of the other"),
-        (lambda: spread([]), "no run"),
+        (lambda: pooled_interval(np.empty((0, 2)), share), "no sample"),
+        (lambda: seeds_interval([], []), "no run"),
     ],
 )
 def test_nothing_to_sum_up_is_refused(call: Callable[[], object], message: str) -> None:

@@ -316,3 +316,17 @@ def test_real_data(name: str, sizes: dict[str, int]) -> None:
         pytest.skip(f"no copy of {name} beside the checkout")
 
     assert load(local(REAL_DATA / name)).sizes() == sizes
+
+
+@pytest.mark.parametrize(
+    ("value", "cluster"), [("28538536", "28538536"), ("28538536-12", "28538536"), (28538536, "28538536"), (None, None)]
+)
+def test_a_question_that_several_samples_phrase_is_kept(value: object, cluster: str | None, tmp_path: Path) -> None:
+    rows = [{"nl": f"n{index}", "cmd": "c", "question_id": value} for index in range(10)]
+    path = write_jsonl(tmp_path / "all.jsonl", rows)
+    without = write_jsonl(tmp_path / "plain.jsonl", [{"nl": row["nl"], "cmd": "c"} for row in rows])
+
+    splits = load(DatasetConfig(name="pairs", path=str(path)))
+
+    assert {sample.cluster for sample in splits.train} == {cluster}
+    assert splits.fingerprint == load(DatasetConfig(name="pairs", path=str(without))).fingerprint

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -254,3 +255,17 @@ def test_scores_are_numbers_and_intervals_hold_them() -> None:
         assert low < value < high
     assert all(value is None or math.isfinite(value) for value in found.metrics.values())
     assert scored(samples, [["x"]] * 20, resamples=0).intervals == {}
+
+
+def test_phrasings_of_one_question_are_drawn_together() -> None:
+    """20 questions, each phrased five times with the same outcome: about as wide as 20 samples."""
+    samples = [Sample(f"test-{n}", "sort", f"xs.sort(key={n // 5})", cluster=str(n // 5)) for n in range(100)]
+    programs = [[sample.answer if n // 5 < 8 else "pass"] for n, sample in enumerate(samples)]
+
+    clustered = scored(samples, programs)
+    apart = scored([replace(sample, cluster=None) for sample in samples], programs)
+
+    assert [line.cluster for line in clustered.predictions[:6]] == ["0"] * 5 + ["1"]
+    for name in ("em@1", "codebleu"):
+        widths = [ends[1] - ends[0] for ends in (found.intervals[name] for found in (clustered, apart))]
+        assert widths[0] == pytest.approx(widths[1] * math.sqrt(5), rel=0.12), name

@@ -47,7 +47,9 @@ def figure6(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Drawing:
         (column, label), (second, second_label) = quality(here.own), codebleu(here.own)
         drawn = [*_compared(here, "lora", column, second), *_compared(here, "icl", column, second)]
         panels.append(Panel(dataset_name(dataset or ""), label, second_label, tuple(drawn)))
-    notes = ("The best in-context learning is that of the number of examples with the highest score.",)
+    notes = (
+        "The best in-context learning is that of the number of examples with the highest score on the test split.",
+    )
     missing = "No finished cell of LoRA or in-context learning that has both scores."
     return finish("figure6", "LoRA against the best in-context learning", panels, chosen, missing, notes)
 

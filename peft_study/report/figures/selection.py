@@ -8,7 +8,6 @@ from typing import Self
 import numpy as np
 import pandas as pd
 
-from peft_study.metrics.intervals import spread
 from peft_study.report import groups as grouping
 from peft_study.report.figures.variants import VARIANTS, in_order, variant
 from peft_study.report.names import DATASETS, MODELS, PAPER
@@ -36,7 +35,7 @@ class Point:
 
     Attributes:
         value: a score's mean, a cost's median, in the figure's unit.
-        low: the lowest seed, or a single run's lower end of its interval; None where neither is known.
+        low: lower end: of a score's 95 % interval, of a cost the lowest seed; None where it is not known.
         high: likewise.
         cells: whose values it is; empty for the paper's.
     """
@@ -144,7 +143,7 @@ def select(frame: pd.DataFrame, other: pd.DataFrame | None, *wanted: str) -> Sel
 
 
 def point(rows: pd.DataFrame, column: str, factor: float) -> Point | None:
-    """Sum up a column over seeds: a score as its mean, a cost as its median, which one slow run does not move.
+    """Sum up a column over seeds: a score as its mean with its interval, a cost as its median with its range.
 
     Args:
         rows: of one setting.
@@ -160,15 +159,15 @@ def point(rows: pd.DataFrame, column: str, factor: float) -> Point | None:
     known = ~np.isnan(values)
     if not known.any():
         return None
-    over_seeds = spread(values[known].tolist())
-    low: float | None = over_seeds.low
-    high: float | None = over_seeds.high
-    if over_seeds.runs == 1:
-        low, high = (_number(rows[known], f"{column}_{end}") for end in ("low", "high"))
     ids = zip(rows["source"].tolist(), rows["cell_id"].tolist(), known, strict=True)
     cells = tuple(str(cell) for source, cell, counts in ids if counts and source != PAPER)
-    middle = median(values[known].tolist()) if column.endswith(_COSTS) else over_seeds.mean
-    return Point(_scaled(middle, factor), _maybe(low, factor), _maybe(high, factor), cells)
+    if column.endswith(_COSTS):
+        costs = values[known].tolist()
+        low, high = (min(costs), max(costs)) if len(costs) > 1 else (None, None)
+        return Point(_scaled(median(costs), factor), _maybe(low, factor), _maybe(high, factor), cells)
+    score = grouping.score_of(rows, column)
+    assert score is not None
+    return Point(_scaled(score.mean, factor), _maybe(score.low, factor), _maybe(score.high, factor), cells)
 
 
 def groups(rows: pd.DataFrame, *by: str) -> Iterator[tuple[tuple[Hashable, ...], pd.DataFrame]]:
@@ -214,11 +213,6 @@ def _first_known(rows: pd.DataFrame, labels: dict[str, str]) -> tuple[str, str]:
     known = [name for name in labels if name in rows and rows[name].notna().any()]
     name = known[0] if known else next(iter(labels))
     return name, labels[name]
-
-
-def _number(rows: pd.DataFrame, column: str) -> float | None:
-    value = rows[column].iloc[0] if column in rows else None
-    return None if pd.isna(value) else float(value)
 
 
 def _maybe(value: float | None, factor: float) -> float | None:

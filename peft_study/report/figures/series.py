@@ -8,8 +8,8 @@ from peft_study.report.figures.selection import Point, Selection, point
 from peft_study.report.figures.variants import variant_label
 
 _SPREAD = (
-    "Over seeds, scores are means and costs medians, with bars from the lowest to the highest seed; a single run's "
-    "bars are its 95 % bootstrap interval over samples."
+    "Scores are means over seeds with their 95 % intervals over seeds and samples; of a single run over its samples. "
+    "Costs are medians over seeds, with bars from the lowest to the highest."
 )
 
 

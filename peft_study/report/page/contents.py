@@ -200,10 +200,12 @@ def _finding(finding: Finding) -> dict[str, Any]:
                 "high": _plain(one.high),
                 "p_value": _plain(one.p_value),
                 "unit": one.unit,
-                "factor": _plain(one.factor),
+                "scope": str(one.scope),
+                "ratio": [_plain(part) for part in one.ratio or ()],
             }
             for one in finding.comparisons
         ],
+        "p_value": _plain(finding.p_value),
         "test": finding.test,
         "cells": list(finding.cells),
         "explanation": finding.explanation,

@@ -1,7 +1,7 @@
 // The paper's claims, each with its verdict and what it rests on.
 
 const VERDICTS = {
-  confirmed: ["✓", "confirmed"], refuted: ["✗", "refuted"], not_enough_data: ["?", "not enough data"],
+  confirmed: ["✓", "confirmed"], refuted: ["✗", "refuted"], not_decided: ["?", "not decided"],
 };
 
 function drawClaims(report) {
@@ -12,7 +12,7 @@ function drawClaims(report) {
 
 function claimPart(report, finding) {
   const [sign, words] = VERDICTS[finding.verdict] ?? ["?", finding.verdict];
-  const known = Object.hasOwn(VERDICTS, finding.verdict) ? finding.verdict : "not_enough_data";
+  const known = Object.hasOwn(VERDICTS, finding.verdict) ? finding.verdict : "not_decided";
   const part = make("article", { class: `claim verdict-${known}` },
     make("p", { class: "verdict" }, make("span", { class: "sign", "aria-hidden": "true", text: sign }), words),
     make("h3", {}, make("span", { class: "ordinal", text: `${finding.number}. ` }), finding.statement));
@@ -38,12 +38,13 @@ function comparisons(finding) {
     const shown = (value) => (isBytes ? `${gigabytes(value)} GB` : percent(value, 2));
     const signed = (value) => `${value > 0 ? "+" : ""}${percent(value, 2)}`;
     const interval = isNumber(one.low) && isNumber(one.high) ? ` [${signed(one.low)}, ${signed(one.high)}]` : "";
-    const named = (name, value, factor) => make("td", {}, make("span", { class: "muted", text: `${name} ` }), shown(value), factor);
+    const named = (name, value) => make("td", {}, make("span", { class: "muted", text: `${name} ` }), shown(value));
+    const runs = one.scope === "these runs" ? " of these runs alone" : "";
     return [
       make("td", { text: one.label }), named(one.first_name, one.first),
-      named(one.second_name, one.second, one.factor !== 1 ? ` × ${plainNumber(one.factor)}` : null),
-      make("td", { class: "number", text: isBytes ? `× ${(one.first / one.second).toFixed(2)}` : `${signed(one.difference)}${interval}` }),
-      make("td", { class: "number", text: isNumber(one.p_value) ? plainNumber(Number(one.p_value.toPrecision(2))) : MISSING }),
+      named(one.second_name, one.second),
+      make("td", { class: "number", text: isBytes ? `× ${(one.first / one.second).toFixed(2)}` : `${signed(one.difference)}${interval}${runs}` }),
+      make("td", { class: "number", text: probability(one.p_value) }),
     ];
   });
   return tableOf(`Numbers of claim ${finding.number}`, heads.map((text) => make("th", { scope: "col", text })), body);

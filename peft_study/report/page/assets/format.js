@@ -9,6 +9,10 @@ const gigabytes = (bytes) => (isNumber(bytes) ? (bytes / 1e9).toFixed(bytes < 1e
 const plainNumber = (value) =>
   !isNumber(value) ? MISSING : Number.isInteger(value) ? value.toLocaleString("en") : Number(value.toPrecision(4)).toString();
 
+/** A p-value; a very small one is no more exact than this. */
+const probability = (value) =>
+  !isNumber(value) ? MISSING : value < 1e-4 ? "< 0.0001" : Number(value.toPrecision(2)).toString();
+
 function count(value) {
   if (!isNumber(value)) return MISSING;
   for (const [size, unit] of [[1e9, "G"], [1e6, "M"], [1e3, "k"]])

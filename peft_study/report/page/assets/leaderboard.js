@@ -260,14 +260,10 @@ class Leaderboard {
     cell.append(" ", range);
     if (!isNumber(value)) return cell;
     cell.style.setProperty("--share", String(Math.min(1, Math.max(0, value))));
-    if (line.rows.length > 1) {
-      const { deviation, size } = summarise(this.lines.numbers(line, column.name));
-      if (size > 1) range.append(make("span", { text: `±${percent(deviation)}`, title: `standard deviation of ${size} cells` }));
-    } else {
-      const [low, high] = ["low", "high"].map((end) => this.rows.get(line.rows[0], `${column.name}_${end}`));
-      if (isNumber(low) && isNumber(high))
-        range.append(make("span", { text: `${percent(low)}–${percent(high)}`, title: "95 % interval over samples" }));
-    }
+    const interval = this.lines.interval(line, column.name);
+    const over = line.rows.length > 1 ? "seeds and samples" : "samples";
+    if (interval !== null)
+      range.append(make("span", { text: interval.map((end) => percent(end)).join("–"), title: `95 % interval over ${over}` }));
     return cell;
   }
 

@@ -9,6 +9,9 @@ class Lines {
     this.rows = rows;
     this.setOf = repeats.lines;
     this.others = new Map(Object.entries(repeats.others).map(([line, text]) => [Number(line), text]));
+    this.intervals = repeats.intervals;
+    this.sizes = new Map();
+    for (const set of this.setOf) this.sizes.set(set, (this.sizes.get(set) ?? 0) + 1);
     this.several = new Set(this.setOf).size < rows.count;
   }
 
@@ -32,7 +35,16 @@ class Lines {
     if (name === "seed") return line.rows.length === 1 ? this.rows.get(line.rows[0], name) : this.seeds(line);
     if (SETTINGS.has(name)) return this.known(line, name)[0] ?? null;
     const numbers = this.numbers(line, name);
-    return column.score ? summarise(numbers).mean : median(numbers);
+    return column.score ? mean(numbers) : median(numbers);
+  }
+
+  /** Both ends of a score's 95 % interval; null where they are not known, and where a filter hides some of the cells. */
+  interval(line, name) {
+    const set = this.setOf[line.rows[0]];
+    if (line.rows.length > 1)
+      return line.rows.length === this.sizes.get(set) ? this.intervals[set]?.[name] ?? null : null;
+    const ends = ["low", "high"].map((end) => this.rows.get(line.rows[0], `${name}_${end}`));
+    return ends.every(isNumber) ? ends : null;
   }
 
   /** Of the cells that ended well: how long another one ran until it failed is no cost of its method. */
@@ -96,13 +108,8 @@ function grouped(values, keyOf) {
   return found;
 }
 
-/** Mean and sample standard deviation. */
-function summarise(numbers) {
-  const size = numbers.length;
-  if (size === 0) return { mean: null, deviation: null, size };
-  const mean = numbers.reduce((sum, value) => sum + value, 0) / size;
-  const squares = numbers.reduce((sum, value) => sum + (value - mean) ** 2, 0);
-  return { mean, deviation: size > 1 ? Math.sqrt(squares / (size - 1)) : null, size };
+function mean(numbers) {
+  return numbers.length === 0 ? null : numbers.reduce((sum, value) => sum + value, 0) / numbers.length;
 }
 
 function median(numbers) {

@@ -19,7 +19,7 @@ function drawOverview(report) {
     [rows.distinct("model").length, "models", "#leaderboard"], [rows.distinct("dataset").length, "data sets", "#leaderboard"],
     [duration(seconds), "of computing", "#provenance"],
     [verdicts("confirmed"), "claims confirmed", "#claims"], [verdicts("refuted"), "claims refuted", "#claims"],
-    [verdicts("not_enough_data"), "claims undecided", "#claims"],
+    [verdicts("not_decided"), "claims not decided", "#claims"],
   ];
   byId("overview-body").append(make("div", { class: "tiles" }, ...tiles.map(([value, label, target]) =>
     make("a", { class: "tile", href: target }, make("strong", { text: String(value) }), make("span", { text: label })))));
