@@ -11,7 +11,7 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedTokenizerBase, set_seed
 
-from peft_study.config.schema import CellConfig, ExampleChoice, MethodKind, Truncation
+from peft_study.config.schema import CellConfig, ExampleChoice, Family, MethodKind, Truncation
 from peft_study.cost.memory import Meter, apply_budget, device_bytes
 from peft_study.cost.policy import choose_memory, recorded
 from peft_study.data import loading, tokens
@@ -164,14 +164,24 @@ class Execution:
         encoded = {
             "train": self._encoded(splits.train, tokenizer, "training"),
             "validation": self._encoded(splits.validation, tokenizer, "validation"),
-            "test": test,
         }
+        longest = self._cell.conventions.max_sample_tokens
+        kept = {split: tokens.not_longer_than(longest, samples) for split, samples in encoded.items()}
+        left_out = {split: len(samples) - len(kept[split]) for split, samples in encoded.items()}
+        if any(left_out[split] and not kept[split] for split in kept):
+            raise UserError(
+                f"conventions.max_sample_tokens must leave samples to train on and to validate with, got {longest}",
+                where="conventions.max_sample_tokens",
+                hint="a larger number, or null",
+            )
+        encoded = {**kept, "test": test}
         self._result.data = {
             "name": self._cell.dataset.name,
             "origin": splits.origin,
             "fingerprint": splits.fingerprint,
             "sizes": splits.sizes(),
             "dropped": dict(splits.dropped),
+            "too_long": left_out,
             "leakage": asdict(splits.leakage),
             "token_lengths": tokens.lengths(encoded["train"]),
             "changed_targets": tokens.changed_targets(encoded),
@@ -225,10 +235,13 @@ class Execution:
             dataset.max_target_tokens,
             prompt_positions=None if positions is None else positions.free - dataset.max_new_tokens,
         )
+        template, trains = self._template, self._cell.method.kind is not MethodKind.prompting
+        if self._cell.conventions.leading_newline and trains and not self._family.encoder_decoder:
+            template = replace(template, prefix=f"\n{template.prefix}")
         encoded = []
         for sample, shown in zip(samples, examples, strict=True):
             of_sample = tokens.encode(
-                sample, self._template, tokenizer, limits, for_encoder=self._family.encoder_decoder, examples=shown
+                sample, template, tokenizer, limits, for_encoder=self._family.encoder_decoder, examples=shown
             )
             self._check_fits(of_sample, dataset.max_new_tokens, "test prompt")
             encoded.append(of_sample)
@@ -417,7 +430,17 @@ def template_of(cell: CellConfig) -> Template:
     model, dataset = cell.model, cell.dataset
     sentinel = model.prompt_sentinel if cell.method.kind is MethodKind.prompting else ""
     prefix = "" if sentinel else model.prompt_prefix
-    return Template(dataset.prompt_form, prefix, dataset.stop_at_newline, cell.method.preamble, sentinel)
+    conventions = cell.conventions
+    return Template(
+        dataset.prompt_form,
+        prefix,
+        dataset.stop_at_newline,
+        cell.method.preamble,
+        sentinel,
+        # Llama's tokenizers are configured to leave spaces as they are.
+        cleaned=conventions.clean_up_spaces and cell.model.family is not Family.llama,
+        cut_at_brackets=conventions.cut_at_angle_brackets,
+    )
 
 
 def _device_name(device: torch.device) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from peft_study.config.schema import PromptForm
 from peft_study.data.line_ends import LINE_END
+from peft_study.data.package_v1 import clean_up_spaces, cut_at_angle_brackets
 from peft_study.data.samples import Sample
 from peft_study.data.syntax import block_end, parse
 
@@ -58,6 +59,8 @@ class Template:
         stop_at_newline: a candidate is one line.
         preamble: a line before the examples and the prompt; the apps and completion forms have none.
         sentinel: a token of the model's pretraining, behind each prompt and before the model's answer to it.
+        cleaned: a convention of the study's package: spaces before punctuation are removed from a candidate.
+        cut_at_brackets: likewise: a candidate ends at the first angle bracket.
     """
 
     form: PromptForm = PromptForm.plain
@@ -65,6 +68,8 @@ class Template:
     stop_at_newline: bool = False
     preamble: str = ""
     sentinel: str = ""
+    cleaned: bool = False
+    cut_at_brackets: bool = False
 
     def prompt(self, sample: Sample, examples: Sequence[Sample] = ()) -> Prompt:
         """Render a sample's prompt; the target follows it without any separator.
@@ -145,6 +150,10 @@ class Template:
             generated: what the model wrote behind the prompt.
             prompt: the text before it, which says whether a completion begins inside a string or brackets.
         """
+        candidate = self._candidate(clean_up_spaces(generated) if self.cleaned else generated, prompt)
+        return cut_at_angle_brackets(candidate) if self.cut_at_brackets else candidate
+
+    def _candidate(self, generated: str, prompt: str) -> str:
         if self.form is PromptForm.plain:
             following = _NEXT_PROMPT.search(generated)
             answer = generated if following is None else generated[: following.start()].rstrip()

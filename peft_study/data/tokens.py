@@ -208,6 +208,15 @@ def _sentinel(prompt: Prompt, tokenizer: Tokenizer) -> tuple[list[int], str]:
     return [index], prompt.text.rstrip() if strips else prompt.text
 
 
+def not_longer_than(longest: int | None, samples: Sequence[Encoded]) -> list[Encoded]:
+    """Samples whose prompt and target, before any cut, have at most so many tokens together; all where it is None."""
+    return [sample for sample in samples if longest is None or _uncut(sample) <= longest]
+
+
+def _uncut(sample: Encoded) -> int:
+    return len(sample.prompt) + sample.prompt_cut + len(sample.target) + sample.target_cut
+
+
 def truncation(encoded: Iterable[Encoded]) -> Truncation:
     """Count what the limits took away."""
     samples = list(encoded)

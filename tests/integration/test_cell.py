@@ -346,3 +346,24 @@ def test_an_interrupted_cell_goes_on_to_the_same_result(
     assert resumed.phases["train"].seconds > (cut.phases["train"].seconds if "train" in cut.phases else 0)
     for file in ("predictions.jsonl", "metrics.jsonl", "adapter/adapter_model.safetensors"):
         assert (folder.path / file).read_bytes() == (uninterrupted.path / file).read_bytes(), file
+
+
+def test_the_package_v1_conventions_run(command: Command, small_data: Path, tmp_path: Path) -> None:
+    ended = command(
+        "+conventions=package-v1",
+        "model=tiny-llama",
+        "method=prefix",
+        "training.precision=fp32",
+        "training.epochs=1",
+        "dataset.max_new_tokens=8",
+        f"dataset.path={small_data}",
+    )
+
+    assert ended.code == 0, ended.err
+    folder = only_cell(tmp_path / "multirun")
+    result = folder.read_result()
+    assert result is not None
+    assert "_package-v1_" in result.cell_id
+    assert {"em@1", "em_package@1", "codebleu_package"} <= result.metrics.keys()
+    prompt = json.loads((folder.path / "predictions.jsonl").read_text().splitlines()[0])["prompt"]
+    assert prompt.removeprefix("<s>").startswith("\n### Instruction:")

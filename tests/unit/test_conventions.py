@@ -15,7 +15,9 @@ from peft_study.config.identity import plain
 from peft_study.config.schema import ConventionsConfig
 from peft_study.data.package_v1 import clean_up_spaces, cut_at_angle_brackets
 from peft_study.data.prompts import Template
+from peft_study.data.tokens import Encoded, not_longer_than
 from peft_study.metrics.exact_match import score_exact_match
+from peft_study.study import template_of
 
 BASE = ["model=tiny-llama", "hardware.device=cuda"]
 OVERLAYS = ("paper", "package-v1", "package-revision")
@@ -143,3 +145,25 @@ def _settings_table() -> str:
 
 def _written(value: object) -> str:
     return str(yaml.safe_dump(value)).split("\n")[0] if value != "" else ""
+
+
+def test_a_candidate_follows_its_cells_conventions() -> None:
+    written = "print( a , b ) > x\nnext"
+    expected = {
+        (): "print( a , b ) > x\nnext",
+        ("conventions.clean_up_spaces=true",): "print( a, b ) > x\nnext",
+        ("conventions.cut_at_angle_brackets=true",): "print( a , b ) ",
+        ("conventions.clean_up_spaces=true", "conventions.cut_at_angle_brackets=true"): "print( a, b ) ",
+    }
+    for overrides, candidate in expected.items():
+        cell = compose_cell(["model=tiny-codegen", *overrides])
+        assert template_of(cell).candidate(written) == candidate
+    # CodeLlama's tokenizers are configured to leave spaces as they are.
+    assert template_of(compose_cell([*BASE, "conventions.clean_up_spaces=true"])).candidate(written) == written
+
+
+@pytest.mark.parametrize(("longest", "number"), [(None, 3), (5, 2), (4, 1), (1, 0)])
+def test_long_samples_are_left_out(longest: int | None, number: int) -> None:
+    samples = [Encoded((1, 2), (3, 4), 0, 0), Encoded((1,), (2, 3), 1, 1), Encoded((1, 2), (3, 4), 3, 0)]
+
+    assert len(not_longer_than(longest, samples)) == number
