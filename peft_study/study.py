@@ -258,6 +258,8 @@ class Execution:
 
     def _divide_batch(self) -> None:
         """Choose micro-batch and checkpointing by the predicted memory, and refuse what no choice makes fit."""
+        if self._compute.device.type != "cuda":
+            return  # the prediction is of a GPU's memory, and takes seconds
         cell = self._cell
         in_force = replace(cell.training, precision=self._compute.precision)
         budget = device_bytes(self._compute.device, cell.hardware.memory_budget_gb)

@@ -75,7 +75,7 @@ def memory_arms() -> dict[str, tuple[str, ...]]:
     `paper` is one padded batch with all of its logits. `fast` is one batch without padding, with logits where there is
     a label. `small` is the same sample by sample, with activations computed again in the backward pass.
     """
-    return {PAPER: BATCH_OF_EIGHT, "fast": BATCH_OF_EIGHT, "small": ONE_AT_A_TIME}
+    return {PAPER: ("training.memory=paper", *BATCH_OF_EIGHT), "fast": BATCH_OF_EIGHT, "small": ONE_AT_A_TIME}
 
 
 def benchmark_rows(device: str, *, tiny: bool) -> list[Row]:
