@@ -11,7 +11,7 @@ from peft_study.report.evidence import Comparison, Evidence, Scope, Test, p_text
 from peft_study.report.groups import Group, by_key, caveats_between
 from peft_study.report.names import LEVELS, dataset_name, method_name, model_name
 from peft_study.report.predictions import predictions_of
-from peft_study.report.reference import as_named_here
+from peft_study.report.reference import as_named_here, is_paper
 from peft_study.report.scores import signed_text
 from peft_study.report.table import MISSING, Cell, Table
 from peft_study.report.verdicts import ALPHA, FEWEST_SAMPLES
@@ -19,13 +19,20 @@ from peft_study.report.verdicts import ALPHA, FEWEST_SAMPLES
 _SCORES = {
     "em@1": "EM@1",
     "em@10": "EM@10",
+    "em_package@1": "EM@1 (as the package cut candidates)",
+    "em_package@10": "EM@10 (as the package cut candidates)",
     "codebleu": "CodeBLEU (strict)",
     "codebleu_codexglue": "CodeBLEU (paper's)",
+    "codebleu_package": "CodeBLEU (as the package cut candidates)",
     "pass@1": "Pass@1",
     "pass@5": "Pass@5",
     "top@1": "Top@1",
     "tests_passed_share": "Tests passed",
 }
+DIFFERENCES = (
+    "Where the paper, its replication package and this project differ, and what that makes of a score, is in "
+    "docs/differences.md. The package's left padding alone explains its low prompt and prefix tuning."
+)
 _LEVEL_SCORES = {"tests_passed_share": "tests passed", "pass@1": "Pass@1", "pass@2": "Pass@2", "pass@5": "Pass@5"}
 _COLUMNS = (
     *("Data set", "Model", "Method", "Examples", "Score", "This", "Other", "Difference"),
@@ -84,6 +91,7 @@ def compare(frame: pd.DataFrame, other: pd.DataFrame, resamples: int = RESAMPLES
         "By intervals the runs count as if they were of different samples, which finds fewer differences; where one "
         "score has none, its own is taken to be as wide as the other's. A single seed's spread between runs is that of "
         "the same study's configurations with several seeds, or of the other study's.",
+        *((DIFFERENCES,) if is_paper(other) else ()),
         *caveats_between(pairs),
         *ours.caveats(cell for one, _ in pairs for cell in one.cells),
         *(f"Of the other: {said}" for said in theirs.caveats(cell for _, its in pairs for cell in its.cells)),

@@ -11,6 +11,7 @@ import numpy as np
 from peft_study.metrics.codebleu import CONVENTIONS, STRICT, Convention, corpus_score
 from peft_study.metrics.codebleu.pooling import COLUMNS
 from peft_study.metrics.differences import MethodScore, run_variance
+from peft_study.metrics.exact_match import package_matches
 from peft_study.metrics.intervals import Floats, PooledScore, as_counts, by_cluster, mean_of_counts, resampled
 from peft_study.results.store import Prediction
 
@@ -139,6 +140,11 @@ def sample_score(prediction: Prediction, metric: str) -> float | None:
         if not prediction.reference.strip() or not prediction.matched:
             return None
         return float(any(prediction.matched[: int(metric.removeprefix("em@"))]))
+    if metric.startswith("em_package@"):
+        if not prediction.reference.strip() or not prediction.candidates:
+            return None
+        first = prediction.candidates[: int(metric.removeprefix("em_package@"))]
+        return float(any(package_matches(first, prediction.reference)))
     level, _, name = metric.rpartition("/")
     if (level and prediction.level != level) or not isinstance(prediction.scores, Mapping):
         return None

@@ -25,6 +25,8 @@ PUBLISHED = {
     "pass@5": "apps_package_pass@5",
 }
 """The paper's name of a score, and the one of ours that is made likewise."""
+OF_PACKAGE = {"em@1": "em_package@1", "em@10": "em_package@10", "codebleu": "codebleu_package"}
+"""The same of table 3, as its package scored: on candidates that it cut. These numbers stand under both names."""
 MEMORY_KIND = "gpu_peak"
 """The paper says peak GPU memory, and not how it was read."""
 
@@ -81,7 +83,10 @@ def _table3() -> Iterable[Row]:
         for dataset in ("conala", "codealpacapy"):
             row = _row("table 3", line, dataset)
             row["trainable_parameters"] = float(line["trainable_params"][:-1]) * _UNITS[line["trainable_params"][-1]]
-            yield row | {PUBLISHED[name]: _share(line[f"{dataset}_{name}"]) for name in ("em@1", "em@10", "codebleu")}
+            scores = {name: _share(line[f"{dataset}_{name}"]) for name in OF_PACKAGE}
+            for names in (PUBLISHED, OF_PACKAGE):
+                row |= {names[name]: score for name, score in scores.items()}
+            yield row
 
 
 def _table4() -> Iterable[Row]:
