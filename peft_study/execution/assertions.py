@@ -31,6 +31,9 @@ Where the verdict differs from plain Python's:
 - All parts of `a or b` are evaluated, also those that Python would pass over; what they raise is ignored there.
 - An assertion in a loop over a name is required, although the name may stand for nothing.
 - A main guard of the program (`if __name__ == "__main__":`) is not run; one of the tests is.
+- `abs`, `round`, `set` and the like keep their meaning where the program defines others, except in a comparison that
+  names nothing else.
+- An exit with code 0 that the program takes part in, and `os._exit`, do not end the tests.
 """
 
 import json
