@@ -41,7 +41,7 @@ class Exits:
     def may_pass(self, node: ast.AST) -> bool:
         """Whether a node may end the tests at once without failing them."""
         match node:
-            case ast.Call(ast.Name(name)) if name in self._ending:
+            case ast.Call(ast.Name(name) | ast.Attribute(_, name)) if name in self._ending:
                 return True
             case ast.Call(function, arguments, keywords):
                 name = self._exit_named(function)

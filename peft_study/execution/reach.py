@@ -186,6 +186,7 @@ class _Flow:
         self.called: set[str] = set()
         self._may_be_called, self._caught, self._calling = called, caught, calling
         self._exits = exits
+        self._class = ""
 
     def block(self, statements: Iterable[ast.stmt], reach: Reach) -> None:
         for statement in statements:
@@ -224,12 +225,17 @@ class _Flow:
                 caught = reach.caught or node.name in self._caught or _expects_failure(node)
                 self.block(node.body, Reach(reach.required and called, caught))
             case ast.ClassDef():
+                outer, self._class = self._class, node.name
                 self.block(node.body, replace(reach, in_class=True, caught=reach.caught or _expects_failure(node)))
+                self._class = outer
 
     def _is_called(self, node: ast.FunctionDef | ast.AsyncFunctionDef, *, method: bool) -> bool:
-        """An attribute's name calls methods alone: `re.compile('a').match('a')` is not a call of a function `match`."""
-        names = {node.name, f".{node.name}"} if method else {node.name}
-        return bool(names & self._may_be_called or self._calling & {ast.unparse(each) for each in node.decorator_list})
+        """A function is called by its name, a method by its attribute where its class is named too.
+
+        So `re.compile('a').match('a')` is not a call of a function or a method `match` of the tests.
+        """
+        names = {self._class, f".{node.name}"} if method else {node.name}
+        return bool(names <= self._may_be_called or self._calling & {ast.unparse(each) for each in node.decorator_list})
 
     def _try(self, node: ast.Try | ast.TryStar, reach: Reach) -> None:
         sometimes = replace(reach, required=False)
