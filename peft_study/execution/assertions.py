@@ -31,6 +31,9 @@ Where the verdict differs from plain Python's:
 - All parts of `a or b` are evaluated, also those that Python would pass over; what they raise is ignored there.
 - An assertion in a loop over a name is required, although the name may stand for nothing.
 - A main guard of the program (`if __name__ == "__main__":`) is not run; one of the tests is.
+- `abs`, `round`, `set` and the like keep their meaning where the program defines others, except in a comparison that
+  names nothing else.
+- An exit with code 0 that the program takes part in, and `os._exit`, do not end the tests.
 """
 
 import json
@@ -97,7 +100,7 @@ class Proof:
         """
         if not self._instrumented.asserts:
             return "the tests hold no assertion"
-        reply, raised = self._without_exception(reply)
+        reply, raised = self._without_exception(reply, exit_code)
         checks = self._instrumented.checks
         if not reply.startswith(READY):
             return raised or "the program did not come to its end"
@@ -122,7 +125,7 @@ class Proof:
                 return f"line {check.line}: not reached"
         return "" if body == b"done" and exit_code == 0 else "the tests did not come to their end"
 
-    def _without_exception(self, reply: bytes) -> tuple[bytes, str]:
+    def _without_exception(self, reply: bytes, exit_code: int) -> tuple[bytes, str]:
         """A reply without its last line, where that tells of an exception, and what it tells; it proves nothing."""
         before, newline, line = reply.removesuffix(b"\n").rpartition(b"\n")
         if not line.startswith(RAISED_MARK):
@@ -137,6 +140,8 @@ class Proof:
             in_tests = file == TESTS_FILE
             line_number = self._instrumented.line_of(number) if in_tests else number
             where = f" (line {line_number} of the {'tests' if in_tests else 'program'})"
+        if name == "SystemExit" and exit_code == 0 and reply.startswith(READY):
+            return before + newline, f"the tests ended by an exit that is not theirs{where}"
         return before + newline, f"{_plain(name)}{': ' if message else ''}{_plain(message)}{where}"
 
     def _judge(self, body: bytes) -> tuple[int, str]:

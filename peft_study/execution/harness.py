@@ -10,12 +10,13 @@ that arrives with the tests, after the program's module has run to its end, and 
 """
 
 import builtins
+import io
 import json
 import os
 import sys
 import types
 from _blake2 import blake2b  # hashlib would load OpenSSL into every process
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -38,6 +39,10 @@ _MOST_MESSAGE = 1000
 
 _write, _read, _close = os.write, os.read, os.close
 _compile, _exec = compile, exec
+_traceback = BaseException.__dict__["__traceback__"].__get__
+"""What was raised may be of a class of the program, which may have an attribute of this name."""
+_LIBRARY = os.__file__.removesuffix("os.py")
+_open = io.open_code
 _digits, _limit_digits = sys.get_int_max_str_digits, sys.set_int_max_str_digits
 
 
@@ -168,14 +173,60 @@ def _run_tests(module: types.ModuleType) -> None:
     sys.modules["__main__"] = module
     exits = tests.pop("exits")
     namespace[tests.pop("name")] = _checker(record)
+    code = _compile_given(tests.pop("source"), TESTS_FILE)
     try:
-        _exec(_compile_given(tests.pop("source"), TESTS_FILE), namespace)
+        _exec(code, namespace)
     except SystemExit as leaving:
         # unittest.main() ends so. An exit from the program does not count as the end of the tests.
-        file, line = [("", 0), *_places(leaving)][-1]
-        if _exit_code(leaving.code) != 0 or file != TESTS_FILE or line not in exits:
+        if _exit_code(leaving.code) != 0 or not _ends_tests(leaving, code, exits):
             raise
     record("done")
+
+
+def _ends_tests(leaving: SystemExit, tests: types.CodeType, exits: list[int]) -> bool:
+    """Whether an exit is the tests' own.
+
+    No frame of the program may stand between the tests and the exit, and the innermost frame of the tests must be at
+    one of the lines of `exits`. File names do not decide: a program can give its code any name.
+    """
+    own = {id(code) for code in _codes(tests)}
+    frames: types.TracebackType | None = _traceback(leaving)
+    while frames is not None and frames.tb_frame.f_code is not tests:
+        frames = frames.tb_next
+    line = 0
+    while frames is not None:
+        code = frames.tb_frame.f_code
+        if id(code) in own:
+            line = frames.tb_lineno
+        elif not _is_of_library(code):
+            return False
+        frames = frames.tb_next
+    return line in exits
+
+
+def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
+    """A code object and those of all functions and classes in it."""
+    yield code
+    for constant in code.co_consts:
+        if type(constant) is types.CodeType:
+            yield from _codes(constant)
+
+
+def _is_of_library(code: types.CodeType) -> bool:
+    """Whether the file that a code object names is the standard library's, and holds this code."""
+    name = code.co_filename
+    if not name.startswith(_LIBRARY) or "/../" in name:
+        return False
+    try:
+        with _open(name) as file:
+            module = _compile(file.read(), name, "exec", dont_inherit=True)
+    except (OSError, SyntaxError, ValueError):
+        return False
+    return any(_form(code) == _form(each) for each in _codes(module))
+
+
+def _form(code: types.CodeType) -> tuple[object, ...]:
+    return code.co_qualname, code.co_firstlineno, code.co_code, code.co_names
 
 
 def _checker(record: Callable[[str], None]) -> Callable[..., None]:
@@ -282,7 +333,7 @@ def _name_and_message(error: BaseException) -> tuple[str, str]:
 def _places(error: BaseException) -> list[tuple[str, int]]:
     """File and line of each frame of the program and the tests that an exception went through, the outermost first."""
     places = []
-    frames = error.__traceback__
+    frames = _traceback(error)
     while frames is not None:
         file = frames.tb_frame.f_code.co_filename
         if file in (_FILE, TESTS_FILE):

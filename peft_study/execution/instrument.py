@@ -11,13 +11,18 @@ from types import CodeType
 from typing import Any
 
 from peft_study.execution.decode import TYPES
+from peft_study.execution.exits import Exits
 from peft_study.execution.harness import VALUES_OF_MODE
-from peft_study.execution.reach import Reach, exits_tests, may_fail, reach_of_assertions
+from peft_study.execution.reach import Reach, may_fail, reach_of_assertions
 
 NUMERIC = ("abs", "round", "isclose", "fabs")
 """Functions that join literals to values: `abs(f(x) - 1.5) < 1e-6`."""
 BUILDERS = ("set", "frozenset", "tuple", "list", "dict", "float")
 """Functions that make a literal of literals: `set([1, 2])`."""
+_OF_MATH = frozenset({"isclose", "fabs"})
+"""Functions among NUMERIC that are not built in."""
+_LOOPING = frozenset({"range", "zip", "enumerate", "print"})
+"""Built-in functions beside those that a program may be written to replace."""
 _IDENTITY = (ast.Is, ast.IsNot)
 _MEMBERSHIP = (ast.In, ast.NotIn)
 _SCOPED = (ast.NamedExpr, ast.Await, ast.Yield, ast.YieldFrom)
@@ -84,11 +89,14 @@ def instrument(tests: str) -> Instrumented:
     tree = ast.parse(tests)
     asserts = may_fail(tree)
     name = f"_check_{secrets.token_hex(8)}"
-    transformer = _Transformer(name, frozenset(_bound(tree)), reach_of_assertions(tree))
+    transformer = _Transformer(name, _shared_names(tree), reach_of_assertions(tree))
     tree = ast.fix_missing_locations(transformer.visit(tree))
     source = ast.unparse(tree)
     written = ast.parse(source)
-    exits = tuple(node.lineno for node in ast.walk(written) if isinstance(node, ast.expr) and exits_tests(node))
+    ends_tests = Exits(written).ends_tests
+    exits = tuple(
+        {node.lineno for node in ast.walk(written) if isinstance(node, ast.expr | ast.Raise) and ends_tests(node)}
+    )
     return Instrumented(source, name, tuple(transformer.checks), asserts, exits, _lines(tree, written))
 
 
@@ -100,28 +108,52 @@ def _lines(tree: ast.Module, written_anew: ast.Module) -> tuple[tuple[int, int],
     return tuple(sorted(zip(written, read, strict=True)))
 
 
+def _shared_names(tree: ast.AST) -> frozenset[str]:
+    """Names that mean the same in the tests and in the parent: what is built in, `math` and its functions."""
+    imported: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module == "math":
+            imported |= _OF_MATH if node.names[0].name == "*" else {alias.name for alias in node.names}
+    bound = set(_bound(tree))
+    shared = {*TYPES, *NUMERIC, *BUILDERS} - _OF_MATH | {"math"} | (imported & _OF_MATH)
+    named = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    if named <= shared | bound | _LOOPING and "__main__" not in bound:
+        # The program can only be what a built-in name stands for: `for x in cases: assert round(x, 1) == ...`.
+        shared -= {*NUMERIC, *BUILDERS}
+    return frozenset(shared - bound)
+
+
 def _bound(tree: ast.AST) -> Iterator[str]:
-    """Names that the tests give a meaning of their own, anywhere."""
+    """Names that the tests give another meaning than `_shared_names` says, anywhere."""
     for node in ast.walk(tree):
         match node:
             case ast.Name(name, ast.Store() | ast.Del()):
                 yield name
             case ast.arg(name) | ast.FunctionDef(name) | ast.AsyncFunctionDef(name) | ast.ClassDef(name):
                 yield name
-            case ast.alias(name, other):
-                yield other or name.partition(".")[0]
+            case ast.Import(names):
+                yield from (alias.asname or alias.name.partition(".")[0] for alias in names if not _is_math(alias))
+            case ast.ImportFrom(module, names):
+                same = module == "math"
+                yield from (
+                    each.asname or each.name for each in names if not same or each.asname not in (None, each.name)
+                )
             case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
                 yield name
             case ast.MatchMapping(rest=str(name)):
                 yield name
 
 
+def _is_math(alias: ast.alias) -> bool:
+    return alias.name == "math" and alias.asname in (None, "math")
+
+
 class _Transformer(ast.NodeTransformer):
     """Replaces each assertion and remembers what was taken out of it."""
 
-    def __init__(self, name: str, bound: frozenset[str], reaches: Mapping[ast.Assert, Reach]) -> None:
+    def __init__(self, name: str, shared: frozenset[str], reaches: Mapping[ast.Assert, Reach]) -> None:
         self._name = name
-        self._bound = bound
+        self._shared = shared
         self._reaches = reaches
         self.checks: list[Check] = []
 
@@ -130,9 +162,9 @@ class _Transformer(ast.NodeTransformer):
         if reach.caught or reach.in_class or any(map(_needs_its_place, ast.walk(node))):
             # The whole assertion runs inside: what it raises may be caught there, or it works in this place alone.
             self.checks.append(Check(node.lineno, None, 0, reach.required))
-            whole = ast.If(ast.Constant(True), [node, ast.Expr(self._call(number, _Split(self._bound)))], [])
+            whole = ast.If(ast.Constant(True), [node, ast.Expr(self._call(number, _Split(self._shared)))], [])
             return ast.copy_location(whole, node)
-        split = _Split(self._bound)
+        split = _Split(self._shared)
         remaining = ast.fix_missing_locations(ast.Expression(split.truth(node.test)))
         holds = compile(remaining, "assertion", "eval")
         self.checks.append(Check(node.lineno, holds, split.values, reach.required))
@@ -157,7 +189,7 @@ class _Split:
     """Divides one expression into parts and what remains.
 
     Args:
-        bound: names that are not what is built in.
+        shared: names that mean the same in the tests and in the parent.
 
     Attributes:
         parts: to be evaluated in the sandbox, in order.
@@ -166,12 +198,13 @@ class _Split:
         always: how many of the parts are evaluated whatever the others are.
     """
 
-    def __init__(self, bound: frozenset[str]) -> None:
+    def __init__(self, shared: frozenset[str]) -> None:
         self.parts: list[ast.expr] = []
         self.modes = ""
         self.values = 0
-        self._bound = bound
+        self._shared = shared
         self._always: int | None = None
+        self._calls_inside = False
 
     @property
     def always(self) -> int:
@@ -186,6 +219,8 @@ class _Split:
             return ast.BoolOp(node.op, [first, *map(self.truth, node.values[1:])])
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
             return ast.UnaryOp(node.op, self.truth(node.operand))
+        # Where nothing else is named, the assertion is about what the program may have put in their place.
+        self._calls_inside = self._names_nothing_else(node)
         if isinstance(node, ast.Compare):
             return self._comparison(node)
         if self._mixes(node) or self._is_literal(node):
@@ -253,6 +288,9 @@ class _Split:
         self.modes += mode
         self.values += VALUES_OF_MODE[mode]
 
+    def _names_nothing_else(self, node: ast.expr) -> bool:
+        return all(part.id in self._shared for part in ast.walk(node) if isinstance(part, ast.Name))
+
     def _mixes(self, node: ast.expr) -> bool:
         """A sum, a difference or a numeric function that has a literal somewhere in it, which must not be told."""
         if isinstance(node, ast.BinOp):
@@ -260,11 +298,18 @@ class _Split:
             known = isinstance(node.op, ast.Add | ast.Sub)
         elif isinstance(node, ast.Call):
             operands = [*node.args, *(keyword.value for keyword in node.keywords)]
-            known = _function_name(node) in NUMERIC and not any(isinstance(a, ast.Starred) for a in node.args)
+            known = self._calls_numeric(node) and not any(isinstance(a, ast.Starred) for a in node.args)
             known = known and all(keyword.arg is not None for keyword in node.keywords)
         else:
             return False
         return known and any(self._is_literal(operand) or self._mixes(operand) for operand in operands)
+
+    def _calls_numeric(self, node: ast.Call) -> bool:
+        match node.func:
+            case ast.Name(name) | ast.Attribute(ast.Name("math"), name):
+                root = name if isinstance(node.func, ast.Name) else "math"
+                return name in NUMERIC and root in self._shared and not self._calls_inside
+        return False
 
     def _is_literal(self, node: ast.expr) -> bool:
         """Only literals and built-in types, and what the parent can build of them."""
@@ -272,28 +317,20 @@ class _Split:
             case ast.Constant():
                 return True
             case ast.Name(name):
-                return name in TYPES and name not in self._bound
+                return name in TYPES and name in self._shared
             case ast.Attribute(ast.Name("math"), "inf" | "nan" | "pi" | "e"):
-                return True
+                return "math" in self._shared
             case ast.Call(ast.Name(name), _, keywords):
                 return (
                     name in BUILDERS
-                    and name not in self._bound
+                    and name in self._shared
+                    and not self._calls_inside
                     and not keywords
                     and all(map(self._is_literal, node.args))
                 )
             case ast.List() | ast.Tuple() | ast.Set() | ast.Dict() | ast.UnaryOp() | ast.BinOp():
                 return all(map(self._is_literal, _operands(node)))
         return False
-
-
-def _function_name(node: ast.Call) -> str | None:
-    match node.func:
-        case ast.Name(name):
-            return name
-        case ast.Attribute(ast.Name("math"), name):
-            return name
-    return None
 
 
 def _operands(node: ast.expr) -> Iterator[Any]:

@@ -16,7 +16,7 @@ from peft_study.execution.jobs import Ending, Job, Kind, Ran
 from peft_study.execution.package_rules import CANDIDATE_SECONDS
 from peft_study.execution.problems import Case, Problem, ProblemId
 
-JUDGE_VERSION = 4
+JUDGE_VERSION = 5
 """Raised when a verdict may come out differently, so that kept verdicts are made again."""
 _MOST_REASON = 300
 """Characters: a program that tampers with its records has a say in the message."""

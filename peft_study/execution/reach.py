@@ -4,8 +4,10 @@ Python's own rules decide: a test may return early, loop over nothing, or catch 
 """
 
 import ast
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
+
+from peft_study.execution.exits import Exits
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _SCOPES = (*_FUNCTIONS, ast.ClassDef, ast.Lambda)
@@ -14,10 +16,9 @@ _LOOPS = (ast.For, ast.AsyncFor, ast.While)
 _CATCH_ASSERTIONS = frozenset({"AssertionError", "Exception", "BaseException"})
 _CATCHING_CONTEXTS = frozenset({"suppress", "raises", "assertRaises", "assertRaisesRegex"})
 _LEAVING_CALLS = frozenset({"exit", "quit", "_exit", "fail"})
-_EXITING_CALLS = frozenset({"main", "exit", "quit", "TestProgram"})
 _LOOKUPS = frozenset(
     {"globals", "locals", "vars", "dir", "eval", "exec", "getattr", "__dict__", "__subclasses__", "getmembers"}
-    | {"TestLoader", "defaultTestLoader", "testmod", "run_module", "run_path", "register"}
+    | {"TestLoader", "defaultTestLoader", "testmod", "run_module", "run_path", "register", "__main__"}
 )
 """Names of what finds functions by their names, or calls them later."""
 _PURE_CALLS = frozenset(
@@ -52,8 +53,10 @@ def reach_of_assertions(tree: ast.Module) -> dict[ast.Assert, Reach]:
     """
     caught = _functions_with_caught_assertions(tree)
     called = {name for node in ast.walk(tree) for name in _loaded_names(node)}
+    calling = _calling_decorators(tree)
+    exits = Exits(tree)
     while True:
-        flow = _Flow(called, caught)
+        flow = _Flow(called, caught, calling, exits)
         flow.block(tree.body, Reach())
         if flow.called == called:
             return flow.reaches
@@ -62,20 +65,25 @@ def reach_of_assertions(tree: ast.Module) -> dict[ast.Assert, Reach]:
 
 
 def is_check(node: ast.AST) -> bool:
-    """Whether a node can fail a test by itself: an `assert`, a call such as `m.assert_called_once()`, a raised
-    AssertionError, or a context that wants an exception (`pytest.raises`)."""
+    """Whether a node can fail a test by itself.
+
+    That is an `assert`, a call such as `m.assert_called_once()` or `self.fail()`, a raised AssertionError, or a context
+    that wants an exception (`pytest.raises`).
+    """
     match node:
         case ast.Assert():
             return True
         case ast.Call(function):
-            return _last_name(function).startswith("assert") or _last_name(function) == "raises"
+            return _last_name(function).startswith("assert") or _last_name(function) in ("raises", "fail")
+        case ast.Attribute(_, name, ast.Load()):
+            return name.startswith("assert")  # which may be called by another name
         case ast.Raise(ast.expr() as exception):
             return "AssertionError" in _names(exception)
     return False
 
 
 def may_fail(tree: ast.Module) -> bool:
-    """Whether a run of the tests may come by something that can fail them.
+    """Whether a run of the tests may come by something that can fail them: a check, any exception, any exit.
 
     A test function that nothing calls, and a `TestCase` that nothing runs, fail no program. Where the tests look
     functions up by name, all of them may be called. A decorator calls a function if the tests define it.
@@ -83,40 +91,80 @@ def may_fail(tree: ast.Module) -> bool:
     Args:
         tree: the tests.
     """
-    nodes = list(ast.walk(tree))
-    names = {name for node in nodes for name in _loaded_names(node)}
-    defined = {node.name for node in nodes if isinstance(node, _DEFINITIONS)}
-    if names & _LOOKUPS or "main" in names - defined:
-        return any(map(is_check, nodes))
+    exits = Exits(tree)
+    bases = {node.name: _base_names(node) for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+    defined = set(_names_defined(tree))
     waiting: list[ast.AST] = [tree]
     loaded: set[str] = set()
     functions: list[tuple[set[str], ast.stmt]] = []
     while waiting:
         node = waiting.pop()
-        if is_check(node):
+        if _can_fail(node, exits):
             return True
-        loaded.update(_loaded_names(node))
-        callers = {node.name} if isinstance(node, ast.ClassDef) else set()
+        names = set(_loaded_names(node))
+        loaded |= names
+        if _LOOKUPS & _without_dots(names):
+            return any(_can_fail(each, exits) for each in ast.walk(tree))
         for child in ast.iter_child_nodes(node):
-            if isinstance(child, _FUNCTIONS) and not any(defined & _names(each) for each in child.decorator_list):
+            if isinstance(child, _DEFINITIONS) and any(map(defined.__contains__, _decorator_names(child))):
+                loaded.add(child.name)
+            if isinstance(child, _FUNCTIONS):
                 waiting += [part for part in ast.iter_child_nodes(child) if part not in child.body]
-                functions += [({child.name} | callers, statement) for statement in child.body]
-            else:
+                functions += [(_callers(child, node), statement) for statement in child.body]
+            elif not (isinstance(node, ast.ClassDef) and isinstance(child, ast.Name) and child in node.bases):
                 waiting.append(child)
         if not waiting:
-            waiting = [statement for names, statement in functions if names & loaded]
-            functions = [(names, statement) for names, statement in functions if not names & loaded]
+            loaded = _with_bases(loaded, bases) | {_subclass_of(name) for each in bases.values() for name in each}
+            waiting = [statement for callers, statement in functions if callers & loaded]
+            functions = [(callers, statement) for callers, statement in functions if not callers & loaded]
     return False
 
 
-def exits_tests(node: ast.expr) -> bool:
-    """Whether an expression may end the tests by an exit: `unittest.main()`, `sys.exit(0)`, `SystemExit`."""
-    match node:
-        case ast.Call(function):
-            return _last_name(function) in _EXITING_CALLS
-        case ast.Name("SystemExit"):
-            return True
-    return False
+def _can_fail(node: ast.AST, exits: Exits) -> bool:
+    if isinstance(node, ast.Raise) or is_check(node) or exits.may_fail(node):
+        return True
+    return isinstance(node, ast.Call) and _last_name(node.func) == "exec"
+
+
+def _callers(function: ast.FunctionDef | ast.AsyncFunctionDef, parent: ast.AST) -> set[str]:
+    """Names that, where they are loaded, may call a function: its own, and its class's if it is a method."""
+    if not isinstance(parent, ast.ClassDef):
+        return {function.name}
+    subclass = {_subclass_of(parent.name)} if function.name == "__init_subclass__" else set()
+    return {function.name, parent.name} | subclass
+
+
+def _subclass_of(name: str) -> str:
+    """Stands among loaded names for the definition of a subclass."""
+    return f"{name}()"
+
+
+def _base_names(node: ast.ClassDef) -> set[str]:
+    return {base.id for base in node.bases if isinstance(base, ast.Name)}
+
+
+def _with_bases(loaded: set[str], bases: Mapping[str, Set[str]]) -> set[str]:
+    """The names, and those of the classes that they inherit from."""
+    while more := {base for name in loaded for base in bases.get(name, ())} - loaded:
+        loaded = loaded | more
+    return loaded
+
+
+def _names_defined(tree: ast.Module) -> Iterator[str]:
+    """Names that the tests define or assign; for a `lambda` as a decorator, `lambda`."""
+    yield "lambda"
+    for node in ast.walk(tree):
+        if isinstance(node, _DEFINITIONS):
+            yield node.name
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+
+
+def _decorator_names(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> Iterator[str]:
+    for decorator in node.decorator_list:
+        yield from _names(decorator)
+        if any(isinstance(part, ast.Lambda) for part in ast.walk(decorator)):
+            yield "lambda"
 
 
 class _Flow:
@@ -125,21 +173,25 @@ class _Flow:
     Args:
         called: names of functions that every complete run of the tests may call, a superset.
         caught: names of functions that are called where the tests catch what an assertion raises.
+        calling: names of decorators that call what they decorate.
+        exits: what ends the tests.
 
     Attributes:
         reaches: see `reach_of_assertions`.
         called: the names among `called` that stand where every complete run comes by.
     """
 
-    def __init__(self, called: Set[str], caught: Set[str]) -> None:
+    def __init__(self, called: Set[str], caught: Set[str], calling: Set[str], exits: Exits) -> None:
         self.reaches: dict[ast.Assert, Reach] = {}
         self.called: set[str] = set()
-        self._may_be_called, self._caught = called, caught
+        self._may_be_called, self._caught, self._calling = called, caught, calling
+        self._exits = exits
+        self._class = ""
 
     def block(self, statements: Iterable[ast.stmt], reach: Reach) -> None:
         for statement in statements:
             self._statement(statement, reach)
-            if _may_leave(statement):
+            if _may_leave(statement, self._exits):
                 reach = replace(reach, required=False)
 
     def _statement(self, node: ast.stmt, reach: Reach) -> None:
@@ -169,11 +221,21 @@ class _Flow:
                 for case in node.cases:
                     self.block(case.body, sometimes)
             case ast.FunctionDef() | ast.AsyncFunctionDef():
-                called = bool(node.decorator_list) or node.name in self._may_be_called
-                caught = reach.caught or node.name in self._caught
+                called = self._is_called(node, method=reach.in_class)
+                caught = reach.caught or node.name in self._caught or _expects_failure(node)
                 self.block(node.body, Reach(reach.required and called, caught))
             case ast.ClassDef():
-                self.block(node.body, replace(reach, in_class=True))
+                outer, self._class = self._class, node.name
+                self.block(node.body, replace(reach, in_class=True, caught=reach.caught or _expects_failure(node)))
+                self._class = outer
+
+    def _is_called(self, node: ast.FunctionDef | ast.AsyncFunctionDef, *, method: bool) -> bool:
+        """A function is called by its name, a method by its attribute where its class is named too.
+
+        So `re.compile('a').match('a')` is not a call of a function or a method `match` of the tests.
+        """
+        names = {self._class, f".{node.name}"} if method else {node.name}
+        return bool(names <= self._may_be_called or self._calling & {ast.unparse(each) for each in node.decorator_list})
 
     def _try(self, node: ast.Try | ast.TryStar, reach: Reach) -> None:
         sometimes = replace(reach, required=False)
@@ -212,11 +274,36 @@ def _functions_with_caught_assertions(tree: ast.Module) -> set[str]:
     ]
     caught: set[str] = set()
     while waiting:
-        names = {name for node in ast.walk(waiting.pop()) for name in _loaded_names(node)}
+        names = _without_dots(name for node in ast.walk(waiting.pop()) for name in _loaded_names(node))
         for name in (names & bodies.keys()) - caught:
             caught.add(name)
             waiting += bodies[name]
     return caught
+
+
+def _calling_decorators(tree: ast.Module) -> set[str]:
+    """Functions of the tests that call what they decorate, in their own body."""
+    return {
+        function.name
+        for function in ast.walk(tree)
+        if isinstance(function, _FUNCTIONS) and function.args.args
+        for node in _nodes_of_body(function)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == function.args.args[0].arg
+    }
+
+
+def _nodes_of_body(function: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[ast.AST]:
+    """What stands in a function, without what stands in a function in it."""
+    waiting: list[ast.AST] = list(function.body)
+    while waiting:
+        node = waiting.pop()
+        yield node
+        if not isinstance(node, _SCOPES):
+            waiting += ast.iter_child_nodes(node)
+
+
+def _expects_failure(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> bool:
+    return any(_last_name(decorator) == "expectedFailure" for decorator in node.decorator_list)
 
 
 def _fails(statements: Sequence[ast.stmt]) -> bool:
@@ -231,17 +318,17 @@ def _fails(statements: Sequence[ast.stmt]) -> bool:
     return False
 
 
-def _may_leave(node: ast.AST, *, in_loop: bool = False) -> bool:
-    """Whether a statement may end the block around it before its end: by a return, a break, or a yield that nobody
-    comes back from."""
-    if isinstance(node, ast.Return | ast.Yield | ast.YieldFrom):
+def _may_leave(node: ast.AST, exits: Exits, *, in_loop: bool = False) -> bool:
+    """Whether a statement may end the block around it before its end: by a return, a break, a yield that nobody comes
+    back from, or an exit that does not fail the tests."""
+    if isinstance(node, ast.Return | ast.Yield | ast.YieldFrom) or exits.may_pass(node):
         return True
     if isinstance(node, ast.Break | ast.Continue):
         return not in_loop
     if isinstance(node, _SCOPES):
         return False
     in_loop = in_loop or isinstance(node, _LOOPS)
-    return any(_may_leave(child, in_loop=in_loop) for child in ast.iter_child_nodes(node))
+    return any(_may_leave(child, exits, in_loop=in_loop) for child in ast.iter_child_nodes(node))
 
 
 def _calls_the_program(iterable: ast.expr) -> bool:
@@ -265,9 +352,16 @@ def _names(node: ast.AST) -> set[str]:
 
 
 def _loaded_names(node: ast.AST) -> Iterator[str]:
+    """The name that a node reads; of an attribute, behind a dot."""
     match node:
-        case ast.Name(name, ast.Load()) | ast.Attribute(_, name, ast.Load()):
+        case ast.Name(name, ast.Load()):
             yield name
+        case ast.Attribute(_, name, ast.Load()):
+            yield f".{name}"
+
+
+def _without_dots(names: Iterable[str]) -> set[str]:
+    return {name.removeprefix(".") for name in names}
 
 
 def _names_in_header(node: ast.stmt) -> Iterator[str]:

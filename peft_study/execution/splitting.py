@@ -50,10 +50,10 @@ def split_assertions(tests: str) -> list[str]:
     if not may_fail(tree):
         return []
     body = tree.body
-    first = next(index for index, statement in enumerate(body) if _asserts(statement))
+    first = next((index for index, statement in enumerate(body) if _asserts(statement)), len(body))
     setup, rest = body[:first], body[first:]
     assertions = [statement for statement in rest if isinstance(statement, ast.Assert)]
-    if len(assertions) < len(rest) or not _independent(setup, assertions):
+    if not assertions or len(assertions) < len(rest) or not _independent(setup, assertions):
         return [tests]
     before = _text_before(tests, assertions[0])
     return [before + _on_its_line(tests, assertion, assertions[0].lineno) for assertion in assertions]

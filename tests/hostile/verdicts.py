@@ -22,6 +22,13 @@ RAISING = """\
 if f(0) != 2:
     raise AssertionError
 """
+LEAVING = """\
+import sys
+def done(): sys.exit(0)
+if f(1) != 2:
+    raise AssertionError
+done()
+"""
 CHECK = """\
 def check(candidate):
     assert candidate(1) == 2
@@ -98,6 +105,66 @@ def f(x):
         _ASSERTS,
         RAISING,
     ),
+    Program("exits by a helper of the tests", "fail", "def f(x): done()", _ASSERTS, LEAVING),
+    Program(
+        "exits by a helper of the tests, from a frame with the name of the tests' file",
+        "fail",
+        "exec(compile('def f(x): done()', 'tests.py', 'exec'))",
+        _ASSERTS,
+        LEAVING,
+    ),
+    Program(
+        "exits by a helper of the tests, from a frame with a name of the standard library",
+        "fail",
+        "import os\nexec(compile('def f(x): done()', os.path.dirname(os.__file__) + '/unittest/main.py', 'exec'))",
+        _ASSERTS,
+        LEAVING,
+    ),
+    Program(
+        "exits by a helper of the tests, from a file of its own in the standard library's name",
+        "fail",
+        """\
+import os
+source = 'def f(x): done()'
+with open('mine.py', 'w') as file: file.write(source)
+library = os.path.dirname(os.__file__)
+path = os.path.join(library, os.path.relpath('mine.py', library))
+exec(compile(source, path, 'exec'))
+""",
+        _ASSERTS,
+        LEAVING,
+    ),
+    Program(
+        "exits with a traceback of its own",
+        "fail",
+        """\
+import sys, types
+class Exit(SystemExit): __traceback__ = None
+def f(x):
+  Exit.__traceback__ = types.TracebackType(None, sys._getframe(1), 0, 4)  # where the tests call sys.exit
+  raise Exit(0)
+""",
+        _ASSERTS,
+        LEAVING,
+    ),
+    Program(
+        "answers by an exit where the tests call a function named main",
+        "fail",
+        "import sys\nmain = sys.exit",
+        _ASSERTS,
+        """\
+if main(0) != 2:
+    raise AssertionError
+""",
+    ),
+    Program(
+        "gives round another meaning",
+        "fail",
+        "round = lambda *a: 2\nf = float",
+        _ASSERTS,
+        "assert round(f(1), 1) == 2\n",
+    ),
+    Program("gives abs another meaning", "fail", "abs = lambda *a: 0\nf = float", _ASSERTS, CHECK),
     Program("exits before the tests", "fail", "import sys; sys.exit(0)", _ASSERTS, TWO),
     Program("returns an always-equal object", "error", _EQUAL + "def f(x): return E()", _CALL),
     Program("asserts on an always-equal object", "fail", _EQUAL + "def f(x): return E()", _ASSERTS, TWO),

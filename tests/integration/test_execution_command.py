@@ -333,7 +333,7 @@ def test_why_an_assertion_does_not_hold_is_in_the_line(study: Study) -> None:
         ["", "line 2: does not hold"],
         ["NameError: name 'math' is not defined (line 2 of the program)"] * 2,
         ["KeyError: 'no\\nnumber\\x1b[2J!' (line 2 of the program)"] * 2,
-        ["SystemExit (line 2 of the program)"] * 2,
+        ["the tests ended by an exit that is not theirs (line 2 of the program)"] * 2,
         ["SyntaxError: '(' was never closed (line 1 of the program)"] * 2,
         ["ModuleNotFoundError: No module named 'numpy' (line 1 of the program)"] * 2,
     ]

@@ -1,0 +1,122 @@
+"""How tests end by an exit: `unittest.main()`, `sys.exit(0)`, `raise SystemExit`, and other names for them."""
+
+import ast
+
+_RUNNERS = frozenset({"main", "TestProgram"})
+"""Functions of unittest that run tests and exit with what became of them."""
+_LEAVING = frozenset({"exit", "quit"})
+_EXITS = _RUNNERS | _LEAVING
+
+
+class Exits:
+    """What ends the tests, by its names in the tests.
+
+    A name counts as an exit where the tests import it, or assign an exit to it. So a function `main` of the program is
+    not an exit. `exit` and `quit` are built in.
+
+    Args:
+        tree: the tests.
+    """
+
+    def __init__(self, tree: ast.Module) -> None:
+        nodes = list(ast.walk(tree))
+        self._functions = [node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+        self._variables = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+        self._names = {name: name for name in _LEAVING - {function.name for function in self._functions}}
+        self._roots: set[str] = set()
+        for node in nodes:
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                self._import(node)
+        assignments = [node for node in nodes if isinstance(node, ast.Assign)]
+        while any(self._assign(node) for node in assignments):
+            pass
+        self._ending: set[str] = set()
+        while any(self._define(function) for function in self._functions):
+            pass
+
+    def ends_tests(self, node: ast.AST) -> bool:
+        """Whether a node names an exit, or raises what may be one."""
+        return self._raises_exit(node) or (isinstance(node, ast.expr) and bool(self._exit_named(node)))
+
+    def may_pass(self, node: ast.AST) -> bool:
+        """Whether a node may end the tests at once without failing them."""
+        match node:
+            case ast.Call(ast.Name(name) | ast.Attribute(_, name)) if name in self._ending:
+                return True
+            case ast.Call(function, arguments, keywords):
+                name = self._exit_named(function)
+                if name in _RUNNERS:
+                    return not any(keyword.arg == "exit" and _is_false(keyword.value) for keyword in keywords)
+                return bool(name) and (not arguments or not _is_true(arguments[0]))
+        return self._raises_exit(node)
+
+    def may_fail(self, node: ast.AST) -> bool:
+        """Whether a node may end the tests with a failure."""
+        match node:
+            case ast.Attribute() | ast.Name():
+                return self._exit_named(node) in _RUNNERS
+            case ast.Call(function, [code, *_]):
+                return bool(self._exit_named(function)) and not _is_false(code)
+        return False
+
+    def _import(self, node: ast.Import | ast.ImportFrom) -> None:
+        for alias in node.names:
+            name = alias.asname or alias.name.partition(".")[0]
+            if isinstance(node, ast.Import):
+                self._roots.add(name)
+            elif alias.name == "*" and node.module == "unittest":
+                self._names |= {runner: runner for runner in _RUNNERS}
+            elif alias.name in _EXITS:
+                self._names[name] = alias.name
+            else:
+                self._roots.add(name)
+
+    def _assign(self, node: ast.Assign) -> bool:
+        """Note what an assignment gives a name to; whether that is new."""
+        before = len(self._names), len(self._roots)
+        exit_name, root = self._exit_named(node.value), _root(node.value)
+        for target in node.targets:
+            if isinstance(target, ast.Name) and exit_name:
+                self._names[target.id] = exit_name
+            elif isinstance(target, ast.Name) and root in self._roots:
+                self._roots.add(target.id)
+        return before != (len(self._names), len(self._roots))
+
+    def _define(self, function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+        """Note a function that may end the tests; whether that is new."""
+        new = function.name not in self._ending and any(map(self.may_pass, ast.walk(function)))
+        if new:
+            self._ending.add(function.name)
+        return new
+
+    def _exit_named(self, node: ast.expr) -> str:
+        """The exit that an expression names; "" where it names something else."""
+        match node:
+            case ast.Name(name):
+                return self._names.get(name, "")
+            case ast.Attribute(value, name) if name in _EXITS and _root(value) in self._roots:
+                return name
+        return ""
+
+    def _raises_exit(self, node: ast.AST) -> bool:
+        match node:
+            case ast.Raise(ast.Name(name)) if name in self._variables:
+                return True
+            case ast.Raise(ast.expr() as exception):
+                return any(isinstance(part, ast.Name) and part.id == "SystemExit" for part in ast.walk(exception))
+        return False
+
+
+def _root(node: ast.expr) -> str:
+    """The name that a chain of attributes and calls begins with."""
+    while isinstance(node, ast.Attribute | ast.Call):
+        node = node.value if isinstance(node, ast.Attribute) else node.func
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def _is_false(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and not node.value
+
+
+def _is_true(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and bool(node.value)
