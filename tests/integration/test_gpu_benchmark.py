@@ -165,7 +165,8 @@ def test_every_arm_is_predicted_once(workers: int) -> None:
 def test_padding_reaches_the_limits(encoder_decoder: bool, widths: dict[str, int]) -> None:
     samples = random_samples([(5, 3), (7, 2)])
 
-    batch = PaddedToLimits(0, encoder_decoder, 16, 8)(samples)
+    collator = PaddedToLimits(pad_token_id=0, encoder_decoder=encoder_decoder, prompt_limit=16, target_limit=8)
+    batch = collator(samples)
 
     assert {name: batch[name].shape for name in widths} == {name: (2, width) for name, width in widths.items()}
     assert int((batch["labels"] != IGNORED_LABEL).sum()) == 5

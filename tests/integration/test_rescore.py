@@ -110,7 +110,7 @@ def test_a_cell_whose_data_changed_keeps_its_scores(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ([".", "scoring.wall=3"], "known: accept_level_c, cpu_seconds"),
+        ([".", "scoring.wall=3"], "known: accept_level_c, apps_package_rules, cpu_seconds"),
         ([".", "scoring.wall_seconds=-1"], "-1.0 is out of range"),
         ([".", "scoring.memory_mb=99999999999"], "out of range"),
         (["nowhere"], "no such folder"),

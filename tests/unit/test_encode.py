@@ -233,8 +233,8 @@ def test_what_has_no_members_is_opaque() -> None:
         ["k", ["l"]],
         ["I", 1],
         ["K", ["l"]],
-        ["s", *range(10_001)],
-        ["d", *range(20_001)],
+        ["s", *range(100_001)],
+        ["d", *range(200_001)],
         2.5,
     ],
 )

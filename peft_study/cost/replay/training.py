@@ -75,7 +75,10 @@ def _halves_of_backward(model: Model, begin: Begin) -> Iterator[None]:
 
         return before_layer
 
-    stacks = [module for module in model.modules() if isinstance(module, nn.ModuleList) and len(module) > 1]
+    lists = [module for module in model.modules() if isinstance(module, nn.ModuleList) and len(module) > 1]
+    # A T5 layer has a list of its own inside, so that numbers of all lists would depend on the depth.
+    nested = {id(inner) for outer in lists for inner in outer.modules() if inner is not outer}
+    stacks = [stack for stack in lists if id(stack) not in nested]
     handles = [
         stack[len(stack) // 2].register_forward_pre_hook(watch(number), with_kwargs=True)
         for number, stack in enumerate(stacks)
