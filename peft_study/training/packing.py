@@ -24,7 +24,7 @@ GPU_MULTIPLE = 64
 of kernels more than the padding does (benchmarks/results/gpu-h100.json)."""
 _PACKED_PROMPTS = frozenset({PeftType.PROMPT_TUNING, PeftType.P_TUNING, PeftType.PREFIX_TUNING})
 _NEEDS_LOSS = frozenset({PeftType.ADALORA, PeftType.CPT, PeftType.SHADOW, PeftType.XLORA})
-_LOOKS_AT_SEQUENCES = frozenset({PeftType.ADAPTION_PROMPT, PeftType.POLY})
+_LOOKS_AT_SEQUENCES = frozenset({PeftType.ADAPTION_PROMPT, PeftType.LILY, PeftType.POLY})
 
 
 BatchBuilder = Callable[[Sequence[Encoded]], dict[str, torch.Tensor]]
@@ -84,8 +84,11 @@ def layout_for(model: Model) -> Layout:
 def _works_on_tokens(adapter: PeftConfig) -> bool:
     if adapter.is_prompt_learning:
         return adapter.peft_type in _PACKED_PROMPTS
-    invoked = isinstance(adapter, LoraConfig) and adapter.alora_invocation_tokens is not None
-    return adapter.peft_type not in _LOOKS_AT_SEQUENCES and not invoked
+    # An activated LoRA looks for its tokens in each row, VeLoRA compresses the activations of a row for the backward pass.
+    by_row = isinstance(adapter, LoraConfig) and (
+        adapter.alora_invocation_tokens is not None or getattr(adapter, "velora_config", None) is not None
+    )
+    return adapter.peft_type not in _LOOKS_AT_SEQUENCES and not by_row
 
 
 @dataclass(frozen=True)
