@@ -84,7 +84,7 @@ def layout_for(model: Model) -> Layout:
 def _works_on_tokens(adapter: PeftConfig) -> bool:
     if adapter.is_prompt_learning:
         return adapter.peft_type in _PACKED_PROMPTS
-    # An activated LoRA looks for its tokens in each row, VeLoRA compresses the activations of a row for the backward pass.
+    # An activated LoRA looks for its tokens in each row, and VeLoRA compresses a row's activations.
     by_row = isinstance(adapter, LoraConfig) and (
         adapter.alora_invocation_tokens is not None or getattr(adapter, "velora_config", None) is not None
     )
