@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from peft_study.config.conventions import label
 from peft_study.metrics.intervals import Spread, recorded_interval, seeds_interval
 from peft_study.results.schema import HEADLINES, PhaseCost, RunResult, Status
 from peft_study.tracking.console import MISSING
@@ -27,7 +28,7 @@ class Row:
     Attributes:
         dataset: config name.
         model: config name.
-        method: config name, with the quantization where there is one.
+        method: config name, with the quantization where there is one, and conventions other than the paper's.
         results: one a seed.
     """
 
@@ -64,11 +65,7 @@ def rows(results: Sequence[RunResult]) -> list[Row]:
         Row(
             _name(group[0], "dataset"),
             _name(group[0], "model"),
-            "-".join(
-                part
-                for part in (_name(group[0], "method"), _name(group[0], "quantization"))
-                if part not in {"none", ""}
-            ),
+            _method(group[0]),
             tuple(group),
         )
         for group in grouped.values()
@@ -117,6 +114,12 @@ def _shown_scores(found: Sequence[Row], *, wide: bool) -> list[str]:
     """The two scores, or three where there is room, that say most: of tests where programs are scored by them."""
     names = ("pass@1", "pass@5", "tests_passed_share") if any(row.score("pass@1") for row in found) else EXACT
     return list(names) if wide and any(row.score(names[2]) for row in found) else list(names[:2])
+
+
+def _method(result: RunResult) -> str:
+    names = (_name(result, "method"), _name(result, "quantization"))
+    conventions = label(result.config.get("conventions") or {})
+    return "-".join(name for name in names if name not in {"none", ""}) + (f" [{conventions}]" if conventions else "")
 
 
 def _name(result: RunResult, group: str) -> str:

@@ -17,7 +17,9 @@ from peft_study.data.package_v1 import clean_up_spaces, cut_at_angle_brackets
 from peft_study.data.prompts import Template
 from peft_study.data.tokens import Encoded, not_longer_than
 from peft_study.metrics.exact_match import score_exact_match
+from peft_study.results.schema import RunResult, Status
 from peft_study.study import template_of
+from peft_study.tracking.results_table import rows
 
 BASE = ["model=tiny-llama", "hardware.device=cuda"]
 OVERLAYS = ("paper", "package-v1", "package-revision")
@@ -167,3 +169,11 @@ def test_long_samples_are_left_out(longest: int | None, number: int) -> None:
     samples = [Encoded((1, 2), (3, 4), 0, 0), Encoded((1,), (2, 3), 1, 1), Encoded((1, 2), (3, 4), 3, 0)]
 
     assert len(not_longer_than(longest, samples)) == number
+
+
+def test_the_closing_table_keeps_conventions_apart() -> None:
+    config = plain(compose_cell(BASE))
+    other = plain(compose_cell([*BASE, "conventions.left_padding=true"]))
+    results = [RunResult("a", "s", Status.ok, config=config), RunResult("b", "s", Status.ok, config=other)]
+
+    assert [row.method for row in rows(results)] == ["lora", "lora [left_padding]"]
