@@ -2,8 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import cache
 from typing import Any
 
+import yaml
+
+from peft_study.config.compose import conf_folder
+from peft_study.config.identity import WITHOUT_EFFECT
 from peft_study.config.schema import ConventionsConfig
 
 
@@ -14,10 +19,24 @@ def label(conventions: Mapping[str, Any]) -> str | None:
         conventions: the group of a cell's config, however old.
 
     Returns:
-        the name of the conventions, or the settings that were switched on alone; None where all are the paper's.
+        the name of the conventions with the settings that differ from it, or the settings that were switched on alone;
+        None where all are the paper's. Settings that act through the method alone do not count: its name says them.
     """
-    defaults = asdict(ConventionsConfig())
-    name = conventions.get("name", defaults["name"])
-    if name != defaults["name"]:
-        return str(name)
-    return ", ".join(sorted(key for key, value in conventions.items() if value != defaults.get(key))) or None
+    default = str(ConventionsConfig.name)
+    name = str(conventions.get("name", default))
+    named = _settings(name)
+    changed = [
+        key if value is True else f"{key}={str(value).lower()}"
+        for key, value in sorted(conventions.items())
+        if ("conventions", key) not in WITHOUT_EFFECT and value != named.get(key)
+    ]
+    words = [*([name] if name != default else []), *changed]
+    return ", ".join(words) or None
+
+
+@cache
+def _settings(name: str) -> dict[str, Any]:
+    """The settings of named conventions; the paper's where no YAML has the name."""
+    file = conf_folder() / "conventions" / f"{name}.yaml"
+    changed = yaml.safe_load(file.read_text(encoding="utf-8"))["conventions"] if file.is_file() else {}
+    return {**asdict(ConventionsConfig()), **changed}

@@ -334,7 +334,7 @@ class ConventionsConfig:
         cut_at_angle_brackets: end a candidate at the first "<", ">" or "endoftext".
         clean_up_spaces: remove spaces before punctuation, as tokenizers did by default (Llama's do not).
         max_sample_tokens: leave out training and validation samples that are longer; null keeps all.
-        ia3_learning_rate: peak learning rate of IA3.
+        ia3_learning_rate: peak learning rate of IA3, where the model has no rate of its own (the tiny models have).
         lora_targets: which layers LoRA attaches to.
     """
 

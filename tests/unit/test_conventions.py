@@ -22,6 +22,10 @@ from peft_study.study import template_of
 from peft_study.tracking.results_table import rows
 
 BASE = ["model=tiny-llama", "hardware.device=cuda"]
+PACKAGE_V1 = {
+    "name": "package-v1",
+    **dict.fromkeys(("left_padding", "leading_newline", "cut_at_angle_brackets", "clean_up_spaces"), True),
+}
 OVERLAYS = ("paper", "package-v1", "package-revision")
 DIFFERENCES = Path(__file__).parents[2] / "docs" / "differences.md"
 SHARED_DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -75,9 +79,12 @@ def test_a_cell_is_named_by_its_conventions() -> None:
     ("changes", "expected"),
     [
         ({}, None),
-        ({"name": "package-v1", "left_padding": True}, "package-v1"),
+        (PACKAGE_V1, "package-v1"),
+        (PACKAGE_V1 | {"left_padding": False}, "package-v1, left_padding=false"),
         ({"left_padding": True}, "left_padding"),
         ({"left_padding": True, "clean_up_spaces": True}, "clean_up_spaces, left_padding"),
+        ({"max_sample_tokens": 512}, "max_sample_tokens=512"),
+        ({"ia3_learning_rate": 1e-3, "lora_targets": "all_linear"}, None),
     ],
 )
 def test_a_report_labels_other_conventions(changes: dict[str, object], expected: str | None) -> None:
