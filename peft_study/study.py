@@ -99,6 +99,7 @@ class Execution:
         self._compute = choose_compute(cell.hardware.device, cell.training.precision)
         self._meter = Meter(self._compute.device, self._costs_to_add(earlier))
         self._template = template_of(cell)
+        self._trains = cell.method.kind is not MethodKind.prompting
 
     def _costs_to_add(self, earlier: RunResult | None) -> dict[str, PhaseCost]:
         """The costs of an interrupted run that this one goes on with; work in another number format is dropped."""
@@ -129,7 +130,7 @@ class Execution:
 
     def run(self) -> None:
         """Train, generate, score; goes on where an interrupted run stopped."""
-        if self._cell.method.kind is not MethodKind.prompting:
+        if self._trains:
             with self._phase("train", self._training_steps()):
                 self._train()
         with self._phase("generate", len(self._prepared.test)):
@@ -215,13 +216,12 @@ class Execution:
         limits = tokens.Limits(
             dataset.max_prompt_tokens, dataset.max_target_tokens, shared=dataset.truncation is Truncation.joint
         )
-        trains = self._cell.method.kind is not MethodKind.prompting
         encoded = []
         for sample in samples:
             of_sample = tokens.encode(
                 sample, self._template, tokenizer, limits, for_encoder=self._family.encoder_decoder
             )
-            if trains:
+            if self._trains:
                 self._check_fits(of_sample, len(of_sample.target), f"{split} prompt")
             encoded.append(of_sample)
         return encoded
@@ -235,8 +235,8 @@ class Execution:
             dataset.max_target_tokens,
             prompt_positions=None if positions is None else positions.free - dataset.max_new_tokens,
         )
-        template, trains = self._template, self._cell.method.kind is not MethodKind.prompting
-        if self._cell.conventions.leading_newline and trains and not self._family.encoder_decoder:
+        template = self._template
+        if self._cell.conventions.leading_newline and self._trains and not self._family.encoder_decoder:
             template = replace(template, prefix=f"\n{template.prefix}")
         encoded = []
         for sample, shown in zip(samples, examples, strict=True):
@@ -271,7 +271,7 @@ class Execution:
                 where="training.memory, hardware.memory_budget_gb",
                 hint="training.memory=auto, quantization=nf4, or generation.batch_size=1",
             )
-        if cell.method.kind is not MethodKind.prompting:
+        if self._trains:
             logger.info("micro-batch %d: %s", choice.training.micro_batch_size, choice.reason)
         self._cell = replace(cell, training=replace(choice.training, precision=cell.training.precision))
 
@@ -286,7 +286,7 @@ class Execution:
         if positions is None:
             return
         lengths = {"dataset.max_new_tokens": dataset.max_new_tokens}
-        if self._cell.method.kind is not MethodKind.prompting:
+        if self._trains:
             budget = dataset.max_prompt_tokens + dataset.max_target_tokens
             lengths["dataset.max_prompt_tokens, dataset.max_target_tokens"] = budget
         for settings, longest in lengths.items():
@@ -321,7 +321,7 @@ class Execution:
         self._check_vocabulary(base, tokenizer)
         self._result.provenance["model_commit"] = getattr(base.config, "_commit_hash", None)
         model = attach(base, cell.method.kind, adapter, cell.seed)
-        if cell.training.gradient_checkpointing and cell.method.kind is not MethodKind.prompting:
+        if cell.training.gradient_checkpointing and self._trains:
             recompute_activations(model)
         self._result.parameters = asdict(count(model))
         return model

@@ -5,20 +5,19 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn.functional import pad
 from transformers import PreTrainedTokenizerBase
 
 from benchmarks.gpu import record
 from peft_study.config.compose import compose_cell
-from peft_study.config.schema import CellConfig
+from peft_study.config.schema import CellConfig, MemoryPolicy
 from peft_study.cost.memory import Meter
-from peft_study.data.tokens import IGNORED_LABEL, Encoded
+from peft_study.data.tokens import Encoded
 from peft_study.methods.attach import adapter_config, attach
 from peft_study.models.families import FAMILIES
 from peft_study.models.loading import Model, load_model, load_tokenizer
@@ -27,9 +26,8 @@ from peft_study.models.precision import Compute
 from peft_study.models.precision import choose as choose_compute
 from peft_study.training.collate import Collator
 from peft_study.training.loop import train
-from peft_study.training.packing import Packer
+from peft_study.training.packing import BatchBuilder, Packer, batch_builder
 
-BatchBuilder = Callable[[Sequence[Encoded]], dict[str, torch.Tensor]]
 WARM_UP_STEPS = 2
 MEASURED_STEPS = 5
 STEPS = WARM_UP_STEPS + MEASURED_STEPS
@@ -56,31 +54,6 @@ class Loaded:
     tokenizer: PreTrainedTokenizerBase
     model: Model
     parameters: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class PaddedToLimits(Collator):
-    """Pads every batch to the data set's limits, as the study's authors did.
-
-    Attributes:
-        prompt_limit: tokens of a prompt.
-        target_limit: tokens of a target.
-    """
-
-    prompt_limit: int
-    target_limit: int
-
-    def __call__(self, samples: Sequence[Encoded]) -> dict[str, torch.Tensor]:
-        """See `Collator`; a decoder reads prompt and target as one sequence."""
-        prompt, target = self.prompt_limit, self.target_limit
-        if not self.encoder_decoder:
-            prompt = target = prompt + target
-        batch = super().__call__(samples)
-        widths = {"input_ids": prompt, "attention_mask": prompt, "labels": target}
-        fills = {"input_ids": self.pad_token_id, "attention_mask": 0, "labels": IGNORED_LABEL}
-        return {
-            name: pad(values, (0, widths[name] - values.shape[1]), value=fills[name]) for name, values in batch.items()
-        }
 
 
 def load(overrides: Sequence[str], results: record.RowRecord) -> Loaded | None:
@@ -140,15 +113,10 @@ def dynamic_collator(loaded: Loaded) -> Collator:
     return Collator(int(loaded.tokenizer.pad_token_id), bool(loaded.model.config.is_encoder_decoder))
 
 
-def padded_collator(loaded: Loaded) -> Collator:
-    """Pads a batch to the data set's limits."""
-    plain, dataset = dynamic_collator(loaded), loaded.cell.dataset
-    return PaddedToLimits(
-        pad_token_id=plain.pad_token_id,
-        encoder_decoder=plain.encoder_decoder,
-        prompt_limit=dataset.max_prompt_tokens,
-        target_limit=dataset.max_target_tokens,
-    )
+def padded_collator(loaded: Loaded) -> BatchBuilder:
+    """Pads a batch to the data set's limits, as the study's authors did."""
+    padded = replace(loaded.cell.training, memory=MemoryPolicy.paper)
+    return batch_builder(loaded.model, int(loaded.tokenizer.pad_token_id), padded, loaded.cell.dataset)
 
 
 def packer(loaded: Loaded) -> Packer:

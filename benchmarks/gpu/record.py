@@ -32,7 +32,7 @@ def versions() -> dict[str, str | None]:
 
 
 def card() -> dict[str, Any]:
-    """The GPU and its driver; None where there is none."""
+    """The names and versions of the GPU and its driver; their values are None on a machine without a GPU."""
     import torch
 
     if not torch.cuda.is_available():

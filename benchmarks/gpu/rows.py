@@ -26,7 +26,7 @@ ONE_AT_A_TIME = ("training.batch_size=8", "training.micro_batch_size=1", "traini
 
 @dataclass(frozen=True)
 class Row:
-    """One measurement, in a process of its own.
+    """One measurement, which runs in a separate process.
 
     Attributes:
         name: unique.

@@ -23,7 +23,7 @@ def row_line(result: dict[str, Any]) -> str:
 
 
 def predicted_bytes(result: dict[str, Any], phase: str) -> int | None:
-    """The prediction that a phase's peak is held against; None where there is none.
+    """The predicted peak of a phase, in bytes. Returns None if the phase has no prediction.
 
     Args:
         result: of a memory row.

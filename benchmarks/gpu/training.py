@@ -11,6 +11,7 @@ from benchmarks.gpu import cells, record
 from benchmarks.gpu.rows import BATCH_OF_EIGHT, Row
 from benchmarks.lengths import CONALA
 from peft_study.training.loss import training_loss
+from peft_study.training.packing import BatchBuilder
 
 FLOPS_A_TOKEN = 4
 """Times the parameters: two forwards and two for the gradients of inputs; frozen weights have none themselves."""
@@ -33,7 +34,7 @@ def run(row: Row, results: record.RowRecord) -> None:
     cell = cells.compose([*row.overrides, *BATCH_OF_EIGHT])
     with results.phase("floor") as entry:
         entry |= _floor(loaded, sum(map(sum, CONALA)) / cells.STEPS)
-    arms: dict[str, cells.BatchBuilder] = {
+    arms: dict[str, BatchBuilder] = {
         BASELINE: cells.padded_collator(loaded),
         "padded to longest": cells.dynamic_collator(loaded),
         "packed": cells.packer(loaded),

@@ -60,25 +60,6 @@ class Estimate:
         return CUDA_CONTEXT_BYTES + round(FRAGMENTATION * self.peak_bytes)
 
 
-def predict_peaks(cell: CellConfig) -> dict[str, int] | None:
-    """The peak bytes of each phase of a cell.
-
-    Args:
-        cell: the typed config.
-
-    Returns:
-        bytes by phase (load, train, generate); None where `estimate` has none.
-    """
-    predicted = estimate(cell)
-    if predicted is None:
-        return None
-    return {
-        "load": predicted.load_peak_bytes,
-        "train": predicted.train_peak_bytes,
-        "generate": predicted.generate_peak_bytes,
-    }
-
-
 def estimate(cell: CellConfig) -> Estimate | None:
     """Predict a cell's parameters and peak memory without its weights and without a network.
 
@@ -143,7 +124,7 @@ def _key(cell: CellConfig) -> str:
     skeleton = _skeleton(_as_json(asdict(cell.model)))
     assert skeleton is not None
     method, dataset, generation, training = cell.method, cell.dataset, cell.generation, cell.training
-    padded = training.memory is MemoryPolicy.paper
+    padded = training.memory is MemoryPolicy.paper or cell.conventions.left_padding
     trains = method.kind is not MethodKind.prompting
     decisive = {
         "architecture": skeleton.config.to_dict(),

@@ -1,6 +1,7 @@
 """One cell of a sweep in a process of its own."""
 
 import ctypes
+import faulthandler
 import json
 import os
 import signal
@@ -21,8 +22,6 @@ _PR_SET_PDEATHSIG = 1
 
 def main() -> int:
     """Run the cell that standard input describes; the exit code is the cell's."""
-    import faulthandler
-
     faulthandler.enable()
     description = json.load(sys.stdin)
     end_with_parent(description["parent"])

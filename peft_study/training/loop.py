@@ -89,9 +89,12 @@ class _TokenMeanTrainer(Trainer):
             loss = training_loss(model, inputs, target_count=num_items_in_batch)
         return (loss, {"loss": loss}) if return_outputs else loss
 
-    def _get_num_items_in_batch(self, batch_samples: list[dict[str, torch.Tensor]], device: torch.device) -> int:
+    def _get_num_items_in_batch(
+        self, batch_samples: list[dict[str, torch.Tensor]], device: torch.device
+    ) -> torch.Tensor:
         """Target tokens; transformers would leave out the first label of each row."""
-        return sum(int((batch["labels"] != IGNORED_LABEL).sum()) for batch in batch_samples)
+        # It stays a tensor, as reading its value would wait for the GPU at each step.
+        return torch.stack([(batch["labels"] != IGNORED_LABEL).sum() for batch in batch_samples]).sum().to(device)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         """Load an adapter's training state; transformers would load peft's file, which can be another form of it."""

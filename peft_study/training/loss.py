@@ -34,16 +34,19 @@ def training_loss(
         a scalar, in nats.
     """
     labels = inputs["labels"]
-    of_this_batch = (labels != IGNORED_LABEL).sum()
     if labels.ndim > 1:
         mean: torch.Tensor = model(**inputs).loss
-        return mean if target_count is None else mean * of_this_batch / target_count
+        return mean if target_count is None else mean * _count(labels) / target_count
     base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
     head = base.get_output_embeddings()
     with _label_positions_in_place_of_head(base, inputs) as positions:
         _forward(model, base, inputs)
     total = _cross_entropy(head, positions.hidden_states, labels, int(base.config.vocab_size))
-    return total / (of_this_batch if target_count is None else target_count)
+    return total / (_count(labels) if target_count is None else target_count)
+
+
+def _count(labels: torch.Tensor) -> torch.Tensor:
+    return (labels != IGNORED_LABEL).sum()
 
 
 class _LabelPositions(nn.Module):

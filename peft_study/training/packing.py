@@ -13,6 +13,7 @@ from peft import LoraConfig, PeftConfig, PeftModel, PeftType
 
 from peft_study.config.schema import DatasetConfig, MemoryPolicy, TrainingConfig
 from peft_study.data.tokens import IGNORED_LABEL, Encoded
+from peft_study.methods.attach import virtual_tokens
 from peft_study.models.loading import Model
 from peft_study.training.collate import Collator
 
@@ -98,9 +99,8 @@ class Packer:
     Attributes:
         layout: see `layout_for`.
         pad_token_id: fills up rows; never attended to, so any id will do.
-        virtual_tokens: positions before each packed sample; of prompt tuning they stand in the row, of prefix tuning
-            in the cache.
-        virtual_in_row: see there.
+        virtual_tokens: positions before each packed sample, in its row or, for prefix tuning, in the cache.
+        virtual_in_row: whether they stand in the row.
         row_tokens: that a row of packed samples has room for; more where the longest sample needs it.
         multiple: that the length of rows and the number of labels are filled up to.
         decoder_start_token_id: of an encoder-decoder.
@@ -119,12 +119,11 @@ class Packer:
         """The packer for a model with its adapter."""
         layout = layout_for(model)
         adapter = model.active_peft_config if isinstance(model, PeftModel) else None
-        virtual = layout is Layout.packed and adapter is not None and adapter.is_prompt_learning
         return cls(
             layout,
             pad_token_id,
-            virtual_tokens=int(adapter.num_virtual_tokens) if virtual and adapter is not None else 0,
-            virtual_in_row=virtual and adapter is not None and adapter.peft_type is not PeftType.PREFIX_TUNING,
+            virtual_tokens=virtual_tokens(adapter) if layout is Layout.packed else 0,
+            virtual_in_row=getattr(adapter, "peft_type", None) is not PeftType.PREFIX_TUNING,
             row_tokens=_row_tokens(model),
             multiple=GPU_MULTIPLE if model.device.type == "cuda" else 1,
             decoder_start_token_id=int(getattr(model.config, "decoder_start_token_id", None) or 0),

@@ -14,12 +14,10 @@ import pytest
 import torch
 
 from benchmarks.gpu import driver
-from benchmarks.gpu.cells import PaddedToLimits, random_samples
 from benchmarks.gpu.record import RowRecord
 from benchmarks.gpu.rows import FIGURE1, MEMORY, TRAINING, Row, benchmark_rows, memory_arms, prediction_rows
 from benchmarks.gpu.summary import add_predictions, row_line
 from peft_study.config.compose import compose_cell
-from peft_study.data.tokens import IGNORED_LABEL
 from peft_study.report.paper import rows as paper_rows
 
 ROOT = Path(__file__).parents[2]
@@ -156,21 +154,6 @@ def test_every_arm_is_predicted_once(workers: int) -> None:
     names = [name for row in prediction_rows(rows, workers) for name in row.cells]
 
     assert len(names) == len(set(names)) == len(FIGURE1) * len(memory_arms())
-
-
-@pytest.mark.parametrize(
-    ("encoder_decoder", "widths"),
-    [(False, {"input_ids": 24, "labels": 24}), (True, {"input_ids": 16, "labels": 8})],
-)
-def test_padding_reaches_the_limits(encoder_decoder: bool, widths: dict[str, int]) -> None:
-    samples = random_samples([(5, 3), (7, 2)])
-
-    collator = PaddedToLimits(pad_token_id=0, encoder_decoder=encoder_decoder, prompt_limit=16, target_limit=8)
-    batch = collator(samples)
-
-    assert {name: batch[name].shape for name in widths} == {name: (2, width) for name, width in widths.items()}
-    assert int((batch["labels"] != IGNORED_LABEL).sum()) == 5
-    assert int(batch["attention_mask"].sum()) == (12 if encoder_decoder else 17)
 
 
 def test_predictions_stand_beside_what_was_measured() -> None:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -107,9 +107,12 @@ def test_spaces_are_cleaned_up_as_tokenizers_did(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "stop_at_newline", "em", "em_package"), [("conala", True, 95.6, 93.2), ("codealpacapy", False, 100, 87.6)]
+    ("name", "stop_at_newline", "em", "em_package", "em_cleaned"),
+    [("conala", True, 95.6, 93.2, 93.9), ("codealpacapy", False, 100, 87.6, 93.1)],
 )
-def test_a_perfect_models_exact_match(name: str, stop_at_newline: bool, em: float, em_package: float) -> None:
+def test_a_perfect_models_exact_match(
+    name: str, stop_at_newline: bool, em: float, em_package: float, em_cleaned: float
+) -> None:
     """The package's own evaluator gives 93.2 and 87.6."""
     file = SHARED_DATA / name / "test.jsonl"
     if not file.is_file():
@@ -117,8 +120,12 @@ def test_a_perfect_models_exact_match(name: str, stop_at_newline: bool, em: floa
     references = [json.loads(line)["cmd"] for line in file.read_text(encoding="utf-8").splitlines()]
     template = Template(stop_at_newline=stop_at_newline)
 
-    scores = score_exact_match([[template.candidate(reference)] for reference in references], references, ks=[1])
+    scores, cleaned = (
+        score_exact_match([[form.candidate(reference)] for reference in references], references, ks=[1])
+        for form in (template, replace(template, cleaned=True))
+    )
 
+    assert cleaned.metrics["em@1"] == pytest.approx(em_cleaned / 100, abs=6e-4)
     assert scores.metrics["em@1"] == pytest.approx(em / 100, abs=5e-4)
     assert scores.metrics["em_package@1"] == pytest.approx(em_package / 100, abs=5e-4)
 

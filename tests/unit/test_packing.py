@@ -1,6 +1,5 @@
 """Micro-batches without padding have the loss and the gradients that transformers computes on padded ones."""
 
-import random
 from dataclasses import replace
 from typing import Any
 
@@ -18,10 +17,10 @@ from peft_study.training import loss as loss_module
 from peft_study.training.collate import Collator
 from peft_study.training.loss import training_loss
 from peft_study.training.packing import Layout, Packer, arrange
+from tests.packed_steps import assert_same_step, samples
 
 ARCHITECTURES = ("tiny-llama", "tiny-codegen", "tiny-t5")
 METHODS = ("full", "lora", "ia3", "prompt", "prefix")
-TOLERANCE = 1e-5
 ADAPTION_PROMPT = (
     "method.adapter._target_=peft.AdaptionPromptConfig",
     *(f"~method.adapter.{name}" for name in ("r", "lora_alpha", "lora_dropout", "bias")),
@@ -29,17 +28,6 @@ ADAPTION_PROMPT = (
     "+method.adapter.adapter_layers=2",
 )
 """It replaces attention modules, and looks at whole sequences there."""
-
-
-def samples(number: int = 8) -> list[Encoded]:
-    """Samples of very different lengths."""
-    draw = random.Random(0)
-    lengths = [(draw.randrange(3, 40), draw.randrange(1, 20)) for _ in range(number)]
-
-    def tokens(count: int) -> tuple[int, ...]:
-        return tuple(draw.randrange(5, 500) for _ in range(count))
-
-    return [Encoded(tokens(prompt), tokens(target), 0, 0) for prompt, target in lengths]
 
 
 def model_of(name: str, method: str, quantization: str, *overrides: str) -> tuple[Any, int]:
@@ -64,30 +52,6 @@ def model_of(name: str, method: str, quantization: str, *overrides: str) -> tupl
             module.dropout_rate = 0.0
     model.train()
     return model, int(tokenizer.pad_token_id)
-
-
-def gradients(model: Any, loss: torch.Tensor) -> dict[str, torch.Tensor]:
-    """By name; the model's are removed."""
-    loss.backward()
-    named = {name: weights.grad for name, weights in model.named_parameters() if weights.grad is not None}
-    model.zero_grad(set_to_none=True)
-    return named
-
-
-def assert_same_step(model: Any, pad: int, batch: list[Encoded], packer: Packer) -> None:
-    """Hold a packed step against transformers' own loss on padded samples."""
-    padded = Collator(pad, bool(model.config.is_encoder_decoder))(batch)
-    expected_loss = model(**padded).loss
-    expected = gradients(model, expected_loss)
-    inputs = packer(batch)
-
-    loss = training_loss(model, inputs, sum(len(sample.target) for sample in batch))
-    found = gradients(model, loss)
-
-    assert float(loss.detach()) == pytest.approx(float(expected_loss.detach()), rel=1e-6)
-    assert found.keys() == expected.keys()
-    error = sum(((found[name] - expected[name]) ** 2).sum() for name in expected)
-    assert error**0.5 < TOLERANCE * sum((value**2).sum() for value in expected.values()) ** 0.5
 
 
 SLOW = [
@@ -193,6 +157,20 @@ def test_the_layout_follows_from_the_method(name: str, overrides: list[str], exp
 )
 def test_samples_fill_rows_first_fit(lengths: list[int], row_tokens: int, expected: list[list[int]]) -> None:
     assert arrange(lengths, row_tokens) == expected
+
+
+@pytest.mark.parametrize(
+    ("encoder_decoder", "widths"),
+    [(False, {"input_ids": 24, "labels": 24}), (True, {"input_ids": 16, "labels": 8})],
+)
+def test_padding_reaches_the_limits(encoder_decoder: bool, widths: dict[str, int]) -> None:
+    collator = Collator(0, encoder_decoder, input_width=widths["input_ids"], label_width=8)
+
+    batch = collator([Encoded((1,) * 5, (1,) * 3, 0, 0), Encoded((1,) * 7, (1,) * 2, 0, 0)])
+
+    assert {name: batch[name].shape for name in widths} == {name: (2, width) for name, width in widths.items()}
+    assert int((batch["labels"] != -100).sum()) == 5
+    assert int(batch["attention_mask"].sum()) == (12 if encoder_decoder else 17)
 
 
 def test_padding_on_the_left_to_a_length() -> None:

@@ -2,14 +2,14 @@
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from peft import PeftConfig
 from transformers import PretrainedConfig, PreTrainedModel
 
-from peft_study.config.schema import CellConfig, Family, Precision
+from peft_study.config.schema import CellConfig, Family, MemoryPolicy, Precision
 from peft_study.cost.replay import generation, training
 from peft_study.cost.replay.live_bytes import LiveBytes
 from peft_study.cost.replay.model import fake_tensors, load
@@ -135,7 +135,9 @@ def _train(cell: CellConfig, model: Model, compute: Compute, counter: LiveBytes)
         recompute_activations(model)
     # A batch of one sample has no padding, so that attention needs no mask.
     counter.scalar = int(cell.training.micro_batch_size == 1)
-    training.take_step(model, cell.training, cell.dataset, compute, lambda name: counter.begin(f"{_TRAIN} {name}"))
+    # On which side samples are padded to the limits makes no difference to their memory.
+    settings = replace(cell.training, memory=MemoryPolicy.paper) if cell.conventions.left_padding else cell.training
+    training.take_step(model, settings, cell.dataset, compute, lambda name: counter.begin(f"{_TRAIN} {name}"))
     counter.scalar = 0
 
 
