@@ -158,7 +158,7 @@ def prepare(plan: dict[str, Any], control: socket.socket) -> Confinement:
         if confinement.inner_id is not None and not all(map(_open_to_all, folders)):
             raise OSError("the user of programs cannot reach the folder of a package")
         _stay_outside(confinement, files)
-        files = files._replace(read=[*files.read, *folders, plan["packages_folder"]])
+        files = files._replace(read=[*files.read, *folders, *([plan["packages_folder"]] if folders else [])])
     _add_landlock(confinement, files, needed=level == "B")
     if not seccomp.available():
         raise OSError("this machine's system calls are not known")
