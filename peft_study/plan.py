@@ -6,7 +6,7 @@ import logging
 import math
 import statistics
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from peft_study.results.store import RESULT, read_result
 from peft_study.sweep.command import add_arguments, plan_command
 from peft_study.sweep.plan import PlannedCell
 from peft_study.tracking.endings import EXIT_OK, ended
-from peft_study.tracking.notices import busy
+from peft_study.tracking.notices import busy, progress
 from peft_study.tracking.plan_table import print_plan
 
 if TYPE_CHECKING:
@@ -89,9 +89,10 @@ def show(
     if not 0 < points < 100:
         raise UserError(f"--points must be between 0 and 100, got {points:g}", where="--points", hint="--points 3")
     check_interpreter()
-    with busy("composing the cells and counting their parameters ..."):
+    with busy("composing the cells ..."):
         cells = plan_command(overrides, config_dir)
-        forecasts = forecast(cells)
+    with progress("predicting memory") as advance:
+        forecasts = forecast(cells, advance)
     needs = needed(cells, points)
     if as_json:
         record = {"cells": [asdict(cell) for cell in forecasts], "totals": totals(forecasts), "needed": needs}
@@ -101,18 +102,21 @@ def show(
     return EXIT_OK
 
 
-def forecast(cells: Sequence[PlannedCell]) -> list[Forecast]:
+def forecast(cells: Sequence[PlannedCell], advance: Callable[[int, int], None] | None = None) -> list[Forecast]:
     """Foretell each cell: its size, its memory, its time, and what is known of it already.
 
     Args:
         cells: planned, in their order.
+        advance: is told how many cells are done, and of how many.
     """
     from peft_study.cost.policy import MemoryChoice, choose_memory
 
     rates = _rates(cells)
     choices: dict[str, MemoryChoice | None] = {}
     forecasts = []
-    for planned in cells:
+    for number, planned in enumerate(cells):
+        if advance is not None:
+            advance(number, len(cells))
         config = identity.plain(planned.cell)
         alike = json.dumps({key: value for key, value in config.items() if key != "seed"}, sort_keys=True)
         if alike not in choices:
@@ -134,8 +138,9 @@ def needed(cells: Sequence[PlannedCell], points: float) -> str | None:
         return None
     parts = [f"{name} {_need(points / 100, size)}" for name, size in sizes.items()]
     return (
-        f"To tell {points:g} points between two methods at 5 % with probability 0.8, if they differ on "
-        f"{100 * DISAGREEING:g} % of samples and runs spread by {100 * RUN_SPREAD:g} point: {'; '.join(parts)}"
+        f"Needed to tell {points:g} points between two methods (--points) at 5 % with a power of 0.8: "
+        f"{'; '.join(parts)}. Assumed: the methods disagree on {100 * DISAGREEING:g} % of the samples, and the scores "
+        f"of seeds have a standard deviation of {100 * RUN_SPREAD:g} point"
     )
 
 
@@ -150,8 +155,8 @@ def _need(difference: float, samples: int) -> str:
     if seeds is not None:
         return f"({samples:,} test samples) {seeds} seeds a method"
     more = samples_needed(difference, deviation, RUN_SPREAD, USUAL_SEEDS)
-    wanted = "more than any number of samples" if more is None else f"{more:,}"
-    return f"({samples:,} test samples) no number of seeds; with {USUAL_SEEDS} seeds {wanted} samples"
+    wanted = "no number suffices" if more is None else f"{more:,}"
+    return f"({samples:,} test samples) more samples than it has: {wanted} with {USUAL_SEEDS} seeds"
 
 
 def totals(forecasts: Sequence[Forecast]) -> dict[str, Any]:

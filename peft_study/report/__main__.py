@@ -107,7 +107,7 @@ def _close(written: "Written", cells: int) -> None:
     )
     say(f"{written.tables} tables, {written.drawings} figures with something to show, claims: {verdicts}")
     if cells:
-        say(f"samples of {written.explored:,} of {cells:,} cells")
+        say(f"the page shows samples of {written.explored:,} of {cells:,} cells, all that their folders hold")
     print(f"report: {written.index}")  # noqa: T201 - the one line that a script reads
 
 

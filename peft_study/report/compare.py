@@ -38,6 +38,10 @@ _COLUMNS = (
     *("Data set", "Model", "Method", "Examples", "Score", "This", "Other", "Difference"),
     *("Lowest", "Highest", "p", "Difference is", "Test"),
 )
+_NOTHING_IN_COMMON = (
+    "The two studies have no configuration in common: none has the same data set, model, method, quantization and "
+    "number of examples in both."
+)
 _TESTS = {
     Test.paired: "paired",
     Test.intervals: "both intervals",
@@ -82,6 +86,8 @@ def compare(frame: pd.DataFrame, other: pd.DataFrame, resamples: int = RESAMPLES
     adjusted = dict(zip(tested, holm([value for value in p_values if value is not None]), strict=True))
     tests = len(tested)
     here = len({one.key for one, _ in pairs})
+    if not pairs:
+        return Table("comparison", "Comparison with another study", _COLUMNS, (), (_NOTHING_IN_COMMON,))
     notes = (
         "Scores in per cent, differences in points (this less the other) with the ends of their 95 % intervals. "
         f"* p < {ALPHA}; ** p < {ALPHA} over all {tests} tests in this table (Holm). A dagger in place of the star: of "

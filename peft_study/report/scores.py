@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from peft_study.report.groups import Group, caveats_between
 from peft_study.report.table import MISSING, NOT_RUN, Cell, Mark, Table
 
-SEVERAL_SEEDS = "Several seeds: their mean, and in brackets its 95 % interval over seeds and samples."
+INTERVALS = "In brackets: the 95 % interval, over seeds and samples; of a single seed over its samples alone."
 # Equal scores may differ in their last bits.
 _DIGITS = 9
 
@@ -58,7 +58,7 @@ def score_cell(group: Group | None, metric: str) -> Cell:
     mean = 100 * found.mean
     low, high = (None if end is None else 100 * end for end in (found.low, found.high))
     text = f"{mean:.2f}"
-    if found.runs > 1 and low is not None and high is not None:
+    if low is not None and high is not None:
         text += f" [{low:.2f}, {high:.2f}]"
     if state:
         text += f" ({found.runs} of {len(group.frame)})"
@@ -153,9 +153,8 @@ def short_count(count: float) -> str:
 def seeds_note(found: Iterable[Group]) -> tuple[str, ...]:
     """What brackets and counts in parentheses mean, where there are any."""
     known = list(found)
-    several = any(len(one.done) > 1 for one in known)
     partly = any(len(one.done) and one.state() for one in known)
     return (
-        *([SEVERAL_SEEDS] if several else []),
+        *([INTERVALS] if any(len(one.done) for one in known) else []),
         *(["(2 of 3): so many cells of a configuration ended well, and have part in its scores."] if partly else []),
     )

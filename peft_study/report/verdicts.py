@@ -48,7 +48,8 @@ class Finding:
         test: which test they rest on, and the rule that makes a verdict of them.
         cells: ids of the cells used.
         explanation: why the verdict is what it is, and what is missing.
-        p_value: of the verdict, two-sided, adjusted for the number of claims; None where nothing was tested.
+        adjusted_p_value: of the verdict, two-sided, adjusted for the number of claims by Holm's method; None where
+            nothing was tested.
     """
 
     number: int
@@ -58,7 +59,7 @@ class Finding:
     test: str
     cells: tuple[str, ...]
     explanation: str
-    p_value: float | None = None
+    adjusted_p_value: float | None = None
 
     @property
     def numbers(self) -> Mapping[str, str]:
@@ -71,7 +72,7 @@ class Finding:
             "number": self.number,
             "statement": self.statement,
             "verdict": str(self.verdict),
-            "p_value": self.p_value,
+            "adjusted_p_value": self.adjusted_p_value,
             "comparisons": [comparison.to_json() for comparison in self.comparisons],
             "test": self.test,
             "cells": list(self.cells),
@@ -234,12 +235,11 @@ def _certainty(assessment: Assessment, adjusted: float | None, family: int) -> l
     if adjusted is None or not powers:
         return []
     power, samples = min(powers, key=lambda pair: pair[0])
-    count = "" if samples is None else f"{samples:,.0f} samples "
+    count = "" if samples is None else f" ({samples:,.0f} samples)"
+    which = count if len(powers) == 1 else f" in the weakest of {len(powers)} comparisons{count}"
     return [
         f"Over {family} claims (Holm) {p_text(adjusted)}.",
-        f"{count}tell {100 * POWER_POINTS:g} points with probability {power:.2f} (the least of {len(powers)})."
-        if samples is not None
-        else f"A difference of {100 * POWER_POINTS:g} points is told with probability {power:.2f}.",
+        f"The power against a difference of {100 * POWER_POINTS:g} points is {power:.2f}{which}.",
     ]
 
 

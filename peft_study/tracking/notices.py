@@ -1,11 +1,15 @@
 """Single lines for the person at the command line."""
 
-from contextlib import AbstractContextManager, nullcontext
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from rich.console import Console
 from rich.text import Text
 
 from peft_study.errors import UserError
+
+_EVERY_SECONDS = 20.0
 
 
 def say(line: str) -> None:
@@ -18,6 +22,32 @@ def busy(what: str) -> AbstractContextManager[object]:
     """Show on a terminal that something takes a while; elsewhere nothing."""
     console = Console(stderr=True)
     return console.status(Text(what)) if console.is_terminal else nullcontext()
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show how far something is: on a terminal at every step, elsewhere a line every `_EVERY_SECONDS`.
+
+    Args:
+        what: is done.
+
+    Yields:
+        a function to call with how many steps are done, and of how many.
+    """
+    console = Console(stderr=True)
+    if console.is_terminal:
+        with console.status(Text(f"{what} ...")) as status:
+            yield lambda done, total: status.update(Text(f"{what}: {done:,} of {total:,} ..."))
+        return
+    last = time.monotonic()
+
+    def advance(done: int, total: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _EVERY_SECONDS:
+            last = time.monotonic()
+            say(f"{what}: {done:,} of {total:,} ...")
+
+    yield advance
 
 
 def complain(error: UserError) -> None:

@@ -87,7 +87,7 @@ def test_the_table_takes_seeds_together_and_marks_what_is_above_the_budget(capsy
     assert rows[0][-4].endswith("!")
     assert not rows[1][-4].endswith("!")
     assert "2 above hardware.memory_budget_gb" in printed.out
-    assert printed.err == ""
+    assert all(line.startswith("predicting memory: ") for line in printed.err.splitlines())
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_what_telling_a_difference_needs_follows_from_the_points(capsys: pytest.
     )
 
     assert "minipy (1,000 test samples) 2 seeds" in few
-    assert "no number of seeds" in many
+    assert "more samples than it has" in many
 
 
 @pytest.mark.parametrize("points", ["0", "-1", "100", "nan"])

@@ -65,7 +65,7 @@ def test_the_papers_numbers_confirm_its_claims_where_they_are_published() -> Non
     }
     by_sign = [number for number in found if "as printed in the paper" in found[number].explanation]
     assert by_sign == [1, 3, 4, 5, 6, 8, 9, 10]
-    assert all(one.p_value is None for one in found.values())
+    assert all(one.adjusted_p_value is None for one in found.values())
 
 
 @pytest.mark.parametrize(
@@ -139,8 +139,8 @@ def test_predictions_are_compared_in_pairs(first: int, second: int, verdict: Ver
     (compared,) = found.comparisons
     assert compared.test is Test.paired
     assert compared.difference == pytest.approx((first - second) / 100)
-    assert found.p_value is not None
-    assert (found.p_value < 0.05) == (verdict is not UNDECIDED)
+    assert found.adjusted_p_value is not None
+    assert (found.adjusted_p_value < 0.05) == (verdict is not UNDECIDED)
     assert len(found.cells) == 4
 
 

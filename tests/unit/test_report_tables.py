@@ -118,7 +118,7 @@ def test_the_papers_value_stands_beside_ours_with_the_difference(tmp_path: Path)
 
     row = cells_of(table)["CodeLlama-7B", "LoRA"]
     texts = {name: row[f"Conala {name}"].text for name in ("EM@10", "EM@10 paper", "EM@10 difference")}
-    assert texts == {"EM@10": "38.00", "EM@10 paper": "39.31", "EM@10 difference": "-1.31"}
+    assert texts == {"EM@10": "38.00 [29.10, 47.79]", "EM@10 paper": "39.31", "EM@10 difference": "-1.31"}
     # The paper's CodeBLEU is compared with the one that is computed as its own was.
     assert row["Conala CodeBLEU difference"].text == "+0.67"
     assert table.heads[3:6] == ("EM@1", "EM@1 paper", "EM@1 difference")
@@ -151,7 +151,7 @@ def test_what_is_missing_says_why(tmp_path: Path) -> None:
 
     lora, ia3 = found["tiny-llama", "LoRA"], found["tiny-llama", "IA3"]
     assert any(note.startswith("(2 of 3): so many cells") for note in table.notes)
-    assert (lora["Conala EM@1"].text, lora["Conala EM@1"].state) == ("25.00 (1 of 2)", "1 of 2 diverged")
+    assert (lora["Conala EM@1"].text, lora["Conala EM@1"].state) == ("25.00 [17.55, 34.30] (1 of 2)", "1 of 2 diverged")
     assert (lora["CodeAlpacaPy EM@1"].text, lora["CodeAlpacaPy EM@1"].state) == ("oom", "oom")
     assert (ia3["CodeAlpacaPy EM@1"].text, ia3["CodeAlpacaPy EM@1"].state) == ("–", "not run")  # noqa: RUF001
     assert lora["Conala CodeBLEU"].state == "1 of 2 diverged"

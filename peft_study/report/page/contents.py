@@ -205,7 +205,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
             }
             for one in finding.comparisons
         ],
-        "p_value": _plain(finding.p_value),
+        "adjusted_p_value": _plain(finding.adjusted_p_value),
         "test": finding.test,
         "cells": list(finding.cells),
         "explanation": finding.explanation,

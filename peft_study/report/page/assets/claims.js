@@ -32,7 +32,7 @@ function claimPart(report, finding) {
 
 /** Each number against the other: percentages with their difference in points, memory in GB with its ratio. */
 function comparisons(finding) {
-  const heads = ["What", "One", "Other", "Difference", "p"];
+  const heads = ["What", "One", "Other", "Difference", "p, not adjusted"];
   const body = finding.comparisons.map((one) => {
     const isBytes = one.unit === "bytes";
     const shown = (value) => (isBytes ? `${gigabytes(value)} GB` : percent(value, 2));
