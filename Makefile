@@ -14,7 +14,7 @@ setup: $(VENV)/.installed  ## make .venv and install the package, exact versions
 
 demo: $(VENV)/.installed  ## every method once on the embedded model and data: minutes, no GPU, no download; then the report of it
 	$(BIN)/python -m peft_study +study=quickstart
-	$(BIN)/python -m peft_study.report multirun/quickstart --out multirun/quickstart/report
+	$(BIN)/python -m peft_study report multirun/quickstart --out multirun/quickstart/report
 
 test: lint  ## lint, type-check and run the tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal

@@ -26,11 +26,11 @@ from benchmarks import record
 from peft_study.metrics.differences import Choice, compare_methods, holm
 from peft_study.metrics.intervals import mean_of_counts
 from peft_study.metrics.shares import share_interval
-from peft_study.report.claims import CLAIMS
-from peft_study.report.evidence import Evidence
-from peft_study.report.per_sample import Run, method_score
-from peft_study.report.rows import frame_of
-from peft_study.report.verdicts import Verdict, judge
+from peft_study.report.claims.all import CLAIMS
+from peft_study.report.claims.evidence import Evidence
+from peft_study.report.claims.verdicts import Verdict, judge
+from peft_study.report.read.per_sample import Run, method_score
+from peft_study.report.read.rows import frame_of
 
 Floats = NDArray[np.float64]
 SHARE = 0.4

@@ -31,8 +31,8 @@ from typing import Any
 import numpy  # noqa: F401
 
 from benchmarks import record
-from peft_study.cores import available_cores
-from peft_study.execution.sandbox import Job, Kind, Level, Limits, Pool
+from peft_study.sandbox.cores import available_cores
+from peft_study.sandbox.pool import Job, Kind, Level, Limits, Pool
 
 _SOURCE = "print(int(input()) + {number})"
 _STDIN = b"1\n"

@@ -23,7 +23,7 @@ from peft_study.metrics.intervals import (
     mean_of_counts,
     pooled_interval,
 )
-from peft_study.report.per_sample import Run, method_score
+from peft_study.report.read.per_sample import Run, method_score
 
 SAMPLES = 543
 ROUNDS = 5

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import record
-from peft_study.report.claims import check_all
-from peft_study.report.rows import load
-from peft_study.report.tables import TABLES
+from peft_study.report.claims.all import check_all
+from peft_study.report.read.rows import load
+from peft_study.report.tables.paper import TABLES
 
 CELLS = 10_000
 SEEDS = 3

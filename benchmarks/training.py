@@ -20,7 +20,7 @@ from benchmarks import record
 from benchmarks.lengths import CODEALPACAPY, CONALA
 from peft_study.config.compose import compose_cell
 from peft_study.data.tokens import Encoded
-from peft_study.methods.attach import adapter_config, attach
+from peft_study.models.adapter import adapter_config, attach
 from peft_study.models.families import FAMILIES
 from peft_study.models.loading import Model, load_model, load_tokenizer
 from peft_study.models.precision import choose

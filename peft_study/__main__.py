@@ -2,8 +2,7 @@
 
 import sys
 
-from peft_study.interrupts import while_it_is_read
-from peft_study.run import main
+from peft_study.cli.main import main
 
 if __name__ == "__main__":
-    sys.exit(while_it_is_read(main))
+    sys.exit(main())

@@ -51,7 +51,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], 
 
 def run_main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     """Call the command's main function with these arguments."""
-    from peft_study.run import main
+    from peft_study.cli.run import main
 
     monkeypatch.setattr(sys, "argv", ["peft_study", *arguments])
     try:

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from peft import PeftModel
 
+from peft_study.cell.attempt import new_result
+from peft_study.cell.run import Execution
 from peft_study.config.checks import check
 from peft_study.config.compose import compose_cell
 from peft_study.config.schema import CellConfig, Device, MethodConfig, MethodKind, Precision, Targets
@@ -15,8 +17,6 @@ from peft_study.generation.stopping import newline_tokens, token_texts
 from peft_study.models.loading import load_model, load_tokenizer
 from peft_study.models.precision import choose
 from peft_study.results.store import CellFolder
-from peft_study.run import new_result
-from peft_study.study import Execution
 from peft_study.tracking.base import CellStart
 
 ARCHITECTURES = ("tiny-llama", "tiny-codegen", "tiny-t5")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from peft_study.data.syntax import parse
-from peft_study.execution.problems import Problem, problem_of_assertions
+from peft_study.judging.problems import Problem, problem_of_assertions
 
 FOLDER = Path(os.environ.get("PEFT_STUDY_DATA") or Path(__file__).parents[2] / "shared" / "data")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.gpu.driver import Driver
 from benchmarks.gpu.rows import benchmark_rows
-from peft_study.interrupts import termination_raises
+from peft_study.console.interrupts import termination_raises
 
 LEAST_SECONDS = 20.0
 

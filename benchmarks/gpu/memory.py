@@ -8,7 +8,7 @@ from benchmarks.gpu.rows import PAPER, Row, memory_arms
 from peft_study.cost.memory import Meter
 from peft_study.data.prompts import Template
 from peft_study.generation.decode import Decoder, fitting_batch
-from peft_study.methods.attach import recompute_activations
+from peft_study.models.adapter import recompute_activations
 
 GENERATE = "generate"
 

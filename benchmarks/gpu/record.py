@@ -94,7 +94,7 @@ class RowRecord:
         Yields:
             what is recorded, to be filled.
         """
-        from peft_study.cost.out_of_memory import is_out_of_memory
+        from peft_study.models.out_of_memory import is_out_of_memory
 
         entry: dict[str, Any] = {"status": "running"}
         self.values["phases"][name] = entry

@@ -13,7 +13,7 @@ os.environ["WANDB_MODE"] = "offline"
 
 from benchmarks.gpu import generation, memory, predictions, record, suite, training
 from benchmarks.gpu.rows import GENERATION, MEMORY, PREDICTION, TESTS, TRAINING, Row
-from peft_study.environment import one_process
+from peft_study.cell.environment import one_process
 
 RUNS = {
     MEMORY: memory.run,

@@ -51,10 +51,10 @@ class LocalLauncher(Launcher):
 
     def run(self, cells: "Sequence[PlannedCell]") -> Sequence[JobReturn]:
         """Run composed cells; returns a job with its outcome for each of them."""
-        from peft_study.run import Command
+        from peft_study.cell.task import Command
+        from peft_study.sweep.display import SweepDisplay
         from peft_study.sweep.machine import places_for
         from peft_study.sweep.pool import Pool
-        from peft_study.tracking.sweep_display import SweepDisplay
 
         assert isinstance(self._task, Command)
         where = places_for([cell.cell.hardware for cell in cells])

@@ -54,10 +54,11 @@ class StudySweeper(Sweeper):
             KeyboardInterrupt: after an interrupt.
             UserError: an override does not compose, or the study has no such cell.
         """
-        from peft_study.run import Command, refuse
+        from peft_study.cell.attempt import refuse
+        from peft_study.cell.task import Command
+        from peft_study.console.messages import busy
         from peft_study.sweep.outcomes import run_with
         from peft_study.sweep.plan import plan_sweep
-        from peft_study.tracking.notices import busy
 
         assert isinstance(self._task, Command)
         with busy("composing the cells ..."):

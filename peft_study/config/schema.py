@@ -382,14 +382,14 @@ class GenerationConfig:
 
 @dataclass
 class ScoringConfig:
-    """How candidates are scored. It decides nothing that cannot be decided again: `python -m peft_study.score`.
+    """How candidates are scored. It decides nothing that cannot be decided again: `python -m peft_study score`.
 
     Attributes:
         execution: when candidates are run against tests; `auto` does where the data has tests, and goes without where
             this machine has no sandbox and references are there to score by.
         cpu_seconds: CPU time of one test.
         wall_seconds: wall-clock time of one test.
-        memory_mb: memory of one test, in MiB (2^20 bytes), as for `python -m peft_study.execution`.
+        memory_mb: memory of one test, in MiB (2^20 bytes), as for `python -m peft_study judge`.
         output_kb: output of one test, in KiB (2^10 bytes), likewise.
         workers: tests at once; null is one a core.
         accept_level_c: run candidates even where nothing but resource limits contains them.

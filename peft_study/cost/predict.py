@@ -15,8 +15,8 @@ from peft_study.config.schema import CellConfig, Device, Family, MemoryPolicy, M
 from peft_study.config.sources import EMBEDDED_SOURCE
 from peft_study.cost.stored import StoredValues
 from peft_study.errors import UserError
-from peft_study.methods.attach import adapter_config
 from peft_study.models import tiny
+from peft_study.models.adapter import adapter_config
 from peft_study.models.families import FAMILIES
 from peft_study.models.random_weights import on_meta_device
 

@@ -11,21 +11,21 @@ from pathlib import Path
 import pandas as pd
 
 from peft_study import __version__
-from peft_study.report.claims import check_all
-from peft_study.report.compare import compare
+from peft_study.report.claims.all import check_all
+from peft_study.report.claims.comparison import compare
+from peft_study.report.claims.verdicts import Finding
 from peft_study.report.figures import FIGURES, draw_matplotlib
 from peft_study.report.figures.drawing import Drawing
-from peft_study.report.folders import Problem
 from peft_study.report.outward import guarded_csv, near, near_frame
 from peft_study.report.page.contents import Contents, Link
 from peft_study.report.page.document import write_page
 from peft_study.report.page.samples import read_samples, write_samples
-from peft_study.report.predictions import predictions_of
 from peft_study.report.publish import published
-from peft_study.report.rows import Rows
-from peft_study.report.table import Table
-from peft_study.report.tables import TABLES
-from peft_study.report.verdicts import Finding
+from peft_study.report.read.folders import Problem
+from peft_study.report.read.predictions import predictions_of
+from peft_study.report.read.rows import Rows
+from peft_study.report.tables.paper import TABLES
+from peft_study.report.tables.table import Table
 from peft_study.results.schema import Status, finite
 from peft_study.results.store import write_atomically
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from peft_study.data.samples import Check, Sample
 from peft_study.errors import UserError
-from peft_study.execution.jobs import Kind
-from peft_study.execution.problems import Case, Problem, ProblemId, problem_of_assertions, problem_of_inputs
+from peft_study.judging.problems import Case, Problem, ProblemId, problem_of_assertions, problem_of_inputs
+from peft_study.sandbox.jobs import Kind
 from peft_study.scoring import checks
 
 logger = logging.getLogger(__name__)

@@ -8,12 +8,12 @@ from typing import Any
 from peft_study.config.schema import ExecutionChoice, ScoringConfig
 from peft_study.data.samples import Sample
 from peft_study.errors import UserError
-from peft_study.execution.jobs import Limits
-from peft_study.execution.judge import Judged, judge_all
-from peft_study.execution.package_rules import PACKAGES, package_limits
-from peft_study.execution.packages import check_packages
-from peft_study.execution.problems import Problem, ProblemId
-from peft_study.execution.sandbox import Pool
+from peft_study.judging.judge import Judged, judge_all
+from peft_study.judging.package_rules import PACKAGES, package_limits
+from peft_study.judging.problems import Problem, ProblemId
+from peft_study.sandbox.jobs import Limits
+from peft_study.sandbox.packages import check_packages
+from peft_study.sandbox.pool import Pool
 from peft_study.scoring.problems import problems_of, source_of, without_starter
 
 logger = logging.getLogger(__name__)
@@ -140,7 +140,7 @@ def _pool(settings: ScoringConfig, workers: int | None) -> Pool:
         raise UserError(
             error.what,
             where="scoring.execution",
-            hint="scoring.execution=never, and python -m peft_study.score on another machine; or, for code that you "
+            hint="scoring.execution=never, and python -m peft_study score on another machine; or, for code that you "
             "trust, scoring.accept_level_c=true",
         ) from error
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from peft_study.config.schema import ScoringConfig
 from peft_study.data.samples import Sample
-from peft_study.execution.compare import Comparator
-from peft_study.execution.judge import Judged, Verdict
+from peft_study.judging.compare import Comparator
+from peft_study.judging.judge import Judged, Verdict
 from peft_study.metrics.codebleu import CONVENTIONS, corpus_score, score_codebleu
 from peft_study.metrics.exact_match import MAX_K, matches, raw_matches, score_exact_match
 from peft_study.metrics.intervals import mean_intervals, pooled_interval

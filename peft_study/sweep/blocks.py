@@ -159,7 +159,7 @@ def _nothing_left(study: str, blocks: Sequence[Choices], restrictions: Choices) 
     return UserError(
         f"study {study} has no cell with all of these",
         where=" ".join(override for values in restrictions.values() for override in values),
-        hint=f"python -m peft_study.plan +study={study} lists its cells",
+        hint=f"python -m peft_study plan +study={study} lists its cells",
     )
 
 

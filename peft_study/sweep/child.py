@@ -12,9 +12,9 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from peft_study.cell.attempt import Manner, run_cell
 from peft_study.config.compose import to_cell
 from peft_study.cost.memory import peak_rss_bytes
-from peft_study.run import Manner, run_cell
 from peft_study.tracking.events import EventTracker
 
 _PR_SET_PDEATHSIG = 1

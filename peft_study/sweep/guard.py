@@ -5,9 +5,9 @@ from typing import Any, NoReturn
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from peft_study.console.exit import EXIT_USER_ERROR
+from peft_study.console.messages import complain
 from peft_study.errors import UserError
-from peft_study.tracking.endings import EXIT_USER_ERROR
-from peft_study.tracking.notices import complain
 
 _FOLDERS = ("hydra.run.dir=", "hydra.sweep.dir=", "hydra.sweep.subdir=")
 _SWEEPER = "hydra_plugins.peft_study_sweep.study_sweeper.StudySweeper"

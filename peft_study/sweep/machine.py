@@ -9,8 +9,8 @@ from typing import Any
 import psutil
 
 from peft_study.config.schema import Device, HardwareConfig
-from peft_study.cores import SHARE, available_cores
 from peft_study.errors import UserError
+from peft_study.sandbox.cores import SHARE, available_cores
 
 GIGABYTES_A_CPU_CELL = 2.0
 """Free memory, in GB (1e9 bytes), that a cell on the CPU is given where nobody says how many run at once: torch and its

@@ -5,14 +5,15 @@ from collections.abc import Callable, Sequence
 
 from hydra.core.utils import JobReturn, JobStatus
 
+from peft_study.cell.attempt import Outcome
+from peft_study.cell.task import Command
 from peft_study.config.compose import CONFIG_ERRORS
+from peft_study.console.exit import EXIT_FAILED, EXIT_OK, EXIT_USER_ERROR
+from peft_study.console.interrupts import termination_raises
 from peft_study.errors import UserError
-from peft_study.interrupts import termination_raises
 from peft_study.results.schema import Status
 from peft_study.results.store import RESULT, read_result
-from peft_study.run import Command, Outcome
 from peft_study.sweep.plan import PlannedCell
-from peft_study.tracking.endings import EXIT_FAILED, EXIT_OK, EXIT_USER_ERROR
 
 Launch = Callable[[], Sequence[JobReturn] | None]
 

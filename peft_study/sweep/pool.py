@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from peft_study.cell.attempt import Outcome, new_result
 from peft_study.config import identity
-from peft_study.interrupts import termination_raises
+from peft_study.console.exit import EXIT_FAILED, EXIT_OK, EXIT_USER_ERROR
+from peft_study.console.interrupts import termination_raises
 from peft_study.results.schema import Status
 from peft_study.results.store import OUTPUT, RESULT, CellBusyError, CellFolder, read_result
-from peft_study.run import Outcome, new_result
+from peft_study.sweep.display import SweepDisplay
 from peft_study.sweep.machine import Place
 from peft_study.sweep.plan import PlannedCell
 from peft_study.sweep.processes import CellProcess, ServerLostError, starter
-from peft_study.tracking.endings import EXIT_FAILED, EXIT_OK, EXIT_USER_ERROR
 from peft_study.tracking.events import Progress
-from peft_study.tracking.sweep_display import SweepDisplay
 
 SECONDS_TO_SAVE = 120.0
 """How long an interrupted cell may take to leave its record before it is killed."""

@@ -21,9 +21,9 @@ from typing import Any, NoReturn
 # Counting GPUs through CUDA's runtime would initialize it, and a fork of an initialized process cannot use CUDA.
 os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
 
+from peft_study.cell.environment import one_process
 from peft_study.config.schema import DatasetSource
 from peft_study.data import minipy
-from peft_study.environment import one_process
 from peft_study.sweep import child
 from peft_study.sweep.processes import MAX_MESSAGE_BYTES
 

@@ -11,11 +11,11 @@ from rich.progress import Progress, TaskID
 from rich.table import Table
 from rich.text import Text
 
+from peft_study.console.messages import printable
+from peft_study.console.progress_bar import progress_bar
 from peft_study.metrics.intervals import recorded_interval
 from peft_study.results.schema import HEADLINES
 from peft_study.tracking.base import CellStart
-from peft_study.tracking.notices import printable
-from peft_study.tracking.progress_bar import progress_bar
 
 PHASES = ("load", "train", "generate", "score")
 MISSING = "-"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from peft_study.redaction import redact
+from peft_study.results.redaction import redact
 from peft_study.tracking.base import CellStart
 
 logger = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from peft import LoraConfig, PeftConfig, PeftModel, PeftType
 
 from peft_study.config.schema import DatasetConfig, MemoryPolicy, TrainingConfig
 from peft_study.data.tokens import IGNORED_LABEL, Encoded
-from peft_study.methods.attach import virtual_tokens
+from peft_study.models.adapter import virtual_tokens
 from peft_study.models.loading import Model
 from peft_study.training.collate import Collator
 

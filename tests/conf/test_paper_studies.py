@@ -6,12 +6,12 @@ from collections import Counter
 
 import pytest
 
+from peft_study.cli.plan import main
 from peft_study.config.compose import compose_cell
 from peft_study.config.schema import MethodKind, PromptForm
 from peft_study.cost.predict import estimate
 from peft_study.models.random_weights import on_meta_device
-from peft_study.plan import main
-from peft_study.report import paper
+from peft_study.report.read import paper
 from peft_study.sweep.command import expand_command
 
 SLMS = ("codet5p-220m", "codet5p-770m", "codegen-350m-mono")

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from peft_study.execution.sandbox import Ending, Job, Kind, Ran
+from peft_study.judging.assertions import Proof
+from peft_study.sandbox.pool import Ending, Job, Kind, Ran
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class Program:
     def job(self) -> Job:
         """What the pool is given."""
         tests = self.tests if self.kind is Kind.asserts else ""
-        return Job(self.source, self.kind, stdin=self.stdin, function="f", arguments=b"[1]", tests=tests)
+        proof = Proof if self.kind is Kind.asserts else None
+        return Job(self.source, self.kind, stdin=self.stdin, function="f", arguments=b"[1]", tests=tests, proof=proof)
 
     @property
     def may_time_out(self) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from peft_study.errors import UserError
-from peft_study.execution.sandbox import Job, Level, Limits, Pool
+from peft_study.sandbox.pool import Job, Level, Limits, Pool
 from tests.hostile.containment import CONTAINMENT
 from tests.hostile.honest import HONEST
 from tests.hostile.leftovers import LEFTOVERS, LOOKING

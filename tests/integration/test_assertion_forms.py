@@ -5,11 +5,11 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from peft_study.execution.compare import Comparator
-from peft_study.execution.jobs import Limits
-from peft_study.execution.judge import judge_all
-from peft_study.execution.problems import Problem, problem_of_assertions
-from peft_study.execution.sandbox import Pool
+from peft_study.judging.compare import Comparator
+from peft_study.judging.judge import judge_all
+from peft_study.judging.problems import Problem, problem_of_assertions
+from peft_study.sandbox.jobs import Limits
+from peft_study.sandbox.pool import Pool
 from tests.assertion_forms import FORMS
 
 

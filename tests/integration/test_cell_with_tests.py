@@ -102,7 +102,7 @@ def test_a_machine_without_a_sandbox_is_found_out_before_training(
 
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
-    from peft_study.score import main
+    from peft_study.cli.score import main
 
     assert main(["multirun", "scoring.execution=auto"]) == 0
     rescored = cell_of(tmp_path).read_result()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from peft_study.environment import one_process
+from peft_study.cell.environment import one_process
 from tests.conftest import Command
 
 # Of torchrun, Open MPI, and `accelerate launch`.
@@ -82,7 +82,7 @@ def python(*arguments: str, level: str, folder: Path) -> subprocess.CompletedPro
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("arguments", [["peft_study"], ["peft_study.plan"]])
+@pytest.mark.parametrize("arguments", [["peft_study"], ["peft_study.cli.plan"]])
 def test_an_interpreter_without_docstrings_is_refused(arguments: list[str], tmp_path: Path) -> None:
     ended = python(*arguments, "model=tiny-llama", level="2", folder=tmp_path)
 

@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from peft_study.execution.__main__ import main
+from peft_study.cli.judge import main
 from tests.conftest import Ended, write_jsonl
 
 SUM = "print(sum(map(int, input().split())))"
@@ -54,7 +54,7 @@ class Study:
         return Ended(code, printed.out, printed.err)
 
     def start(self, *more: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "peft_study.execution", *self.arguments(*more)]
+        command = [sys.executable, "-m", "peft_study", "judge", *self.arguments(*more)]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def lines(self) -> list[dict[str, Any]]:

@@ -19,11 +19,11 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
+from peft_study.cli.fetch.command import main
+from peft_study.cli.fetch.needs import WEIGHTS, matches, merged, needs_of
+from peft_study.cli.fetch.table import DATASET, MODEL
 from peft_study.config.compose import compose_cell
-from peft_study.fetch.__main__ import main
-from peft_study.fetch.needs import WEIGHTS, matches, merged, needs_of
 from peft_study.models import tiny
-from peft_study.tracking.fetch_table import DATASET, MODEL
 from tests.conftest import PAIRS
 
 TOKEN = "hf_abcdefghijklmnopqrstuvwxyz012345"
@@ -242,7 +242,7 @@ def environment(home: Path, url: str) -> dict[str, str]:
 
 def start(hub: Hub, home: Path, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "peft_study.fetch", *arguments],
+        [sys.executable, "-m", "peft_study", "fetch", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

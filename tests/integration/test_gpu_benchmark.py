@@ -18,7 +18,7 @@ from benchmarks.gpu.record import RowRecord
 from benchmarks.gpu.rows import FIGURE1, MEMORY, TRAINING, Row, benchmark_rows, memory_arms, prediction_rows
 from benchmarks.gpu.summary import add_predictions, row_line
 from peft_study.config.compose import compose_cell
-from peft_study.report.paper import rows as paper_rows
+from peft_study.report.read.paper import rows as paper_rows
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 20

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from peft_study.execution.compare import Comparator
-from peft_study.execution.inputs import Candidate
-from peft_study.execution.jobs import Limits
-from peft_study.execution.judge import Judged, Verdict, judge, judge_all
-from peft_study.execution.problems import Problem, problem_of_assertions, problem_of_inputs
-from peft_study.execution.sandbox import Pool
+from peft_study.judging.compare import Comparator
+from peft_study.judging.inputs import Candidate
+from peft_study.judging.judge import Judged, Verdict, judge, judge_all
+from peft_study.judging.problems import Problem, problem_of_assertions, problem_of_inputs
+from peft_study.sandbox.jobs import Limits
+from peft_study.sandbox.pool import Pool
 from tests.forgeries import ALWAYS_EQUAL, FORGERIES
 
 HONEST = "def add(a, b):\n    return a + b\n"

@@ -20,13 +20,13 @@ from tests.integration.test_sweep import results_of
 FAULT = """
 import os, sys
 if "joblib.externals.loky.backend.popen_loky_posix" in sys.orig_argv:
-    import peft_study.study
-    real = peft_study.study.train
+    import peft_study.cell.run
+    real = peft_study.cell.run.train
     def train(*arguments, seed, **named):
         if seed == 0:
             os._exit(7)
         return real(*arguments, seed=seed, **named)
-    peft_study.study.train = train
+    peft_study.cell.run.train = train
 """
 PLUGINS = Path(__file__).parents[1] / "plugins"
 CELL = ["model=tiny-llama", "generation.num_beams=2", "generation.num_candidates=2", "dataset.max_new_tokens=4"]

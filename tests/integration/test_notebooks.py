@@ -8,7 +8,7 @@ import pytest
 from nbclient import NotebookClient
 
 from peft_study.report.figures import FIGURES
-from peft_study.report.rows import load
+from peft_study.report.read.rows import load
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from peft_study.cell.run import Execution
 from peft_study.config.compose import compose_cell, name_of
 from peft_study.models.tiny import FOLDER
 from peft_study.results.schema import Status
 from peft_study.results.store import CellFolder
-from peft_study.study import Execution
 from peft_study.tracking.console import ConsoleTracker
 from tests.conftest import Command
 from tests.integration.test_cell import QUICK, only_cell

@@ -7,7 +7,7 @@ from torch import nn
 from peft_study.config.compose import compose_cell
 from peft_study.config.schema import MethodConfig, MethodKind
 from peft_study.errors import UserError
-from peft_study.methods.attach import adapter_config, attach, check_trains
+from peft_study.models.adapter import adapter_config, attach, check_trains
 from peft_study.models.families import FAMILIES
 from peft_study.models.loading import load_model, load_tokenizer
 from peft_study.training.collate import Collator

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from peft_study.config.compose import compose_cell
 from peft_study.errors import UserError
-from peft_study.methods.attach import adapter_config, attach
+from peft_study.models.adapter import adapter_config, attach
 from peft_study.models.families import FAMILIES
 from peft_study.models.loading import load_model, load_tokenizer
 from peft_study.results.store import CellFolder

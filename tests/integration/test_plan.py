@@ -1,14 +1,14 @@
-"""`python -m peft_study.plan`: what is known of a sweep before and after it ran."""
+"""`python -m peft_study plan`: what is known of a sweep before and after it ran."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from peft_study.plan import main
+from peft_study.cell.attempt import new_result
+from peft_study.cli.plan import main
 from peft_study.results.schema import PhaseCost, Status
 from peft_study.results.store import CellFolder
-from peft_study.run import new_result
 from peft_study.sweep.command import plan_command
 
 SWEEP = ["model=tiny-llama", "method=lora,full", "quantization=none,nf4", "seed=1,2"]

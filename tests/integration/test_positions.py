@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from peft_study.cli.plan import main as plan_command
 from peft_study.config.compose import compose_cell
 from peft_study.data import tokens
 from peft_study.data.tokens import encode
 from peft_study.models.declared import Positions, declared_config
 from peft_study.models.families import FAMILIES
 from peft_study.models.tiny import FOLDER, load_tokenizer
-from peft_study.plan import main as plan_command
 from tests.conftest import Command, write_jsonl
 from tests.integration.test_cell import QUICK, only_cell
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
-from peft_study.execution.compare import Comparator
-from peft_study.execution.jobs import Limits
-from peft_study.execution.judge import Verdict, judge_all
-from peft_study.execution.sandbox import Pool
+from peft_study.judging.compare import Comparator
+from peft_study.judging.judge import Verdict, judge_all
+from peft_study.sandbox.jobs import Limits
+from peft_study.sandbox.pool import Pool
 from tests.real_problems import RealProblem, humaneval, mbpp
 
 EVERY = 25

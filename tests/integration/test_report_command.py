@@ -1,4 +1,4 @@
-"""`python -m peft_study.report`: from folders to a report, and how it ends."""
+"""`python -m peft_study report`: from folders to a report, and how it ends."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from peft_study.report.__main__ import main
+from peft_study.cli.report import main
 from peft_study.results.schema import Status
 from tests.report_cells import HOSTILE, prediction, write_cell
 
@@ -36,7 +36,7 @@ ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__fil
 
 def run(*arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "peft_study.report", *arguments],
+        [sys.executable, "-m", "peft_study", "report", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

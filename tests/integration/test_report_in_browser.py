@@ -18,8 +18,8 @@ from peft_study.report.outward import guarded
 from peft_study.report.page.contents import Contents
 from peft_study.report.page.document import write_page
 from peft_study.report.page.samples import read_samples, write_samples
-from peft_study.report.rows import frame_of, load
-from peft_study.report.tables import TABLES
+from peft_study.report.read.rows import frame_of, load
+from peft_study.report.tables.paper import TABLES
 from peft_study.results.schema import Status
 from tests.report_cells import HOSTILE, prediction, write_cell
 

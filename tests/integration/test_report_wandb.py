@@ -16,8 +16,8 @@ import pytest
 import wandb
 
 from peft_study.errors import UserError
-from peft_study.report import wandb_runs
-from peft_study.report.rows import load
+from peft_study.report.read import wandb_runs
+from peft_study.report.read.rows import load
 from peft_study.results.schema import RunResult
 from tests.report_records import result, study
 

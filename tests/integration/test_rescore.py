@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from peft_study import score
-from peft_study.execution.jobs import Ending, Job, Ran
-from peft_study.execution.sandbox import Pool
+from peft_study.cli import score
 from peft_study.results.store import CellFolder, Prediction
+from peft_study.sandbox.jobs import Ending, Job, Ran
+from peft_study.sandbox.pool import Pool
 from tests.conftest import Command, run_main, write_jsonl
 
 QUICK = ["model=tiny-llama", "method=zero-shot", "dataset.max_new_tokens=8", "dataset.test_limit=4"]

@@ -13,7 +13,7 @@ _ROOT = str(Path(__file__).resolve().parents[2])
 _POOL = """
 import json
 from peft_study.errors import UserError
-from peft_study.execution.sandbox import Job, Kind, Limits, Pool
+from peft_study.sandbox.pool import Job, Kind, Limits, Pool
 try:
     with Pool(1, Limits()) as pool:
         ((_, ran),) = pool.run([(1, Job("print('hello')", Kind.script))])
@@ -24,7 +24,7 @@ except UserError as refused:
 _DENY = """
 import os, sys
 from peft_study.execution import kernel, seccomp
-from peft_study.execution.syscalls import REFUSED, WITH_ARGUMENTS
+from peft_study.sandbox.inside.confinement.syscalls import REFUSED, WITH_ARGUMENTS
 if not seccomp.available(): sys.exit(77)
 code = seccomp._start()
 for name in {names!r}:

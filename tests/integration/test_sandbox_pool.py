@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 
 from peft_study.errors import UserError
-from peft_study.execution.jobs import Ending, Job, Kind, Level, Limits
-from peft_study.execution.probe import reach
-from peft_study.execution.sandbox import Pool
-from peft_study.execution.session import Worker
+from peft_study.judging.assertions import Proof
+from peft_study.sandbox.jobs import Ending, Job, Kind, Level, Limits
+from peft_study.sandbox.pool import Pool
+from peft_study.sandbox.probe import reach
+from peft_study.sandbox.session import Worker
 
 LIMITS = Limits(cpu_seconds=1, wall_seconds=2, memory_bytes=200 << 20)
 HELLO = Job("print('hello', input())", Kind.script, stdin=b"you\n")
@@ -122,7 +123,7 @@ def test_whatever_is_raised_the_caller_gets_a_result(raised: BaseException, monk
 
 
 def test_tests_that_do_not_parse_are_an_error_of_the_sandbox(pool: Pool) -> None:
-    ((_, ran),) = pool.run([(1, Job("def f(): pass", Kind.asserts, tests="assert ("))])
+    ((_, ran),) = pool.run([(1, Job("def f(): pass", Kind.asserts, tests="assert (", proof=Proof))])
     assert ran.ending is Ending.sandbox_error
     assert "SyntaxError" in ran.detail
 
@@ -133,7 +134,7 @@ def test_clearing_up_that_takes_long_changes_no_verdict(monkeypatch: pytest.Monk
         list(pool.run([(0, HELLO)]))
         before = pool._workers[0]._process
         with monkeypatch.context() as patched:
-            patched.setattr("peft_study.execution.watch.LEAVE_SECONDS", 1e-6)
+            patched.setattr("peft_study.sandbox.watch.LEAVE_SECONDS", 1e-6)
             ((_, ran),) = pool.run([(1, Job(source, Kind.script))])
         assert (ran.ending, ran.stdout) == (Ending.exited, b"through\n")
         assert [ran.stdout for _, ran in pool.run([(2, HELLO)])] == [b"hello you\n"]
@@ -234,7 +235,7 @@ def test_nothing_outlives_a_pool_that_is_killed(tmp_path: Path) -> None:
     script = tmp_path / "killed.py"
     script.write_text(
         "import sys, threading, time\n"
-        "from peft_study.execution.sandbox import *\n"
+        "from peft_study.sandbox.pool import *\n"
         "pool = Pool(2, Limits(wall_seconds=60), accept_level_c=True)\n"
         "jobs = [(n, Job('import time; time.sleep(50)', Kind.script)) for n in range(2)]\n"
         "threading.Thread(target=list, args=(pool.run(jobs),), daemon=True).start()\n"

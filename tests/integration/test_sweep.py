@@ -23,8 +23,8 @@ QUICK = ["training.epochs=1", "dataset.max_new_tokens=8", "generation.num_beams=
 FAULTS = """
 import os, signal, sys
 if "peft_study.sweep.server" in sys.orig_argv:
-    import peft_study.study
-    real = peft_study.study.train
+    import peft_study.cell.run
+    real = peft_study.cell.run.train
     def train(*arguments, seed, **named):
         if seed == 1:
             spoil()
@@ -42,16 +42,16 @@ if "peft_study.sweep.server" in sys.orig_argv:
         return real(*arguments, seed=seed, **named)
     def spoil():
         import random, torch
-        import peft_study.data.minipy, peft_study.study
+        import peft_study.data.minipy, peft_study.cell.run
         os.environ["OMP_NUM_THREADS"] = "nonsense"
         os.environ["HF_HUB_OFFLINE"] = "0"
         torch.manual_seed(7)
         random.seed(7)
         torch.use_deterministic_algorithms(False)
         torch.nn.Linear.forward = lambda self, values: values * float("nan")
-        peft_study.study.FAMILIES.clear()
+        peft_study.cell.run.FAMILIES.clear()
         raise RuntimeError("spoiled")
-    peft_study.study.train = train
+    peft_study.cell.run.train = train
 """
 
 

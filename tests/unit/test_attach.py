@@ -10,7 +10,7 @@ from peft_study.config.compose import compose_cell
 from peft_study.config.schema import Device, MethodConfig, MethodKind, Precision, Targets
 from peft_study.cost.predict import estimate
 from peft_study.errors import UserError
-from peft_study.methods.attach import adapter_config, attach, check_trains, virtual_tokens
+from peft_study.models.adapter import adapter_config, attach, check_trains, virtual_tokens
 from peft_study.models.families import FAMILIES
 from peft_study.models.loading import load_model, load_tokenizer
 from peft_study.models.parameters import count

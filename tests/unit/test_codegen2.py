@@ -13,8 +13,8 @@ from transformers.models.codegen.modeling_codegen import CodeGenAttention
 from peft_study.config.compose import compose_cell
 from peft_study.config.schema import CellConfig, Device, Precision
 from peft_study.errors import UserError
-from peft_study.methods.attach import adapter_config, attach
 from peft_study.models import tiny
+from peft_study.models.adapter import adapter_config, attach
 from peft_study.models.codegen2 import CodeGen2ForCausalLM, as_codegen, four_way
 from peft_study.models.families import FAMILIES
 from peft_study.models.loading import Model, load_model, load_tokenizer

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from peft_study.execution.compare import Comparator, parsed, same_output, same_value, strictly_equal
+from peft_study.judging.compare import Comparator, parsed, same_output, same_value, strictly_equal
 
 STRICT, APPS = Comparator.strict, Comparator.apps
 LONG = "7" * 6_000

@@ -9,6 +9,8 @@ import pytest
 import yaml
 from transformers import PreTrainedTokenizerBase
 
+from peft_study.cell.run import template_of
+from peft_study.cli.results_table import rows
 from peft_study.config.compose import compose_cell, conf_folder, name_of
 from peft_study.config.conventions import label
 from peft_study.config.identity import plain
@@ -18,8 +20,6 @@ from peft_study.data.prompts import Template
 from peft_study.data.tokens import Encoded, not_longer_than
 from peft_study.metrics.exact_match import score_exact_match
 from peft_study.results.schema import RunResult, Status
-from peft_study.study import template_of
-from peft_study.tracking.results_table import rows
 
 BASE = ["model=tiny-llama", "hardware.device=cuda"]
 PACKAGE_V1 = {

@@ -12,7 +12,7 @@ from peft_study.data.prompts import Template
 from peft_study.generation import decode
 from peft_study.generation.decode import Decoder, batches, fitting_batch
 from peft_study.generation.stopping import newline_tokens, token_texts
-from peft_study.methods.attach import adapter_config, attach
+from peft_study.models.adapter import adapter_config, attach
 from peft_study.models.families import FAMILIES
 from peft_study.models.loading import Model, load_model, load_tokenizer
 from peft_study.models.precision import choose

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from peft_study.metrics.exact_match import score_exact_match
-from peft_study.report.compare import compare
-from peft_study.report.rows import load
+from peft_study.report.claims.comparison import compare
+from peft_study.report.read.rows import load
 from peft_study.results.schema import RunResult
 from peft_study.results.store import CellFolder
 

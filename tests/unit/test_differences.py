@@ -20,7 +20,7 @@ from peft_study.metrics.differences import (
     seeds_needed,
 )
 from peft_study.metrics.intervals import as_counts, mean_of_counts
-from peft_study.report.per_sample import Run, method_score
+from peft_study.report.read.per_sample import Run, method_score
 
 Floats = NDArray[np.float64]
 

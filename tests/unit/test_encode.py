@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peft_study.execution.decode import NotAValueError, Opaque, from_tagged
-from peft_study.execution.encode import OPAQUE, NotPlainError, members_tagged, to_json, to_tagged, to_tagged_open
+from peft_study.judging.decode import NotAValueError, Opaque, from_tagged
+from peft_study.sandbox.inside.encode import OPAQUE, NotPlainError, members_tagged, to_json, to_tagged, to_tagged_open
 
 Pair = namedtuple("Pair", "left right")
 

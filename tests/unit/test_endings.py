@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
+from peft_study.console.exit import ended
+from peft_study.console.interrupts import TerminatedError
 from peft_study.errors import UserError
-from peft_study.interrupts import TerminatedError
-from peft_study.tracking.endings import ended
 
 
 def raising(error: BaseException) -> Callable[[], int]:

@@ -13,9 +13,9 @@ from scipy.stats import t
 from peft_study.report.figures import FIGURES, Direction, Drawing, Mark, Panel, Series
 from peft_study.report.figures.costs import pareto
 from peft_study.report.names import model_name
-from peft_study.report.paper import rows as paper_file
-from peft_study.report.reference import paper_rows
-from peft_study.report.rows import frame_of
+from peft_study.report.read.paper import rows as paper_file
+from peft_study.report.read.reference import paper_rows
+from peft_study.report.read.rows import frame_of
 
 STORED = Path(__file__).parent / "fixtures" / "figures"
 """Drawings of the paper's rows and of `small_study`; `python -m tests.unit.test_figures` writes them anew."""

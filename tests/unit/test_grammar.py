@@ -10,10 +10,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
+from peft_study.cli.score import rescore
 from peft_study.config.compose import compose_cell
 from peft_study.config.grammar import quote, shell_form
 from peft_study.errors import UserError
-from peft_study.score import rescore
 from peft_study.sweep.command import plan_command
 from tests.conftest import Command
 

@@ -9,7 +9,7 @@ import pytest
 
 from peft_study.config.compose import compose_cell
 from peft_study.config.sources import needs_hub
-from peft_study.hub import OFFLINE, use_cache_if_unreachable
+from peft_study.models.hub import OFFLINE, use_cache_if_unreachable
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from peft_study.errors import UserError
-from peft_study.execution.capture import STDERR_TAIL_BYTES
-from peft_study.execution.compare import Comparator
-from peft_study.execution.jobs import Ending, Level, Limits, Ran
-from peft_study.execution.judge import Judged, Verdict, verdicts_of
-from peft_study.execution.problems import Problem, problem_of_assertions, problem_of_inputs
-from peft_study.execution.records import VerdictFile, fingerprint, key_of
+from peft_study.judging.compare import Comparator
+from peft_study.judging.judge import Judged, Verdict, verdicts_of
+from peft_study.judging.problems import Problem, problem_of_assertions, problem_of_inputs
+from peft_study.judging.records import VerdictFile, fingerprint, key_of
+from peft_study.sandbox.capture import STDERR_TAIL_BYTES
+from peft_study.sandbox.jobs import Ending, Level, Limits, Ran
 
 TRACEBACK = b'Traceback (most recent call last):\n  File "main.py", line 1, in <module>\nValueError: no\n'
 SYNTAX = b'  File "main.py", line 1\n    def f(: pass\n          ^\nSyntaxError: invalid syntax\n'

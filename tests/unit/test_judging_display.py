@@ -5,8 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from peft_study.tracking import judging_display
-from peft_study.tracking.judging_display import JudgingDisplay, Scores, print_scores
+from peft_study.judging import display as judging_display
+from peft_study.judging.display import JudgingDisplay, Scores, print_scores
 
 
 def console(*, terminal: bool) -> tuple[Console, io.StringIO]:

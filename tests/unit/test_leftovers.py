@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from peft_study.execution import leftovers, usage, users
-from peft_study.execution.jobs import Ending, Job, Kind, Level, Limits
-from peft_study.execution.sandbox import Pool
+from peft_study.sandbox import usage, users
+from peft_study.sandbox.inside.confinement import leftovers
+from peft_study.sandbox.jobs import Ending, Job, Kind, Level, Limits
+from peft_study.sandbox.pool import Pool
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="read from /proc")
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -156,8 +157,8 @@ def test_time_of_processes_that_nobody_waits_for_counts() -> None:
 
 
 def test_where_memory_cannot_be_watched_address_space_is_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("peft_study.execution.sandbox.can_watch", lambda: False)
-    monkeypatch.setattr("peft_study.execution.watch.usage", lambda pid, folder: usage.Usage())
+    monkeypatch.setattr("peft_study.sandbox.pool.can_watch", lambda: False)
+    monkeypatch.setattr("peft_study.sandbox.watch.usage", lambda pid, folder: usage.Usage())
     limits = Limits(memory_bytes=100 << 20)
     with Pool(1, limits, accept_level_c=True) as pool:
         taking = Job("x = []\nwhile True: x.append(bytearray(1 << 20))", Kind.script)

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from peft_study import cores
 from peft_study.config.schema import Device, HardwareConfig
 from peft_study.errors import UserError
+from peft_study.sandbox import cores
 from peft_study.sweep import machine
 from peft_study.sweep.machine import Place, places, places_for
 

@@ -15,7 +15,7 @@ from transformers import CodeLlamaTokenizer, LlamaConfig, LlamaForCausalLM, PreT
 from peft_study.config.compose import compose_cell
 from peft_study.config.schema import Device, MethodKind, Precision
 from peft_study.errors import UserError
-from peft_study.methods.attach import adapter_config, attach
+from peft_study.models.adapter import adapter_config, attach
 from peft_study.models.families import FAMILIES
 from peft_study.models.fit import weight_bytes
 from peft_study.models.loading import Model, fit_vocabulary, load_model, load_tokenizer

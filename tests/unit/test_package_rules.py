@@ -6,18 +6,18 @@ from pathlib import Path
 
 import pytest
 
+from peft_study.cli.judge import main
 from peft_study.config.schema import ScoringConfig
 from peft_study.data.samples import ProgramTests, Sample
 from peft_study.errors import UserError
-from peft_study.execution import judge as judging
-from peft_study.execution.__main__ import main
-from peft_study.execution.compare import Comparator
-from peft_study.execution.jobs import Job, Kind, Level, Limits
-from peft_study.execution.judge import judge_all
-from peft_study.execution.package_rules import PACKAGES, package_limits
-from peft_study.execution.problems import Problem, problem_of_assertions, problem_of_inputs
-from peft_study.execution.records import fingerprint
-from peft_study.execution.sandbox import Pool
+from peft_study.judging import judge as judging
+from peft_study.judging.compare import Comparator
+from peft_study.judging.judge import judge_all
+from peft_study.judging.package_rules import PACKAGES, package_limits
+from peft_study.judging.problems import Problem, problem_of_assertions, problem_of_inputs
+from peft_study.judging.records import fingerprint
+from peft_study.sandbox.jobs import Job, Kind, Level, Limits
+from peft_study.sandbox.pool import Pool
 from peft_study.scoring.score import Answers, score
 
 STDIO = problem_of_inputs(1, ["3\n", "4\n"], ["6\n", "8\n"])

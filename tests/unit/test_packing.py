@@ -9,7 +9,7 @@ from torch import nn
 
 from peft_study.config.compose import compose_cell
 from peft_study.data.tokens import Encoded
-from peft_study.methods.attach import adapter_config, attach, recompute_activations
+from peft_study.models.adapter import adapter_config, attach, recompute_activations
 from peft_study.models.families import FAMILIES
 from peft_study.models.loading import load_model, load_tokenizer
 from peft_study.models.precision import choose

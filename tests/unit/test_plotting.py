@@ -12,7 +12,7 @@ from matplotlib.image import imread
 from peft_study.report.figures import FIGURES, Direction, Drawing, Line, Mark, Panel, Scale, Series, draw_matplotlib
 from peft_study.report.figures.plotting import figure_of
 from peft_study.report.figures.style import PLOTLY_SYMBOLS, lengths_key, styles_of
-from peft_study.report.reference import paper_rows
+from peft_study.report.read.reference import paper_rows
 from tests.unit.test_figures import small_study
 
 

@@ -7,7 +7,7 @@ from peft_study.config.schema import Precision
 from peft_study.cost import predict
 from peft_study.cost.predict import Estimate, estimate
 from peft_study.cost.replay import peaks
-from peft_study.methods.attach import adapter_config
+from peft_study.models.adapter import adapter_config
 from peft_study.models.families import FAMILIES
 from peft_study.models.random_weights import architecture_config
 

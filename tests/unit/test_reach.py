@@ -4,7 +4,7 @@ import ast
 
 import pytest
 
-from peft_study.execution.reach import Reach, is_check, may_fail, reach_of_assertions
+from peft_study.judging.reach import Reach, is_check, may_fail, reach_of_assertions
 
 ALWAYS, SOMETIMES, CAUGHT = Reach(), Reach(required=False), Reach(required=False, caught=True)
 

@@ -13,7 +13,7 @@ from peft_study.config.schema import CellConfig, Precision
 from peft_study.cost.replay import training
 from peft_study.cost.replay.live_bytes import LiveBytes
 from peft_study.cost.replay.model import fake_tensors, load
-from peft_study.methods.attach import adapter_config, attach, recompute_activations
+from peft_study.models.adapter import adapter_config, attach, recompute_activations
 from peft_study.models.families import FAMILIES
 from peft_study.models.loading import Model, load_model
 from peft_study.models.precision import Compute

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from peft_study.report.claims import CLAIMS, Finding, Verdict, check_all
-from peft_study.report.evidence import Evidence, Scope, Test
-from peft_study.report.predictions import predictions_of
-from peft_study.report.reference import paper_rows
-from peft_study.report.rows import frame_of, load
+from peft_study.report.claims.all import CLAIMS, Finding, Verdict, check_all
+from peft_study.report.claims.evidence import Evidence, Scope, Test
+from peft_study.report.read.predictions import predictions_of
+from peft_study.report.read.reference import paper_rows
+from peft_study.report.read.rows import frame_of, load
 from peft_study.results.schema import MemoryKind, RunResult, Status
 from tests.report_records import result, study
 

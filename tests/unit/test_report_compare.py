@@ -10,13 +10,13 @@ import pytest
 
 from peft_study.config.schema import ScoringConfig
 from peft_study.data.samples import ProgramTests, Sample
-from peft_study.report.compare import compare
+from peft_study.report.claims.comparison import compare
 from peft_study.report.figures import FIGURES
 from peft_study.report.names import LEVELS
-from peft_study.report.reference import paper_rows
-from peft_study.report.rows import frame_of, load
-from peft_study.report.table import Table
-from peft_study.report.tables import TABLES
+from peft_study.report.read.reference import paper_rows
+from peft_study.report.read.rows import frame_of, load
+from peft_study.report.tables.paper import TABLES
+from peft_study.report.tables.table import Table
 from peft_study.results.schema import MemoryKind, Status
 from peft_study.results.store import CellFolder
 from peft_study.scoring.score import Answers, score

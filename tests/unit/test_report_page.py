@@ -14,7 +14,7 @@ from peft_study.report.page.contents import Contents, metrics_of, pack
 from peft_study.report.page.document import document, embedded, policy
 from peft_study.report.page.repeats import repeats
 from peft_study.report.page.samples import LONGEST_TEXT, instruction_of, read_samples, write_samples
-from peft_study.report.rows import frame_of, load
+from peft_study.report.read.rows import frame_of, load
 from tests.report_cells import HOSTILE, prediction, write_cell
 
 

@@ -20,15 +20,15 @@ from cmarkgfm.cmark import Options
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from peft_study.report.compare import compare
+from peft_study.report.claims.comparison import compare
 from peft_study.report.groups import caveats, groups
 from peft_study.report.names import dataset_name, method_name, model_name
-from peft_study.report.paper import rows as published
-from peft_study.report.reference import paper_rows
-from peft_study.report.rows import frame_of, load
-from peft_study.report.scores import signed_text
-from peft_study.report.table import Cell, Mark, Table
-from peft_study.report.tables import TABLES
+from peft_study.report.read.paper import rows as published
+from peft_study.report.read.reference import paper_rows
+from peft_study.report.read.rows import frame_of, load
+from peft_study.report.tables.paper import TABLES
+from peft_study.report.tables.scores import signed_text
+from peft_study.report.tables.table import Cell, Mark, Table
 from peft_study.results.schema import MemoryKind, Status
 from tests.report_records import predictions, result, study, write
 

@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from peft_study.report.evidence import Evidence
+from peft_study.cli.results_table import print_results
+from peft_study.report.claims.evidence import Evidence
 from peft_study.report.figures import FIGURES
 from peft_study.report.groups import groups
 from peft_study.report.page.contents import Contents
-from peft_study.report.rows import load
-from peft_study.report.tables import TABLES
-from peft_study.report.wandb_runs import _scores
+from peft_study.report.read.rows import load
+from peft_study.report.read.wandb_runs import _scores
+from peft_study.report.tables.paper import TABLES
 from peft_study.results.schema import RunResult
 from peft_study.tracking.console import print_closing_table
-from peft_study.tracking.results_table import print_results
 from tests.report_records import result, study
 
 SHARES = {1: 0.28, 2: 0.32, 3: 0.31}

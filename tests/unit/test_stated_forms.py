@@ -14,13 +14,13 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from peft_study.cell.run import template_of
 from peft_study.config.compose import compose_cell
 from peft_study.config.schema import CellConfig, ExampleChoice
 from peft_study.data.examples import choose
 from peft_study.data.samples import Sample
 from peft_study.data.tokens import Limits, encode
 from peft_study.models.retrieval import load_retriever
-from peft_study.study import template_of
 from tests.tokenizer_kinds import codegen, codellama, codet5p
 
 KINDS: dict[str, Callable[..., PreTrainedTokenizerBase]] = {

@@ -6,10 +6,10 @@ import os
 import pytest
 from rich.console import Console
 
+from peft_study.cli.results_table import print_results, rows
 from peft_study.results.schema import MemoryKind, PhaseCost, RunResult, Status
+from peft_study.sweep.display import SweepDisplay
 from peft_study.tracking.events import EventTracker, Progress
-from peft_study.tracking.results_table import print_results, rows
-from peft_study.tracking.sweep_display import SweepDisplay
 
 
 def console(*, terminal: bool, height: int = 40) -> tuple[Console, io.StringIO]:
@@ -63,7 +63,7 @@ def test_more_cells_than_lines_show_the_running_and_the_failed() -> None:
 
 def test_the_time_left_counts_cells_by_those_that_ran(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("peft_study.tracking.sweep_display.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("peft_study.sweep.display.time.monotonic", lambda: now[0])
     where, stream = console(terminal=False)
     display = SweepDisplay([f"c{number}" for number in range(6)], 2, where)
     display.started("c0")

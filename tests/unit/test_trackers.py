@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from peft_study.redaction import REDACTED, redact
+from peft_study.results.redaction import REDACTED, redact
 from peft_study.tracking.base import CellStart, Tracker, Trackers
 from peft_study.tracking.wandb import WandbTracker, run_id
 

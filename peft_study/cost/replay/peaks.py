@@ -14,7 +14,7 @@ from peft_study.cost.replay import generation, training
 from peft_study.cost.replay.live_bytes import LiveBytes
 from peft_study.cost.replay.model import fake_tensors, load
 from peft_study.generation.decode import fitting_batch
-from peft_study.methods.attach import attach, recompute_activations, virtual_tokens
+from peft_study.models.adapter import attach, recompute_activations, virtual_tokens
 from peft_study.models.families import FAMILIES
 from peft_study.models.loading import Model
 from peft_study.models.parameters import count

@@ -11,7 +11,7 @@ import pandas as pd
 from peft_study.report import groups as grouping
 from peft_study.report.figures.variants import VARIANTS, in_order, variant
 from peft_study.report.names import DATASETS, MODELS, PAPER
-from peft_study.report.reference import as_named_here, is_paper
+from peft_study.report.read.reference import as_named_here, is_paper
 from peft_study.results.schema import MemoryKind, Status
 
 PERCENT = 100.0

@@ -7,14 +7,14 @@ from typing import Any
 
 import pandas as pd
 
-from peft_study.report.cells import COLUMNS
+from peft_study.report.claims.verdicts import Finding
 from peft_study.report.figures.drawing import Drawing
 from peft_study.report.figures.style import styles_of
-from peft_study.report.folders import Problem
 from peft_study.report.outward import near, near_frame, near_in
 from peft_study.report.page.repeats import repeats
-from peft_study.report.table import Table
-from peft_study.report.verdicts import Finding
+from peft_study.report.read.cells import COLUMNS
+from peft_study.report.read.folders import Problem
+from peft_study.report.tables.table import Table
 from peft_study.results.schema import HEADLINES
 
 LONGEST_TEXT = 4_000

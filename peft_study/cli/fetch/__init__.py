@@ -1,0 +1,1 @@
+"""Downloads what a sweep needs ahead of it."""

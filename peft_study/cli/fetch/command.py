@@ -1,0 +1,160 @@
+"""Download ahead of time all that a command would load from the hub: `python -m peft_study fetch +study=paper`."""
+
+import argparse
+import json
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from huggingface_hub import constants, is_offline_mode
+from huggingface_hub.utils.tqdm import disable_progress_bars
+
+from peft_study.cli.fetch.needs import is_remote, merged, needs_of
+from peft_study.cli.fetch.repositories import download, look_up, prepare
+from peft_study.cli.fetch.retry import persistently
+from peft_study.cli.fetch.table import DATASET, Repository, as_size, print_repositories, problem_with
+from peft_study.config.schema import CellConfig, DatasetConfig
+from peft_study.console.exit import EXIT_FAILED, EXIT_OK, ended
+from peft_study.console.messages import busy, complain, say
+from peft_study.errors import UserError
+from peft_study.models.hub import OFFLINE, use_cache_if_unreachable
+from peft_study.results.redaction import redact
+from peft_study.sweep.command import add_arguments, plan_command
+
+SPARE_SHARE = 0.05
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Download what the cells of a command line need, so that they run with HF_HUB_OFFLINE=1.
+
+    Returns:
+        the exit code: 0 where all is there, or can be had in a dry run; 1 where something cannot be had; 2 where the
+        command or the machine is at fault; 128 and the signal's number after an interrupt.
+    """
+    parser = argparse.ArgumentParser(prog="python -m peft_study fetch", description=__doc__)
+    add_arguments(parser)
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be downloaded")
+    parser.add_argument("--json", action="store_true", help="for programs: every repository, its size, its problem")
+    given = parser.parse_intermixed_args(arguments)
+    if not sys.stderr.isatty():
+        disable_progress_bars()
+    return ended(
+        lambda: fetch(given.overrides, given.config_dir, dry_run=given.dry_run, as_json=given.json),
+        interrupted="whole files stay, and the same command goes on",
+    )
+
+
+def fetch(
+    overrides: Sequence[str], config_dir: Path | None = None, *, dry_run: bool = False, as_json: bool = False
+) -> int:
+    """Look up what the cells of a command line need, show it, and download it.
+
+    Args:
+        overrides: the command line's.
+        config_dir: a further folder of config groups.
+        dry_run: stop before anything is downloaded.
+        as_json: print a record in place of the table, once all is done.
+
+    Returns:
+        the exit code.
+
+    Raises:
+        UserError: the command, the network or the disk does not allow any of it.
+    """
+    cells = _runnable(overrides, config_dir)
+    repositories = [Repository(need) for need in merged(need for cell in cells for need in needs_of(cell))]
+    if repositories:
+        _require_hub()
+    for repository in repositories:
+        with _problems_of(repository):
+            persistently(partial(look_up, repository))
+    folder, free_bytes = _cache()
+    if not as_json and repositories:
+        print_repositories(repositories, folder, free_bytes)
+    wanted_bytes = sum(repository.missing_bytes for repository in repositories) * (1 + SPARE_SHARE)
+    if wanted_bytes > free_bytes:
+        raise UserError(
+            f"{as_size(wanted_bytes)} are wanted and {as_size(free_bytes)} are free",
+            where=str(folder),
+            hint="HF_HOME=FOLDER on a larger disk, here and for the runs, or fewer models at a time",
+        )
+    if not dry_run:
+        _download_all(repositories, cells)
+    if as_json:
+        record = {"cache": str(folder), "repositories": [repository.record() for repository in repositories]}
+        sys.stdout.write(json.dumps(record, indent=1) + "\n")
+    return _close(repositories, dry_run=dry_run)
+
+
+def _runnable(overrides: Sequence[str], config_dir: Path | None) -> list[CellConfig]:
+    with busy("composing the cells ..."):
+        planned = plan_command(overrides, config_dir)
+    refusals = [cell.refusal for cell in planned if cell.refusal is not None]
+    if len(refusals) == len(planned):
+        raise refusals[0]
+    if refusals:
+        say(f"{len(refusals)} of {len(planned)} cells cannot run and need nothing; the first: {refusals[0].what}")
+    return [cell.cell for cell in planned if cell.refusal is None]
+
+
+def _require_hub() -> None:
+    if is_offline_mode():
+        raise UserError(f"{OFFLINE} forbids every download", where="the environment", hint=f"{OFFLINE}=0")
+    use_cache_if_unreachable()
+    if is_offline_mode():
+        raise UserError(
+            "the hub is out of reach",
+            where=str(redact(constants.ENDPOINT)),
+            hint="a machine with a network and the same HF_HOME, or HTTPS_PROXY=...",
+        )
+
+
+def _cache() -> tuple[Path, int]:
+    """The hub's cache, and the free bytes where it lies or will lie."""
+    folder = Path(constants.HF_HUB_CACHE).absolute()
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    return folder, shutil.disk_usage(existing).free
+
+
+def _download_all(repositories: Sequence[Repository], cells: Sequence[CellConfig]) -> None:
+    for repository in repositories:
+        if repository.problem is None:
+            with _problems_of(repository):
+                download(repository)
+    by_source = {(each.need.repository, each.need.revision): each for each in repositories if each.need.kind == DATASET}
+    seen: list[DatasetConfig] = []
+    for cell in cells:
+        dataset = replace(cell.dataset, limit=None, test_limit=None)
+        if is_remote(dataset) and dataset not in seen:
+            seen.append(dataset)
+            repository = by_source[str(dataset.hub_id), dataset.revision]
+            if repository.problem is None:
+                with _problems_of(repository):
+                    prepare(dataset)
+
+
+@contextmanager
+def _problems_of(repository: Repository) -> Iterator[None]:
+    """Note what goes wrong with a repository, so that the others are fetched all the same."""
+    try:
+        yield
+    except Exception as error:
+        repository.problem = problem_with(repository.need, error)
+
+
+def _close(repositories: Sequence[Repository], *, dry_run: bool) -> int:
+    problems = [repository.problem for repository in repositories if repository.problem is not None]
+    for problem in problems:
+        complain(problem)
+    if problems:
+        say(f"{len(problems)} of {len(repositories)} repositories cannot be had")
+        return EXIT_FAILED
+    if not repositories:
+        say("nothing is needed from the hub")
+    elif not dry_run:
+        say(f"all is there: with {OFFLINE}=1 it runs without a network")
+    return EXIT_OK

@@ -1,0 +1,77 @@
+"""Which files of the hub the cells of a sweep load."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from peft_study.cli.fetch.table import DATASET, MODEL, Need
+from peft_study.config.schema import CellConfig, DatasetConfig, DatasetSource, ExampleChoice, Weights
+from peft_study.config.sources import EMBEDDED_SOURCE, EMBEDDED_TOKENIZER, LEXICAL_RETRIEVER
+
+# What is wanted is listed, so that no pickle and no code of a repository is ever downloaded.
+WEIGHTS = "*.safetensors"
+WEIGHT_FILES = (WEIGHTS, "model.safetensors.index.json", "config.json", "generation_config.json")
+VOCABULARY_FILES = ("vocab.json", "vocab.txt", "merges.txt", "tokenizer.model", "spiece.model")
+TOKENIZER_FILES = (
+    *("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("chat_template.json", "chat_template.jinja"),
+    *VOCABULARY_FILES,
+)
+# sentence-transformers keeps the settings of each part, and the weights of some, in numbered folders.
+RETRIEVER_FILES = (WEIGHTS, "*.json", *VOCABULARY_FILES, "[0-9]_*/*.json", "[0-9]_*/*.safetensors")
+DATA_FILES = ("**/*.parquet", "**/*.json*", "**/*.csv*")
+DATA_CARD = ("README.md", ".huggingface.yaml", "dataset_infos.json")
+
+
+def needs_of(cell: CellConfig) -> Iterator[Need]:
+    """What a cell loads from the hub; nothing for what is local, generated, random or in the package."""
+    model, method, dataset = cell.model, cell.method, cell.dataset
+    source, tokenizer = _on_hub(model.source), _on_hub(model.tokenizer or model.source)
+    tokenizer_use = f"{model.name} (tokenizer)"
+    if source and model.weights is Weights.pretrained:
+        patterns = (*WEIGHT_FILES, *TOKENIZER_FILES) if tokenizer == source else WEIGHT_FILES
+        yield Need(source, MODEL, model.revision, patterns, (WEIGHTS,), (model.name,))
+    elif source and tokenizer == source:
+        yield Need(source, MODEL, model.revision, TOKENIZER_FILES, (), (tokenizer_use,))
+    if tokenizer and tokenizer != source:
+        yield Need(tokenizer, MODEL, None, TOKENIZER_FILES, (), (tokenizer_use,))
+    retriever = _on_hub(method.retriever) if method.examples is ExampleChoice.nearest else None
+    if retriever:
+        yield Need(retriever, MODEL, None, RETRIEVER_FILES, (WEIGHTS,), (f"{method.name} (retrieval)",))
+    if is_remote(dataset):
+        files = tuple(dataset.hub_files.values()) or DATA_FILES
+        yield Need(str(dataset.hub_id), DATASET, dataset.revision, (*files, *DATA_CARD), files, (dataset.name,))
+
+
+def merged(needs: Iterable[Need]) -> list[Need]:
+    """Put together what is needed of one repository and revision, in the order of first need."""
+    found: dict[tuple[str, str, str | None], Need] = {}
+    for need in needs:
+        key = (need.kind, need.repository, need.revision)
+        known = found.setdefault(key, need)
+        found[key] = replace(
+            known,
+            patterns=tuple(dict.fromkeys(known.patterns + need.patterns)),
+            essential=tuple(dict.fromkeys(known.essential + need.essential)),
+            uses=tuple(dict.fromkeys(known.uses + need.uses)),
+        )
+    return list(found.values())
+
+
+def matches(path: str, pattern: str) -> bool:
+    """Whether a file of a repository is meant by a pattern."""
+    if "**" in pattern:
+        return fnmatchcase(path, pattern.replace("**/", "*"))
+    return fnmatchcase(path, pattern) and path.count("/") == pattern.count("/")
+
+
+def is_remote(dataset: DatasetConfig) -> bool:
+    return dataset.path is None and dataset.source is DatasetSource.hub
+
+
+def _on_hub(source: str | None) -> str | None:
+    """The source where it names a repository of the hub."""
+    if not source or source in {EMBEDDED_TOKENIZER, LEXICAL_RETRIEVER} or source.startswith(EMBEDDED_SOURCE):
+        return None
+    return None if Path(source).exists() else source

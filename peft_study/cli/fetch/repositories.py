@@ -1,0 +1,116 @@
+"""Looking up and downloading one repository of the hub."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+
+from huggingface_hub import HfApi, constants, hf_hub_download, try_to_load_from_cache
+
+from peft_study.cli.fetch.needs import WEIGHTS, matches
+from peft_study.cli.fetch.retry import persistently
+from peft_study.cli.fetch.table import MODEL, Need, Repository, as_size
+from peft_study.config.schema import DatasetConfig
+from peft_study.console.messages import say
+from peft_study.data.loading import load
+from peft_study.errors import UserError
+from peft_study.models.hub import OFFLINE
+
+TIMEOUT_SECONDS = 30.0
+# The account with which the hub itself offers converted weights; a pull request can come from anybody.
+CONVERSION_BOT = "SFconvertbot"
+
+
+def look_up(repository: Repository) -> None:
+    """Ask the hub for the wanted files and their sizes, and the cache which of them it lacks."""
+    need, api = repository.need, HfApi()
+    ask = api.model_info if need.kind == MODEL else api.dataset_info
+    info = ask(need.repository, revision=need.revision, files_metadata=True, timeout=TIMEOUT_SECONDS)
+    if info.gated:
+        api.auth_check(need.repository, repo_type=need.kind)
+    sizes = {file.rfilename: file.size or 0 for file in info.siblings or []}
+    if need.essential and not any(matches(name, pattern) for name in sizes for pattern in need.essential):
+        raise _without_essential(need)
+    repository.commit = info.sha
+    repository.sizes = {
+        name: size for name, size in sizes.items() if any(matches(name, each) for each in need.patterns)
+    }
+    repository.missing = _lacking(repository, info.sha)
+
+
+def download(repository: Repository) -> None:
+    """Bring the wanted files into the cache, and note there what the revision stands for.
+
+    One after the other and in this thread: `snapshot_download` would let its threads finish files of many GB after an
+    interrupt.
+    """
+    need = repository.need
+    for name in repository.sizes:
+        persistently(partial(hf_hub_download, need.repository, name, repo_type=need.kind, revision=need.revision))
+    repository.missing = _lacking(repository, need.revision)
+    if repository.missing:
+        raise UserError(f"{need} changed while it was downloaded, or the network failed", hint="the same command again")
+    files = "1 file" if len(repository.sizes) == 1 else f"{len(repository.sizes)} files"
+    say(f"{need}: {files}, {as_size(repository.total_bytes)}, all there")
+
+
+def prepare(dataset: DatasetConfig) -> None:
+    """Fill the cache of `datasets`, which is another one, and see that it can be read without the hub."""
+    persistently(partial(load, dataset))
+    with _offline():
+        load(dataset)
+
+
+def _lacking(repository: Repository, revision: str | None) -> list[str]:
+    """The files of the wanted commit that the cache does not hold whole under a revision."""
+    need = repository.need
+
+    def is_whole(name: str, size: int) -> bool:
+        path = try_to_load_from_cache(need.repository, name, revision=revision, repo_type=need.kind)
+        # Without a network huggingface_hub is content with the same file of an earlier commit.
+        return isinstance(path, str) and repository.commit in Path(path).parts and Path(path).stat().st_size == size
+
+    return [name for name, size in repository.sizes.items() if not is_whole(name, size)]
+
+
+def _without_essential(need: Need) -> UserError:
+    if WEIGHTS not in need.essential:
+        files = ", ".join(need.essential)
+        return UserError(f"{need} holds none of {files}", hint="dataset.hub_files=..., dataset.revision=...")
+    hint = "a model with *.safetensors, or model.source=FOLDER with converted weights"
+    reference = _conversion(need)
+    if reference:
+        hint = f"model.revision={reference} (`revision: {reference}` in the model's YAML): the hub's own conversion"
+    return UserError(f"{need} has no weights as safetensors, and pickles are never read", hint=hint)
+
+
+def _conversion(need: Need) -> str | None:
+    """The pull request in which the hub itself offers the weights as safetensors."""
+    api = HfApi()
+    # A hint, nothing more: what goes wrong here hides what went wrong before.
+    with suppress(Exception):
+        for request in api.get_repo_discussions(need.repository, author=CONVERSION_BOT, discussion_type="pull_request"):
+            reference = f"refs/pr/{request.num}"
+            files = api.model_info(need.repository, revision=reference, timeout=TIMEOUT_SECONDS).siblings or []
+            if request.author == CONVERSION_BOT and any(matches(file.rfilename, WEIGHTS) for file in files):
+                return reference
+    return None
+
+
+@contextmanager
+def _offline() -> Iterator[None]:
+    """Leave the hub's libraries in this process nothing but their caches, and what they say about that unsaid."""
+    import datasets.config
+
+    modules = (constants, datasets.config)
+    before = [vars(module)[OFFLINE] for module in modules]
+    logging.disable(logging.WARNING)
+    try:
+        for module in modules:
+            setattr(module, OFFLINE, True)
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+        for module, value in zip(modules, before, strict=True):
+            setattr(module, OFFLINE, value)

@@ -1,0 +1,44 @@
+"""Trying again what a network may do better the next time."""
+
+import errno
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+from peft_study.cli.fetch.table import summary
+from peft_study.console.messages import say
+from peft_study.errors import UserError
+
+PAUSES_SECONDS = (1.0, 5.0, 20.0)
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
+_TRANSIENT_STATUSES = {408, 429}
+
+T = TypeVar("T")
+
+
+def persistently(action: Callable[[], T]) -> T:
+    """Try again, after a pause, what a network may do better the next time."""
+    for pause in PAUSES_SECONDS:
+        try:
+            return action()
+        except Exception as error:  # the hub's libraries pass on those of several HTTP clients
+            if _is_final(error):
+                raise
+            say(f"{summary(error)}; trying again in {pause:.0f} s")
+            time.sleep(pause)
+    return action()
+
+
+def _is_final(error: BaseException) -> bool:
+    """Whether trying again is in vain."""
+    if isinstance(error, UserError | LocalEntryNotFoundError):
+        # Either may stand for a failed connection.
+        return error.__cause__ is None or _is_final(error.__cause__)
+    if isinstance(error, HfHubHTTPError):
+        status = error.response.status_code
+        return 400 <= status < 500 and status not in _TRANSIENT_STATUSES
+    if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+        return True
+    return isinstance(error, ValueError | TypeError | LookupError | AttributeError | FileNotFoundError)

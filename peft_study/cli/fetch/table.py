@@ -1,0 +1,160 @@
+"""What a person sees of a download from the hub: the table of repositories, and what went wrong in words."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import constants
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from peft_study.console.messages import printable
+from peft_study.errors import UserError
+from peft_study.results.redaction import redact
+from peft_study.tracking.console import MISSING
+
+MODEL, DATASET = "model", "dataset"
+_UNITS = {"TB": 1e12, "GB": 1e9, "MB": 1e6, "kB": 1e3}
+
+
+@dataclass(frozen=True)
+class Need:
+    """Files of one repository of the hub.
+
+    Attributes:
+        repository: its id.
+        kind: "model" or "dataset".
+        revision: branch, tag or commit; None is the default branch.
+        patterns: the files that are wanted where they exist; `*` stays within a folder, `**/` is any number of them.
+        essential: of these there must be one; empty where nothing is indispensable.
+        uses: what for, by the names of models and data sets.
+    """
+
+    repository: str
+    kind: str
+    revision: str | None
+    patterns: tuple[str, ...]
+    essential: tuple[str, ...]
+    uses: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return self.repository if self.revision is None else f"{self.repository}@{self.revision}"
+
+
+@dataclass
+class Repository:
+    """A need, and what is known of it so far.
+
+    Attributes:
+        need: what is wanted.
+        commit: what the revision stands for; None where the hub did not say.
+        sizes: bytes by wanted file.
+        missing: those that the cache lacks.
+        problem: why it cannot be had.
+    """
+
+    need: Need
+    commit: str | None = None
+    sizes: dict[str, int] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+    problem: UserError | None = None
+
+    @property
+    def total_bytes(self) -> int:
+        """The size of all wanted files."""
+        return sum(self.sizes.values())
+
+    @property
+    def missing_bytes(self) -> int:
+        """The size of those that the cache lacks."""
+        return sum(self.sizes[name] for name in self.missing)
+
+    def record(self) -> dict[str, Any]:
+        """The same for a program."""
+        return {
+            "repository": self.need.repository,
+            "kind": self.need.kind,
+            "revision": self.need.revision,
+            "commit": self.commit,
+            "uses": list(self.need.uses),
+            "files": sorted(self.sizes),
+            "total_bytes": self.total_bytes,
+            "missing_bytes": self.missing_bytes,
+            "problem": None if self.problem is None else str(self.problem),
+        }
+
+
+def print_repositories(repositories: Sequence[Repository], folder: Path, free_bytes: int) -> None:
+    """Print what is wanted, what of it the cache holds and what is left to download.
+
+    Args:
+        repositories: in any order.
+        folder: the cache.
+        free_bytes: free space where it lies.
+    """
+    console = Console()
+    total, missing = (sum(getattr(known, name) for known in repositories) for name in ("total_bytes", "missing_bytes"))
+    table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False, show_footer=True)
+    table.add_column("repository", "total", overflow="fold")
+    table.add_column("for", overflow="fold")
+    table.add_column("files", str(sum(len(known.sizes) for known in repositories)), justify="right", no_wrap=True)
+    for title, footer in (("size", total), ("cached", total - missing), ("to download", missing)):
+        table.add_column(title, as_size(footer), justify="right", no_wrap=True)
+    for known in repositories:
+        sizes = (known.total_bytes, known.total_bytes - known.missing_bytes, known.missing_bytes)
+        figures = [MISSING] * 4 if known.problem else [str(len(known.sizes)), *map(as_size, sizes)]
+        row = (str(known.need), ", ".join(known.need.uses), *figures)
+        table.add_row(*(Text(printable(text, console)) for text in row))
+    console.print(table)
+    console.print(Text(printable(f"cache: {folder}, {as_size(free_bytes)} free", console)), soft_wrap=True)
+
+
+def as_size(number_of_bytes: float) -> str:
+    """Write bytes for a person, in decimal units."""
+    for unit, size in _UNITS.items():
+        if number_of_bytes >= size:
+            return f"{number_of_bytes / size:.1f} {unit}"
+    return f"{number_of_bytes:.0f} B"
+
+
+def problem_with(need: Need, error: Exception) -> UserError:
+    """Say of an error of the hub what it means and what to try.
+
+    Args:
+        need: what was wanted when it occurred.
+        error: a UserError of our own, or any of the hub's libraries.
+    """
+    page = f"{constants.ENDPOINT}/{'datasets/' if need.kind == DATASET else ''}{need.repository}"
+    if isinstance(error, LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
+    what, hint = f"{need}: {summary(error)}", "the same command goes on from here"
+    if isinstance(error, UserError):
+        what, hint = error.what, error.hint or hint
+    elif isinstance(error, RepositoryNotFoundError) and not isinstance(error, GatedRepoError):
+        what, hint = (
+            f"{need.repository} does not exist, or is private",
+            f"check its name; hf auth login if {page} is private",
+        )
+    elif isinstance(error, RevisionNotFoundError):
+        what, hint = f"{need.repository} has no revision {need.revision!r}", f"one of {page}/tree/main"
+    elif status in {401, 403}:
+        what, hint = f"{need.repository} is gated: its owner decides who gets it", f"ask on {page}, then hf auth login"
+    return UserError(
+        str(redact(what, "commit")), where=f"{need.kind} {', '.join(need.uses)}", hint=str(redact(hint, "commit"))
+    )
+
+
+def summary(error: BaseException) -> str:
+    """The kind of an error and its first line, without secrets."""
+    lines = str(redact(str(error), "commit")).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

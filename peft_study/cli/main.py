@@ -1,0 +1,61 @@
+"""`peft-study` and `python -m peft_study`: chooses the command by the first argument."""
+
+import importlib
+import re
+import sys
+from collections.abc import Mapping, Sequence
+
+from peft_study.console.exit import EXIT_USER_ERROR
+from peft_study.console.interrupts import while_it_is_read
+from peft_study.console.messages import complain
+from peft_study.errors import UserError, near_names
+
+RUN = "run"
+COMMANDS: Mapping[str, str] = {
+    RUN: "peft_study.cli.run",
+    "plan": "peft_study.cli.plan",
+    "fetch": "peft_study.cli.fetch.command",
+    "score": "peft_study.cli.score",
+    "report": "peft_study.cli.report",
+    "judge": "peft_study.cli.judge",
+}
+"""Each command and its module, which is imported only when the command runs."""
+_NAME = re.compile(r"[A-Za-z][\w-]*")
+
+
+def main() -> int:
+    """Run the command that the arguments of the process name; without a name, run cells.
+
+    Returns:
+        the exit code: 0 on success, 1 if something failed, 2 if the command line or its input is wrong, and 128 plus
+        the signal's number after an interrupt.
+    """
+    return while_it_is_read(lambda: dispatch(sys.argv[1:]))
+
+
+def dispatch(arguments: Sequence[str]) -> int:
+    """Run one command.
+
+    Args:
+        arguments: what follows `peft-study`. If the first one is not the name of a command, all of them go to `run`.
+
+    Returns:
+        the exit code; see `main`.
+    """
+    first = arguments[0] if arguments else ""
+    if first not in COMMANDS and _NAME.fullmatch(first):
+        complain(
+            UserError(
+                f"the command must be one of {', '.join(COMMANDS)}, got {first!r}",
+                where="the first argument",
+                hint=near_names(first, list(COMMANDS)),
+            )
+        )
+        return EXIT_USER_ERROR
+    name, rest = (first, arguments[1:]) if first in COMMANDS else (RUN, arguments)
+    if name == RUN:
+        # Hydra reads the arguments of the process.
+        sys.argv[1:] = rest
+    command = importlib.import_module(COMMANDS[name])
+    code: int = command.main() if name == RUN else command.main(list(rest))
+    return code

@@ -1,0 +1,242 @@
+"""What a command would run and what it would cost: `python -m peft_study plan +study=table3`."""
+
+import argparse
+import json
+import logging
+import math
+import statistics
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from peft_study.cell.environment import check_interpreter
+from peft_study.cli.plan_table import print_plan
+from peft_study.config import identity
+from peft_study.config.schema import DatasetConfig, HardwareConfig
+from peft_study.console.exit import EXIT_OK, ended
+from peft_study.console.messages import busy, progress
+from peft_study.cost.forecast import Forecast
+from peft_study.errors import UserError
+from peft_study.metrics.differences import samples_needed, seeds_needed
+from peft_study.results.schema import RunResult, Status
+from peft_study.results.store import RESULT, read_result
+from peft_study.sweep.command import add_arguments, plan_command
+from peft_study.sweep.plan import PlannedCell
+
+if TYPE_CHECKING:
+    from peft_study.cost.policy import MemoryChoice
+
+NEW, DONE, INTERRUPTED = "new", "done", "interrupted"
+DISAGREEING = 0.2
+"""Share of test samples that one of two methods hits and the other misses: an assumption."""
+RUN_SPREAD = 0.01
+"""Standard deviation of a run's score between seeds: an assumption, 1 point; the demo study has 0.9 to 1.4."""
+USUAL_SEEDS = 5
+_KIND: Mapping[str, Sequence[str]] = {
+    "model": ("name",),
+    "method": ("name", "num_examples"),
+    "quantization": ("name",),
+    "dataset": ("name", "limit", "test_limit"),
+    "training": (),
+    "generation": (),
+    "hardware": ("name",),
+}
+"""What decides how long a cell takes: of each group these settings, or all of them."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the plan of a command line.
+
+    Returns:
+        the exit code: 0; 2 where the command is at fault; 128 and the signal's number after an interrupt.
+    """
+    parser = argparse.ArgumentParser(prog="python -m peft_study plan", description=__doc__)
+    add_arguments(parser)
+    parser.add_argument("--json", action="store_true", help="for programs: every cell, and totals")
+    parser.add_argument(
+        "--points", type=float, default=3.0, metavar="X", help="say what telling a difference of X points needs (3)"
+    )
+    given = parser.parse_intermixed_args(arguments)
+    # What libraries say of models that are never run is no news.
+    logging.captureWarnings(True)
+    logging.getLogger().addHandler(logging.NullHandler())
+    return ended(
+        lambda: show(given.overrides, given.config_dir, as_json=given.json, points=given.points),
+        interrupted="a plan changes nothing",
+    )
+
+
+def show(
+    overrides: Sequence[str], config_dir: Path | None = None, *, as_json: bool = False, points: float = 3.0
+) -> int:
+    """Print the plan of a command line.
+
+    Args:
+        overrides: the command line's.
+        config_dir: a further folder of config groups.
+        as_json: print a record in place of the table.
+        points: the difference between two methods, in points, that the study is to tell.
+
+    Returns:
+        the exit code.
+
+    Raises:
+        UserError: the command line cannot be planned.
+    """
+    if not 0 < points < 100:
+        raise UserError(f"--points must be between 0 and 100, got {points:g}", where="--points", hint="--points 3")
+    check_interpreter()
+    with busy("composing the cells ..."):
+        cells = plan_command(overrides, config_dir)
+    with progress("predicting memory") as advance:
+        forecasts = forecast(cells, advance)
+    needs = needed(cells, points)
+    if as_json:
+        record = {"cells": [asdict(cell) for cell in forecasts], "totals": totals(forecasts), "needed": needs}
+        sys.stdout.write(json.dumps(record, indent=1) + "\n")
+    else:
+        print_plan(forecasts, totals(forecasts), needs)
+    return EXIT_OK
+
+
+def forecast(cells: Sequence[PlannedCell], advance: Callable[[int, int], None] | None = None) -> list[Forecast]:
+    """Foretell each cell: its size, its memory, its time, and what is known of it already.
+
+    Args:
+        cells: planned, in their order.
+        advance: is told how many cells are done, and of how many.
+    """
+    from peft_study.cost.policy import MemoryChoice, choose_memory
+
+    rates = _rates(cells)
+    choices: dict[str, MemoryChoice | None] = {}
+    forecasts = []
+    for number, planned in enumerate(cells):
+        if advance is not None:
+            advance(number, len(cells))
+        config = identity.plain(planned.cell)
+        alike = json.dumps({key: value for key, value in config.items() if key != "seed"}, sort_keys=True)
+        if alike not in choices:
+            refused = planned.refusal is not None
+            choices[alike] = None if refused else choose_memory(planned.cell, _budget_bytes(planned.cell.hardware))
+        forecasts.append(_forecast(planned, choices[alike], rates.get(_kind(config))))
+    return forecasts
+
+
+def needed(cells: Sequence[PlannedCell], points: float) -> str | None:
+    """How many seeds and samples a difference between two methods needs, on each data set whose size is known.
+
+    Args:
+        cells: planned.
+        points: the difference.
+    """
+    sizes = {cell.cell.dataset.name: size for cell in cells if (size := _test_samples(cell.cell.dataset)) is not None}
+    if not sizes:
+        return None
+    parts = [f"{name} {_need(points / 100, size)}" for name, size in sizes.items()]
+    return (
+        f"Needed to tell {points:g} points between two methods (--points) at 5 % with a power of 0.8: "
+        f"{'; '.join(parts)}. Assumed: the methods disagree on {100 * DISAGREEING:g} % of the samples, and the scores "
+        f"of seeds have a standard deviation of {100 * RUN_SPREAD:g} point"
+    )
+
+
+def _test_samples(dataset: DatasetConfig) -> int | None:
+    known = [size for size in (dataset.sizes.get("test"), dataset.limit, dataset.test_limit) if size is not None]
+    return min(known, default=None)
+
+
+def _need(difference: float, samples: int) -> str:
+    deviation = math.sqrt(DISAGREEING)
+    seeds = seeds_needed(difference, deviation, RUN_SPREAD, samples)
+    if seeds is not None:
+        return f"({samples:,} test samples) {seeds} seeds a method"
+    more = samples_needed(difference, deviation, RUN_SPREAD, USUAL_SEEDS)
+    wanted = "no number suffices" if more is None else f"{more:,}"
+    return f"({samples:,} test samples) more samples than it has: {wanted} with {USUAL_SEEDS} seeds"
+
+
+def totals(forecasts: Sequence[Forecast]) -> dict[str, Any]:
+    """Count cells by state, and add up the time that is left where it is known."""
+    states: dict[str, int] = {}
+    for cell in forecasts:
+        states[cell.state] = states.get(cell.state, 0) + 1
+    open_cells = [cell for cell in forecasts if cell.state not in {DONE, str(Status.infeasible)}]
+    known = [cell.predicted_seconds for cell in open_cells if cell.predicted_seconds is not None]
+    return {
+        "cells": len(forecasts),
+        "states": states,
+        "over_budget": sum(cell.over_budget for cell in forecasts),
+        "seconds_left": sum(known) if known else None,
+        "cells_of_unknown_time": len(open_cells) - len(known),
+    }
+
+
+def _budget_bytes(hardware: HardwareConfig) -> int | None:
+    return None if hardware.memory_budget_gb is None else round(hardware.memory_budget_gb * 1e9)
+
+
+def _forecast(planned: PlannedCell, choice: "MemoryChoice | None", seconds: float | None) -> Forecast:
+    cell, predicted = planned.cell, choice.predicted if choice else None
+    state, reason = _state(planned, _result(planned.folder))
+    return Forecast(
+        cell_id=planned.folder.name,
+        folder=str(planned.folder),
+        overrides=list(planned.overrides),
+        model=cell.model.name,
+        method=cell.method.name,
+        dataset=cell.dataset.name,
+        quantization=cell.quantization.name,
+        seed=cell.seed,
+        num_examples=cell.method.num_examples,
+        state=state,
+        reason=reason,
+        trainable_parameters=predicted.trainable_parameters if predicted else None,
+        predicted_peak_bytes=predicted.peak_bytes if predicted else None,
+        budget_bytes=_budget_bytes(cell.hardware),
+        predicted_seconds=seconds,
+        division=choice.division if choice else "",
+        advice=choice.advice if choice else None,
+    )
+
+
+def _state(planned: PlannedCell, result: RunResult | None) -> tuple[str, str | None]:
+    if planned.refusal is not None:
+        return str(Status.infeasible), planned.refusal.what
+    if result is None:
+        return NEW, None
+    if result.status is Status.ok:
+        return DONE, None
+    if result.status in (Status.running, Status.preempted):
+        return INTERRUPTED, None
+    return str(result.status), result.reason
+
+
+def _result(folder: Path) -> RunResult | None:
+    try:
+        return read_result(folder / RESULT)
+    except (OSError, ValueError):
+        return None  # the cell itself says what is wrong with it
+
+
+def _rates(cells: Sequence[PlannedCell]) -> Mapping[tuple[str, ...], float]:
+    """Median seconds of the finished cells under the same output folders, of whatever study, by what they were."""
+    seconds: dict[tuple[str, ...], list[float]] = {}
+    for output in {cell.cell.output_dir for cell in cells}:
+        for file in Path(output).glob(f"*/*/{RESULT}"):
+            result = _result(file.parent)
+            if result is not None and result.status is Status.ok:
+                total = sum(cost.seconds for cost in result.phases.values())
+                seconds.setdefault(_kind(result.config), []).append(total)
+    return {kind: statistics.median(values) for kind, values in seconds.items()}
+
+
+def _kind(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """What decides how long a cell takes, but for the machine behind a hardware option's name."""
+    kind = []
+    for group, names in _KIND.items():
+        settings = config.get(group) or {}
+        kind.append(json.dumps({name: settings.get(name) for name in names or settings}, sort_keys=True))
+    return tuple(kind)

@@ -1,0 +1,128 @@
+"""The report: the paper's tables and figures from what cells left, its claims checked, and a page of all of it."""
+
+import argparse
+import webbrowser
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from peft_study.console.exit import EXIT_OK, ended
+from peft_study.console.messages import busy, say
+from peft_study.errors import UserError
+from peft_study.report.names import PAPER
+
+if TYPE_CHECKING:
+    from peft_study.report.build import Other, Written
+    from peft_study.report.read.rows import Rows
+
+_SHOWN_PROBLEMS = 5
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write a report.
+
+    Returns:
+        the exit code: 0, whatever the report says; 2 where the command or what it names is at fault; 128 and the
+        signal's number after an interrupt, which leaves an earlier report as it was.
+    """
+    given = _parser().parse_args(arguments)
+    return ended(
+        lambda: report(given.sources, Path(given.out), given.against, with_samples=given.samples, show=given.open),
+        interrupted="no report was written, and an earlier one stays as it was",
+    )
+
+
+def report(
+    sources: Sequence[str], out: Path, against: str | None = None, *, with_samples: bool = True, show: bool = False
+) -> int:
+    """Read cells, write the report and say where it is.
+
+    Args:
+        sources: folders, or "wandb://entity/project".
+        out: the folder that it goes to.
+        against: "paper", or a source, to compare with.
+        with_samples: whether the page lets a person read what the models wrote.
+        show: open the page in the browser.
+
+    Returns:
+        the exit code.
+
+    Raises:
+        UserError: a source cannot be read, or the folder cannot be written.
+    """
+    from peft_study.report.publish import check_replaceable
+
+    # Before minutes of work.
+    check_replaceable(out)
+    with busy("reading cells ..."):
+        from peft_study.report.read.rows import load
+
+        rows = load(sources)
+    _tell(rows)
+    other = None if against is None else _other(against)
+    with busy("loading what draws ..."):
+        from peft_study.report.build import write_report
+    written = write_report(rows, sources, out, other=other, with_samples=with_samples, step=busy)
+    _close(written, len(rows.frame))
+    if show and not webbrowser.open(written.index.as_uri()):
+        say("no browser could be opened")
+    return EXIT_OK
+
+
+def _other(against: str) -> "Other":
+    from peft_study.report.build import Other
+    from peft_study.report.read.reference import paper_rows
+    from peft_study.report.read.rows import load
+
+    if against == PAPER:
+        return Other(PAPER, paper_rows())
+    with busy(f"reading {against} ..."):
+        rows = load([against])
+    if rows.frame.empty:
+        raise UserError(
+            "there is no cell to compare with",
+            where=f"--against {against}",
+            hint=f"--against {PAPER}, or a study's folder",
+        )
+    return Other(against, rows.frame)
+
+
+def _tell(rows: "Rows") -> None:
+    """What was read, and what could not be."""
+    states = Counter(str(state) for state in rows.frame["status"].tolist())
+    listed = ", ".join(f"{many:,} {state}" for state, many in states.most_common())
+    say(f"{len(rows.frame):,} cells read" + (f": {listed}" if listed else ""))
+    for problem in rows.problems[:_SHOWN_PROBLEMS]:
+        say(f"passed over: {problem.where}: {problem.what}")
+    if len(rows.problems) > _SHOWN_PROBLEMS:
+        say(f"and {len(rows.problems) - _SHOWN_PROBLEMS:,} more, which the report lists")
+
+
+def _close(written: "Written", cells: int) -> None:
+    verdicts = ", ".join(
+        f"{written.verdicts[name]} {name.replace('_', ' ')}" for name in ("confirmed", "refuted", "not_decided")
+    )
+    say(f"{written.tables} tables, {written.drawings} figures with something to show, claims: {verdicts}")
+    if cells:
+        say(f"the page shows samples of {written.explored:,} of {cells:,} cells, all that their folders hold")
+    print(f"report: {written.index}")  # noqa: T201 - the one line that a script reads
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m peft_study report", description=__doc__)
+    parser.add_argument(
+        "sources",
+        nargs="+",
+        metavar="SOURCE",
+        help="a folder of results (multirun/, a study, a cell) or wandb://entity/project; several are put together",
+    )
+    parser.add_argument("--out", default="report", metavar="FOLDER", help="where it goes; default: report")
+    parser.add_argument(
+        "--against", metavar="paper|SOURCE", help="compare cell by cell with the paper or another study"
+    )
+    parser.add_argument(
+        "--no-samples", dest="samples", action="store_false", help="leave out what the models wrote: a smaller folder"
+    )
+    parser.add_argument("--open", action="store_true", help="open the page in the browser")
+    return parser

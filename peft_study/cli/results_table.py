@@ -1,0 +1,167 @@
+"""The table that closes a sweep: one row a model, method and data set, over its seeds."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from peft_study.config.conventions import label
+from peft_study.console.messages import printable
+from peft_study.metrics.intervals import Spread, recorded_interval, seeds_interval
+from peft_study.results.schema import HEADLINES, PhaseCost, RunResult, Status
+from peft_study.tracking.console import MISSING
+
+EXACT = ("em@1", "em@10", "codebleu")
+WIDE = 92
+"""Columns of a terminal that has room for a third score."""
+_WORK = ("train", "generate")
+_UNITS = {"G": 1e9, "M": 1e6, "k": 1e3}
+
+
+@dataclass(frozen=True)
+class Row:
+    """What cells that differ in nothing but the seed found.
+
+    Attributes:
+        dataset: config name.
+        model: config name.
+        method: config name, with the quantization where there is one, and conventions other than the paper's.
+        results: one a seed.
+    """
+
+    dataset: str
+    model: str
+    method: str
+    results: tuple[RunResult, ...]
+
+    def score(self, metric: str) -> Spread | None:
+        """A metric of the cells that are done, with its 95 % interval; None where no cell has it."""
+        done = [
+            result for result in self.results if result.status is Status.ok and result.metrics.get(metric) is not None
+        ]
+        scores = [float(result.metrics[metric] or 0.0) for result in done]
+        return seeds_interval(scores, [_interval(result, metric) for result in done]) if done else None
+
+    def seconds(self, phase: str) -> list[float]:
+        """Wall-clock seconds of a phase."""
+        return [result.phases[phase].seconds for result in self.results if phase in result.phases]
+
+    def peak_bytes(self) -> int | None:
+        """The largest memory peak of training and generation."""
+        peaks = [cost.peak_bytes for result in self.results for cost in _work(result) if cost.peak_bytes is not None]
+        return max(peaks, default=None)
+
+
+def rows(results: Sequence[RunResult]) -> list[Row]:
+    """Group results by everything that the table shows but the seed, in the order of their first appearance."""
+    grouped: dict[str, list[RunResult]] = {}
+    for result in results:
+        settings = {key: value for key, value in result.config.items() if key not in {"seed", "rerun", "study"}}
+        grouped.setdefault(repr(settings), []).append(result)
+    return [
+        Row(
+            _name(group[0], "dataset"),
+            _name(group[0], "model"),
+            _method(group[0]),
+            tuple(group),
+        )
+        for group in grouped.values()
+    ]
+
+
+def print_results(results: Sequence[RunResult], console: Console | None = None) -> None:
+    """Print a table of results; scores are means over seeds with the ends of their 95 % intervals, those of a report.
+
+    Seconds are medians, the peak is the largest of training and generation.
+
+    Args:
+        results: one a cell.
+        console: where to print; the standard output where None.
+    """
+    console = console or Console()
+    found = rows(results)
+    several_datasets = len({row.dataset for row in found}) > 1
+    # Tight enough for 80 columns with two scores and their deviations.
+    table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
+    if several_datasets:
+        table.add_column("data set", no_wrap=True)
+    table.add_column("model", no_wrap=True)
+    table.add_column("method", no_wrap=True)
+    scores = _shown_scores(found, wide=console.width >= WIDE)
+    titles = [f"{HEADLINES[name]} %" for name in scores]
+    for title in ("cells", *titles, "trained", "train s", "gen. s", "GB"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for row in found:
+        values = [
+            *([row.dataset] if several_datasets else []),
+            row.model,
+            row.method,
+            _cells(row),
+            *(_score(row.score(name)) for name in scores),
+            _count(row),
+            _seconds(row.seconds("train")),
+            _seconds(row.seconds("generate")),
+            MISSING if (peak := row.peak_bytes()) is None else f"{peak / 1e9:.2f}",
+        ]
+        table.add_row(*(Text(printable(value, console)) for value in values))
+    console.print(table)
+
+
+def _shown_scores(found: Sequence[Row], *, wide: bool) -> list[str]:
+    """The two scores, or three where there is room, that say most: of tests where programs are scored by them."""
+    names = ("pass@1", "pass@5", "tests_passed_share") if any(row.score("pass@1") for row in found) else EXACT
+    return list(names) if wide and any(row.score(names[2]) for row in found) else list(names[:2])
+
+
+def _method(result: RunResult) -> str:
+    names = (_name(result, "method"), _name(result, "quantization"))
+    conventions = label(result.config.get("conventions") or {})
+    return "-".join(name for name in names if name not in {"none", ""}) + (f" [{conventions}]" if conventions else "")
+
+
+def _name(result: RunResult, group: str) -> str:
+    settings = result.config.get(group)
+    return str(settings.get("name", "")) if isinstance(settings, Mapping) else ""
+
+
+def _work(result: RunResult) -> list[PhaseCost]:
+    return [cost for name, cost in result.phases.items() if name in _WORK]
+
+
+def _cells(row: Row) -> str:
+    """How many there are, and of those that did not end well how."""
+    done = sum(result.status is Status.ok for result in row.results)
+    other = sorted({str(result.status) for result in row.results if result.status is not Status.ok})
+    return str(done) if not other else f"{done} of {len(row.results)} ({', '.join(other)})"
+
+
+def _interval(result: RunResult, metric: str) -> tuple[float, float] | None:
+    ends = result.intervals.get(metric)
+    samples = (result.data.get("sizes") or {}).get("test")
+    return recorded_interval(metric, result.metrics.get(metric), None if ends is None else (ends[0], ends[1]), samples)
+
+
+def _score(score: Spread | None) -> str:
+    if score is None:
+        return MISSING
+    mean = f"{100 * score.mean:.1f}"
+    if score.low is None or score.high is None:
+        return mean
+    # Whole points: two scores with their ends fit 80 columns.
+    return f"{mean} {100 * score.low:.0f}-{100 * score.high:.0f}"
+
+
+def _count(row: Row) -> str:
+    counts = (result.parameters.get("trainable") for result in row.results)
+    trainable = next((count for count in counts if count is not None), None)
+    if trainable is None:
+        return MISSING
+    unit, size = next(((unit, size) for unit, size in _UNITS.items() if trainable >= size), ("", 1))
+    return f"{trainable / size:.3g}{unit}"
+
+
+def _seconds(seconds: Sequence[float]) -> str:
+    return MISSING if not seconds else f"{statistics.median(seconds):.0f}"

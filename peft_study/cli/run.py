@@ -1,0 +1,98 @@
+"""Runs the cell, or the sweep, that a command line describes: the Hydra side of it."""
+
+import contextlib
+import os
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+import hydra
+
+from peft_study.cell.attempt import Outcome
+from peft_study.cell.environment import check_interpreter
+from peft_study.cell.task import Command
+from peft_study.config.compose import CONFIG_ERRORS, conf_folder, explain, register
+from peft_study.console.exit import EXIT_FAILED, EXIT_OK, EXIT_USER_ERROR, interrupt_code
+from peft_study.console.messages import complain, say
+from peft_study.errors import UserError
+from peft_study.results.store import LOG, OUTPUT, RESULT, CellFolder
+
+FULL_ERROR = "HYDRA_FULL_ERROR"
+
+
+def main() -> int:
+    """Run the cell, or the sweep, that the command line describes.
+
+    Returns:
+        the exit code: 0 where all cells are done, 1 where one failed, 2 where the command or its input is at fault, 128
+        and the signal's number after an interrupt.
+    """
+    users_choice = os.environ.get(FULL_ERROR)
+    command = Command(show_traceback=users_choice == "1")
+    register()
+    # With this set, Hydra passes errors on instead of printing them and exiting with 1.
+    os.environ[FULL_ERROR] = "1"
+    try:
+        check_interpreter()
+        hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")(command)()
+    except KeyboardInterrupt as error:
+        _close(command)
+        return interrupt_code(error)
+    except (UserError, *CONFIG_ERRORS) as error:
+        if command.show_traceback:
+            traceback.print_exc()
+        complain(explain(error))
+        return EXIT_USER_ERROR
+    except BrokenPipeError:
+        raise
+    except (OSError, ValueError) as error:
+        # Hydra makes a sweep's folders and checks group names without errors of its own.
+        if command.show_traceback:
+            traceback.print_exc()
+        hint = "check output_dir and the names of groups; HYDRA_FULL_ERROR=1 shows where it comes from"
+        complain(UserError(f"{type(error).__name__}: {error}", hint=hint))
+        return EXIT_USER_ERROR
+    finally:
+        os.environ.pop(FULL_ERROR)
+        if users_choice is not None:
+            os.environ[FULL_ERROR] = users_choice
+    return _close(command)
+
+
+def _close(command: Command) -> int:
+    """Show what a sweep found and which of its cells did not end well, and choose the exit code.
+
+    A failure weighs more than a refusal.
+    """
+    if command.cells is not None:
+        _show_sweep(command.outcomes, command.cells)
+    codes = {outcome.exit_code for outcome in command.outcomes}
+    if command.problem is not None:
+        complain(command.problem)
+        codes.add(EXIT_FAILED)
+    return next((code for code in (EXIT_FAILED, EXIT_USER_ERROR) if code in codes), EXIT_OK)
+
+
+def _show_sweep(outcomes: Sequence[Outcome], cells: int) -> None:
+    from peft_study.cli.results_table import print_results
+
+    folders = [outcome.folder for outcome in outcomes if outcome.folder is not None]
+    results = []
+    for folder in folders:
+        with contextlib.suppress(ValueError, OSError):
+            results.append(CellFolder(folder).read_result())
+    with contextlib.suppress(SystemExit, BrokenPipeError):
+        print_results([result for result in results if result is not None])
+    for outcome in outcomes:
+        if outcome.exit_code != EXIT_OK:
+            reason, _, _ = (outcome.reason or "").partition("\n")
+            where = f" ({_words_of(outcome.folder)})" if outcome.folder is not None else ""
+            say(f"{outcome.cell_id}: {outcome.status or 'unknown'}: {reason}{where}")
+    done = sum(outcome.exit_code == EXIT_OK for outcome in outcomes)
+    studies = sorted({str(folder.parent) for folder in folders})
+    say(f"{done} of {cells} cells done" + (f", results in {', '.join(studies)}" if studies else ""))
+
+
+def _words_of(folder: Path) -> Path:
+    """The file of a cell that says most about how it ended."""
+    return next((folder / name for name in (LOG, OUTPUT) if (folder / name).exists()), folder / RESULT)

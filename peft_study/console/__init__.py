@@ -1,0 +1,1 @@
+"""What is printed: messages, progress, number formats, exit codes."""

@@ -1,1 +1,0 @@
-"""Downloading ahead of time all that a command would load from the hub."""

@@ -1,0 +1,108 @@
+"""What a person sees while programs are judged, and the table at the end."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import Progress, TaskID
+from rich.table import Table
+from rich.text import Text
+
+from peft_study.console.formats import duration
+from peft_study.console.messages import printable
+from peft_study.console.progress_bar import progress_bar
+from peft_study.tracking.console import MISSING
+
+SECONDS_BETWEEN_LINES = 30.0
+
+
+@dataclass
+class Scores:
+    """What one comparator says of all candidates.
+
+    Attributes:
+        candidates: how many were judged.
+        passed: how many passed all of their tests.
+        share: the sum over candidates of the share of tests passed.
+        verdicts: the number of tests by verdict.
+    """
+
+    candidates: int = 0
+    passed: int = 0
+    share: float = 0.0
+    verdicts: dict[str, int] = field(default_factory=dict)
+
+
+class JudgingDisplay:
+    """A bar on a terminal; elsewhere a line now and then. A context manager: the bar is live within.
+
+    Args:
+        total: candidates to judge.
+        done: those whose verdicts an earlier run left.
+        console: where to show it; the standard error stream where None.
+    """
+
+    def __init__(self, total: int, done: int, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True)
+        self._total, self._done, self._passed = total, done, 0
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+        self._began_seconds = self._said_seconds = time.monotonic()
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._progress = progress_bar("candidates", self._console)
+            self._task = self._progress.add_task("", total=self._total, completed=self._done, latest="")
+            self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        progress, self._progress = self._progress, None
+        if progress is not None:
+            progress.stop()
+
+    def judged(self, *, passed: bool) -> None:
+        """A candidate has its verdicts."""
+        self._done += 1
+        self._passed += passed
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, completed=self._done, latest=f"{self._passed:,} passed")
+        elif time.monotonic() - self._said_seconds >= SECONDS_BETWEEN_LINES:
+            self._said_seconds = time.monotonic()
+            elapsed = duration(self._said_seconds - self._began_seconds)
+            line = f"{self._done:,} of {self._total:,} candidates judged, {elapsed} so far"
+            self._console.print(Text(line), soft_wrap=True)
+
+
+def print_scores(scores: Mapping[str, Scores], file: str, console: Console | None = None) -> None:
+    """Print what each comparator found.
+
+    Args:
+        scores: by comparator, the chosen one first.
+        file: where the verdicts are.
+        console: where to print; the standard output where None.
+    """
+    console = console or Console()
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column("")
+    for comparator in scores:
+        table.add_column(comparator, justify="right")
+    columns = list(scores.values())
+    table.add_row("candidates", *(f"{of.candidates:,}" for of in columns))
+    table.add_row("passed every test", *(f"{of.passed:,}{_percent(of.passed, of.candidates)}" for of in columns))
+    table.add_row(
+        "tests passed, average", *(_percent(of.share, of.candidates).strip(" ()") or MISSING for of in columns)
+    )
+    for verdict in dict.fromkeys(verdict for of in columns for verdict in of.verdicts):
+        table.add_row(f"tests: {verdict}", *(f"{of.verdicts.get(verdict, 0):,}" for of in columns))
+    console.print(table)
+    console.print(Text(printable(f"verdicts in {file}", console)), soft_wrap=True)
+
+
+def _percent(part: float, whole: int) -> str:
+    return f" ({100 * part / whole:.2f} %)" if whole else ""

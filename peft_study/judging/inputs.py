@@ -1,0 +1,202 @@
+"""Reading the two files of the command: problems and candidates. Every complaint names file and line."""
+
+import json
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from peft_study.data import jsonl
+from peft_study.errors import UserError
+from peft_study.judging.problems import (
+    NothingAssertedError,
+    Problem,
+    ProblemId,
+    integers_of_any_length,
+    problem_of_assertions,
+    problem_of_inputs,
+)
+
+PROBLEM_FORM = (
+    '{"problem_id": 1, "input_output": {"inputs": [...], "outputs": [...]}} or {"problem_id": 1, "tests": "assert ..."}'
+)
+CANDIDATE_FORM = '{"problem_id": 1, "candidates": ["source", ...]}'
+_TESTS = ("input_output", "tests")
+
+
+@dataclass
+class Problems:
+    """The problems of a file.
+
+    Attributes:
+        judged: those with tests, by id, in the file's order.
+        untested: ids of those without.
+        unasserted: ids of those whose tests assert nothing, in the file's order.
+    """
+
+    judged: dict[ProblemId, Problem] = field(default_factory=dict)
+    untested: set[ProblemId] = field(default_factory=set)
+    unasserted: list[ProblemId] = field(default_factory=list)
+
+    @property
+    def ids(self) -> set[ProblemId]:
+        """All ids of the file."""
+        return {*self.judged, *self.untested, *self.unasserted}
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One program for a problem.
+
+    Attributes:
+        problem_id: the problem's id.
+        index: its place among the problem's candidates, from 0.
+        source: Python source, whatever it is worth.
+    """
+
+    problem_id: ProblemId
+    index: int
+    source: str
+
+
+def read_problems(path: Path) -> Problems:
+    """Read a file of problems, one a line.
+
+    Raises:
+        UserError: a line does not describe a problem, two problems share an id, or no tests assert anything.
+    """
+    problems = Problems()
+    seen: set[ProblemId] = set()
+    with integers_of_any_length():
+        for where, row in _rows(path, PROBLEM_FORM):
+            identity = _identity(row, where, PROBLEM_FORM)
+            if identity in seen:
+                raise UserError(
+                    f"a second problem {identity!r}", where=where, hint="each problem needs an id of its own"
+                )
+            seen.add(identity)
+            try:
+                problem = _problem(identity, row, where)
+            except NothingAssertedError:
+                problems.unasserted.append(identity)
+                continue
+            if problem is None:
+                problems.untested.add(identity)
+            else:
+                problems.judged[identity] = problem
+    if not problems.judged:
+        what = "no problem has tests" if not problems.unasserted else "no problem has tests that assert something"
+        raise UserError(what, where=str(path), hint=PROBLEM_FORM)
+    return problems
+
+
+def read_candidates(path: Path, known: Collection[ProblemId]) -> list[Candidate]:
+    """Read a file of candidates, one problem a line.
+
+    Args:
+        path: the file.
+        known: ids of all problems, of those without tests too.
+
+    Raises:
+        UserError: a line is not of this form, names an unknown problem, or names one a second time.
+    """
+    candidates: list[Candidate] = []
+    seen: set[ProblemId] = set()
+    for where, row in _rows(path, CANDIDATE_FORM):
+        identity = _identity(row, where, CANDIDATE_FORM)
+        if identity not in known:
+            raise UserError(f"there is no problem {identity!r}", where=where, hint=_alike(identity, known))
+        if identity in seen:
+            raise UserError(
+                f"a second line for problem {identity!r}", where=where, hint="all candidates of a problem on one line"
+            )
+        seen.add(identity)
+        sources = row.get("candidates")
+        if not isinstance(sources, list):
+            raise UserError('a line lacks "candidates", a list', where=where, hint=CANDIDATE_FORM)
+        for index, source in enumerate(sources):
+            if not isinstance(source, str):
+                raise UserError(
+                    f"candidate {index} is a {type(source).__name__}, not text", where=where, hint=CANDIDATE_FORM
+                )
+            candidates.append(Candidate(identity, index, source))
+    return candidates
+
+
+def _rows(path: Path, form: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    try:
+        yield from jsonl.read_rows(path)
+    except UserError as error:
+        hint = "check the path" if error.where == str(path) else form
+        raise UserError(error.what, where=error.where, hint=hint) from error
+
+
+def _identity(row: dict[str, Any], where: str, form: str) -> ProblemId:
+    identity = row.get("problem_id")
+    if type(identity) is int or (isinstance(identity, str) and identity and jsonl.has_utf8_form(identity)):
+        return identity
+    what = "holds no number or text" if "problem_id" in row else "is missing"
+    raise UserError(f'"problem_id" {what}', where=where, hint=form)
+
+
+def _alike(identity: ProblemId, known: Collection[ProblemId]) -> str:
+    # 7 and "7" are different ids, which nobody sees in a message that prints them alike.
+    alike = [other for other in known if str(other) == str(identity)]
+    close = alike or get_close_matches(str(identity), [other for other in known if isinstance(other, str)], n=3)
+    return f"did you mean {' or '.join(map(repr, close))}?" if close else "an id of the problems' file"
+
+
+def _problem(identity: ProblemId, row: dict[str, Any], where: str) -> Problem | None:
+    given = [name for name in _TESTS if row.get(name) not in (None, "", {})]
+    if len(given) > 1:
+        raise UserError('a problem has both "input_output" and "tests"', where=where, hint="one of them")
+    if not given:
+        _refuse_misspelt(row, where)
+        return None
+    prelude = row.get("prelude")
+    if prelude is not None and not isinstance(prelude, str):
+        raise UserError('"prelude" is not text', where=where, hint="Python source, or leave it out")
+    try:
+        if given == ["tests"]:
+            return problem_of_assertions(identity, _source(row["tests"], where), prelude)
+        return _in_apps_form(identity, _object(row["input_output"], where), where, prelude)
+    except NothingAssertedError:
+        raise
+    except UserError as error:
+        raise UserError(error.what, where=where, hint=error.hint) from error
+
+
+def _refuse_misspelt(row: dict[str, Any], where: str) -> None:
+    for name in row:
+        if name not in _TESTS and (close := get_close_matches(name, _TESTS, n=1, cutoff=0.8)):
+            raise UserError(f"a problem has {name!r} and no tests", where=where, hint=f"did you mean {close[0]!r}?")
+
+
+def _source(value: Any, where: str) -> str:
+    if not isinstance(value, str):
+        raise UserError(f'"tests" is a {type(value).__name__}, not text', where=where, hint=PROBLEM_FORM)
+    return value
+
+
+def _object(value: Any, where: str) -> dict[str, Any]:
+    """The tests in APPS form; the published files hold them as JSON inside of text."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value) if value.strip() else {}
+        except (ValueError, RecursionError) as error:
+            raise UserError('the text of "input_output" is not JSON', where=where, hint=PROBLEM_FORM) from error
+    if not isinstance(value, dict):
+        raise UserError(f'"input_output" is a {type(value).__name__}, not an object', where=where, hint=PROBLEM_FORM)
+    return value
+
+
+def _in_apps_form(identity: ProblemId, tests: dict[str, Any], where: str, prelude: str | None) -> Problem | None:
+    if not tests:
+        return None
+    inputs, outputs, fn_name = tests.get("inputs"), tests.get("outputs"), tests.get("fn_name")
+    if not isinstance(inputs, list) or not isinstance(outputs, list):
+        raise UserError('"input_output" needs "inputs" and "outputs", two lists', where=where, hint=PROBLEM_FORM)
+    if fn_name is not None and not isinstance(fn_name, str):
+        raise UserError('"fn_name" is not text', where=where, hint="the name of the function, or leave it out")
+    return problem_of_inputs(identity, inputs, outputs, fn_name or None, prelude)

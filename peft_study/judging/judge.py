@@ -1,0 +1,276 @@
+"""Putting candidates to the tests of their problems: every test once, both comparators' verdicts from that one run."""
+
+import hashlib
+import re
+from collections import deque
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol, cast
+
+from peft_study.data.jsonl import has_utf8_form
+from peft_study.judging.compare import Comparator, parsed, same_output, same_value
+from peft_study.judging.inputs import Candidate
+from peft_study.judging.package_rules import CANDIDATE_SECONDS
+from peft_study.judging.problems import Case, Problem, ProblemId
+from peft_study.sandbox.capture import STDERR_TAIL_BYTES
+from peft_study.sandbox.jobs import Ending, Job, Kind, Ran
+
+JUDGE_VERSION = 5
+"""Raised when a verdict may come out differently, so that kept verdicts are made again."""
+_MOST_REASON = 300
+"""Characters: a program that tampers with its records has a say in the message."""
+_UNCAUGHT = re.compile(rb"^Traceback \(most recent call last\)|^(Syntax|Indentation|Tab)Error\b", re.MULTILINE)
+
+
+class Verdict(StrEnum):
+    """What became of one test."""
+
+    passed = "pass"
+    failed = "fail"
+    """It ran to its end, and the answer is another one or an assertion did not hold or was never reached."""
+    error = "error"
+    """An exception, a signal or an exit code; or no function of the wanted name."""
+    timeout = "timeout"
+    memory = "memory"
+    output_limit = "output_limit"
+    sandbox_error = "sandbox_error"
+    """The sandbox failed, not the candidate."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A candidate's verdicts.
+
+    Attributes:
+        problem_id: the problem's id.
+        index: the candidate's place among the problem's candidates.
+        verdicts: one a test, in the problem's order, by comparator.
+        seconds: wall-clock time of all tests together; of an identical candidate, that of the one that ran.
+        trouble: the reason of the first sandbox error; empty where there was none.
+        reasons: one a test: what did not hold, by its line, of tests that assert; empty elsewhere, and where it passed.
+    """
+
+    problem_id: ProblemId
+    index: int
+    verdicts: Mapping[Comparator, tuple[Verdict, ...]]
+    seconds: float
+    trouble: str = ""
+    reasons: tuple[str, ...] = ()
+
+    def passed(self, comparator: Comparator) -> bool:
+        """Whether every test passed."""
+        return all(verdict is Verdict.passed for verdict in self.verdicts[comparator])
+
+    def share(self, comparator: Comparator) -> float:
+        """The share of tests passed, from 0 to 1."""
+        verdicts = self.verdicts[comparator]
+        return sum(verdict is Verdict.passed for verdict in verdicts) / len(verdicts)
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether a test could not be run, so that nothing is known of the candidate."""
+        return any(Verdict.sandbox_error in verdicts for verdicts in self.verdicts.values())
+
+
+class Runner(Protocol):
+    """What runs jobs: `sandbox.Pool`."""
+
+    def run(self, jobs: Iterable[tuple[Hashable, Job]]) -> Iterator[tuple[Hashable, Ran]]:
+        """Run jobs, drawn lazily, and give each key back with how it ended, in any order."""
+
+
+@dataclass(eq=False)
+class _Tally:
+    """The tests of one source for one problem, and the candidates that share it."""
+
+    problem: Problem
+    source: str
+    indices: list[int]
+    results: dict[int, Mapping[Comparator, Verdict]] = field(default_factory=dict)
+    seconds: float = 0.0
+    timeouts: int = 0
+    trouble: str = ""
+    reasons: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def is_out_of_time(self) -> bool:
+        """Whether all tests fail, because the package's checker would have been killed by now."""
+        return self.problem.package_rules and self.seconds > CANDIDATE_SECONDS
+
+    @property
+    def is_complete(self) -> bool:
+        return len(self.results) == len(self.problem.cases)
+
+    def add(self, case: int, ran: Ran) -> None:
+        self.results[case] = verdicts_of(self.problem, self.problem.cases[case], ran)
+        self.seconds += ran.seconds
+        self.timeouts += ran.ending is Ending.timeout
+        if ran.ending is Ending.sandbox_error and not self.trouble:
+            self.trouble = ran.detail or "no reason given"
+        elif ran.detail:
+            self.reasons[case] = ran.detail[:_MOST_REASON]
+
+    def judged(self, index: int) -> Judged:
+        if self.is_out_of_time and not self.trouble:
+            self.results = {case: dict.fromkeys(Comparator, Verdict.timeout) for case in self.results}
+        verdicts = {
+            comparator: tuple(self.results[case][comparator] for case in range(len(self.problem.cases)))
+            for comparator in Comparator
+        }
+        cases = range(len(self.problem.cases)) if self.reasons else ()
+        reasons = tuple(self.reasons.get(case, "") for case in cases)
+        return Judged(self.problem.id, index, verdicts, self.seconds, self.trouble, reasons)
+
+
+def judge(
+    problems: Mapping[ProblemId, Problem],
+    candidates: Iterable[Candidate],
+    pool: Runner,
+    *,
+    give_up_after_timeouts: int | None = None,
+) -> Generator[Judged]:
+    """Judge candidates as they come, several at once; candidates with the same source for a problem are run once.
+
+    Args:
+        problems: by id; every candidate's problem is one of them.
+        candidates: drawn lazily, only so far ahead as the pool has room.
+        pool: runs the tests.
+        give_up_after_timeouts: after so many timeouts of a candidate, those of its tests that have not begun are
+            recorded as timeouts without being run. None, the default, runs all: a share of tests passed is then exact.
+
+    Yields:
+        each candidate once, in the order in which they are done.
+    """
+    # Kept by digest: sources of a whole study would be a lot to hold.
+    known: dict[tuple[ProblemId, bytes], _Tally] = {}
+    done: deque[Judged] = deque()
+
+    def jobs() -> Iterator[tuple[Hashable, Job]]:
+        for candidate in candidates:
+            problem = problems[candidate.problem_id]
+            key = (problem.id, hashlib.sha256(candidate.source.encode("utf-8", "surrogatepass")).digest())
+            if (twin := known.get(key)) is not None:
+                _join(twin, candidate.index, done)
+                continue
+            tally = known[key] = _Tally(problem, candidate.source, [candidate.index])
+            for case, job in _jobs_of(tally, give_up_after_timeouts):
+                yield (tally, case), job
+            if tally.is_complete:
+                _close(tally, done)
+
+    for whose, ran in pool.run(jobs()):
+        tally, case = cast(tuple[_Tally, int], whose)
+        tally.add(case, ran)
+        if tally.is_complete:
+            _close(tally, done)
+        while done:
+            yield done.popleft()
+    yield from done
+
+
+def judge_all(
+    problems: Mapping[ProblemId, Problem],
+    sources: Mapping[ProblemId, Sequence[str]],
+    pool: Runner,
+    on_progress: Callable[[int], None] | None = None,
+) -> dict[ProblemId, list[Judged]]:
+    """Judge every candidate of some problems.
+
+    Args:
+        problems: by id.
+        sources: the candidates of each problem, in order; a problem that `problems` lacks has no tests and is left out.
+        pool: runs the tests.
+        on_progress: told how many candidates are judged, at each one.
+
+    Returns:
+        by problem, its candidates' verdicts in their order.
+    """
+    wanted = (
+        Candidate(identity, index, source)
+        for identity, of_problem in sources.items()
+        if identity in problems
+        for index, source in enumerate(of_problem)
+    )
+    found: dict[ProblemId, list[Judged]] = {identity: [] for identity in sources if identity in problems}
+    for done, judged in enumerate(judge(problems, wanted, pool), start=1):
+        found[judged.problem_id].append(judged)
+        if on_progress is not None:
+            on_progress(done)
+    return {identity: sorted(of_problem, key=lambda one: one.index) for identity, of_problem in found.items()}
+
+
+def verdicts_of(problem: Problem, case: Case, ran: Ran) -> dict[Comparator, Verdict]:
+    """What both comparators say of one test that was run.
+
+    Under `strict` a program must exit with 0. The published checker takes an exit by `sys.exit`, whatever its code, for
+    an end like any other, and so does `apps`: only an exception that nothing caught is an error.
+    """
+    if ran.ending is not Ending.exited:
+        return dict.fromkeys(Comparator, Verdict(ran.ending.value))
+    if problem.kind is Kind.asserts:
+        return dict.fromkeys(Comparator, _asserted(ran))
+    if problem.kind is Kind.script:
+        return {comparator: _printed(comparator, case, ran) for comparator in Comparator}
+    if ran.exit_code != 0 or ran.reply is None:
+        return dict.fromkeys(Comparator, Verdict.error)
+    try:
+        returned = parsed(ran.reply)
+    except (ValueError, RecursionError):
+        return dict.fromkeys(Comparator, Verdict.error)
+    return {
+        comparator: _pass_if(same_value(comparator, returned, case.expected, wrapped=problem.wrapped))
+        for comparator in Comparator
+    }
+
+
+def _printed(comparator: Comparator, case: Case, ran: Ran) -> Verdict:
+    if ran.exit_code != 0 and not (comparator is Comparator.apps and _chose_to_exit(ran)):
+        return Verdict.error
+    return _pass_if(same_output(comparator, ran.stdout, case.expected))
+
+
+def _chose_to_exit(ran: Ran) -> bool:
+    """Whether an exit code comes from `sys.exit`: an exception is told on the standard error stream.
+
+    The end of that stream is all that is kept. Where it is full, the beginning of a traceback may have been cut off.
+    """
+    raised = _UNCAUGHT.search(ran.stderr) or (ran.exit_code == 1 and len(ran.stderr) >= STDERR_TAIL_BYTES)
+    return (ran.exit_code or 0) > 0 and not raised
+
+
+def _asserted(ran: Ran) -> Verdict:
+    if ran.proved:
+        return Verdict.passed
+    failed = ran.exit_code == 0 or b"AssertionError" in ran.stderr.rstrip().rpartition(b"\n")[2]
+    return Verdict.failed if failed else Verdict.error
+
+
+def _pass_if(same: bool) -> Verdict:
+    return Verdict.passed if same else Verdict.failed
+
+
+def _jobs_of(tally: _Tally, give_up_after_timeouts: int | None) -> Iterator[tuple[int, Job]]:
+    cases = tally.problem.cases
+    if not has_utf8_form(tally.source):
+        # Half of a surrogate pair: no file can hold it, so no interpreter can read it.
+        tally.results = {index: dict.fromkeys(Comparator, Verdict.error) for index in range(len(cases))}
+        return
+    for index, case in enumerate(cases):
+        if tally.is_out_of_time or (give_up_after_timeouts is not None and tally.timeouts >= give_up_after_timeouts):
+            tally.results[index] = dict.fromkeys(Comparator, Verdict.timeout)
+        else:
+            yield index, tally.problem.job(tally.source, case)
+
+
+def _join(tally: _Tally, index: int, done: deque[Judged]) -> None:
+    if tally.is_complete:
+        done.append(tally.judged(index))
+    else:
+        tally.indices.append(index)
+
+
+def _close(tally: _Tally, done: deque[Judged]) -> None:
+    """Hand out a complete tally, once: its indices are taken, and its source is let go."""
+    done.extend(tally.judged(index) for index in tally.indices)
+    tally.indices, tally.source = [], ""

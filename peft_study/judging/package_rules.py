@@ -1,0 +1,88 @@
+"""Programs under the rules of the checker that the study's package used for APPS.
+
+The rules restate the behaviour of eval/testing_util.py of Hendrycks et al. 2021, "Measuring Coding Challenge
+Competence With APPS", as the hub's codeparrot/apps_metric runs it. They are for comparison with the paper alone:
+
+- A program that reads standard input becomes the body of a function of a module that is not `__main__`. Imports before
+  its first other line stay above the function, so that `from sys import stdin` there finds an empty stream.
+- `sys.stdin` is text without `.buffer`, `readline` gives lines without their ends, and `open` gives the input.
+- `exit` and `quit` are None. `sys.exit` ends the function without an error.
+- numpy is there, as `np`, too.
+- Each test has 4 s, and all tests of a candidate have 11 s together, or all of them fail.
+
+One difference remains: each test has a process of its own here, and the checker runs all tests in one, where global
+state lives on.
+"""
+
+from dataclasses import replace
+
+from peft_study.sandbox.inside.prelude import ANY_LENGTH, APPS_PRELUDE
+from peft_study.sandbox.jobs import Limits
+
+PACKAGE_RULES_VERSION = 1
+"""Raised when a verdict under these rules may come out differently."""
+PACKAGES = ("numpy",)
+"""What programs may import beside the standard library."""
+TEST_SECONDS = 4.0
+"""Time of one test: `timeout` of the checker."""
+CANDIDATE_SECONDS = 11.0
+"""Time of all tests of a candidate: 10 s, and one more until the checker's process is killed."""
+
+_GUARD = """\
+import builtins, io, sys
+builtins.exit = builtins.quit = None
+__name__ = "tmp_sol"
+"""
+_EMPTY_STDIN = "_given = sys.stdin.read()\nsys.stdin = io.TextIOWrapper(io.BytesIO(), 'utf-8')\n"
+_NUMPY = "import numpy as np\n"
+_CALL = """
+def _call(code, text):
+    stream = io.StringIO(text)
+    lines = iter(text.split("\\n"))
+    stream.readline = lambda *_: next(lines)
+    stream.readlines = lambda *_: text.split("\\n")
+    stream.read = lambda *_: text
+    sys.stdin = stream
+    builtins.open = lambda *_, **__: io.StringIO(text)
+    try:
+        code()
+    except SystemExit:
+        pass
+"""
+
+
+def package_limits(limits: Limits) -> Limits:
+    """The limits of one test, with at most the checker's time."""
+    return replace(
+        limits,
+        cpu_seconds=min(limits.cpu_seconds, TEST_SECONDS),
+        wall_seconds=min(limits.wall_seconds, TEST_SECONDS),
+    )
+
+
+def package_prelude(*, script: bool) -> str:
+    """What runs before a candidate.
+
+    Args:
+        script: whether it reads standard input.
+    """
+    parts = [ANY_LENGTH, _GUARD, _EMPTY_STDIN if script else "", _CALL if script else "", APPS_PRELUDE, _NUMPY]
+    return "".join(parts)
+
+
+def package_source(source: str, *, script: bool) -> str:
+    """A candidate as the checker runs it.
+
+    Args:
+        source: the candidate.
+        script: whether it reads standard input; its text then becomes the body of a function, and the function is
+            called.
+    """
+    if not script:
+        return source
+    lines = source.split("\n")
+    first = next((place for place, line in enumerate(lines) if not line.startswith(("from ", "import "))), len(lines))
+    body = [f"\t{line}" for line in lines[first:]]
+    # Without a body there is no function, which the checker counts as an error.
+    streams = ["stdin = sys.stdin", "stdout = sys.stdout", "def code():"] if body else []
+    return "\n".join([*lines[:first], *streams, *body, "", "_call(code, _given)", ""])

@@ -1,1 +1,0 @@
-"""Attaching a method to a base model."""

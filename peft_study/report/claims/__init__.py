@@ -1,0 +1,1 @@
+"""The paper's claims held against rows, and studies held against each other."""

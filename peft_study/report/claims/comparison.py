@@ -1,0 +1,184 @@
+"""Two studies, configuration by configuration and score by score, with significant differences marked."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pandas as pd
+
+from peft_study.metrics.differences import holm
+from peft_study.metrics.intervals import RESAMPLES
+from peft_study.report.claims.evidence import Comparison, Evidence, Scope, Test, p_text
+from peft_study.report.claims.verdicts import ALPHA, FEWEST_SAMPLES
+from peft_study.report.groups import Group, by_key, caveats_between
+from peft_study.report.names import LEVELS, dataset_name, method_name, model_name
+from peft_study.report.read.predictions import predictions_of
+from peft_study.report.read.reference import as_named_here, is_paper
+from peft_study.report.tables.scores import signed_text
+from peft_study.report.tables.table import MISSING, Cell, Table
+
+_SCORES = {
+    "em@1": "EM@1",
+    "em@10": "EM@10",
+    "em_package@1": "EM@1 (as the package cut candidates)",
+    "em_package@10": "EM@10 (as the package cut candidates)",
+    "codebleu": "CodeBLEU (strict)",
+    "codebleu_codexglue": "CodeBLEU (paper's)",
+    "codebleu_package": "CodeBLEU (as the package cut candidates)",
+    "pass@1": "Pass@1",
+    "pass@5": "Pass@5",
+    "top@1": "Top@1",
+    "tests_passed_share": "Tests passed",
+}
+DIFFERENCES = (
+    "Where the paper, its replication package and this project differ, and what that makes of a score, is in "
+    "docs/differences.md. The package's left padding alone explains its low prompt and prefix tuning."
+)
+_LEVEL_SCORES = {"tests_passed_share": "tests passed", "pass@1": "Pass@1", "pass@2": "Pass@2", "pass@5": "Pass@5"}
+_COLUMNS = (
+    *("Data set", "Model", "Method", "Examples", "Score", "This", "Other", "Difference"),
+    *("Lowest", "Highest", "p", "Difference is", "Test"),
+)
+_NOTHING_IN_COMMON = (
+    "The two studies have no configuration in common: none has the same data set, model, method, quantization and "
+    "number of examples in both."
+)
+_TESTS = {
+    Test.paired: "paired",
+    Test.intervals: "both intervals",
+    Test.one_interval: "one interval",
+    Test.printed: "none",
+    Test.summary: "none",
+}
+
+
+@dataclass(frozen=True)
+class _Line:
+    """One score, or cost, of one configuration in both studies."""
+
+    group: Group
+    its: Group
+    title: str
+    first: float
+    second: float
+    compared: Comparison | None = None
+
+
+def compare(frame: pd.DataFrame, other: pd.DataFrame, resamples: int = RESAMPLES) -> Table:
+    """Compare what two studies have in common.
+
+    Configurations are the same by data set, model, method, quantization and number of examples; the best number of
+    examples stands against an other's best. Where both studies' predictions are on this machine and of the same test
+    samples, the samples' part of a difference's doubt is paired; elsewhere it follows from both scores' intervals. The
+    runs' part follows from the seeds. Memory is compared where both are of a GPU, or both of a process; what the other
+    states without a data set, as the paper does, stands against each.
+
+    Args:
+        frame: rows of `rows.load`.
+        other: rows of `rows.load` or `reference.paper_rows`.
+        resamples: of the bootstrap.
+    """
+    ours = Evidence(frame, predictions_of(frame), resamples)
+    theirs = Evidence(as_named_here(other, frame["model"].dropna()), predictions_of(other), resamples)
+    pairs = list(_pairs(ours, theirs))
+    lines = [line for one, its in pairs for line in (*_scores(ours, theirs, one, its), *_costs(one, its))]
+    p_values = [None if line.compared is None else line.compared.p_value for line in lines]
+    tested = [place for place, p_value in enumerate(p_values) if p_value is not None]
+    adjusted = dict(zip(tested, holm([value for value in p_values if value is not None]), strict=True))
+    tests = len(tested)
+    here = len({one.key for one, _ in pairs})
+    if not pairs:
+        return Table("comparison", "Comparison with another study", _COLUMNS, (), (_NOTHING_IN_COMMON,))
+    notes = (
+        "Scores in per cent, differences in points (this less the other) with the ends of their 95 % intervals. "
+        f"* p < {ALPHA}; ** p < {ALPHA} over all {tests} tests in this table (Holm). A dagger in place of the star: of "
+        "these runs alone, as the spread between runs of a single seed is not known.",
+        f"{here} configurations are in both, {len(ours.groups) - here} only in this, "
+        f"{len(theirs.groups) - len({its.key for _, its in pairs})} only in the other.",
+        "By intervals the runs count as if they were of different samples, which finds fewer differences; where one "
+        "score has none, its own is taken to be as wide as the other's. A single seed's spread between runs is that of "
+        "the same study's configurations with several seeds, or of the other study's.",
+        *((DIFFERENCES,) if is_paper(other) else ()),
+        *caveats_between(pairs),
+        *ours.caveats(cell for one, _ in pairs for cell in one.cells),
+        *(f"Of the other: {said}" for said in theirs.caveats(cell for _, its in pairs for cell in its.cells)),
+    )
+    cells = tuple(_row(line, adjusted.get(place)) for place, line in enumerate(lines))
+    return Table("comparison", "Comparison with another study", _COLUMNS, cells, notes)
+
+
+def _pairs(ours: Evidence, theirs: Evidence) -> Iterator[tuple[Group, Group]]:
+    known = by_key(theirs.groups)
+    for one in ours.groups:
+        its = known.get(one.key)
+        if its is not None:
+            yield one, its
+        elif (its := known.get((one.dataset, one.model, one.method, one.quantization, None))) is not None:
+            best = ours.best(ours.find(one.method, one.quantization, one.dataset, one.model), "em@10")
+            if best is not None and best.chosen[0] is one:
+                yield one, its
+        if one.dataset and (its := known.get((None, one.model, one.method, one.quantization, one.num_examples))):
+            yield one, its
+
+
+def _scores(ours: Evidence, theirs: Evidence, one: Group, its: Group) -> Iterator[_Line]:
+    levels = {
+        f"{level}/{prefix}{name}": f"{level.capitalize()} {title}{comparator}"
+        for level in LEVELS
+        for prefix, comparator in (
+            ("", ""),
+            ("apps_", " (APPS' comparator)"),
+            ("apps_package_", " (the package's rules)"),
+        )
+        for name, title in _LEVEL_SCORES.items()
+    }
+    for metric, title in (_SCORES | levels).items():
+        found = ours.compare(title, [one], [its], metric, other=theirs)
+        if found is not None:
+            yield _Line(one, its, title, 100 * found.first, 100 * found.second, found)
+
+
+def _costs(one: Group, its: Group) -> Iterator[_Line]:
+    if one.on_gpu is not None and one.on_gpu == its.on_gpu:
+        kind = "GPU" if one.on_gpu else "process"
+        yield from _cost(one, its, f"Training's peak {kind} memory, GB", "train_peak_bytes", 1e9)
+    devices = [", ".join(sorted(set(group.done["device"].dropna()))) for group in (one, its)]
+    where = f" ({' against '.join(name or 'unknown' for name in devices)})" if devices[0] != devices[1] else ""
+    yield from _cost(one, its, f"Training, s{where}", "train_seconds", 1.0)
+
+
+def _cost(one: Group, its: Group, title: str, column: str, unit: float) -> Iterator[_Line]:
+    first, second = one.middle(column), its.middle(column)
+    if first is not None and second is not None:
+        yield _Line(one, its, title, first / unit, second / unit)
+
+
+def _row(line: _Line, adjusted: float | None) -> tuple[Cell, ...]:
+    one, found = line.group, line.compared
+    low, high, p_value = (None, None, None) if found is None else (found.low, found.high, found.p_value)
+    examples = Cell(MISSING) if one.num_examples is None else Cell(f"{one.num_examples:.0f}", one.num_examples)
+    difference = line.first - line.second
+    return (
+        Cell(dataset_name(one.dataset) if one.dataset else MISSING),
+        Cell(model_name(one.model)),
+        Cell(method_name(one.method, one.quantization)),
+        examples,
+        Cell(line.title),
+        Cell(f"{line.first:.2f}", line.first),
+        Cell(f"{line.second:.2f}", line.second),
+        Cell(signed_text(difference), difference),
+        *(Cell(MISSING) if end is None else Cell(signed_text(100 * end), 100 * end) for end in (low, high)),
+        Cell(MISSING) if p_value is None else Cell(p_text(p_value).removeprefix("p ").removeprefix("= "), p_value),
+        Cell(_significance(found, adjusted)),
+        Cell("none" if found is None else _TESTS[found.test]),
+    )
+
+
+def _significance(found: Comparison | None, adjusted: float | None) -> str:
+    if found is None or found.p_value is None or adjusted is None:
+        return "not tested"
+    if found.samples is not None and found.samples < FEWEST_SAMPLES:
+        return "too few samples"
+    if found.p_value >= ALPHA:
+        return "not decided"
+    sign = "*" if found.scope is Scope.methods else "†"
+    return ("higher" if found.difference > 0 else "lower") + sign * (2 if adjusted < ALPHA else 1)

@@ -1,0 +1,174 @@
+"""What the paper claims of examples in prompts, taken apart into what must hold."""
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+
+from peft_study.report.claims.evidence import Best, Comparison, Evidence
+from peft_study.report.claims.verdicts import Part, every, missing
+from peft_study.report.groups import Group
+from peft_study.report.names import dataset_name, model_name
+
+SCORE = "em@10"
+CODELLAMA_7B = ("codellama-7b", "codellama-7b-instruct", "codellama-7b-python")
+PEAKS = {"conala": (6.0, 11.0), "codealpacapy": (3.0, 4.0)}
+"""The numbers of examples, first and last, among which the paper has the peak."""
+NO_MORE = -0.01
+"""What is at most a point below the other is not surpassed by it."""
+_FEWEST_POINTS = 3
+
+
+def icl_beats_zero_shot(evidence: Evidence) -> list[Part]:
+    """Claim 1."""
+    found = [
+        _compare(evidence, zero, evidence.best(_same(evidence, "icl", zero), SCORE), zero)
+        for zero in evidence.find("zero-shot")
+    ]
+    known = [one for one in found if one is not None]
+    return [every("ICL above zero-shot", known)] if known else []
+
+
+def more_examples_do_not_always_help(evidence: Evidence) -> list[Part]:
+    """Claim 2."""
+    datasets = dict.fromkeys(one.dataset for one in evidence.find("icl") if one.num_examples and one.dataset)
+    elsewhere = [name for name in datasets if name and name not in PEAKS]
+    beside = [one for name in elsewhere for part in _peak(evidence, name) for one in part.numbers]
+    if not beside and not datasets.keys() & PEAKS.keys():
+        return []
+    parts: list[Part] = []
+    for name in PEAKS:
+        absent = missing(f"No in-context learning on {dataset_name(name)}.")
+        parts += _peak(evidence, name) if name in datasets else [absent]
+    return [*parts, *_beside(beside)]
+
+
+def lora_beats_prompting(evidence: Evidence) -> list[Part]:
+    """Claim 8."""
+    parts: list[Part] = []
+    beside: list[Comparison] = []
+    for method, name in (("icl", "ICL"), ("rag", "RAG")):
+        inside: list[Comparison | None] = []
+        for lora in evidence.find("lora"):
+            best = evidence.best(_same(evidence, method, lora), SCORE)
+            compared = _compare(evidence, lora, lora, best)
+            if compared and lora.model in CODELLAMA_7B:
+                inside.append(compared)
+            elif compared:
+                beside.append(compared)
+        parts.append(every(f"LoRA above {name} for the CodeLlama-7B variants", inside))
+    if not any(part.numbers for part in parts) and not beside:
+        return []
+    return [*parts, *_beside(beside)]
+
+
+def retrieval_helps_on_conala_alone(evidence: Evidence) -> list[Part]:
+    """Claim 9."""
+    parts: list[Part] = []
+    beside: list[Comparison] = []
+    for dataset in dict.fromkeys(one.dataset for one in evidence.find("rag") if one.dataset):
+        order = ("icl", "rag") if dataset == "codealpacapy" else ("rag", "icl")
+        compared = _average(evidence, dataset, *order)
+        if compared is None:
+            continue
+        if dataset == "conala":
+            parts.append(every("RAG above ICL on Conala", [compared]))
+        elif dataset == "codealpacapy":
+            parts.append(every("RAG not above ICL on CodeAlpacaPy", [compared], NO_MORE))
+        else:
+            beside.append(compared)
+    if not parts and not beside:
+        return []
+    for dataset in ("conala", "codealpacapy"):
+        if not any(dataset_name(dataset) in one.label for part in parts for one in part.numbers):
+            parts.append(missing(f"No RAG and ICL of the same models on {dataset_name(dataset)}."))
+    return [*parts, *_beside(beside)]
+
+
+def _compare(
+    evidence: Evidence, base: Group, first: Group | Best | None, second: Group | Best | None
+) -> Comparison | None:
+    """One model and data set, that of a base: what should be better against what it is measured by."""
+    if first is None or second is None:
+        return None
+    label = f"{model_name(base.model)} on {dataset_name(base.dataset or '')}, EM@10"
+    return evidence.compare(label, [first], [second], SCORE)
+
+
+def _same(evidence: Evidence, method: str, one: Group) -> list[Group]:
+    return evidence.find(method, dataset=one.dataset, model=one.model) if one.dataset else []
+
+
+def _average(evidence: Evidence, dataset: str, method: str, other: str) -> Comparison | None:
+    """The best of two methods by model, averaged over the models that have both."""
+    pairs = []
+    for model in dict.fromkeys(one.model for one in evidence.find(method, dataset=dataset)):
+        best = [evidence.best(evidence.find(name, dataset=dataset, model=model), SCORE) for name in (method, other)]
+        if best[0] is not None and best[1] is not None:
+            pairs.append((best[0], best[1]))
+    label = f"{dataset_name(dataset)}, EM@10 of {len(pairs)} model{'s' * (len(pairs) != 1)}"
+    return evidence.compare(label, [first for first, _ in pairs], [second for _, second in pairs], SCORE)
+
+
+def _beside(found: Sequence[Comparison]) -> list[Part]:
+    """What the rows show beyond the claim's models and data sets, which decides nothing."""
+    return [Part((), f"Outside of the claim: {'; '.join(one.text for one in found)}.")] if found else []
+
+
+def _peak(evidence: Evidence, dataset: str) -> list[Part]:
+    curve = _curve(evidence, dataset)
+    name = dataset_name(dataset)
+    place = PEAKS.get(dataset)
+    if len(curve) < _FEWEST_POINTS or (place is not None and max(curve) <= place[1]):
+        return [missing(f"{name}: too few numbers of examples ({', '.join(f'{n:.0f}' for n in curve)}).")]
+    scores = {
+        number: fmean(score.mean for one in found if (score := one.score(SCORE))) for number, found in curve.items()
+    }
+    last = max(scores)
+    parts = []
+    # With its peak at the end a curve says that more help, if its end is surely above the rest.
+    before = max((number for number in scores if number != last), key=lambda number: scores[number])
+    best_before = _best_of(curve, before, [number for number in scores if number != last])
+    compared = evidence.compare(f"{name}, EM@10", [best_before], _places(curve[last]), SCORE)
+    parts.append(every(f"{name}: {before:.0f} examples above {last:.0f}", [compared]))
+    if place:
+        inside = [number for number in scores if place[0] <= number <= place[1]]
+        parts.append(_location(evidence, name, curve, inside, scores))
+    return parts
+
+
+def _location(
+    evidence: Evidence,
+    name: str,
+    curve: dict[float, list[Group]],
+    inside: Sequence[float],
+    scores: dict[float, float],
+) -> Part:
+    claimed = max(inside, key=lambda number: scores[number], default=None)
+    outside = max(
+        (number for number in scores if number not in inside), key=lambda number: scores[number], default=None
+    )
+    if claimed is None or outside is None:
+        return missing(f"{name}: no numbers of examples both where the paper has the peak and elsewhere.")
+    first = _best_of(curve, claimed, inside)
+    second = _best_of(curve, outside, [number for number in scores if number not in inside])
+    compared = evidence.compare(f"{name}, EM@10", [first], [second], SCORE)
+    return every(f"{name}: the peak at {claimed:.0f} examples, above {outside:.0f}", [compared])
+
+
+def _best_of(curve: Mapping[float, Sequence[Group]], chosen: float, numbers: Sequence[float]) -> Best:
+    """The number of examples that is best on average, chosen from several."""
+    return Best(tuple(curve[chosen]), tuple(tuple(curve[number]) for number in numbers))
+
+
+def _places(found: Sequence[Group]) -> list[Group | Best]:
+    return [*found]
+
+
+def _curve(evidence: Evidence, dataset: str) -> dict[float, list[Group]]:
+    """Configurations by number of examples, of the models that have every number that any model has."""
+    scored = [one for one in evidence.find("icl", dataset=dataset) if one.num_examples and one.score(SCORE)]
+    numbers = sorted({one.num_examples for one in scored if one.num_examples})
+    by_model: dict[str, dict[float | None, Group]] = {}
+    for one in scored:
+        by_model.setdefault(one.model, {})[one.num_examples] = one
+    whole = sorted(model for model, found in by_model.items() if len(found) == len(numbers))
+    return {number: [by_model[model][number] for model in whole] for number in numbers} if whole else {}

@@ -1,0 +1,308 @@
+"""What the paper claims of fine-tuning, taken apart into what must hold."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import NormalDist, fmean
+
+from peft_study.metrics.shares import WIDTH
+from peft_study.report.claims.evidence import Best, Comparison, Evidence, Scope, Test
+from peft_study.report.claims.verdicts import FEWEST_SAMPLES, UNDECIDED, Odds, Part, certain, every, missing
+from peft_study.report.groups import Group
+from peft_study.report.names import LEVELS, dataset_name, method_name, model_name
+from peft_study.report.tables.scores import signed_text
+
+SCORE = "em@10"
+HALF = 0.55
+"""At most this share of LoRA's memory counts as half of it."""
+SMALLEST_MARGIN = 0.01
+LARGEST_MARGIN = 0.05
+"""Of EM@10, in which two methods count as equal: what the samples resolve, but not less or more than these."""
+LIMIT_BYTES = 24e9
+LARGEST = "34b"
+LITTLE = 0.5
+# Standard errors that a test needs beyond its limit for a power of 80 %.
+_EIGHTY_PERCENT = NormalDist().inv_cdf(0.8)
+# A card that is sold with 24 GB has a few hundred megabytes more or less.
+_ALL_BUT_ALL = 0.97
+
+
+def lora_beats_full(evidence: Evidence) -> list[Part]:
+    """Claim 3."""
+    found = []
+    for dataset in _datasets(evidence, "full"):
+        small = [one for one in evidence.find("full", dataset=dataset) if _size_class(one) == "slm"]
+        found.append(_average(evidence, dataset, "lora", small))
+    known = [one for one in found if one is not None]
+    return [every("LoRA above full fine-tuning", known)] if known else []
+
+
+def lora_is_the_best_adapter(evidence: Evidence) -> list[Part]:
+    """Claim 4."""
+    found = [
+        _average(evidence, dataset, "lora", evidence.find(method, dataset=dataset))
+        for method in _other_adapters(evidence)
+        for dataset in _datasets(evidence, method)
+    ]
+    known = [one for one in found if one is not None]
+    return [every("LoRA above another adapter", known)] if known else []
+
+
+def large_beats_small(evidence: Evidence) -> list[Part]:
+    """Claim 5."""
+    large, small, options = _best_of_both(evidence)
+    found = []
+    for dataset in large:
+        sides = [_as_best(chosen, of_class, dataset) for chosen, of_class in zip((large, small), options, strict=True)]
+        for metric in ("em@1", SCORE):
+            names = f"{model_name(large[dataset].model)} and {model_name(small[dataset].model)}"
+            label = f"{names} on {dataset_name(dataset)}, {metric.upper()}"
+            found.append(evidence.compare(label, [sides[0]], [sides[1]], metric))
+    known = sorted((one for one in found if one is not None), key=lambda one: one.label)
+    if not known:
+        return []
+    part = every("Large above small", known)
+    ratios = "; ".join(_ratio_text(one) for one in known)
+    return [Part(part.odds, f"{part.why} Ratios, where the paper has 1.398 to 1.723: {ratios}.", part.numbers)]
+
+
+def _as_best(chosen: Mapping[str, Group], options: Sequence[Mapping[str, Group]], dataset: str) -> Best:
+    return Best((chosen[dataset],), tuple((option[dataset],) for option in options))
+
+
+def _ratio_text(one: Comparison) -> str:
+    if one.ratio is None:
+        return f"{one.label} not defined"
+    ratio, low, high = one.ratio
+    ends = "" if low is None or high is None else f" ({low:.3f} to {high:.3f})"
+    return f"{one.label} {ratio:.3f}{ends}"
+
+
+def four_bit_halves_memory(evidence: Evidence) -> list[Part]:
+    """Claim 6."""
+    memory: list[Comparison] = []
+    pairs: dict[str, list[tuple[Group, Group]]] = {}
+    for small in evidence.find("lora", "nf4"):
+        for plain in evidence.find("lora", "none", model=small.model):
+            if plain.dataset != small.dataset:
+                continue
+            label = " on ".join([model_name(small.model), *([dataset_name(small.dataset)] if small.dataset else [])])
+            if _gpu_peak(small) and _gpu_peak(plain):
+                memory.append(_memory(label, small, plain))
+            if small.dataset and small.score(SCORE) and plain.score(SCORE):
+                pairs.setdefault(small.dataset, []).append((small, plain))
+    if not memory and not pairs:
+        return []
+    return [_halved(memory), *_not_worse(evidence, pairs)]
+
+
+def _halved(memory: Sequence[Comparison]) -> Part:
+    if not memory:
+        return missing("No GPU memory of both: what a process takes on a CPU says nothing of it.")
+    halved = [one.first <= HALF * one.second for one in memory]
+    ratios = "; ".join(one.text for one in memory)
+    why = f"Memory: {sum(halved)} of {len(memory)} halved ({ratios})."
+    return Part(tuple(certain(holds) for holds in halved), why, tuple(memory))
+
+
+def _not_worse(evidence: Evidence, pairs: Mapping[str, Sequence[tuple[Group, Group]]]) -> list[Part]:
+    """EM@10 averaged over models, on each data set, within a margin that its number of samples can resolve."""
+    parts = []
+    for dataset, of_dataset in pairs.items():
+        number = len(of_dataset)
+        label = f"{dataset_name(dataset)}, EM@10 of {number} model{'s' * (number != 1)}"
+        sides = [small for small, _ in of_dataset], [plain for _, plain in of_dataset]
+        compared = evidence.compare(label, *sides, SCORE)
+        if compared is not None:
+            parts.append(_within_margin(compared))
+    return parts or [missing("No EM@10 of both.")]
+
+
+def _within_margin(compared: Comparison) -> Part:
+    """The margin follows from the standard error alone, not from the difference."""
+    if compared.tested is None:
+        return every("EM@10 not more than 1 point below", [compared], -SMALLEST_MARGIN)
+    wanted = (WIDTH + _EIGHTY_PERCENT) * compared.tested.standard_error
+    margin = max(SMALLEST_MARGIN, math.ceil(1000 * wanted) / 1000)
+    power = NormalDist().cdf(margin / compared.tested.standard_error - WIDTH)
+    what = f"EM@10 not more than {100 * margin:.1f} points below (told with probability {power:.2f} if equal)"
+    if margin > LARGEST_MARGIN:
+        return Part((UNDECIDED,), f"{what}: too few samples for a margin of {100 * LARGEST_MARGIN:g}.", (compared,))
+    return every(what, [compared], -margin)
+
+
+def largest_fits(evidence: Evidence) -> list[Part]:
+    """Claim 7."""
+    found = [one for one in evidence.find("lora", "nf4") if LARGEST in one.model]
+    parts = [part for one in found for part in _fits(one)]
+    unknown = [model_name(one.model) for one in found if len(one.done)]
+    return parts or [missing(f"No GPU memory is known of {name}.") for name in dict.fromkeys(unknown)]
+
+
+def _fits(one: Group) -> list[Part]:
+    """What each of the cells of a configuration says: one that did not fit is not made good by one that did."""
+    name = " on ".join([model_name(one.model), *([dataset_name(one.dataset)] if one.dataset else [])])
+    parts = []
+    peak = max(one.values("train_peak_bytes"), default=None)
+    if peak is not None and one.on_gpu:
+        values = (peak, LIMIT_BYTES)
+        compared = _number(f"{name}, peak of training", one.title, "the limit", values, one.cells)
+        parts.append(Part((certain(peak < LIMIT_BYTES),), f"{compared.text}.", (compared,)))
+    for status, count in one.frame.loc[one.frame["status"] != "ok", "status"].value_counts().items():
+        whole_card = one.frame.loc[one.frame["status"] == status, "device_bytes"] >= _ALL_BUT_ALL * LIMIT_BYTES
+        if status == "oom" and whole_card.any():
+            parts.append(Part((certain(False),), f"{name}: out of memory on a GPU of 24 GB or more."))
+        else:
+            parts.append(missing(f"{name}: {count} of {len(one.frame)} {status}."))
+    return parts
+
+
+def apps_gains(evidence: Evidence) -> list[Part]:
+    """Claim 10."""
+    gains: list[Comparison] = []
+    little: list[Part] = []
+    for quantization in ("none", "nf4"):
+        pairs = [
+            (tuned, base)
+            for base in evidence.find("zero-shot")
+            for tuned in evidence.find("lora", quantization, base.dataset, base.model)
+        ]
+        of_method = [one for pair in pairs for one in _introductory(evidence, *pair)]
+        gains += of_method
+        if not of_method:
+            name = method_name("lora", quantization)
+            little.append(missing(f"{name}: no introductory scores of it and of zero-shot."))
+        for level in LEVELS[1:] if of_method else ():
+            found = [part for pair in pairs if (part := _gains_little(evidence, *pair, level)) is not None]
+            absent = missing(f"{method_name('lora', quantization)}: no {level} Pass@5 of it and of zero-shot.")
+            little += found or [absent]
+    return [every("Introductory scores above zero-shot's", gains), *little] if gains else []
+
+
+def _introductory(evidence: Evidence, tuned: Group, base: Group) -> list[Comparison]:
+    names = ("tests_passed_share", "pass@5")
+    found = (_level(evidence, tuned, base, LEVELS[0], name) for name in names)
+    return [one for one in found if one is not None]
+
+
+def _gains_little(evidence: Evidence, tuned: Group, base: Group, level: str) -> Part | None:
+    """Whether a level's gain is at most `LITTLE` of the introductory one's. Levels have no sample in common."""
+    introductory = _level(evidence, tuned, base, LEVELS[0], "pass@5")
+    other = _level(evidence, tuned, base, level, "pass@5")
+    if introductory is None or other is None:
+        return None
+    gain = f"{other.label}: {signed_text(100 * other.difference)} points ({other.first_name})"
+    odds = _little_odds(introductory, other)
+    unsure = ", not told from half of the introductory gain" if odds.verdict is None else ""
+    return Part((odds,), f"{gain}{unsure}.", (other,))
+
+
+def _little_odds(introductory: Comparison, other: Comparison) -> Odds:
+    excess = other.difference - LITTLE * max(introductory.difference, 0.0)
+    pair = (introductory, other)
+    if all(one.scope is Scope.printed for one in pair):
+        return certain(excess <= 0)
+    few = any(one.samples is not None and one.samples < FEWEST_SAMPLES for one in pair)
+    if (
+        few
+        or introductory.tested is None
+        or other.tested is None
+        or any(one.scope is not Scope.methods for one in pair)
+    ):
+        return UNDECIDED
+    error = math.hypot(other.tested.standard_error, LITTLE * introductory.tested.standard_error)
+    above = NormalDist().cdf(-excess / error)
+    return Odds(1 - above, above)
+
+
+def _level(evidence: Evidence, tuned: Group, base: Group, level: str, name: str) -> Comparison | None:
+    """Under the rules of the study's package, else by APPS' comparator, where both have such scores."""
+    words = {"tests_passed_share": "tests passed", "pass@5": "Pass@5"}
+    label = f"{model_name(base.model)}, {level} {words[name]}"
+    compared = (
+        evidence.compare(label, [tuned], [base], f"{level}/{prefix}{name}") for prefix in ("apps_package_", "apps_", "")
+    )
+    return next((comparison for comparison in compared if comparison is not None), None)
+
+
+def _average(evidence: Evidence, dataset: str, method: str, others: Sequence[Group]) -> Comparison | None:
+    """A method against others on one data set, averaged over the models that have both."""
+    pairs = [
+        (one, other)
+        for other in others
+        for one in evidence.find(method, dataset=dataset, model=other.model)
+        if one.score(SCORE) and other.score(SCORE)
+    ]
+    label = f"{dataset_name(dataset)}, EM@10 of {len(pairs)} model{'s' * (len(pairs) != 1)}"
+    return evidence.compare(label, [one for one, _ in pairs], [other for _, other in pairs], SCORE)
+
+
+def _best_of_both(
+    evidence: Evidence,
+) -> tuple[dict[str, Group], dict[str, Group], tuple[list[dict[str, Group]], list[dict[str, Group]]]]:
+    """The best of the large and of the small class, each by data set: those that most data sets are common to.
+
+    Also all that each was chosen from.
+    """
+    large, small = (_of_class(evidence, size) for size in ("llm", "slm"))
+    shared = {frozenset(one.keys() & other.keys()) for one in large for other in small}
+    common = max(shared, key=lambda names: (len(names), sorted(names)), default=frozenset())
+    if not common:
+        return {}, {}, ([], [])
+    options = tuple([one for one in found if common <= one.keys()] for found in (large, small))
+    return _best(options[0], common), _best(options[1], common), (options[0], options[1])
+
+
+def _best(options: Sequence[dict[str, Group]], common: frozenset[str]) -> dict[str, Group]:
+    best = max(options, key=lambda one: _mean_score(one, common))
+    return {name: best[name] for name in sorted(common)}
+
+
+def _of_class(evidence: Evidence, size: str) -> list[dict[str, Group]]:
+    """The fine-tuned models and methods of a class that have both scores, by data set."""
+    kinds = ["adapter", "full"] if size == "slm" else ["adapter"]
+    found: dict[tuple[str, str], dict[str, Group]] = {}
+    for one in evidence.groups:
+        plain = one.dataset is not None and one.quantization == "none" and _size_class(one) == size
+        if plain and one.frame["kind"].isin(kinds).all() and one.score("em@1") and one.score(SCORE):
+            found.setdefault((one.model, one.method), {})[str(one.dataset)] = one
+    return list(found.values())
+
+
+def _mean_score(by_dataset: dict[str, Group], names: Iterable[str]) -> float:
+    scores = [by_dataset[name].score(metric) for name in names for metric in ("em@1", SCORE)]
+    return fmean(score.mean for score in scores if score is not None)
+
+
+def _memory(label: str, small: Group, plain: Group) -> Comparison:
+    peaks = (_gpu_peak(small) or 0.0, _gpu_peak(plain) or 0.0)
+    names = small.title, plain.title
+    return _number(f"{label}, peak of training", *names, peaks, (*small.cells, *plain.cells))
+
+
+def _number(
+    label: str, first_name: str, second_name: str, values: tuple[float, float], cells: tuple[str, ...]
+) -> Comparison:
+    """Memory against memory, which no test is needed for: it hardly varies."""
+    first, second = values
+    none = (None, None, None)
+    return Comparison(
+        label, first_name, second_name, first, second, first - second, *none, Test.measured, cells, "bytes"
+    )
+
+
+def _gpu_peak(one: Group) -> float | None:
+    return one.middle("train_peak_bytes") if one.on_gpu else None
+
+
+def _datasets(evidence: Evidence, method: str) -> list[str]:
+    return [name for name in dict.fromkeys(one.dataset for one in evidence.find(method)) if name]
+
+
+def _other_adapters(evidence: Evidence) -> list[str]:
+    adapters = [one for one in evidence.groups if one.frame["kind"].eq("adapter").any()]
+    return [name for name in dict.fromkeys(one.method for one in adapters) if name != "lora"]
+
+
+def _size_class(one: Group) -> str | None:
+    known = one.frame["size_class"].dropna().tolist()
+    return known[0] if known else None

@@ -1,0 +1,164 @@
+"""Cells' records in folders, and a cache of their rows by content."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from peft_study.errors import UserError
+from peft_study.report.read.cells import COLUMNS, Row, row_of
+from peft_study.results.schema import SCHEMA_VERSION, RunResult
+from peft_study.results.store import RESULT, write_atomically
+
+# Raise when the same record would give another row: cached ones are then made anew.
+CACHE_VERSION = 5
+_COLUMNS = frozenset(COLUMNS)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that is not among the rows.
+
+    Attributes:
+        where: the file, the folder or the run.
+        what: why.
+    """
+
+    where: str
+    what: str
+
+
+def default_cache() -> Path | None:
+    """The folder of cached rows below the user's cache; None for an account that has no home."""
+    named = os.environ.get("XDG_CACHE_HOME", "")
+    try:
+        folder = Path(named) if Path(named).is_absolute() else Path.home() / ".cache"
+    except RuntimeError:
+        return None
+    return folder / "peft_study" / "rows"
+
+
+def load_folder(source: str, cache: Path | None) -> tuple[list[Row], list[Problem]]:
+    """Read every cell below a folder.
+
+    Args:
+        source: a cell's folder, a study's, or any above them; a result.json stands for its folder.
+        cache: where rows are kept by their record's content; None keeps none.
+
+    Returns:
+        One row a readable record, in the order of their paths, and what could not be read.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    root = Path(source)
+    if root.name == RESULT and root.is_file():
+        root = root.parent
+    if not root.is_dir():
+        raise UserError(
+            "no such folder of results",
+            where=source,
+            hint="name a cell's folder, a study's such as multirun/demo, or wandb://entity/project",
+        )
+    root = root.resolve()
+    file = None if cache is None else cache / f"{hashlib.sha256(str(root).encode()).hexdigest()[:32]}.json"
+    known, kept = _read_cache(file), {}
+    rows: list[Row] = []
+    problems: list[Problem] = []
+    for folder in cell_folders(root, problems):
+        try:
+            content = _read(folder / RESULT)
+            digest = hashlib.blake2b(content, digest_size=16).hexdigest()
+            row = known.get(digest) or row_of(RunResult.from_json(json.loads(content)), None, "")
+        # RecursionError: a file of a million brackets.
+        except (OSError, ValueError, RecursionError) as error:
+            problems.append(Problem(str(folder / RESULT), _reason(error)))
+            continue
+        kept[digest] = row
+        rows.append({**row, "folder": str(folder), "source": source})
+    if not rows and not problems:
+        problems.append(Problem(source, f"no {RESULT} in it or below it"))
+    if kept.keys() != known.keys():
+        _write_cache(file, kept)
+    return rows, problems
+
+
+def cell_folders(root: Path, problems: list[Problem]) -> Iterator[Path]:
+    """Every folder with a result.json, ordered by path; what lies in such a folder is the cell's own.
+
+    Links to folders are followed, last, so that a folder is found where it is and once.
+
+    Args:
+        root: where to look.
+        problems: gets the folders that cannot be listed.
+    """
+    waiting, linked = [root], list[Path]()
+    seen: set[tuple[int, int]] = set()
+    while waiting or linked:
+        folder = waiting.pop() if waiting else linked.pop()
+        try:
+            place = folder.stat()
+            entries = list(os.scandir(folder))
+        except OSError as error:
+            problems.append(Problem(str(folder), f"cannot be listed: {error.strerror or error}"))
+            continue
+        if (place.st_dev, place.st_ino) in seen:
+            continue
+        seen.add((place.st_dev, place.st_ino))
+        if any(entry.name == RESULT for entry in entries):
+            yield folder
+            continue
+        inner = sorted((entry for entry in entries if _is_folder(entry)), key=_name, reverse=True)
+        waiting.extend(Path(entry) for entry in inner if not entry.is_symlink())
+        linked.extend(Path(entry) for entry in inner if entry.is_symlink())
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.name[0] != "." and entry.is_dir()
+    # A link to itself.
+    except OSError:
+        return False
+
+
+def _name(entry: os.DirEntry[str]) -> str:
+    return entry.name
+
+
+def _read(file: Path) -> bytes:
+    """A file's content; a pipe would wait for somebody to write into it."""
+    if not file.is_file():
+        raise OSError("no file")
+    return file.read_bytes()
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
+        return f"no JSON: {error}"
+    if isinstance(error, RecursionError):
+        return "no result: nested too deeply"
+    return str(error) or type(error).__name__
+
+
+def _read_cache(file: Path | None) -> dict[str, Row]:
+    if file is None:
+        return {}
+    try:
+        stored = json.loads(file.read_bytes())
+        rows = stored["rows"] if stored["version"] == [CACHE_VERSION, SCHEMA_VERSION] else {}
+        return {digest: row for digest, row in rows.items() if row.keys() >= _COLUMNS}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return {}
+
+
+def _write_cache(file: Path | None, rows: dict[str, Row]) -> None:
+    """Keep what was read now. A cache that cannot be written costs time and nothing else."""
+    if file is None:
+        return
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, json.dumps({"version": [CACHE_VERSION, SCHEMA_VERSION], "rows": rows}))
+    except OSError:
+        return

@@ -1,0 +1,153 @@
+"""The paper's numbers as rows with the columns of our own, so that one code shows, compares and judges both.
+
+Its CodeBLEU is `codebleu_codexglue` here and its test scores those under the rules of the
+study's package (`introductory/apps_package_pass@1`, with `scoring.apps_package_rules=true`), because these scores are
+made as the paper's are. `codebleu` and `pass@1` are stricter, and `apps_pass@1` restates the comparator alone.
+"""
+
+from collections.abc import Iterable, Mapping
+
+import pandas as pd
+
+from peft_study.report.names import PAPER
+from peft_study.report.read.cells import COLUMNS, Row
+from peft_study.report.read.paper import rows
+from peft_study.report.read.rows import frame_of
+
+STATED = "stated"
+PUBLISHED = {
+    "em@1": "em@1",
+    "em@10": "em@10",
+    "codebleu": "codebleu_codexglue",
+    "avg_tests_passed": "apps_package_tests_passed_share",
+    "pass@1": "apps_package_pass@1",
+    "pass@2": "apps_package_pass@2",
+    "pass@5": "apps_package_pass@5",
+}
+"""The paper's name of a score, and the one of ours that is made likewise."""
+OF_PACKAGE = {"em@1": "em_package@1", "em@10": "em_package@10", "codebleu": "codebleu_package"}
+"""The same of table 3, as its package scored: on candidates that it cut. These numbers stand under both names."""
+MEMORY_KIND = "gpu_peak"
+"""The paper says peak GPU memory, and not how it was read."""
+
+_SLM = {"codet5p-220m": "t5", "codet5p-770m": "t5", "codegen-350m-mono": "codegen"}
+_KINDS = {"full": "full", "zero-shot": "prompting", "icl": "prompting", "rag": "prompting"}
+_TEST_SAMPLES = {"conala": 543.0, "codealpacapy": 628.0, "apps": 750.0}
+_UNITS = {"M": 1e6}
+_GB = 1e9
+
+
+def paper_rows() -> pd.DataFrame:
+    """Every number that the paper states, in the columns of `rows.load` and "certainty".
+
+    Scores are shares, memory is in bytes. One row a model, method, quantization, data set and number of examples;
+    figure 1's have no data set, because the paper names none, and its best ICL and RAG have no number of examples.
+
+    Source: arXiv 2308.10462v3, tables 3 and 4, figures 1 and 5, and the text on figures 3 and 7.
+    """
+    found: dict[tuple[str | None, ...], Row] = {}
+    for row in (*_table3(), *_table4(), *_figure1(), *_figure5(), *_text()):
+        key = tuple(row[name] for name in ("model", "method", "quantization", "dataset"))
+        if key in found:
+            # Table 3's own number stands before what a figure repeats of it.
+            found[key] = {**row, **{name: value for name, value in found[key].items() if value is not None}}
+        else:
+            found[key] = row
+    frame = frame_of([{name: value for name, value in row.items() if name != "certainty"} for row in found.values()])
+    frame.insert(len(COLUMNS), "certainty", pd.Series([row["certainty"] for row in found.values()], dtype=object))
+    return frame
+
+
+def as_named_here(other: pd.DataFrame, here: Iterable[str]) -> pd.DataFrame:
+    """Rows with the models' names of those that they are compared with.
+
+    The paper's figure 1 names CodeLlama-13B and -34B without a variant; the study's are the Python ones.
+
+    Args:
+        other: rows of `paper_rows` or another study.
+        here: the models that they are compared with.
+    """
+    known = set(here)
+    named = {plain: f"{plain}-python" for plain in ("codellama-13b", "codellama-34b")}
+    named = {plain: full for plain, full in named.items() if plain not in known and full in known}
+    return other.assign(model=other["model"].replace(named)) if named else other
+
+
+def is_paper(other: pd.DataFrame) -> bool:
+    """Whether rows are the paper's and nothing else."""
+    return len(other) > 0 and bool((other["source"] == PAPER).all())
+
+
+def _table3() -> Iterable[Row]:
+    for line in rows("table3"):
+        for dataset in ("conala", "codealpacapy"):
+            row = _row("table 3", line, dataset)
+            row["trainable_parameters"] = float(line["trainable_params"][:-1]) * _UNITS[line["trainable_params"][-1]]
+            scores = {name: _share(line[f"{dataset}_{name}"]) for name in OF_PACKAGE}
+            for names in (PUBLISHED, OF_PACKAGE):
+                row |= {names[name]: score for name, score in scores.items()}
+            yield row
+
+
+def _table4() -> Iterable[Row]:
+    """One row a configuration, from the three lines of its levels."""
+    by_cell: dict[str, Row] = {}
+    for line in rows("table4"):
+        row = _row("table 4", line, "apps")
+        row["sampled"] = True
+        kept = by_cell.setdefault(row["cell_id"], row)
+        for name in ("avg_tests_passed", "pass@1", "pass@2", "pass@5"):
+            kept[f"{line['level']}/{PUBLISHED[name]}"] = _share(line[name])
+    return by_cell.values()
+
+
+def _figure1() -> Iterable[Row]:
+    for line in rows("figure1"):
+        peak = float(line["peak_memory_gb"]) * _GB
+        yield _row("figure 1", line, None) | {"train_peak_bytes": peak, "peak_bytes": peak, "memory_kind": MEMORY_KIND}
+
+
+def _figure5() -> Iterable[Row]:
+    for line in rows("figure5"):
+        for dataset in ("conala", "codealpacapy"):
+            row = _row("figure 5", {**line, "method": "lora"}, dataset)
+            # The file speaks of each row once: what it says of both data sets, or of the one that it names.
+            certainty = STATED if line["certainty"].startswith("stated") else line["certainty"]
+            if "conala stated" in line["certainty"]:
+                certainty = "stated in the text" if dataset == "conala" else "bar label"
+            yield row | {"em@10": _share(line[f"{dataset}_em@10"]), "certainty": certainty}
+
+
+def _text() -> Iterable[Row]:
+    for line in rows("text_values"):
+        row = _row(line["figure"].replace("figure", "text on figure "), line, line["dataset"])
+        row["num_examples"] = 0.0 if line["method"] == "zero-shot" else None
+        yield row | {line["metric"]: _share(line["value"])}
+
+
+def _row(item: str, line: Mapping[str, str], dataset: str | None) -> Row:
+    model, method, quantization = line["model"], line["method"], line.get("quantization", "none")
+    small = model in _SLM
+    row: Row = dict.fromkeys(COLUMNS)
+    return row | {
+        "cell_id": "/".join(part for part in (PAPER, item, model, method, quantization, dataset) if part),
+        "study": PAPER,
+        "status": "ok",
+        "model": model,
+        "family": _SLM.get(model) or ("llama" if model.startswith("codellama") else "codegen2"),
+        "size_class": "slm" if small else "llm",
+        "method": method,
+        "kind": _KINDS.get(method, "adapter"),
+        "quantization": quantization,
+        "dataset": dataset,
+        "num_examples": 0.0 if _KINDS.get(method) != "prompting" or method == "zero-shot" else None,
+        "sampled": False,
+        "test_samples": None if dataset is None else _TEST_SAMPLES[dataset],
+        "source": PAPER,
+        "certainty": STATED,
+    }
+
+
+def _share(percentage: str) -> float:
+    """A percentage as a share, so that 100 times it prints as the paper does."""
+    return round(float(percentage) / 100, 6)

@@ -1,0 +1,1 @@
+"""Tables as data, and the forms they are written in."""

@@ -1,0 +1,66 @@
+"""Table 2: one example of each data set, as the cells of this machine saw it."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from peft_study.report.names import DATASETS, dataset_name, place
+from peft_study.report.tables.table import MISSING, Cell, Table
+from peft_study.results.store import PREDICTIONS
+
+_CHARACTERS_AT_MOST = 600
+# An example that a reader takes in: the first one that is short, or the shortest of these.
+_LOOKED_AT = 50
+_SHORT = 200
+
+
+def table2(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Table:
+    """One example of each data set: what the model read, and the reference.
+
+    Args:
+        frame: rows of `rows.load`; the first cell of each data set whose predictions are here is read.
+        other: not compared.
+    """
+    datasets = sorted({str(slug) for slug in frame["dataset"].dropna()}, key=lambda slug: place(slug, tuple(DATASETS)))
+    cells = []
+    for slug in datasets:
+        example = _example(frame[frame["dataset"] == slug])
+        texts = (
+            [Cell(MISSING, state="no predictions here")] * 2 if example is None else [Cell(text) for text in example]
+        )
+        cells.append((Cell(dataset_name(slug)), *texts))
+    return Table("table2", "One example of each data set", ("Data set", "Prompt", "Reference"), tuple(cells))
+
+
+def _example(frame: pd.DataFrame) -> tuple[str, str] | None:
+    """A prompt and its reference, from a cell without examples in its prompts where there is one."""
+    ordered = frame[frame["folder"].notna()].sort_values("num_examples", kind="stable")
+    for folder in ordered["folder"]:
+        found = _read(Path(folder) / PREDICTIONS)
+        if found:
+            prompt, reference = next((pair for pair in found if sum(map(len, pair)) <= _SHORT), min(found, key=_length))
+            return _cut(prompt), _cut(reference)
+    return None
+
+
+def _read(file: Path) -> list[tuple[str, str]]:
+    found = []
+    try:
+        with file.open(encoding="utf-8", errors="replace") as lines:
+            for _, line in zip(range(_LOOKED_AT), lines, strict=False):
+                row = json.loads(line)
+                if row["reference"]:
+                    found.append((str(row["prompt"]), str(row["reference"])))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return found
+    return found
+
+
+def _length(pair: tuple[str, str]) -> int:
+    return len(pair[0]) + len(pair[1])
+
+
+def _cut(text: str) -> str:
+    text = text.strip()
+    return text if len(text) <= _CHARACTERS_AT_MOST else text[:_CHARACTERS_AT_MOST] + " ..."

@@ -1,0 +1,235 @@
+"""The paper's tables from rows, and one of everything."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import pandas as pd
+
+from peft_study.report.groups import Group, by_key, caveats, groups
+from peft_study.report.names import (
+    DATASETS,
+    LEVELS,
+    METHODS,
+    MODELS,
+    PAPER,
+    dataset_name,
+    method_name,
+    model_name,
+    place,
+)
+from peft_study.report.read.reference import is_paper
+from peft_study.report.tables.instances import table2
+from peft_study.report.tables.scores import GridRow, Score, grid, parameters_cell, score_cell, seeds_note
+from peft_study.report.tables.table import MISSING, Cell, Table
+from peft_study.report.tables.tradeoff import table1
+
+__all__ = ["TABLES", "Cell", "Table", "overview", "table1", "table2", "table3", "table4", "table4_strict"]
+
+_MARKS = "The best of a column is marked, and the best of each model: the largest numbers, which is no test."
+_LEVEL_SCORES = (("Avg", "tests_passed_share"), ("P@1", "pass@1"), ("P@2", "pass@2"), ("P@5", "pass@5"))
+_OVERVIEW = (
+    ("EM@1", "em@1"),
+    ("EM@10", "em@10"),
+    ("CodeBLEU", "codebleu"),
+    ("Pass@1", "pass@1"),
+    ("Top@1", "top@1"),
+    ("Tests passed", "tests_passed_share"),
+)
+_SECONDS = (("Train s", "train_seconds"), ("Generate s", "generate_seconds"))
+_MEMORY = {True: "Peak GPU GB", False: "Peak process GB"}
+
+
+def table3(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Table:
+    """Full and parameter-efficient fine-tuning by model: EM@1, EM@10 and CodeBLEU in per cent, trained parameters.
+
+    Args:
+        frame: rows of `rows.load` or `reference.paper_rows`.
+        other: rows to compare with.
+    """
+    found = _fine_tuned(frame)
+    others = [] if other is None else _fine_tuned(other)
+    datasets = sorted({_dataset(one) for one in found}, key=lambda slug: place(slug, tuple(DATASETS)))
+    bleu = _codebleu(frame)
+    scores = [
+        Score(dataset_name(slug), title, metric)
+        for slug in datasets
+        for title, metric in (("EM@1", "em@1"), ("EM@10", "em@10"), ("CodeBLEU", bleu))
+    ]
+    by_name, compared = _by_model_and_method(found), _by_model_and_method(others)
+    rows = []
+    for model, method in dict.fromkeys((one.model, one.method) for one in _by_model(found)):
+        own = by_name[model, method]
+        labels = (Cell(model_name(model)), Cell(method_name(method)), parameters_cell(*own))
+        rows.append(GridRow(labels, model, _by_dataset(own), _by_dataset(compared.get((model, method), []))))
+    title = "SLMs and LLMs by fine-tuning method: EM@1, EM@10 and CodeBLEU in per cent"
+    how = "as the paper's evaluator computes it" if bleu != "codebleu" else "in the strict convention"
+    notes: tuple[str, ...] = (_MARKS, f"CodeBLEU {how} ({bleu}).", *seeds_note(found), *caveats(found))
+    table = Table("table3", title, (), (), notes if found else ("No fine-tuned cell is scored by references.",))
+    return grid(table, ("Model", "Method", "# Params"), scores, rows, _other_name(other))
+
+
+_PACKAGE_PREFIX = "apps_package_"
+
+
+def table4(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Table:
+    """Contest problems by level, in per cent, judged by the comparator that was published with APPS.
+
+    Args:
+        frame: rows of `rows.load` or `reference.paper_rows`.
+        other: rows to compare with.
+    """
+    title = "Contest problems by level: average share of tests passed and Pass@k in per cent"
+    if _levels(groups(frame), _PACKAGE_PREFIX):
+        note = "Programs run under the rules of the study's package (apps_package_*)."
+        return _by_level(Table("table4", title, (), (), (note,)), _PACKAGE_PREFIX, frame, other)
+    note = (
+        "Outputs compared as APPS' checker does, programs run by our rules. The paper's numbers stand under the rules "
+        "of its package: scoring.apps_package_rules=true gives them."
+    )
+    return _by_level(Table("table4", title, (), (), (note,)), "apps_", frame, other)
+
+
+def table4_strict(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Table:
+    """Table 4 by the strict comparator, which the paper has no numbers of.
+
+    Args:
+        frame: rows of `rows.load`.
+        other: rows to compare with.
+    """
+    title = "Contest problems by level, judged strictly: average share of tests passed and Pass@k in per cent"
+    return _by_level(Table("table4_strict", title, (), (), ("Outputs compared strictly.",)), "", frame, other)
+
+
+def overview(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Table:
+    """Every configuration: scores in per cent, memory in GB (1e9 bytes), seconds; medians of costs over seeds.
+
+    Args:
+        frame: rows of `rows.load` or `reference.paper_rows`.
+        other: not compared here; `compare.compare` does.
+    """
+    found = [one for one in groups(frame) if one.dataset is not None]
+    scores = [(title, metric) for title, metric in _OVERVIEW if any(one.score(metric) for one in found)]
+    memory = [kind for kind in _MEMORY if any(one.on_gpu is kind for one in found)]
+    names = ("Data set", "Model", "Method", "Examples", "Cells", "# Params")
+    cells = tuple(
+        (
+            Cell(dataset_name(_dataset(one))),
+            Cell(model_name(one.model)),
+            Cell(method_name(one.method, one.quantization)),
+            Cell(MISSING if one.num_examples is None else f"{one.num_examples:.0f}", one.num_examples),
+            Cell(str(len(one.frame)), float(len(one.frame)), state=one.state()),
+            parameters_cell(one),
+            *(score_cell(one, metric) for _, metric in scores),
+            *(_cost(one if one.on_gpu is kind else None, "peak_bytes", 1e9, 2) for kind in memory),
+            *(_cost(one, column, 1, 0) for _, column in _SECONDS),
+        )
+        for one in found
+    )
+    titles = [title for title, _ in scores] + [_MEMORY[kind] for kind in memory] + [title for title, _ in _SECONDS]
+    columns = (*names, *titles)
+    notes = (
+        "CodeBLEU in the strict convention. Peak memory is of training and generation: what was allocated on the GPU, "
+        "or all that the process held.",
+        *seeds_note(found),
+    )
+    return Table("overview", "Every configuration", columns, cells, (*notes, *caveats(found)))
+
+
+TABLES: Mapping[str, Callable[[pd.DataFrame, pd.DataFrame | None], Table]] = {
+    "table1": table1,
+    "table2": table2,
+    "table3": table3,
+    "table4": table4,
+    "table4_strict": table4_strict,
+    "overview": overview,
+}
+"""What makes each table of rows and, or None, rows to compare with."""
+
+
+def _fine_tuned(frame: pd.DataFrame) -> list[Group]:
+    """What table 3 is about: trained on a base that is not quantised, and scored by references."""
+    trained = frame[(frame["kind"] != "prompting") & (frame["quantization"] == "none") & frame["dataset"].notna()]
+    found = [
+        one
+        for one in groups(trained)
+        if not _levels([one], "") | _levels([one], "apps_") | _levels([one], _PACKAGE_PREFIX)
+    ]
+    scored = {one.dataset for one in found if one.score("em@1")}
+    # Where none ended well: programs that are tested are drawn.
+    unscored = {one.dataset for one in found if len(one.done) or one.frame["sampled"].eq(True).any()} - scored
+    return [one for one in found if one.dataset not in unscored]
+
+
+def _by_level(table: Table, prefix: str, frame: pd.DataFrame, other: pd.DataFrame | None) -> Table:
+    found = [one for one in groups(frame) if one.dataset is not None]
+    with_levels = {one.dataset for one in found if _levels([one], prefix)}
+    found = [one for one in found if one.dataset in with_levels]
+    levels = sorted(_levels(found, prefix), key=lambda level: place(level, LEVELS))
+    scores = [
+        Score(level.capitalize(), title, f"{level}/{prefix}{name}") for level in levels for title, name in _LEVEL_SCORES
+    ]
+    others = {} if other is None else by_key(groups(other))
+    several = len(with_levels) > 1
+    rows = []
+    for one in found:
+        dataset = [Cell(dataset_name(_dataset(one)))] if several else []
+        labels = (*dataset, Cell(model_name(one.model)), Cell(one.title))
+        compared = others.get(one.key)
+        headings = [level.capitalize() for level in levels]
+        rows.append(
+            GridRow(
+                labels, one.model, dict.fromkeys(headings, one), dict.fromkeys(headings, compared) if compared else {}
+            )
+        )
+    shown = (*table.notes, _MARKS, *seeds_note(found), *caveats(found))
+    notes = shown if found else ("No cell has scores by level.",)
+    names = (*(["Data set"] if several else []), "Model", "Method")
+    return grid(replace(table, notes=notes), names, scores, rows, _other_name(other))
+
+
+def _levels(found: Sequence[Group], prefix: str) -> set[str]:
+    """The levels of which cells have scores by a comparator."""
+    end = f"/{prefix}tests_passed_share"
+    return {
+        str(name).removesuffix(end)
+        for one in found
+        for name in one.frame
+        if str(name).endswith(end) and one.frame[name].notna().any()
+    }
+
+
+def _codebleu(frame: pd.DataFrame) -> str:
+    return next(
+        (name for name in ("codebleu_codexglue", "codebleu") if name in frame and frame[name].notna().any()), "codebleu"
+    )
+
+
+def _by_model(found: Sequence[Group]) -> list[Group]:
+    """Models and methods in the paper's order, whichever data set they come from."""
+    return sorted(found, key=lambda one: (place(one.model, tuple(MODELS)), place(one.method, tuple(METHODS))))
+
+
+def _by_model_and_method(found: Sequence[Group]) -> dict[tuple[str, str], list[Group]]:
+    named: dict[tuple[str, str], list[Group]] = {}
+    for one in found:
+        named.setdefault((one.model, one.method), []).append(one)
+    return named
+
+
+def _by_dataset(found: Sequence[Group]) -> dict[str, Group]:
+    return {dataset_name(_dataset(one)): one for one in found}
+
+
+def _dataset(one: Group) -> str:
+    return one.dataset or ""
+
+
+def _cost(one: Group | None, column: str, unit: float, digits: int) -> Cell:
+    value = None if one is None else one.middle(column)
+    return Cell(MISSING) if value is None else Cell(f"{value / unit:.{digits}f}", value / unit)
+
+
+def _other_name(other: pd.DataFrame | None) -> str | None:
+    if other is None:
+        return None
+    return PAPER if is_paper(other) else "other"

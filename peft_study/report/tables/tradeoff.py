@@ -1,0 +1,191 @@
+"""Table 1: compute cost and effectiveness of each family of techniques, in classes that follow from what was measured.
+
+The rule was not changed after runs were held against it. Within one model and data set each family is its
+configuration with the best EM@10. Its peak memory, its seconds of training and generation, and its EM@10 are taken
+relative to the family that has most; memory only where it was measured alike, on GPUs or of processes, and seconds
+where they are of one device and as many test samples. Over models and data sets the median of each is a family's own.
+Its cost is the geometric mean of the first two, its effectiveness the third; `HIGH_COST` and `HIGH_EFFECTIVENESS` make
+classes of them.
+
+The best of many configurations scores above its true score, which favours the family with most. A class of
+effectiveness is therefore given only where the interval of the relative EM@10, which allows for the choice, decides.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import median
+
+import pandas as pd
+
+from peft_study.report.claims.evidence import Best, Comparison, Evidence, Scope
+from peft_study.report.groups import Group, caveats
+from peft_study.report.tables.table import MISSING, Cell, Table
+
+HIGH_COST = 0.5
+HIGH_EFFECTIVENESS = 0.8
+SCORE = "em@10"
+_PAPER = {"Full fine-tuning": ("high", "high"), "ICL and RAG": ("low", "low"), "PEFT": ("low", "high")}
+_OF_PROCESSES = (
+    "Memory of cells on a CPU is that of their process, Python's libraries included, which differs little between "
+    "techniques for a small model."
+)
+_FAMILY_OF_KIND = {"full": "Full fine-tuning", "adapter": "PEFT"}
+_FAMILY_OF_METHOD = {"icl": "ICL and RAG", "rag": "ICL and RAG"}
+
+
+@dataclass(frozen=True)
+class _Best:
+    """A family's best configuration for one model and data set.
+
+    Attributes:
+        score: its EM@10.
+        best: the configuration, and what it was chosen from.
+        share: both ends of its EM@10 as a share of the largest; from 0 to 1 where nothing is decided.
+    """
+
+    score: float
+    best: Best
+    peak_bytes: float | None
+    seconds: float | None
+    on_gpu: bool | None
+    devices: frozenset[str]
+    test_samples: float | None
+    share: tuple[float, float] = (0.0, 1.0)
+
+
+def table1(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Table:
+    """The trade-off of compute cost and effectiveness; see the head of this file for the rule.
+
+    Args:
+        frame: rows of `rows.load` or `reference.paper_rows`.
+        other: not compared: the paper's own classes, which are words, stand in the last columns.
+    """
+    evidence = Evidence(frame)
+    found = [one for one in evidence.groups if one.dataset and _family(one) and one.score(SCORE)]
+    pairs = _pairs(evidence, found)
+    names = ("Technique", "Relative memory", "Relative time", "Relative EM@10", "Models x data sets")
+    columns = (*names, "Compute cost", "Effectiveness", "Paper's cost", "Paper's effectiveness")
+    cells = tuple(_row(family, pairs) for family in _PAPER)
+    of_processes = any(best.peak_bytes and best.on_gpu is False for pair in pairs for best in pair.values())
+    notes = (
+        "Within one model and data set each technique is its configuration with the best EM@10. Memory (peak of "
+        "training and generation), time (of both) and EM@10 are relative to the technique with the largest; medians "
+        "over models and data sets.",
+        *([_OF_PROCESSES] if of_processes else []),
+        *caveats(found),
+        f"Compute cost is high from {HIGH_COST} on (geometric mean of memory and time), effectiveness from "
+        f"{HIGH_EFFECTIVENESS} on. The best configurations are chosen on the test split. Effectiveness is not decided "
+        "where the 95 % interval of the relative EM@10 holds this limit; the interval allows for the choice, which is "
+        "repeated in each resample. Of the paper's printed numbers the numbers alone decide.",
+    )
+    return Table("table1", "Compute cost and effectiveness of each technique", columns, cells, notes)
+
+
+def _row(family: str, pairs: list[Mapping[str, _Best]]) -> tuple[Cell, ...]:
+    memory = [share for pair in pairs if (share := _relative(pair, family, "peak_bytes")) is not None]
+    time = [share for pair in pairs if (share := _relative(pair, family, "seconds")) is not None]
+    score = [share for pair in pairs if (share := _relative(pair, family, "score")) is not None]
+    cost = math.sqrt(median(memory) * median(time)) if memory and time else None
+    number = sum(family in pair for pair in pairs)
+    return (
+        Cell(family),
+        *(_share(median(values) if values else None) for values in (memory, time, score)),
+        Cell(str(number), float(number)),
+        _class(cost, HIGH_COST),
+        _effectiveness([pair[family].share for pair in pairs if family in pair]),
+        *(Cell(word) for word in _PAPER[family]),
+    )
+
+
+def _pairs(evidence: Evidence, configurations: Iterable[Group]) -> list[Mapping[str, _Best]]:
+    """The families' best by model and data set, wherever there are two families to compare."""
+    found: dict[tuple[str, str], dict[str, list[Group]]] = {}
+    for one in configurations:
+        family = _family(one)
+        if family is not None and one.dataset is not None:
+            found.setdefault((one.model, one.dataset), {}).setdefault(family, []).append(one)
+    return [
+        _with_shares(evidence, _alike({family: _best(evidence, options) for family, options in families.items()}))
+        for families in found.values()
+        if len(families) > 1
+    ]
+
+
+def _best(evidence: Evidence, options: Sequence[Group]) -> _Best:
+    best = evidence.best(options, SCORE)
+    assert best is not None
+    (chosen,) = best.chosen
+    score = chosen.score(SCORE)
+    assert score is not None
+    peak_bytes = None if chosen.on_gpu is None else chosen.middle("peak_bytes")
+    devices = frozenset(str(name) for name in chosen.done["device"].dropna())
+    return _Best(score.mean, best, peak_bytes, chosen.work_seconds(), chosen.on_gpu, devices, chosen.test_samples)
+
+
+def _with_shares(evidence: Evidence, families: Mapping[str, _Best]) -> Mapping[str, _Best]:
+    """Each family against every other one: it is at most as large a share of the largest as of any."""
+    shares = {}
+    for family, own in families.items():
+        against = [
+            _share_ends(evidence.compare(family, [own.best], [other.best], SCORE), other.score)
+            for name, other in families.items()
+            if name != family
+        ]
+        shares[family] = min(low for low, _ in against), min(high for _, high in against)
+    return {family: replace(own, share=shares[family]) for family, own in families.items()}
+
+
+def _share_ends(compared: Comparison | None, other: float) -> tuple[float, float]:
+    """Both ends of a score as a share of another one, at most 1."""
+    if compared is None or not other:
+        return 0.0, 1.0
+    if compared.scope is Scope.printed:
+        return min(1.0, compared.first / other), min(1.0, compared.first / other)
+    if compared.low is None or compared.high is None or compared.scope is not Scope.methods:
+        return 0.0, 1.0
+    low, high = (min(1.0, max(0.0, 1 + end / other)) for end in (compared.low, compared.high))
+    return low, high
+
+
+def _alike(families: Mapping[str, _Best]) -> Mapping[str, _Best]:
+    """Without peaks where some are of a GPU and others of a process, and without seconds of other work or devices."""
+    if len({best.on_gpu for best in families.values() if best.peak_bytes is not None}) > 1:
+        families = {name: replace(best, peak_bytes=None) for name, best in families.items()}
+    timed = [best for best in families.values() if best.seconds is not None]
+    alike = len({best.test_samples for best in timed}) < 2 and len({best.devices for best in timed}) < 2
+    if not alike or any(len(best.devices) > 1 for best in timed):
+        families = {name: replace(best, seconds=None) for name, best in families.items()}
+    return families
+
+
+def _family(one: Group) -> str | None:
+    kinds = one.frame["kind"].dropna().tolist()
+    return _FAMILY_OF_METHOD.get(one.method) or _FAMILY_OF_KIND.get(kinds[0] if kinds else "")
+
+
+def _relative(pair: Mapping[str, _Best], family: str, name: str) -> float | None:
+    """A family's value as a share of the largest; None where fewer than two families have one."""
+    values = {other: value for other, best in pair.items() if (value := getattr(best, name)) is not None}
+    if family not in values or len(values) < 2 or not max(values.values()):
+        return None
+    return float(values[family] / max(values.values()))
+
+
+def _share(value: float | None) -> Cell:
+    return Cell(MISSING, state="not measured alike") if value is None else Cell(f"{value:.2f}", value)
+
+
+def _effectiveness(shares: Sequence[tuple[float, float]]) -> Cell:
+    if not shares:
+        return Cell(MISSING, state="not measured alike")
+    low, high = median(low for low, _ in shares), median(high for _, high in shares)
+    if low < HIGH_EFFECTIVENESS <= high:
+        return Cell("not decided")
+    return Cell("high" if low >= HIGH_EFFECTIVENESS else "low")
+
+
+def _class(value: float | None, high_from: float) -> Cell:
+    if value is None:
+        return Cell(MISSING, state="not measured alike")
+    return Cell("high" if value >= high_from else "low")

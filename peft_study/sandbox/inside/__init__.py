@@ -1,0 +1,1 @@
+"""What runs beside hostile code: the standard library and this folder alone."""

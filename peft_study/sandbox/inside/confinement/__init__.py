@@ -1,0 +1,1 @@
+"""What a worker, and each child of it, gives up: files, users, system calls."""

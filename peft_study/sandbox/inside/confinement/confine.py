@@ -1,0 +1,266 @@
+"""What a worker, and each child of it, gives up.
+
+At level A a worker is process 1 of its own namespaces, and what a test leaves is killed by one call there. At level B
+and C it adopts the orphans of its children and kills them by their user, where it has one for itself, or one by one.
+"""
+
+import os
+import re
+import resource
+import signal
+import socket
+import sys
+from contextlib import suppress
+from typing import Any
+
+from peft_study.sandbox.inside.confinement import kernel, landlock, leftovers, namespaces, seccomp
+from peft_study.sandbox.inside.confinement.interpreter import DEVICES, Files, needed
+from peft_study.sandbox.inside.confinement.namespaces import ABOVE_WORK, INNER_ID, WORK
+from peft_study.sandbox.inside.confinement.packages_inside import FOLDER
+
+FIRST_KEPT = 6
+"""The first descriptor behind the child's own."""
+_STACK_BYTES = 128 << 20
+_OPEN_FILES = 64
+_RULESET = 100
+_IN_NAMESPACE = 2
+_TASKS_TO_COME = 256
+"""Room for what the same user may start beside, where all of a user's tasks count."""
+
+
+class Confinement:
+    """What this worker's children are held to.
+
+    Args:
+        work: the folder that they start in and may write to.
+        work_bytes: its size, where it is a mount of its own.
+        inner_id: the user that they become, or None.
+        beyond_bytes: address space that a process has beyond the memory limit.
+
+    Attributes:
+        layers: names of the layers in force.
+        kept: descriptors from FIRST_KEPT on that children keep: folders of the interpreter that they could not open.
+        own_namespace: this is process 1 of its own namespace.
+        tasks_of_others: what the kernel counts beside a test's own tasks; None leaves them without a limit.
+        ruleset: a descriptor for `landlock.restrict`.
+        filter: for `seccomp.own`; empty at level C.
+    """
+
+    def __init__(self, work: str, work_bytes: int, inner_id: int | None, beyond_bytes: int) -> None:
+        self.work = work
+        self.work_bytes = work_bytes
+        self.inner_id = inner_id
+        self.beyond_bytes = beyond_bytes
+        self.layers = ["rlimits"]
+        self.kept = 0
+        self.own_namespace = False
+        self.tasks_of_others: int | None = None
+        self.ruleset: int | None = None
+        self.filter = b""
+
+    def enter(self, limits: dict[str, Any]) -> None:
+        """Called in a child, before it reads its program.
+
+        Args:
+            limits: the fields of `Limits`.
+
+        Raises:
+            OSError: a layer does not hold.
+        """
+        os.chdir(self.work)
+        self._limit(limits)
+        if self.inner_id is not None:
+            os.setgroups([])
+            os.setresgid(self.inner_id, self.inner_id, self.inner_id)
+            os.setresuid(self.inner_id, self.inner_id, self.inner_id)
+        os.closerange(FIRST_KEPT + self.kept, _RULESET)
+        os.closerange(_RULESET + 1, 1 << 20)
+        if not self.filter:
+            return
+        if not self.own_namespace:  # which ends with its first process
+            kernel.die_with_parent()
+        kernel.drop_capabilities()
+        if self.ruleset is not None:
+            landlock.restrict(self.ruleset)
+            os.close(self.ruleset)
+        kernel.install_filter(seccomp.own(self.filter, os.getpid()))
+
+    def _limit(self, limits: dict[str, Any]) -> None:
+        cpu_seconds = int(-(-limits["cpu_seconds"] // 1)) + 1
+        wanted = [
+            (resource.RLIMIT_CPU, cpu_seconds),
+            (resource.RLIMIT_AS, limits["memory_bytes"] + self.beyond_bytes),
+            (resource.RLIMIT_FSIZE, limits["file_bytes"]),
+            (resource.RLIMIT_NOFILE, _OPEN_FILES),
+        ]
+        if self.tasks_of_others is not None:
+            wanted.append((resource.RLIMIT_NPROC, limits["processes"] + self.tasks_of_others))
+        for what, value in wanted:
+            _at_most(what, value)
+
+    def kill_all(self) -> None:
+        """Kill every process of the test."""
+        if self.own_namespace:
+            with suppress(ProcessLookupError):
+                os.kill(-1, signal.SIGKILL)
+        elif self.inner_id is not None:
+            leftovers.kill_user(self.inner_id)
+        else:
+            leftovers.kill_descendants()
+
+    def clear(self) -> bool:
+        """Remove what a test left: its processes, and its files.
+
+        Returns:
+            False where something stays; the worker is then of no more use.
+        """
+        return leftovers.reap(self.kill_all) and self._wipe()
+
+    def _wipe(self) -> bool:
+        os.chmod(self.work, 0o700)  # the program may have changed it
+        with os.scandir(self.work) as found:
+            if next(found, None) is None:
+                return True
+        if self.own_namespace:
+            namespaces.replace_work(self.work_bytes)
+            return True
+        return leftovers.empty(self.work)
+
+
+def prepare(plan: dict[str, Any], control: socket.socket) -> Confinement:
+    """Confine this worker; at level A, returns in another process than it was called in.
+
+    Args:
+        plan: `level`, `work` (a folder of its own), `inner_id` (the user that programs run as, or None for this one),
+            `file_bytes` and `beyond_bytes`.
+        control: the socket to the pool.
+
+    Raises:
+        OSError: the machine denies a layer.
+    """
+    _at_most(resource.RLIMIT_STACK, _STACK_BYTES, hard_too=False)  # programs that nest deeply raise it
+    for what in (resource.RLIMIT_CORE, resource.RLIMIT_MEMLOCK):
+        _at_most(what, 0)
+    level = plan["level"]
+    confinement = Confinement(plan["work"], plan["file_bytes"], plan["inner_id"], plan["beyond_bytes"])
+    folders = plan.get("packages", [])
+    if folders:
+        sys.path.append(FOLDER if level == "A" else plan["packages_folder"])
+    if level == "C":
+        if sys.platform == "linux":
+            kernel.adopt_orphans()
+        return confinement
+    files = needed()
+    sys.executable = os.path.realpath(sys.executable)
+    if level == "A":
+        _enter_namespaces(confinement, files, plan, control)
+    else:
+        if confinement.inner_id is not None and not all(map(_open_to_all, folders)):
+            raise OSError("the user of programs cannot reach the folder of a package")
+        _stay_outside(confinement, files)
+        files = files._replace(read=[*files.read, *folders, *([plan["packages_folder"]] if folders else [])])
+    _add_landlock(confinement, files, needed=level == "B")
+    if not seccomp.available():
+        raise OSError("this machine's system calls are not known")
+    whole = confinement.own_namespace or confinement.inner_id is not None
+    signals = whole or landlock.scopes_signals()
+    confinement.filter = seccomp.child_program(
+        processes=whole, signals=signals, rights=whole, times=confinement.own_namespace
+    )
+    kernel.no_new_privileges()
+    kernel.install_filter(seccomp.worker_program())
+    confinement.layers += ["seccomp", "no capabilities", "no new privileges"]
+    return confinement
+
+
+def _at_most(what: int, value: int, *, hard_too: bool = True) -> None:
+    _, hard = resource.getrlimit(what)
+    value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    try:
+        resource.setrlimit(what, (value, value if hard_too else hard))
+    except (OSError, ValueError):
+        if sys.platform == "linux":  # other kernels know some limits by name alone
+            raise
+
+
+def _enter_namespaces(confinement: Confinement, files: Files, plan: dict[str, Any], control: socket.socket) -> None:
+    namespaces.enter(control)
+    namespaces.build_root(files, plan["work"], plan["file_bytes"], plan.get("packages", []))
+    confinement.work = WORK
+    confinement.own_namespace = True
+    confinement.inner_id = INNER_ID if plan["inner_id"] is not None else None
+    # Where programs have no user of their own, this process and the one that waits for it count, too.
+    confinement.tasks_of_others = 0 if confinement.inner_id is not None else _tasks_beside(_IN_NAMESPACE)
+    confinement.layers += [f"{name} namespace" for name in ("user", "mount", "pid", "network", "ipc")]
+    confinement.layers.append("private root")
+    if confinement.inner_id is not None:
+        confinement.layers.append("own user")
+
+
+def _stay_outside(confinement: Confinement, files: Files) -> None:
+    kernel.adopt_orphans()
+    if confinement.inner_id is None:
+        kernel.hide_memory()
+        confinement.tasks_of_others = _tasks_beside(None)
+        return
+    confinement.tasks_of_others = 0
+    confinement.layers.append("own user")
+    _reach_interpreter(confinement, files)
+
+
+def _tasks_beside(in_namespace: int | None) -> int:
+    """Tasks that the kernel's limit on a user's processes counts beside those of a test.
+
+    Args:
+        in_namespace: their number where only a namespace of one's own counts, which kernels do from Linux 5.14 on.
+    """
+    major, minor = map(int, re.findall(r"\d+", os.uname().release)[:2])
+    if in_namespace is not None and (major, minor) >= (5, 14):
+        return in_namespace
+    tasks = 0
+    for process in os.listdir("/proc"):
+        with suppress(OSError):
+            if process.isdecimal() and os.stat(f"/proc/{process}").st_uid == os.getuid():
+                tasks += len(os.listdir(f"/proc/{process}/task"))
+    return tasks + _TASKS_TO_COME
+
+
+def _reach_interpreter(confinement: Confinement, files: Files) -> None:
+    """Where a folder above the interpreter is closed to other users, go on through descriptors that are open."""
+    for position, path in enumerate(sys.path):
+        if os.path.isdir(path) and not _open_to_all(path):
+            fd = os.open(path, os.O_PATH)
+            number = FIRST_KEPT + confinement.kept
+            os.dup2(fd, number)
+            os.close(fd)
+            sys.path[position] = f"/proc/self/fd/{number}"
+            for module in list(sys.modules.values()):  # packages that are loaded know the way to the rest of themselves
+                for index, folder in enumerate(getattr(module, "__path__", [])):
+                    if f"{folder}/".startswith(f"{path}/"):
+                        module.__path__[index] = f"{sys.path[position]}{folder.removeprefix(path)}"
+            confinement.kept += 1
+    sys.path_importer_cache.clear()
+
+
+def _open_to_all(path: str) -> bool:
+    """Any user may go through every folder down to this one."""
+    while os.stat(path).st_mode & 0o001:
+        if path == "/":
+            return True
+        path = os.path.dirname(path)
+    return False
+
+
+def _add_landlock(confinement: Confinement, files: Files, *, needed: bool) -> None:
+    try:
+        work = ABOVE_WORK if confinement.own_namespace else confinement.work
+        # In a root of its own, something empty is mounted over what is hidden.
+        read = [*files.read, FOLDER] if confinement.own_namespace and os.path.isdir(FOLDER) else files.read
+        fd = landlock.ruleset(read, [] if confinement.own_namespace else files.hidden, [work], DEVICES)
+    except OSError as error:
+        if needed:
+            raise OSError(f"no Landlock: {error}") from error
+        return
+    confinement.ruleset = os.dup2(fd, _RULESET, inheritable=False)
+    os.close(fd)
+    confinement.layers.append(f"Landlock {landlock.version()}")

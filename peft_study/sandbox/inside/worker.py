@@ -1,0 +1,188 @@
+"""The process that forks one child a test; it starts once and serves many tests.
+
+It is started with an empty environment and without site-packages, confines itself, and then answers the pool's
+messages on a socket: a job is one fork of this interpreter, with everything that programs commonly import already
+loaded. The child confines itself further (`confine.enter`), closes every descriptor but its own pipes, and only then
+reads the program. The pool hears of its end at once, and then of what was left of the test: that it is killed and
+removed.
+"""
+
+import fcntl
+import gc
+import importlib
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from contextlib import suppress
+from typing import Any
+
+from peft_study.sandbox.inside import frames, harness
+from peft_study.sandbox.inside.confinement import confine
+from peft_study.sandbox.inside.confinement.packages_inside import SINGLE_THREADED
+
+_PRELOADED = [
+    "array",
+    "bisect",
+    "collections",
+    "copy",
+    "datetime",
+    "decimal",
+    "enum",
+    "fractions",
+    "functools",
+    "heapq",
+    "io",
+    "itertools",
+    "json",
+    "math",
+    "operator",
+    "random",
+    "re",
+    "string",
+    "time",
+    "typing",
+]
+"""What programs commonly import: loaded once here, and not once a test. Not more: a fork copies what is
+loaded, and threading's own work after every fork takes as long as importing it where it is used."""
+_plain_signal = importlib.import_module("_signal")  # `signal` turns every number into a member of an enumeration
+_SETUP = 5
+"""The child's descriptors: standard input, output and error, the reply, the tests, and this one until it is set up."""
+_OUT_OF_THE_WAY = 64
+_POLL_SECONDS = 0.002
+
+
+def main(control_fd: int) -> None:
+    """Serve jobs until the pool's end of the socket closes.
+
+    Args:
+        control_fd: this process's end of the socket.
+    """
+    # Out of the way of the numbers that children use.
+    control = socket.socket(fileno=fcntl.fcntl(control_fd, fcntl.F_DUPFD_CLOEXEC, _OUT_OF_THE_WAY))
+    os.close(control_fd)
+    # Without a handler, the first process of a process namespace cannot be signalled from within.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    first = frames.receive(control)
+    if first is None:
+        return
+    try:
+        confinement = confine.prepare(first[0], control)
+        _warm_up(packages="packages" in first[0])
+    except Exception as error:  # whatever it is, the pool has to hear of it
+        frames.send(control, {"op": "broken", "detail": f"{type(error).__name__}: {error}"})
+        return
+    frames.send(control, {"op": "ready", "layers": confinement.layers})
+    try:
+        while (message := frames.receive(control)) is not None:
+            if message[0]["op"] == "job":
+                frames.send(control, _run(control, message[0], message[1], confinement))
+                # How the program ended is known by now, however long it takes to clear up behind it.
+                frames.send(control, {"op": "cleared", "clean": confinement.clear()})
+    except OSError:  # the pool went away in the middle of an answer
+        return
+    finally:
+        confinement.kill_all()
+
+
+def _warm_up(*, packages: bool) -> None:
+    for name in _PRELOADED:
+        with suppress(ImportError):  # an interpreter built without an optional module
+            importlib.import_module(name)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "peft_study"]:
+        del sys.modules[name]
+    sys.modules.pop("__main__", None)
+    os.environ.clear()
+    if packages:
+        os.environ.update(SINGLE_THREADED)
+    harness.prepare()
+    gc.collect()
+    gc.freeze()
+
+
+def _run(
+    control: socket.socket, job: dict[str, Any], files: list[int], confinement: confine.Confinement
+) -> dict[str, Any]:
+    """Fork and wait."""
+    setup_read, setup_write = os.pipe()
+    used_before = _cpu_seconds()
+    started = time.monotonic()
+    pid = os.fork()
+    if pid == 0:
+        _child(job, files, setup_write, confinement)
+    for fd in (*files, setup_write):
+        os.close(fd)
+    status = _wait(control, pid)
+    seconds = time.monotonic() - started
+    with os.fdopen(setup_read, "rb") as setup:
+        # The child cannot be forged here: it has closed its end before it reads the program.
+        problem = setup.read().decode(errors="replace")
+    return {
+        "op": "ended",
+        "status": os.waitstatus_to_exitcode(status),
+        "seconds": seconds,
+        "cpu_seconds": _cpu_seconds() - used_before,
+        "problem": problem,
+    }
+
+
+def _wait(control: socket.socket, pid: int) -> int:
+    """Wait for the child; the pool's word, or its end, kills it.
+
+    Returns:
+        The child's wait status.
+    """
+    ended = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else None
+    poll = select.poll()
+    poll.register(control, select.POLLIN)
+    if ended is not None:
+        poll.register(ended, select.POLLIN)
+    try:
+        while True:
+            ready = {fd for fd, _ in poll.poll(None if ended is not None else _POLL_SECONDS * 1000)}
+            if ended is None or ended in ready:
+                gone, status = os.waitpid(pid, 0 if ended is not None else os.WNOHANG)
+                if gone:
+                    return status
+            if control.fileno() in ready:
+                frames.receive(control)
+                os.kill(pid, signal.SIGKILL)
+                return os.waitpid(pid, 0)[1]
+    finally:
+        if ended is not None:
+            os.close(ended)
+
+
+def _child(job: dict[str, Any], files: list[int], setup: int, confinement: confine.Confinement) -> None:
+    """Become the program; does not return."""
+    exit_now = os._exit
+    try:
+        os.setsid()
+        _plain_signal.signal(signal.SIGINT, signal.default_int_handler)
+        _arrange(files, setup)
+        confinement.enter(job["limits"])
+    except BaseException as error:
+        os.write(_SETUP, f"{type(error).__name__}: {error}".encode(errors="replace") or b"unknown")
+        exit_now(1)
+    os.close(_SETUP)
+    code = 1
+    try:
+        code = harness.run(job)
+    finally:
+        exit_now(code)
+
+
+def _arrange(files: list[int], setup: int) -> None:
+    """Put the descriptors where the harness expects them, whatever numbers they came with."""
+    high = [fcntl.fcntl(fd, fcntl.F_DUPFD, _OUT_OF_THE_WAY) for fd in (*files, setup)]
+    os.closerange(0, confine.FIRST_KEPT)
+    for number, fd in enumerate(high[:-1]):
+        os.dup2(fd, number)
+    os.dup2(high[-1], _SETUP)
+
+
+def _cpu_seconds() -> float:
+    times = os.times()
+    return times.children_user + times.children_system

@@ -1,0 +1,104 @@
+"""Finds how far programs are contained on this machine, by trying to get out.
+
+A worker is started as confined as can be; then a program in it tries to read and write a file outside, to reach
+listeners, to signal and trace the process that started it, to gain privileges, and to make the kernel do what
+programs have no use for. What succeeds takes the level down.
+"""
+
+import contextlib
+import json
+import os
+import socket
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from peft_study.sandbox.inside import attacks
+from peft_study.sandbox.jobs import Ending, Job, Kind, Level, Limits
+from peft_study.sandbox.session import Worker
+from peft_study.sandbox.users import can_change_user
+from peft_study.sandbox.watch import WorkerLostError
+
+Build = Callable[[Level, bool], Worker]
+_LIMITS = Limits(cpu_seconds=5, wall_seconds=10)
+
+
+@dataclass(frozen=True)
+class Reached:
+    """How far programs are contained.
+
+    Attributes:
+        level: the level.
+        own_user: programs run as a user of their own.
+        layers: names of the layers that hold.
+        denied: why each higher level was not reached, most contained first.
+    """
+
+    level: Level
+    own_user: bool
+    layers: list[str]
+    denied: list[str] = field(default_factory=list)
+
+
+def reach(build: Build, highest: Level) -> Reached:
+    """Start workers, most contained first, until one holds.
+
+    Args:
+        build: makes a worker of a level, with or without a user of its own.
+        highest: where to begin.
+    """
+    denied: list[str] = []
+    users = (True, False) if can_change_user() else (False,)
+    if sys.platform == "linux":
+        for level in (Level.A, Level.B):
+            for own_user in users if level >= highest else ():
+                worker = build(level, own_user)
+                name = f"level {level}" + (" with a user of its own" if own_user else "")
+                try:
+                    worker.start()
+                    escaped = _attack(worker)
+                    if not escaped:
+                        return Reached(level, own_user, worker.layers, denied)
+                    denied.append(f"{name}: a program could {', '.join(escaped)}")
+                except WorkerLostError as error:
+                    denied.append(f"{name}: {error}")
+                finally:
+                    worker.stop()
+    return Reached(Level.C, False, ["rlimits"], denied)
+
+
+def _attack(worker: Worker) -> list[str]:
+    """Names of the attacks that succeed.
+
+    Raises:
+        WorkerLostError: the attacks could not be made, so that nobody knows.
+    """
+    with _targets() as targets:
+        source = Path(attacks.__file__).read_text(encoding="utf-8")
+        ran = worker.run(Job(source, Kind.script, stdin=json.dumps(targets).encode()), _LIMITS)
+        written = Path(targets["folder"]).joinpath("written").exists()
+    if ran.ending is not Ending.exited or ran.exit_code != 0:
+        last = ran.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        raise WorkerLostError(f"an ordinary program does not run in it: {ran.detail or last or ran.ending}")
+    escaped: list[str] = json.loads(ran.stdout)
+    return escaped + ["write a file outside"] * written
+
+
+@contextlib.contextmanager
+def _targets() -> Iterator[dict[str, Any]]:
+    """What the attacks are aimed at: everything of this process's own."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="peft-study-probe-")))
+        folder.chmod(0o777)
+        (folder / "secret").write_text("secret")
+        (folder / "secret").chmod(0o666)
+        internet = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        abstract = f"peft-study-{os.getpid()}-{internet.getsockname()[1]}"
+        local = stack.enter_context(socket.socket(socket.AF_UNIX))
+        local.bind(f"\0{abstract}")
+        local.listen()
+        yield {"folder": str(folder), "port": internet.getsockname()[1], "abstract": abstract, "pid": os.getpid()}

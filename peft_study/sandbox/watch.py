@@ -1,0 +1,247 @@
+"""One test as the parent watches it: what goes in, what comes out, what it uses, and when it has to end."""
+
+import math
+import os
+import select
+import signal
+import socket
+import time
+from contextlib import ExitStack, suppress
+from dataclasses import asdict
+from typing import Any
+
+from peft_study.sandbox.capture import STDERR_TAIL_BYTES, Sink, Source
+from peft_study.sandbox.inside import frames
+from peft_study.sandbox.jobs import Ending, Job, Kind, Limits, Ran
+from peft_study.sandbox.usage import Usage, usage
+
+VALUES_BYTES = 32 * 1024 * 1024
+"""What the values of a test's assertions may take, where the output limit is lower."""
+LEAVE_SECONDS = 5.0
+"""How long a worker may take to clear up behind a test."""
+_LOOK_SECONDS = 0.02
+"""How often memory, CPU time and files of a running test are looked at."""
+
+
+class WorkerLostError(Exception):
+    """The worker's process ended, or did not answer."""
+
+
+class Run:
+    """One test, from the first byte to the last."""
+
+    def __init__(
+        self, control: socket.socket, pid: int, job: Job, limits: Limits, stack: ExitStack, work: str | None
+    ) -> None:
+        self._control = control
+        self._pid = pid
+        self._limits = limits
+        self._work = work
+        self._stack = stack
+        self._poll = select.poll()
+        self._sources: dict[int, Source] = {}
+        self._sinks: dict[int, Sink] = {}
+        self._why: Ending | None = None
+        self._proof = None if job.proof is None else job.proof(job.tests)
+        self._reply: Sink | None = None
+        self._tests: int | None = None
+        self._spent: dict[int, float] = {}
+        self._gone_seconds = 0.0
+        theirs: list[int] = []
+        try:
+            self._add_source(job.stdin, theirs)
+            self._out = self._add_sink(theirs)
+            self._err = self._add_sink(theirs, tail_bytes=STDERR_TAIL_BYTES)
+            if job.kind is not Kind.script:
+                self._reply = self._add_sink(theirs, most_bytes=self._most_reply_bytes())
+            if self._reply is not None and self._proof is not None:
+                self._reply.watch = self._on_reply
+                reading, self._tests = os.pipe()
+                theirs.append(reading)
+            frames.send(control, _message(job, limits), theirs)
+        except OSError as error:
+            raise WorkerLostError(f"it takes no more work: {error}") from error
+        finally:
+            stack.callback(self._close_tests)
+            for fd in theirs:
+                os.close(fd)
+        self._started = time.monotonic()
+
+    def wait(self) -> tuple[Ran, bool]:
+        """Wait for the end.
+
+        Returns:
+            How it ended, and whether the worker has nothing left of it.
+
+        Raises:
+            WorkerLostError: the worker did not end it, or ended itself.
+        """
+        self._poll.register(self._control, select.POLLIN)
+        deadline = self._started + self._limits.wall_seconds
+        next_look = self._started + _LOOK_SECONDS
+        while True:
+            wait_seconds = min(next_look, deadline) - time.monotonic()
+            ready = [fd for fd, _ in self._poll.poll(max(0.0, wait_seconds) * 1000 + 0.5)]
+            if self._control.fileno() in ready:
+                return self._ended()
+            for fd in ready:
+                self._on_pipe(fd)
+            now = time.monotonic()
+            if self._why is None and now >= deadline:
+                self._end(Ending.timeout)
+            elif self._why is None and now >= next_look:
+                self._look()
+                next_look = time.monotonic() + _LOOK_SECONDS
+            elif self._why is not None and next_look != math.inf:
+                next_look, deadline = math.inf, now + LEAVE_SECONDS
+            elif self._why is not None and now >= deadline:
+                raise WorkerLostError("it did not end a test in time")
+
+    def _add_source(self, data: bytes, theirs: list[int]) -> None:
+        reading, writing = os.pipe()
+        theirs.append(reading)
+        self._write_to(writing, data)
+
+    def _write_to(self, fd: int, data: bytes) -> None:
+        os.set_blocking(fd, False)
+        source = Source(fd, memoryview(data))
+        self._stack.callback(lambda: None if source.closed else os.close(source.fd))
+        source.write()
+        if not source.closed:
+            self._sources[fd] = source
+            self._poll.register(fd, select.POLLOUT)
+
+    def _most_reply_bytes(self) -> int:
+        """Values that assertions compare are no output: a right program may be asked for a million numbers."""
+        return self._limits.output_bytes if self._proof is None else max(self._limits.output_bytes, VALUES_BYTES)
+
+    def _add_sink(self, theirs: list[int], tail_bytes: int | None = None, most_bytes: int | None = None) -> Sink:
+        reading, writing = os.pipe()
+        theirs.append(writing)
+        os.set_blocking(reading, False)
+        self._stack.callback(os.close, reading)
+        self._poll.register(reading, select.POLLIN)
+        sink = self._sinks[reading] = Sink(reading, most_bytes or self._limits.output_bytes, tail_bytes)
+        return sink
+
+    def _on_pipe(self, fd: int) -> None:
+        if fd in self._sources:
+            self._sources[fd].write()
+            if self._sources[fd].closed:
+                del self._sources[fd]
+                self._poll.unregister(fd)
+            return
+        sink = self._sinks[fd]
+        sink.read()
+        if sink.flooded:
+            self._end(Ending.output_limit)
+        if sink.closed or sink.flooded:
+            self._poll.unregister(fd)
+
+    def _on_reply(self, data: bytes) -> None:
+        """Hand over the tests once the program has said that it is through."""
+        if b"\n" in data and self._reply is not None and self._proof is not None and self._tests is not None:
+            self._reply.watch = None
+            fd, self._tests = self._tests, None
+            self._write_to(fd, self._proof.tests)
+
+    def _close_tests(self) -> None:
+        if self._tests is not None:
+            os.close(self._tests)
+
+    def _look(self) -> None:
+        used = usage(self._pid, self._work)
+        if used.memory_bytes > self._limits.memory_bytes:
+            self._end(Ending.memory)
+        elif self._cpu_seconds(used) > self._limits.cpu_seconds:
+            self._end(Ending.timeout)
+        elif used.file_bytes > self._limits.file_bytes:
+            self._end(Ending.output_limit)
+        elif used.tasks > self._limits.processes:
+            # Where the kernel counts those of all programs together, that they are too many shows only here.
+            self._end(Ending.memory)
+
+    def _cpu_seconds(self, used: Usage) -> float:
+        """With that of processes that are gone: the kernel forgets those whose parent does not wait for them."""
+        self._gone_seconds += sum(spent for pid, spent in self._spent.items() if pid not in used.own_seconds)
+        self._spent = used.own_seconds
+        alive = sum(used.own_seconds.values())
+        return max(used.cpu_seconds, alive + self._gone_seconds)
+
+    def _end(self, why: Ending) -> None:
+        if self._why is None:
+            self._why = why
+            with suppress(OSError):
+                frames.send(self._control, {"op": "kill"})
+
+    def _ended(self) -> tuple[Ran, bool]:
+        try:
+            answer = frames.receive(self._control)
+        except OSError as error:
+            raise WorkerLostError(str(error)) from error
+        if answer is None:
+            raise WorkerLostError("it ended in the middle of a test")
+        message = answer[0]
+        for sink in self._sinks.values():
+            sink.drain()
+        if message["problem"]:
+            return Ran(Ending.sandbox_error, detail=message["problem"]), False
+        return self._judged(message), self._cleared()
+
+    def _cleared(self) -> bool:
+        """Whether the worker has nothing left of the test; one that takes long for it is as good as lost."""
+        before = self._control.gettimeout()
+        self._control.settimeout(LEAVE_SECONDS)
+        try:
+            answer = frames.receive(self._control)
+        except OSError:
+            return False
+        self._control.settimeout(before)
+        return answer is not None and bool(answer[0]["clean"])
+
+    def _judged(self, message: dict[str, Any]) -> Ran:
+        ending = self._ending(message)
+        reply = bytes(self._reply.data) if self._reply is not None else None
+        proved, detail = False, ""
+        if self._proof is not None and ending is Ending.exited:
+            detail = self._proof.missing(reply or b"", message["status"])
+            proved, reply = not detail, None
+        return Ran(
+            ending,
+            message["status"],
+            bytes(self._out.data[: self._limits.output_bytes]),
+            bytes(self._err.data),
+            reply if ending is Ending.exited and self._proof is None and message["status"] == 0 else None,
+            proved,
+            message["seconds"],
+            detail,
+        )
+
+    def _ending(self, message: dict[str, Any]) -> Ending:
+        status, limits = message["status"], self._limits
+        if any(sink.flooded for sink in self._sinks.values()):
+            return Ending.output_limit
+        if self._why is not None:
+            return self._why
+        if message["cpu_seconds"] >= limits.cpu_seconds or message["seconds"] >= limits.wall_seconds:
+            return Ending.timeout
+        if status == -signal.SIGXCPU or (
+            status == -signal.SIGKILL and message["cpu_seconds"] > 0.9 * limits.cpu_seconds
+        ):
+            return Ending.timeout
+        last = self._err.data.rstrip().rpartition(b"\n")[2]
+        if status != 0 and last.startswith(b"MemoryError"):
+            return Ending.memory
+        return Ending.exited
+
+
+def _message(job: Job, limits: Limits) -> dict[str, Any]:
+    return {
+        "op": "job",
+        "kind": str(job.kind),
+        "prelude": job.prelude,
+        "source": job.source,
+        "function": job.function,
+        "arguments": job.arguments.decode("utf-8"),
+        "limits": asdict(limits),
+    }

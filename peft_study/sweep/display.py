@@ -1,0 +1,171 @@
+"""The live table of a sweep's cells; on a stream that is not a terminal, one line when a cell begins or ends."""
+
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from peft_study.console.formats import duration
+from peft_study.console.messages import printable
+from peft_study.tracking.events import Progress
+
+REFRESHES_PER_SECOND = 4
+WAITING, RUNNING = "waiting", "running"
+_STYLES = {RUNNING: "cyan", "ok": "green", WAITING: "dim"}
+_LINES_AROUND_THE_TABLE = 6
+
+
+@dataclass
+class _Shown:
+    """What is known of one cell."""
+
+    name: str
+    state: str = WAITING
+    progress: Progress = field(default_factory=Progress)
+    began_seconds: float | None = None
+    ended_seconds: float | None = None
+
+    def elapsed(self, now: float) -> float | None:
+        """Seconds that it has run."""
+        return None if self.began_seconds is None else (self.ended_seconds or now) - self.began_seconds
+
+
+class SweepDisplay:
+    """Shows how the cells of a sweep do. A context manager: the table is live within.
+
+    Args:
+        cells: the names of all cells, in their order.
+        at_once: how many run side by side.
+        console: where to show them; the standard error stream where None.
+    """
+
+    def __init__(self, cells: Sequence[str], at_once: int, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True)
+        self._cells = {name: _Shown(name) for name in cells}
+        self._at_once = at_once
+        self._live: Live | None = None
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._live = Live(
+                get_renderable=self._render,
+                console=self._console,
+                refresh_per_second=REFRESHES_PER_SECOND,
+                transient=True,
+            )
+            self._live.start()
+        else:
+            self._say(f"{len(self._cells)} cells, {self._at_once} at a time")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        live, self._live = self._live, None
+        if live is not None:
+            live.stop()
+
+    def started(self, name: str) -> None:
+        """A cell's process was started."""
+        cell = self._cells[name]
+        cell.state, cell.began_seconds = RUNNING, time.monotonic()
+        if self._live is None:
+            self._say(f"{name}: started")
+
+    def progress(self, name: str, progress: Progress) -> None:
+        """A cell said where it is."""
+        self._cells[name].progress = progress
+
+    def ended(self, name: str, status: str, reason: str | None) -> None:
+        """A cell's process is gone, or the cell was done before."""
+        cell = self._cells[name]
+        cell.state, cell.ended_seconds = status, time.monotonic()
+        elapsed = cell.elapsed(time.monotonic())
+        took = "done before" if elapsed is None else f"{status} after {elapsed:.0f} s"
+        first_line = f": {reason.splitlines()[0]}" if reason else ""
+        if self._live is None or reason:
+            self._say(f"[{self._ended()}/{len(self._cells)}] {name}: {took}{first_line}{self._left()}")
+
+    def interrupted(self, running: int) -> None:
+        """The sweep ends early; its running cells leave their records."""
+        self._say(f"ending {running} running cells; the same command goes on from here (once more to end at once)")
+
+    def _ended(self) -> int:
+        return sum(cell.state not in {WAITING, RUNNING} for cell in self._cells.values())
+
+    def _left(self) -> str:
+        seconds = self._seconds_left()
+        return "" if seconds is None else f" ({duration(seconds)} left)"
+
+    def _seconds_left(self) -> float | None:
+        """Guess from the median of the cells that ran; None before one ended and after the last."""
+        now = time.monotonic()
+        took = [cell.elapsed(now) for cell in self._cells.values() if cell.ended_seconds is not None]
+        typical = [seconds for seconds in took if seconds is not None]
+        unfinished = [cell for cell in self._cells.values() if cell.state in {WAITING, RUNNING}]
+        if not typical or not unfinished:
+            return None
+        median = statistics.median(typical)
+        return sum(max(0.0, median - (cell.elapsed(now) or 0.0)) for cell in unfinished) / self._at_once
+
+    def _render(self) -> RenderableType:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        table.add_column("cell", overflow="ellipsis", no_wrap=True, ratio=1)
+        for title in ("state", "phase", "done", "loss", "val", "memory", "time", "left"):
+            table.add_column(title, justify="left" if title in {"state", "phase"} else "right", no_wrap=True)
+        for cell in self._visible():
+            table.add_row(*self._row(cell))
+        counts: dict[str, int] = {}
+        for cell in self._cells.values():
+            counts[cell.state] = counts.get(cell.state, 0) + 1
+        summary = ", ".join(f"{number} {state}" for state, number in sorted(counts.items()))
+        return Group(table, Text(f"{len(self._cells)} cells: {summary}{self._left()}"))
+
+    def _visible(self) -> list[_Shown]:
+        """As many cells as the terminal has lines for: the running, the failed, the latest done, the next."""
+        room = max(self._at_once, self._console.height - _LINES_AROUND_THE_TABLE)
+        cells = list(self._cells.values())
+        by_need = {RUNNING: 0, "ok": 2, WAITING: 3}
+        chosen = sorted(cells, key=lambda cell: (by_need.get(cell.state, 1), -(cell.ended_seconds or 0.0)))[:room]
+        kept = {cell.name for cell in chosen}
+        return [cell for cell in cells if cell.name in kept]
+
+    def _row(self, cell: _Shown) -> list[Text]:
+        progress, elapsed = cell.progress, cell.elapsed(time.monotonic())
+        running = cell.state == RUNNING
+        done = f"{progress.done}/{progress.total}" if running and progress.total else ""
+        memory = "" if progress.peak_bytes is None else f"{progress.peak_bytes / 1e9:.2f} GB"
+        left = _phase_left(progress) if running else None
+        values = [
+            (progress.phase or "start") if running else "",
+            done,
+            _decimal(progress.loss),
+            _decimal(progress.validation_loss),
+            memory,
+            "" if elapsed is None else duration(elapsed),
+            "" if left is None else duration(left),
+        ]
+        style = _STYLES.get(cell.state, "bold red")
+        name, state = Text(printable(cell.name, self._console)), Text(cell.state, style=style)
+        return [name, state, *map(Text, values)]
+
+    def _say(self, line: str) -> None:
+        console = self._live.console if self._live else self._console
+        console.print(Text(printable(line, self._console)), soft_wrap=True)
+
+
+def _phase_left(progress: Progress) -> float | None:
+    if not progress.total or not progress.done:
+        return None
+    return progress.phase_seconds * (progress.total - progress.done) / progress.done
+
+
+def _decimal(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
