@@ -9,7 +9,7 @@ import torch
 from peft import PeftModel
 
 from peft_study.cell.attempt import new_result
-from peft_study.cell.run import Execution
+from peft_study.cell.run import CellRun
 from peft_study.config.checks import check
 from peft_study.config.compose import compose_cell
 from peft_study.config.schema import CellConfig, Device, MethodConfig, MethodKind, Precision, Targets
@@ -167,7 +167,7 @@ class Watcher:
     """
 
     def __init__(self, at_step: Callable[[int], None] = lambda step: None) -> None:
-        self.execution: Execution | None = None
+        self.execution: CellRun | None = None
         self.logits: dict[int, torch.Tensor] = {}
         self._at_step = at_step
 
@@ -194,7 +194,7 @@ class Watcher:
         """See `Tracker`."""
 
 
-def execute(cell: CellConfig, folder: Path, watcher: Watcher) -> Execution:
+def execute(cell: CellConfig, folder: Path, watcher: Watcher) -> CellRun:
     """Run a cell in this process, or resume it.
 
     Raises:
@@ -202,7 +202,7 @@ def execute(cell: CellConfig, folder: Path, watcher: Watcher) -> Execution:
     """
     check(cell)
     result = new_result(cell, folder)
-    execution = Execution(cell, CellFolder(folder), watcher, result)
+    execution = CellRun(cell, CellFolder(folder), watcher, result)
     watcher.execution = execution
     execution.load()
     execution.run()
@@ -231,7 +231,7 @@ def logits(model: Any) -> torch.Tensor:
     return output
 
 
-def answers(execution: Execution, model: PeftModel) -> list[str]:
+def answers(execution: CellRun, model: PeftModel) -> list[str]:
     """What a model answers to a cell's test prompts, by its most probable token again and again.
 
     Neither `generate` nor a key-value cache takes part: each token comes from a whole forward pass over one prompt.

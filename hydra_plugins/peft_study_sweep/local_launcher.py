@@ -53,11 +53,11 @@ class LocalLauncher(Launcher):
         """Run composed cells; returns a job with its outcome for each of them."""
         from peft_study.cell.task import Command
         from peft_study.sweep.display import SweepDisplay
-        from peft_study.sweep.machine import places_for
+        from peft_study.sweep.machine import slots_for
         from peft_study.sweep.pool import Pool
 
         assert isinstance(self._task, Command)
-        where = places_for([cell.cell.hardware for cell in cells])
+        where = slots_for([cell.cell.hardware for cell in cells])
         display = SweepDisplay([cell.folder.name for cell in cells], len(where))
         outcomes = Pool(where, display, show_traceback=self._task.show_traceback).run(cells)
         return [

@@ -56,12 +56,12 @@ class StudySweeper(Sweeper):
         """
         from peft_study.cell.attempt import refuse
         from peft_study.cell.task import Command
-        from peft_study.console.messages import busy
+        from peft_study.console.messages import spinner
         from peft_study.sweep.outcomes import run_with
         from peft_study.sweep.plan import plan_sweep
 
         assert isinstance(self._task, Command)
-        with busy("composing the cells ..."):
+        with spinner("composing the cells ..."):
             cells = plan_sweep(arguments, self.config, self.hydra_context.config_loader)
         self._task.cells = len(cells)
         for cell in cells:

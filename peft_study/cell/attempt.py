@@ -16,7 +16,7 @@ from peft_study.config.schema import CellConfig
 from peft_study.config.sources import needs_hub
 from peft_study.console.exit import EXIT_FAILED, EXIT_OK, EXIT_USER_ERROR
 from peft_study.console.interrupts import termination_raises
-from peft_study.console.messages import complain, say
+from peft_study.console.messages import print_error, print_line
 from peft_study.errors import UserError
 from peft_study.models.hub import use_cache_if_unreachable
 from peft_study.results.redaction import redact
@@ -47,7 +47,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Manner:
+class RunOptions:
     """How a cell is run, which changes nothing about its result.
 
     Attributes:
@@ -66,13 +66,13 @@ class UnreadableError(UserError):
     """A result that this version cannot read, and therefore does not touch."""
 
 
-def run_cell(cell: CellConfig, path: Path, manner: Manner) -> Outcome:
+def run_cell(cell: CellConfig, path: Path, options: RunOptions) -> Outcome:
     """Run one cell, go on with it where it was interrupted, or skip it where its result is there already.
 
     Args:
         cell: the typed config.
         path: its folder.
-        manner: how it is run.
+        options: how it is run.
 
     Raises:
         KeyboardInterrupt: after an interrupt, once the result says so.
@@ -80,21 +80,21 @@ def run_cell(cell: CellConfig, path: Path, manner: Manner) -> Outcome:
     try:
         check(cell)
     except UserError as error:
-        complain(error)
-        return refuse(cell, path, error, record=manner.sweep)
+        print_error(error)
+        return refuse(cell, path, error, record=options.sweep)
     result = new_result(cell, path)
     made = [folder for folder in (path, *path.parents) if not folder.exists()]
     folder = CellFolder(path)
     try:
         with folder.locked():
-            outcome, leave = _run_locked(cell, folder, result, manner)
-            if not leave and not manner.sweep:
+            outcome, leave = _run_locked(cell, folder, result, options)
+            if not leave and not options.sweep:
                 folder.remove_light_files()
                 for empty in made:
                     empty.rmdir()
             return outcome
     except (CellBusyError, UnreadableError) as error:
-        complain(error)
+        print_error(error)
         return Outcome(result.cell_id, Status.running, error.what, EXIT_USER_ERROR, path)
 
 
@@ -124,30 +124,32 @@ def new_result(cell: CellConfig, path: Path) -> RunResult:
     return RunResult(cell_id=path.name, study=cell.study.name, status=Status.running, config=config)
 
 
-def _run_locked(cell: CellConfig, folder: CellFolder, result: RunResult, manner: Manner) -> tuple[Outcome, bool]:
+def _run_locked(cell: CellConfig, folder: CellFolder, result: RunResult, options: RunOptions) -> tuple[Outcome, bool]:
     """Run the cell, or skip it; also say whether there is anything worth leaving in its folder."""
     fresh = not (folder.path / RESULT).exists()
     earlier = None if cell.rerun else _earlier(folder)
     if earlier is not None and earlier.status is Status.ok:
         _show(earlier, folder)
         with_what = f"{earlier.provenance.get('device')}, {earlier.provenance.get('precision')}"
-        say(f"{earlier.cell_id}: done before ({with_what}); rerun=true runs it again")
+        print_line(f"{earlier.cell_id}: done before ({with_what}); rerun=true runs it again")
         if earlier.config.get("scoring") not in (None, result.config["scoring"]):
-            say(f"scored with other settings: python -m peft_study score {folder.path} scoring.KEY=VALUE scores again")
+            print_line(
+                f"scored with other settings: python -m peft_study score {folder.path} scoring.KEY=VALUE scores again"
+            )
         return Outcome(result.cell_id, Status.ok, None, EXIT_OK, folder.path), True
-    ended = _attempt(cell, folder, result, earlier, manner, fresh=fresh)
+    ended = _attempt(cell, folder, result, earlier, options, fresh=fresh)
     if isinstance(ended, UserError):
-        complain(ended)
+        print_error(ended)
         outcome = Outcome(result.cell_id, result.status, ended.what, EXIT_USER_ERROR, folder.path)
         return outcome, not fresh or folder.holds_work()
     if isinstance(ended, KeyboardInterrupt):
-        say(f"{result.cell_id}: interrupted; the same command goes on from here")
+        print_line(f"{result.cell_id}: interrupted; the same command goes on from here")
         raise ended
     _show(result, folder)
     if ended is None:
         return Outcome(result.cell_id, Status.ok, None, EXIT_OK, folder.path), True
     hint = "the log has the details; the same command goes on from here"
-    complain(UserError(result.reason or "", where=str(folder.path / LOG), hint=hint))
+    print_error(UserError(result.reason or "", where=str(folder.path / LOG), hint=hint))
     return Outcome(result.cell_id, result.status, result.reason, EXIT_FAILED, folder.path), True
 
 
@@ -182,7 +184,7 @@ def _attempt(
     folder: CellFolder,
     result: RunResult,
     earlier: RunResult | None,
-    manner: Manner,
+    options: RunOptions,
     *,
     fresh: bool,
 ) -> BaseException | None:
@@ -202,16 +204,16 @@ def _attempt(
     with logging_to(folder.path / LOG), one_process(), termination_raises():
         try:
             trackers = start_trackers(
-                cell, result.config, result.cell_id, folder.path, resumed=earlier is not None, watch=manner.watch
+                cell, result.config, result.cell_id, folder.path, resumed=earlier is not None, watch=options.watch
             )
             if needs_hub(cell):
                 use_cache_if_unreachable()
             # torch and its relatives take seconds to import, which a refusal should not; what they log goes to log.txt.
-            from peft_study.cell.run import Execution
+            from peft_study.cell.run import CellRun
 
             _keep_what_was_imported()
             quiet_transformers()
-            execution = Execution(cell, folder, trackers, result, earlier)
+            execution = CellRun(cell, folder, trackers, result, earlier)
             execution.load()
             # Only now is it sure that a result can follow: an earlier one stands until here.
             if cell.rerun:
@@ -227,7 +229,7 @@ def _attempt(
             if result.status is not Status.ok:
                 result.status, result.reason = classify(error)
             logger.info("the cell ended: %s", result.status, exc_info=True)
-            if manner.show_traceback:
+            if options.show_traceback:
                 traceback.print_exc()
             ended = error.with_traceback(None)
             ended.__context__ = ended.__cause__ = None

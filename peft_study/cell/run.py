@@ -72,7 +72,7 @@ class Prepared:
     prompts: Sequence[Sequence[int]]
 
 
-class Execution:
+class CellRun:
     """Runs one cell and fills its result as it goes, so that a failure keeps what was measured before it.
 
     Args:

@@ -3,10 +3,10 @@
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from peft_study.cell.attempt import Manner, Outcome, classify, run_cell
+from peft_study.cell.attempt import Outcome, RunOptions, classify, run_cell
 from peft_study.config.compose import folder_of, register, to_cell
 from peft_study.console.exit import EXIT_FAILED, EXIT_USER_ERROR
-from peft_study.console.messages import complain
+from peft_study.console.messages import print_error
 from peft_study.errors import UserError
 from peft_study.results.schema import Status
 
@@ -59,10 +59,10 @@ class Command:
             path = folder_of(cell)
         except UserError as error:
             # Raised here, it would end the whole sweep.
-            complain(error)
+            print_error(error)
             return Outcome("a cell without a name", Status.infeasible, error.what, EXIT_USER_ERROR)
         try:
-            return run_cell(cell, path, Manner(sweep, self.show_traceback))
+            return run_cell(cell, path, RunOptions(sweep, self.show_traceback))
         except KeyboardInterrupt as interrupt:
             if not self.in_worker:
                 raise

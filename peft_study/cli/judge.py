@@ -8,15 +8,15 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from peft_study.console.exit import EXIT_FAILED, EXIT_OK, ended
-from peft_study.console.messages import busy, say
+from peft_study.console.exit import EXIT_FAILED, EXIT_OK, run_command
+from peft_study.console.messages import print_line, spinner
 from peft_study.errors import UserError
 from peft_study.judging.compare import Comparator
 from peft_study.judging.display import JudgingDisplay, Scores, print_scores
 from peft_study.judging.inputs import Candidate, Problems, read_candidates, read_problems
-from peft_study.judging.judge import Judged, judge
+from peft_study.judging.judge import Judgement, judge
 from peft_study.judging.package_rules import PACKAGES, package_limits
-from peft_study.judging.records import Kept, Place, VerdictFile, fingerprint, key_of
+from peft_study.judging.records import Place, Resumed, VerdictFile, fingerprint, key_of
 from peft_study.sandbox.cores import available_cores
 from peft_study.sandbox.jobs import Kind, Limits
 from peft_study.sandbox.packages import versioned
@@ -27,7 +27,7 @@ _MOST_NAMED = 20
 
 
 @dataclass(frozen=True)
-class Given:
+class Arguments:
     """The command line.
 
     Attributes:
@@ -63,10 +63,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where the command, a file or the machine is at fault; 128 and the signal's number after an interrupt.
     """
     given = _given(arguments)
-    return ended(lambda: run(given), interrupted="what was judged stays, and the same command goes on")
+    return run_command(lambda: run(given), interrupted="what was judged stays, and the same command goes on")
 
 
-def run(given: Given) -> int:
+def run(given: Arguments) -> int:
     """Judge what is not judged yet, tell how it went, and print the scores.
 
     Returns:
@@ -75,7 +75,7 @@ def run(given: Given) -> int:
     Raises:
         UserError: a file or the machine does not allow it.
     """
-    with busy("reading problems and candidates ..."):
+    with spinner("reading problems and candidates ..."):
         problems = read_problems(given.problems)
         candidates = read_candidates(given.candidates, problems.ids)
     _refuse_overwriting(given)
@@ -87,8 +87,8 @@ def run(given: Given) -> int:
 
 
 def _under_package_rules(
-    problems: Problems, tested: Sequence[Candidate], given: Given
-) -> tuple[Problems, list[Candidate], Given]:
+    problems: Problems, tested: Sequence[Candidate], given: Arguments
+) -> tuple[Problems, list[Candidate], Arguments]:
     """What is judged the second time; problems with assertions are left out."""
     compared = {
         identity: problem.under_package_rules()
@@ -96,7 +96,9 @@ def _under_package_rules(
         if problem.kind is not Kind.asserts
     }
     candidates = [candidate for candidate in tested if candidate.problem_id in compared]
-    say(f"under the rules of the study's package: {len(candidates):,} candidates, into {_package_out(given.out)}")
+    print_line(
+        f"under the rules of the study's package: {len(candidates):,} candidates, into {_package_out(given.out)}"
+    )
     return (
         replace(problems, judged=compared),
         candidates,
@@ -114,7 +116,7 @@ def _package_out(out: Path) -> Path:
     return out.with_name(f"{out.stem}.package{out.suffix}")
 
 
-def _judge(problems: Problems, tested: Sequence[Candidate], given: Given) -> int:
+def _judge(problems: Problems, tested: Sequence[Candidate], given: Arguments) -> int:
     keys = _keys(problems, tested, given)
     tests = {identity: len(problem.cases) for identity, problem in problems.judged.items()}
     most_workers = max(1, sum(tests[one.problem_id] for one in tested))
@@ -127,7 +129,7 @@ def _judge(problems: Problems, tested: Sequence[Candidate], given: Given) -> int
         ) as pool,
         VerdictFile(given.out, given.comparator, keys, tests) as file,
     ):
-        say(f"sandbox level {pool.level}: {', '.join(pool.layers)}")
+        print_line(f"sandbox level {pool.level}: {', '.join(pool.layers)}")
         kept = file.keep(pool.level)
         _tell(kept, given.out)
         judged = dict(kept.judged)
@@ -146,22 +148,22 @@ def _tested(problems: Problems, candidates: Sequence[Candidate]) -> list[Candida
     """The candidates that can be judged; those of problems without tests are left out and counted."""
     if problems.untested:
         untested = sum(one.problem_id in problems.untested for one in candidates)
-        say(f"left out: {len(problems.untested):,} problems without tests, and {untested:,} candidates for them")
+        print_line(f"left out: {len(problems.untested):,} problems without tests, and {untested:,} candidates for them")
     if problems.unasserted:
         unasserted = sum(candidate.problem_id in problems.unasserted for candidate in candidates)
         names = ", ".join(map(repr, problems.unasserted[:_MOST_NAMED]))
         more = ", ..." if len(problems.unasserted) > _MOST_NAMED else ""
-        say(
+        print_line(
             f"left out: {len(problems.unasserted):,} problems whose tests assert nothing, or only in functions that "
             f"nothing calls ({names}{more}), and {unasserted:,} candidates for them"
         )
     tested = [one for one in candidates if one.problem_id in problems.judged]
     if not tested:
-        say("there is no candidate to judge")
+        print_line("there is no candidate to judge")
     return tested
 
 
-def _keys(problems: Problems, candidates: Iterable[Candidate], given: Given) -> dict[Place, str]:
+def _keys(problems: Problems, candidates: Iterable[Candidate], given: Arguments) -> dict[Place, str]:
     of_problem: dict[object, str] = {}
     keys: dict[Place, str] = {}
     for one in candidates:
@@ -174,7 +176,7 @@ def _keys(problems: Problems, candidates: Iterable[Candidate], given: Given) -> 
     return keys
 
 
-def _refuse_overwriting(given: Given) -> None:
+def _refuse_overwriting(given: Arguments) -> None:
     outs = [given.out, *([_package_out(given.out)] if given.apps_package_rules else [])]
     for file, out in itertools.product((given.problems, given.candidates), outs):
         with suppress(OSError):  # what does not open is said where it is opened
@@ -182,35 +184,35 @@ def _refuse_overwriting(given: Given) -> None:
                 raise UserError("the verdicts would replace what is read", where=str(out), hint="--out FILE elsewhere")
 
 
-def _tell(kept: Kept, out: Path) -> None:
+def _tell(kept: Resumed, out: Path) -> None:
     if kept.judged:
-        say(f"{out} has verdicts on {len(kept.judged):,} of these candidates, which stand")
+        print_line(f"{out} has verdicts on {len(kept.judged):,} of these candidates, which stand")
     if kept.dropped:
-        say(
+        print_line(
             f"{out}: {kept.dropped:,} lines were dropped, which do not stand: another source, problem or limit, or a "
             "sandbox that was weaker or failed"
         )
     if kept.old is not None:
-        say(f"the file as it was, with what was dropped, is kept as {kept.old}")
+        print_line(f"the file as it was, with what was dropped, is kept as {kept.old}")
     if kept.torn:
-        say(f"{out}: the last line was cut off and was dropped")
+        print_line(f"{out}: the last line was cut off and was dropped")
 
 
-def _close(judged: Iterable[Judged], given: Given) -> int:
+def _close(judged: Iterable[Judgement], given: Arguments) -> int:
     found = list(judged)
     order = sorted(Comparator, key=lambda comparator: comparator is not given.comparator)
     print_scores({str(comparator): _scores(found, comparator) for comparator in order}, str(given.out))
     broken = [one for one in found if one.is_broken]
     if broken:
         first = broken[0]
-        say(
+        print_line(
             f"the sandbox failed on {len(broken):,} of {len(found):,} candidates, which the same command tries again; "
             f"the first: problem {first.problem_id!r}, candidate {first.index}: {first.trouble}"
         )
     return EXIT_FAILED if broken else EXIT_OK
 
 
-def _scores(judged: Sequence[Judged], comparator: Comparator) -> Scores:
+def _scores(judged: Sequence[Judgement], comparator: Comparator) -> Scores:
     scores = Scores(len(judged))
     for one in judged:
         scores.passed += one.passed(comparator)
@@ -220,7 +222,7 @@ def _scores(judged: Sequence[Judged], comparator: Comparator) -> Scores:
     return scores
 
 
-def _given(arguments: Sequence[str] | None) -> Given:
+def _given(arguments: Sequence[str] | None) -> Arguments:
     parser = argparse.ArgumentParser(prog="python -m peft_study judge", description=__doc__)
     parser.add_argument("--problems", type=Path, required=True, metavar="FILE", help="JSON lines: problems with tests")
     parser.add_argument(
@@ -276,7 +278,7 @@ def _given(arguments: Sequence[str] | None) -> Given:
         )
     except (UserError, OverflowError) as error:
         parser.error(f"{error.what if isinstance(error, UserError) else error} (--cpu-seconds to --output-kb)")
-    return Given(
+    return Arguments(
         given.problems,
         given.candidates,
         given.out,

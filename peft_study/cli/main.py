@@ -6,8 +6,8 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from peft_study.console.exit import EXIT_USER_ERROR
-from peft_study.console.interrupts import while_it_is_read
-from peft_study.console.messages import complain
+from peft_study.console.interrupts import exit_quietly_on_broken_pipe
+from peft_study.console.messages import print_error
 from peft_study.errors import UserError, near_names
 
 RUN = "run"
@@ -30,7 +30,7 @@ def main() -> int:
         the exit code: 0 on success, 1 if something failed, 2 if the command line or its input is wrong, and 128 plus
         the signal's number after an interrupt.
     """
-    return while_it_is_read(lambda: dispatch(sys.argv[1:]))
+    return exit_quietly_on_broken_pipe(lambda: dispatch(sys.argv[1:]))
 
 
 def dispatch(arguments: Sequence[str]) -> int:
@@ -44,7 +44,7 @@ def dispatch(arguments: Sequence[str]) -> int:
     """
     first = arguments[0] if arguments else ""
     if first not in COMMANDS and _NAME.fullmatch(first):
-        complain(
+        print_error(
             UserError(
                 f"the command must be one of {', '.join(COMMANDS)}, got {first!r}",
                 where="the first argument",

@@ -15,8 +15,8 @@ from peft_study.cell.environment import check_interpreter
 from peft_study.cli.plan_table import print_plan
 from peft_study.config import identity
 from peft_study.config.schema import DatasetConfig, HardwareConfig
-from peft_study.console.exit import EXIT_OK, ended
-from peft_study.console.messages import busy, progress
+from peft_study.console.exit import EXIT_OK, run_command
+from peft_study.console.messages import progress, spinner
 from peft_study.cost.forecast import Forecast
 from peft_study.errors import UserError
 from peft_study.metrics.differences import samples_needed, seeds_needed
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # What libraries say of models that are never run is no news.
     logging.captureWarnings(True)
     logging.getLogger().addHandler(logging.NullHandler())
-    return ended(
+    return run_command(
         lambda: show(given.overrides, given.config_dir, as_json=given.json, points=given.points),
         interrupted="a plan changes nothing",
     )
@@ -88,7 +88,7 @@ def show(
     if not 0 < points < 100:
         raise UserError(f"--points must be between 0 and 100, got {points:g}", where="--points", hint="--points 3")
     check_interpreter()
-    with busy("composing the cells ..."):
+    with spinner("composing the cells ..."):
         cells = plan_command(overrides, config_dir)
     with progress("predicting memory") as advance:
         forecasts = forecast(cells, advance)

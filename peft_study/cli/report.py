@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from peft_study.console.exit import EXIT_OK, ended
-from peft_study.console.messages import busy, say
+from peft_study.console.exit import EXIT_OK, run_command
+from peft_study.console.messages import print_line, spinner
 from peft_study.errors import UserError
 from peft_study.report.names import PAPER
 
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal's number after an interrupt, which leaves an earlier report as it was.
     """
     given = _parser().parse_args(arguments)
-    return ended(
+    return run_command(
         lambda: report(given.sources, Path(given.out), given.against, with_samples=given.samples, show=given.open),
         interrupted="no report was written, and an earlier one stays as it was",
     )
@@ -55,18 +55,18 @@ def report(
 
     # Before minutes of work.
     check_replaceable(out)
-    with busy("reading cells ..."):
+    with spinner("reading cells ..."):
         from peft_study.report.read.rows import load
 
         rows = load(sources)
     _tell(rows)
     other = None if against is None else _other(against)
-    with busy("loading what draws ..."):
+    with spinner("loading what draws ..."):
         from peft_study.report.build import write_report
-    written = write_report(rows, sources, out, other=other, with_samples=with_samples, step=busy)
+    written = write_report(rows, sources, out, other=other, with_samples=with_samples, step=spinner)
     _close(written, len(rows.frame))
     if show and not webbrowser.open(written.index.as_uri()):
-        say("no browser could be opened")
+        print_line("no browser could be opened")
     return EXIT_OK
 
 
@@ -77,7 +77,7 @@ def _other(against: str) -> "Other":
 
     if against == PAPER:
         return Other(PAPER, paper_rows())
-    with busy(f"reading {against} ..."):
+    with spinner(f"reading {against} ..."):
         rows = load([against])
     if rows.frame.empty:
         raise UserError(
@@ -92,20 +92,20 @@ def _tell(rows: "Rows") -> None:
     """What was read, and what could not be."""
     states = Counter(str(state) for state in rows.frame["status"].tolist())
     listed = ", ".join(f"{many:,} {state}" for state, many in states.most_common())
-    say(f"{len(rows.frame):,} cells read" + (f": {listed}" if listed else ""))
+    print_line(f"{len(rows.frame):,} cells read" + (f": {listed}" if listed else ""))
     for problem in rows.problems[:_SHOWN_PROBLEMS]:
-        say(f"passed over: {problem.where}: {problem.what}")
+        print_line(f"passed over: {problem.where}: {problem.what}")
     if len(rows.problems) > _SHOWN_PROBLEMS:
-        say(f"and {len(rows.problems) - _SHOWN_PROBLEMS:,} more, which the report lists")
+        print_line(f"and {len(rows.problems) - _SHOWN_PROBLEMS:,} more, which the report lists")
 
 
 def _close(written: "Written", cells: int) -> None:
     verdicts = ", ".join(
         f"{written.verdicts[name]} {name.replace('_', ' ')}" for name in ("confirmed", "refuted", "not_decided")
     )
-    say(f"{written.tables} tables, {written.drawings} figures with something to show, claims: {verdicts}")
+    print_line(f"{written.tables} tables, {written.drawings} figures with something to show, claims: {verdicts}")
     if cells:
-        say(f"the page shows samples of {written.explored:,} of {cells:,} cells, all that their folders hold")
+        print_line(f"the page shows samples of {written.explored:,} of {cells:,} cells, all that their folders hold")
     print(f"report: {written.index}")  # noqa: T201 - the one line that a script reads
 
 

@@ -13,7 +13,7 @@ from peft_study.cell.environment import check_interpreter
 from peft_study.cell.task import Command
 from peft_study.config.compose import CONFIG_ERRORS, conf_folder, explain, register
 from peft_study.console.exit import EXIT_FAILED, EXIT_OK, EXIT_USER_ERROR, interrupt_code
-from peft_study.console.messages import complain, say
+from peft_study.console.messages import print_error, print_line
 from peft_study.errors import UserError
 from peft_study.results.store import LOG, OUTPUT, RESULT, CellFolder
 
@@ -41,7 +41,7 @@ def main() -> int:
     except (UserError, *CONFIG_ERRORS) as error:
         if command.show_traceback:
             traceback.print_exc()
-        complain(explain(error))
+        print_error(explain(error))
         return EXIT_USER_ERROR
     except BrokenPipeError:
         raise
@@ -50,7 +50,7 @@ def main() -> int:
         if command.show_traceback:
             traceback.print_exc()
         hint = "check output_dir and the names of groups; HYDRA_FULL_ERROR=1 shows where it comes from"
-        complain(UserError(f"{type(error).__name__}: {error}", hint=hint))
+        print_error(UserError(f"{type(error).__name__}: {error}", hint=hint))
         return EXIT_USER_ERROR
     finally:
         os.environ.pop(FULL_ERROR)
@@ -68,7 +68,7 @@ def _close(command: Command) -> int:
         _show_sweep(command.outcomes, command.cells)
     codes = {outcome.exit_code for outcome in command.outcomes}
     if command.problem is not None:
-        complain(command.problem)
+        print_error(command.problem)
         codes.add(EXIT_FAILED)
     return next((code for code in (EXIT_FAILED, EXIT_USER_ERROR) if code in codes), EXIT_OK)
 
@@ -87,10 +87,10 @@ def _show_sweep(outcomes: Sequence[Outcome], cells: int) -> None:
         if outcome.exit_code != EXIT_OK:
             reason, _, _ = (outcome.reason or "").partition("\n")
             where = f" ({_words_of(outcome.folder)})" if outcome.folder is not None else ""
-            say(f"{outcome.cell_id}: {outcome.status or 'unknown'}: {reason}{where}")
+            print_line(f"{outcome.cell_id}: {outcome.status or 'unknown'}: {reason}{where}")
     done = sum(outcome.exit_code == EXIT_OK for outcome in outcomes)
     studies = sorted({str(folder.parent) for folder in folders})
-    say(f"{done} of {cells} cells done" + (f", results in {', '.join(studies)}" if studies else ""))
+    print_line(f"{done} of {cells} cells done" + (f", results in {', '.join(studies)}" if studies else ""))
 
 
 def _words_of(folder: Path) -> Path:

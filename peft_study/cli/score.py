@@ -13,8 +13,8 @@ from peft_study.cli.results_table import print_results
 from peft_study.config.checks import check, scoring_problems
 from peft_study.config.compose import CONFIG_ERRORS, explain, to_cell
 from peft_study.config.schema import CellConfig, DatasetSource, ScoringConfig
-from peft_study.console.exit import EXIT_FAILED, EXIT_OK, ended
-from peft_study.console.messages import busy, complain, say
+from peft_study.console.exit import EXIT_FAILED, EXIT_OK, run_command
+from peft_study.console.messages import print_error, print_line, spinner
 from peft_study.data.samples import Sample
 from peft_study.errors import UserError, near_names
 from peft_study.results import provenance
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_intermixed_args(arguments)
     settings = [word for word in given.folders if word.startswith("scoring.")]
     folders = [Path(word) for word in given.folders if word not in settings]
-    return ended(
+    return run_command(
         lambda: rescore(folders, settings, given.dry_run), interrupted="the same command scores all of them again"
     )
 
@@ -61,26 +61,28 @@ def rescore(folders: Sequence[Path], settings: Sequence[str], dry_run: bool = Fa
     lacking = {path: _lack(path) for path in cells}
     finished = [path for path in cells if lacking[path] is None]
     for lack, number in Counter(lack for lack in lacking.values() if lack is not None).items():
-        say(f"{number} of {len(cells)} cells passed over: {lack}")
+        print_line(f"{number} of {len(cells)} cells passed over: {lack}")
     if not finished:
         where = ", ".join(map(str, folders))
         raise UserError("no finished cell", where=where, hint="a folder such as multirun/demo, or one cell of it")
     results, failed = [], 0
     for number, path in enumerate(finished, start=1):
         try:
-            with busy(f"[{number}/{len(finished)}] {path.name} ..."):
+            with spinner(f"[{number}/{len(finished)}] {path.name} ..."):
                 before, after = _rescore_cell(path, changed, dry_run)
         except (UserError, ValueError, OSError) as error:
             failed += 1
             place, hint = (error.where, error.hint) if isinstance(error, UserError) else (None, None)
-            complain(UserError(f"{path.name}: {error}".splitlines()[0], where=place or str(path), hint=hint or _KEPT))
+            print_error(
+                UserError(f"{path.name}: {error}".splitlines()[0], where=place or str(path), hint=hint or _KEPT)
+            )
             continue
-        say(f"[{number}/{len(finished)}] {path.name}: {_difference(before, after)}")
+        print_line(f"[{number}/{len(finished)}] {path.name}: {_difference(before, after)}")
         results.append(after)
     if results:
         print_results(results)
     if dry_run:
-        say("nothing was written")
+        print_line("nothing was written")
     return EXIT_FAILED if failed else EXIT_OK
 
 

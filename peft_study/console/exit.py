@@ -4,13 +4,13 @@ import signal
 from collections.abc import Callable
 
 from peft_study.console.interrupts import TerminatedError, termination_raises
-from peft_study.console.messages import complain, say
+from peft_study.console.messages import print_error, print_line
 from peft_study.errors import UserError
 
 EXIT_OK, EXIT_FAILED, EXIT_USER_ERROR = 0, 1, 2
 
 
-def ended(work: Callable[[], int], *, interrupted: str) -> int:
+def run_command(work: Callable[[], int], *, interrupted: str) -> int:
     """Do a command's work, and end as every command does.
 
     Args:
@@ -25,10 +25,10 @@ def ended(work: Callable[[], int], *, interrupted: str) -> int:
         with termination_raises():
             return work()
     except KeyboardInterrupt as interrupt:
-        say(f"interrupted; {interrupted}")
+        print_line(f"interrupted; {interrupted}")
         return interrupt_code(interrupt)
     except UserError as error:
-        complain(error)
+        print_error(error)
         return EXIT_USER_ERROR
 
 

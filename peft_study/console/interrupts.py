@@ -33,7 +33,7 @@ def termination_raises() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def while_it_is_read(main: Callable[[], int]) -> int:
+def exit_quietly_on_broken_pipe(main: Callable[[], int]) -> int:
     """Run a command's main function; nobody reading its output any more (`| head`) is no error.
 
     Args:

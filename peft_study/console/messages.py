@@ -12,13 +12,13 @@ from peft_study.errors import UserError
 _EVERY_SECONDS = 20.0
 
 
-def say(line: str) -> None:
+def print_line(line: str) -> None:
     """Print one line to the standard error stream, as it is."""
     console = Console(stderr=True)
     console.print(Text(_printable_lines(line, console)), soft_wrap=True)
 
 
-def busy(what: str) -> AbstractContextManager[object]:
+def spinner(what: str) -> AbstractContextManager[object]:
     """Show on a terminal that something takes a while; elsewhere nothing."""
     console = Console(stderr=True)
     return console.status(Text(what)) if console.is_terminal else nullcontext()
@@ -45,12 +45,12 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
         nonlocal last
         if time.monotonic() - last >= _EVERY_SECONDS:
             last = time.monotonic()
-            say(f"{what}: {done:,} of {total:,} ...")
+            print_line(f"{what}: {done:,} of {total:,} ...")
 
     yield advance
 
 
-def complain(error: UserError) -> None:
+def print_error(error: UserError) -> None:
     """Print an error that the person can mend: what, where, what to try."""
     console = Console(stderr=True)
     text = _printable_lines(str(error), console)

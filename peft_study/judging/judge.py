@@ -14,7 +14,7 @@ from peft_study.judging.inputs import Candidate
 from peft_study.judging.package_rules import CANDIDATE_SECONDS
 from peft_study.judging.problems import Case, Problem, ProblemId
 from peft_study.sandbox.capture import STDERR_TAIL_BYTES
-from peft_study.sandbox.jobs import Ending, Job, Kind, Ran
+from peft_study.sandbox.jobs import Ending, Job, Kind, TestResult
 
 JUDGE_VERSION = 5
 """Raised when a verdict may come out differently, so that kept verdicts are made again."""
@@ -39,7 +39,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True)
-class Judged:
+class Judgement:
     """A candidate's verdicts.
 
     Attributes:
@@ -76,7 +76,7 @@ class Judged:
 class Runner(Protocol):
     """What runs jobs: `sandbox.Pool`."""
 
-    def run(self, jobs: Iterable[tuple[Hashable, Job]]) -> Iterator[tuple[Hashable, Ran]]:
+    def run(self, jobs: Iterable[tuple[Hashable, Job]]) -> Iterator[tuple[Hashable, TestResult]]:
         """Run jobs, drawn lazily, and give each key back with how it ended, in any order."""
 
 
@@ -102,7 +102,7 @@ class _Tally:
     def is_complete(self) -> bool:
         return len(self.results) == len(self.problem.cases)
 
-    def add(self, case: int, ran: Ran) -> None:
+    def add(self, case: int, ran: TestResult) -> None:
         self.results[case] = verdicts_of(self.problem, self.problem.cases[case], ran)
         self.seconds += ran.seconds
         self.timeouts += ran.ending is Ending.timeout
@@ -111,7 +111,7 @@ class _Tally:
         elif ran.detail:
             self.reasons[case] = ran.detail[:_MOST_REASON]
 
-    def judged(self, index: int) -> Judged:
+    def judged(self, index: int) -> Judgement:
         if self.is_out_of_time and not self.trouble:
             self.results = {case: dict.fromkeys(Comparator, Verdict.timeout) for case in self.results}
         verdicts = {
@@ -120,7 +120,7 @@ class _Tally:
         }
         cases = range(len(self.problem.cases)) if self.reasons else ()
         reasons = tuple(self.reasons.get(case, "") for case in cases)
-        return Judged(self.problem.id, index, verdicts, self.seconds, self.trouble, reasons)
+        return Judgement(self.problem.id, index, verdicts, self.seconds, self.trouble, reasons)
 
 
 def judge(
@@ -129,7 +129,7 @@ def judge(
     pool: Runner,
     *,
     give_up_after_timeouts: int | None = None,
-) -> Generator[Judged]:
+) -> Generator[Judgement]:
     """Judge candidates as they come, several at once; candidates with the same source for a problem are run once.
 
     Args:
@@ -144,7 +144,7 @@ def judge(
     """
     # Kept by digest: sources of a whole study would be a lot to hold.
     known: dict[tuple[ProblemId, bytes], _Tally] = {}
-    done: deque[Judged] = deque()
+    done: deque[Judgement] = deque()
 
     def jobs() -> Iterator[tuple[Hashable, Job]]:
         for candidate in candidates:
@@ -174,7 +174,7 @@ def judge_all(
     sources: Mapping[ProblemId, Sequence[str]],
     pool: Runner,
     on_progress: Callable[[int], None] | None = None,
-) -> dict[ProblemId, list[Judged]]:
+) -> dict[ProblemId, list[Judgement]]:
     """Judge every candidate of some problems.
 
     Args:
@@ -192,7 +192,7 @@ def judge_all(
         if identity in problems
         for index, source in enumerate(of_problem)
     )
-    found: dict[ProblemId, list[Judged]] = {identity: [] for identity in sources if identity in problems}
+    found: dict[ProblemId, list[Judgement]] = {identity: [] for identity in sources if identity in problems}
     for done, judged in enumerate(judge(problems, wanted, pool), start=1):
         found[judged.problem_id].append(judged)
         if on_progress is not None:
@@ -200,7 +200,7 @@ def judge_all(
     return {identity: sorted(of_problem, key=lambda one: one.index) for identity, of_problem in found.items()}
 
 
-def verdicts_of(problem: Problem, case: Case, ran: Ran) -> dict[Comparator, Verdict]:
+def verdicts_of(problem: Problem, case: Case, ran: TestResult) -> dict[Comparator, Verdict]:
     """What both comparators say of one test that was run.
 
     Under `strict` a program must exit with 0. The published checker takes an exit by `sys.exit`, whatever its code, for
@@ -224,13 +224,13 @@ def verdicts_of(problem: Problem, case: Case, ran: Ran) -> dict[Comparator, Verd
     }
 
 
-def _printed(comparator: Comparator, case: Case, ran: Ran) -> Verdict:
+def _printed(comparator: Comparator, case: Case, ran: TestResult) -> Verdict:
     if ran.exit_code != 0 and not (comparator is Comparator.apps and _chose_to_exit(ran)):
         return Verdict.error
     return _pass_if(same_output(comparator, ran.stdout, case.expected))
 
 
-def _chose_to_exit(ran: Ran) -> bool:
+def _chose_to_exit(ran: TestResult) -> bool:
     """Whether an exit code comes from `sys.exit`: an exception is told on the standard error stream.
 
     The end of that stream is all that is kept. Where it is full, the beginning of a traceback may have been cut off.
@@ -239,7 +239,7 @@ def _chose_to_exit(ran: Ran) -> bool:
     return (ran.exit_code or 0) > 0 and not raised
 
 
-def _asserted(ran: Ran) -> Verdict:
+def _asserted(ran: TestResult) -> Verdict:
     if ran.proved:
         return Verdict.passed
     failed = ran.exit_code == 0 or b"AssertionError" in ran.stderr.rstrip().rpartition(b"\n")[2]
@@ -263,14 +263,14 @@ def _jobs_of(tally: _Tally, give_up_after_timeouts: int | None) -> Iterator[tupl
             yield index, tally.problem.job(tally.source, case)
 
 
-def _join(tally: _Tally, index: int, done: deque[Judged]) -> None:
+def _join(tally: _Tally, index: int, done: deque[Judgement]) -> None:
     if tally.is_complete:
         done.append(tally.judged(index))
     else:
         tally.indices.append(index)
 
 
-def _close(tally: _Tally, done: deque[Judged]) -> None:
+def _close(tally: _Tally, done: deque[Judgement]) -> None:
     """Hand out a complete tally, once: its indices are taken, and its source is let go."""
     done.extend(tally.judged(index) for index in tally.indices)
     tally.indices, tally.source = [], ""

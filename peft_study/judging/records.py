@@ -17,7 +17,7 @@ from typing import Any, Self, TypeVar
 
 from peft_study.errors import UserError
 from peft_study.judging.compare import Comparator
-from peft_study.judging.judge import JUDGE_VERSION, Judged, Verdict
+from peft_study.judging.judge import JUDGE_VERSION, Judgement, Verdict
 from peft_study.judging.package_rules import PACKAGE_RULES_VERSION
 from peft_study.judging.problems import Problem, ProblemId
 from peft_study.results.store import sync_folder
@@ -33,7 +33,7 @@ _OLD = ".old"
 
 
 @dataclass(frozen=True)
-class Kept:
+class Resumed:
     """What was found in a file of an earlier run.
 
     Attributes:
@@ -43,7 +43,7 @@ class Kept:
         old: the copy of the file as it was, made because verdicts were dropped; None where none were.
     """
 
-    judged: Mapping[Place, Judged]
+    judged: Mapping[Place, Judgement]
     dropped: int
     torn: bool
     old: Path | None = None
@@ -111,7 +111,7 @@ class VerdictFile:
     def __exit__(self, *_: object) -> None:
         self._open.close()
 
-    def keep(self, level: Level) -> Kept:
+    def keep(self, level: Level) -> Resumed:
         """Read what an earlier run left, and drop from the file what does not stand.
 
         Args:
@@ -122,7 +122,7 @@ class VerdictFile:
         """
         content = self._path.read_bytes()
         *whole, rest = content.split(b"\n")
-        judged: dict[Place, Judged] = {}
+        judged: dict[Place, Judgement] = {}
         filled = lost = 0
         for number, line in enumerate(whole, start=1):
             if line.strip():
@@ -139,9 +139,9 @@ class VerdictFile:
         old = self._copy(content) if lost else None
         if b"".join(self._lines.values()) != content:
             self._rewrite(self._lines.values())
-        return Kept(judged, filled - len(judged), bool(rest), old)
+        return Resumed(judged, filled - len(judged), bool(rest), old)
 
-    def _standing(self, row: Mapping[str, Any], level: Level) -> Judged | None:
+    def _standing(self, row: Mapping[str, Any], level: Level) -> Judgement | None:
         """What a line says, where it is in order and still true."""
         try:
             one, made_at = _judged(row), Level(row["level"])
@@ -168,7 +168,7 @@ class VerdictFile:
             return old
         raise AssertionError("numbers do not end")
 
-    def add(self, judged: Judged, level: Level) -> None:
+    def add(self, judged: Judgement, level: Level) -> None:
         """Append a candidate's line, all of it in one call: a killed process leaves at most a torn last line."""
         line = self._lines[judged.problem_id, judged.index] = self._line(judged, level)
         try:
@@ -209,7 +209,7 @@ class VerdictFile:
         sync_folder(self._path.parent)
         self._file = file
 
-    def _line(self, judged: Judged, level: Level) -> bytes:
+    def _line(self, judged: Judgement, level: Level) -> bytes:
         other = Comparator.apps if self._comparator is Comparator.strict else Comparator.strict
         row: dict[str, Any] = {
             "problem_id": judged.problem_id,
@@ -268,7 +268,7 @@ def _is_torn(rest: bytes) -> bool:
     return isinstance(row, dict) and row.keys() >= _FIELDS
 
 
-def _judged(row: Mapping[str, Any]) -> Judged:
+def _judged(row: Mapping[str, Any]) -> Judgement:
     """What a line says; raises whatever a line that is not in order makes it raise."""
     verdicts = {
         Comparator(of["comparator"]): tuple(Verdict(verdict) for verdict in _exactly(list, of["verdicts"]))
@@ -279,7 +279,7 @@ def _judged(row: Mapping[str, Any]) -> Judged:
     seconds = row["seconds"] if type(row["seconds"]) is int else _exactly(float, row["seconds"])
     if not 0 <= seconds < math.inf:
         raise ValueError("no number of seconds")
-    return Judged(
+    return Judgement(
         row["problem_id"],
         _exactly(int, row["candidate"]),
         verdicts,

@@ -16,7 +16,7 @@ from peft_study.report.claims.comparison import compare
 from peft_study.report.claims.verdicts import Finding
 from peft_study.report.figures import FIGURES, draw_matplotlib
 from peft_study.report.figures.drawing import Drawing
-from peft_study.report.outward import guarded_csv, near, near_frame
+from peft_study.report.outward import guarded_csv, shorten_path, shorten_paths
 from peft_study.report.page.contents import Contents, Link
 from peft_study.report.page.document import write_page
 from peft_study.report.page.samples import read_samples, write_samples
@@ -85,8 +85,13 @@ def write_report(
         UserError: `out` cannot be written, or holds something else than a report.
     """
     made_at = datetime.now(UTC).isoformat(timespec="seconds")
-    against = None if other is None else near(other.name)
-    about = {"written_by": MADE_BY, "made_at": made_at, "sources": [near(one) for one in sources], "against": against}
+    against = None if other is None else shorten_path(other.name)
+    about = {
+        "written_by": MADE_BY,
+        "made_at": made_at,
+        "sources": [shorten_path(one) for one in sources],
+        "against": against,
+    }
     with published(out, about) as folder:
         frame = rows.frame
         compared_with = None if other is None else other.frame
@@ -103,7 +108,7 @@ def write_report(
         with step("claims ..."):
             findings = check_all(frame, predictions_of(frame))
         _write_claims(folder, findings)
-        write_atomically(folder / "rows.csv", guarded_csv(near_frame(frame)))
+        write_atomically(folder / "rows.csv", guarded_csv(shorten_paths(frame)))
         explored, unread = _write_samples(folder, frame, step) if with_samples else ([], [])
         contents = Contents(
             title=_title(frame, sources),

@@ -208,11 +208,11 @@ def groups(frame: pd.DataFrame) -> list[Group]:
     ]
     keys = known.groupby(list(KEYS), dropna=False, sort=False).ngroup().to_numpy()
     places = np.argsort(keys, kind="stable")
-    together = []
+    merge_runs = []
     for part in np.split(places, np.flatnonzero(np.diff(keys[places])) + 1):
         cells = [_Cell(chosen[row], found[row], *worth[row]) for row in part.tolist()]
-        together.append(_group(known.take(part), _sets(cells)))
-    return sorted(together, key=_order)
+        merge_runs.append(_group(known.take(part), _sets(cells)))
+    return sorted(merge_runs, key=_order)
 
 
 def by_key(found: Iterable[Group]) -> dict[Key, Group]:

@@ -16,7 +16,7 @@ _SKIPPED = r"\s\x00-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\u
 _FORMULA = re.compile(rf"[\t\r\n]|[{_SKIPPED}]*[=+\-@]")
 
 
-def near(place: str) -> str:
+def shorten_path(place: str) -> str:
     """A path as a report tells it, without what the folders above are called.
 
     Args:
@@ -35,23 +35,23 @@ def near(place: str) -> str:
     return "/".join(("…", *path.parts[1:][-_KEPT_COMPONENTS:]))
 
 
-def near_in(text: str) -> str:
-    """A text, such as an error's, with the absolute paths in it as `near` tells them."""
+def shorten_paths_in(text: str) -> str:
+    """A text, such as an error's, with the absolute paths in it as `shorten_path` tells them."""
     # First by name, as the folders above may have spaces in theirs.
     below = re.compile(rf"(?<![\w./-]){re.escape(str(Path.cwd()))}/(?=[^/\s])")
-    return _ABSOLUTE.sub(lambda path: near(path[0]), below.sub("", text))
+    return _ABSOLUTE.sub(lambda path: shorten_path(path[0]), below.sub("", text))
 
 
-def near_frame(frame: pd.DataFrame) -> pd.DataFrame:
+def shorten_paths(frame: pd.DataFrame) -> pd.DataFrame:
     """A copy of some rows whose folders, sources and reasons hold no absolute path.
 
     Args:
         frame: with the columns of `rows.load`.
     """
-    return _with_texts(frame, {"folder": near, "source": near, "reason": near_in})
+    return _with_texts(frame, {"folder": shorten_path, "source": shorten_path, "reason": shorten_paths_in})
 
 
-def guarded(text: str) -> str:
+def escape_formula(text: str) -> str:
     """A text as it may stand in a CSV file, as a heading or a cell.
 
     Args:
@@ -65,8 +65,8 @@ def guarded(text: str) -> str:
 
 def guarded_csv(frame: pd.DataFrame) -> str:
     """A frame as CSV, without its index: headings and texts are guarded, numbers are as pandas writes them."""
-    safe = _with_texts(frame, dict.fromkeys(map(str, frame.columns), guarded))
-    return safe.set_axis([guarded(str(name)) for name in frame.columns], axis="columns").to_csv(index=False)
+    safe = _with_texts(frame, dict.fromkeys(map(str, frame.columns), escape_formula))
+    return safe.set_axis([escape_formula(str(name)) for name in frame.columns], axis="columns").to_csv(index=False)
 
 
 def _with_texts(frame: pd.DataFrame, changes: Mapping[str, Callable[[str], str]]) -> pd.DataFrame:

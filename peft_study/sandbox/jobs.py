@@ -131,7 +131,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Ran:
+class TestResult:
     """How a test ended.
 
     Attributes:

@@ -42,7 +42,7 @@ from peft_study.errors import UserError
 from peft_study.sandbox.cores import available_cores
 from peft_study.sandbox.inside.confinement import leftovers
 from peft_study.sandbox.inside.confinement.namespaces import INNER_ID
-from peft_study.sandbox.jobs import Ending, Job, Kind, Level, Limits, Ran
+from peft_study.sandbox.jobs import Ending, Job, Kind, Level, Limits, TestResult
 from peft_study.sandbox.packages import check_packages, folders_of, link_packages
 from peft_study.sandbox.probe import reach
 from peft_study.sandbox.session import Worker
@@ -50,7 +50,7 @@ from peft_study.sandbox.usage import BEYOND_UNWATCHED_BYTES, BEYOND_WATCHED_BYTE
 from peft_study.sandbox.users import MOST_WORKERS, map_users, next_user
 from peft_study.sandbox.watch import WorkerLostError
 
-__all__ = ["Ending", "Job", "Kind", "Level", "Limits", "Pool", "Ran"]
+__all__ = ["Ending", "Job", "Kind", "Level", "Limits", "Pool", "TestResult"]
 
 _AHEAD = 2
 """Jobs taken from the caller and not yet given back, for each worker."""
@@ -109,7 +109,7 @@ class Pool:
         self.layers = reached.layers
         self.denied = reached.denied
         self._inbox: queue.SimpleQueue[tuple[Hashable, Job] | None] = queue.SimpleQueue()
-        self._outbox: queue.SimpleQueue[tuple[Hashable, Ran]] = queue.SimpleQueue()
+        self._outbox: queue.SimpleQueue[tuple[Hashable, TestResult]] = queue.SimpleQueue()
         self._stopping = self._running = self._abandoned = False
         self._workers = [self._worker(reached.level, reached.own_user) for _ in range(self._number)]
         self._threads = [threading.Thread(target=self._serve, args=(worker,), daemon=True) for worker in self._workers]
@@ -124,7 +124,7 @@ class Pool:
     ) -> None:
         self.close()
 
-    def run(self, jobs: Iterable[tuple[Hashable, Job]]) -> Iterator[tuple[Hashable, Ran]]:
+    def run(self, jobs: Iterable[tuple[Hashable, Job]]) -> Iterator[tuple[Hashable, TestResult]]:
         """Run jobs and give back how each ended, in whatever order they end.
 
         Args:
@@ -208,14 +208,14 @@ class Pool:
         try:
             while (item := self._inbox.get()) is not None:
                 key, job = item
-                given_up = Ran(Ending.sandbox_error, detail="the caller went away")
+                given_up = TestResult(Ending.sandbox_error, detail="the caller went away")
                 self._outbox.put((key, given_up if self._abandoned else _attempt(worker, job, self._limits)))
         finally:
             with suppress(Exception):
                 worker.stop()
 
 
-def _attempt(worker: Worker, job: Job, limits: Limits) -> Ran:
+def _attempt(worker: Worker, job: Job, limits: Limits) -> TestResult:
     """Run a job; a worker that is lost is an error of the sandbox, never an answer of the program."""
     try:
         if not worker.alive:
@@ -227,7 +227,7 @@ def _attempt(worker: Worker, job: Job, limits: Limits) -> Ran:
         reason = f"{type(error).__name__}: {error}"
     with suppress(Exception):  # it is started anew, and then stopped before
         worker.stop()
-    return Ran(Ending.sandbox_error, detail=reason)
+    return TestResult(Ending.sandbox_error, detail=reason)
 
 
 def _refusal(denied: list[str], *, held_back: bool) -> UserError:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from peft_study.sandbox.inside import frames
-from peft_study.sandbox.jobs import Job, Limits, Ran
+from peft_study.sandbox.jobs import Job, Limits, TestResult
 from peft_study.sandbox.usage import descendants, kill_user
 from peft_study.sandbox.watch import LEAVE_SECONDS, Run, WorkerLostError
 
@@ -118,7 +118,7 @@ class Worker:
     def alive(self) -> bool:
         return self._process is not None and not self._interrupted
 
-    def run(self, job: Job, limits: Limits) -> Ran:
+    def run(self, job: Job, limits: Limits) -> TestResult:
         """Run one test.
 
         Raises:

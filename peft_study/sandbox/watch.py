@@ -12,7 +12,7 @@ from typing import Any
 
 from peft_study.sandbox.capture import STDERR_TAIL_BYTES, Sink, Source
 from peft_study.sandbox.inside import frames
-from peft_study.sandbox.jobs import Ending, Job, Kind, Limits, Ran
+from peft_study.sandbox.jobs import Ending, Job, Kind, Limits, TestResult
 from peft_study.sandbox.usage import Usage, usage
 
 VALUES_BYTES = 32 * 1024 * 1024
@@ -67,7 +67,7 @@ class Run:
                 os.close(fd)
         self._started = time.monotonic()
 
-    def wait(self) -> tuple[Ran, bool]:
+    def wait(self) -> tuple[TestResult, bool]:
         """Wait for the end.
 
         Returns:
@@ -174,7 +174,7 @@ class Run:
             with suppress(OSError):
                 frames.send(self._control, {"op": "kill"})
 
-    def _ended(self) -> tuple[Ran, bool]:
+    def _ended(self) -> tuple[TestResult, bool]:
         try:
             answer = frames.receive(self._control)
         except OSError as error:
@@ -185,7 +185,7 @@ class Run:
         for sink in self._sinks.values():
             sink.drain()
         if message["problem"]:
-            return Ran(Ending.sandbox_error, detail=message["problem"]), False
+            return TestResult(Ending.sandbox_error, detail=message["problem"]), False
         return self._judged(message), self._cleared()
 
     def _cleared(self) -> bool:
@@ -199,14 +199,14 @@ class Run:
         self._control.settimeout(before)
         return answer is not None and bool(answer[0]["clean"])
 
-    def _judged(self, message: dict[str, Any]) -> Ran:
+    def _judged(self, message: dict[str, Any]) -> TestResult:
         ending = self._ending(message)
         reply = bytes(self._reply.data) if self._reply is not None else None
         proved, detail = False, ""
         if self._proof is not None and ending is Ending.exited:
             detail = self._proof.missing(reply or b"", message["status"])
             proved, reply = not detail, None
-        return Ran(
+        return TestResult(
             ending,
             message["status"],
             bytes(self._out.data[: self._limits.output_bytes]),

@@ -8,7 +8,7 @@ from typing import Any
 from peft_study.config.schema import ExecutionChoice, ScoringConfig
 from peft_study.data.samples import Sample
 from peft_study.errors import UserError
-from peft_study.judging.judge import Judged, judge_all
+from peft_study.judging.judge import Judgement, judge_all
 from peft_study.judging.package_rules import PACKAGES, package_limits
 from peft_study.judging.problems import Problem, ProblemId
 from peft_study.sandbox.jobs import Limits
@@ -29,9 +29,9 @@ class Tested:
         by_package: as `judged`, under the rules of `package_rules`; empty where nobody wants it.
     """
 
-    judged: Mapping[ProblemId, Sequence[Judged]]
+    judged: Mapping[ProblemId, Sequence[Judgement]]
     record: dict[str, Any]
-    by_package: Mapping[ProblemId, Sequence[Judged]] = field(default_factory=dict)
+    by_package: Mapping[ProblemId, Sequence[Judgement]] = field(default_factory=dict)
 
 
 def run_tests(
@@ -89,7 +89,7 @@ def _by_package(
     programs: Sequence[Sequence[str]],
     problems: Mapping[ProblemId, Problem],
     settings: ScoringConfig,
-) -> dict[ProblemId, list[Judged]]:
+) -> dict[ProblemId, list[Judgement]]:
     """Verdicts under the rules of the study's package, of samples whose outputs are compared."""
     if not settings.apps_package_rules:
         return {}
@@ -156,7 +156,7 @@ def limits_of(settings: ScoringConfig) -> Limits:
 
 
 def _record(
-    samples: Sequence[Sample], judged: Mapping[ProblemId, Sequence[Judged]], settings: ScoringConfig
+    samples: Sequence[Sample], judged: Mapping[ProblemId, Sequence[Judgement]], settings: ScoringConfig
 ) -> dict[str, Any]:
     of_all = [one for of_problem in judged.values() for one in of_problem]
     broken = [one for one in of_all if one.is_broken]

@@ -7,7 +7,7 @@ from typing import Any
 from peft_study.config.schema import ScoringConfig
 from peft_study.data.samples import Sample
 from peft_study.judging.compare import Comparator
-from peft_study.judging.judge import Judged, Verdict
+from peft_study.judging.judge import Judgement, Verdict
 from peft_study.metrics.codebleu import CONVENTIONS, corpus_score, score_codebleu
 from peft_study.metrics.exact_match import MAX_K, matches, raw_matches, score_exact_match
 from peft_study.metrics.intervals import mean_intervals, pooled_interval
@@ -188,11 +188,11 @@ def _add_outcomes(answers: Answers, known: Sequence[int], scores: Scores, table:
                     table.means[index] |= {f"{level}/{name}": value for name, value in of_sample.items()}
 
 
-def _texts(judged: Judged, comparator: Comparator) -> list[str]:
+def _texts(judged: Judgement, comparator: Comparator) -> list[str]:
     return [str(verdict) for verdict in judged.verdicts[comparator]]
 
 
-def _outcomes(of_sample: Sequence[Judged], comparator: Comparator) -> list[list[bool]]:
+def _outcomes(of_sample: Sequence[Judgement], comparator: Comparator) -> list[list[bool]]:
     return [[verdict is Verdict.passed for verdict in one.verdicts[comparator]] for one in of_sample]
 
 

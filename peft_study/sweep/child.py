@@ -12,7 +12,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from peft_study.cell.attempt import Manner, run_cell
+from peft_study.cell.attempt import RunOptions, run_cell
 from peft_study.config.compose import to_cell
 from peft_study.cost.memory import peak_rss_bytes
 from peft_study.tracking.events import EventTracker
@@ -41,7 +41,7 @@ def run(description: Mapping[str, Any], events: int) -> int:
     cell = to_cell(OmegaConf.create(description["config"]))
     watch = EventTracker(events, _peak_bytes)
     try:
-        outcome = run_cell(cell, Path(description["folder"]), Manner(True, description["show_traceback"], watch))
+        outcome = run_cell(cell, Path(description["folder"]), RunOptions(True, description["show_traceback"], watch))
     except KeyboardInterrupt:
         return 128 + signal.SIGTERM
     return outcome.exit_code

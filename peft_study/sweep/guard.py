@@ -6,7 +6,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from peft_study.console.exit import EXIT_USER_ERROR
-from peft_study.console.messages import complain
+from peft_study.console.messages import print_error
 from peft_study.errors import UserError
 
 _FOLDERS = ("hydra.run.dir=", "hydra.sweep.dir=", "hydra.sweep.subdir=")
@@ -56,5 +56,5 @@ def _refuse_folders(config: DictConfig) -> None:
 
 
 def _refuse(what: str, *, where: str, hint: str) -> NoReturn:
-    complain(UserError(what, where=where, hint=hint))
+    print_error(UserError(what, where=where, hint=hint))
     raise SystemExit(EXIT_USER_ERROR)

@@ -20,7 +20,7 @@ THREADS = "OMP_NUM_THREADS"
 
 
 @dataclass(frozen=True)
-class Place:
+class Slot:
     """Where one cell at a time can run.
 
     Attributes:
@@ -37,7 +37,7 @@ class Place:
         return {VISIBLE: self.gpu or "", THREADS: threads, SHARE: str(self.threads)}
 
 
-def places_for(cells: Sequence[HardwareConfig]) -> list[Place]:
+def slots_for(cells: Sequence[HardwareConfig]) -> list[Slot]:
     """Decide how many cells run side by side, and on what, from what the cells themselves say.
 
     Args:
@@ -60,7 +60,7 @@ def places_for(cells: Sequence[HardwareConfig]) -> list[Place]:
     return places(cells[0].gpus, cells[0].cells_at_once, cpu_only=cpu_only)
 
 
-def places(gpus: Any, cells_at_once: int | None, *, cpu_only: bool = False) -> list[Place]:
+def places(gpus: Any, cells_at_once: int | None, *, cpu_only: bool = False) -> list[Slot]:
     """Decide how many cells run side by side, and on what.
 
     Args:
@@ -85,7 +85,7 @@ def places(gpus: Any, cells_at_once: int | None, *, cpu_only: bool = False) -> l
     cores = available_cores()
     number = cells_at_once or len(chosen) or min(cores, int(_free_gigabytes() / GIGABYTES_A_CPU_CELL)) or 1
     threads = max(1, cores // number)
-    return [Place(chosen[index] if chosen else None, threads) for index in range(number)]
+    return [Slot(chosen[index] if chosen else None, threads) for index in range(number)]
 
 
 def visible_gpus() -> list[str]:

@@ -19,7 +19,7 @@ from peft_study.console.interrupts import termination_raises
 from peft_study.results.schema import Status
 from peft_study.results.store import OUTPUT, RESULT, CellBusyError, CellFolder, read_result
 from peft_study.sweep.display import SweepDisplay
-from peft_study.sweep.machine import Place
+from peft_study.sweep.machine import Slot
 from peft_study.sweep.plan import PlannedCell
 from peft_study.sweep.processes import CellProcess, ServerLostError, starter
 from peft_study.tracking.events import Progress
@@ -34,7 +34,7 @@ class _Child:
     """A running cell."""
 
     cell: PlannedCell
-    place: Place
+    place: Slot
     process: CellProcess
     events: int
     begun_before: str | None
@@ -50,7 +50,7 @@ class Pool:
         show_traceback: let cells print the frames of an error.
     """
 
-    def __init__(self, places: Sequence[Place], display: SweepDisplay, *, show_traceback: bool = False) -> None:
+    def __init__(self, places: Sequence[Slot], display: SweepDisplay, *, show_traceback: bool = False) -> None:
         self._free = list(places)
         self._display = display
         self._show_traceback = show_traceback

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from peft_study.judging.assertions import Proof
-from peft_study.sandbox.pool import Ending, Job, Kind, Ran
+from peft_study.sandbox.pool import Ending, Job, Kind, TestResult
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Program:
         """Whether it is right for it to be out of time, for any user or level."""
         return any("timeout" in expected.split("|") for expected in (self.expected, *self.elsewhere.values()))
 
-    def verdict(self, ran: Ran) -> str:
+    def verdict(self, ran: TestResult) -> str:
         """What has become of it."""
         if ran.ending is not Ending.exited:
             return str(ran.ending)

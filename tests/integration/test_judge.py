@@ -7,7 +7,7 @@ import pytest
 
 from peft_study.judging.compare import Comparator
 from peft_study.judging.inputs import Candidate
-from peft_study.judging.judge import Judged, Verdict, judge, judge_all
+from peft_study.judging.judge import Judgement, Verdict, judge, judge_all
 from peft_study.judging.problems import Problem, problem_of_assertions, problem_of_inputs
 from peft_study.sandbox.jobs import Limits
 from peft_study.sandbox.pool import Pool
@@ -90,7 +90,7 @@ def test_candidates_are_drawn_as_they_are_judged(pool: Pool) -> None:
 
 def test_candidates_of_unknown_problems_are_left_out(pool: Pool) -> None:
     told: list[int] = []
-    found: dict[int | str, list[Judged]] = judge_all(
+    found: dict[int | str, list[Judgement]] = judge_all(
         PROBLEMS, {"flat": [HONEST, "", HONEST], "untested": [HONEST]}, pool, told.append
     )
 

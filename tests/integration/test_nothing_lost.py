@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from peft_study.cell.run import Execution
+from peft_study.cell.run import CellRun
 from peft_study.config.compose import compose_cell, name_of
 from peft_study.models.tiny import FOLDER
 from peft_study.results.schema import Status
@@ -52,7 +52,7 @@ def test_an_interrupt_while_a_rerun_loads_leaves_the_result(
     assert command(*cell).code == 0
     folder = only_cell(tmp_path / "multirun")
     before = (folder.path / "result.json").read_bytes()
-    monkeypatch.setattr(Execution, "load", interrupt)
+    monkeypatch.setattr(CellRun, "load", interrupt)
 
     assert command(*cell, "rerun=true").code == 130
 

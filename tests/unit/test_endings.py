@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from peft_study.console.exit import ended
+from peft_study.console.exit import run_command
 from peft_study.console.interrupts import TerminatedError
 from peft_study.errors import UserError
 
@@ -43,10 +43,10 @@ def asked_to_end() -> int:
 def test_a_command_ends_with_a_code_and_a_word(
     capfd: pytest.CaptureFixture[str], work: Callable[[], int], code: int, said: str
 ) -> None:
-    assert ended(work, interrupted="all stays") == code
+    assert run_command(work, interrupted="all stays") == code
     assert capfd.readouterr() == ("", said)
 
 
 def test_an_error_of_the_code_itself_is_not_hidden() -> None:
     with pytest.raises(ZeroDivisionError):
-        ended(raising(ZeroDivisionError()), interrupted="all stays")
+        run_command(raising(ZeroDivisionError()), interrupted="all stays")

@@ -10,7 +10,7 @@ from peft_study.config.schema import Device, HardwareConfig
 from peft_study.errors import UserError
 from peft_study.sandbox import cores
 from peft_study.sweep import machine
-from peft_study.sweep.machine import Place, places, places_for
+from peft_study.sweep.machine import Slot, places, slots_for
 
 
 @pytest.fixture(autouse=True)
@@ -23,24 +23,24 @@ def _machine(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("gpus", "at_once", "expected"),
     [
-        ("auto", None, [Place("0", 2), Place("GPU-1", 2), Place("5", 2)]),
-        ("auto", 1, [Place("0", 8)]),
-        ([1, 2], None, [Place("GPU-1", 4), Place("5", 4)]),
-        ("2,0", None, [Place("5", 4), Place("0", 4)]),
-        (1, None, [Place("GPU-1", 8)]),
-        ("none", 2, [Place(None, 4), Place(None, 4)]),
-        ("none", None, [Place(None, 1)] * 8),
+        ("auto", None, [Slot("0", 2), Slot("GPU-1", 2), Slot("5", 2)]),
+        ("auto", 1, [Slot("0", 8)]),
+        ([1, 2], None, [Slot("GPU-1", 4), Slot("5", 4)]),
+        ("2,0", None, [Slot("5", 4), Slot("0", 4)]),
+        (1, None, [Slot("GPU-1", 8)]),
+        ("none", 2, [Slot(None, 4), Slot(None, 4)]),
+        ("none", None, [Slot(None, 1)] * 8),
     ],
 )
-def test_places(gpus: Any, at_once: int | None, expected: list[Place]) -> None:
+def test_places(gpus: Any, at_once: int | None, expected: list[Slot]) -> None:
     assert places(gpus, at_once) == expected
 
 
 def test_cells_on_the_cpu_are_as_many_as_memory_carries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "_free_gigabytes", lambda: 5.0)
-    assert places("auto", None, cpu_only=True) == [Place(None, 4)] * 2
+    assert places("auto", None, cpu_only=True) == [Slot(None, 4)] * 2
     monkeypatch.setattr(machine, "_free_gigabytes", lambda: 0.5)
-    assert places("none", None) == [Place(None, 8)]
+    assert places("none", None) == [Slot(None, 8)]
 
 
 @pytest.mark.parametrize(
@@ -61,13 +61,13 @@ def test_what_a_machine_cannot_give_is_refused(gpus: Any, at_once: int | None, s
 
 def test_a_place_hides_other_gpus_and_keeps_a_persons_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert Place("3", 4).environment() == {
+    assert Slot("3", 4).environment() == {
         "CUDA_VISIBLE_DEVICES": "3",
         "OMP_NUM_THREADS": "4",
         "PEFT_STUDY_CORES": "4",
     }
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert Place(None, 4).environment() == {
+    assert Slot(None, 4).environment() == {
         "CUDA_VISIBLE_DEVICES": "",
         "OMP_NUM_THREADS": "1",
         "PEFT_STUDY_CORES": "4",
@@ -121,14 +121,14 @@ def test_gpus_are_asked_of_the_driver_and_hidden_ones_stay_hidden(
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ([{"gpus": [1, 2]}, {"gpus": [1, 2]}], [Place("GPU-1", 4), Place("5", 4)]),
-        ([{"device": Device.cpu, "cells_at_once": 2}] * 3, [Place(None, 4)] * 2),
-        ([{"device": Device.cpu}, {"cells_at_once": None}], [Place("0", 2), Place("GPU-1", 2), Place("5", 2)]),
-        ([], [Place(None, 8)]),
+        ([{"gpus": [1, 2]}, {"gpus": [1, 2]}], [Slot("GPU-1", 4), Slot("5", 4)]),
+        ([{"device": Device.cpu, "cells_at_once": 2}] * 3, [Slot(None, 4)] * 2),
+        ([{"device": Device.cpu}, {"cells_at_once": None}], [Slot("0", 2), Slot("GPU-1", 2), Slot("5", 2)]),
+        ([], [Slot(None, 8)]),
     ],
 )
-def test_a_sweep_goes_by_what_its_cells_say(settings: list[dict[str, Any]], expected: list[Place]) -> None:
-    assert places_for([HardwareConfig(name="auto", **each) for each in settings]) == expected
+def test_a_sweep_goes_by_what_its_cells_say(settings: list[dict[str, Any]], expected: list[Slot]) -> None:
+    assert slots_for([HardwareConfig(name="auto", **each) for each in settings]) == expected
 
 
 @pytest.mark.parametrize(
@@ -137,5 +137,5 @@ def test_a_sweep_goes_by_what_its_cells_say(settings: list[dict[str, Any]], expe
 )
 def test_cells_that_disagree_about_the_sweep_are_refused(settings: list[dict[str, Any]], where: str) -> None:
     with pytest.raises(UserError, match="the cells differ") as caught:
-        places_for([HardwareConfig(name="auto", **each) for each in settings])
+        slots_for([HardwareConfig(name="auto", **each) for each in settings])
     assert caught.value.where == where

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from peft_study.report.outward import guarded, guarded_csv, near, near_frame, near_in
+from peft_study.report.outward import escape_formula, guarded_csv, shorten_path, shorten_paths, shorten_paths_in
 
 
 @pytest.mark.parametrize(
@@ -33,8 +33,8 @@ def test_a_place_is_told_without_the_folders_above(
     here.mkdir()
     monkeypatch.chdir(here)
 
-    assert near(place.format(here=here)) == told
-    assert near(told) == told
+    assert shorten_path(place.format(here=here)) == told
+    assert shorten_path(told) == told
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_paths_in_a_text_are_told_likewise(
     here.mkdir()
     monkeypatch.chdir(here)
 
-    assert near_in(text.format(here=here)) == (text if told is None else told)
+    assert shorten_paths_in(text.format(here=here)) == (text if told is None else told)
 
 
 @pytest.mark.parametrize(
@@ -62,12 +62,12 @@ def test_paths_in_a_text_are_told_likewise(
 )
 @pytest.mark.parametrize("letter", ["=", "+", "-", "@"])
 def test_what_a_spreadsheet_would_compute_is_quoted(before: str, letter: str) -> None:
-    assert guarded(f"{before}{letter}1+1") == f"'{before}{letter}1+1"
+    assert escape_formula(f"{before}{letter}1+1") == f"'{before}{letter}1+1"
 
 
 @pytest.mark.parametrize("text", ["", "a=1", "lora-7b", "(-1)", "'=1", " a", "1", "\u2013"])
 def test_other_texts_stay(text: str) -> None:
-    assert guarded(text) == text
+    assert escape_formula(text) == text
 
 
 def test_a_frame_is_guarded_but_for_its_numbers() -> None:
@@ -100,7 +100,7 @@ def test_a_frames_places_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         }
     )
 
-    told = near_frame(frame)
+    told = shorten_paths(frame)
 
     assert told["folder"].tolist() == ["study/cell", None]
     assert told["source"].tolist() == [".", "wandb://a/b"]

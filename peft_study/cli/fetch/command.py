@@ -15,11 +15,11 @@ from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from peft_study.cli.fetch.needs import is_remote, merged, needs_of
 from peft_study.cli.fetch.repositories import download, look_up, prepare
-from peft_study.cli.fetch.retry import persistently
+from peft_study.cli.fetch.retry import with_retries
 from peft_study.cli.fetch.table import DATASET, Repository, as_size, print_repositories, problem_with
 from peft_study.config.schema import CellConfig, DatasetConfig
-from peft_study.console.exit import EXIT_FAILED, EXIT_OK, ended
-from peft_study.console.messages import busy, complain, say
+from peft_study.console.exit import EXIT_FAILED, EXIT_OK, run_command
+from peft_study.console.messages import print_error, print_line, spinner
 from peft_study.errors import UserError
 from peft_study.models.hub import OFFLINE, use_cache_if_unreachable
 from peft_study.results.redaction import redact
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_intermixed_args(arguments)
     if not sys.stderr.isatty():
         disable_progress_bars()
-    return ended(
+    return run_command(
         lambda: fetch(given.overrides, given.config_dir, dry_run=given.dry_run, as_json=given.json),
         interrupted="whole files stay, and the same command goes on",
     )
@@ -71,7 +71,7 @@ def fetch(
         _require_hub()
     for repository in repositories:
         with _problems_of(repository):
-            persistently(partial(look_up, repository))
+            with_retries(partial(look_up, repository))
     folder, free_bytes = _cache()
     if not as_json and repositories:
         print_repositories(repositories, folder, free_bytes)
@@ -91,13 +91,15 @@ def fetch(
 
 
 def _runnable(overrides: Sequence[str], config_dir: Path | None) -> list[CellConfig]:
-    with busy("composing the cells ..."):
+    with spinner("composing the cells ..."):
         planned = plan_command(overrides, config_dir)
     refusals = [cell.refusal for cell in planned if cell.refusal is not None]
     if len(refusals) == len(planned):
         raise refusals[0]
     if refusals:
-        say(f"{len(refusals)} of {len(planned)} cells cannot run and need nothing; the first: {refusals[0].what}")
+        print_line(
+            f"{len(refusals)} of {len(planned)} cells cannot run and need nothing; the first: {refusals[0].what}"
+        )
     return [cell.cell for cell in planned if cell.refusal is None]
 
 
@@ -149,12 +151,12 @@ def _problems_of(repository: Repository) -> Iterator[None]:
 def _close(repositories: Sequence[Repository], *, dry_run: bool) -> int:
     problems = [repository.problem for repository in repositories if repository.problem is not None]
     for problem in problems:
-        complain(problem)
+        print_error(problem)
     if problems:
-        say(f"{len(problems)} of {len(repositories)} repositories cannot be had")
+        print_line(f"{len(problems)} of {len(repositories)} repositories cannot be had")
         return EXIT_FAILED
     if not repositories:
-        say("nothing is needed from the hub")
+        print_line("nothing is needed from the hub")
     elif not dry_run:
-        say(f"all is there: with {OFFLINE}=1 it runs without a network")
+        print_line(f"all is there: with {OFFLINE}=1 it runs without a network")
     return EXIT_OK

@@ -9,10 +9,10 @@ from pathlib import Path
 from huggingface_hub import HfApi, constants, hf_hub_download, try_to_load_from_cache
 
 from peft_study.cli.fetch.needs import WEIGHTS, matches
-from peft_study.cli.fetch.retry import persistently
+from peft_study.cli.fetch.retry import with_retries
 from peft_study.cli.fetch.table import MODEL, Need, Repository, as_size
 from peft_study.config.schema import DatasetConfig
-from peft_study.console.messages import say
+from peft_study.console.messages import print_line
 from peft_study.data.loading import load
 from peft_study.errors import UserError
 from peft_study.models.hub import OFFLINE
@@ -47,17 +47,17 @@ def download(repository: Repository) -> None:
     """
     need = repository.need
     for name in repository.sizes:
-        persistently(partial(hf_hub_download, need.repository, name, repo_type=need.kind, revision=need.revision))
+        with_retries(partial(hf_hub_download, need.repository, name, repo_type=need.kind, revision=need.revision))
     repository.missing = _lacking(repository, need.revision)
     if repository.missing:
         raise UserError(f"{need} changed while it was downloaded, or the network failed", hint="the same command again")
     files = "1 file" if len(repository.sizes) == 1 else f"{len(repository.sizes)} files"
-    say(f"{need}: {files}, {as_size(repository.total_bytes)}, all there")
+    print_line(f"{need}: {files}, {as_size(repository.total_bytes)}, all there")
 
 
 def prepare(dataset: DatasetConfig) -> None:
     """Fill the cache of `datasets`, which is another one, and see that it can be read without the hub."""
-    persistently(partial(load, dataset))
+    with_retries(partial(load, dataset))
     with _offline():
         load(dataset)
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from peft_study.cli.fetch.table import summary
-from peft_study.console.messages import say
+from peft_study.console.messages import print_line
 from peft_study.errors import UserError
 
 PAUSES_SECONDS = (1.0, 5.0, 20.0)
@@ -18,7 +18,7 @@ _TRANSIENT_STATUSES = {408, 429}
 T = TypeVar("T")
 
 
-def persistently(action: Callable[[], T]) -> T:
+def with_retries(action: Callable[[], T]) -> T:
     """Try again, after a pause, what a network may do better the next time."""
     for pause in PAUSES_SECONDS:
         try:
@@ -26,7 +26,7 @@ def persistently(action: Callable[[], T]) -> T:
         except Exception as error:  # the hub's libraries pass on those of several HTTP clients
             if _is_final(error):
                 raise
-            say(f"{summary(error)}; trying again in {pause:.0f} s")
+            print_line(f"{summary(error)}; trying again in {pause:.0f} s")
             time.sleep(pause)
     return action()
 

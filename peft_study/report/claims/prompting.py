@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from peft_study.report.claims.evidence import Best, Comparison, Evidence
-from peft_study.report.claims.verdicts import Part, every, missing
+from peft_study.report.claims.verdicts import Part, all_hold, missing
 from peft_study.report.groups import Group
 from peft_study.report.names import dataset_name, model_name
 
@@ -24,7 +24,7 @@ def icl_beats_zero_shot(evidence: Evidence) -> list[Part]:
         for zero in evidence.find("zero-shot")
     ]
     known = [one for one in found if one is not None]
-    return [every("ICL above zero-shot", known)] if known else []
+    return [all_hold("ICL above zero-shot", known)] if known else []
 
 
 def more_examples_do_not_always_help(evidence: Evidence) -> list[Part]:
@@ -54,7 +54,7 @@ def lora_beats_prompting(evidence: Evidence) -> list[Part]:
                 inside.append(compared)
             elif compared:
                 beside.append(compared)
-        parts.append(every(f"LoRA above {name} for the CodeLlama-7B variants", inside))
+        parts.append(all_hold(f"LoRA above {name} for the CodeLlama-7B variants", inside))
     if not any(part.numbers for part in parts) and not beside:
         return []
     return [*parts, *_beside(beside)]
@@ -70,9 +70,9 @@ def retrieval_helps_on_conala_alone(evidence: Evidence) -> list[Part]:
         if compared is None:
             continue
         if dataset == "conala":
-            parts.append(every("RAG above ICL on Conala", [compared]))
+            parts.append(all_hold("RAG above ICL on Conala", [compared]))
         elif dataset == "codealpacapy":
-            parts.append(every("RAG not above ICL on CodeAlpacaPy", [compared], NO_MORE))
+            parts.append(all_hold("RAG not above ICL on CodeAlpacaPy", [compared], NO_MORE))
         else:
             beside.append(compared)
     if not parts and not beside:
@@ -128,7 +128,7 @@ def _peak(evidence: Evidence, dataset: str) -> list[Part]:
     before = max((number for number in scores if number != last), key=lambda number: scores[number])
     best_before = _best_of(curve, before, [number for number in scores if number != last])
     compared = evidence.compare(f"{name}, EM@10", [best_before], _places(curve[last]), SCORE)
-    parts.append(every(f"{name}: {before:.0f} examples above {last:.0f}", [compared]))
+    parts.append(all_hold(f"{name}: {before:.0f} examples above {last:.0f}", [compared]))
     if place:
         inside = [number for number in scores if place[0] <= number <= place[1]]
         parts.append(_location(evidence, name, curve, inside, scores))
@@ -151,7 +151,7 @@ def _location(
     first = _best_of(curve, claimed, inside)
     second = _best_of(curve, outside, [number for number in scores if number not in inside])
     compared = evidence.compare(f"{name}, EM@10", [first], [second], SCORE)
-    return every(f"{name}: the peak at {claimed:.0f} examples, above {outside:.0f}", [compared])
+    return all_hold(f"{name}: the peak at {claimed:.0f} examples, above {outside:.0f}", [compared])
 
 
 def _best_of(curve: Mapping[float, Sequence[Group]], chosen: float, numbers: Sequence[float]) -> Best:

@@ -6,7 +6,7 @@ from statistics import NormalDist, fmean
 
 from peft_study.metrics.shares import WIDTH
 from peft_study.report.claims.evidence import Best, Comparison, Evidence, Scope, Test
-from peft_study.report.claims.verdicts import FEWEST_SAMPLES, UNDECIDED, Odds, Part, certain, every, missing
+from peft_study.report.claims.verdicts import FEWEST_SAMPLES, UNDECIDED, Odds, Part, all_hold, certain, missing
 from peft_study.report.groups import Group
 from peft_study.report.names import LEVELS, dataset_name, method_name, model_name
 from peft_study.report.tables.scores import signed_text
@@ -33,7 +33,7 @@ def lora_beats_full(evidence: Evidence) -> list[Part]:
         small = [one for one in evidence.find("full", dataset=dataset) if _size_class(one) == "slm"]
         found.append(_average(evidence, dataset, "lora", small))
     known = [one for one in found if one is not None]
-    return [every("LoRA above full fine-tuning", known)] if known else []
+    return [all_hold("LoRA above full fine-tuning", known)] if known else []
 
 
 def lora_is_the_best_adapter(evidence: Evidence) -> list[Part]:
@@ -44,7 +44,7 @@ def lora_is_the_best_adapter(evidence: Evidence) -> list[Part]:
         for dataset in _datasets(evidence, method)
     ]
     known = [one for one in found if one is not None]
-    return [every("LoRA above another adapter", known)] if known else []
+    return [all_hold("LoRA above another adapter", known)] if known else []
 
 
 def large_beats_small(evidence: Evidence) -> list[Part]:
@@ -60,7 +60,7 @@ def large_beats_small(evidence: Evidence) -> list[Part]:
     known = sorted((one for one in found if one is not None), key=lambda one: one.label)
     if not known:
         return []
-    part = every("Large above small", known)
+    part = all_hold("Large above small", known)
     ratios = "; ".join(_ratio_text(one) for one in known)
     return [Part(part.odds, f"{part.why} Ratios, where the paper has 1.398 to 1.723: {ratios}.", part.numbers)]
 
@@ -120,14 +120,14 @@ def _not_worse(evidence: Evidence, pairs: Mapping[str, Sequence[tuple[Group, Gro
 def _within_margin(compared: Comparison) -> Part:
     """The margin follows from the standard error alone, not from the difference."""
     if compared.tested is None:
-        return every("EM@10 not more than 1 point below", [compared], -SMALLEST_MARGIN)
+        return all_hold("EM@10 not more than 1 point below", [compared], -SMALLEST_MARGIN)
     wanted = (WIDTH + _EIGHTY_PERCENT) * compared.tested.standard_error
     margin = max(SMALLEST_MARGIN, math.ceil(1000 * wanted) / 1000)
     power = NormalDist().cdf(margin / compared.tested.standard_error - WIDTH)
     what = f"EM@10 not more than {100 * margin:.1f} points below (told with probability {power:.2f} if equal)"
     if margin > LARGEST_MARGIN:
         return Part((UNDECIDED,), f"{what}: too few samples for a margin of {100 * LARGEST_MARGIN:g}.", (compared,))
-    return every(what, [compared], -margin)
+    return all_hold(what, [compared], -margin)
 
 
 def largest_fits(evidence: Evidence) -> list[Part]:
@@ -175,7 +175,7 @@ def apps_gains(evidence: Evidence) -> list[Part]:
             found = [part for pair in pairs if (part := _gains_little(evidence, *pair, level)) is not None]
             absent = missing(f"{method_name('lora', quantization)}: no {level} Pass@5 of it and of zero-shot.")
             little += found or [absent]
-    return [every("Introductory scores above zero-shot's", gains), *little] if gains else []
+    return [all_hold("Introductory scores above zero-shot's", gains), *little] if gains else []
 
 
 def _introductory(evidence: Evidence, tuned: Group, base: Group) -> list[Comparison]:

@@ -276,7 +276,7 @@ def odds_of(one: Comparison, margin: float = 0.0) -> Odds:
     return Odds(one.tested.above(margin), one.tested.below(margin))
 
 
-def every(what: str, found: Sequence[Comparison | None], margin: float = 0.0) -> Part:
+def all_hold(what: str, found: Sequence[Comparison | None], margin: float = 0.0) -> Part:
     """Whether the first is larger in each of several comparisons.
 
     Args:

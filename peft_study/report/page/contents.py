@@ -10,7 +10,7 @@ import pandas as pd
 from peft_study.report.claims.verdicts import Finding
 from peft_study.report.figures.drawing import Drawing
 from peft_study.report.figures.style import styles_of
-from peft_study.report.outward import near, near_frame, near_in
+from peft_study.report.outward import shorten_path, shorten_paths, shorten_paths_in
 from peft_study.report.page.repeats import repeats
 from peft_study.report.read.cells import COLUMNS
 from peft_study.report.read.folders import Problem
@@ -82,10 +82,10 @@ class Contents:
                 "subtitle": self.subtitle,
                 "made_at": self.made_at,
                 "made_by": self.made_by,
-                "sources": [near(one) for one in self.sources],
-                "against": None if self.against is None else near(self.against),
+                "sources": [shorten_path(one) for one in self.sources],
+                "against": None if self.against is None else shorten_path(self.against),
             },
-            "rows": pack(near_frame(self.frame)),
+            "rows": pack(shorten_paths(self.frame)),
             "repeats": repeats(self.frame).to_json(),
             "metrics": metrics_of(self.frame),
             "tables": [self._table(one) for one in self.tables],
@@ -102,7 +102,8 @@ class Contents:
             },
             "findings": [_finding(one) for one in self.findings],
             "problems": [
-                {"where": near(str(one.where)), "what": near_in(str(one.what))[:LONGEST_TEXT]} for one in self.problems
+                {"where": shorten_path(str(one.where)), "what": shorten_paths_in(str(one.what))[:LONGEST_TEXT]}
+                for one in self.problems
             ],
             "explorer": {str(row): True for row in sorted(self.explored)},
         }

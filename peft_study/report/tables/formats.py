@@ -8,7 +8,7 @@ from html import escape
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from peft_study.report.outward import guarded
+from peft_study.report.outward import escape_formula
 
 if TYPE_CHECKING:
     from peft_study.report.tables.table import Cell, Table
@@ -96,7 +96,7 @@ def comma_separated(table: "Table") -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(
-        guarded(name)
+        escape_formula(name)
         for column, more in zip(table.columns, extras, strict=True)
         for name in (column, *(f"{column} {extra}" for extra in more))
     )
@@ -228,12 +228,12 @@ def _extras(table: "Table", index: int) -> list[str]:
 def _csv_value(cell: "Cell") -> str:
     if cell.value is not None:
         return f"{cell.value:.10g}"
-    return "" if cell.state or cell.text == MISSING else guarded(cell.text)
+    return "" if cell.state or cell.text == MISSING else escape_formula(cell.text)
 
 
 def _csv_extra(cell: "Cell", name: str) -> str:
     if name in {"mark", "state"}:
-        return guarded(getattr(cell, name) or "")
+        return escape_formula(getattr(cell, name) or "")
     if name == "seeds":
         return str(cell.runs) if cell.runs else ""
     value = cell.low if name == "low" else cell.high
