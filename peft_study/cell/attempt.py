@@ -23,6 +23,7 @@ from peft_study.results.redaction import redact
 from peft_study.results.schema import RunResult, Status
 from peft_study.results.store import LOG, RESULT, CellBusyError, CellFolder
 from peft_study.tracking.base import Tracker, Trackers
+from peft_study.tracking.summary import summary_of
 
 logger = logging.getLogger(__name__)
 
@@ -169,7 +170,7 @@ def _show(result: RunResult, folder: CellFolder) -> None:
 
     # rich ends the process when nobody reads its output any more; the rest of a sweep needs no reader.
     with contextlib.suppress(SystemExit, BrokenPipeError):
-        print_closing_table(result.summary(), folder.path)
+        print_closing_table(summary_of(result), folder.path)
 
 
 @cache
@@ -238,7 +239,7 @@ def _attempt(
             folder.write_result(result)
         try:
             if trackers is not None:
-                trackers.summary(result.summary())
+                trackers.summary(summary_of(result))
                 trackers.finish(str(result.status))
         except KeyboardInterrupt as interrupt:
             ended = ended or interrupt

@@ -17,8 +17,9 @@ from peft_study.console.exit import EXIT_FAILED, EXIT_OK, run_command
 from peft_study.console.messages import print_error, print_line, spinner
 from peft_study.data.samples import Sample
 from peft_study.errors import UserError, near_names
+from peft_study.metrics.registry import HEADLINES
 from peft_study.results import provenance
-from peft_study.results.schema import HEADLINES, RunResult, Status
+from peft_study.results.schema import RunResult, Status
 from peft_study.results.store import PREDICTIONS, RESULT, CellFolder, Prediction, read_result
 
 _KEPT = "its scores stand as they were"

@@ -1,9 +1,28 @@
-"""What every metric family gives back."""
+"""What every scorer returns."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+import numpy.typing as npt
+
 Values = Mapping[str, float | None]
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """A score of the corpus that is computed from sums of the samples' counts.
+
+    Attributes:
+        counts: (samples, columns).
+        score: (..., columns) sums to (...) scores.
+        names: the metrics that this is; the first one names the counts in predictions.jsonl.
+    """
+
+    counts: Floats
+    score: Callable[[Floats], Floats]
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -11,21 +30,25 @@ class Scores:
     """The scores of one run.
 
     Attributes:
-        metrics: the corpus' scores by name; None where a score is undefined.
-        samples: for every sample, in order, its own scores by name. Where a corpus score is a mean, the sample's
-            value of the same name is what it is the mean of.
-        undefined: why, for every name whose score of the corpus is None.
+        metrics: the scores of the corpus by name; None if a score is undefined.
+        samples: for every sample, in order, its scores by name. If a corpus score is a mean, the sample's value of the
+            same name is a term of that mean.
+        undefined: why, for every name whose corpus score is None.
+        recorded: for every sample, the scores that predictions.jsonl records and that no corpus score is a mean of.
+        pools: the corpus scores that are computed from counts.
     """
 
     metrics: Values
     samples: Sequence[Values]
     undefined: Mapping[str, str] = field(default_factory=dict)
+    recorded: Sequence[Values] = ()
+    pools: Sequence[Pool] = ()
 
 
 def mean_of(samples: Sequence[Values]) -> dict[str, float | None]:
-    """The mean of every score over the samples that have one; None where no sample has."""
-    found: dict[str, float | None] = {}
+    """Return the mean of every score over the samples that have it; None if no sample has it."""
+    means: dict[str, float | None] = {}
     for name in dict.fromkeys(name for sample in samples for name in sample):
-        known = [value for sample in samples if (value := sample.get(name)) is not None]
-        found[name] = sum(known) / len(known) if known else None
-    return found
+        values = [value for sample in samples if (value := sample.get(name)) is not None]
+        means[name] = sum(values) / len(values) if values else None
+    return means

@@ -9,18 +9,6 @@ from typing import Any, Self
 SCHEMA_VERSION = 1
 
 
-HEADLINES = {
-    "em@1": "EM@1",
-    "em@10": "EM@10",
-    "codebleu": "CodeBLEU",
-    "pass@1": "Pass@1",
-    "pass@5": "Pass@5",
-    "top@1": "first passes",
-    "tests_passed_share": "tests passed",
-}
-"""The scores that are shown first, with their titles."""
-
-
 class Status(StrEnum):
     """How a cell ended."""
 
@@ -162,25 +150,6 @@ class RunResult:
             return cls(**values)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a result: {error}") from error
-
-    def summary(self) -> dict[str, float | int | str | None]:
-        """The final numbers, flat: what a dashboard and the closing table show."""
-        flat: dict[str, float | int | str | None] = {"status": str(self.status), **self.metrics}
-        for name in HEADLINES.keys() & self.intervals.keys():
-            flat[f"{name}_low"], flat[f"{name}_high"] = self.intervals[name]
-        if self.execution:
-            flat["sandbox_errors"] = self.execution.get("sandbox_errors")
-        flat |= {f"{name}_parameters": size for name, size in self.parameters.items()}
-        flat |= self.training
-        flat["test_samples"] = (self.data.get("sizes") or {}).get("test")
-        for name, cost in self.phases.items():
-            flat[f"{name}_seconds"] = cost.seconds
-            flat[f"{name}_peak_bytes"] = cost.peak_bytes
-            if cost.reserved_bytes is not None:
-                flat[f"{name}_reserved_bytes"] = cost.reserved_bytes
-        if self.memory_kind is not None:
-            flat["memory_kind"] = str(self.memory_kind)
-        return flat
 
 
 class NewerSchemaError(ValueError):

@@ -8,11 +8,11 @@ from peft_study.config.schema import ScoringConfig
 from peft_study.data.samples import Sample
 from peft_study.judging.compare import Comparator
 from peft_study.judging.judge import Judgement, Verdict
-from peft_study.metrics.codebleu import CONVENTIONS, corpus_score, score_codebleu
-from peft_study.metrics.exact_match import MAX_K, matches, raw_matches, score_exact_match
+from peft_study.metrics.exact_match import matches, raw_matches
 from peft_study.metrics.intervals import mean_intervals, pooled_interval
 from peft_study.metrics.pass_at_k import by_level, score_tests
-from peft_study.metrics.scores import Scores, mean_of
+from peft_study.metrics.registry import reference_scorers
+from peft_study.metrics.scores import Pool, Scores, mean_of
 from peft_study.results.store import Prediction
 from peft_study.scoring.running import Tested, run_tests
 
@@ -114,31 +114,25 @@ def _compare_with_references(answers: Answers, table: _Table, settings: ScoringC
     known = [index for index, sample in enumerate(answers.samples) if sample.answer.strip()]
     if not known:
         return
-    references = [answers.samples[index].reference for index in known]
-    fewest = min(len(answers.programs[index]) for index in known)
-    exact = score_exact_match(
-        [answers.programs[index] for index in known], references, [k for k in range(1, MAX_K + 1) if k <= fewest]
-    )
-    _add(exact, known, table)
-    bleu = score_codebleu([answers.programs[index][0] for index in known], references)
-    table.metrics |= bleu.metrics
-    for index, own in zip(known, bleu.samples, strict=True):
-        names = ["codebleu", *(f"codebleu_{convention.name}" for convention in CONVENTIONS)]
-        table.kept[index] |= {name: own[name] for name in names}
-    for convention in CONVENTIONS:
-        for index, counted in zip(known, bleu.counts[convention.name].tolist(), strict=True):
-            table.counts[index][f"codebleu_{convention.name}"] = counted
-    for convention in CONVENTIONS if settings.resamples else ():
-        found = pooled_interval(
-            bleu.counts[convention.name],
-            lambda sums, convention=convention: corpus_score(sums, convention),  # type: ignore[misc]
-            settings.resamples,
-            clusters=_clusters([answers.samples[index] for index in known]),
-        )
-        if found.low is not None and found.high is not None:
-            table.intervals[f"codebleu_{convention.name}"] = [found.low, found.high]
-    if "codebleu_strict" in table.intervals:
-        table.intervals["codebleu"] = table.intervals["codebleu_strict"]
+    samples = [answers.samples[index] for index in known]
+    candidates = [answers.programs[index] for index in known]
+    references = [sample.reference for sample in samples]
+    for scorer in reference_scorers():
+        scores = scorer(candidates, references)
+        _add(scores, known, table)
+        for index, values in zip(known, scores.recorded, strict=bool(scores.recorded)):
+            table.kept[index] |= values
+        for pool in scores.pools:
+            for index, row in zip(known, pool.counts.tolist(), strict=True):
+                table.counts[index][pool.names[0]] = row
+            if settings.resamples:
+                _add_interval(pool, table, settings.resamples, _clusters(samples))
+
+
+def _add_interval(pool: Pool, table: _Table, resamples: int, clusters: Sequence[str] | None) -> None:
+    interval = pooled_interval(pool.counts, pool.score, resamples, clusters=clusters)
+    if interval.low is not None and interval.high is not None:
+        table.intervals |= {name: [interval.low, interval.high] for name in pool.names}
 
 
 def _clusters(samples: Sequence[Sample]) -> list[str] | None:

@@ -14,12 +14,11 @@ from rich.text import Text
 from peft_study.console.messages import printable
 from peft_study.console.progress_bar import progress_bar
 from peft_study.metrics.intervals import recorded_interval
-from peft_study.results.schema import HEADLINES
+from peft_study.metrics.registry import ALWAYS_SHOWN, HEADLINES
 from peft_study.tracking.base import CellStart
 
 PHASES = ("load", "train", "generate", "score")
 MISSING = "-"
-ALWAYS_SHOWN = frozenset({"em@1", "em@10"})
 BYTES_PER_GIGABYTE = 1e9
 
 _SHOWN_METRICS = {"loss": "loss", "validation_loss": "val"}

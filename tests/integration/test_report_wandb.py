@@ -19,6 +19,7 @@ from peft_study.errors import UserError
 from peft_study.report.read import wandb_runs
 from peft_study.report.read.rows import load
 from peft_study.results.schema import RunResult
+from peft_study.tracking.summary import summary_of
 from tests.report_records import result, study
 
 # What W&B is told is a part of what a folder holds.
@@ -94,7 +95,7 @@ def node(record: RunResult, state: str = "finished", **summary: Any) -> dict[str
         "state": state,
         "group": record.study,
         "config": json.dumps(config | {"_wandb": {"value": {"cli_version": "0"}}}),
-        "summaryMetrics": json.dumps(record.summary() | {"_runtime": 3, "train/loss": 0.1} | summary),
+        "summaryMetrics": json.dumps(summary_of(record) | {"_runtime": 3, "train/loss": 0.1} | summary),
         "systemMetrics": "{}",
         "createdAt": "2026-01-01T00:00:00",
         "heartbeatAt": "2026-01-01T00:00:00",

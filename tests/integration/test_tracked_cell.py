@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import wandb
 
+from peft_study.tracking.summary import summary_of
 from tests.conftest import Command
 from tests.integration.test_cell import QUICK, only_cell
 from tests.wandb_reader import final_summary, read_records, run_folders
@@ -31,7 +32,7 @@ def test_the_summary_of_an_offline_run_equals_the_result(command: Command, small
     assert result is not None
     (run,) = run_folders(folder.path)
     records = read_records(run)
-    given = result.summary()
+    given = summary_of(result)
     read = final_summary(records)
     assert {name: value for name, value in given.items() if value is not None} == {
         name: value for name, value in read.items() if value is not None

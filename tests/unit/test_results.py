@@ -12,6 +12,7 @@ import pytest
 
 from peft_study.results.schema import SCHEMA_VERSION, MemoryKind, NewerSchemaError, PhaseCost, RunResult, Status
 from peft_study.results.store import CellBusyError, CellFolder, Prediction, write_atomically
+from peft_study.tracking.summary import summary_of
 
 
 def result(**changes: object) -> RunResult:
@@ -37,7 +38,7 @@ def test_a_result_reads_back_as_it_was_written(tmp_path: Path) -> None:
 
 
 def test_the_summary_is_flat() -> None:
-    assert result().summary() == {
+    assert summary_of(result()) == {
         "status": "ok",
         "em@1": 0.25,
         "total_parameters": 10,

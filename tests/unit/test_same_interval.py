@@ -17,6 +17,7 @@ from peft_study.report.read.wandb_runs import _scores
 from peft_study.report.tables.paper import TABLES
 from peft_study.results.schema import RunResult
 from peft_study.tracking.console import print_closing_table
+from peft_study.tracking.summary import summary_of
 from tests.report_records import result, study
 
 SHARES = {1: 0.28, 2: 0.32, 3: 0.31}
@@ -85,10 +86,10 @@ def test_tables_figures_page_console_and_wandb_show_one_interval(records: list[R
     for low, high in expected.values():
         assert f" {low:.0f}-{high:.0f} " in stream.getvalue()
     stream = io.StringIO()
-    print_closing_table(records[-1].summary(), tmp_path, Console(file=stream, width=120))
+    print_closing_table(summary_of(records[-1]), tmp_path, Console(file=stream, width=120))
     assert "({:.2f} to {:.2f})".format(*expected["zero-shot"]) in stream.getvalue()
 
-    told = _scores(records[-1].summary())
+    told = _scores(summary_of(records[-1]))
     assert [100 * told[f"em@10_{end}"] for end in ("low", "high")] == pytest.approx(expected["zero-shot"])
 
 

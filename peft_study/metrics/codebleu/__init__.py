@@ -5,7 +5,7 @@ counts that add up (`pooling.py`), from which the corpus, each sample and a boot
 """
 
 from peft_study.metrics.codebleu.conventions import CODEXGLUE, CONVENTIONS, PACKAGE, PYPI, STRICT, Convention
-from peft_study.metrics.codebleu.score import CodeBleu, corpus_score, score_codebleu
+from peft_study.metrics.codebleu.score import CodeBleu, corpus_score, score_codebleu, score_first_candidates
 
 __all__ = [
     "CODEXGLUE",
@@ -17,4 +17,5 @@ __all__ = [
     "Convention",
     "corpus_score",
     "score_codebleu",
+    "score_first_candidates",
 ]

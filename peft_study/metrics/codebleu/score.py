@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from peft_study.metrics.codebleu.conventions import CONVENTIONS, STRICT, Convent
 from peft_study.metrics.codebleu.pooling import COLUMNS, COMPONENTS, Floats, components, row, total
 from peft_study.metrics.codebleu.trees import Tree
 from peft_study.metrics.codebleu.walk import OverLimitError
-from peft_study.metrics.scores import Scores
+from peft_study.metrics.scores import Pool, Scores
 
 MAX_CHARACTERS = 20_000
 """A longer candidate or reference is scored by its beginning. With walk.MAX_STEPS this bounds the time of a pair.
@@ -64,6 +65,38 @@ def score_codebleu(candidates: Sequence[str], references: Sequence[str]) -> Code
             rows[convention.name].append(_count(candidate, reference, convention))
         over_limit.append(reader.over_limit)
     return _report({name: np.array(counted) for name, counted in rows.items()}, over_limit)
+
+
+def score_first_candidates(candidates: Sequence[Sequence[str]], references: Sequence[str]) -> Scores:
+    """Score the first candidate of every sample.
+
+    Args:
+        candidates: of every sample, best first.
+        references: one a sample.
+
+    Returns:
+        the scores of `score_codebleu`. The corpus scores are no means of the samples' scores, so the samples' are
+        recorded and the corpus scores come with the counts they are pooled from.
+
+    Raises:
+        ValueError: there is no sample, or the numbers differ.
+    """
+    scored = score_codebleu([texts[0] for texts in candidates], references)
+    names = ["codebleu", *(f"codebleu_{convention.name}" for convention in CONVENTIONS)]
+    return Scores(
+        scored.metrics,
+        [{} for _ in references],
+        scored.undefined,
+        recorded=[{name: sample[name] for name in names} for sample in scored.samples],
+        pools=[
+            Pool(
+                scored.counts[convention.name],
+                partial(corpus_score, convention=convention),
+                (f"codebleu_{convention.name}", *(["codebleu"] if convention is STRICT else [])),
+            )
+            for convention in CONVENTIONS
+        ],
+    )
 
 
 def corpus_score(counts: Floats, convention: Convention) -> Floats:

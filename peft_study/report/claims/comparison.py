@@ -7,6 +7,7 @@ import pandas as pd
 
 from peft_study.metrics.differences import holm
 from peft_study.metrics.intervals import RESAMPLES
+from peft_study.metrics.registry import COMPARED, LEVEL_METRICS
 from peft_study.report.claims.evidence import Comparison, Evidence, Scope, Test, p_text
 from peft_study.report.claims.verdicts import ALPHA, FEWEST_SAMPLES
 from peft_study.report.groups import Group, by_key, caveats_between
@@ -16,24 +17,10 @@ from peft_study.report.read.reference import as_named_here, is_paper
 from peft_study.report.tables.scores import signed_text
 from peft_study.report.tables.table import MISSING, Cell, Table
 
-_SCORES = {
-    "em@1": "EM@1",
-    "em@10": "EM@10",
-    "em_package@1": "EM@1 (as the package cut candidates)",
-    "em_package@10": "EM@10 (as the package cut candidates)",
-    "codebleu": "CodeBLEU (strict)",
-    "codebleu_codexglue": "CodeBLEU (paper's)",
-    "codebleu_package": "CodeBLEU (as the package cut candidates)",
-    "pass@1": "Pass@1",
-    "pass@5": "Pass@5",
-    "top@1": "Top@1",
-    "tests_passed_share": "Tests passed",
-}
 DIFFERENCES = (
     "Where the paper, its replication package and this project differ, and what that makes of a score, is in "
     "docs/differences.md. The package's left padding alone explains its low prompt and prefix tuning."
 )
-_LEVEL_SCORES = {"tests_passed_share": "tests passed", "pass@1": "Pass@1", "pass@2": "Pass@2", "pass@5": "Pass@5"}
 _COLUMNS = (
     *("Data set", "Model", "Method", "Examples", "Score", "This", "Other", "Difference"),
     *("Lowest", "Highest", "p", "Difference is", "Test"),
@@ -122,16 +109,16 @@ def _pairs(ours: Evidence, theirs: Evidence) -> Iterator[tuple[Group, Group]]:
 
 def _scores(ours: Evidence, theirs: Evidence, one: Group, its: Group) -> Iterator[_Line]:
     levels = {
-        f"{level}/{prefix}{name}": f"{level.capitalize()} {title}{comparator}"
+        f"{level}/{prefix}{metric.name}": f"{level.capitalize()} {metric.headline or metric.title}{comparator}"
         for level in LEVELS
         for prefix, comparator in (
             ("", ""),
             ("apps_", " (APPS' comparator)"),
             ("apps_package_", " (the package's rules)"),
         )
-        for name, title in _LEVEL_SCORES.items()
+        for metric in LEVEL_METRICS
     }
-    for metric, title in (_SCORES | levels).items():
+    for metric, title in (dict(COMPARED) | levels).items():
         found = ours.compare(title, [one], [its], metric, other=theirs)
         if found is not None:
             yield _Line(one, its, title, 100 * found.first, 100 * found.second, found)

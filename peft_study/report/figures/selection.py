@@ -1,6 +1,6 @@
 """From rows to the values of a figure: finished cells, one setting each, summed up over their seeds."""
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import Self
@@ -8,6 +8,7 @@ from typing import Self
 import numpy as np
 import pandas as pd
 
+from peft_study.metrics.registry import CODEBLEU, QUALITY
 from peft_study.report import groups as grouping
 from peft_study.report.figures.variants import VARIANTS, in_order, variant
 from peft_study.report.names import DATASETS, MODELS, PAPER
@@ -16,14 +17,6 @@ from peft_study.results.schema import MemoryKind, Status
 
 PERCENT = 100.0
 GIGABYTES = 1e-9
-_QUALITY = {
-    "em@10": "EM@10, %",
-    "pass@1": "Pass@1, %",
-    "top@1": "first candidate passes, %",
-    "tests_passed_share": "tests passed, %",
-    "em@1": "EM@1, %",
-}
-_CODEBLEU = {"codebleu_codexglue": "CodeBLEU (as in the paper), %", "codebleu": "CodeBLEU, %"}
 _COSTS = ("_bytes", "_seconds")
 _ON_CPU = "Memory is the peak of a process on a CPU, with its libraries; a card's limit does not apply."
 _OTHERWISE = "Memory to compare with was measured on a GPU and is not shown."
@@ -178,12 +171,12 @@ def groups(rows: pd.DataFrame, *by: str) -> Iterator[tuple[tuple[Hashable, ...],
 
 def quality(rows: pd.DataFrame) -> tuple[str, str]:
     """The score by which a data set's cells are compared, and its axis label: EM@10 as in the paper, else of tests."""
-    return _first_known(rows, _QUALITY)
+    return _first_known(rows, QUALITY)
 
 
 def codebleu(rows: pd.DataFrame) -> tuple[str, str]:
     """The CodeBLEU that compares with the paper's, and its axis label; `strict` where there is no other."""
-    return _first_known(rows, _CODEBLEU)
+    return _first_known(rows, CODEBLEU)
 
 
 def _of_variants(frame: pd.DataFrame, wanted: Sequence[str]) -> pd.DataFrame:
@@ -209,7 +202,7 @@ def _unfinished(frame: pd.DataFrame) -> list[str]:
     return ["Not finished and not shown: " + ", ".join(f"{number} {status}" for status, number in counts.items()) + "."]
 
 
-def _first_known(rows: pd.DataFrame, labels: dict[str, str]) -> tuple[str, str]:
+def _first_known(rows: pd.DataFrame, labels: Mapping[str, str]) -> tuple[str, str]:
     known = [name for name in labels if name in rows and rows[name].notna().any()]
     name = known[0] if known else next(iter(labels))
     return name, labels[name]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from peft_study.metrics.registry import HEADLINES
 from peft_study.report.claims.verdicts import Finding
 from peft_study.report.figures.drawing import Drawing
 from peft_study.report.figures.style import styles_of
@@ -15,7 +16,6 @@ from peft_study.report.page.repeats import repeats
 from peft_study.report.read.cells import COLUMNS
 from peft_study.report.read.folders import Problem
 from peft_study.report.tables.table import Table
-from peft_study.results.schema import HEADLINES
 
 LONGEST_TEXT = 4_000
 """Characters of a text in a row; a reason can be a whole log."""

@@ -9,24 +9,13 @@ from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
+from peft_study.metrics.registry import published_as
 from peft_study.report.names import PAPER
 from peft_study.report.read.cells import COLUMNS, Row
 from peft_study.report.read.paper import rows
 from peft_study.report.read.rows import frame_of
 
 STATED = "stated"
-PUBLISHED = {
-    "em@1": "em@1",
-    "em@10": "em@10",
-    "codebleu": "codebleu_codexglue",
-    "avg_tests_passed": "apps_package_tests_passed_share",
-    "pass@1": "apps_package_pass@1",
-    "pass@2": "apps_package_pass@2",
-    "pass@5": "apps_package_pass@5",
-}
-"""The paper's name of a score, and the one of ours that is made likewise."""
-OF_PACKAGE = {"em@1": "em_package@1", "em@10": "em_package@10", "codebleu": "codebleu_package"}
-"""The same of table 3, as its package scored: on candidates that it cut. These numbers stand under both names."""
 MEMORY_KIND = "gpu_peak"
 """The paper says peak GPU memory, and not how it was read."""
 
@@ -83,9 +72,8 @@ def _table3() -> Iterable[Row]:
         for dataset in ("conala", "codealpacapy"):
             row = _row("table 3", line, dataset)
             row["trainable_parameters"] = float(line["trainable_params"][:-1]) * _UNITS[line["trainable_params"][-1]]
-            scores = {name: _share(line[f"{dataset}_{name}"]) for name in OF_PACKAGE}
-            for names in (PUBLISHED, OF_PACKAGE):
-                row |= {names[name]: score for name, score in scores.items()}
+            for column in ("em@1", "em@10", "codebleu"):
+                row |= dict.fromkeys(published_as(column), _share(line[f"{dataset}_{column}"]))
             yield row
 
 
@@ -97,7 +85,7 @@ def _table4() -> Iterable[Row]:
         row["sampled"] = True
         kept = by_cell.setdefault(row["cell_id"], row)
         for name in ("avg_tests_passed", "pass@1", "pass@2", "pass@5"):
-            kept[f"{line['level']}/{PUBLISHED[name]}"] = _share(line[name])
+            kept |= {f"{line['level']}/{metric}": _share(line[name]) for metric in published_as(name)}
     return by_cell.values()
 
 

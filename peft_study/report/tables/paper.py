@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pandas as pd
 
+from peft_study.metrics.registry import LEVEL_METRICS, OVERVIEW
 from peft_study.report.groups import Group, by_key, caveats, groups
 from peft_study.report.names import (
     DATASETS,
@@ -26,15 +27,6 @@ from peft_study.report.tables.tradeoff import table1
 __all__ = ["TABLES", "Cell", "Table", "overview", "table1", "table2", "table3", "table4", "table4_strict"]
 
 _MARKS = "The best of a column is marked, and the best of each model: the largest numbers, which is no test."
-_LEVEL_SCORES = (("Avg", "tests_passed_share"), ("P@1", "pass@1"), ("P@2", "pass@2"), ("P@5", "pass@5"))
-_OVERVIEW = (
-    ("EM@1", "em@1"),
-    ("EM@10", "em@10"),
-    ("CodeBLEU", "codebleu"),
-    ("Pass@1", "pass@1"),
-    ("Top@1", "top@1"),
-    ("Tests passed", "tests_passed_share"),
-)
 _SECONDS = (("Train s", "train_seconds"), ("Generate s", "generate_seconds"))
 _MEMORY = {True: "Peak GPU GB", False: "Peak process GB"}
 
@@ -108,7 +100,7 @@ def overview(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Table:
         other: not compared here; `compare.compare` does.
     """
     found = [one for one in groups(frame) if one.dataset is not None]
-    scores = [(title, metric) for title, metric in _OVERVIEW if any(one.score(metric) for one in found)]
+    scores = [(title, metric) for metric, title in OVERVIEW.items() if any(one.score(metric) for one in found)]
     memory = [kind for kind in _MEMORY if any(one.on_gpu is kind for one in found)]
     names = ("Data set", "Model", "Method", "Examples", "Cells", "# Params")
     cells = tuple(
@@ -166,7 +158,9 @@ def _by_level(table: Table, prefix: str, frame: pd.DataFrame, other: pd.DataFram
     found = [one for one in found if one.dataset in with_levels]
     levels = sorted(_levels(found, prefix), key=lambda level: place(level, LEVELS))
     scores = [
-        Score(level.capitalize(), title, f"{level}/{prefix}{name}") for level in levels for title, name in _LEVEL_SCORES
+        Score(level.capitalize(), str(metric.short), f"{level}/{prefix}{metric.name}")
+        for level in levels
+        for metric in LEVEL_METRICS
     ]
     others = {} if other is None else by_key(groups(other))
     several = len(with_levels) > 1

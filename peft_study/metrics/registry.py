@@ -1,0 +1,174 @@
+"""Every metric by name: its titles, and where it is shown. Every list of metrics in the project is derived from here.
+
+A new metric is an entry here and a scorer in a file of its own (docs/extending.md).
+"""
+
+import importlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+from peft_study.metrics.scores import Scores
+
+ReferenceScorer = Callable[[Sequence[Sequence[str]], Sequence[str]], Scores]
+"""Candidates of every sample, best first, and the references, to scores."""
+
+_REFERENCE_SCORERS = (
+    ("peft_study.metrics.exact_match", "score_exact_match"),
+    ("peft_study.metrics.codebleu", "score_first_candidates"),
+)
+
+
+class Shown(IntEnum):
+    """Whether a cell's closing table and the leaderboard show a metric."""
+
+    never = 0
+    if_scored = 1
+    always = 2
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A score from 0 to 1.
+
+    Attributes:
+        name: the key in `metrics` of result.json. A level's score has the level before it: "introductory/pass@1".
+        title: heads a column of a table.
+        short: heads a column of the APPS table; None if it has no such column.
+        headline: the title in closing tables and on the leaderboard; the same as `title` if None.
+        shown: whether these show it.
+        in_overview: whether the report's overview table has it.
+        compared_as: the title in a comparison of two studies; None if it is not compared.
+        axis: the label of a figure's axis; None if no figure shows it.
+        quality_rank: the order of choice for the score by which figures compare cells, 1 first; None if never chosen.
+        published_as: columns of the paper's CSV files whose numbers were made as this metric is.
+    """
+
+    name: str
+    title: str
+    short: str | None = None
+    headline: str | None = None
+    shown: Shown = Shown.never
+    in_overview: bool = False
+    compared_as: str | None = None
+    axis: str | None = None
+    quality_rank: int | None = None
+    published_as: tuple[str, ...] = ()
+
+
+_CUT = "as the package cut candidates"
+
+METRICS: Sequence[Metric] = (
+    Metric(
+        "em@1",
+        "EM@1",
+        shown=Shown.always,
+        in_overview=True,
+        compared_as="EM@1",
+        axis="EM@1, %",
+        quality_rank=5,
+        published_as=("em@1",),
+    ),
+    Metric(
+        "em@10",
+        "EM@10",
+        shown=Shown.always,
+        in_overview=True,
+        compared_as="EM@10",
+        axis="EM@10, %",
+        quality_rank=1,
+        published_as=("em@10",),
+    ),
+    Metric("em_package@1", "EM@1", compared_as=f"EM@1 ({_CUT})", published_as=("em@1",)),
+    Metric("em_package@10", "EM@10", compared_as=f"EM@10 ({_CUT})", published_as=("em@10",)),
+    Metric(
+        "codebleu",
+        "CodeBLEU",
+        shown=Shown.if_scored,
+        in_overview=True,
+        compared_as="CodeBLEU (strict)",
+        axis="CodeBLEU, %",
+    ),
+    Metric(
+        "codebleu_codexglue",
+        "CodeBLEU",
+        compared_as="CodeBLEU (paper's)",
+        axis="CodeBLEU (as in the paper), %",
+        published_as=("codebleu",),
+    ),
+    Metric("codebleu_package", "CodeBLEU", compared_as=f"CodeBLEU ({_CUT})", published_as=("codebleu",)),
+    Metric(
+        "pass@1",
+        "Pass@1",
+        short="P@1",
+        shown=Shown.if_scored,
+        in_overview=True,
+        compared_as="Pass@1",
+        axis="Pass@1, %",
+        quality_rank=2,
+    ),
+    Metric("pass@2", "Pass@2", short="P@2"),
+    Metric("pass@5", "Pass@5", short="P@5", shown=Shown.if_scored, compared_as="Pass@5"),
+    Metric(
+        "top@1",
+        "Top@1",
+        headline="first passes",
+        shown=Shown.if_scored,
+        in_overview=True,
+        compared_as="Top@1",
+        axis="first candidate passes, %",
+        quality_rank=3,
+    ),
+    Metric(
+        "tests_passed_share",
+        "Tests passed",
+        short="Avg",
+        headline="tests passed",
+        shown=Shown.if_scored,
+        in_overview=True,
+        compared_as="Tests passed",
+        axis="tests passed, %",
+        quality_rank=4,
+    ),
+    Metric("apps_package_tests_passed_share", "Tests passed", published_as=("avg_tests_passed",)),
+    Metric("apps_package_pass@1", "Pass@1", published_as=("pass@1",)),
+    Metric("apps_package_pass@2", "Pass@2", published_as=("pass@2",)),
+    Metric("apps_package_pass@5", "Pass@5", published_as=("pass@5",)),
+)
+"""In the order in which tables show them."""
+
+HEADLINES: Mapping[str, str] = {
+    metric.name: metric.headline or metric.title for metric in METRICS if metric.shown is not Shown.never
+}
+"""Titles of the metrics that closing tables and the leaderboard show."""
+ALWAYS_SHOWN = frozenset(metric.name for metric in METRICS if metric.shown is Shown.always)
+OVERVIEW: Mapping[str, str] = {metric.name: metric.title for metric in METRICS if metric.in_overview}
+COMPARED: Mapping[str, str] = {metric.name: metric.compared_as for metric in METRICS if metric.compared_as is not None}
+LEVEL_METRICS: Sequence[Metric] = tuple(
+    sorted((metric for metric in METRICS if metric.short), key=lambda metric: metric.name != "tests_passed_share")
+)
+"""The metrics of the APPS table: the share of tests passed, then pass@k."""
+QUALITY: Mapping[str, str] = {
+    metric.name: str(metric.axis)
+    for metric in sorted(
+        (metric for metric in METRICS if metric.quality_rank is not None), key=lambda metric: metric.quality_rank or 0
+    )
+}
+"""Axis labels of the scores by which figures compare cells, the first choice first."""
+CODEBLEU: Mapping[str, str] = {
+    metric.name: str(metric.axis)
+    for metric in sorted(METRICS, key=lambda metric: not metric.published_as)
+    if metric.name.startswith("codebleu") and metric.axis is not None
+}
+"""Axis labels of CodeBLEU: the convention of the paper first."""
+
+
+def published_as(column: str) -> Iterator[str]:
+    """Yield the names of the metrics that are made as a column of the paper's tables is, the main one first."""
+    return (metric.name for metric in METRICS if column in metric.published_as)
+
+
+def reference_scorers() -> Iterator[ReferenceScorer]:
+    """Yield the scorers that compare candidates with references; each is imported only now."""
+    for module, name in _REFERENCE_SCORERS:
+        yield getattr(importlib.import_module(module), name)

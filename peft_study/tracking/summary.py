@@ -1,0 +1,34 @@
+"""The final numbers of a cell in one flat mapping."""
+
+from peft_study.metrics.registry import HEADLINES
+from peft_study.results.schema import RunResult
+
+Summary = dict[str, float | int | str | None]
+
+
+def summary_of(result: RunResult) -> Summary:
+    """Return the numbers that a dashboard and the closing table show.
+
+    Args:
+        result: of a cell, finished or not.
+
+    Returns:
+        status, metrics with the ends of the headline metrics' intervals, parameters, training figures, and seconds and
+        peak memory of every phase.
+    """
+    flat: Summary = {"status": str(result.status), **result.metrics}
+    for name in HEADLINES.keys() & result.intervals.keys():
+        flat[f"{name}_low"], flat[f"{name}_high"] = result.intervals[name]
+    if result.execution:
+        flat["sandbox_errors"] = result.execution.get("sandbox_errors")
+    flat |= {f"{name}_parameters": size for name, size in result.parameters.items()}
+    flat |= result.training
+    flat["test_samples"] = (result.data.get("sizes") or {}).get("test")
+    for name, cost in result.phases.items():
+        flat[f"{name}_seconds"] = cost.seconds
+        flat[f"{name}_peak_bytes"] = cost.peak_bytes
+        if cost.reserved_bytes is not None:
+            flat[f"{name}_reserved_bytes"] = cost.reserved_bytes
+    if result.memory_kind is not None:
+        flat["memory_kind"] = str(result.memory_kind)
+    return flat
