@@ -87,6 +87,18 @@ def test_the_tests_of_a_candidate_share_their_time(monkeypatch: pytest.MonkeyPat
     assert list(theirs.verdicts[Comparator.apps]) == ["timeout"] * 4
 
 
+def test_the_time_of_a_candidate_has_no_imports_of_numpy_in_it(monkeypatch: pytest.MonkeyPatch, package: Pool) -> None:
+    # The checker imports it once. 120 imports took 11.4 s, and all tests of a right program failed.
+    numbers = [f"{number}\n" for number in range(120)]
+    problem = problem_of_inputs(5, numbers, numbers)
+    assert problem is not None
+    monkeypatch.setattr(judging, "CANDIDATE_SECONDS", 5.0)
+
+    (judged,) = judge_all({5: problem.under_package_rules()}, {5: ["print(input())\n"]}, package)[5]
+
+    assert set(judged.verdicts[Comparator.apps]) == {"pass"}
+
+
 def test_kept_verdicts_know_the_rules_and_the_packages() -> None:
     assert STDIO is not None
     keys = [
