@@ -21,12 +21,13 @@ from peft_study.execution.sandbox import Pool
 from peft_study.scoring.score import Answers, score
 
 STDIO = problem_of_inputs(1, ["3\n", "4\n"], ["6\n", "8\n"])
+BLANK = problem_of_inputs(6, ["1\n\n2\n", "3\n\n4\n"], ["1 2\n", "3 4\n"])
 CALL = problem_of_inputs(2, [[3], [4]], [[6], [8]], "double")
 BODY = "n = int(input())\nprint(2 * n)\n"
 PASS, FAIL, ERROR = ["pass"] * 2, ["fail"] * 2, ["error"] * 2
 LIMITS = Limits(cpu_seconds=2, wall_seconds=4)
-# The checker itself was run on the main guard, exit, stdin.buffer, numpy, the sleeps and the starter code; the other
-# verdicts follow from its source.
+# The checker itself was run on the main guard, exit, stdin.buffer, numpy, the sleeps and the starter code; its patches
+# of the streams, written out with unittest.mock, on what reads and writes. The other verdicts follow from its source.
 PROGRAMS: Mapping[str, tuple[Problem | None, str, list[str], list[str]]] = {
     "plain": (STDIO, BODY, PASS, PASS),
     "main guard": (STDIO, 'if __name__ == "__main__":\n    print(2 * int(input()))\n', PASS, FAIL),
@@ -36,7 +37,21 @@ PROGRAMS: Mapping[str, tuple[Problem | None, str, list[str], list[str]]] = {
     "sys.exit with a code": (STDIO, f"import sys\n{BODY}sys.exit(1)\n", ERROR, PASS),
     "stdin.buffer": (STDIO, "import sys\nprint(2 * int(sys.stdin.buffer.read()))\n", PASS, ERROR),
     "stdin.readline": (STDIO, "import sys\ninput = sys.stdin.readline\nprint(2 * int(input()))\n", PASS, PASS),
-    "from sys import stdin": (STDIO, "from sys import stdin\nprint(2 * int(stdin.readline()))\n", PASS, ERROR),
+    "stdin.readline keeps line ends": (STDIO, "import sys\nprint(2 * int(sys.stdin.readline()[:-1]))\n", PASS, PASS),
+    "behind the last line": (
+        STDIO,
+        "import sys\na, b, c = (sys.stdin.readline() for _ in '123')\nprint(2 * int(a))\n",
+        PASS,
+        PASS,
+    ),
+    "blank line": (BLANK, "a = input()\ninput()\nprint(a, input())\n", PASS, PASS),
+    "from sys import stdin": (STDIO, "from sys import stdin\nprint(2 * int(stdin.readline()))\n", PASS, PASS),
+    "stdin without import": (STDIO, "input = stdin.readline\nprint(2 * int(input()))\n", PASS, PASS),
+    "iteration of stdin": (STDIO, "from sys import stdin\nfor line in stdin:\n    print(2 * int(line))\n", PASS, FAIL),
+    "from sys import stdout": (STDIO, "from sys import stdout\nstdout.write(str(2 * int(input())))\n", PASS, FAIL),
+    "stdout.buffer": (STDIO, "import sys\nsys.stdout.buffer.write(b'%d' % (2 * int(input())))\n", PASS, ERROR),
+    "resource": (STDIO, f"import resource\n{BODY}", PASS, ERROR),
+    "no module of our own": (STDIO, f"io\n{BODY}", ERROR, ERROR),
     "open": (STDIO, "print(2 * int(open(0).read()))\n", PASS, PASS),
     "open by name": (STDIO, "print(2 * int(open('input.txt').read()))\n", ERROR, PASS),
     "numpy": (STDIO, "import numpy as np\nprint(int(np.array([2 * int(input())])[0]))\n", ERROR, PASS),
