@@ -10,7 +10,9 @@ Competence With APPS", as the hub's codeparrot/apps_metric runs it. They are for
   has the input in `read`, `readlines` and `readline`, without line ends in the latter two, and nothing else. What is
   written to `stdout` of before is lost. `open` gives the input.
 - `exit` and `quit` are None, some modules cannot be imported. `sys.exit` ends the function without an error.
-- numpy is there, as `np`, too.
+- numpy is there, as `np`, too. The imports stand in the program's own text, which cannot import from `__future__`
+  therefore.
+- What is called is a method of `Solution` where the text holds "class Solution", and else a function.
 - Each test has 4 s, and all tests of a candidate have 11 s together, or all of them fail.
 
 One difference remains: each test has a process of its own here, and the checker runs all tests in one, where global
@@ -31,6 +33,9 @@ TEST_SECONDS = 4.0
 CANDIDATE_SECONDS = 11.0
 """Time of all tests of a candidate: 10 s, and one more until the checker's process is killed."""
 
+FUNCTION = "_called"
+"""The name of what is called."""
+_IMPORTS = APPS_PRELUDE + "import numpy as np\n"
 _GUARD = """\
 import builtins, sys
 builtins.exit = builtins.quit = None
@@ -83,22 +88,23 @@ def package_prelude(*, script: bool) -> str:
     Args:
         script: whether it reads standard input.
     """
-    return "".join([ANY_LENGTH, _GUARD, _STREAMS if script else "", APPS_PRELUDE, "import numpy as np\n"])
+    return "".join([ANY_LENGTH, _GUARD, _STREAMS if script else ""])
 
 
-def package_source(source: str, *, script: bool) -> str:
+def package_source(source: str, function: str | None) -> str:
     """A candidate as the checker runs it.
 
     Args:
         source: the candidate.
-        script: whether it reads standard input; its text then becomes the body of a function, and the function is
-            called.
+        function: what is called, which gets the name `FUNCTION`; None where it reads standard input. Its text then
+            becomes the body of a function, and that is called.
     """
-    if not script:
-        return source
+    if function is not None:
+        owner = "Solution()." if "class Solution" in source else ""
+        return f"{_IMPORTS}{source}\n{FUNCTION} = {owner}{function}\n"
     lines = source.split("\n")
     first = next((place for place, line in enumerate(lines) if not line.startswith(("from ", "import "))), len(lines))
     body = [f"\t{line}" for line in lines[first:]]
     # Without a body there is no function, which the checker counts as an error.
     streams = ["stdin = sys.stdin", "stdout = sys.stdout", "def code():"] if body else []
-    return "\n".join([*lines[:first], *streams, *body, "", "_call(code)", ""])
+    return _IMPORTS + "\n".join([*lines[:first], *streams, *body, "", "_call(code)", ""])

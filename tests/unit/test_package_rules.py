@@ -59,6 +59,20 @@ PROGRAMS: Mapping[str, tuple[Problem | None, str, list[str], list[str]]] = {
     "syntax": (STDIO, "print(2 *\n", ERROR, ERROR),
     "function": (CALL, "def double(n):\n    return 2 * n\n", PASS, PASS),
     "method": (CALL, "class Solution:\n    def double(self, n):\n        return 2 * n\n", PASS, PASS),
+    "future": (STDIO, f"from __future__ import division\n{BODY}", PASS, ERROR),
+    "function and future": (
+        CALL,
+        "from __future__ import annotations\ndef double(n):\n    return 2 * n\n",
+        PASS,
+        ERROR,
+    ),
+    "class without the method": (CALL, "class Solution: ...\ndef double(n):\n    return 2 * n\n", PASS, ERROR),
+    "class named otherwise": (
+        CALL,
+        "class A:\n    def double(self, n):\n        return 2 * n\nSolution = A\n",
+        PASS,
+        ERROR,
+    ),
     "function with numpy": (CALL, "def double(n):\n    return int(np.int64(2) * n)\n", ERROR, PASS),
     "function with exit": (CALL, "def double(n):\n    return 2 * n\nexit()\n", ERROR, ERROR),
 }
