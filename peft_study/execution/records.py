@@ -20,6 +20,7 @@ from peft_study.execution.compare import Comparator
 from peft_study.execution.jobs import Level, Limits
 from peft_study.execution.judge import JUDGE_VERSION, Judged, Verdict
 from peft_study.execution.package_rules import PACKAGE_RULES_VERSION
+from peft_study.execution.packages import PACKAGES_VERSION
 from peft_study.execution.prelude import APPS_PRELUDE
 from peft_study.execution.problems import Problem, ProblemId
 from peft_study.results.store import sync_folder
@@ -62,7 +63,7 @@ def fingerprint(
     """
     decisive = (JUDGE_VERSION, sys.version_info[:2], APPS_PRELUDE, problem, asdict(limits), give_up_after_timeouts)
     by_package = (PACKAGE_RULES_VERSION,) if problem.package_rules else ()
-    return _digest(repr(decisive + by_package + ((tuple(packages),) if packages else ())))
+    return _digest(repr(decisive + by_package + ((tuple(packages), PACKAGES_VERSION) if packages else ())))
 
 
 def key_of(of_problem: str, source: str) -> str:

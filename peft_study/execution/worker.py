@@ -19,7 +19,7 @@ import time
 from contextlib import suppress
 from typing import Any
 
-from peft_study.execution import confine, frames, harness
+from peft_study.execution import confine, encode, frames, harness
 from peft_study.execution.packages_inside import SINGLE_THREADED
 
 _PRELOADED = [
@@ -99,7 +99,8 @@ def _warm_up(packages: list[str]) -> None:
     # Loaded in each test, numpy would take most of its time: 120 tests would take the 11 s of the package's checker.
     for name in map(os.path.basename, packages):
         if name.isidentifier():  # beside it are the folders of shared libraries
-            importlib.import_module(name)
+            package = importlib.import_module(name)
+            encode.know_scalars(package.generic)
     harness.prepare()
     gc.collect()
     gc.freeze()

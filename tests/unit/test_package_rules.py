@@ -74,6 +74,7 @@ PROGRAMS: Mapping[str, tuple[Problem | None, str, list[str], list[str]]] = {
         ERROR,
     ),
     "function with numpy": (CALL, "def double(n):\n    return int(np.int64(2) * n)\n", ERROR, PASS),
+    "function with a sum": (CALL, "def double(n):\n    return np.sum([n, n])\n", ERROR, PASS),
     "function with exit": (CALL, "def double(n):\n    return 2 * n\nexit()\n", ERROR, ERROR),
 }
 
@@ -216,6 +217,32 @@ except OSError:
     pass
 print(reached, int(numpy.dot(numpy.eye(300), numpy.ones(300)).sum()))
 """
+
+
+SCALARS = {
+    "assert f(3) == 3": "pass",
+    "assert f(3) == 4": "fail",
+    "assert f(3) < 4": "pass",
+    "assert f(3) is not None": "pass",
+    "assert isinstance(f(3), int)": "fail",
+    "assert [f(3)] == [3]": "pass",
+    "import numpy as np\nassert np.all(f(3)) == True": "pass",
+    "import numpy as np\nassert np.all(f(3)) is True": "fail",
+    "import numpy as np\nassert np.longdouble(f(3)) == 4": "fail",
+}
+
+
+def test_scalars_of_numpy_are_what_plain_python_says_of_them(package: Pool) -> None:
+    source = "import numpy\ndef f(n):\n    return numpy.sum([n])\n"
+    problems = {tests: problem_of_assertions(tests, tests) for tests in SCALARS}
+
+    judged = judge_all(
+        {tests: problem for tests, problem in problems.items() if problem is not None},
+        {tests: [source] for tests in SCALARS},
+        package,
+    )
+
+    assert {tests: str(one.verdicts[Comparator.strict][0]) for tests, (one,) in judged.items()} == SCALARS
 
 
 @pytest.mark.parametrize("level", [Level.A, Level.B])
