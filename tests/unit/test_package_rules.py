@@ -1,7 +1,7 @@
 """APPS under our rules and under those of the checker of the study's package; numpy in the sandbox."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ from peft_study.errors import UserError
 from peft_study.execution import judge as judging
 from peft_study.execution.__main__ import main
 from peft_study.execution.compare import Comparator
-from peft_study.execution.jobs import Job, Kind, Level, Limits
+from peft_study.execution.jobs import Ending, Job, Kind, Level, Limits, Ran
 from peft_study.execution.judge import judge_all
 from peft_study.execution.package_rules import PACKAGES, package_limits
 from peft_study.execution.problems import Problem, problem_of_assertions, problem_of_inputs
@@ -163,6 +163,26 @@ def test_scores_of_both_rules_stand_side_by_side() -> None:
     assert found.predictions[0].verdicts["apps_package"] == [["error"], ["pass"]]
     without = score(Answers([sample], ["?"], [[BODY]], sampled=True), ScoringConfig(workers=1, resamples=0))
     assert not any("apps_package" in name for name in without.metrics)
+
+
+def test_a_sandbox_error_under_the_packages_rules_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    sample = Sample("test-0", "double", "", tests=ProgramTests(("3\n",), ("6\n",)))
+    run = Pool.run
+
+    def fail_with_packages(pool: Pool, jobs: Iterable[tuple[Hashable, Job]]) -> Iterator[tuple[Hashable, Ran]]:
+        for key, ran in run(pool, jobs):
+            yield key, Ran(Ending.sandbox_error, detail="out of disk") if pool._packages else ran
+
+    monkeypatch.setattr(Pool, "run", fail_with_packages)
+
+    found = score(
+        Answers([sample], ["?"], [[BODY]], sampled=True),
+        ScoringConfig(workers=1, resamples=0, apps_package_rules=True),
+    )
+
+    assert (found.execution["sandbox_errors"], found.execution["trouble"]) == (1, "out of disk")
+    assert found.metrics["pass@1"] == 1.0
+    assert "apps_package_pass@1" not in found.metrics
 
 
 def test_the_command_writes_the_second_verdicts_beside_the_first(tmp_path: Path) -> None:
