@@ -13,7 +13,7 @@ from peft_study.errors import UserError
 from peft_study.judging.assertions import Proof
 from peft_study.judging.compare import parsed
 from peft_study.judging.instrument import instrument
-from peft_study.judging.package_rules import package_prelude, package_source
+from peft_study.judging.package_rules import FUNCTION, package_prelude, package_source
 from peft_study.judging.splitting import split_assertions
 from peft_study.sandbox.inside.prelude import ANY_LENGTH, apps_prelude
 from peft_study.sandbox.jobs import Job, Kind
@@ -67,10 +67,10 @@ class Problem:
 
     def job(self, source: str, case: Case) -> Job:
         """What the sandbox runs to put a candidate to one test; nothing in it says what is expected."""
-        prelude = self.prelude or ""
+        prelude, function = self.prelude or "", self.function
         if self.package_rules:
-            script = self.kind is Kind.script
-            prelude, source = package_prelude(script=script), package_source(source, script=script)
+            prelude = package_prelude(script=self.kind is Kind.script)
+            source, function = package_source(source, function), function and FUNCTION
         elif self.kind is not Kind.asserts:
             published = apps_prelude(source, script=self.kind is Kind.script)
             prelude = ANY_LENGTH + (published if self.prelude is None else self.prelude)
@@ -79,7 +79,7 @@ class Problem:
             kind=self.kind,
             prelude=prelude,
             stdin=case.stdin,
-            function=self.function,
+            function=function,
             arguments=case.arguments,
             tests=case.tests,
             proof=Proof if self.kind is Kind.asserts else None,

@@ -23,6 +23,7 @@ from peft_study.judging.problems import Problem, ProblemId
 from peft_study.results.store import sync_folder
 from peft_study.sandbox.inside.prelude import APPS_PRELUDE
 from peft_study.sandbox.jobs import Level, Limits
+from peft_study.sandbox.packages import PACKAGES_VERSION
 
 Value = TypeVar("Value")
 Place = tuple[ProblemId, int]
@@ -62,7 +63,7 @@ def fingerprint(
     """
     decisive = (JUDGE_VERSION, sys.version_info[:2], APPS_PRELUDE, problem, asdict(limits), give_up_after_timeouts)
     by_package = (PACKAGE_RULES_VERSION,) if problem.package_rules else ()
-    return _digest(repr(decisive + by_package + ((tuple(packages),) if packages else ())))
+    return _digest(repr(decisive + by_package + ((tuple(packages), PACKAGES_VERSION) if packages else ())))
 
 
 def key_of(of_problem: str, source: str) -> str:

@@ -10,6 +10,8 @@ from peft_study.errors import UserError
 
 ALLOWED = ("numpy",)
 """Packages that were tried: they import nothing but themselves and the standard library."""
+PACKAGES_VERSION = 2
+"""Raised when a verdict on a program that uses a package may come out differently."""
 
 
 def check_packages(names: Iterable[str], where: str) -> None:

@@ -79,9 +79,8 @@ def run_tests(
             "layers": list(pool.layers),
             "denied": [str(reason) for reason in pool.denied],
         }
-    return Tested(
-        judged, record | _record(samples, judged, settings), _by_package(samples, programs, problems, settings)
-    )
+    by_package = _by_package(samples, programs, problems, settings)
+    return Tested(judged, record | _record(samples, judged, by_package, settings), by_package)
 
 
 def _by_package(
@@ -156,12 +155,17 @@ def limits_of(settings: ScoringConfig) -> Limits:
 
 
 def _record(
-    samples: Sequence[Sample], judged: Mapping[ProblemId, Sequence[Judgement]], settings: ScoringConfig
+    samples: Sequence[Sample],
+    judged: Mapping[ProblemId, Sequence[Judgement]],
+    by_package: Mapping[ProblemId, Sequence[Judgement]],
+    settings: ScoringConfig,
 ) -> dict[str, Any]:
     of_all = [one for of_problem in judged.values() for one in of_problem]
-    broken = [one for one in of_all if one.is_broken]
+    again = [one for of_problem in by_package.values() for one in of_problem]
+    broken = {(one.problem_id, one.index): one.trouble for one in (*again, *of_all) if one.is_broken}
+    trouble = next(iter(broken.values()), None)
     if broken:
-        logger.warning("%d of %d programs could not be run: %s", len(broken), len(of_all), broken[0].trouble)
+        logger.warning("%d of %d programs could not be run: %s", len(broken), len(of_all), trouble)
     return {
         "cpu_seconds": settings.cpu_seconds,
         "wall_seconds": settings.wall_seconds,
@@ -170,6 +174,6 @@ def _record(
         "programs": len(of_all),
         "samples_without_tests": len(samples) - len(judged),
         "sandbox_errors": len(broken),
-        "trouble": broken[0].trouble if broken else None,
+        "trouble": trouble,
         "seconds_in_programs": round(sum(one.seconds for one in of_all), 3),
     }

@@ -1,7 +1,7 @@
 """APPS under our rules and under those of the checker of the study's package; numpy in the sandbox."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -16,17 +16,18 @@ from peft_study.judging.judge import judge_all
 from peft_study.judging.package_rules import PACKAGES, package_limits
 from peft_study.judging.problems import Problem, problem_of_assertions, problem_of_inputs
 from peft_study.judging.records import fingerprint
-from peft_study.sandbox.jobs import Job, Kind, Level, Limits
+from peft_study.sandbox.jobs import Ending, Job, Kind, Level, Limits, TestResult
 from peft_study.sandbox.pool import Pool
 from peft_study.scoring.score import Answers, score
 
 STDIO = problem_of_inputs(1, ["3\n", "4\n"], ["6\n", "8\n"])
+BLANK = problem_of_inputs(6, ["1\n\n2\n", "3\n\n4\n"], ["1 2\n", "3 4\n"])
 CALL = problem_of_inputs(2, [[3], [4]], [[6], [8]], "double")
 BODY = "n = int(input())\nprint(2 * n)\n"
 PASS, FAIL, ERROR = ["pass"] * 2, ["fail"] * 2, ["error"] * 2
 LIMITS = Limits(cpu_seconds=2, wall_seconds=4)
-# The checker itself was run on the main guard, exit, stdin.buffer, numpy, the sleeps and the starter code; the other
-# verdicts follow from its source.
+# The checker itself was run on the main guard, exit, stdin.buffer, numpy, the sleeps and the starter code; its patches
+# of the streams, written out with unittest.mock, on what reads and writes. The other verdicts follow from its source.
 PROGRAMS: Mapping[str, tuple[Problem | None, str, list[str], list[str]]] = {
     "plain": (STDIO, BODY, PASS, PASS),
     "main guard": (STDIO, 'if __name__ == "__main__":\n    print(2 * int(input()))\n', PASS, FAIL),
@@ -36,7 +37,21 @@ PROGRAMS: Mapping[str, tuple[Problem | None, str, list[str], list[str]]] = {
     "sys.exit with a code": (STDIO, f"import sys\n{BODY}sys.exit(1)\n", ERROR, PASS),
     "stdin.buffer": (STDIO, "import sys\nprint(2 * int(sys.stdin.buffer.read()))\n", PASS, ERROR),
     "stdin.readline": (STDIO, "import sys\ninput = sys.stdin.readline\nprint(2 * int(input()))\n", PASS, PASS),
-    "from sys import stdin": (STDIO, "from sys import stdin\nprint(2 * int(stdin.readline()))\n", PASS, ERROR),
+    "stdin.readline keeps line ends": (STDIO, "import sys\nprint(2 * int(sys.stdin.readline()[:-1]))\n", PASS, PASS),
+    "behind the last line": (
+        STDIO,
+        "import sys\na, b, c = (sys.stdin.readline() for _ in '123')\nprint(2 * int(a))\n",
+        PASS,
+        PASS,
+    ),
+    "blank line": (BLANK, "a = input()\ninput()\nprint(a, input())\n", PASS, PASS),
+    "from sys import stdin": (STDIO, "from sys import stdin\nprint(2 * int(stdin.readline()))\n", PASS, PASS),
+    "stdin without import": (STDIO, "input = stdin.readline\nprint(2 * int(input()))\n", PASS, PASS),
+    "iteration of stdin": (STDIO, "from sys import stdin\nfor line in stdin:\n    print(2 * int(line))\n", PASS, FAIL),
+    "from sys import stdout": (STDIO, "from sys import stdout\nstdout.write(str(2 * int(input())))\n", PASS, FAIL),
+    "stdout.buffer": (STDIO, "import sys\nsys.stdout.buffer.write(b'%d' % (2 * int(input())))\n", PASS, ERROR),
+    "resource": (STDIO, f"import resource\n{BODY}", PASS, ERROR),
+    "no module of our own": (STDIO, f"io\n{BODY}", ERROR, ERROR),
     "open": (STDIO, "print(2 * int(open(0).read()))\n", PASS, PASS),
     "open by name": (STDIO, "print(2 * int(open('input.txt').read()))\n", ERROR, PASS),
     "numpy": (STDIO, "import numpy as np\nprint(int(np.array([2 * int(input())])[0]))\n", ERROR, PASS),
@@ -44,7 +59,22 @@ PROGRAMS: Mapping[str, tuple[Problem | None, str, list[str], list[str]]] = {
     "syntax": (STDIO, "print(2 *\n", ERROR, ERROR),
     "function": (CALL, "def double(n):\n    return 2 * n\n", PASS, PASS),
     "method": (CALL, "class Solution:\n    def double(self, n):\n        return 2 * n\n", PASS, PASS),
+    "future": (STDIO, f"from __future__ import division\n{BODY}", PASS, ERROR),
+    "function and future": (
+        CALL,
+        "from __future__ import annotations\ndef double(n):\n    return 2 * n\n",
+        PASS,
+        ERROR,
+    ),
+    "class without the method": (CALL, "class Solution: ...\ndef double(n):\n    return 2 * n\n", PASS, ERROR),
+    "class named otherwise": (
+        CALL,
+        "class A:\n    def double(self, n):\n        return 2 * n\nSolution = A\n",
+        PASS,
+        ERROR,
+    ),
     "function with numpy": (CALL, "def double(n):\n    return int(np.int64(2) * n)\n", ERROR, PASS),
+    "function with a sum": (CALL, "def double(n):\n    return np.sum([n, n])\n", ERROR, PASS),
     "function with exit": (CALL, "def double(n):\n    return 2 * n\nexit()\n", ERROR, ERROR),
 }
 
@@ -87,6 +117,18 @@ def test_the_tests_of_a_candidate_share_their_time(monkeypatch: pytest.MonkeyPat
     assert list(theirs.verdicts[Comparator.apps]) == ["timeout"] * 4
 
 
+def test_the_time_of_a_candidate_has_no_imports_of_numpy_in_it(monkeypatch: pytest.MonkeyPatch, package: Pool) -> None:
+    # The checker imports it once. 120 imports took 11.4 s, and all tests of a right program failed.
+    numbers = [f"{number}\n" for number in range(120)]
+    problem = problem_of_inputs(5, numbers, numbers)
+    assert problem is not None
+    monkeypatch.setattr(judging, "CANDIDATE_SECONDS", 5.0)
+
+    (judged,) = judge_all({5: problem.under_package_rules()}, {5: ["print(input())\n"]}, package)[5]
+
+    assert set(judged.verdicts[Comparator.apps]) == {"pass"}
+
+
 def test_kept_verdicts_know_the_rules_and_the_packages() -> None:
     assert STDIO is not None
     keys = [
@@ -121,6 +163,26 @@ def test_scores_of_both_rules_stand_side_by_side() -> None:
     assert found.predictions[0].verdicts["apps_package"] == [["error"], ["pass"]]
     without = score(Answers([sample], ["?"], [[BODY]], sampled=True), ScoringConfig(workers=1, resamples=0))
     assert not any("apps_package" in name for name in without.metrics)
+
+
+def test_a_sandbox_error_under_the_packages_rules_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    sample = Sample("test-0", "double", "", tests=ProgramTests(("3\n",), ("6\n",)))
+    run = Pool.run
+
+    def fail_with_packages(pool: Pool, jobs: Iterable[tuple[Hashable, Job]]) -> Iterator[tuple[Hashable, TestResult]]:
+        for key, ran in run(pool, jobs):
+            yield key, TestResult(Ending.sandbox_error, detail="out of disk") if pool._packages else ran
+
+    monkeypatch.setattr(Pool, "run", fail_with_packages)
+
+    found = score(
+        Answers([sample], ["?"], [[BODY]], sampled=True),
+        ScoringConfig(workers=1, resamples=0, apps_package_rules=True),
+    )
+
+    assert (found.execution["sandbox_errors"], found.execution["trouble"]) == (1, "out of disk")
+    assert found.metrics["pass@1"] == 1.0
+    assert "apps_package_pass@1" not in found.metrics
 
 
 def test_the_command_writes_the_second_verdicts_beside_the_first(tmp_path: Path) -> None:
@@ -175,6 +237,32 @@ except OSError:
     pass
 print(reached, int(numpy.dot(numpy.eye(300), numpy.ones(300)).sum()))
 """
+
+
+SCALARS = {
+    "assert f(3) == 3": "pass",
+    "assert f(3) == 4": "fail",
+    "assert f(3) < 4": "pass",
+    "assert f(3) is not None": "pass",
+    "assert isinstance(f(3), int)": "fail",
+    "assert [f(3)] == [3]": "pass",
+    "import numpy as np\nassert np.all(f(3)) == True": "pass",
+    "import numpy as np\nassert np.all(f(3)) is True": "fail",
+    "import numpy as np\nassert np.longdouble(f(3)) == 4": "fail",
+}
+
+
+def test_scalars_of_numpy_are_what_plain_python_says_of_them(package: Pool) -> None:
+    source = "import numpy\ndef f(n):\n    return numpy.sum([n])\n"
+    problems = {tests: problem_of_assertions(tests, tests) for tests in SCALARS}
+
+    judged = judge_all(
+        {tests: problem for tests, problem in problems.items() if problem is not None},
+        {tests: [source] for tests in SCALARS},
+        package,
+    )
+
+    assert {tests: str(one.verdicts[Comparator.strict][0]) for tests, (one,) in judged.items()} == SCALARS
 
 
 @pytest.mark.parametrize("level", [Level.A, Level.B])

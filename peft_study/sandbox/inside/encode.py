@@ -36,6 +36,27 @@ class NotPlainError(Exception):
     """A value that has no form as bytes."""
 
 
+def know_scalars(base: type) -> None:
+    """Write the scalars of a package as the plain values that they equal, which their `item` gives.
+
+    Args:
+        base: the class of all of them, such as numpy.generic.
+    """
+    item = base.item  # type: ignore[attr-defined]
+
+    def form(value: Any, write: Write) -> str:
+        plain = item(value)
+        if base in _lineage(type(plain)):  # a long double
+            raise NotPlainError(f"a value of type {type.__repr__(type(value))} is not plain data")
+        return write(plain, write)
+
+    def tagged(value: Any, write: Write) -> str:
+        # It equals True, but is not True.
+        return form(value, write) if type(item(value)) is not bool else write(int(item(value)), write)
+
+    _JSON[base], _TAGGED[base] = form, tagged
+
+
 def to_json(value: Any) -> str:
     """Write a value as JSON.
 

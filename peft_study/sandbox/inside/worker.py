@@ -19,7 +19,7 @@ import time
 from contextlib import suppress
 from typing import Any
 
-from peft_study.sandbox.inside import frames, harness
+from peft_study.sandbox.inside import encode, frames, harness
 from peft_study.sandbox.inside.confinement import confine
 from peft_study.sandbox.inside.confinement.packages_inside import SINGLE_THREADED
 
@@ -70,7 +70,7 @@ def main(control_fd: int) -> None:
         return
     try:
         confinement = confine.prepare(first[0], control)
-        _warm_up(packages="packages" in first[0])
+        _warm_up(first[0].get("packages", []))
     except Exception as error:  # whatever it is, the pool has to hear of it
         frames.send(control, {"op": "broken", "detail": f"{type(error).__name__}: {error}"})
         return
@@ -87,7 +87,7 @@ def main(control_fd: int) -> None:
         confinement.kill_all()
 
 
-def _warm_up(*, packages: bool) -> None:
+def _warm_up(packages: list[str]) -> None:
     for name in _PRELOADED:
         with suppress(ImportError):  # an interpreter built without an optional module
             importlib.import_module(name)
@@ -97,6 +97,11 @@ def _warm_up(*, packages: bool) -> None:
     os.environ.clear()
     if packages:
         os.environ.update(SINGLE_THREADED)
+    # Loaded in each test, numpy would take most of its time: 120 tests would take the 11 s of the package's checker.
+    for name in map(os.path.basename, packages):
+        if name.isidentifier():  # beside it are the folders of shared libraries
+            package = importlib.import_module(name)
+            encode.know_scalars(package.generic)
     harness.prepare()
     gc.collect()
     gc.freeze()
