@@ -65,7 +65,7 @@ def _import_libraries() -> None:
     with one_process():
         import transformers
 
-        for module in ("study", "tracking.console", "tracking.start"):
+        for module in ("cell.run", "tracking.console", "tracking.start"):
             importlib.import_module(f"peft_study.{module}")
         for name in _MODEL_CLASSES:
             getattr(transformers, name)

@@ -82,7 +82,7 @@ def python(*arguments: str, level: str, folder: Path) -> subprocess.CompletedPro
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("arguments", [["peft_study"], ["peft_study.cli.plan"]])
+@pytest.mark.parametrize("arguments", [["peft_study"], ["peft_study", "plan"]])
 def test_an_interpreter_without_docstrings_is_refused(arguments: list[str], tmp_path: Path) -> None:
     ended = python(*arguments, "model=tiny-llama", level="2", folder=tmp_path)
 

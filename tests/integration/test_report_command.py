@@ -187,7 +187,7 @@ def test_an_interrupt_leaves_the_earlier_report(tmp_path: Path, number: signal.S
 def test_it_needs_no_torch(tmp_path: Path) -> None:
     study(tmp_path / "one", seeds=1)
     script = (
-        "import sys; from peft_study.report.__main__ import main; code = main(['one', '--against', 'paper']); "
+        "import sys; from peft_study.cli.report import main; code = main(['one', '--against', 'paper']); "
         "heavy = {'torch', 'transformers', 'peft', 'datasets', 'wandb', 'bitsandbytes'} & sys.modules.keys(); "
         "sys.exit(str(heavy) if heavy else code)"
     )

@@ -92,9 +92,9 @@ def test_there_are_at_least_sixty_hostile_programs_with_names_of_their_own() -> 
 def _copy(folder: Path) -> tuple[Path, Path]:
     """What is needed of the project, and a folder for temporary files, where any user can reach both."""
     project, temporary = folder / "project", folder / "temporary"
-    for part in ("peft_study/execution", "tests/hostile"):
+    for part in ("peft_study/sandbox", "peft_study/judging", "tests/hostile"):
         shutil.copytree(_ROOT / part, project / part, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("__init__", "errors", "cores"):
+    for name in ("__init__", "errors"):
         shutil.copy(_ROOT / f"peft_study/{name}.py", project / "peft_study")
     shutil.copy(_ROOT / "tests/__init__.py", project / "tests")
     temporary.mkdir()

@@ -23,7 +23,7 @@ except UserError as refused:
 """
 _DENY = """
 import os, sys
-from peft_study.execution import kernel, seccomp
+from peft_study.sandbox.inside.confinement import kernel, seccomp
 from peft_study.sandbox.inside.confinement.syscalls import REFUSED, WITH_ARGUMENTS
 if not seccomp.available(): sys.exit(77)
 code = seccomp._start()

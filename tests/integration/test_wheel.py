@@ -29,12 +29,12 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "site"
 
 
-def run(installed: Path, folder: Path, *arguments: str, module: str = "peft_study") -> subprocess.CompletedProcess[str]:
+def run(installed: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     # An editable install of the checkout would be found through site-packages: the wheel's folder comes before it.
     script = (
         "import runpy, sys; sys.path.insert(0, sys.argv.pop(1)); import peft_study; "
         f"assert peft_study.__file__.startswith({str(installed)!r}), peft_study.__file__; "
-        f"runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
+        f"runpy.run_module('peft_study', run_name='__main__', alter_sys=True)"
     )
     return subprocess.run(
         [sys.executable, "-P", "-c", script, str(installed), *arguments],
@@ -74,7 +74,7 @@ def test_it_runs_from_any_folder(installed: Path, small_data: Path, tmp_path: Pa
 def test_it_writes_a_report_from_any_folder(installed: Path, tmp_path: Path) -> None:
     write_cell(tmp_path / "study", predictions=[prediction("t-0", ["xs.sort()"])])
 
-    ended = run(installed, tmp_path, "study", "--against", "paper", module="peft_study.report")
+    ended = run(installed, tmp_path, "report", "study", "--against", "paper")
 
     assert ended.returncode == 0, ended.stderr
     page = (tmp_path / "report" / "index.html").read_text()

@@ -312,7 +312,7 @@ def test_a_cache_that_cannot_be_written_is_none(tmp_path: Path) -> None:
 
 
 def test_rows_tables_and_claims_need_neither_torch_nor_wandb() -> None:
-    modules = ("rows", "reference", "tables", "claims", "compare", "wandb_runs")
+    modules = ("read.rows", "read.reference", "tables.paper", "claims.all", "claims.comparison", "read.wandb_runs")
     code = (
         "import importlib, sys\n"
         f"for name in {modules}: importlib.import_module('peft_study.report.' + name)\n"

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="seccomp is Linu
 _START = """
 import os, sys
 sys.path.insert(0, {root!r})
-from peft_study.execution import kernel, seccomp
+from peft_study.sandbox.inside.confinement import kernel, seccomp
 if not seccomp.available(): sys.exit(77)
 kernel.no_new_privileges()
 parent = os.getppid()
