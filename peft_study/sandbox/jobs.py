@@ -146,6 +146,9 @@ class TestResult:
         detail: for a sandbox error, its reason; for asserts that are not proved, the first that is missing or failed.
     """
 
+    # pytest would collect the class as a test.
+    __test__ = False
+
     ending: Ending
     exit_code: int | None = None
     stdout: bytes = b""
