@@ -23,6 +23,7 @@ from peft_study.results.redaction import redact
 from peft_study.results.schema import RunResult, Status
 from peft_study.results.store import LOG, RESULT, CellBusyError, CellFolder
 from peft_study.tracking.base import Tracker, Trackers
+from peft_study.tracking.registry import check_tracker, tracker_files
 from peft_study.tracking.summary import summary_of
 
 logger = logging.getLogger(__name__)
@@ -80,12 +81,13 @@ def run_cell(cell: CellConfig, path: Path, options: RunOptions) -> Outcome:
     """
     try:
         check(cell)
+        check_tracker(cell.tracking)
     except UserError as error:
         print_error(error)
         return refuse(cell, path, error, record=options.sweep)
     result = new_result(cell, path)
     made = [folder for folder in (path, *path.parents) if not folder.exists()]
-    folder = CellFolder(path)
+    folder = CellFolder(path, tracker_files())
     try:
         with folder.locked():
             outcome, leave = _run_locked(cell, folder, result, options)

@@ -125,13 +125,6 @@ class Device(StrEnum):
     cuda = "cuda"
 
 
-class TrackingKind(StrEnum):
-    """Which dashboard follows a cell."""
-
-    none = "none"
-    wandb = "wandb"
-
-
 class WandbMode(StrEnum):
     """`auto` is online with a key and offline without."""
 
@@ -416,14 +409,16 @@ class TrackingConfig:
     """A dashboard.
 
     Attributes:
-        kind: none or wandb.
+        kind: the tracker: none, or the name of a module of peft_study/tracking such as wandb.
+        options: settings of a tracker other than wandb, which checks them.
         project: W&B project.
         entity: W&B entity; null is the account's default.
         mode: auto, online or offline.
         timeout_seconds: how long to wait for the server before going on offline.
     """
 
-    kind: TrackingKind = TrackingKind.none
+    kind: str = "none"
+    options: dict[str, Any] = field(default_factory=dict)
     project: str = "peft-study"
     entity: str | None = None
     mode: WandbMode = WandbMode.auto

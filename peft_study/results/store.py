@@ -24,7 +24,7 @@ OUTPUT = "output.txt"
 """What the process of a sweep's cell prints."""
 _PARTIAL_PREDICTIONS = "predictions.jsonl.partial"
 _LOCK = ".lock"
-_LIGHT = frozenset({RESULT, CONFIG, LOG, OUTPUT, _LOCK, "wandb"})
+_LIGHT = frozenset({RESULT, CONFIG, LOG, OUTPUT, _LOCK})
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,13 @@ class CellFolder:
     """One cell's folder.
 
     Args:
-        path: the folder; made where it is missing.
+        path: the folder. It is created if it does not exist.
+        tracker_files: names of files and folders that trackers leave in it. They do not count as work.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, tracker_files: Iterable[str] = ()) -> None:
         self.path = path
+        self._light_files = _LIGHT.union(tracker_files)
         path.mkdir(parents=True, exist_ok=True)
 
     def write_result(self, result: RunResult) -> None:
@@ -159,7 +161,7 @@ class CellFolder:
 
     def remove_light_files(self) -> None:
         """Remove what a run writes before its work begins."""
-        for name in _LIGHT:
+        for name in self._light_files:
             entry = self.path / name
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)
@@ -167,7 +169,7 @@ class CellFolder:
                 entry.unlink(missing_ok=True)
 
     def _work(self) -> list[Path]:
-        return [entry for entry in self.path.iterdir() if entry.name not in _LIGHT]
+        return [entry for entry in self.path.iterdir() if entry.name not in self._light_files]
 
     @contextmanager
     def locked(self) -> Iterator[None]:

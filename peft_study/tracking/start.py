@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from peft_study.config.schema import CellConfig, TrackingKind
+from peft_study.config.schema import CellConfig
 from peft_study.tracking.base import CellStart, Tracker, Trackers
 from peft_study.tracking.console import ConsoleTracker
-from peft_study.tracking.wandb import WandbTracker
+from peft_study.tracking.registry import create_tracker_of
 
 
 def start_trackers(
@@ -30,16 +30,9 @@ def start_trackers(
         watch: stands in for the console.
     """
     trackers: list[Tracker] = [watch or ConsoleTracker()]
-    if cell.tracking.kind is TrackingKind.wandb:
-        trackers.append(
-            WandbTracker(
-                project=cell.tracking.project,
-                entity=cell.tracking.entity,
-                mode=str(cell.tracking.mode),
-                folder=folder,
-                init_timeout_seconds=cell.tracking.timeout_seconds,
-            )
-        )
+    tracker = create_tracker_of(cell.tracking, folder)
+    if tracker is not None:
+        trackers.append(tracker)
     following = Trackers(trackers)
     following.start(
         CellStart(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from peft_study.config.schema import TrackingConfig
 from peft_study.results.redaction import redact
 from peft_study.tracking.base import CellStart
 
@@ -19,6 +20,26 @@ RUN_ID_CHARACTERS = 16
 TAG_CHARACTERS_AT_MOST = 64
 _said: set[str] = set()
 _unreachable: set[str] = set()
+
+
+FILES = ("wandb",)
+"""What W&B leaves in a cell's folder: its own folder of run files."""
+
+
+def create_tracker(tracking: TrackingConfig, folder: Path) -> "WandbTracker":
+    """Create the tracker of a cell.
+
+    Args:
+        tracking: the cell's settings.
+        folder: the cell's folder.
+    """
+    return WandbTracker(
+        project=tracking.project,
+        entity=tracking.entity,
+        mode=str(tracking.mode),
+        folder=folder,
+        init_timeout_seconds=tracking.timeout_seconds,
+    )
 
 
 class WandbTracker:
