@@ -34,16 +34,7 @@ DISAGREEING = 0.2
 RUN_SPREAD = 0.01
 """Standard deviation of a run's score between seeds: an assumption, 1 point; the demo study has 0.9 to 1.4."""
 USUAL_SEEDS = 5
-_KIND: Mapping[str, Sequence[str]] = {
-    "model": ("name",),
-    "method": ("name", "num_examples"),
-    "quantization": ("name",),
-    "dataset": ("name", "limit", "test_limit"),
-    "training": (),
-    "generation": (),
-    "hardware": ("name",),
-}
-"""What decides how long a cell takes: of each group these settings, or all of them."""
+TimeKey = tuple[str | None, str | None]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -111,17 +102,17 @@ def forecast(cells: Sequence[PlannedCell], advance: Callable[[int, int], None] |
     from peft_study.cost.policy import MemoryChoice, choose_memory
 
     rates = _rates(cells)
-    choices: dict[str, MemoryChoice | None] = {}
+    choices: dict[tuple[object, ...], MemoryChoice | None] = {}
     forecasts = []
     for number, planned in enumerate(cells):
         if advance is not None:
             advance(number, len(cells))
         config = identity.plain(planned.cell)
-        alike = json.dumps({key: value for key, value in config.items() if key != "seed"}, sort_keys=True)
-        if alike not in choices:
-            refused = planned.refusal is not None
-            choices[alike] = None if refused else choose_memory(planned.cell, _budget_bytes(planned.cell.hardware))
-        forecasts.append(_forecast(planned, choices[alike], rates.get(_kind(config))))
+        budget = _budget_bytes(planned.cell.hardware)
+        replicates = (identity.settings_key(config), budget, planned.refusal is not None)
+        if replicates not in choices:
+            choices[replicates] = None if planned.refusal else choose_memory(planned.cell, budget)
+        forecasts.append(_forecast(planned, choices[replicates], rates.get(_time_key(config))))
     return forecasts
 
 
@@ -198,6 +189,7 @@ def _forecast(planned: PlannedCell, choice: "MemoryChoice | None", seconds: floa
         budget_bytes=_budget_bytes(cell.hardware),
         predicted_seconds=seconds,
         division=choice.division if choice else "",
+        settings=identity.settings_key(identity.plain(cell)),
         advice=choice.advice if choice else None,
     )
 
@@ -221,22 +213,18 @@ def _result(folder: Path) -> RunResult | None:
         return None  # the cell itself says what is wrong with it
 
 
-def _rates(cells: Sequence[PlannedCell]) -> Mapping[tuple[str, ...], float]:
+def _rates(cells: Sequence[PlannedCell]) -> Mapping[TimeKey, float]:
     """Median seconds of the finished cells under the same output folders, of whatever study, by what they were."""
-    seconds: dict[tuple[str, ...], list[float]] = {}
+    seconds: dict[TimeKey, list[float]] = {}
     for output in {cell.cell.output_dir for cell in cells}:
         for file in Path(output).glob(f"*/*/{RESULT}"):
             result = _result(file.parent)
             if result is not None and result.status is Status.ok:
                 total = sum(cost.seconds for cost in result.phases.values())
-                seconds.setdefault(_kind(result.config), []).append(total)
+                seconds.setdefault(_time_key(result.config), []).append(total)
     return {kind: statistics.median(values) for kind, values in seconds.items()}
 
 
-def _kind(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """What decides how long a cell takes, but for the machine behind a hardware option's name."""
-    kind = []
-    for group, names in _KIND.items():
-        settings = config.get(group) or {}
-        kind.append(json.dumps({name: settings.get(name) for name in names or settings}, sort_keys=True))
-    return tuple(kind)
+def _time_key(config: Mapping[str, Any]) -> TimeKey:
+    """Cells with the same key take the same time: replicates under one hardware option."""
+    return identity.settings_key(config), (config.get("hardware") or {}).get("name")

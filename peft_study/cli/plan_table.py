@@ -53,8 +53,7 @@ def print_plan(
 def _alike(cells: Sequence[Forecast]) -> list[list[Forecast]]:
     grouped: dict[tuple[object, ...], list[Forecast]] = {}
     for cell in cells:
-        key = (cell.model, cell.method, cell.num_examples, cell.dataset, cell.quantization, cell.predicted_peak_bytes)
-        grouped.setdefault(key, []).append(cell)
+        grouped.setdefault((cell.settings, cell.predicted_peak_bytes), []).append(cell)
     return list(grouped.values())
 
 

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from peft_study.config.conventions import label
+from peft_study.config.identity import settings_key
 from peft_study.console.messages import printable
 from peft_study.metrics.intervals import Spread, recorded_interval, seeds_interval
 from peft_study.metrics.registry import HEADLINES
@@ -58,10 +59,9 @@ class Row:
 
 def rows(results: Sequence[RunResult]) -> list[Row]:
     """Group results by everything that the table shows but the seed, in the order of their first appearance."""
-    grouped: dict[str, list[RunResult]] = {}
+    grouped: dict[str | None, list[RunResult]] = {}
     for result in results:
-        settings = {key: value for key, value in result.config.items() if key not in {"seed", "rerun", "study"}}
-        grouped.setdefault(repr(settings), []).append(result)
+        grouped.setdefault(settings_key(result.config), []).append(result)
     return [
         Row(
             _name(group[0], "dataset"),

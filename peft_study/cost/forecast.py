@@ -24,6 +24,7 @@ class Forecast:
         predicted_peak_bytes: by a replay of a step; None likewise.
         budget_bytes: `hardware.memory_budget_gb`.
         division: the micro-batch that `training.memory` chooses, and whether activations are recomputed.
+        settings: `identity.settings_key`: cells with the same key are replicates.
         advice: what would fit where the prediction, with the overhead of CUDA and its allocator, is above the budget.
         predicted_seconds: the median of finished cells of this model, method, data set and quantization; None where
             there is none. Loading Python's libraries comes on top.
@@ -45,6 +46,7 @@ class Forecast:
     budget_bytes: int | None
     predicted_seconds: float | None
     division: str = ""
+    settings: str | None = None
     advice: str | None = None
 
     @property
