@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from peft_study.cell.environment import check_interpreter
 from peft_study.cli.plan_table import print_plan
 from peft_study.config import identity
-from peft_study.config.schema import DatasetConfig, HardwareConfig
+from peft_study.config.schema import DatasetConfig
 from peft_study.console.exit import EXIT_OK, run_command
 from peft_study.console.messages import progress, spinner
 from peft_study.cost.forecast import Forecast
@@ -120,7 +120,7 @@ def forecast(cells: Sequence[PlannedCell], advance: Callable[[int, int], None] |
         alike = json.dumps({key: value for key, value in config.items() if key != "seed"}, sort_keys=True)
         if alike not in choices:
             refused = planned.refusal is not None
-            choices[alike] = None if refused else choose_memory(planned.cell, _budget_bytes(planned.cell.hardware))
+            choices[alike] = None if refused else choose_memory(planned.cell, planned.cell.hardware.budget_bytes)
         forecasts.append(_forecast(planned, choices[alike], rates.get(_kind(config))))
     return forecasts
 
@@ -174,10 +174,6 @@ def totals(forecasts: Sequence[Forecast]) -> dict[str, Any]:
     }
 
 
-def _budget_bytes(hardware: HardwareConfig) -> int | None:
-    return None if hardware.memory_budget_gb is None else round(hardware.memory_budget_gb * 1e9)
-
-
 def _forecast(planned: PlannedCell, choice: "MemoryChoice | None", seconds: float | None) -> Forecast:
     cell, predicted = planned.cell, choice.predicted if choice else None
     state, reason = _state(planned, _result(planned.folder))
@@ -195,7 +191,7 @@ def _forecast(planned: PlannedCell, choice: "MemoryChoice | None", seconds: floa
         reason=reason,
         trainable_parameters=predicted.trainable_parameters if predicted else None,
         predicted_peak_bytes=predicted.peak_bytes if predicted else None,
-        budget_bytes=_budget_bytes(cell.hardware),
+        budget_bytes=cell.hardware.budget_bytes,
         predicted_seconds=seconds,
         division=choice.division if choice else "",
         advice=choice.advice if choice else None,
