@@ -61,9 +61,8 @@ def to_json(value: Any) -> str:
     """Write a value as JSON.
 
     Raises:
-        NotPlainError: the value, or a part of it, is neither None, a number, text, a list, a tuple nor a dict with
-        keys of
-            those.
+        NotPlainError: the value, or a part of it, is not None, a number, text, a list, a tuple or a dict. Keys of a
+            dict must be text, numbers, booleans or None.
     """
     return _write(value, _JSON)
 
