@@ -10,8 +10,7 @@ import pytest
 
 from peft_study.cli import score
 from peft_study.results.store import CellFolder, Prediction
-from peft_study.sandbox.jobs import Ending, Job
-from peft_study.sandbox.jobs import TestResult as Ran  # pytest would collect a class of its name
+from peft_study.sandbox.jobs import Ending, Job, TestResult
 from peft_study.sandbox.pool import Pool
 from tests.conftest import Command, run_main, write_jsonl
 
@@ -172,9 +171,9 @@ def test_damaged_predictions_change_no_score(cell: CellFolder, run: Run, damage:
 def test_a_sandbox_that_fails_changes_no_score(cell: CellFolder, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = (cell.path / "result.json").read_bytes()
 
-    def fails(_pool: Pool, jobs: Iterable[tuple[Hashable, Job]]) -> Iterator[tuple[Hashable, Ran]]:
+    def fails(_pool: Pool, jobs: Iterable[tuple[Hashable, Job]]) -> Iterator[tuple[Hashable, TestResult]]:
         for key, _job in jobs:
-            yield key, Ran(Ending.sandbox_error, None, b"", b"", None, False, 0.0, "a fault of the test")
+            yield key, TestResult(Ending.sandbox_error, None, b"", b"", None, False, 0.0, "a fault of the test")
 
     monkeypatch.setattr(Pool, "run", fails)
 

@@ -13,8 +13,7 @@ from peft_study.judging.judge import Judgement, Verdict, verdicts_of
 from peft_study.judging.problems import Problem, problem_of_assertions, problem_of_inputs
 from peft_study.judging.records import VerdictFile, fingerprint, key_of
 from peft_study.sandbox.capture import STDERR_TAIL_BYTES
-from peft_study.sandbox.jobs import Ending, Level, Limits
-from peft_study.sandbox.jobs import TestResult as Ran  # pytest would collect a class of its name
+from peft_study.sandbox.jobs import Ending, Level, Limits, TestResult
 
 TRACEBACK = b'Traceback (most recent call last):\n  File "main.py", line 1, in <module>\nValueError: no\n'
 SYNTAX = b'  File "main.py", line 1\n    def f(: pass\n          ^\nSyntaxError: invalid syntax\n'
@@ -31,8 +30,8 @@ CALL = made(problem_of_inputs(2, [[1]], [[1, 2]], "f"))
 ASSERTS = made(problem_of_assertions(3, "assert f()"))
 
 
-def exited(code: int = 0, **more: Any) -> Ran:
-    return Ran(Ending.exited, code, **more)
+def exited(code: int = 0, **more: Any) -> TestResult:
+    return TestResult(Ending.exited, code, **more)
 
 
 @pytest.mark.parametrize(
@@ -47,10 +46,10 @@ def exited(code: int = 0, **more: Any) -> Ran:
         (SCRIPT, exited(1, stdout=b"1\n2\n", stderr=SYNTAX), "error", "error"),
         (SCRIPT, exited(1, stdout=b"1\n2\n", stderr=b"x" * STDERR_TAIL_BYTES), "error", "error"),
         (SCRIPT, exited(-11, stdout=b"1\n2\n"), "error", "error"),
-        (SCRIPT, Ran(Ending.timeout, -9, stdout=b"1\n2\n"), "timeout", "timeout"),
-        (SCRIPT, Ran(Ending.memory, -9, stdout=b"1\n2\n"), "memory", "memory"),
-        (SCRIPT, Ran(Ending.output_limit, -9, stdout=b"1\n2\n"), "output_limit", "output_limit"),
-        (SCRIPT, Ran(Ending.sandbox_error, detail="gone"), "sandbox_error", "sandbox_error"),
+        (SCRIPT, TestResult(Ending.timeout, -9, stdout=b"1\n2\n"), "timeout", "timeout"),
+        (SCRIPT, TestResult(Ending.memory, -9, stdout=b"1\n2\n"), "memory", "memory"),
+        (SCRIPT, TestResult(Ending.output_limit, -9, stdout=b"1\n2\n"), "output_limit", "output_limit"),
+        (SCRIPT, TestResult(Ending.sandbox_error, detail="gone"), "sandbox_error", "sandbox_error"),
         (CALL, exited(reply=b"[1, 2]"), "pass", "pass"),
         (CALL, exited(reply=b"1"), "fail", "pass"),
         (CALL, exited(reply=b"3"), "fail", "fail"),
@@ -65,10 +64,10 @@ def exited(code: int = 0, **more: Any) -> Ran:
         (ASSERTS, exited(1, stderr=TRACEBACK), "error", "error"),
         (ASSERTS, exited(1, stderr=TRACEBACK.replace(b"ValueError", b"AssertionError")), "fail", "fail"),
         (ASSERTS, exited(-9), "error", "error"),
-        (ASSERTS, Ran(Ending.timeout, -9), "timeout", "timeout"),
+        (ASSERTS, TestResult(Ending.timeout, -9), "timeout", "timeout"),
     ],
 )
-def test_what_an_end_is_worth(problem: Problem, ran: Ran, strict: str, apps: str) -> None:
+def test_what_an_end_is_worth(problem: Problem, ran: TestResult, strict: str, apps: str) -> None:
     verdicts = verdicts_of(problem, problem.cases[0], ran)
 
     assert verdicts == {Comparator.strict: strict, Comparator.apps: apps}
