@@ -13,7 +13,7 @@ from typing import Any
 from peft_study.judging.decode import TYPES
 from peft_study.judging.exits import Exits
 from peft_study.judging.reach import Reach, may_fail, reach_of_assertions
-from peft_study.sandbox.inside.harness import VALUES_OF_MODE
+from peft_study.sandbox.inside.reply import VALUES_OF_MODE
 
 NUMERIC = ("abs", "round", "isclose", "fabs")
 """Functions that join literals to values: `abs(f(x) - 1.5) < 1e-6`."""
@@ -193,7 +193,7 @@ class _Split:
 
     Attributes:
         parts: to be evaluated in the sandbox, in order.
-        modes: a letter for each part, see `harness.check`.
+        modes: a letter for each part, see `evaluate.checker`.
         values: how many values come from them.
         always: how many of the parts are evaluated whatever the others are.
     """

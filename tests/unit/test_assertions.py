@@ -8,7 +8,7 @@ import pytest
 
 from peft_study.judging.assertions import Proof
 from peft_study.judging.instrument import instrument
-from peft_study.sandbox.inside.harness import DIGEST_BYTES, READY
+from peft_study.sandbox.inside.reply import DIGEST_BYTES, READY
 
 
 @pytest.mark.parametrize(
