@@ -110,7 +110,7 @@ class Job:
         arguments: for a call, a JSON list.
         tests: for asserts, the tests' source.
         proof: for asserts, makes a fresh `Proof` of `tests` for each run. The sandbox does not know what a right
-            answer is; `judging.assertions` does.
+            answer is; `judging.asserts.assertions` does.
 
     Raises:
         ValueError: `proof` is missing for asserts.

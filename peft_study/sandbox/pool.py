@@ -29,7 +29,7 @@ Not covered:
 - At level B, removed files that live on in a mapping or in a socket's message. Without a separate user, also removed
   files that are still open.
 - CPU time of processes that end between two readings and that no parent waits for. Wall-clock time limits them.
-- What a program does to assertions that run in its process: see `judging.assertions`.
+- What a program does to assertions that run in its process: see `judging.asserts.assertions`.
 
 /proc is missing at levels A and B. `open` and `os.open` still find /dev/stdin, /dev/stdout and /dev/fd (`streams`),
 but `os.path.exists` does not. `docs/trust.md` lists the tests that check all of this.

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from peft_study.errors import UserError
-from peft_study.judging.assertions import Proof
+from peft_study.judging.asserts.assertions import Proof
 from peft_study.sandbox.jobs import Ending, Job, Kind, Level, Limits
 from peft_study.sandbox.pool import Pool
 from peft_study.sandbox.probe import reach

@@ -6,8 +6,8 @@ from hashlib import blake2b
 
 import pytest
 
-from peft_study.judging.assertions import Proof
-from peft_study.judging.instrument import instrument
+from peft_study.judging.asserts.assertions import Proof
+from peft_study.judging.asserts.instrument import instrument
 from peft_study.sandbox.inside.reply import DIGEST_BYTES, READY
 
 

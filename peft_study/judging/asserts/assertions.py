@@ -43,8 +43,9 @@ from hashlib import blake2b
 from types import SimpleNamespace
 from typing import Any
 
-from peft_study.judging.decode import TYPES, bounded_round, from_tagged, small_integer
-from peft_study.judging.instrument import BUILDERS, NUMERIC, instrument
+from peft_study.judging.asserts.decode import TYPES, bounded_round, from_tagged, small_integer
+from peft_study.judging.asserts.instrument import instrument
+from peft_study.judging.asserts.parts import BUILDERS, NUMERIC
 from peft_study.sandbox.inside.encode import OPAQUE
 from peft_study.sandbox.inside.reply import DIGEST_BYTES, RAISED_MARK, READY, TESTS_FILE
 
