@@ -1,7 +1,7 @@
 """Evaluates assertions in the program's module, and sends the values that they compare.
 
-`judging.asserts.instrument` replaces each assertion by a call of the function from `checker`, with the parts that must be
-evaluated in this process. Their values go to the parent, which holds the rest of the assertion. The literals that a
+`judging.asserts.instrument` replaces each assertion by a call of the function from `checker`, with the parts that must
+be evaluated in this process. Their values go to the parent, which holds the rest of the assertion. The literals that a
 value is compared with never enter this process.
 
 Each record carries a digest over all records so far. The key arrives with the tests, after the program's module has
