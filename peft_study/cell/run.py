@@ -38,7 +38,7 @@ from peft_study.models.retrieval import load_retriever
 from peft_study.results import provenance
 from peft_study.results.schema import PhaseCost, RunResult
 from peft_study.results.store import CellFolder
-from peft_study.scoring.running import check_sandbox
+from peft_study.scoring.needs import check_sandbox
 from peft_study.scoring.score import Answers, score
 from peft_study.tracking.base import Tracker
 from peft_study.training import checkpoint, resume

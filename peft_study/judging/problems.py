@@ -10,11 +10,11 @@ from keyword import iskeyword
 from typing import Any
 
 from peft_study.errors import UserError
-from peft_study.judging.assertions import Proof
+from peft_study.judging.asserts.assertions import Proof
+from peft_study.judging.asserts.instrument import instrument
+from peft_study.judging.asserts.splitting import split_assertions
 from peft_study.judging.compare import parsed
-from peft_study.judging.instrument import instrument
 from peft_study.judging.package_rules import FUNCTION, package_prelude, package_source
-from peft_study.judging.splitting import split_assertions
 from peft_study.sandbox.inside.prelude import ANY_LENGTH, apps_prelude
 from peft_study.sandbox.jobs import Job, Kind
 

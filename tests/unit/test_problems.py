@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from peft_study.errors import UserError
+from peft_study.judging.asserts.instrument import instrument
+from peft_study.judging.asserts.splitting import split_assertions
 from peft_study.judging.compare import LongInteger
 from peft_study.judging.inputs import Candidate, read_candidates, read_problems
-from peft_study.judging.instrument import instrument
 from peft_study.judging.problems import problem_of_assertions, problem_of_inputs
-from peft_study.judging.splitting import split_assertions
 from peft_study.sandbox.inside.prelude import ANY_LENGTH, APPS_PRELUDE
 from peft_study.sandbox.jobs import Kind
 from tests.conftest import write_jsonl

@@ -43,10 +43,11 @@ from hashlib import blake2b
 from types import SimpleNamespace
 from typing import Any
 
-from peft_study.judging.decode import TYPES, bounded_round, from_tagged, small_integer
-from peft_study.judging.instrument import BUILDERS, NUMERIC, instrument
+from peft_study.judging.asserts.decode import TYPES, bounded_round, from_tagged, small_integer
+from peft_study.judging.asserts.instrument import instrument
+from peft_study.judging.asserts.parts import BUILDERS, NUMERIC
 from peft_study.sandbox.inside.encode import OPAQUE
-from peft_study.sandbox.inside.harness import DIGEST_BYTES, RAISED_MARK, READY, TESTS_FILE
+from peft_study.sandbox.inside.reply import DIGEST_BYTES, RAISED_MARK, READY, TESTS_FILE
 
 _FUNCTIONS = {
     function.__name__: function for function in (abs, math.isclose, math.fabs, set, frozenset, tuple, list, dict, float)

@@ -4,23 +4,18 @@ Python's own rules decide: a test may return early, loop over nothing, or catch 
 """
 
 import ast
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 
-from peft_study.judging.exits import Exits
+from peft_study.judging.asserts.exits import Exits
+from peft_study.judging.asserts.names import last_name, loaded_names, names_in, without_dots
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _SCOPES = (*_FUNCTIONS, ast.ClassDef, ast.Lambda)
-_DEFINITIONS = (*_FUNCTIONS, ast.ClassDef)
 _LOOPS = (ast.For, ast.AsyncFor, ast.While)
 _CATCH_ASSERTIONS = frozenset({"AssertionError", "Exception", "BaseException"})
 _CATCHING_CONTEXTS = frozenset({"suppress", "raises", "assertRaises", "assertRaisesRegex"})
 _LEAVING_CALLS = frozenset({"exit", "quit", "_exit", "fail"})
-_LOOKUPS = frozenset(
-    {"globals", "locals", "vars", "dir", "eval", "exec", "getattr", "__dict__", "__subclasses__", "getmembers"}
-    | {"TestLoader", "defaultTestLoader", "testmod", "run_module", "run_path", "register", "__main__"}
-)
-"""Names of what finds functions by their names, or calls them later."""
 _PURE_CALLS = frozenset(
     {"range", "zip", "enumerate", "list", "tuple", "set", "dict", "sorted", "reversed", "items", "keys", "values"}
 )
@@ -52,7 +47,7 @@ def reach_of_assertions(tree: ast.Module) -> dict[ast.Assert, Reach]:
         how each `assert` statement is reached.
     """
     caught = _functions_with_caught_assertions(tree)
-    called = {name for node in ast.walk(tree) for name in _loaded_names(node)}
+    called = {name for node in ast.walk(tree) for name in loaded_names(node)}
     calling = _calling_decorators(tree)
     exits = Exits(tree)
     while True:
@@ -62,109 +57,6 @@ def reach_of_assertions(tree: ast.Module) -> dict[ast.Assert, Reach]:
             return flow.reaches
         # A function that only such a function calls may not be called either.
         called = flow.called
-
-
-def is_check(node: ast.AST) -> bool:
-    """Whether a node can fail a test by itself.
-
-    That is an `assert`, a call such as `m.assert_called_once()` or `self.fail()`, a raised AssertionError, or a context
-    that wants an exception (`pytest.raises`).
-    """
-    match node:
-        case ast.Assert():
-            return True
-        case ast.Call(function):
-            return _last_name(function).startswith("assert") or _last_name(function) in ("raises", "fail")
-        case ast.Attribute(_, name, ast.Load()):
-            return name.startswith("assert")  # which may be called by another name
-        case ast.Raise(ast.expr() as exception):
-            return "AssertionError" in _names(exception)
-    return False
-
-
-def may_fail(tree: ast.Module) -> bool:
-    """Whether a run of the tests may come by something that can fail them: a check, any exception, any exit.
-
-    A test function that nothing calls, and a `TestCase` that nothing runs, fail no program. Where the tests look
-    functions up by name, all of them may be called. A decorator calls a function if the tests define it.
-
-    Args:
-        tree: the tests.
-    """
-    exits = Exits(tree)
-    bases = {node.name: _base_names(node) for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
-    defined = set(_names_defined(tree))
-    waiting: list[ast.AST] = [tree]
-    loaded: set[str] = set()
-    functions: list[tuple[set[str], ast.stmt]] = []
-    while waiting:
-        node = waiting.pop()
-        if _can_fail(node, exits):
-            return True
-        names = set(_loaded_names(node))
-        loaded |= names
-        if _LOOKUPS & _without_dots(names):
-            return any(_can_fail(each, exits) for each in ast.walk(tree))
-        for child in ast.iter_child_nodes(node):
-            if isinstance(child, _DEFINITIONS) and any(map(defined.__contains__, _decorator_names(child))):
-                loaded.add(child.name)
-            if isinstance(child, _FUNCTIONS):
-                waiting += [part for part in ast.iter_child_nodes(child) if part not in child.body]
-                functions += [(_callers(child, node), statement) for statement in child.body]
-            elif not (isinstance(node, ast.ClassDef) and isinstance(child, ast.Name) and child in node.bases):
-                waiting.append(child)
-        if not waiting:
-            loaded = _with_bases(loaded, bases) | {_subclass_of(name) for each in bases.values() for name in each}
-            waiting = [statement for callers, statement in functions if callers & loaded]
-            functions = [(callers, statement) for callers, statement in functions if not callers & loaded]
-    return False
-
-
-def _can_fail(node: ast.AST, exits: Exits) -> bool:
-    if isinstance(node, ast.Raise) or is_check(node) or exits.may_fail(node):
-        return True
-    return isinstance(node, ast.Call) and _last_name(node.func) == "exec"
-
-
-def _callers(function: ast.FunctionDef | ast.AsyncFunctionDef, parent: ast.AST) -> set[str]:
-    """Names that, where they are loaded, may call a function: its own, and its class's if it is a method."""
-    if not isinstance(parent, ast.ClassDef):
-        return {function.name}
-    subclass = {_subclass_of(parent.name)} if function.name == "__init_subclass__" else set()
-    return {function.name, parent.name} | subclass
-
-
-def _subclass_of(name: str) -> str:
-    """Stands among loaded names for the definition of a subclass."""
-    return f"{name}()"
-
-
-def _base_names(node: ast.ClassDef) -> set[str]:
-    return {base.id for base in node.bases if isinstance(base, ast.Name)}
-
-
-def _with_bases(loaded: set[str], bases: Mapping[str, Set[str]]) -> set[str]:
-    """The names, and those of the classes that they inherit from."""
-    while more := {base for name in loaded for base in bases.get(name, ())} - loaded:
-        loaded = loaded | more
-    return loaded
-
-
-def _names_defined(tree: ast.Module) -> Iterator[str]:
-    """Names that the tests define or assign; for a `lambda` as a decorator, `lambda`."""
-    yield "lambda"
-    for node in ast.walk(tree):
-        if isinstance(node, _DEFINITIONS):
-            yield node.name
-        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            yield node.id
-
-
-def _decorator_names(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> Iterator[str]:
-    for decorator in node.decorator_list:
-        yield from _names(decorator)
-        if any(isinstance(part, ast.Lambda) for part in ast.walk(decorator)):
-            yield "lambda"
 
 
 class _Flow:
@@ -248,7 +140,7 @@ class _Flow:
 
 def _inside_try(node: ast.Try | ast.TryStar, reach: Reach) -> Reach:
     passing = [handler for handler in node.handlers if not _fails(handler.body)]
-    caught = any(handler.type is None or _CATCH_ASSERTIONS & _names(handler.type) for handler in passing)
+    caught = any(handler.type is None or _CATCH_ASSERTIONS & names_in(handler.type) for handler in passing)
     return replace(reach, required=reach.required and not passing, caught=reach.caught or caught)
 
 
@@ -256,9 +148,9 @@ def _inside_contexts(node: ast.With | ast.AsyncWith, reach: Reach) -> Reach:
     catching = [
         item.context_expr
         for item in node.items
-        if isinstance(item.context_expr, ast.Call) and _last_name(item.context_expr.func) in _CATCHING_CONTEXTS
+        if isinstance(item.context_expr, ast.Call) and last_name(item.context_expr.func) in _CATCHING_CONTEXTS
     ]
-    caught = any(_CATCH_ASSERTIONS & _names(context) for context in catching)
+    caught = any(_CATCH_ASSERTIONS & names_in(context) for context in catching)
     return replace(reach, required=reach.required and not catching, caught=reach.caught or caught)
 
 
@@ -274,7 +166,7 @@ def _functions_with_caught_assertions(tree: ast.Module) -> set[str]:
     ]
     caught: set[str] = set()
     while waiting:
-        names = _without_dots(name for node in ast.walk(waiting.pop()) for name in _loaded_names(node))
+        names = without_dots(name for node in ast.walk(waiting.pop()) for name in loaded_names(node))
         for name in (names & bodies.keys()) - caught:
             caught.add(name)
             waiting += bodies[name]
@@ -303,7 +195,7 @@ def _nodes_of_body(function: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator
 
 
 def _expects_failure(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> bool:
-    return any(_last_name(decorator) == "expectedFailure" for decorator in node.decorator_list)
+    return any(last_name(decorator) == "expectedFailure" for decorator in node.decorator_list)
 
 
 def _fails(statements: Sequence[ast.stmt]) -> bool:
@@ -314,7 +206,7 @@ def _fails(statements: Sequence[ast.stmt]) -> bool:
         case ast.Assert(ast.Constant(value)):
             return not value
         case ast.Expr(ast.Call(function, [ast.Constant(code), *_])):
-            return _last_name(function) in _LEAVING_CALLS and bool(code)
+            return last_name(function) in _LEAVING_CALLS and bool(code)
     return False
 
 
@@ -333,35 +225,11 @@ def _may_leave(node: ast.AST, exits: Exits, *, in_loop: bool = False) -> bool:
 
 def _calls_the_program(iterable: ast.expr) -> bool:
     """Whether a loop runs over what a call gives, which may be nothing."""
-    return any(isinstance(node, ast.Call) and _last_name(node.func) not in _PURE_CALLS for node in ast.walk(iterable))
+    return any(isinstance(node, ast.Call) and last_name(node.func) not in _PURE_CALLS for node in ast.walk(iterable))
 
 
 def _is_main_guard(test: ast.expr) -> bool:
-    return "__name__" in _names(test) and isinstance(test, ast.Compare) and isinstance(test.ops[0], ast.Eq)
-
-
-def _last_name(node: ast.expr) -> str:
-    match node:
-        case ast.Name(name) | ast.Attribute(_, name):
-            return name
-    return ""
-
-
-def _names(node: ast.AST) -> set[str]:
-    return {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
-
-
-def _loaded_names(node: ast.AST) -> Iterator[str]:
-    """The name that a node reads; of an attribute, behind a dot."""
-    match node:
-        case ast.Name(name, ast.Load()):
-            yield name
-        case ast.Attribute(_, name, ast.Load()):
-            yield f".{name}"
-
-
-def _without_dots(names: Iterable[str]) -> set[str]:
-    return {name.removeprefix(".") for name in names}
+    return "__name__" in names_in(test) and isinstance(test, ast.Compare) and isinstance(test.ops[0], ast.Eq)
 
 
 def _names_in_header(node: ast.stmt) -> Iterator[str]:
@@ -369,4 +237,4 @@ def _names_in_header(node: ast.stmt) -> Iterator[str]:
     for child in ast.iter_child_nodes(node):
         if not isinstance(child, ast.stmt | ast.excepthandler | ast.match_case):
             for part in ast.walk(child):
-                yield from _loaded_names(part)
+                yield from loaded_names(part)

@@ -5,7 +5,7 @@ import builtins
 import warnings
 from collections.abc import Iterator, Sequence
 
-from peft_study.judging.reach import is_check, may_fail
+from peft_study.judging.asserts.failing import is_check, may_fail
 
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
