@@ -15,6 +15,7 @@ from transformers.core_model_loading import ConversionOps, WeightConverter
 
 from peft_study.config.schema import Family
 from peft_study.errors import UserError
+from peft_study.models.compat import forget_weight_conversions
 
 FOUR, EIGHT = 4, 8
 _PROJECTION = "qkv_proj.weight"
@@ -77,7 +78,7 @@ def as_codegen(model: PreTrainedModel) -> PreTrainedModel:
     """Make a loaded model what it is from now on: a CodeGen, also in what it saves."""
     model.__class__ = CodeGenForCausalLM
     model.config.architectures = [CodeGenForCausalLM.__name__]
-    model._weight_conversions = []  # type: ignore[assignment]
+    forget_weight_conversions(model)
     return model
 
 

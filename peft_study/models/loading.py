@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from bitsandbytes.nn.modules import Linear4bit
 from huggingface_hub.errors import StrictDataclassError
 from peft import PeftModel
 from safetensors import SafetensorError
@@ -22,6 +21,7 @@ from peft_study.config.sources import EMBEDDED_SOURCE, EMBEDDED_TOKENIZER
 from peft_study.errors import UserError, near_names
 from peft_study.models import tiny
 from peft_study.models.codegen2 import CodeGen2ForCausalLM, as_codegen, check_layout
+from peft_study.models.compat import keep_4bit_layers_trainable_on_cpu
 from peft_study.models.families import FAMILIES
 from peft_study.models.precision import Compute
 from peft_study.models.quantization import bitsandbytes_config
@@ -170,7 +170,8 @@ def _from_pretrained(model: ModelConfig, source: str | None, auto: Any = None, *
         )
     # What a model's folder says about sampling and penalties would fill whatever our own decoding leaves open.
     loaded.generation_config = GenerationConfig()
-    return plain_on_cpu(loaded)
+    keep_4bit_layers_trainable_on_cpu(loaded)
+    return loaded
 
 
 def _resolved(source: str) -> str:
@@ -183,19 +184,6 @@ def _resolved(source: str) -> str:
             f"the package carries no model {name!r}", where="model.source", hint=near_names(name, tiny.MODELS)
         )
     return str(tiny.FOLDER / name)
-
-
-def plain_on_cpu(model: PreTrainedModel) -> PreTrainedModel:
-    """Keep 4-bit layers on a CPU from a kernel of bitsandbytes that has no backward pass.
-
-    On a CPU with AVX512-BF16, bitsandbytes 0.50 repacks a 4-bit layer for that kernel the first time it runs in
-    evaluation, and training after that goes through it as well: gradients of the layers below are lost, with a warning
-    at most. The kernel also computes in bf16 where fp32 is asked for.
-    """
-    for layer in model.modules():
-        if isinstance(layer, Linear4bit) and layer.weight.device.type == "cpu":
-            layer.support_avx512bf16_for_cpu = False
-    return model
 
 
 def _unreachable(model: ModelConfig, what: str, error: Exception) -> UserError:

@@ -20,6 +20,7 @@ from transformers import (
 
 from peft_study.config.schema import ModelConfig
 from peft_study.errors import UserError, near_names
+from peft_study.models.compat import tied_names
 from peft_study.models.families import FAMILIES
 
 # One base for every cell, whatever its seed: cells differ by what is trained on it.
@@ -105,7 +106,7 @@ def random_state(skeleton: PreTrainedModel, device: torch.device) -> dict[str, "
         skeleton: the model on the meta device.
         device: where they are drawn.
     """
-    tied = set(getattr(skeleton, "all_tied_weights_keys", None) or {})
+    tied = tied_names(skeleton)
     return {
         name: RandomTensor(name, tuple(value.shape), device, _deviation(name, value, skeleton.config))
         for name, value in skeleton.state_dict().items()

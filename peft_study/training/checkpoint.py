@@ -14,6 +14,7 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 
 from peft_study.errors import UserError
+from peft_study.models.compat import names_that_may_be_tied
 from peft_study.models.loading import Model
 from peft_study.training import adalora
 from peft_study.training.resume import TRAINING_STATE
@@ -75,7 +76,7 @@ def restore(model: Model, checkpoint: Path) -> None:
     for file in sorted(checkpoint.glob("*.safetensors")):
         weights.update(load_file(file))
     # Tied weights are stored once, under one of their names.
-    tied = set(getattr(model, "_tied_weights_keys", None) or {})
+    tied = names_that_may_be_tied(model)
     state = {name: value for name, value in model.state_dict().items() if name in weights or name not in tied}
     _check_tensors(state, weights, checkpoint)
     model.load_state_dict(weights, strict=False)

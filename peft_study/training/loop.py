@@ -16,6 +16,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerContr
 
 from peft_study.config.schema import Precision, TrainingConfig
 from peft_study.data.tokens import IGNORED_LABEL, Encoded
+from peft_study.models.compat import use_one_gpu
 from peft_study.models.loading import Model
 from peft_study.models.precision import Compute
 from peft_study.training import resume
@@ -256,8 +257,8 @@ def _arguments(
         disable_tqdm=True,
         report_to="none",
     )
-    # One cell is one GPU: with more of them visible, the Trainer would split each batch among all.
-    arguments._n_gpu = min(arguments.n_gpu, 1)
+    # A cell runs on one GPU. With several visible, the Trainer would split each batch among them.
+    use_one_gpu(arguments)
     return arguments
 
 

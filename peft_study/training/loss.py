@@ -12,6 +12,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from peft_study.data.tokens import IGNORED_LABEL
+from peft_study.models.compat import attention_kernel
 
 LOGITS_AT_ONCE = 1 << 25
 """Logits that are held at a time: 134 MB in fp32. More labels are taken in chunks, whose logits the backward pass
@@ -130,7 +131,7 @@ def _mask(base: Any, sequence_ids: torch.Tensor, cached: int) -> torch.Tensor:
     if cached:
         allowed = torch.cat([allowed.new_ones(*sequence_ids.shape, cached), allowed], dim=-1)
     allowed = allowed[:, None]
-    if base.config._attn_implementation == "sdpa":
+    if attention_kernel(base.config) == "sdpa":
         return allowed
     scores = torch.zeros(allowed.shape, dtype=base.dtype, device=device)
     return scores.masked_fill(~allowed, torch.finfo(base.dtype).min)

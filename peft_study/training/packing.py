@@ -14,6 +14,7 @@ from peft import LoraConfig, PeftConfig, PeftModel, PeftType
 from peft_study.config.schema import DatasetConfig, MemoryPolicy, TrainingConfig
 from peft_study.data.tokens import IGNORED_LABEL, Encoded
 from peft_study.models.adapter import virtual_tokens
+from peft_study.models.compat import attention_kernel
 from peft_study.models.loading import Model
 from peft_study.training.collate import Collator
 
@@ -256,5 +257,5 @@ def _rounded_up(number: int, multiple: int) -> int:
 
 def _row_tokens(model: Model) -> int:
     """See `ATTENTION_SHARE`. Where attention keeps all of its scores, rows are no longer than the longest sample."""
-    keeps_scores = model.config._attn_implementation == "eager"
+    keeps_scores = attention_kernel(model.config) == "eager"
     return 1 if keeps_scores else int(model.config.hidden_size) // ATTENTION_SHARE

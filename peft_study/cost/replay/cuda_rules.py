@@ -11,11 +11,17 @@ from typing import Any
 import bitsandbytes
 import torch
 from bitsandbytes import functional as bitsandbytes_functional
-from bitsandbytes.autograd._functions import MatMul8bitLt
 from torch import nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from peft_study.cost.replay.compat import (
+    MatMul8bitLt,
+    efficient_attention,
+    fill_table_of_8bit_values,
+    flash_attention,
+    run_backward,
+)
 from peft_study.cost.replay.live_bytes import Transient
 
 FUSED_ROWS = 1536
@@ -42,11 +48,7 @@ class CudaRules(TorchFunctionMode):
         if func is torch.Tensor.backward:
             # Called as it is, it would leave these rules off for what checkpointing recomputes.
             with self:
-                loss = args[0]
-                run = torch.autograd.graph._engine_run_backward
-                return run(
-                    (loss,), (torch.ones_like(loss),), False, False, (), allow_unreachable=True, accumulate_grad=True
-                )
+                return run_backward(args[0])
         if func in _IN_FP32 and torch.is_autocast_enabled("cpu"):
             args = tuple(_in_fp32(value) for value in args)
             kwargs = {name: _in_fp32(value) for name, value in kwargs.items()}
@@ -104,8 +106,7 @@ def _attention(
         dtype = torch.get_autocast_dtype("cpu")
         query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
     if attn_mask is None and query.dtype is not torch.float32:
-        flash = torch.ops.aten._scaled_dot_product_flash_attention
-        outputs: tuple[torch.Tensor, ...] = flash(query, key, value, dropout_p, is_causal, False, scale=scale)
+        outputs: tuple[torch.Tensor, ...] = flash_attention(query, key, value, dropout_p, is_causal, False, scale=scale)
         return outputs[0]
     if enable_gqa:
         shared = query.shape[1] // key.shape[1]
@@ -113,17 +114,15 @@ def _attention(
     if attn_mask is not None:
         bias = torch.zeros_like(attn_mask, dtype=query.dtype) if attn_mask.dtype is torch.bool else attn_mask
         attn_mask = bias.to(query.dtype).expand(query.shape[0], query.shape[1], query.shape[2], key.shape[2])
-    efficient = torch.ops.aten._scaled_dot_product_efficient_attention
-    outputs = efficient(query, key, value, attn_mask, torch.is_grad_enabled(), dropout_p, is_causal, scale=scale)
+    keep_statistics = torch.is_grad_enabled()
+    outputs = efficient_attention(query, key, value, attn_mask, keep_statistics, dropout_p, is_causal, scale=scale)
     return outputs[0]
 
 
 @contextmanager
 def cuda_layers() -> Iterator[None]:
     """Let bitsandbytes' layers hold fake weights and take the GPU's code path."""
-    if "dynamic" not in bitsandbytes_functional.name2qmap:
-        # A table of the process: filled here, it never holds a fake tensor.
-        bitsandbytes_functional.name2qmap["dynamic"] = bitsandbytes_functional.create_dynamic_map()  # type: ignore[no-untyped-call]
+    fill_table_of_8bit_values()
     with ExitStack() as stack:
         stack.enter_context(replaced(bitsandbytes, "matmul", _int8_matmul))
         for module in (bitsandbytes.nn, bitsandbytes.nn.modules):

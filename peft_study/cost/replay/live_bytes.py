@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+
+from peft_study.cost.replay.compat import TorchDispatchMode, is_read_as_number, storage_key, tree_leaves
 
 ALLOCATION_UNIT = 512
 """CUDA's caching allocator rounds each allocation up to a multiple of this (CUDACachingAllocator, kMinBlockSize)."""
@@ -48,7 +48,7 @@ class LiveBytes(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operation and count what it creates."""
-        if self.scalar is not None and func is torch.ops.aten._local_scalar_dense.default:
+        if self.scalar is not None and is_read_as_number(func):
             return bool(self.scalar) if args[0].dtype is torch.bool else self.scalar
         result = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(result):
@@ -62,7 +62,7 @@ class LiveBytes(TorchDispatchMode):
 
     def _count(self, tensor: torch.Tensor) -> None:
         storage = tensor.untyped_storage()
-        key = storage._cdata
+        key = storage_key(storage)
         if key in self._storages:
             return
         size = -(-storage.nbytes() // self._unit) * self._unit

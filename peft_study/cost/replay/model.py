@@ -1,21 +1,19 @@
 """A cell's model on fake tensors, loaded by the same code as a real one."""
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from peft_study.config.schema import CellConfig
+from peft_study.cost.replay.compat import FakeTensorMode, without_loading_threads
 from peft_study.cost.replay.cuda_rules import TRANSIENTS, CudaRules, cuda_layers, replaced
 from peft_study.cost.replay.live_bytes import LiveBytes
+from peft_study.models.compat import tied_names
 from peft_study.models.loading import load_state
 from peft_study.models.precision import Compute
-
-_SYNCHRONOUS = "HF_DEACTIVATE_ASYNC_LOAD"
 
 
 class _UnreadWeight:
@@ -39,7 +37,8 @@ def fake_tensors(*, like_cuda: bool = True) -> Iterator[LiveBytes]:
         the counter.
     """
     with ExitStack() as stack:
-        stack.enter_context(_loading_in_this_thread())
+        stack.enter_context(without_loading_threads())
+        stack.enter_context(_without_progress_bar())
         stack.enter_context(cuda_layers())
         # Module.to exchanges fake parameters, which refuse because a weak reference to each exists.
         stack.enter_context(replaced(torch.utils, "swap_tensors", _take_data))
@@ -63,7 +62,7 @@ def load(cell: CellConfig, skeleton: PreTrainedModel, compute: Compute) -> PreTr
         compute: the number format; the device is the CPU.
     """
     dtype = compute.storage(cell.method.kind)
-    tied = set(getattr(skeleton, "all_tied_weights_keys", None) or {})
+    tied = tied_names(skeleton)
     state = {
         name: _UnreadWeight(value.shape, dtype) for name, value in skeleton.state_dict().items() if name not in tied
     }
@@ -75,18 +74,11 @@ def _take_data(parameter: torch.Tensor, converted: torch.Tensor) -> None:
 
 
 @contextmanager
-def _loading_in_this_thread() -> Iterator[None]:
-    """Keep transformers from reading weights in other threads, which know nothing of fake tensors, and from a bar."""
-    before = os.environ.get(_SYNCHRONOUS)
-    bar = transformers_logging.is_progress_bar_enabled()
-    os.environ[_SYNCHRONOUS] = "1"
+def _without_progress_bar() -> Iterator[None]:
+    shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:
         yield
     finally:
-        if before is None:
-            del os.environ[_SYNCHRONOUS]
-        else:
-            os.environ[_SYNCHRONOUS] = before
-        if bar:
+        if shown:
             transformers_logging.enable_progress_bar()
