@@ -1,4 +1,4 @@
-"""A cell's model on fake tensors, loaded by the same code as a real one."""
+"""Load a cell's model on fake tensors, by the same code as a real model."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,7 +17,7 @@ from peft_study.models.precision import Compute
 
 
 class _UnreadWeight:
-    """A weight of a file: it takes memory once it is read."""
+    """A weight of a file, which takes memory when it is read."""
 
     def __init__(self, shape: torch.Size, dtype: torch.dtype) -> None:
         self.shape, self.dtype = shape, dtype
@@ -28,10 +28,10 @@ class _UnreadWeight:
 
 @contextmanager
 def fake_tensors(*, like_cuda: bool = True) -> Iterator[LiveBytes]:
-    """Run everything within on tensors without data and count their bytes.
+    """Create all tensors without data while the context is active, and count their bytes.
 
     Args:
-        like_cuda: follow the GPU's code path and its allocator; else the CPU's, whose allocator rounds nothing.
+        like_cuda: follow the code path and the allocator of a GPU; else those of a CPU, whose allocator does not round.
 
     Yields:
         the counter.
@@ -40,10 +40,10 @@ def fake_tensors(*, like_cuda: bool = True) -> Iterator[LiveBytes]:
         stack.enter_context(without_loading_threads())
         stack.enter_context(_without_progress_bar())
         stack.enter_context(cuda_layers())
-        # Module.to exchanges fake parameters, which refuse because a weak reference to each exists.
+        # Module.to swaps the tensors of fake parameters, which torch refuses because weak references to them exist.
         stack.enter_context(replaced(torch.utils, "swap_tensors", _take_data))
         stack.enter_context(torch.random.fork_rng(devices=[]))
-        # Inputs of the libraries' own making, such as tables of positions, may be real.
+        # Tensors that the libraries made earlier, such as tables of positions, may be real.
         stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
         if like_cuda:
             counter = stack.enter_context(LiveBytes(transients=TRANSIENTS, scalar=0))
@@ -54,11 +54,11 @@ def fake_tensors(*, like_cuda: bool = True) -> Iterator[LiveBytes]:
 
 
 def load(cell: CellConfig, skeleton: PreTrainedModel, compute: Compute) -> PreTrainedModel:
-    """Load a cell's base, within `fake_tensors`.
+    """Load a cell's base inside `fake_tensors`.
 
     Args:
         cell: the typed config.
-        skeleton: its model on the meta device.
+        skeleton: the cell's model on the meta device.
         compute: the number format; the device is the CPU.
     """
     dtype = compute.storage(cell.method.kind)
