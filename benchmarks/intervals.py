@@ -1,4 +1,4 @@
-"""Time the bootstrap of 10,000 resamples on the larger one-line test split, 543 samples, on one core.
+"""Time the bootstrap of 10,000 resamples on the larger one-line test split, 543 samples, on a single core.
 
     OMP_NUM_THREADS=1 python -m benchmarks.intervals
 
@@ -44,8 +44,8 @@ def difference(first: Floats, second: Floats, score: PooledScore) -> None:
     sides = [
         method_score([Run(names, None, counts, score)], drawn=True, resamples=RESAMPLES) for counts in (first, second)
     ]
-    known = [side for side in sides if side is not None]
-    compare_methods([Choice((known[0],))], [Choice((known[1],))])
+    scores = [side for side in sides if side is not None]
+    compare_methods([Choice((scores[0],))], [Choice((scores[1],))])
 
 
 def main() -> None:

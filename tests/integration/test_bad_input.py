@@ -72,7 +72,7 @@ CASES: dict[str, tuple[Arguments, list[str]]] = {
     ),
     "a model that the package lacks": (
         ["model=tiny-llama", "model.source=package:tiny-lama"],
-        ["the package carries no model 'tiny-lama'", "did you mean 'tiny-llama'"],
+        ["model.source", "'tiny-lama'", "did you mean 'tiny-llama'"],
     ),
     "an adapter that is no peft class": (
         ["model=tiny-llama", "method.adapter._target_=os.system"],
