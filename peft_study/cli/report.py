@@ -13,7 +13,7 @@ from peft_study.errors import UserError
 from peft_study.report.names import PAPER
 
 if TYPE_CHECKING:
-    from peft_study.report.build import Other, Written
+    from peft_study.report.build import Baseline, Written
     from peft_study.report.read.rows import Rows
 
 _SHOWN_PROBLEMS = 5
@@ -60,7 +60,7 @@ def report(
 
         rows = load(sources)
     _tell(rows)
-    other = None if against is None else _other(against)
+    other = None if against is None else _baseline(against)
     with spinner("loading what draws ..."):
         from peft_study.report.build import write_report
     written = write_report(rows, sources, out, other=other, with_samples=with_samples, step=spinner)
@@ -70,13 +70,14 @@ def report(
     return EXIT_OK
 
 
-def _other(against: str) -> "Other":
-    from peft_study.report.build import Other
+def _baseline(against: str) -> "Baseline":
+    from peft_study.report.build import Baseline
     from peft_study.report.read.reference import paper_rows
     from peft_study.report.read.rows import load
+    from peft_study.report.study import Study
 
     if against == PAPER:
-        return Other(PAPER, paper_rows())
+        return Baseline(PAPER, Study(paper_rows()))
     with spinner(f"reading {against} ..."):
         rows = load([against])
     if rows.frame.empty:
@@ -85,7 +86,7 @@ def _other(against: str) -> "Other":
             where=f"--against {against}",
             hint=f"--against {PAPER}, or a study's folder",
         )
-    return Other(against, rows.frame)
+    return Baseline(against, Study(rows.frame))
 
 
 def _tell(rows: "Rows") -> None:

@@ -22,8 +22,9 @@ from peft_study.report.page.document import write_page
 from peft_study.report.page.samples import read_samples, write_samples
 from peft_study.report.publish import published
 from peft_study.report.read.folders import Problem
-from peft_study.report.read.predictions import predictions_of
 from peft_study.report.read.rows import Rows
+from peft_study.report.study import Study
+from peft_study.report.tables.formats import FORMATS
 from peft_study.report.tables.paper import TABLES
 from peft_study.report.tables.table import Table
 from peft_study.results.schema import Status, finite
@@ -35,16 +36,16 @@ Step = Callable[[str], AbstractContextManager[object]]
 
 
 @dataclass(frozen=True)
-class Other:
-    """What the rows are compared with.
+class Baseline:
+    """What a study is compared with.
 
     Attributes:
-        name: "paper" or a folder, as the person named it.
-        frame: its rows.
+        name: "paper" or a folder, as the user named it.
+        study: its rows.
     """
 
     name: str
-    frame: pd.DataFrame
+    study: Study
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Written:
 
 
 def write_report(
-    rows: Rows, sources: Sequence[str], out: Path, *, other: Other | None, with_samples: bool, step: Step
+    rows: Rows, sources: Sequence[str], out: Path, *, other: Baseline | None, with_samples: bool, step: Step
 ) -> Written:
     """Write tables, figures, claims, rows and the page.
 
@@ -93,31 +94,31 @@ def write_report(
         "against": against,
     }
     with published(out, about) as folder:
-        frame = rows.frame
-        compared_with = None if other is None else other.frame
+        study = Study(rows.frame)
+        compared_with = None if other is None else other.study
         with step("tables ..."):
-            tables = [make(frame, compared_with) for make in TABLES.values()]
-            comparison = None if compared_with is None else compare(frame, compared_with)
+            tables = [make(study, compared_with) for make in TABLES.values()]
+            comparison = None if compared_with is None else compare(study, compared_with)
         files = _write_tables(folder, [*tables, *([comparison] if comparison else [])])
         drawings = []
         for number, (name, make) in enumerate(FIGURES.items(), start=1):
             with step(f"[{number}/{len(FIGURES)}] {name} ..."):
-                drawing = make(frame, compared_with)
+                drawing = make(study, compared_with)
                 drawings.append(drawing)
                 files[name] = _write_figure(folder, drawing)
         with step("claims ..."):
-            findings = check_all(frame, predictions_of(frame))
+            findings = check_all(study)
         _write_claims(folder, findings)
-        write_atomically(folder / "rows.csv", guarded_csv(shorten_paths(frame)))
-        explored, unread = _write_samples(folder, frame, step) if with_samples else ([], [])
+        write_atomically(folder / "rows.csv", guarded_csv(shorten_paths(study.frame)))
+        explored, unread = _write_samples(folder, study.frame, step) if with_samples else ([], [])
         contents = Contents(
-            title=_title(frame, sources),
-            subtitle=_subtitle(frame, made_at),
+            title=_title(study.frame, sources),
+            subtitle=_subtitle(study.frame, made_at),
             made_at=made_at,
             made_by=MADE_BY,
             sources=sources,
             against=against,
-            frame=frame,
+            study=study,
             tables=tables,
             comparison=comparison,
             drawings=drawings,
@@ -142,15 +143,9 @@ def _write_tables(folder: Path, tables: Iterable[Table]) -> dict[str, list[Link]
     links: dict[str, list[Link]] = {}
     (folder / "tables").mkdir()
     for table in tables:
-        forms = {
-            "Markdown": ("md", table.to_markdown()),
-            "LaTeX": ("tex", table.to_latex()),
-            "CSV": ("csv", table.to_csv()),
-            "HTML": ("html", table.to_html()),
-        }
-        for suffix, text in forms.values():
-            write_atomically(folder / "tables" / f"{table.name}.{suffix}", text)
-        links[table.name] = [Link(title, f"tables/{table.name}.{suffix}") for title, (suffix, _) in forms.items()]
+        for suffix, write in FORMATS.values():
+            write_atomically(folder / "tables" / f"{table.name}.{suffix}", write(table))
+        links[table.name] = [Link(title, f"tables/{table.name}.{suffix}") for title, (suffix, _) in FORMATS.items()]
     return links
 
 

@@ -215,11 +215,6 @@ def groups(frame: pd.DataFrame) -> list[Group]:
     return sorted(merge_runs, key=_order)
 
 
-def by_key(found: Iterable[Group]) -> dict[Key, Group]:
-    """Groups by what they are called by."""
-    return {one.key: one for one in found}
-
-
 def caveats(found: Iterable[Group]) -> tuple[str, ...]:
     """What a reader must know of configurations that stand beside each other, a sentence each; none where all is well.
 

@@ -64,7 +64,7 @@ def test_a_report_of_two_folders_against_the_paper(tmp_path: Path, capfd: pytest
     assert written["against"] == "paper"
     found = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
     assert found == {*written["files"], "report.json"}
-    for form in ("md", "tex", "csv", "html"):
+    for form in ("md", "tex", "csv"):
         assert f"tables/table3.{form}" in found
     assert {"index.html", "rows.csv", "claims.json", "figures/quality-memory.pdf", "explorer/0.js"} <= found
     assert len(json.loads((out / "claims.json").read_text())) == 10
@@ -187,7 +187,7 @@ def test_an_interrupt_leaves_the_earlier_report(tmp_path: Path, number: signal.S
 def test_it_needs_no_torch(tmp_path: Path) -> None:
     study(tmp_path / "one", seeds=1)
     script = (
-        "import sys; from peft_study.report.__main__ import main; code = main(['one', '--against', 'paper']); "
+        "import sys; from peft_study.cli.report import main; code = main(['one', '--against', 'paper']); "
         "heavy = {'torch', 'transformers', 'peft', 'datasets', 'wandb', 'bitsandbytes'} & sys.modules.keys(); "
         "sys.exit(str(heavy) if heavy else code)"
     )

@@ -20,7 +20,7 @@ from peft_study.report.read import wandb_runs
 from peft_study.report.read.rows import load
 from peft_study.results.schema import RunResult
 from peft_study.tracking.summary import summary_of
-from tests.report_records import result, study
+from tests.report_cells import result, study
 
 # What W&B is told is a part of what a folder holds.
 UNTOLD = {
@@ -150,7 +150,7 @@ def test_a_run_gives_the_row_that_its_folder_gives(server: type[Server], tmp_pat
 
     assert found.problems == ()
     told = [name for name in found.frame if name not in UNTOLD]
-    of_folder = load([study(tmp_path / "study", record)], cache=None).frame
+    of_folder = load([study(tmp_path / "study", record)]).frame
     pd.testing.assert_frame_equal(found.frame[told], of_folder[told])
     assert found.frame["source"].tolist() == ["wandb://a-lab/peft-study"]
     assert set(found.frame) == set(of_folder)
@@ -184,7 +184,7 @@ def test_a_run_that_was_not_told_the_end_has_wandbs_word(
 def test_a_cells_folder_stands_before_its_run(server: type[Server], tmp_path: Path) -> None:
     server.runs.append(node(result()))
 
-    found = load(["wandb://a-lab/peft-study", study(tmp_path / "study", result())], cache=None)
+    found = load(["wandb://a-lab/peft-study", study(tmp_path / "study", result())])
 
     assert found.frame["source"].tolist() == [str(tmp_path / "study")]
     assert [problem.where for problem in found.problems] == [f"wandb://a-lab/peft-study: {result().cell_id}"]

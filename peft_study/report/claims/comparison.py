@@ -3,17 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import pandas as pd
-
 from peft_study.metrics.differences import holm
-from peft_study.metrics.intervals import RESAMPLES
 from peft_study.metrics.registry import COMPARED, LEVEL_METRICS
 from peft_study.report.claims.evidence import Comparison, Evidence, Scope, Test, p_text
 from peft_study.report.claims.verdicts import ALPHA, FEWEST_SAMPLES
-from peft_study.report.groups import Group, by_key, caveats_between
+from peft_study.report.groups import Group, caveats_between
 from peft_study.report.names import LEVELS, dataset_name, method_name, model_name
-from peft_study.report.read.predictions import predictions_of
-from peft_study.report.read.reference import as_named_here, is_paper
+from peft_study.report.study import Study
 from peft_study.report.tables.scores import signed_text
 from peft_study.report.tables.table import MISSING, Cell, Table
 
@@ -50,7 +46,7 @@ class _Line:
     compared: Comparison | None = None
 
 
-def compare(frame: pd.DataFrame, other: pd.DataFrame, resamples: int = RESAMPLES) -> Table:
+def compare(study: Study, other: Study) -> Table:
     """Compare what two studies have in common.
 
     Configurations are the same by data set, model, method, quantization and number of examples; the best number of
@@ -60,13 +56,12 @@ def compare(frame: pd.DataFrame, other: pd.DataFrame, resamples: int = RESAMPLES
     states without a data set, as the paper does, stands against each.
 
     Args:
-        frame: rows of `rows.load`.
+        study: rows of `rows.load`.
         other: rows of `rows.load` or `reference.paper_rows`.
-        resamples: of the bootstrap.
     """
-    ours = Evidence(frame, predictions_of(frame), resamples)
-    theirs = Evidence(as_named_here(other, frame["model"].dropna()), predictions_of(other), resamples)
-    pairs = list(_pairs(ours, theirs))
+    renamed = other.renamed_for(study.frame["model"].dropna())
+    ours, theirs = study.evidence, renamed.evidence
+    pairs = list(_pairs(ours, renamed))
     lines = [line for one, its in pairs for line in (*_scores(ours, theirs, one, its), *_costs(one, its))]
     p_values = [None if line.compared is None else line.compared.p_value for line in lines]
     tested = [place for place, p_value in enumerate(p_values) if p_value is not None]
@@ -84,7 +79,7 @@ def compare(frame: pd.DataFrame, other: pd.DataFrame, resamples: int = RESAMPLES
         "By intervals the runs count as if they were of different samples, which finds fewer differences; where one "
         "score has none, its own is taken to be as wide as the other's. A single seed's spread between runs is that of "
         "the same study's configurations with several seeds, or of the other study's.",
-        *((DIFFERENCES,) if is_paper(other) else ()),
+        *((DIFFERENCES,) if other.is_paper else ()),
         *caveats_between(pairs),
         *ours.caveats(cell for one, _ in pairs for cell in one.cells),
         *(f"Of the other: {said}" for said in theirs.caveats(cell for _, its in pairs for cell in its.cells)),
@@ -93,8 +88,8 @@ def compare(frame: pd.DataFrame, other: pd.DataFrame, resamples: int = RESAMPLES
     return Table("comparison", "Comparison with another study", _COLUMNS, cells, notes)
 
 
-def _pairs(ours: Evidence, theirs: Evidence) -> Iterator[tuple[Group, Group]]:
-    known = by_key(theirs.groups)
+def _pairs(ours: Evidence, other: Study) -> Iterator[tuple[Group, Group]]:
+    known = other.by_key
     for one in ours.groups:
         its = known.get(one.key)
         if its is not None:

@@ -11,7 +11,7 @@ import pandas as pd
 from peft_study.metrics.differences import Choice, Difference, MethodScore, compare_methods, run_variance
 from peft_study.metrics.intervals import RESAMPLES, counts_hits, recorded_interval
 from peft_study.metrics.shares import WIDTH
-from peft_study.report.groups import Group, caveats, groups
+from peft_study.report.groups import Group, caveats
 from peft_study.report.names import method_name
 from peft_study.report.read import per_sample
 from peft_study.report.read.per_sample import Run
@@ -136,22 +136,22 @@ class Comparison:
 
 
 class Evidence:
-    """Rows, taken together over seeds, and what models wrote.
+    """Configurations whose scores can be compared.
 
     Args:
-        frame: rows of `rows.load` or `reference.paper_rows`.
-        predictions_of: reads a cell's predictions; None where there are none.
-        resamples: of the bootstrap.
+        groups: the configurations.
+        predictions_of: reads a cell's predictions; None to compare by the scores' intervals alone.
+        resamples: number of bootstrap resamples.
     """
 
     def __init__(
-        self, frame: pd.DataFrame, predictions_of: PredictionsOf | None = None, resamples: int = RESAMPLES
+        self, groups: Sequence[Group], predictions_of: PredictionsOf | None = None, resamples: int = RESAMPLES
     ) -> None:
-        self.groups = tuple(groups(frame))
+        self.groups = tuple(groups)
         self._by_name: dict[tuple[str, str, str | None], list[Group]] = {}
-        for one in self.groups:
-            for model in (None, one.model):
-                self._by_name.setdefault((one.method, one.quantization, model), []).append(one)
+        for group in self.groups:
+            for model in (None, group.model):
+                self._by_name.setdefault((group.method, group.quantization, model), []).append(group)
         self._predictions_of = predictions_of
         self._resamples = resamples
         self._scores: dict[tuple[int, str], tuple[MethodScore, float | None]] = {}

@@ -1,6 +1,5 @@
-"""Cells' records in folders, and a cache of their rows by content."""
+"""Reads the records of cells from folders."""
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -8,13 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from peft_study.errors import UserError
-from peft_study.report.read.cells import COLUMNS, Row, row_of
-from peft_study.results.schema import SCHEMA_VERSION, RunResult
-from peft_study.results.store import RESULT, write_atomically
-
-# Raise when the same record would give another row: cached ones are then made anew.
-CACHE_VERSION = 5
-_COLUMNS = frozenset(COLUMNS)
+from peft_study.report.read.cells import Row, row_of
+from peft_study.results.schema import RunResult
+from peft_study.results.store import RESULT
 
 
 @dataclass(frozen=True)
@@ -30,22 +25,11 @@ class Problem:
     what: str
 
 
-def default_cache() -> Path | None:
-    """The folder of cached rows below the user's cache; None for an account that has no home."""
-    named = os.environ.get("XDG_CACHE_HOME", "")
-    try:
-        folder = Path(named) if Path(named).is_absolute() else Path.home() / ".cache"
-    except RuntimeError:
-        return None
-    return folder / "peft_study" / "rows"
-
-
-def load_folder(source: str, cache: Path | None) -> tuple[list[Row], list[Problem]]:
+def load_folder(source: str) -> tuple[list[Row], list[Problem]]:
     """Read every cell below a folder.
 
     Args:
         source: a cell's folder, a study's, or any above them; a result.json stands for its folder.
-        cache: where rows are kept by their record's content; None keeps none.
 
     Returns:
         One row a readable record, in the order of their paths, and what could not be read.
@@ -63,25 +47,17 @@ def load_folder(source: str, cache: Path | None) -> tuple[list[Row], list[Proble
             hint="name a cell's folder, a study's such as multirun/demo, or wandb://entity/project",
         )
     root = root.resolve()
-    file = None if cache is None else cache / f"{hashlib.sha256(str(root).encode()).hexdigest()[:32]}.json"
-    known, kept = _read_cache(file), {}
     rows: list[Row] = []
     problems: list[Problem] = []
     for folder in cell_folders(root, problems):
         try:
-            content = _read(folder / RESULT)
-            digest = hashlib.blake2b(content, digest_size=16).hexdigest()
-            row = known.get(digest) or row_of(RunResult.from_json(json.loads(content)), None, "")
+            record = RunResult.from_json(json.loads(_read(folder / RESULT)))
+            rows.append(row_of(record, str(folder), source))
         # RecursionError: a file of a million brackets.
         except (OSError, ValueError, RecursionError) as error:
             problems.append(Problem(str(folder / RESULT), _reason(error)))
-            continue
-        kept[digest] = row
-        rows.append({**row, "folder": str(folder), "source": source})
     if not rows and not problems:
         problems.append(Problem(source, f"no {RESULT} in it or below it"))
-    if kept.keys() != known.keys():
-        _write_cache(file, kept)
     return rows, problems
 
 
@@ -140,25 +116,3 @@ def _reason(error: Exception) -> str:
     if isinstance(error, RecursionError):
         return "no result: nested too deeply"
     return str(error) or type(error).__name__
-
-
-def _read_cache(file: Path | None) -> dict[str, Row]:
-    if file is None:
-        return {}
-    try:
-        stored = json.loads(file.read_bytes())
-        rows = stored["rows"] if stored["version"] == [CACHE_VERSION, SCHEMA_VERSION] else {}
-        return {digest: row for digest, row in rows.items() if row.keys() >= _COLUMNS}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return {}
-
-
-def _write_cache(file: Path | None, rows: dict[str, Row]) -> None:
-    """Keep what was read now. A cache that cannot be written costs time and nothing else."""
-    if file is None:
-        return
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(file, json.dumps({"version": [CACHE_VERSION, SCHEMA_VERSION], "rows": rows}))
-    except OSError:
-        return

@@ -8,12 +8,10 @@ from pathlib import Path
 import pandas as pd
 
 from peft_study.report.read.cells import COLUMNS, FLAGS, MAPPINGS, TEXTS, Row
-from peft_study.report.read.folders import Problem, default_cache, load_folder
+from peft_study.report.read.folders import Problem, load_folder
 from peft_study.report.read.wandb_runs import SCHEME, load_runs
 
 __all__ = ["COLUMNS", "Problem", "Rows", "frame_of", "load"]
-
-_DEFAULT_CACHE = Path()
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,7 @@ class Rows:
     problems: tuple[Problem, ...]
 
 
-def load(sources: Sequence[str | Path], cache: Path | None = _DEFAULT_CACHE) -> Rows:
+def load(sources: Sequence[str | Path]) -> Rows:
     """Read cells from folders and from W&B.
 
     What cannot be read is listed and stops nothing. A cell that occurs more than once is one row: the one that ended
@@ -39,16 +37,14 @@ def load(sources: Sequence[str | Path], cache: Path | None = _DEFAULT_CACHE) -> 
 
     Args:
         sources: folders (a cell, a study, anything above them), or "wandb://entity/project".
-        cache: folder in which rows are kept by their record's content; None keeps none.
 
     Raises:
         UserError: a folder does not exist, or a W&B project cannot be read.
     """
-    kept_in = default_cache() if cache is _DEFAULT_CACHE else cache
     rows: list[Row] = []
     problems: list[Problem] = []
     for source in dict.fromkeys(str(source) for source in sources):
-        found, failed = load_runs(source) if source.startswith(SCHEME) else load_folder(source, kept_in)
+        found, failed = load_runs(source) if source.startswith(SCHEME) else load_folder(source)
         rows += found
         problems += failed
     distinct, repeated = _distinct(rows)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from peft_study.report.names import DATASETS, dataset_name, place
+from peft_study.report.study import Study
 from peft_study.report.tables.table import MISSING, Cell, Table
 from peft_study.results.store import PREDICTIONS
 
@@ -15,13 +16,14 @@ _LOOKED_AT = 50
 _SHORT = 200
 
 
-def table2(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Table:
+def table2(study: Study, other: Study | None = None) -> Table:
     """One example of each data set: what the model read, and the reference.
 
     Args:
-        frame: rows of `rows.load`; the first cell of each data set whose predictions are here is read.
+        study: rows of `rows.load`; the first cell of each data set whose predictions are here is read.
         other: not compared.
     """
+    frame = study.frame
     datasets = sorted({str(slug) for slug in frame["dataset"].dropna()}, key=lambda slug: place(slug, tuple(DATASETS)))
     cells = []
     for slug in datasets:

@@ -3,10 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-import pandas as pd
-
 from peft_study.metrics.registry import LEVEL_METRICS, OVERVIEW
-from peft_study.report.groups import Group, by_key, caveats, groups
+from peft_study.report.groups import Group, caveats
 from peft_study.report.names import (
     DATASETS,
     LEVELS,
@@ -18,7 +16,7 @@ from peft_study.report.names import (
     model_name,
     place,
 )
-from peft_study.report.read.reference import is_paper
+from peft_study.report.study import Study
 from peft_study.report.tables.instances import table2
 from peft_study.report.tables.scores import GridRow, Score, grid, parameters_cell, score_cell, seeds_note
 from peft_study.report.tables.table import MISSING, Cell, Table
@@ -31,17 +29,17 @@ _SECONDS = (("Train s", "train_seconds"), ("Generate s", "generate_seconds"))
 _MEMORY = {True: "Peak GPU GB", False: "Peak process GB"}
 
 
-def table3(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Table:
+def table3(study: Study, other: Study | None = None) -> Table:
     """Full and parameter-efficient fine-tuning by model: EM@1, EM@10 and CodeBLEU in per cent, trained parameters.
 
     Args:
-        frame: rows of `rows.load` or `reference.paper_rows`.
+        study: rows of `rows.load` or `reference.paper_rows`.
         other: rows to compare with.
     """
-    found = _fine_tuned(frame)
+    found = _fine_tuned(study)
     others = [] if other is None else _fine_tuned(other)
     datasets = sorted({_dataset(one) for one in found}, key=lambda slug: place(slug, tuple(DATASETS)))
-    bleu = _codebleu(frame)
+    bleu = _codebleu(study)
     scores = [
         Score(dataset_name(slug), title, metric)
         for slug in datasets
@@ -63,43 +61,43 @@ def table3(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Table:
 _PACKAGE_PREFIX = "apps_package_"
 
 
-def table4(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Table:
+def table4(study: Study, other: Study | None = None) -> Table:
     """Contest problems by level, in per cent, judged by the comparator that was published with APPS.
 
     Args:
-        frame: rows of `rows.load` or `reference.paper_rows`.
+        study: rows of `rows.load` or `reference.paper_rows`.
         other: rows to compare with.
     """
     title = "Contest problems by level: average share of tests passed and Pass@k in per cent"
-    if _levels(groups(frame), _PACKAGE_PREFIX):
+    if _levels(study.groups, _PACKAGE_PREFIX):
         note = "Programs run under the rules of the study's package (apps_package_*)."
-        return _by_level(Table("table4", title, (), (), (note,)), _PACKAGE_PREFIX, frame, other)
+        return _by_level(Table("table4", title, (), (), (note,)), _PACKAGE_PREFIX, study, other)
     note = (
         "Outputs compared as APPS' checker does, programs run by our rules. The paper's numbers stand under the rules "
         "of its package: scoring.apps_package_rules=true gives them."
     )
-    return _by_level(Table("table4", title, (), (), (note,)), "apps_", frame, other)
+    return _by_level(Table("table4", title, (), (), (note,)), "apps_", study, other)
 
 
-def table4_strict(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Table:
+def table4_strict(study: Study, other: Study | None = None) -> Table:
     """Table 4 by the strict comparator, which the paper has no numbers of.
 
     Args:
-        frame: rows of `rows.load`.
+        study: rows of `rows.load`.
         other: rows to compare with.
     """
     title = "Contest problems by level, judged strictly: average share of tests passed and Pass@k in per cent"
-    return _by_level(Table("table4_strict", title, (), (), ("Outputs compared strictly.",)), "", frame, other)
+    return _by_level(Table("table4_strict", title, (), (), ("Outputs compared strictly.",)), "", study, other)
 
 
-def overview(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Table:
+def overview(study: Study, other: Study | None = None) -> Table:
     """Every configuration: scores in per cent, memory in GB (1e9 bytes), seconds; medians of costs over seeds.
 
     Args:
-        frame: rows of `rows.load` or `reference.paper_rows`.
+        study: rows of `rows.load` or `reference.paper_rows`.
         other: not compared here; `compare.compare` does.
     """
-    found = [one for one in groups(frame) if one.dataset is not None]
+    found = [one for one in study.groups if one.dataset is not None]
     scores = [(title, metric) for metric, title in OVERVIEW.items() if any(one.score(metric) for one in found)]
     memory = [kind for kind in _MEMORY if any(one.on_gpu is kind for one in found)]
     names = ("Data set", "Model", "Method", "Examples", "Cells", "# Params")
@@ -127,7 +125,7 @@ def overview(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Table:
     return Table("overview", "Every configuration", columns, cells, (*notes, *caveats(found)))
 
 
-TABLES: Mapping[str, Callable[[pd.DataFrame, pd.DataFrame | None], Table]] = {
+TABLES: Mapping[str, Callable[[Study, Study | None], Table]] = {
     "table1": table1,
     "table2": table2,
     "table3": table3,
@@ -138,13 +136,16 @@ TABLES: Mapping[str, Callable[[pd.DataFrame, pd.DataFrame | None], Table]] = {
 """What makes each table of rows and, or None, rows to compare with."""
 
 
-def _fine_tuned(frame: pd.DataFrame) -> list[Group]:
+def _fine_tuned(study: Study) -> list[Group]:
     """What table 3 is about: trained on a base that is not quantised, and scored by references."""
-    trained = frame[(frame["kind"] != "prompting") & (frame["quantization"] == "none") & frame["dataset"].notna()]
     found = [
         one
-        for one in groups(trained)
-        if not _levels([one], "") | _levels([one], "apps_") | _levels([one], _PACKAGE_PREFIX)
+        for one in study.groups
+        if one.trained
+        and one.dataset is not None
+        # A cell whose record names no quantization is in a group of "none" too.
+        and one.frame["quantization"].eq("none").all()
+        and not _levels([one], "") | _levels([one], "apps_") | _levels([one], _PACKAGE_PREFIX)
     ]
     scored = {one.dataset for one in found if one.score("em@1")}
     # Where none ended well: programs that are tested are drawn.
@@ -152,8 +153,8 @@ def _fine_tuned(frame: pd.DataFrame) -> list[Group]:
     return [one for one in found if one.dataset not in unscored]
 
 
-def _by_level(table: Table, prefix: str, frame: pd.DataFrame, other: pd.DataFrame | None) -> Table:
-    found = [one for one in groups(frame) if one.dataset is not None]
+def _by_level(table: Table, prefix: str, study: Study, other: Study | None) -> Table:
+    found = [one for one in study.groups if one.dataset is not None]
     with_levels = {one.dataset for one in found if _levels([one], prefix)}
     found = [one for one in found if one.dataset in with_levels]
     levels = sorted(_levels(found, prefix), key=lambda level: place(level, LEVELS))
@@ -162,7 +163,7 @@ def _by_level(table: Table, prefix: str, frame: pd.DataFrame, other: pd.DataFram
         for level in levels
         for metric in LEVEL_METRICS
     ]
-    others = {} if other is None else by_key(groups(other))
+    others = {} if other is None else other.by_key
     several = len(with_levels) > 1
     rows = []
     for one in found:
@@ -192,7 +193,8 @@ def _levels(found: Sequence[Group], prefix: str) -> set[str]:
     }
 
 
-def _codebleu(frame: pd.DataFrame) -> str:
+def _codebleu(study: Study) -> str:
+    frame = study.frame
     return next(
         (name for name in ("codebleu_codexglue", "codebleu") if name in frame and frame[name].notna().any()), "codebleu"
     )
@@ -223,7 +225,7 @@ def _cost(one: Group | None, column: str, unit: float, digits: int) -> Cell:
     return Cell(MISSING) if value is None else Cell(f"{value / unit:.{digits}f}", value / unit)
 
 
-def _other_name(other: pd.DataFrame | None) -> str | None:
+def _other_name(other: Study | None) -> str | None:
     if other is None:
         return None
-    return PAPER if is_paper(other) else "other"
+    return PAPER if other.is_paper else "other"

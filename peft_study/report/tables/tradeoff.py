@@ -16,10 +16,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
-import pandas as pd
-
 from peft_study.report.claims.evidence import Best, Comparison, Evidence, Scope
 from peft_study.report.groups import Group, caveats
+from peft_study.report.study import Study
 from peft_study.report.tables.table import MISSING, Cell, Table
 
 HIGH_COST = 0.5
@@ -54,14 +53,15 @@ class _Best:
     share: tuple[float, float] = (0.0, 1.0)
 
 
-def table1(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Table:
+def table1(study: Study, other: Study | None = None) -> Table:
     """The trade-off of compute cost and effectiveness; see the head of this file for the rule.
 
     Args:
-        frame: rows of `rows.load` or `reference.paper_rows`.
+        study: rows of `rows.load` or `reference.paper_rows`.
         other: not compared: the paper's own classes, which are words, stand in the last columns.
     """
-    evidence = Evidence(frame)
+    # Without predictions, so that the classes follow from the intervals that tables show.
+    evidence = Evidence(study.groups)
     found = [one for one in evidence.groups if one.dataset and _family(one) and one.score(SCORE)]
     pairs = _pairs(evidence, found)
     names = ("Technique", "Relative memory", "Relative time", "Relative EM@10", "Models x data sets")
