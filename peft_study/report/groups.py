@@ -19,8 +19,6 @@ Key = tuple[str | None, str, str, str, float | None]
 KEYS = ("dataset", "model", "method", "quantization", "num_examples")
 """What a configuration is called by, as columns; figure 1 of the paper has no data set, its best ICL no number of
 examples."""
-_CHOSEN = ("settings", "sampled", "learning_rate", "epochs")
-"""What a person set besides; known of every cell."""
 _FOUND = ("data_fingerprint", "test_samples", "trainable_parameters", "precision", "memory_kind")
 """What a run found; a cell that failed early, or that only W&B told of, may not know it."""
 
@@ -199,7 +197,7 @@ def groups(frame: pd.DataFrame) -> list[Group]:
     known = frame.dropna(subset=["model", "method"])
     if known.empty:
         return []
-    chosen = known.groupby(list(_CHOSEN), dropna=False, sort=False).ngroup().tolist()
+    chosen = known.groupby("settings", dropna=False, sort=False).ngroup().tolist()
     columns = (known[column].astype(object).tolist() for column in _FOUND)
     found = [tuple(None if _unknown(value) else value for value in values) for values in zip(*columns, strict=True)]
     worth = [

@@ -130,7 +130,7 @@ def test_a_study_against_another(tmp_path: Path) -> None:
         (["nowhere"], "no such folder"),
         (["one", "--against", "nowhere"], "no such folder"),
         (["one", "--against", "empty"], "no cell to compare with"),
-        (["one", "--out", "one"], "something else than a report"),
+        (["one", "--out", "one"], "which no report wrote"),
         (["one", "--out", "file/report"], "cannot be written"),
     ],
 )

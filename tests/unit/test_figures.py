@@ -310,7 +310,8 @@ def test_of_several_settings_the_tables_one_is_shown_and_said() -> None:
     tried = [(0.30, 1e-4, 1.0), (0.35, 3e-4, 1.0), (0.37, 3e-4, 2.0)]
     frame = frame_of(
         [
-            cell("m", "lora", em, learning_rate=rate, seed=seed) | {"codebleu": em, "cell_id": f"{rate}-{seed}"}
+            cell("m", "lora", em, learning_rate=rate, settings=str(rate), seed=seed)
+            | {"codebleu": em, "cell_id": f"{rate}-{seed}"}
             for em, rate, seed in tried
         ]
     )

@@ -483,13 +483,13 @@ def test_csv_reads_back_and_is_no_formula() -> None:
 
 def test_no_text_of_a_csv_is_a_formula_wherever_it_stands() -> None:
     formula = '=HYPERLINK("http://a.b";"x")'
-    cells = (Cell("1.50", -1.5, state=formula), Cell(f"\u00a0{formula}"), Cell("-0.0", None, state=f" {formula}"))
+    cells = (Cell("1.50", -1.5, state=formula), Cell(f"\t{formula}"), Cell("-0.0", None, state=f"\r{formula}"))
     table = Table("t", formula, (formula, f"@{formula}", "c"), (cells,))
 
     heads, row = csv.reader(io.StringIO(to_csv(table)))
 
     assert heads == [f"'{formula}", f"'{formula} state", f"'@{formula}", "c", "c state"]
-    assert row == ["-1.5", f"'{formula}", f"'\u00a0{formula}", "", f"' {formula}"]
+    assert row == ["-1.5", f"'{formula}", f"'\t{formula}", "", f"'\r{formula}"]
 
 
 def has_latex() -> bool:
