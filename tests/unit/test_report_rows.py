@@ -81,14 +81,14 @@ def test_columns_have_their_types_whatever_is_missing(make: Callable[[Path], pd.
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ("{", "no JSON"),
-        ("", "no JSON"),
+        ("{", "invalid JSON"),
+        ("", "invalid JSON"),
         ("[]", "it holds a list"),
         ("{}", "no schema_version"),
         (json.dumps({"schema_version": SCHEMA_VERSION + 1}), "is newer than"),
         (json.dumps({"schema_version": 1, "cell_id": "x", "study": "y", "status": "best"}), "'best'"),
         ("[" * 200_000, "nested too deeply"),
-        ("\ud800".encode("utf-8", "surrogatepass"), "no JSON"),
+        ("\ud800".encode("utf-8", "surrogatepass"), "invalid JSON"),
     ],
 )
 def test_what_cannot_be_read_is_listed_and_stops_nothing(content: str | bytes, reason: str, tmp_path: Path) -> None:
@@ -224,7 +224,7 @@ def test_a_pipe_is_no_record(tmp_path: Path) -> None:
     (tmp_path / "cell").mkdir()
     os.mkfifo(tmp_path / "cell" / "result.json")
 
-    assert [problem.what for problem in load([tmp_path]).problems] == ["no file"]
+    assert [problem.what for problem in load([tmp_path]).problems] == ["not a regular file"]
 
 
 @pytest.mark.parametrize("place", ["model", "method", "dataset", "quantization", "metric", "study", "cell_id"])

@@ -14,11 +14,11 @@ from peft_study.results.store import RESULT
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that is not among the rows.
+    """Something that could not be read.
 
     Attributes:
         where: the file, the folder or the run.
-        what: why.
+        what: the reason.
     """
 
     where: str
@@ -29,10 +29,10 @@ def load_folder(source: str) -> tuple[list[Row], list[Problem]]:
     """Read every cell below a folder.
 
     Args:
-        source: a cell's folder, a study's, or any above them; a result.json stands for its folder.
+        source: a folder with cells at any depth, or the result.json of a cell.
 
     Returns:
-        One row a readable record, in the order of their paths, and what could not be read.
+        A row for each readable record, in the order of their paths, and what could not be read.
 
     Raises:
         UserError: there is no such folder.
@@ -42,9 +42,9 @@ def load_folder(source: str) -> tuple[list[Row], list[Problem]]:
         root = root.parent
     if not root.is_dir():
         raise UserError(
-            "no such folder of results",
+            f"no such folder of results: {source}",
             where=source,
-            hint="name a cell's folder, a study's such as multirun/demo, or wandb://entity/project",
+            hint="name the folder of a cell or of a study, such as multirun/demo, or wandb://entity/project",
         )
     root = root.resolve()
     rows: list[Row] = []
@@ -53,40 +53,42 @@ def load_folder(source: str) -> tuple[list[Row], list[Problem]]:
         try:
             record = RunResult.from_json(json.loads(_read(folder / RESULT)))
             rows.append(row_of(record, str(folder), source))
-        # RecursionError: a file of a million brackets.
+        # JSON with a million brackets raises RecursionError.
         except (OSError, ValueError, RecursionError) as error:
             problems.append(Problem(str(folder / RESULT), _reason(error)))
     if not rows and not problems:
-        problems.append(Problem(source, f"no {RESULT} in it or below it"))
+        problems.append(Problem(source, f"no {RESULT} in this folder or below it"))
     return rows, problems
 
 
 def cell_folders(root: Path, problems: list[Problem]) -> Iterator[Path]:
-    """Every folder with a result.json, ordered by path; what lies in such a folder is the cell's own.
+    """Yield every folder with a result.json, ordered by path; folders inside such a folder are not searched.
 
-    Links to folders are followed, last, so that a folder is found where it is and once.
+    Each folder is yielded once. Links are followed last, so that a folder is yielded under its real path if that is
+    below `root`.
 
     Args:
-        root: where to look.
-        problems: gets the folders that cannot be listed.
+        root: the folder to search.
+        problems: receives the folders that cannot be listed.
     """
     waiting, linked = [root], list[Path]()
     seen: set[tuple[int, int]] = set()
     while waiting or linked:
         folder = waiting.pop() if waiting else linked.pop()
         try:
-            place = folder.stat()
+            stat = folder.stat()
             entries = list(os.scandir(folder))
         except OSError as error:
             problems.append(Problem(str(folder), f"cannot be listed: {error.strerror or error}"))
             continue
-        if (place.st_dev, place.st_ino) in seen:
+        # Links may form a circle.
+        if (stat.st_dev, stat.st_ino) in seen:
             continue
-        seen.add((place.st_dev, place.st_ino))
+        seen.add((stat.st_dev, stat.st_ino))
         if any(entry.name == RESULT for entry in entries):
             yield folder
             continue
-        inner = sorted((entry for entry in entries if _is_folder(entry)), key=_name, reverse=True)
+        inner = sorted((entry for entry in entries if _is_folder(entry)), key=lambda entry: entry.name, reverse=True)
         waiting.extend(Path(entry) for entry in inner if not entry.is_symlink())
         linked.extend(Path(entry) for entry in inner if entry.is_symlink())
 
@@ -94,25 +96,21 @@ def cell_folders(root: Path, problems: list[Problem]) -> Iterator[Path]:
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.name[0] != "." and entry.is_dir()
-    # A link to itself.
+    # A link to itself cannot be resolved.
     except OSError:
         return False
 
 
-def _name(entry: os.DirEntry[str]) -> str:
-    return entry.name
-
-
 def _read(file: Path) -> bytes:
-    """A file's content; a pipe would wait for somebody to write into it."""
+    # Opening a pipe would block until another process writes to it.
     if not file.is_file():
-        raise OSError("no file")
+        raise OSError("not a regular file")
     return file.read_bytes()
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
-        return f"no JSON: {error}"
+        return f"invalid JSON: {error}"
     if isinstance(error, RecursionError):
-        return "no result: nested too deeply"
+        return "invalid JSON: nested too deeply"
     return str(error) or type(error).__name__
