@@ -161,8 +161,8 @@ class Evidence:
         self, method: str, quantization: str = "none", dataset: str | None = None, model: str | None = None
     ) -> list[Group]:
         """Configurations by name; None is any."""
-        found = self._by_name.get((method, quantization, model), [])
-        return [one for one in found if dataset in (None, one.dataset)]
+        groups = self._by_name.get((method, quantization, model), [])
+        return [group for group in groups if dataset in (None, group.dataset)]
 
     def caveats(self, cells: Iterable[str]) -> tuple[str, ...]:
         """What a reader must know of the configurations that some cells are of."""
@@ -170,9 +170,9 @@ class Evidence:
 
     def coverage(self, cells: Iterable[str]) -> tuple[str, ...]:
         """On how many models and data sets some cells were run; nothing where there is none."""
-        found = self._of(cells)
-        models = {one.model for one in found}
-        datasets = {one.dataset for one in found if one.dataset}
+        groups = self._of(cells)
+        models = {group.model for group in groups}
+        datasets = {group.dataset for group in groups if group.dataset}
         if not models:
             return ()
         parts = [
@@ -184,11 +184,11 @@ class Evidence:
 
     def _of(self, cells: Iterable[str]) -> list[Group]:
         used = set(cells)
-        return [one for one in self.groups if not used.isdisjoint(one.cells)]
+        return [group for group in self.groups if not used.isdisjoint(group.cells)]
 
-    def best(self, found: Sequence[Group], metric: str) -> Best | None:
+    def best(self, options: Sequence[Group], metric: str) -> Best | None:
         """The configuration with the best score, and those that it was chosen from; None where none has a score."""
-        scored = [(score.mean, group) for group in found if (score := group.score(metric)) is not None]
+        scored = [(score.mean, group) for group in options if (score := group.score(metric)) is not None]
         if not scored:
             return None
         chosen = max(scored, key=lambda pair: pair[0])[1]
@@ -287,8 +287,8 @@ class Evidence:
             for place in side
         ]
 
-    def _scores_of(self, found: Sequence[Group], metric: str, back: "Evidence | None") -> tuple[MethodScore, ...]:
-        return tuple(self._with_spread(group, metric, back) for group in found if group.score(metric) is not None)
+    def _scores_of(self, groups: Sequence[Group], metric: str, back: "Evidence | None") -> tuple[MethodScore, ...]:
+        return tuple(self._with_spread(group, metric, back) for group in groups if group.score(metric) is not None)
 
     def _with_spread(self, group: Group, metric: str, back: "Evidence | None") -> MethodScore:
         """A configuration's score; of a single seed with the spread of other configurations."""
@@ -306,8 +306,8 @@ class Evidence:
 
     def _samples(self, group: Group, metric: str) -> float | None:
         """How many test samples a score is of; of a level's score, how many of that level."""
-        known = self._score(group, metric)[1]
-        return group.test_samples if known is None else known
+        scored_samples = self._score(group, metric)[1]
+        return group.test_samples if scored_samples is None else scored_samples
 
     def _score(self, group: Group, metric: str) -> tuple[MethodScore, float | None]:
         """A configuration's score, and of how many samples where they are known one by one."""
@@ -355,8 +355,10 @@ def _test(tested: Difference | None, choices: Sequence[Sequence[Choice]]) -> Tes
         return Test.summary
     if tested.paired:
         return Test.paired
-    known = [all(part.sample_variance is not None for place in side for part in place.chosen) for side in choices]
-    return Test.intervals if all(known) else Test.one_interval
+    has_intervals = [
+        all(part.sample_variance is not None for place in side for part in place.chosen) for side in choices
+    ]
+    return Test.intervals if all(has_intervals) else Test.one_interval
 
 
 def _with_test(plain: Comparison, tested: Difference, *, pooled: bool) -> Comparison:
@@ -405,10 +407,10 @@ def _run_interval(
     metric: str, score: float, low: float, high: float, samples: float | None
 ) -> tuple[float, float] | None:
     """As recorded; of a printed share of hits, from the number of samples."""
-    known = None if math.isnan(low) or math.isnan(high) else (low, high)
-    return recorded_interval(metric, score, known, samples)
+    recorded = None if math.isnan(low) or math.isnan(high) else (low, high)
+    return recorded_interval(metric, score, recorded, samples)
 
 
-def _names(found: Sequence[Group]) -> str:
-    names = list(dict.fromkeys(one.title for one in found))
-    return names[0] if len(names) == 1 else f"{method_name(found[0].method, found[0].quantization)} (best examples)"
+def _names(groups: Sequence[Group]) -> str:
+    names = list(dict.fromkeys(group.title for group in groups))
+    return names[0] if len(names) == 1 else f"{method_name(groups[0].method, groups[0].quantization)} (best examples)"

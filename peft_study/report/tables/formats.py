@@ -115,16 +115,16 @@ def _numeric(table: Table) -> list[bool]:
 
 def _spans(table: Table) -> list[tuple[str, int]]:
     """Headings and how many columns each is above."""
-    return [(group, len(list(found))) for group, found in groupby(table.groups)]
+    return [(group, len(list(columns))) for group, columns in groupby(table.groups)]
 
 
 def _markdown_text(text: str) -> str:
     return _MARKDOWN.sub(_markdown_escape, _printable(text)).replace("\n", "<br>")
 
 
-def _markdown_escape(found: re.Match[str]) -> str:
+def _markdown_escape(match: re.Match[str]) -> str:
     # GitHub looks for mail addresses when escapes and entities are letters again; an empty comment parts them still.
-    return "<!-- -->@" if found[0] == "@" else f"\\{found[0]}"
+    return "<!-- -->@" if match[0] == "@" else f"\\{match[0]}"
 
 
 def _markdown_paragraph(text: str) -> str:
@@ -190,10 +190,10 @@ def _latex_cell(cell: Cell) -> str:
 
 def _extras(table: Table, index: int) -> list[str]:
     cells = [row[index] for row in table.cells]
-    known = any(cell.low is not None for cell in cells)
+    has_interval = any(cell.low is not None for cell in cells)
     wanted = {
-        "low": known,
-        "high": known,
+        "low": has_interval,
+        "high": has_interval,
         "seeds": any(cell.runs > 1 for cell in cells),
         "mark": any(cell.mark for cell in cells),
         "state": any(cell.state for cell in cells),
