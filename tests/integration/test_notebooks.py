@@ -9,6 +9,7 @@ from nbclient import NotebookClient
 
 from peft_study.report.figures import FIGURES
 from peft_study.report.read.rows import load
+from peft_study.report.study import Study
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -44,8 +45,8 @@ def test_a_notebook_is_valid_and_carries_no_outputs(file: Path) -> None:
 
 
 def test_the_figures_notebook_shows_every_figure_that_has_something_to_show(monkeypatch: pytest.MonkeyPatch) -> None:
-    frame = load([ROOT / "docs" / "demo_results"], cache=None).frame
-    expected = [name for name, make in FIGURES.items() if not make(frame, None).empty]
+    frame = load([ROOT / "docs" / "demo_results"]).frame
+    expected = [name for name, make in FIGURES.items() if not make(Study(frame), None).empty]
 
     images = shown(run("figures", monkeypatch), "image/png")
     # One more, of the reader's own choice of cells.
@@ -54,10 +55,11 @@ def test_the_figures_notebook_shows_every_figure_that_has_something_to_show(monk
 
 
 def test_the_tables_notebook_shows_the_demos_numbers_and_ten_claims(monkeypatch: pytest.MonkeyPatch) -> None:
-    frame = load([ROOT / "docs" / "demo_results"], cache=None).frame
+    frame = load([ROOT / "docs" / "demo_results"]).frame
     lora = frame[(frame["method"] == "lora") & (frame["quantization"] == "none")]
 
-    pages = "".join(shown(run("tables", monkeypatch), "text/html"))
+    notebook = run("tables", monkeypatch)
+    pages = "".join([*shown(notebook, "text/markdown"), *shown(notebook, "text/html")])
     assert f"{100 * lora['em@10'].mean():.2f}" in pages
     assert all(verdict in pages for verdict in ("confirmed", "not_decided"))
 

@@ -13,6 +13,7 @@ from peft_study.report.figures.selection import GIGABYTES, PERCENT, Selection, g
 from peft_study.report.figures.series import Placed, finish, series
 from peft_study.report.figures.variants import variant_label
 from peft_study.report.names import dataset_name, model_name
+from peft_study.report.study import Study
 
 MINUTES = 1 / 60
 PREDICTED = "predicted_peak_bytes"
@@ -24,27 +25,27 @@ _WORST = f"At most the {NAMED_PREDICTIONS} points are named whose peak is furthe
 _WHOLE = "Memory is the larger peak of training and generation."
 
 
-def quality_memory(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Drawing:
+def quality_memory(study: Study, other: Study | None = None) -> Drawing:
     """The score against peak memory, with the Pareto front, a panel for each data set.
 
     Args:
-        frame: rows as of `rows.load`.
+        study: rows of `rows.load`.
         other: rows to compare with, drawn hollow.
     """
-    chosen, label = select(frame, other).measured_alike("peak_bytes")
+    chosen, label = select(study, other).measured_alike("peak_bytes")
     panels = _against(chosen, "peak_bytes", GIGABYTES, label, card_limit(label, Direction.vertical))
     missing = "No finished cell with a score and a measured peak memory."
     return finish("quality-memory", "Score against peak memory", panels, chosen, missing, (_WHOLE, _FRONT))
 
 
-def quality_time(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Drawing:
+def quality_time(study: Study, other: Study | None = None) -> Drawing:
     """The score against the time of training and generation, with the Pareto front, a panel for each data set.
 
     Args:
-        frame: rows as of `rows.load`.
+        study: rows of `rows.load`.
         other: rows to compare with, drawn hollow.
     """
-    chosen = _timed(select(frame, other))
+    chosen = _timed(select(study, other))
     devices = sorted({str(name) for name in chosen.own["device"].dropna()})
     notes = [_FRONT]
     if len(devices) > 1:
@@ -55,16 +56,16 @@ def quality_time(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Draw
     return finish("quality-time", "Score against time", panels, chosen, missing, notes)
 
 
-def predicted_memory(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Drawing:
+def predicted_memory(study: Study, other: Study | None = None) -> Drawing:
     """The measured peak against the one that was predicted before the run; on the diagonal they are equal.
 
     Args:
-        frame: rows as of `rows.load`, with "predicted_peak_bytes" where cells recorded it.
+        study: rows of `rows.load`, with "predicted_peak_bytes" where cells recorded it.
         other: not drawn: a prediction is of the same run.
     """
-    chosen, label = select(frame, None).measured_alike("peak_bytes")
+    chosen, label = select(study, None).measured_alike("peak_bytes")
     drawn = []
-    if PREDICTED in frame:
+    if PREDICTED in study.frame:
         known = chosen.only(lambda rows: rows[PREDICTED].notna())
         # What all points have in common names none of them.
         named = tuple(name for name in ("model", "dataset") if known.own[name].nunique() > 1)

@@ -13,6 +13,7 @@ from peft_study.report import groups as grouping
 from peft_study.report.figures.variants import VARIANTS, in_order, variant
 from peft_study.report.names import DATASETS, MODELS, PAPER
 from peft_study.report.read.reference import as_named_here, is_paper
+from peft_study.report.study import Study
 from peft_study.results.schema import MemoryKind, Status
 
 PERCENT = 100.0
@@ -118,21 +119,22 @@ class Selection:
         return replace(alike, notes=(*self.notes, *notes)), "peak GPU memory, GB"
 
 
-def select(frame: pd.DataFrame, other: pd.DataFrame | None, *wanted: str) -> Selection:
+def select(study: Study, other: Study | None, *wanted: str) -> Selection:
     """Choose the rows that a figure can show.
 
     Args:
-        frame: rows as of `rows.load`.
+        study: rows of `rows.load`.
         other: rows to compare with, such as the paper's; None for nothing.
         wanted: variants ("lora+nf4"), or methods with whatever quantization followed by a star ("lora*"); none is all.
     """
-    own, notes = _one_setting(_of_variants(frame, wanted))
+    rows = _of_variants(study.frame, wanted)
+    own, notes = _one_setting(study, rows)
     compared = own.iloc[:0]
-    if other is not None and len(other):
-        compared, _ = _one_setting(_of_variants(other, wanted))
+    if other is not None and len(other.frame):
+        compared, _ = _one_setting(other, _of_variants(other.frame, wanted))
         compared = as_named_here(compared, own["model"])
         compared = compared[compared["model"].isin(set(own["model"]))]
-    return Selection(own, compared, (*notes, *_unfinished(_of_variants(frame, wanted))))
+    return Selection(own, compared, (*notes, *_unfinished(rows)))
 
 
 def point(rows: pd.DataFrame, column: str, factor: float) -> Point | None:
@@ -180,18 +182,19 @@ def codebleu(rows: pd.DataFrame) -> tuple[str, str]:
 
 
 def _of_variants(frame: pd.DataFrame, wanted: Sequence[str]) -> pd.DataFrame:
-    rows = frame[frame["model"].notna() & frame["method"].notna()].reset_index(drop=True)
+    rows = frame[frame["model"].notna() & frame["method"].notna()].copy()
     names = zip(rows["method"], rows["quantization"].fillna("none"), strict=True)
     rows["variant"] = pd.Series([variant(str(method), str(bits)) for method, bits in names], rows.index, dtype=object)
     methods = [name.removesuffix("*") for name in wanted if name.endswith("*")]
     return rows[rows["variant"].isin(wanted) | rows["method"].isin(methods)] if wanted else rows
 
 
-def _one_setting(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """The cells that the tables show, where there are several settings of one configuration."""
-    found = grouping.groups(rows)
-    kept = rows.loc[[place for one in found for place in one.done.index]]
-    notes = list(grouping.caveats(one for one in found if len(one.done)))
+def _one_setting(study: Study, rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Those of the rows that the tables show, where there are several settings of one configuration."""
+    labels = set(rows.index)
+    groups = [group for group in study.groups if group.frame.index[0] in labels]
+    kept = rows.loc[[label for group in groups for label in group.done.index]]
+    notes = list(grouping.caveats(group for group in groups if len(group.done)))
     return kept, notes
 
 

@@ -15,6 +15,7 @@ from peft_study.report.outward import shorten_path, shorten_paths, shorten_paths
 from peft_study.report.page.repeats import repeats
 from peft_study.report.read.cells import COLUMNS
 from peft_study.report.read.folders import Problem
+from peft_study.report.study import Study
 from peft_study.report.tables.table import Table
 
 LONGEST_TEXT = 4_000
@@ -48,7 +49,7 @@ class Contents:
         made_by: the program with its version.
         sources: what the rows were read from, as the person named it.
         against: what they are compared with; None for nothing.
-        frame: the rows, with the columns of `rows.load`.
+        study: the rows, with the columns of `rows.load`.
         tables: in order.
         comparison: with `against`.
         drawings: in order.
@@ -63,7 +64,7 @@ class Contents:
     made_at: str
     made_by: str
     sources: Sequence[str]
-    frame: pd.DataFrame
+    study: Study
     against: str | None = None
     tables: Sequence[Table] = ()
     comparison: Table | None = None
@@ -85,9 +86,9 @@ class Contents:
                 "sources": [shorten_path(one) for one in self.sources],
                 "against": None if self.against is None else shorten_path(self.against),
             },
-            "rows": pack(shorten_paths(self.frame)),
-            "repeats": repeats(self.frame).to_json(),
-            "metrics": metrics_of(self.frame),
+            "rows": pack(shorten_paths(self.study.frame)),
+            "repeats": repeats(self.study).to_json(),
+            "metrics": metrics_of(self.study.frame),
             "tables": [self._table(one) for one in self.tables],
             "comparison": None if self.comparison is None else self._table(self.comparison),
             "drawings": [one.to_json() | {"files": self._files(one.name)} for one in self.drawings],

@@ -9,7 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from peft_study.metrics.intervals import Floats
-from peft_study.report.groups import groups, score_of_values
+from peft_study.report.groups import score_of_values
+from peft_study.report.study import Study
 
 _TOLD = {
     "learning_rate": "learning rate",
@@ -53,15 +54,15 @@ class Repeats:
         }
 
 
-def repeats(frame: pd.DataFrame) -> Repeats:
+def repeats(study: Study) -> Repeats:
     """Find the sets.
 
     A row without a model or a method is a set of its own.
 
     Args:
-        frame: rows as of `rows.load`.
+        study: rows of `rows.load`.
     """
-    rows = frame.reset_index(drop=True)
+    rows = study.frame
     sets: list[list[int]] = []
     others = {}
     intervals = {}
@@ -69,7 +70,7 @@ def repeats(frame: pd.DataFrame) -> Repeats:
     # As plain arrays: thousands of sets ask for each column.
     columns = {name: rows[[name, f"{name}_low", f"{name}_high"]].to_numpy(dtype=float) for name in names}
     done = (rows["status"] == "ok").to_numpy()
-    for one in groups(rows):
+    for one in study.groups:
         for cells in (one.frame, *one.left_out):
             if cells is not one.frame:
                 others[len(sets)] = _difference(cells, one.frame)
