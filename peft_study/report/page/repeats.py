@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from peft_study.metrics.intervals import Floats
+from peft_study.metrics.scores import Floats
 from peft_study.report.groups import groups, score_of_values
 
 _TOLD = {
