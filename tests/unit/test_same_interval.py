@@ -1,4 +1,4 @@
-"""Everything that shows an interval shows the same one for the same cells."""
+"""All outputs show the same interval for the same cells."""
 
 import io
 import json
@@ -94,7 +94,7 @@ def test_tables_figures_page_console_and_wandb_show_one_interval(records: list[R
 
 
 def test_comparison_and_claims_rest_on_the_same_interval(records: list[RunResult], tmp_path: Path) -> None:
-    """What a claim and the comparison table say of two configurations is one calculation."""
+    """A claim and the comparison table share the calculation for two configurations."""
     frame = load([study(tmp_path, *records)], cache=None).frame
     evidence = Evidence(frame)
     (lora,), (zero,) = evidence.find("lora"), evidence.find("zero-shot")
