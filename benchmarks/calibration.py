@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
 from benchmarks import record
-from peft_study.metrics.differences import Choice, compare_methods, holm
-from peft_study.metrics.intervals import mean_of_counts
+from peft_study.metrics.choices import Choice
+from peft_study.metrics.differences import compare_methods, holm
+from peft_study.metrics.resampling import mean_of_counts
 from peft_study.metrics.shares import share_interval
 from peft_study.report.claims.all import CLAIMS
 from peft_study.report.claims.evidence import Evidence

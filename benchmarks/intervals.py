@@ -12,17 +12,12 @@ from collections.abc import Callable
 import numpy as np
 
 from benchmarks import record
+from peft_study.metrics.choices import Choice
 from peft_study.metrics.codebleu import STRICT, corpus_score, score_codebleu
-from peft_study.metrics.differences import Choice, compare_methods
-from peft_study.metrics.intervals import (
-    RESAMPLES,
-    Floats,
-    PooledScore,
-    as_counts,
-    mean_interval,
-    mean_of_counts,
-    pooled_interval,
-)
+from peft_study.metrics.differences import compare_methods
+from peft_study.metrics.intervals import RESAMPLES, mean_interval, pooled_interval
+from peft_study.metrics.resampling import PooledScore, as_counts, mean_of_counts
+from peft_study.metrics.scores import Floats
 from peft_study.report.read.per_sample import Run, method_score
 
 SAMPLES = 543

@@ -19,7 +19,7 @@ from peft_study.console.exit import EXIT_OK, run_command
 from peft_study.console.messages import progress, spinner
 from peft_study.cost.forecast import Forecast
 from peft_study.errors import UserError
-from peft_study.metrics.differences import samples_needed, seeds_needed
+from peft_study.metrics.study_size import samples_needed, seeds_needed
 from peft_study.results.schema import RunResult, Status
 from peft_study.results.store import RESULT, read_result
 from peft_study.sweep.command import add_arguments, plan_command

@@ -1,4 +1,4 @@
-"""CodeBLEU of texts that nobody means well by, and the same scores under every hash seed."""
+"""CodeBLEU of hostile texts, and equal scores under every hash seed."""
 
 import itertools
 import json
@@ -23,7 +23,7 @@ def nested(line: str, depth: int) -> str:
 
 
 def hostile(size: int) -> dict[str, str]:
-    """Texts of about so many characters, some of them longer."""
+    """Texts of about `size` characters, some longer."""
     return {
         "parentheses": "(" * size,
         "closed parentheses": "(" * (size // 2) + ")" * (size // 2),
