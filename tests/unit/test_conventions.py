@@ -9,7 +9,7 @@ import pytest
 import yaml
 from transformers import PreTrainedTokenizerBase
 
-from peft_study.cell.run import template_of
+from peft_study.cell.encoding import template_of
 from peft_study.cli.results_table import rows
 from peft_study.config.compose import compose_cell, conf_folder, name_of
 from peft_study.config.conventions import label
