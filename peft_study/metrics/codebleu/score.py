@@ -11,10 +11,10 @@ import numpy as np
 from peft_study.data.line_ends import with_line_feeds
 from peft_study.metrics.codebleu import flow, ngrams
 from peft_study.metrics.codebleu.conventions import CONVENTIONS, STRICT, Convention, NoDataFlow
-from peft_study.metrics.codebleu.pooling import COLUMNS, COMPONENTS, Floats, components, row, total
+from peft_study.metrics.codebleu.pooling import COLUMNS, COMPONENTS, components, row, total
 from peft_study.metrics.codebleu.trees import Tree
 from peft_study.metrics.codebleu.walk import OverLimitError
-from peft_study.metrics.scores import Pool, Scores
+from peft_study.metrics.scores import Floats, Pool, Scores
 
 MAX_CHARACTERS = 20_000
 """A longer candidate or reference is cut to its beginning. With walk.MAX_STEPS this bounds the time of a pair.
