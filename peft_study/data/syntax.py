@@ -35,6 +35,12 @@ def parse(code: str) -> ast.Module | None:
             return None
 
 
+def is_program(code: str) -> bool:
+    """Whether a text is Python and holds a statement."""
+    tree = parse(code)
+    return tree is not None and bool(tree.body)
+
+
 def block_end(source: str, start: int = 0) -> int | None:
     """Where an indented block ends: at the line break before the first unindented line that is not blank.
 

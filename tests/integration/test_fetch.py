@@ -394,7 +394,7 @@ def test_too_small_a_disk_is_said_before_anything_is_downloaded(hub: Hub, tmp_pa
         (["model=tiny-llama,tiny-t5"], 0, "nothing is needed from the hub"),
         (["model=codet5p-220m", "dataset=minipy"], 2, "HF_HUB_OFFLINE forbids every download"),
         (["model=codet5p-20m"], 2, "did you mean 'codet5p-220m'"),
-        (["model=codellama-7b", "method=full"], 2, "full fine-tuning of codellama-7b"),
+        (["model=codellama-7b", "method=full"], 2, "got codellama-7b"),
     ],
 )
 def test_without_a_network(arguments: list[str], code: int, said: str, capfd: pytest.CaptureFixture[str]) -> None:

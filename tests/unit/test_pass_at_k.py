@@ -5,7 +5,7 @@ import statistics
 
 import pytest
 
-from peft_study.data import apps
+from peft_study.data.layouts import apps
 from peft_study.errors import UserError
 from peft_study.metrics.pass_at_k import LEVELS, by_level, group, pass_at_k, score_tests
 

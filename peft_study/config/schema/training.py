@@ -1,0 +1,57 @@
+"""Fine-tuning."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Precision(StrEnum):
+    """Number format of training and generation; `auto` asks the device."""
+
+    auto = "auto"
+    fp32 = "fp32"
+    bf16 = "bf16"
+    fp16 = "fp16"
+
+
+class MemoryPolicy(StrEnum):
+    """How micro-batch and gradient checkpointing are chosen; the result does not depend on it.
+
+    Attributes:
+        auto: the fastest that fits the memory budget, by the prediction.
+        fast: the whole batch at once, nothing recomputed.
+        small: one sample at a time, activations recomputed.
+        paper: the whole batch at once, as the study's authors trained.
+    """
+
+    auto = "auto"
+    fast = "fast"
+    small = "small"
+    paper = "paper"
+
+
+@dataclass
+class TrainingConfig:
+    """Fine-tuning.
+
+    Attributes:
+        epochs: passes over the training split; a fraction is allowed.
+        batch_size: samples an optimizer step.
+        memory: chooses the micro-batch and gradient checkpointing, unless one of them is set to another value than its
+            default.
+        micro_batch_size: samples a forward pass; must divide `batch_size`, the rest is gradient accumulation.
+        warmup_fraction: share of the steps during which the learning rate rises.
+        evaluations_per_epoch: validation losses an epoch.
+        max_grad_norm: gradient clipping.
+        precision: number format.
+        gradient_checkpointing: recompute activations instead of keeping them.
+    """
+
+    epochs: float = 5.0
+    batch_size: int = 8
+    micro_batch_size: int = 8
+    warmup_fraction: float = 0.05
+    evaluations_per_epoch: int = 5
+    max_grad_norm: float = 1.0
+    precision: Precision = Precision.auto
+    gradient_checkpointing: bool = False
+    memory: MemoryPolicy = MemoryPolicy.auto
