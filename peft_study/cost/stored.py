@@ -1,10 +1,10 @@
 """Small values that are costly to compute, kept in the user's cache folder."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
+from peft_study.results.cache import cache_folder
 from peft_study.results.store import write_atomically
 
 
@@ -41,10 +41,5 @@ class StoredValues:
             return
 
     def _file(self, key: str) -> Path | None:
-        named = os.environ.get("XDG_CACHE_HOME", "")
-        try:
-            folder = Path(named) if Path(named).is_absolute() else Path.home() / ".cache"
-        except RuntimeError:
-            # There are accounts without a home.
-            return None
-        return folder / "peft_study" / self._kind / f"{key}.json"
+        folder = cache_folder(self._kind)
+        return None if folder is None else folder / f"{key}.json"
