@@ -146,13 +146,13 @@ class CellRun:
         hardware = self._cell.hardware
         if hardware.threads is not None:
             torch.set_num_threads(hardware.threads)
-        apply_budget(self._compute.device, hardware.memory_budget_gb)
+        apply_budget(self._compute.device, hardware.budget_bytes)
         set_seed(self._cell.seed)
         self._result.memory_kind = self._meter.kind
         self._result.phases = self._meter.phases
         self._result.provenance = provenance.collect() | {
             "device": _device_name(self._compute.device),
-            "device_bytes": device_bytes(self._compute.device, hardware.memory_budget_gb),
+            "device_bytes": device_bytes(self._compute.device, hardware.budget_bytes),
             "precision": str(self._compute.precision),
             "threads": torch.get_num_threads(),
             "seed": self._cell.seed,
@@ -262,7 +262,7 @@ class CellRun:
             return  # the prediction is of a GPU's memory, and takes seconds
         cell = self._cell
         in_force = replace(cell.training, precision=self._compute.precision)
-        budget = device_bytes(self._compute.device, cell.hardware.memory_budget_gb)
+        budget = device_bytes(self._compute.device, cell.hardware.budget_bytes)
         choice = choose_memory(replace(cell, training=in_force), budget)
         self._result.predicted = recorded(choice)
         if choice.advice is not None and choice.exceeds_even_without_overhead:
@@ -315,7 +315,7 @@ class CellRun:
         cell = self._cell
         steps = self._training_steps() if self._prepared.train else 0
         adapter = adapter_config(cell.method, self._family, tokenizer.name_or_path, steps)
-        budget = cell.hardware.memory_budget_gb
+        budget = cell.hardware.budget_bytes
         check_fit(cell.model, self._declared, cell.quantization, cell.method.kind, self._compute, budget)
         base = load_model(cell.model, cell.quantization, cell.method.kind, self._compute, tokenizer)
         self._check_vocabulary(base, tokenizer)

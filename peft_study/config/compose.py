@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from peft_study.config import identity
 from peft_study.config.checks import check, check_names
+from peft_study.config.compat import raw_node
 from peft_study.config.grammar import SETTINGS_HINT, explain_container, explain_several_values, explain_unread
 from peft_study.config.schema import CellConfig, Weights
 from peft_study.config.sources import EMBEDDED_SOURCE
@@ -70,7 +71,7 @@ def _fits(config: DictConfig) -> bool:
     """Whether Hydra composed it with the schema and nothing was added to that, which spares another merge with it."""
     if OmegaConf.get_type(config) is not CellConfig or set(config) - {"hydra"} != _names(CellConfig):
         return False
-    nodes = [config._get_node(name) for name in _names(CellConfig)]
+    nodes = [raw_node(config, name) for name in _names(CellConfig)]
     return all(
         set(node) == _names(OmegaConf.get_type(node))
         for node in nodes

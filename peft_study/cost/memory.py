@@ -81,30 +81,30 @@ class Meter:
         )
 
 
-def apply_budget(device: torch.device, budget_gb: float | None) -> None:
+def apply_budget(device: torch.device, budget_bytes: int | None) -> None:
     """Make a large card refuse what a smaller one would not hold.
 
     Args:
         device: nothing happens on a CPU.
-        budget_gb: GPU memory that this process may allocate, in GB (1e9 bytes); None is all of it.
+        budget_bytes: GPU memory that this process may allocate; None is all of it.
     """
     if device.type == "cuda":
         total = torch.cuda.get_device_properties(device).total_memory
-        share = 1.0 if budget_gb is None else min(1.0, budget_gb * 1e9 / total)
+        share = 1.0 if budget_bytes is None else min(1.0, budget_bytes / total)
         torch.cuda.set_per_process_memory_fraction(share, device)
 
 
-def device_bytes(device: torch.device, budget_gb: float | None) -> int | None:
+def device_bytes(device: torch.device, budget_bytes: int | None) -> int | None:
     """GPU memory that this process may allocate; None for a CPU.
 
     Args:
         device: where the cell runs.
-        budget_gb: see `apply_budget`.
+        budget_bytes: see `apply_budget`.
     """
     if device.type != "cuda":
         return None
     total: int = torch.cuda.get_device_properties(device).total_memory
-    return total if budget_gb is None else min(total, int(budget_gb * 1e9))
+    return total if budget_bytes is None else min(total, budget_bytes)
 
 
 def peak_rss_bytes() -> int | None:

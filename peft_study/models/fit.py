@@ -20,7 +20,7 @@ def check_fit(
     quantization: QuantizationConfig,
     kind: MethodKind,
     compute: Compute,
-    budget_gb: float | None,
+    budget_bytes: int | None,
 ) -> None:
     """Refuse a model whose weights alone are larger than the memory that is free. Training needs more than that.
 
@@ -30,7 +30,7 @@ def check_fit(
         quantization: how the base is stored.
         kind: full fine-tuning stores fp32 weights and their gradients.
         compute: device and number format.
-        budget_gb: GPU memory that a cell may use, in GB; None is all that is free.
+        budget_bytes: GPU memory that a cell may use; None is all that is free.
 
     Raises:
         UserError: the weights do not fit.
@@ -41,7 +41,7 @@ def check_fit(
     needed = weight_bytes(skeleton, quantization, compute.storage(kind))
     if kind is MethodKind.full:
         needed *= 2
-    available = _available_bytes(compute.device, budget_gb)
+    available = _available_bytes(compute.device, budget_bytes)
     if needed > available:
         raise UserError(
             f"{model.name} does not fit: its weights{' and gradients' if kind is MethodKind.full else ''} take "
@@ -72,8 +72,8 @@ def weight_bytes(model: PreTrainedModel, quantization: QuantizationConfig, stora
     )
 
 
-def _available_bytes(device: torch.device, budget_gb: float | None) -> float:
+def _available_bytes(device: torch.device, budget_bytes: int | None) -> float:
     if device.type == "cpu":
         return float(psutil.virtual_memory().available)
     free, _ = torch.cuda.mem_get_info(device)
-    return min(float(free), budget_gb * GB) if budget_gb is not None else float(free)
+    return float(free if budget_bytes is None else min(free, budget_bytes))

@@ -35,3 +35,8 @@ class HardwareConfig:
     memory_budget_gb: float | None = None
     gpus: Any = "auto"
     cells_at_once: int | None = None
+
+    @property
+    def budget_bytes(self) -> int | None:
+        """The memory budget in bytes; None is the whole memory of the device."""
+        return None if self.memory_budget_gb is None else round(self.memory_budget_gb * 1e9)
