@@ -19,7 +19,7 @@ from peft_study.errors import UserError
 logger = logging.getLogger(__name__)
 
 CODE_AND_PROSE = ("instruction", "answer", "starter_code", "assertions")
-"""The fields of a sample whose line ends do not matter; inputs of tests are bytes that a program reads."""
+"""The fields of a sample whose line ends do not matter. They do in the inputs of tests, which a program reads."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,10 @@ class Splits:
         train: samples to train on, or to take examples from.
         validation: samples to choose a checkpoint by.
         test: samples to score.
-        origin: where the samples come from, for the record.
+        origin: the source of the samples, for the record.
         fingerprint: SHA-256 of all samples in order, with the line ends of their files, before any limit.
-        dropped: rows that were left out, by split, or by reason where that was before the data was split.
-        leakage: what of the test split also stands in the others, before any limit.
+        dropped: number of rows that were left out, by split, or by reason if that was before the data was split.
+        leakage: the overlap of the test split with the others, before any limit.
     """
 
     train: tuple[Sample, ...]
@@ -50,7 +50,7 @@ class Splits:
 
 
 def load(dataset: DatasetConfig) -> Splits:
-    """Load the splits of a data set from the hub, local files or its generator, with a line feed for every line end.
+    """Load the splits of a data set from the hub, local files or its generator, with line feeds as line ends.
 
     Raises:
         UserError: something is missing, unreadable or empty; the message says what to try.

@@ -109,7 +109,12 @@ def test_humaneval_is_a_test_split_alone(tmp_path: Path) -> None:
         ("mbpp", [task(11, task_id="HumanEval/11")], "task_id", "line 1"),
         ("mbpp", [task(11, task_id=None)], "task_id", "line 1"),
         ("mbpp", [task(11), task(12, task_id="Mbpp/11")], "task_id must be unique, got 11", "line 2"),
-        ("mbpp", [task(11), task(12, test_list="assert True")], "'test_list' holds no list", "line 2"),
+        (
+            "mbpp",
+            [task(11), task(12, test_list="assert True")],
+            "'test_list' must be a list of texts, got str",
+            "line 2",
+        ),
         ("mbpp", [task(11, test_list=[1])], "'test_list' holds a int", "line 1"),
         ("mbpp", [task(11)], "the train split of mbpp is empty", "file:all.jsonl"),
         ("humaneval", [function(0), function(0)], "task_id must be unique, got test-0", "line 2"),

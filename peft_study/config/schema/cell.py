@@ -17,13 +17,13 @@ from peft_study.config.schema.training import TrainingConfig
 
 @dataclass
 class StudyConfig:
-    """What a cell belongs to, and for a sweep which cells there are.
+    """The study of a cell, and for a sweep its cells.
 
     Attributes:
         name: the folder under `output_dir`.
         common: settings of every block, as `group` or `group.key`.
-        blocks: small grids; each says what to set, and the value or the list of values it takes. A cell has none.
-        includes: other studies whose blocks belong to it, too.
+        blocks: small grids, each a mapping of settings to a value or a list of values. A cell has none.
+        includes: other studies whose blocks are part of it.
     """
 
     name: str = "single"
@@ -34,12 +34,12 @@ class StudyConfig:
 
 @dataclass
 class CellConfig:
-    """One cell: model x quantization x method x dataset x seed, and how it is trained, decoded and followed.
+    """A cell: model x quantization x method x dataset x seed, and how it is trained, decoded and tracked.
 
     Attributes:
-        seed: of adapter initialisation, data order and dropout.
-        rerun: start over where a finished or interrupted result lies.
-        output_dir: where studies are kept.
+        seed: of adapter initialization, data order and dropout.
+        rerun: start over, even if there is a finished or interrupted result.
+        output_dir: the folder of the studies.
     """
 
     seed: int = 42

@@ -7,21 +7,21 @@ from peft_study.config.schema.method import Targets
 
 @dataclass
 class ConventionsConfig:
-    """Where the study's replication package differs from the paper; the defaults follow the paper.
+    """Differences of the study's replication package from the paper; the defaults follow the paper.
 
-    docs/differences.md says what each makes of a score. Two more are settings of their own groups: training.precision
-    and generation.top_k.
+    docs/differences.md has the effect of each on the scores. Two more are in other groups: training.precision and
+    generation.top_k.
 
     Attributes:
         name: paper, package-v1 (November 2023: table 3, figures 1, 4 and 5) or package-revision (October 2024: figures
-            3, 6, 7 and table 4); in a cell's name unless it is paper.
-        left_padding: pad a decoder's training samples on the left, all to max_prompt_tokens + max_target_tokens, so
-            that virtual tokens stand far from the prompt.
-        leading_newline: a line break before the prompt at test that training does not have.
+            3, 6, 7 and table 4); part of a cell's name unless it is paper.
+        left_padding: pad a decoder's training samples on the left to max_prompt_tokens + max_target_tokens, which
+            separates virtual tokens from the prompt.
+        leading_newline: put a line break before the prompt at test, but not in training.
         cut_at_angle_brackets: end a candidate at the first "<", ">" or "endoftext".
         clean_up_spaces: remove spaces before punctuation, as tokenizers did by default (Llama's do not).
         max_sample_tokens: leave out training and validation samples that are longer; null keeps all.
-        ia3_learning_rate: peak learning rate of IA3, where the model has no rate of its own (the tiny models have).
+        ia3_learning_rate: peak learning rate of IA3 for models without an entry in `model.learning_rates`.
         lora_targets: which layers LoRA attaches to.
     """
 

@@ -7,7 +7,7 @@ from omegaconf import MISSING
 
 
 class DatasetSource(StrEnum):
-    """Where samples come from when no `path` is given."""
+    """The origin of samples without a `path`."""
 
     hub = "hub"
     generated = "generated"
@@ -60,9 +60,10 @@ class PromptForm(StrEnum):
 class Truncation(StrEnum):
     """How `max_prompt_tokens` and `max_target_tokens` limit a sample.
 
-    `joint`: in training a prompt may also take what its answer leaves of both; at test nothing but the model's
-    positions limits it. That is how the study's replication package does it. `separate`: each limit by itself, for
-    training and test.
+    Attributes:
+        joint: in training a prompt may also use what its answer leaves; at test only the model's positions limit it.
+            The study's replication package does so.
+        separate: each limit applies separately, in training and at test.
     """
 
     joint = "joint"
@@ -75,25 +76,24 @@ class DatasetConfig:
 
     Attributes:
         name: the config's name.
-        source: where samples come from when `path` is null.
+        source: origin of the samples if `path` is null.
         hub_id: data set id on the hub.
-        hub_files: the hub's files by split, as glob patterns; empty lets `datasets` find them.
+        hub_files: the hub's files by split, as glob patterns; if empty, `datasets` finds them.
         revision: hub revision.
-        path: a folder with train.jsonl, validation.jsonl and test.jsonl, or one JSONL file that is split 80/10/10;
-            for the layout `apps` a folder with train.jsonl and test.jsonl, for `codealpaca`, `mbpp` and `humaneval` one
-            JSON or JSONL file.
-        layout: what the rows are; pairs of an instruction and an answer, unless the data set is special.
+        path: a folder with train.jsonl, validation.jsonl and test.jsonl, or one JSONL file that is split 80/10/10.
+            Another layout than `pairs` has another form; the error for a wrong path states it.
+        layout: how rows become samples; `pairs` reads an instruction and an answer from each.
         instruction_field: the field with the natural-language intent.
         answer_field: the field with the code.
         validation_split: the hub's name of the validation split.
         sizes: expected samples a split; a different size is a warning.
-        limit: keep only the first so many samples of each split; null keeps all.
-        test_limit: the same for the test split alone; the smaller of the two counts.
+        limit: number of samples to keep of each split; null keeps all.
+        test_limit: the same for the test split only; the smaller of the two applies.
         prompt_form: plain, fenced, apps or completion.
-        max_prompt_tokens: longer instructions are cut, and counted; `truncation` says which.
-        max_target_tokens: longer answers are cut in training, and counted.
-        truncation: whether prompt and answer share their limits in training, and whether test prompts have one.
-        max_new_tokens: generation stops there.
+        max_prompt_tokens: limit of a prompt; longer instructions are cut as `truncation` says, and counted.
+        max_target_tokens: limit of an answer in training; longer ones are cut, and counted.
+        truncation: whether prompt and answer share their limits in training, and whether test prompts have a limit.
+        max_new_tokens: limit of generated tokens.
         stop_at_newline: generation also ends at the first newline.
     """
 

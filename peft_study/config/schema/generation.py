@@ -8,15 +8,15 @@ class GenerationConfig:
     """Beam search, or sampling.
 
     Attributes:
-        num_beams: beams a prompt; 1 where candidates are sampled.
-        num_candidates: candidates kept a prompt, best first; at most `num_beams`, unless they are sampled.
-        temperature: divides the logits of a sampled candidate; null searches by beams.
-        top_p: a token is drawn from the fewest that have this probability together; 1 is all of them.
-        top_k: a token is drawn from so many of the most probable; 0 is all of them.
+        num_beams: beams per prompt; 1 if candidates are sampled.
+        num_candidates: candidates per prompt, best first; at most `num_beams` unless they are sampled.
+        temperature: divides the logits of a sampled candidate; null is beam search.
+        top_p: sample from the smallest set of tokens with this total probability; 1 is all of them.
+        top_k: sample from this number of most probable tokens; 0 is all of them.
         length_penalty: exponent of the length by which a beam's log-probability is divided.
         early_stopping: end a prompt as soon as `num_candidates` beams are complete.
-        batch_size: prompts at once; null takes as many as keep the key-value cache below `cache_gb`, at most 32.
-        cache_gb: key-value cache, in GB (1e9 bytes), that a null `batch_size` may fill.
+        batch_size: prompts at once; null is as many as keep the key-value cache below `cache_gb`, at most 32.
+        cache_gb: key-value cache in GB (1e9 bytes) for a `batch_size` of null.
     """
 
     num_beams: int = 10
@@ -31,5 +31,5 @@ class GenerationConfig:
 
     @property
     def sequences(self) -> int:
-        """How many sequences are written side by side for one prompt."""
+        """The number of sequences that are generated in parallel for a prompt."""
         return self.num_beams if self.temperature is None else self.num_candidates

@@ -8,7 +8,7 @@ from omegaconf import MISSING
 
 
 class Device(StrEnum):
-    """Where a cell runs; `auto` takes a GPU when there is one."""
+    """The device of a cell; `auto` is a GPU if there is one."""
 
     auto = "auto"
     cpu = "cpu"
@@ -17,16 +17,16 @@ class Device(StrEnum):
 
 @dataclass
 class HardwareConfig:
-    """The machine, which never decides a result's identity.
+    """The machine, which is not part of a cell's identity.
 
     Attributes:
         name: the config's name.
         device: auto, cpu or cuda.
-        threads: CPU threads; null leaves torch's choice.
-        memory_budget_gb: GPU memory, in GB (1e9 bytes), that a cell may use, even on a larger card; null is all of it.
-        gpus: the GPUs of a sweep, one a cell: "auto" (every one that is visible), "none", or a list of indices.
-        cells_at_once: cells of a sweep that run side by side; null is one a GPU or, without one, as many as cores and
-            free memory carry.
+        threads: CPU threads; null is torch's default.
+        memory_budget_gb: GPU memory in GB (1e9 bytes) that a cell may use, even on a larger card; null is all of it.
+        gpus: the GPUs of a sweep, one per cell: "auto" (all visible ones), "none", or a list of indices.
+        cells_at_once: cells of a sweep that run in parallel; null is one per GPU, or as many as cores and free memory
+            allow on a CPU.
     """
 
     name: str = MISSING

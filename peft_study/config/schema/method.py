@@ -25,7 +25,7 @@ class Targets(StrEnum):
 
 
 class ExampleChoice(StrEnum):
-    """Which training samples stand before the prompt: none, some at random, or those with the nearest instructions."""
+    """The training samples before the prompt: none, random ones, or those with the nearest instructions."""
 
     none = "none"
     random = "random"
@@ -38,16 +38,16 @@ class MethodConfig:
 
     Attributes:
         name: the config's name.
-        kind: what changes.
-        learning_rate: peak learning rate; null where nothing is trained.
+        kind: what it changes.
+        learning_rate: peak learning rate; null if nothing is trained.
         targets: which layers the adapter attaches to.
         adapter: `_target_` (a peft config class) and its arguments; null unless kind is adapter.
-        allow_large: fine-tune even a model of a billion parameters or more fully, which the study does not.
-        examples: which training samples stand before the prompt.
-        num_examples: how many.
+        allow_large: allow full fine-tuning of a model with a billion parameters or more, which the study does not do.
+        examples: which training samples precede the prompt.
+        num_examples: number of examples.
         retriever: hub id or local folder of the sentence-transformers model that finds the nearest instructions, or
-            "tfidf" for words alone.
-        preamble: a line before the examples and the prompt, but in the apps form.
+            "tfidf" for words only.
+        preamble: a line before the examples and the prompt; the prompt forms apps and completion leave it out.
     """
 
     name: str = MISSING

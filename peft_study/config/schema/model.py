@@ -24,7 +24,7 @@ class SizeClass(StrEnum):
 
 
 class Weights(StrEnum):
-    """Where a model's weights come from."""
+    """The origin of a model's weights."""
 
     pretrained = "pretrained"
     random = "random"
@@ -38,17 +38,17 @@ class ModelConfig:
         name: the config's name, used in folders and tables.
         family: architecture.
         size_class: slm or llm; full fine-tuning is for SLMs.
-        weights: `random` builds the same architecture without a download.
-        source: hub id or local folder of weights and tokenizer; "package:NAME" is a model that the package carries.
+        weights: pretrained, or random for the same architecture without a download.
+        source: hub id or local folder of weights and tokenizer; "package:NAME" is a model inside the package.
         revision: hub revision (commit, tag or branch); null is the hub's default branch.
-        tokenizer: hub id or local folder; "tiny" is the tokenizer that the package carries; null is `source`.
+        tokenizer: hub id or local folder; "tiny" is the tokenizer inside the package; null is `source`.
         prompt_prefix: text before every prompt.
-        prompt_sentinel: of an encoder-decoder, the token that stands for missing text in pretraining. Behind a prompt,
-            in place of `prompt_prefix`, it asks a model for its answer that no method trained for that.
-        architecture: arguments of the family's transformers config, enough to build the model with random weights.
-        learning_rates: learning rate by method, where this model wants another one than the study's.
-        preamble: the line before a prompt, and its examples, that no adapter was trained for.
-        retriever: what finds examples for this model's prompts.
+        prompt_sentinel: the token of an encoder-decoder that stands for missing text in pretraining. A model that was
+            not trained further gets it behind the prompt, in place of `prompt_prefix`.
+        architecture: arguments of the transformers config that are enough to build the model with random weights.
+        learning_rates: learning rate by method, if this model needs another rate than the study's.
+        preamble: the line before a prompt, and its examples, of a model without an adapter.
+        retriever: `method.retriever` of retrieval for this model.
     """
 
     name: str = MISSING

@@ -15,8 +15,8 @@ class QuantizationConfig:
         name: the config's name.
         bits: 8 or 4; null keeps the base in the training precision.
         quant_type: 4-bit number format ("nf4" or "fp4").
-        double_quantization: quantise the 4-bit scales once more.
-        compute_dtype: format that 4-bit weights are expanded to; `auto` follows the training precision.
+        double_quantization: quantize the 4-bit scales as well.
+        compute_dtype: format to which 4-bit weights are expanded; `auto` is the training precision.
     """
 
     name: str = MISSING

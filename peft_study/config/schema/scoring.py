@@ -14,21 +14,21 @@ class ExecutionChoice(StrEnum):
 
 @dataclass
 class ScoringConfig:
-    """How candidates are scored. It decides nothing that cannot be decided again: `python -m peft_study score`.
+    """How candidates are scored. `python -m peft_study score` scores a finished cell again with other settings.
 
     Attributes:
-        execution: when candidates are run against tests; `auto` does where the data has tests, and goes without where
-            this machine has no sandbox and references are there to score by.
+        execution: whether candidates are run against tests. `auto` runs them if the data has tests; without a sandbox
+            it scores by the references only, if there are any.
         cpu_seconds: CPU time of one test.
         wall_seconds: wall-clock time of one test.
-        memory_mb: memory of one test, in MiB (2^20 bytes), as for `python -m peft_study judge`.
-        output_kb: output of one test, in KiB (2^10 bytes), likewise.
-        workers: tests at once; null is one a core.
-        accept_level_c: run candidates even where nothing but resource limits contains them.
-        resamples: draws of the bootstrap for intervals; 0 leaves them out.
-        packages: installed packages that candidates may import beside the standard library; numpy is allowed.
-        apps_package_rules: score outputs a second time under the rules of the checker that the study's package used
-            for APPS, as `apps_package_*`.
+        memory_mb: memory of one test in MiB (2^20 bytes), as for `python -m peft_study judge`.
+        output_kb: output of one test in KiB (2^10 bytes).
+        workers: tests at once; null is one per core.
+        accept_level_c: run candidates even if only resource limits contain them.
+        resamples: bootstrap samples for intervals; 0 leaves the intervals out.
+        packages: installed packages that candidates may import besides the standard library; numpy is allowed.
+        apps_package_rules: also score outputs by the checker that the study's package used for APPS, as
+            `apps_package_*`.
     """
 
     execution: ExecutionChoice = ExecutionChoice.auto

@@ -23,7 +23,7 @@ class TrackingConfig:
         project: W&B project.
         entity: W&B entity; null is the account's default.
         mode: auto, online or offline.
-        timeout_seconds: how long to wait for the server before going on offline.
+        timeout_seconds: time to wait for the server before continuing offline.
     """
 
     kind: str = "none"

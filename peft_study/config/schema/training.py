@@ -14,10 +14,10 @@ class Precision(StrEnum):
 
 
 class MemoryPolicy(StrEnum):
-    """How micro-batch and gradient checkpointing are chosen; the result does not depend on it.
+    """How micro-batch and gradient checkpointing are chosen, which does not change the result.
 
     Attributes:
-        auto: the fastest that fits the memory budget, by the prediction.
+        auto: the fastest choice that fits the memory budget, by the prediction.
         fast: the whole batch at once, nothing recomputed.
         small: one sample at a time, activations recomputed.
         paper: the whole batch at once, as the study's authors trained.
@@ -35,15 +35,14 @@ class TrainingConfig:
 
     Attributes:
         epochs: passes over the training split; a fraction is allowed.
-        batch_size: samples an optimizer step.
-        memory: chooses the micro-batch and gradient checkpointing, unless one of them is set to another value than its
-            default.
-        micro_batch_size: samples a forward pass; must divide `batch_size`, the rest is gradient accumulation.
+        batch_size: samples per optimizer step.
+        memory: how to choose the micro-batch and gradient checkpointing, unless one of them differs from its default.
+        micro_batch_size: samples per forward pass; must divide `batch_size`. Gradients are accumulated.
         warmup_fraction: share of the steps during which the learning rate rises.
-        evaluations_per_epoch: validation losses an epoch.
-        max_grad_norm: gradient clipping.
+        evaluations_per_epoch: validation losses per epoch.
+        max_grad_norm: norm at which gradients are clipped.
         precision: number format.
-        gradient_checkpointing: recompute activations instead of keeping them.
+        gradient_checkpointing: recompute activations instead of storing them.
     """
 
     epochs: float = 5.0
