@@ -246,7 +246,7 @@ def _unknown_key(text: str, key: str) -> UserError:
     config_file = _match(r"In '([^']+)'", text)
     siblings = list(_keys_below(parent))
     return UserError(
-        f"there is no setting {full_key!r}",
+        f"unknown setting {full_key!r}",
         where=yaml_of(config_file) if config_file else f"{full_key}=...",
         hint=near_names(key, siblings) if siblings else f"a new entry is written +{full_key}=...",
     )

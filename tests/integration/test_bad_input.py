@@ -54,7 +54,7 @@ CASES: dict[str, tuple[Arguments, list[str]]] = {
         ["model=tiny-lama"],
         ["model has no option 'tiny-lama'", "did you mean 'tiny-llama'"],
     ),
-    "unknown group": (["modle=tiny-llama"], ["there is no setting 'modle'", "did you mean 'model'"]),
+    "unknown group": (["modle=tiny-llama"], ["unknown setting 'modle'", "did you mean 'model'"]),
     "unknown key": (["training.epoch=1"], ["'training.epoch'", "did you mean 'epochs'"]),
     "unknown key with a plus": (["+training.epoch=1"], ["'training.epoch'", "did you mean 'epochs'"]),
     "unknown key two levels down": (["method.adapter.rank=8"], ["'method.adapter.rank'"]),

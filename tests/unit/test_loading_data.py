@@ -223,6 +223,7 @@ def test_raw_data_is_one_file(tmp_path: Path) -> None:
     [
         (CODEALPACA, "rebuilds a data set from a file"),
         (["model=tiny-llama", "dataset.layout=apps"], "dataset.layout must be pairs, got apps: minipy is generated"),
+        (["model=tiny-llama", "dataset.layout=mbpp"], "dataset.layout must be pairs, got mbpp: minipy is generated"),
         (["dataset=apps", "dataset.stop_at_newline=true"], "dataset.stop_at_newline must be false"),
     ],
 )

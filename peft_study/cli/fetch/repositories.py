@@ -91,7 +91,7 @@ def _without_essential(need: Need) -> UserError:
 
 
 def _conversion(need: Need) -> str | None:
-    """The pull request in which the hub's bot offers the weights as safetensors; None if there is none."""
+    """The pull request in which the hub's bot offers the weights as safetensors, if there is one."""
     api = HfApi()
     # This is only for a hint: an error here would hide the one that the hint is for.
     with suppress(Exception):

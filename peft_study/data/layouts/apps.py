@@ -38,19 +38,16 @@ class Layout(BaseLayout):
     takes_file = False
 
     def hub_tables(self, dataset: DatasetConfig) -> dict[str, str]:
-        """As `BaseLayout`."""
         return {"train": "train", "test": "test"}
 
     def minimum(self, dataset: DatasetConfig) -> str:
-        """As `BaseLayout`."""
         return f"the first {VALIDATION_SIZE} training problems are for validation: it needs one more"
 
     def read(self, path: Path) -> Tables:
-        """As `BaseLayout`."""
         return {split: jsonl.read_rows(path / f"{split}.jsonl") for split in ("train", "test")}
 
     def samples(self, tables: Tables, dataset: DatasetConfig, dropped: dict[str, int]) -> dict[str, list[Sample]]:
-        """As `BaseLayout`; two problems with one id are an error."""
+        """As in `BaseLayout`; two problems with one id are an error."""
         rows = _shuffled(list(tables["train"]))
         parts = {
             "train": rows[VALIDATION_SIZE : VALIDATION_SIZE + TRAIN_SIZE],

@@ -28,15 +28,13 @@ class Layout(BaseLayout):
     expected = "one file, the JSON list or JSONL of CodeAlpaca"
 
     def minimum(self, dataset: DatasetConfig) -> str:
-        """As `BaseLayout`."""
         return minimum_to_split(dataset) or super().minimum(dataset)
 
     def read(self, path: Path) -> Tables:
-        """As `BaseLayout`."""
         return {"all": jsonl.read_objects(path)}
 
     def samples(self, tables: Tables, dataset: DatasetConfig, dropped: dict[str, int]) -> dict[str, list[Sample]]:
-        """As `BaseLayout`; an input follows its instruction after a line break."""
+        """As in `BaseLayout`; an input follows its instruction after a line break."""
         pairs = _python_pairs(chain.from_iterable(tables.values()), dropped)
         return {
             split: [Sample(f"{split}-{index}", *pair) for index, pair in enumerate(part)]

@@ -16,15 +16,13 @@ class Layout(BaseLayout):
     expected = "one file, the JSONL of the problems"
 
     def hub_tables(self, dataset: DatasetConfig) -> dict[str, str]:
-        """As `BaseLayout`."""
         return {"test": "test"}
 
     def read(self, path: Path) -> Tables:
-        """As `BaseLayout`."""
         return {"test": jsonl.read_objects(path)}
 
     def samples(self, tables: Tables, dataset: DatasetConfig, dropped: dict[str, int]) -> dict[str, list[Sample]]:
-        """As `BaseLayout`; two problems with one id are an error."""
+        """As in `BaseLayout`; two problems with one id are an error."""
         samples: dict[str, Sample] = {}
         for where, row in tables["test"]:
             sample = _sample(where, row)

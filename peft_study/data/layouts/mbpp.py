@@ -23,15 +23,13 @@ class Layout(BaseLayout):
     expected = "one file, the JSONL of all problems or the JSON list of the sanitized ones"
 
     def minimum(self, dataset: DatasetConfig) -> str:
-        """As `BaseLayout`."""
         return "tasks 11 to 510 are the test split, 511 to 600 validation, 601 to 974 training: it needs one of each"
 
     def read(self, path: Path) -> Tables:
-        """As `BaseLayout`."""
         return {"all": jsonl.read_objects(path)}
 
     def samples(self, tables: Tables, dataset: DatasetConfig, dropped: dict[str, int]) -> dict[str, list[Sample]]:
-        """As `BaseLayout`; two problems with one number are an error."""
+        """As in `BaseLayout`; two problems with one number are an error."""
         splits: dict[str, list[Sample]] = {split: [] for split in TASKS}
         seen = set()
         for where, row in chain.from_iterable(tables.values()):

@@ -26,21 +26,18 @@ class Layout(BaseLayout):
     is_published = False
 
     def hub_tables(self, dataset: DatasetConfig) -> dict[str, str]:
-        """As `BaseLayout`; the hub's name of the validation split is a setting."""
+        """As in `BaseLayout`; the hub's name of the validation split is a setting."""
         return {"train": "train", "validation": dataset.validation_split, "test": "test"}
 
     def minimum(self, dataset: DatasetConfig) -> str:
-        """As `BaseLayout`."""
         return minimum_to_split(dataset) or super().minimum(dataset)
 
     def read(self, path: Path) -> Tables:
-        """As `BaseLayout`."""
         if path.is_dir():
             return {split: jsonl.read_rows(path / f"{split}.jsonl") for split in SPLITS}
         return {SINGLE: jsonl.read_rows(path)}
 
     def samples(self, tables: Tables, dataset: DatasetConfig, dropped: dict[str, int]) -> dict[str, list[Sample]]:
-        """As `BaseLayout`."""
         if SINGLE in tables:
             tables = split_single_table(dataset, list(tables[SINGLE]))
         return {split: _samples(split, tables[split], dataset, dropped) for split in SPLITS}

@@ -22,13 +22,11 @@ class Form(FencedForm):
     has_preamble = False
 
     def around(self, sample: Sample) -> tuple[str, str]:
-        """As `BaseForm`."""
         is_called = sample.tests is not None and sample.tests.fn_name is not None
         head = f"{TASK}{CALLED if is_called else STANDARD_IO}:\n"
         return head, f"\n[/INST]\n{OPENED}{_starter(sample)}"
 
     def target(self, sample: Sample) -> str:
-        """As `BaseForm`."""
         starter, solution = _starter(sample), sample.answer.strip()
         if not starter:
             code = solution
@@ -39,7 +37,6 @@ class Form(FencedForm):
         return f"{code}\n{FENCE}"
 
     def candidate(self, generated: str, prompt: str, one_line: bool) -> str:
-        """As `BaseForm`."""
         # Behind starter code, the white space at the beginning is the program's.
         return fenced_code(generated)[0].rstrip()
 

@@ -16,23 +16,21 @@ class Form(BaseForm):
     has_preamble = False
 
     def around(self, sample: Sample) -> tuple[str, str]:
-        """As `BaseForm`; the prompt is the instruction alone."""
+        """As in `BaseForm`; the prompt is the instruction alone."""
         return "", ""
 
     def target(self, sample: Sample) -> str:
-        """As `BaseForm`."""
         return sample.answer.removeprefix(sample.instruction)
 
     def is_complete(self, generated: str, prompt: str, one_line: bool) -> bool:
-        """As `BaseForm`."""
         return _end(generated, prompt) is not None
 
     def candidate(self, generated: str, prompt: str, one_line: bool) -> str:
-        """As `BaseForm`; the prompt says whether a completion begins inside a string or brackets."""
+        """As in `BaseForm`; the prompt says whether a completion begins inside a string or brackets."""
         return generated[: _end(generated, prompt)]
 
     def program(self, candidate: str, sample: Sample) -> str:
-        """As `BaseForm`: the instruction with the candidate behind it."""
+        """As in `BaseForm`: the instruction with the candidate behind it."""
         return sample.instruction + candidate
 
 

@@ -19,21 +19,17 @@ class Form(BaseForm):
     """A candidate is what stands before the closing fence. An answer that opens a fence itself begins behind that."""
 
     def around(self, sample: Sample) -> tuple[str, str]:
-        """As `BaseForm`."""
         return f"{INSTRUCTION}\n", f"\n{RESPONSE}\n{OPENED}"
 
     def target(self, sample: Sample) -> str:
-        """As `BaseForm`."""
         return f"{sample.answer}\n{FENCE}"
 
     def is_complete(self, generated: str, prompt: str, one_line: bool) -> bool:
-        """As `BaseForm`."""
         code, end = fenced_code(generated)
         # After blank lines alone, a language behind the fence would make it an opening one.
         return end is not None and (bool(code.strip()) or end < len(generated))
 
     def candidate(self, generated: str, prompt: str, one_line: bool) -> str:
-        """As `BaseForm`."""
         return fenced_code(generated)[0].strip()
 
 

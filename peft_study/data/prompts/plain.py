@@ -15,23 +15,18 @@ class Form(BaseForm):
     """A candidate is what stands before the next prompt, or the first line of that."""
 
     def around(self, sample: Sample) -> tuple[str, str]:
-        """As `BaseForm`."""
         return f"{INSTRUCTION}\n", f"\n{RESPONSE}\n"
 
     def target(self, sample: Sample) -> str:
-        """As `BaseForm`."""
         return sample.answer
 
     def ends_early(self, one_line: bool) -> bool:
-        """As `BaseForm`."""
         return not one_line
 
     def is_complete(self, generated: str, prompt: str, one_line: bool) -> bool:
-        """As `BaseForm`."""
         return not one_line and _NEXT_PROMPT.search(generated) is not None
 
     def candidate(self, generated: str, prompt: str, one_line: bool) -> str:
-        """As `BaseForm`."""
         following = _NEXT_PROMPT.search(generated)
         answer = generated if following is None else generated[: following.start()].rstrip()
         return re.split(LINE_END, answer, maxsplit=1)[0] if one_line else answer
