@@ -1,6 +1,7 @@
 """Whether a cell's scores need programs to run. A cell without tests never loads the sandbox."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from peft_study.config.schema import ExecutionChoice, ScoringConfig
 from peft_study.data.samples import Sample
@@ -33,7 +34,10 @@ def check_sandbox(samples: Sequence[Sample], settings: ScoringConfig) -> None:
     """
     if needs_sandbox(samples, settings):
         # Imported late: judging and sandbox are more than twenty modules, and most cells need none of them.
+        from peft_study.judging.package_rules import PACKAGES
         from peft_study.scoring.running import open_pool
 
-        with open_pool(settings, workers=1):
+        # The package's rules run in a second pool, which can fail alone: at level B its user must reach the packages.
+        rules = PACKAGES if settings.apps_package_rules else ()
+        with open_pool(replace(settings, packages=[*dict.fromkeys((*settings.packages, *rules))]), workers=1):
             pass
