@@ -283,7 +283,7 @@ def test_a_file_that_cannot_take_verdicts_is_left_alone(study: Study) -> None:
 
     assert {name: ended.code for name, ended in ends.items()} == dict.fromkeys(ends, 2)
     assert {path: path.read_bytes() for path in study.folder.iterdir()} == before
-    assert "something else than verdicts" in ends["lines"].err
+    assert "does not hold verdicts" in ends["lines"].err
     assert "replace what is read" in ends["C.jsonl"].err
 
 
@@ -303,7 +303,7 @@ def test_an_unfinished_line_of_something_else_is_left_alone(study: Study) -> Non
     ended = study.run()
 
     assert ended.code == 2
-    assert "something else than verdicts" in ended.err
+    assert "does not hold verdicts" in ended.err
     assert study.out.read_text() == '{"problem_id": 5, "candidates": ["precious"]}'
 
 
