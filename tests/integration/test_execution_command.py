@@ -222,9 +222,9 @@ def test_no_candidates_is_an_empty_file(study: Study) -> None:
     [
         ([SCRIPT, "{"], [candidates(1)], "P.jsonl, line 2", "not JSON"),
         ([SCRIPT, {"problem_id": 2, "tests": "assert ("}], [candidates(1)], "P.jsonl, line 2", "not Python"),
-        ([SCRIPT], [candidates(1), "", {"problem_id": 1}], "C.jsonl, line 3", "second line"),
-        ([SCRIPT], [candidates(2, SUM)], "C.jsonl, line 1", "no problem 2"),
-        ([SCRIPT], [{"problem_id": 1, "candidates": [SUM, 3]}], "C.jsonl, line 1", "candidate 1 is a int"),
+        ([SCRIPT], [candidates(1), "", {"problem_id": 1}], "C.jsonl, line 3", "problem_id must be unique, got 1"),
+        ([SCRIPT], [candidates(2, SUM)], "C.jsonl, line 1", "unknown problem 2"),
+        ([SCRIPT], [{"problem_id": 1, "candidates": [SUM, 3]}], "C.jsonl, line 1", "candidate 1 must be text, got int"),
         ([UNTESTED], [candidates("none")], "P.jsonl", "no problem has tests"),
     ],
 )
