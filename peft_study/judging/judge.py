@@ -160,6 +160,7 @@ def judge(
             if tally.is_complete:
                 _close(tally, done)
 
+    # A generator, so that sources are read as the pool has room, and twins of a running candidate join its tally.
     for whose, ran in pool.run(jobs()):
         tally, case = cast(tuple[_Tally, int], whose)
         tally.add(case, ran)

@@ -210,7 +210,7 @@ class VerdictFile:
 
     def _replace(self, content: bytes) -> None:
         partial = self._path.with_name(f".{self._path.name}.{os.getpid()}")
-        partial.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)  # left by a killed process with the same number
         file = self._locked(partial)
         _write(file, content)
         os.fsync(file.fileno())

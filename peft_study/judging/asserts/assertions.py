@@ -108,6 +108,7 @@ class Proof:
         if not reply.startswith(READY):
             return raised or "the program did not come to its end"
         held: set[int] = set()
+        # Each digest covers all records before it, so none can be dropped, repeated or reordered.
         chain = blake2b(key=self._key, digest_size=DIGEST_BYTES)
         body = b""
         for line in reply[len(READY) :].splitlines():
