@@ -1,39 +1,41 @@
-"""Tests that assert, taken apart: what is evaluated beside the program, and what only the parent knows.
+"""Proves from a reply of the sandbox that the assertions of some tests held.
 
-`assert f(3) == [1, 2]` becomes a call that evaluates `f(3)` in the sandbox and sends its value out; `== [1, 2]` stays
-in the parent. So a program cannot look the expected value up, whatever it reads of its own process, and an object
-that claims to equal everything is only a value that has no form as bytes: it is sent as such an object, which is not
-None and equals no literal. What stays here is what joins literals and built-in types to values: comparisons, `not`,
-`and`, `or`, sums, and a few numeric functions. The rest, the parts, is evaluated beside the program: calls, names,
-whatever has no literal in it. Two values that a comparison without a literal has are both sent, and compared here.
+`assert f(3) == [1, 2]` becomes a call that evaluates `f(3)` in the sandbox and sends its value. `== [1, 2]` stays in
+the parent, so a program cannot read the expected value from its process. An object that claims to equal everything is
+sent as an opaque object, which is not None and equals no literal. The parent keeps what joins literals and built-in
+types to values: comparisons, `not`, `and`, `or`, sums and a few numeric functions. The sandbox evaluates the rest, the
+parts: calls, names, and all expressions without a literal. If a comparison has no literal, both values are sent and
+compared here.
 
-Tests run in the program's own module, so that each sees what the other imports, defines and patches.
+Tests run in the program's module, so that each sees what the other imports, defines and patches.
 
-What remains possible. Where an assertion has no literal beside its parts, its value comes from an interpreter that the
-program shares: a call whose truth is asserted (`assert check(f(x))`), a helper of the tests that holds the expected
-value in a variable, `is` between two values, and a comparison of two values neither of which has a form as bytes (`f(1)
-== Point(4, 6)`) or both of which compare as their class says (`m.call_args == call(3)`), in which an object may also
-say itself what it equals. By walking frames, by `gc`, by patching what the helper calls or by redefining a built-in
-function that the assertion calls, a program can make these come out true. It can also learn the tests' inputs, which
-are its arguments, and shorten a loop of the tests by shadowing what it runs over; each assertion in it is still
-evaluated at least once. What it cannot do is have a comparison with a literal come out true without giving a value that
-makes it true: of `==` and of an order that is one it knows, of `!=`, `is not` and `not in` nearly any.
+Not covered, because the program and the tests share an interpreter:
 
-A program that reads the key and writes the records itself can also leave out what not every complete run comes by
-(`reach`): assertions behind an `if`, in an `except`, in a loop over what the program returns. Where the tests hold
-nothing else, or fail by an exception alone (`m.assert_called_once()`), such a program passes them. Assertions with
-`:=`, `await` or `yield` in them, in the body of a class, or where the tests catch an AssertionError, are evaluated
-beside the program as a whole, their literals included.
+- Assertions without a literal beside their parts. A program can make these come out true by walking frames, through
+  `gc`, or by patching what they call: a call whose truth is asserted (`assert check(f(x))`), a helper of the tests with
+  the expected value in a variable, `is` between two values, and comparisons of two values that both cannot be encoded
+  (`f(1) == Point(4, 6)`) or that both override equality (`m.call_args == call(3)`).
+- The inputs of the tests: a program sees its arguments. It can shorten a loop of the tests by shadowing the iterable.
+  Each assertion in the loop is still evaluated at least once.
+- Assertions that not every complete run reaches (`reach`): behind an `if`, in an `except`, in a loop over what the
+  program returns. A program that reads the key can leave them out. It passes tests that hold nothing else, or that fail
+  by an exception only (`m.assert_called_once()`).
+- Assertions with `:=`, `await` or `yield`, in the body of a class, or whose AssertionError the tests catch. The sandbox
+  evaluates them as a whole, with their literals.
 
-Where the verdict differs from plain Python's:
-- An object without a form as bytes that equals a literal, is ordered against one or added to one by its own methods
-  (`Money(3) == 3`, a `ChainMap` beside a dict) does not hold. A NaN equals no NaN, also where both are one object.
-- All parts of `a or b` are evaluated, also those that Python would pass over; what they raise is ignored there.
-- An assertion in a loop over a name is required, although the name may stand for nothing.
-- A main guard of the program (`if __name__ == "__main__":`) is not run; one of the tests is.
-- `abs`, `round`, `set` and the like keep their meaning where the program defines others, except in a comparison that
-  names nothing else.
-- An exit with code 0 that the program takes part in, and `os._exit`, do not end the tests.
+A comparison with a literal holds only for a value that makes it true. For `==` and an order, the program must know such
+a value. For `!=`, `is not` and `not in`, nearly any value will do.
+
+Verdicts differ from plain Python's in these cases:
+
+- An object that cannot be encoded and equals a literal by a method of its class (`Money(3) == 3`, a `ChainMap` and a
+  dict) does not hold. The same applies to orders and sums. A NaN equals no NaN, even if both are the same object.
+- All parts of `a or b` are evaluated, and exceptions of those that Python would skip are ignored.
+- An assertion in a loop over a name is required, even if the name stands for an empty value.
+- A main guard of the program (`if __name__ == "__main__":`) does not run. One of the tests runs.
+- `abs`, `round`, `set` and similar functions keep their meaning if the program redefines them, except in a comparison
+  that names nothing else.
+- An exit with code 0 in which the program takes part, and `os._exit`, do not end the tests.
 """
 
 import json
@@ -53,29 +55,29 @@ _FUNCTIONS = {
     function.__name__: function for function in (abs, math.isclose, math.fabs, set, frozenset, tuple, list, dict, float)
 } | {"round": bounded_round}
 _MATH = SimpleNamespace(isclose=math.isclose, fabs=math.fabs, inf=math.inf, nan=math.nan, pi=math.pi, e=math.e)
-_KNOWN: dict[str, Any] = {
+_NAMES: dict[str, Any] = {
     "__builtins__": {},
     "math": _MATH,
     **TYPES,
     **{name: _FUNCTIONS[name] for name in (*NUMERIC, *BUILDERS)},
 }
-"""What is called here, of values that may come from anybody: nothing that could take long or do anything else."""
+"""Names that the parent evaluates on untrusted values. Each takes bounded time and has no side effects."""
 _KEY_BYTES = 32
 _MOST_MESSAGE = 120
-"""Characters of an exception's message in a reason."""
+"""Length of an exception's message in a reason."""
 
 
 class Proof:
-    """What the sandbox is given of some tests, and whether what comes back shows that every assertion held.
+    """Tests that assert, in the form that the harness reads, and a check of the reply.
 
     Args:
         tests: Python source that asserts.
 
     Raises:
-        SyntaxError: it is none.
+        SyntaxError: the source does not parse.
 
     Attributes:
-        tests: what the harness reads, as bytes.
+        tests: the bytes that the harness reads.
     """
 
     def __init__(self, tests: str) -> None:
@@ -90,14 +92,14 @@ class Proof:
         self.tests = json.dumps(message).encode("ascii")
 
     def missing(self, reply: bytes, exit_code: int) -> str:
-        """Say what is not proved.
+        """Return the first reason why the reply does not prove the tests.
 
         Args:
             reply: everything that the harness wrote.
-            exit_code: of the process.
+            exit_code: exit code of the process.
 
         Returns:
-            "" where every assertion was evaluated and held; otherwise the first reason why not.
+            "" if every assertion was evaluated and held, otherwise the first reason.
         """
         if not self._instrumented.asserts:
             return "the tests hold no assertion"
@@ -106,6 +108,7 @@ class Proof:
         if not reply.startswith(READY):
             return raised or "the program did not come to its end"
         held: set[int] = set()
+        # Each digest covers all records before it, so none can be dropped, repeated or reordered.
         chain = blake2b(key=self._key, digest_size=DIGEST_BYTES)
         body = b""
         for line in reply[len(READY) :].splitlines():
@@ -127,13 +130,13 @@ class Proof:
         return "" if body == b"done" and exit_code == 0 else "the tests did not come to their end"
 
     def _without_exception(self, reply: bytes, exit_code: int) -> tuple[bytes, str]:
-        """A reply without its last line, where that tells of an exception, and what it tells; it proves nothing."""
+        """Split off the last line of a reply if it describes an exception. The description proves nothing."""
         before, newline, line = reply.removesuffix(b"\n").rpartition(b"\n")
         if not line.startswith(RAISED_MARK):
             return reply, ""
         try:
-            told = json.loads(line.removeprefix(RAISED_MARK), parse_int=small_integer)
-            name, message, file, number = str(told["type"]), str(told["message"]), told["file"], int(told["line"])
+            row = json.loads(line.removeprefix(RAISED_MARK), parse_int=small_integer)
+            name, message, file, number = str(row["type"]), str(row["message"]), row["file"], int(row["line"])
         except Exception:
             return reply, ""
         where = ""
@@ -146,11 +149,11 @@ class Proof:
         return before + newline, f"{_plain(name)}{': ' if message else ''}{_plain(message)}{where}"
 
     def _judge(self, body: bytes) -> tuple[int, str]:
-        """One record: the number of its assertion, and why it does not hold, or "".
+        """Return the number of a record's assertion, and why it does not hold, or "".
 
-        Whatever is raised on the way comes from what the sandbox wrote, and shows that nothing is proved.
+        Any exception here comes from what the sandbox wrote, so the record proves nothing.
         """
-        # In text, quotes are escaped.
+        # Text cannot contain this by itself, because its quotes are escaped.
         opaque = ", which may be because of an object that has no form as bytes" if OPAQUE.encode() in body else ""
         try:
             record = json.loads(body, parse_int=small_integer)
@@ -162,14 +165,14 @@ class Proof:
             parts = {f"_{i}": from_tagged(value) for i, value in enumerate(values) if value != ["!"]}
             if len(values) != check.parts:
                 return number, f"line {check.line}: {len(values)} values for {check.parts} parts"
-            # Names, literals and the few functions of _KNOWN: _Transformer lets nothing else through.
-            held = check.holds is None or eval(check.holds, _KNOWN, parts)  # noqa: S307
+            # Safe: `Parts` leaves only names of parts, literals and the functions in _NAMES.
+            held = check.holds is None or eval(check.holds, _NAMES, parts)  # noqa: S307
         except Exception as error:
             return number, f"line {check.line}: {type(error).__name__}{opaque}"
         return number, "" if held else f"line {check.line}: does not hold{opaque}"
 
 
 def _plain(text: str) -> str:
-    """A text of the program in one line, without what a terminal would act on."""
+    """Text of the program in one line, without characters that a terminal interprets."""
     line = "".join(letter if letter.isprintable() else " " for letter in text)
     return line if len(line) <= _MOST_MESSAGE else f"{line[:_MOST_MESSAGE]}..."

@@ -1,4 +1,4 @@
-"""Whether tests can fail at all: which statements fail them, and which of these a run may come by."""
+"""Whether tests can fail: which statements fail them, and which of those a run may reach."""
 
 import ast
 from collections.abc import Iterator, Mapping, Set
@@ -12,14 +12,14 @@ _LOOKUPS = frozenset(
     {"globals", "locals", "vars", "dir", "eval", "exec", "getattr", "__dict__", "__subclasses__", "getmembers"}
     | {"TestLoader", "defaultTestLoader", "testmod", "run_module", "run_path", "register", "__main__"}
 )
-"""Names of what finds functions by their names, or calls them later."""
+"""Names of functions and attributes that find functions by name, or call them later."""
 
 
 def is_check(node: ast.AST) -> bool:
-    """Whether a node can fail a test by itself.
+    """Return whether a node can fail a test by itself.
 
-    That is an `assert`, a call such as `m.assert_called_once()` or `self.fail()`, a raised AssertionError, or a context
-    that wants an exception (`pytest.raises`).
+    Such nodes are an `assert`, a call such as `m.assert_called_once()` or `self.fail()`, a raised AssertionError, and a
+    context that expects an exception (`pytest.raises`).
     """
     match node:
         case ast.Assert():
@@ -27,17 +27,17 @@ def is_check(node: ast.AST) -> bool:
         case ast.Call(function):
             return last_name(function).startswith("assert") or last_name(function) in ("raises", "fail")
         case ast.Attribute(_, name, ast.Load()):
-            return name.startswith("assert")  # which may be called by another name
+            return name.startswith("assert")  # may be bound to another name and called later
         case ast.Raise(ast.expr() as exception):
             return "AssertionError" in names_in(exception)
     return False
 
 
 def may_fail(tree: ast.Module) -> bool:
-    """Whether a run of the tests may come by something that can fail them: a check, any exception, any exit.
+    """Return whether a run of the tests may reach something that fails them: a check, an exception or an exit.
 
-    A test function that nothing calls, and a `TestCase` that nothing runs, fail no program. Where the tests look
-    functions up by name, all of them may be called. A decorator calls a function if the tests define it.
+    A test function that nothing calls, and a `TestCase` that nothing runs, fail no program. If the tests look functions
+    up by name, all functions count as called. A decorated function counts as called if the tests define the decorator.
 
     Args:
         tree: the tests.
@@ -78,7 +78,7 @@ def _can_fail(node: ast.AST, exits: Exits) -> bool:
 
 
 def _callers(function: ast.FunctionDef | ast.AsyncFunctionDef, parent: ast.AST) -> set[str]:
-    """Names that, where they are loaded, may call a function: its own, and its class's if it is a method."""
+    """Names whose use may call a function: its name, and the name of its class if it is a method."""
     if not isinstance(parent, ast.ClassDef):
         return {function.name}
     subclass = {_subclass_of(parent.name)} if function.name == "__init_subclass__" else set()
@@ -95,14 +95,14 @@ def _base_names(node: ast.ClassDef) -> set[str]:
 
 
 def _with_bases(loaded: set[str], bases: Mapping[str, Set[str]]) -> set[str]:
-    """The names, and those of the classes that they inherit from."""
+    """Add the base classes of loaded classes."""
     while more := {base for name in loaded for base in bases.get(name, ())} - loaded:
         loaded = loaded | more
     return loaded
 
 
 def _names_defined(tree: ast.Module) -> Iterator[str]:
-    """Names that the tests define or assign; for a `lambda` as a decorator, `lambda`."""
+    """Names that the tests define or assign. `lambda` stands for a lambda used as a decorator."""
     yield "lambda"
     for node in ast.walk(tree):
         if isinstance(node, _DEFINITIONS):

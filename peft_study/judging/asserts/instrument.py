@@ -1,4 +1,4 @@
-"""Takes an assertion apart: into parts, evaluated in the sandbox, and what joins them to literals, which stays here."""
+"""Replaces the assertions of some tests by calls that send values to the parent."""
 
 import ast
 import math
@@ -18,11 +18,11 @@ from peft_study.judging.asserts.reach import Reach, reach_of_assertions
 _OF_MATH = frozenset({"isclose", "fabs"})
 """Functions among NUMERIC that are not built in."""
 _LOOPING = frozenset({"range", "zip", "enumerate", "print"})
-"""Built-in functions beside those that a program may be written to replace."""
+"""Further built-in functions that do not identify the function under test."""
 _SCOPED = (ast.NamedExpr, ast.Await, ast.Yield, ast.YieldFrom)
-"""What means something else inside a lambda."""
+"""Expressions whose meaning changes inside a lambda."""
 _SCOPED_CALLS = frozenset({"super", "locals", "vars", "dir", "eval", "exec"})
-"""Built-in functions that look at the function they are called in."""
+"""Built-in functions that depend on the function that calls them."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,11 @@ class Check:
     """One assertion.
 
     Attributes:
-        line: in the tests' source, from 1.
-        holds: what remains of it, over the names `_0`, `_1`, ... of its parts; None where it is evaluated as a whole
-            inside the sandbox.
-        parts: how many values come from the sandbox.
-        required: every complete run of the tests evaluates it.
+        line: line in the source of the tests, from 1.
+        holds: the rest of the assertion, over the names `_0`, `_1`, ... of the values. None if the sandbox evaluates
+            the whole assertion.
+        parts: number of values from the sandbox.
+        required: every complete run of the tests evaluates the assertion.
     """
 
     line: int
@@ -48,12 +48,12 @@ class Instrumented:
     """Tests whose assertions are calls of a function.
 
     Attributes:
-        source: the tests, as the sandbox runs them.
-        name: of the function.
+        source: the tests as the sandbox runs them.
+        name: name of the function.
         checks: the assertions, in the order of their numbers.
-        asserts: they hold something that a wrong program would fail.
+        asserts: a wrong program can fail the tests.
         exits: lines in `source` that may end the tests by an exit, as `unittest.main()` does.
-        lines: pairs of a line in `source` and the line in the tests that it comes from, both from 1, in order.
+        lines: pairs of a line in `source` and its line in the tests, both from 1, in order.
     """
 
     source: str
@@ -64,21 +64,26 @@ class Instrumented:
     lines: tuple[tuple[int, int], ...]
 
     def line_of(self, line: int) -> int:
-        """The line in the tests that a line of `source` comes from."""
+        """Return the line in the tests that a line of `source` comes from."""
         before = bisect_right(self.lines, (line, math.inf))
         return self.lines[before - 1][1] if before else line
 
 
 @cache
 def instrument(tests: str) -> Instrumented:
-    """Take the tests' assertions apart, once for each source: it may not be possible later, see Raises.
+    """Take the assertions of some tests apart.
+
+    The result is cached, because the limit on integer digits may be lower at a later call.
 
     Args:
         tests: Python source.
 
+    Returns:
+        the instrumented tests.
+
     Raises:
-        SyntaxError: it is none, or holds an integer of more digits than Python reads at the moment.
-        RecursionError: it is nested too deeply.
+        SyntaxError: the source does not parse, or holds an integer above the current limit on digits.
+        RecursionError: the source is nested too deeply.
     """
     tree = ast.parse(tests)
     asserts = may_fail(tree)
@@ -95,7 +100,7 @@ def instrument(tests: str) -> Instrumented:
 
 
 def _lines(tree: ast.Module, written_anew: ast.Module) -> tuple[tuple[int, int], ...]:
-    """Pairs of lines, see `Instrumented`; what is written anew has its statements in the same order."""
+    # `ast.unparse` keeps the order of statements, so they pair up.
     written, read = (
         [node.lineno for node in ast.walk(module) if isinstance(node, ast.stmt)] for module in (written_anew, tree)
     )
@@ -103,7 +108,7 @@ def _lines(tree: ast.Module, written_anew: ast.Module) -> tuple[tuple[int, int],
 
 
 def _shared_names(tree: ast.AST) -> frozenset[str]:
-    """Names that mean the same in the tests and in the parent: what is built in, `math` and its functions."""
+    """Names with the same meaning in the tests and in the parent: built-ins, `math` and its functions."""
     imported: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module == "math":
@@ -112,13 +117,13 @@ def _shared_names(tree: ast.AST) -> frozenset[str]:
     shared = {*TYPES, *NUMERIC, *BUILDERS} - _OF_MATH | {"math"} | (imported & _OF_MATH)
     named = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     if named <= shared | bound | _LOOPING and "__main__" not in bound:
-        # The program can only be what a built-in name stands for: `for x in cases: assert round(x, 1) == ...`.
+        # No other name can be the function under test: `for x in cases: assert round(x, 1) == ...`.
         shared -= {*NUMERIC, *BUILDERS}
     return frozenset(shared - bound)
 
 
 def _bound(tree: ast.AST) -> Iterator[str]:
-    """Names that the tests give another meaning than `_shared_names` says, anywhere."""
+    """Names that the tests bind to another meaning anywhere."""
     for node in ast.walk(tree):
         match node:
             case ast.Name(name, ast.Store() | ast.Del()):
@@ -128,9 +133,11 @@ def _bound(tree: ast.AST) -> Iterator[str]:
             case ast.Import(names):
                 yield from (alias.asname or alias.name.partition(".")[0] for alias in names if not _is_math(alias))
             case ast.ImportFrom(module, names):
-                same = module == "math"
+                from_math = module == "math"
                 yield from (
-                    each.asname or each.name for each in names if not same or each.asname not in (None, each.name)
+                    alias.asname or alias.name
+                    for alias in names
+                    if not from_math or alias.asname not in (None, alias.name)
                 )
             case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
                 yield name
@@ -143,7 +150,7 @@ def _is_math(alias: ast.alias) -> bool:
 
 
 class _Transformer(ast.NodeTransformer):
-    """Replaces each assertion and remembers what was taken out of it."""
+    """Replaces each assertion and records the check that the parent makes."""
 
     def __init__(self, name: str, shared: frozenset[str], reaches: Mapping[ast.Assert, Reach]) -> None:
         self._name = name
@@ -154,7 +161,7 @@ class _Transformer(ast.NodeTransformer):
     def visit_Assert(self, node: ast.Assert) -> ast.AST:
         number, reach = len(self.checks), self._reaches[node]
         if reach.caught or reach.in_class or any(map(_needs_its_place, ast.walk(node))):
-            # The whole assertion runs inside: what it raises may be caught there, or it works in this place alone.
+            # The sandbox evaluates all of it: the tests may catch its exception, or it works only in this place.
             self.checks.append(Check(node.lineno, None, 0, reach.required))
             whole = ast.If(ast.Constant(True), [node, ast.Expr(self._call(number, Parts(self._shared)))], [])
             return ast.copy_location(whole, node)
@@ -165,9 +172,9 @@ class _Transformer(ast.NodeTransformer):
         return ast.copy_location(ast.Expr(self._call(number, split)), node)
 
     def _call(self, number: int, split: Parts) -> ast.Call:
-        told = [ast.Constant(number), ast.Constant(split.always), ast.Constant(split.modes)]
+        header = [ast.Constant(number), ast.Constant(split.always), ast.Constant(split.modes)]
         parts = [ast.Lambda(_NO_ARGUMENTS, part) for part in split.parts]
-        return ast.Call(ast.Name(self._name, ast.Load()), [*told, *parts], [])
+        return ast.Call(ast.Name(self._name, ast.Load()), [*header, *parts], [])
 
 
 def _needs_its_place(node: ast.AST) -> bool:

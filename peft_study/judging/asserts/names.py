@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 
 
 def last_name(node: ast.expr) -> str:
+    """Return the name of a variable or of the last attribute in a chain, "" for other expressions."""
     match node:
         case ast.Name(name) | ast.Attribute(_, name):
             return name
@@ -12,11 +13,12 @@ def last_name(node: ast.expr) -> str:
 
 
 def names_in(node: ast.AST) -> set[str]:
+    """Return all variable names below a node."""
     return {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
 
 
 def loaded_names(node: ast.AST) -> Iterator[str]:
-    """The name that a node reads; of an attribute, behind a dot."""
+    """Yield the name that a node reads. An attribute's name follows a dot."""
     match node:
         case ast.Name(name, ast.Load()):
             yield name
@@ -25,4 +27,5 @@ def loaded_names(node: ast.AST) -> Iterator[str]:
 
 
 def without_dots(names: Iterable[str]) -> set[str]:
+    """Return names of variables and attributes in the same form."""
     return {name.removeprefix(".") for name in names}

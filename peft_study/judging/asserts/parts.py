@@ -15,16 +15,16 @@ _MEMBERSHIP = (ast.In, ast.NotIn)
 
 
 class Parts:
-    """Divides one expression into parts and what remains.
+    """Divides one expression into parts and the rest.
 
     Args:
-        shared: names that mean the same in the tests and in the parent.
+        shared: names with the same meaning in the tests and in the parent.
 
     Attributes:
-        parts: to be evaluated in the sandbox, in order.
-        modes: a letter for each part, see `evaluate.checker`.
-        values: how many values come from them.
-        always: how many of the parts are evaluated whatever the others are.
+        parts: expressions for the sandbox, in order.
+        modes: a letter per part, see `evaluate.checker`.
+        values: number of values that the parts give.
+        always: number of parts that Python always evaluates. They come first.
     """
 
     def __init__(self, shared: frozenset[str]) -> None:
@@ -40,7 +40,7 @@ class Parts:
         return len(self.parts) if self._always is None else self._always
 
     def truth(self, node: ast.expr) -> ast.expr:
-        """Where only the truth of the expression matters."""
+        """Return the rest of an expression whose truth alone matters."""
         if isinstance(node, ast.BoolOp):
             first = self.truth(node.values[0])
             if self._always is None:
@@ -48,7 +48,7 @@ class Parts:
             return ast.BoolOp(node.op, [first, *map(self.truth, node.values[1:])])
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
             return ast.UnaryOp(node.op, self.truth(node.operand))
-        # Where nothing else is named, the assertion is about what the program may have put in their place.
+        # If it names only built-ins, a program may have redefined the function under test under such a name.
         self._calls_inside = self._names_nothing_else(node)
         if isinstance(node, ast.Compare):
             return self._comparison(node)
@@ -57,7 +57,7 @@ class Parts:
         return self._truth_part(node)
 
     def value(self, node: ast.expr) -> ast.expr:
-        """Where its value matters."""
+        """Return the rest of an expression whose value matters."""
         if self._is_literal(node):
             return node
         if isinstance(node, ast.Compare):
@@ -74,7 +74,7 @@ class Parts:
         sides = [node.left, *node.comparators]
         if not any(self._is_literal(side) or self._mixes(side) for side in sides):
             if all(isinstance(operator, _IDENTITY) for operator in node.ops):
-                return self._truth_part(node)  # which object it is cannot be told to anybody outside
+                return self._truth_part(node)  # identity of objects has no meaning in another process
             if len(node.ops) == 1:
                 return self._compared(node)
         left = self._hidden(self.value(node.left), node.ops[0])
@@ -88,13 +88,13 @@ class Parts:
 
     @staticmethod
     def _hidden(node: ast.expr, operator: ast.cmpop) -> ast.expr:
-        """A literal behind `is`, so that Python does not warn of it: the tests are what they are."""
+        """Hide a literal after `is` in a list, so that Python does not warn of it. The tests cannot be changed."""
         if isinstance(operator, _IDENTITY) and isinstance(node, ast.Constant | ast.Tuple):
             return ast.Subscript(ast.List([node], ast.Load()), ast.Constant(0), ast.Load())
         return node
 
     def _compared(self, node: ast.Compare) -> ast.expr:
-        """Both sides are told, and compared outside; where neither can be told, they are compared inside."""
+        """Send both sides to the parent. If neither can be encoded, the sandbox compares them."""
         left, right = ast.Name("_left", ast.Load()), ast.Name("_right", ast.Load())
         names = ast.arguments([], [ast.arg("_left"), ast.arg("_right")], None, [], [], None, [])
         compare = ast.Lambda(names, ast.Compare(left, node.ops, [right]))
@@ -105,7 +105,7 @@ class Parts:
         return ast.IfExp(undecided, ast.Compare(first, node.ops, [second]), inside)
 
     def _truth_part(self, node: ast.expr) -> ast.Name:
-        """Any object has a truth, also one that has no form as bytes."""
+        # Every object has a truth value, even if it cannot be encoded.
         return self._part(ast.UnaryOp(ast.Not(), ast.UnaryOp(ast.Not(), node)))
 
     def _part(self, node: ast.expr, mode: str = "v") -> ast.Name:
@@ -121,17 +121,17 @@ class Parts:
         return all(part.id in self._shared for part in ast.walk(node) if isinstance(part, ast.Name))
 
     def _mixes(self, node: ast.expr) -> bool:
-        """A sum, a difference or a numeric function that has a literal somewhere in it, which must not be told."""
+        """Whether a sum, a difference or a numeric function contains a literal, which must not reach the sandbox."""
         if isinstance(node, ast.BinOp):
             operands = [node.left, node.right]
-            known = isinstance(node.op, ast.Add | ast.Sub)
+            supported = isinstance(node.op, ast.Add | ast.Sub)
         elif isinstance(node, ast.Call):
             operands = [*node.args, *(keyword.value for keyword in node.keywords)]
-            known = self._calls_numeric(node) and not any(isinstance(a, ast.Starred) for a in node.args)
-            known = known and all(keyword.arg is not None for keyword in node.keywords)
+            supported = self._calls_numeric(node) and not any(isinstance(a, ast.Starred) for a in node.args)
+            supported = supported and all(keyword.arg is not None for keyword in node.keywords)
         else:
             return False
-        return known and any(self._is_literal(operand) or self._mixes(operand) for operand in operands)
+        return supported and any(self._is_literal(operand) or self._mixes(operand) for operand in operands)
 
     def _calls_numeric(self, node: ast.Call) -> bool:
         match node.func:
@@ -141,7 +141,7 @@ class Parts:
         return False
 
     def _is_literal(self, node: ast.expr) -> bool:
-        """Only literals and built-in types, and what the parent can build of them."""
+        """Whether an expression consists of literals and built-in types, so that the parent can evaluate it."""
         match node:
             case ast.Constant():
                 return True

@@ -1,6 +1,6 @@
 """Which assertions every complete run of the tests evaluates, and which may fail without failing the tests.
 
-Python's own rules decide: a test may return early, loop over nothing, or catch what an assertion raises.
+Python's rules decide: a test may return early, loop over an empty value, or catch the exception of an assertion.
 """
 
 import ast
@@ -19,17 +19,17 @@ _LEAVING_CALLS = frozenset({"exit", "quit", "_exit", "fail"})
 _PURE_CALLS = frozenset(
     {"range", "zip", "enumerate", "list", "tuple", "set", "dict", "sorted", "reversed", "items", "keys", "values"}
 )
-"""Calls in a loop's iterable that leave it as long as what the tests wrote."""
+"""Calls in an iterable whose result is as long as their arguments."""
 
 
 @dataclass(frozen=True)
 class Reach:
-    """How a run of the tests comes by an assertion.
+    """How a run of the tests reaches an assertion.
 
     Attributes:
-        required: every run that comes to its end evaluates it.
-        caught: the tests may catch the AssertionError that it raises, and pass all the same.
-        in_class: it stands in the body of a class, whose names a function in it does not see.
+        required: every complete run evaluates the assertion.
+        caught: the tests may catch the AssertionError, and pass.
+        in_class: the assertion is in the body of a class, whose names a function in it does not see.
     """
 
     required: bool = True
@@ -44,7 +44,7 @@ def reach_of_assertions(tree: ast.Module) -> dict[ast.Assert, Reach]:
         tree: the tests.
 
     Returns:
-        how each `assert` statement is reached.
+        the reach of each `assert` statement.
     """
     caught = _functions_with_caught_assertions(tree)
     called = {name for node in ast.walk(tree) for name in loaded_names(node)}
@@ -55,7 +55,7 @@ def reach_of_assertions(tree: ast.Module) -> dict[ast.Assert, Reach]:
         flow.block(tree.body, Reach())
         if flow.called == called:
             return flow.reaches
-        # A function that only such a function calls may not be called either.
+        # A function that only an uncalled function calls is not called either, so repeat until nothing changes.
         called = flow.called
 
 
@@ -63,14 +63,14 @@ class _Flow:
     """Walks blocks of statements and notes the reach of each assertion.
 
     Args:
-        called: names of functions that every complete run of the tests may call, a superset.
-        caught: names of functions that are called where the tests catch what an assertion raises.
-        calling: names of decorators that call what they decorate.
-        exits: what ends the tests.
+        called: a superset of the names of functions that every complete run calls.
+        caught: names of functions whose calls are in code that catches AssertionError.
+        calling: names of decorators that call the decorated function.
+        exits: exits that end the tests.
 
     Attributes:
-        reaches: see `reach_of_assertions`.
-        called: the names among `called` that stand where every complete run comes by.
+        reaches: the reach of each assertion.
+        called: the names among `called` that every complete run reads.
     """
 
     def __init__(self, called: Set[str], caught: Set[str], calling: Set[str], exits: Exits) -> None:
@@ -92,7 +92,7 @@ class _Flow:
             self.called |= self._may_be_called & set(_names_in_header(node))
         match node:
             case ast.Assert(test):
-                # `assert False` stands where a passing run does not come by.
+                # A passing run never reaches `assert False`.
                 passes = not isinstance(test, ast.Constant) or bool(test.value)
                 self.reaches[node] = replace(reach, required=reach.required and passes and not reach.caught)
             case ast.If():
@@ -122,9 +122,9 @@ class _Flow:
                 self._class = outer
 
     def _is_called(self, node: ast.FunctionDef | ast.AsyncFunctionDef, *, method: bool) -> bool:
-        """A function is called by its name, a method by its attribute where its class is named too.
+        """Whether the tests call a function by its name, or a method by its attribute if they name its class too.
 
-        So `re.compile('a').match('a')` is not a call of a function or a method `match` of the tests.
+        `re.compile('a').match('a')` is therefore not a call of a function or method `match` of the tests.
         """
         names = {self._class, f".{node.name}"} if method else {node.name}
         return bool(names <= self._may_be_called or self._calling & {ast.unparse(each) for each in node.decorator_list})
@@ -155,7 +155,7 @@ def _inside_contexts(node: ast.With | ast.AsyncWith, reach: Reach) -> Reach:
 
 
 def _functions_with_caught_assertions(tree: ast.Module) -> set[str]:
-    """Functions of the tests that are called where what an assertion raises is caught, directly or through another."""
+    """Functions of the tests that are called, directly or not, in code that catches AssertionError."""
     bodies = {node.name: node.body for node in ast.walk(tree) if isinstance(node, _FUNCTIONS)}
     waiting = [
         statement
@@ -174,7 +174,7 @@ def _functions_with_caught_assertions(tree: ast.Module) -> set[str]:
 
 
 def _calling_decorators(tree: ast.Module) -> set[str]:
-    """Functions of the tests that call what they decorate, in their own body."""
+    """Decorators of the tests that call the decorated function in their body, not in a wrapper."""
     return {
         function.name
         for function in ast.walk(tree)
@@ -185,7 +185,7 @@ def _calling_decorators(tree: ast.Module) -> set[str]:
 
 
 def _nodes_of_body(function: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[ast.AST]:
-    """What stands in a function, without what stands in a function in it."""
+    """Nodes of a function without those of nested functions."""
     waiting: list[ast.AST] = list(function.body)
     while waiting:
         node = waiting.pop()
@@ -199,7 +199,7 @@ def _expects_failure(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
 def _fails(statements: Sequence[ast.stmt]) -> bool:
-    """Whether a handler ends with a failure of the tests, so that it hides nothing."""
+    """Whether a handler ends with a failure of the tests, so that it hides no assertion."""
     match statements[-1]:
         case ast.Raise():
             return True
@@ -211,8 +211,10 @@ def _fails(statements: Sequence[ast.stmt]) -> bool:
 
 
 def _may_leave(node: ast.AST, exits: Exits, *, in_loop: bool = False) -> bool:
-    """Whether a statement may end the block around it before its end: by a return, a break, a yield that nobody comes
-    back from, or an exit that does not fail the tests."""
+    """Whether a statement may leave the block around it early.
+
+    It may by a return, a break, a yield that is not resumed, or an exit that does not fail the tests.
+    """
     if isinstance(node, ast.Return | ast.Yield | ast.YieldFrom) or exits.may_pass(node):
         return True
     if isinstance(node, ast.Break | ast.Continue):
@@ -224,7 +226,7 @@ def _may_leave(node: ast.AST, exits: Exits, *, in_loop: bool = False) -> bool:
 
 
 def _calls_the_program(iterable: ast.expr) -> bool:
-    """Whether a loop runs over what a call gives, which may be nothing."""
+    """Whether a loop runs over the result of a call, which may be empty."""
     return any(isinstance(node, ast.Call) and last_name(node.func) not in _PURE_CALLS for node in ast.walk(iterable))
 
 
@@ -233,7 +235,7 @@ def _is_main_guard(test: ast.expr) -> bool:
 
 
 def _names_in_header(node: ast.stmt) -> Iterator[str]:
-    """Names that a statement itself reads, without the blocks in it."""
+    """Names that a statement reads outside of its blocks."""
     for child in ast.iter_child_nodes(node):
         if not isinstance(child, ast.stmt | ast.excepthandler | ast.match_case):
             for part in ast.walk(child):
