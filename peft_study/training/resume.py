@@ -25,7 +25,7 @@ def mark_complete(checkpoint: Path) -> None:
 
 
 def last_complete(folder: Path) -> Path | None:
-    """The complete checkpoint of the highest step; None if there is no complete checkpoint."""
+    """The complete checkpoint of the highest step; None if none is complete."""
     complete = [
         (step, checkpoint) for checkpoint in folder.glob("checkpoint-*") if (step := step_of(checkpoint)) is not None
     ]
