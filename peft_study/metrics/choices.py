@@ -9,6 +9,7 @@ import numpy as np
 from peft_study.metrics.method_scores import MethodScore
 from peft_study.metrics.scores import Floats
 
+# A fixed seed, so that a report of the same results has the same p-values.
 _NOISE_SEED = 0
 
 
@@ -64,6 +65,7 @@ class _Noise:
         return np.asarray(np.mean([self._score(part) for part in option], axis=0))
 
     def _score(self, part: MethodScore) -> Floats:
+        # By identity, because two configurations with equal scores still err independently.
         if id(part) not in self._by_score:
             self._by_score[id(part)] = self._draw(part)
         return self._by_score[id(part)]
@@ -72,6 +74,7 @@ class _Noise:
         if self._paired and part.deviations is not None:
             of_samples = part.deviations
         else:
+            # Without common resamples, normal noise replaces them.
             of_samples = self._generator.normal(0, math.sqrt(part.sample_variance or 0.0), self._resamples)
         error = math.sqrt(max(0.0, part.run_variance or 0.0) / part.runs)
         if not error:

@@ -168,6 +168,7 @@ def _separate_variance(first: Sequence[_Part], second: Sequence[_Part]) -> float
     """The variance for different samples. If one side's variance is unknown, it is assumed equal to the other's."""
     variances = [variance for side in (first, second) if (variance := _side_variance(side)) is not None]
     total = 2 * variances[0] if len(variances) == 1 else sum(variances)
+    # A variance of 0 would call every difference significant.
     return total or None
 
 
@@ -194,6 +195,7 @@ def _two_shares(first: Sequence[_Part], second: Sequence[_Part], paired: bool) -
     if paired and left.hits is not None and right.hits is not None:
         apart = left.hits - right.hits
         samples = effective_samples(apart, left.clusters)
+        # Samples in clusters count as fewer independent ones, in proportion.
         kept = samples / len(apart)
         return Pairs(kept * float((apart > 0).sum()), kept * float((apart < 0).sum()), samples)
     if not paired and left.share_samples and right.share_samples:
@@ -213,6 +215,7 @@ def _ratio(
         width: half the interval's width, in standard errors.
     """
     above, below = _mean(first), _mean(second)
+    # The logarithm of the ratio is undefined.
     if above <= 0 or below <= 0:
         return None
     if paired:

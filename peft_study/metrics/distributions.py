@@ -106,6 +106,7 @@ class Chosen:
     def above(self, margin: float) -> float:
         """See `Distribution.above`. With R resamples the smallest probability is 1 / (2 * (R + 1))."""
         distance = abs(self.estimate - margin)
+        # The tolerance includes resamples that equal the distance up to rounding.
         rarer = len(self.largest) - int(np.searchsorted(self.largest, distance - 1e-12))
         one_sided = min(1.0, (1 + rarer) / (1 + len(self.largest))) / 2
         return one_sided if self.estimate >= margin else 1 - one_sided

@@ -20,6 +20,7 @@ def normalise(code: str) -> str:
 
 def matches(candidates: Sequence[str], reference: str) -> list[bool]:
     """Return which candidates equal the reference after normalisation. An empty reference matches nothing."""
+    # An empty reference would count every empty candidate as a hit.
     normalised = normalise(reference)
     return [bool(normalised) and normalise(candidate) == normalised for candidate in candidates]
 
@@ -52,6 +53,7 @@ def em_at_k(
     """
     if not matched:
         raise ValueError("matched must hold at least one sample, got an empty sequence")
+    # At a larger k, samples would have different numbers of attempts.
     fewest = min(len(row) for row in matched)
     return {f"{name}@{k}": sum(any(row[:k]) for row in matched) / len(matched) for k in ks if k <= fewest}
 

@@ -83,6 +83,7 @@ def mean_intervals(
     def means(sums: Floats) -> Floats:
         return mean_of_counts(np.stack([sums[..., : len(names)], sums[..., len(names) :]], axis=-1))
 
+    # One draw serves all scores, because drawing takes most of the time.
     drawn = resampled(counts, means, resamples, seed).reshape(-1, len(names))
     return {
         name: _mean_interval(column, _percentiles(resampled_means), clusters)
@@ -182,6 +183,7 @@ def _mean_interval(values: Floats, ends: tuple[float | None, float | None], clus
         return Interval(estimate, None, None)
     of_defined = None if clusters is None else [name for name, kept in zip(clusters, present, strict=True) if kept]
     samples = effective_samples(defined, of_defined)
+    # Without any hit the bootstrap has a width of 0, so hits and misses have the interval of a share.
     if np.isin(defined, (0.0, 1.0)).all():
         return Interval(estimate, *share_interval(estimate, samples))
     if np.ptp(defined) < EQUAL:

@@ -69,5 +69,6 @@ def run_variance(scores: Sequence[float], resampled: Floats | None) -> float | N
     if resampled is None or not len(resampled):
         return between
     apart = resampled - resampled.mean(axis=1, keepdims=True)
+    # A pooled score may be undefined on a resample, hence nanvar.
     by_chance = float(np.nanvar(apart, axis=0).sum()) / (len(scores) - 1)
     return between - by_chance

@@ -36,6 +36,7 @@ def pass_at_k(num_candidates: int, num_passing: int, k: int) -> float:
             where="generation.num_candidates",
             hint=f"generate at least {k} candidates, or score pass@{num_candidates or 1}",
         )
+    # This form is numerically stable, unlike the ratio of binomial coefficients in floats.
     return 1.0 - math.prod(1.0 - k / i for i in range(num_candidates - num_passing + 1, num_candidates + 1))
 
 

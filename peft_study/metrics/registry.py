@@ -13,6 +13,7 @@ from peft_study.metrics.scores import Scores
 ReferenceScorer = Callable[[Sequence[Sequence[str]], Sequence[str]], Scores]
 """From the candidates of every sample, best first, and the references, to scores."""
 
+# By name, because most importers need titles and no scorer.
 _REFERENCE_SCORERS = (
     ("peft_study.metrics.exact_match", "score_exact_match"),
     ("peft_study.metrics.codebleu", "score_first_candidates"),

@@ -67,6 +67,7 @@ def effective_samples(values: Floats, clusters: Clusters | None) -> float:
 
 def as_counts(values: Sequence[float | None]) -> Floats:
     """Return each value and 1, or two zeros for None: (values, 2), whose sums make a mean."""
+    # An empty sequence keeps its second axis by the reshape.
     return np.array([(0.0, 0.0) if value is None else (value, 1.0) for value in values], dtype=float).reshape(-1, 2)
 
 

@@ -47,6 +47,7 @@ class Scores:
 def mean_of(samples: Sequence[Values]) -> dict[str, float | None]:
     """Return the mean of every score over the samples that have it; None if no sample has it."""
     means: dict[str, float | None] = {}
+    # A dict keeps the order of the names, and a set would not.
     for name in dict.fromkeys(name for sample in samples for name in sample):
         values = [value for sample in samples if (value := sample.get(name)) is not None]
         means[name] = sum(values) / len(values) if values else None

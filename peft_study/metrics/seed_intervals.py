@@ -52,6 +52,7 @@ def seeds_interval(scores: Sequence[float], intervals: Sequence[tuple[float, flo
     known_ends = [ends for ends in intervals if ends is not None]
     if len(known_ends) < runs:
         return Spread(mean, deviation, None, None, runs)
+    # Runs with equal scores add nothing to the interval over samples.
     if not deviation:
         return Spread(mean, deviation, *known_ends[0], runs)
     of_samples = (statistics.fmean(high - low for low, high in known_ends) / (2 * normal_quantile())) ** 2

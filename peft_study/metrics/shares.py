@@ -41,6 +41,7 @@ def wilson(share: float, samples: float, width: float = WIDTH) -> tuple[float, f
     squared = width * width
     middle = (share + squared / (2 * samples)) / (1 + squared / samples)
     half = math.sqrt(squared * (share * (1 - share) + squared / (4 * samples)) / samples) / (1 + squared / samples)
+    # These ends are exact, and rounding would miss them.
     low = 0.0 if share == 0 else max(0.0, middle - half)
     return low, 1.0 if share == 1 else min(1.0, middle + half)
 
@@ -94,6 +95,7 @@ class Independent:
     def score(self, difference: float) -> float:
         """Return how many standard errors the observed difference lies above `difference`, by Newcombe's interval."""
         observed = self.first - self.second
+        # The interval grows with its width, so bisection finds the width at which it ends at `difference`.
         side = 0 if difference < observed else 1
         low, high = 0.0, _WIDEST
         for _ in range(_HALVINGS):

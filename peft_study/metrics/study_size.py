@@ -6,6 +6,7 @@ from statistics import NormalDist
 from peft_study.metrics.distributions import student_quantile
 from peft_study.metrics.shares import CONFIDENCE
 
+# Larger studies are not practical.
 _MOST_SEEDS = 100
 _MOST_SAMPLES = 10_000_000
 
@@ -48,6 +49,7 @@ def samples_needed(
     low, high = 1, _MOST_SAMPLES
     if not _detects(difference, sample_deviation**2 / high, run_deviation, seeds, power):
         return None
+    # The variance decreases with the number of samples, so bisection finds the smallest.
     while low < high:
         middle = (low + high) // 2
         enough = _detects(difference, sample_deviation**2 / middle, run_deviation, seeds, power)

@@ -102,6 +102,7 @@ PYPI = Convention(
     clean=lambda text: without_python_comments(text.strip()),
     bare=False,
     as_evaluators=True,
+    # The package's list of keywords includes these soft keywords.
     keywords=_KEYWORDS | {"match", "case", "type"},
     reference_length=2,
     at_least_one=True,

@@ -102,6 +102,7 @@ def _brevity_penalty(candidate: Floats, reference: Floats) -> Floats:
 
 def _geometric_mean(matched: Floats, of: Floats, present: NDArray[np.bool_]) -> Floats:
     """The mean of the shares of each order that is present; 0 without a matching unigram, NaN without any order."""
+    # A divisor of 1 for absent orders avoids warnings. The mean leaves these orders out.
     shares = np.where(matched > 0, matched, _EPSILON) / np.maximum(of, np.where(of > 0, of, 1.0))
     number = present.sum(axis=-1)
     logarithms = np.where(present, np.log(shares), 0.0).sum(axis=-1)

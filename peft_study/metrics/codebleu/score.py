@@ -159,6 +159,7 @@ class _Reader:
 
 def _count(candidate: _Program, reference: _Program, convention: Convention) -> list[float]:
     strict = convention.no_data_flow is NoDataFlow.left_out
+    # Counts of 0 leave the sample out of the corpus.
     if strict and not reference.words:
         return [0.0] * len(COLUMNS)
     if convention.clipped:

@@ -161,6 +161,7 @@ class Walk:
                 yield child
                 through = self.setters
         ends.append(through)
+        # Without an `else`, it is possible that no branch runs.
         if not any("else" in child.type for child in node.children):
             ends.append(before)
         self.setters = self._union(ends)
@@ -179,6 +180,7 @@ class Walk:
 
     def _loop(self, node: Node) -> Iterator[Node]:
         start = len(self.facts)
+        # The second round sees the names that the first has set.
         for _ in range(2):
             if node.type == "while_statement":
                 yield from node.children
