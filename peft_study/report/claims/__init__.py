@@ -1,1 +1,1 @@
-"""The paper's claims held against rows, and studies held against each other."""
+"""Checks the paper's claims against rows, and compares studies with each other."""

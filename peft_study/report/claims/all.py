@@ -1,4 +1,4 @@
-"""The ten claims of the paper that a re-run should confirm or refute, each as a rule over rows."""
+"""The ten claims of the paper that a replication can confirm or refute, each with a rule over rows."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from peft_study.report.study import Study
 
 __all__ = ["CLAIMS", "Claim", "Comparison", "Finding", "Verdict", "check_all"]
 
-# No validation score compares prompts with prompts, or models with models.
+# The validation loss cannot choose between prompts or between models, so the choice uses the test split.
 _CHOSEN = "The best is chosen on the test split, as in the paper; the test allows for the choice."
 
 CLAIMS: Sequence[Claim] = (
@@ -63,8 +63,8 @@ CLAIMS: Sequence[Claim] = (
     Claim(
         7,
         "A model of 34 billion parameters can be fine-tuned below 24 GB with QLoRA-4bit.",
-        "Every such cell ends well with a GPU peak of training below 24e9 bytes. Out of memory refutes it on a GPU of "
-        "24 GB or more. Cells with other settings than those that most ended well with are told, and decide nothing.",
+        "Every such cell succeeds with a GPU peak of training below 24e9 bytes. Out of memory refutes it on a GPU of "
+        "24 GB or more. Only the settings with most finished cells decide; cells with other settings are listed.",
         training.largest_fits,
     ),
     Claim(

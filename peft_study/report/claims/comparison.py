@@ -1,4 +1,4 @@
-"""Two studies, configuration by configuration and score by score, with significant differences marked."""
+"""Compares two studies by configuration and score, and marks significant differences."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,16 +14,15 @@ from peft_study.report.tables.scores import signed_text
 from peft_study.report.tables.table import MISSING, Cell, Table
 
 DIFFERENCES = (
-    "Where the paper, its replication package and this project differ, and what that makes of a score, is in "
-    "docs/differences.md. The package's left padding alone explains its low prompt and prefix tuning."
+    "docs/differences.md lists where the paper, its replication package and this project differ, and the effect on "
+    "scores. The package's left padding alone explains its low prompt and prefix tuning."
 )
 _COLUMNS = (
     *("Data set", "Model", "Method", "Examples", "Score", "This", "Other", "Difference"),
     *("Lowest", "Highest", "p", "Difference is", "Test"),
 )
 _NOTHING_IN_COMMON = (
-    "The two studies have no configuration in common: none has the same data set, model, method, quantization and "
-    "number of examples in both."
+    "The two studies have no configuration with the same data set, model, method, quantization and number of examples."
 )
 _TESTS = {
     Test.paired: "paired",
@@ -36,10 +35,9 @@ _TESTS = {
 
 @dataclass(frozen=True)
 class _Line:
-    """One score, or cost, of one configuration in both studies."""
+    """A score or cost of a configuration in both studies."""
 
     group: Group
-    its: Group
     title: str
     first: float
     second: float
@@ -47,13 +45,15 @@ class _Line:
 
 
 def compare(study: Study, other: Study) -> Table:
-    """Compare what two studies have in common.
+    """Compare the configurations that two studies have in common.
 
-    Configurations are the same by data set, model, method, quantization and number of examples; the best number of
-    examples stands against an other's best. Where both studies' predictions are on this machine and of the same test
-    samples, the samples' part of a difference's doubt is paired; elsewhere it follows from both scores' intervals. The
-    runs' part follows from the seeds. Memory is compared where both are of a GPU, or both of a process; what the other
-    states without a data set, as the paper does, stands against each.
+    Configurations match by data set, model, method, quantization and number of examples. If the other study states a
+    best score without its number of examples, it is compared with this study's best. If it names no data set, as the
+    paper does for memory, it is compared with each data set.
+
+    The variance between samples is paired if both studies' predictions are on this machine and of the same samples;
+    otherwise it follows from the scores' intervals. The variance between runs follows from the seeds. Memory is
+    compared only if both were measured on a GPU, or both of a process.
 
     Args:
         study: rows of `rows.load`.
@@ -68,30 +68,30 @@ def compare(study: Study, other: Study) -> Table:
         for line in (*_scores(ours, theirs, group, counterpart), *_costs(group, counterpart))
     ]
     p_values = [None if line.compared is None else line.compared.p_value for line in lines]
-    tested = [place for place, p_value in enumerate(p_values) if p_value is not None]
+    tested = [index for index, p_value in enumerate(p_values) if p_value is not None]
     adjusted = dict(zip(tested, holm([value for value in p_values if value is not None]), strict=True))
     tests = len(tested)
-    here = len({group.key for group, _ in pairs})
+    common = len({group.key for group, _ in pairs})
     if not pairs:
         return Table("comparison", "Comparison with another study", _COLUMNS, (), (_NOTHING_IN_COMMON,))
     notes = (
         "Scores in per cent, differences in points (this less the other) with the ends of their 95 % intervals. "
         f"* p < {ALPHA}; ** p < {ALPHA} over all {tests} tests in this table (Holm). A dagger in place of the star: of "
         "these runs alone, as the spread between runs of a single seed is not known.",
-        f"{here} configurations are in both, {len(ours.groups) - here} only in this, "
+        f"{common} configurations are in both, {len(ours.groups) - common} only in this, "
         f"{len(theirs.groups) - len({counterpart.key for _, counterpart in pairs})} only in the other.",
-        "By intervals the runs count as if they were of different samples, which finds fewer differences; where one "
-        "score has none, its own is taken to be as wide as the other's. A single seed's spread between runs is that of "
-        "the same study's configurations with several seeds, or of the other study's.",
+        "By intervals the runs count as if they were of different samples, which finds fewer differences. A score "
+        "without an interval is assumed to have one as wide as the other's. A single seed's spread between runs is "
+        "that of the same study's configurations with several seeds, or of the other study's.",
         *((DIFFERENCES,) if other.is_paper else ()),
         *caveats_between(pairs),
         *ours.caveats(cell for group, _ in pairs for cell in group.cells),
         *(
-            f"Of the other: {said}"
-            for said in theirs.caveats(cell for _, counterpart in pairs for cell in counterpart.cells)
+            f"Of the other: {sentence}"
+            for sentence in theirs.caveats(cell for _, counterpart in pairs for cell in counterpart.cells)
         ),
     )
-    cells = tuple(_row(line, adjusted.get(place)) for place, line in enumerate(lines))
+    cells = tuple(_row(line, adjusted.get(index)) for index, line in enumerate(lines))
     return Table("comparison", "Comparison with another study", _COLUMNS, cells, notes)
 
 
@@ -127,7 +127,7 @@ def _scores(ours: Evidence, theirs: Evidence, group: Group, counterpart: Group) 
     for metric, title in (dict(COMPARED) | levels).items():
         comparison = ours.compare(title, [group], [counterpart], metric, other=theirs)
         if comparison is not None:
-            yield _Line(group, counterpart, title, 100 * comparison.first, 100 * comparison.second, comparison)
+            yield _Line(group, title, 100 * comparison.first, 100 * comparison.second, comparison)
 
 
 def _costs(group: Group, counterpart: Group) -> Iterator[_Line]:
@@ -142,7 +142,7 @@ def _costs(group: Group, counterpart: Group) -> Iterator[_Line]:
 def _cost(group: Group, counterpart: Group, title: str, column: str, unit: float) -> Iterator[_Line]:
     first, second = group.middle(column), counterpart.middle(column)
     if first is not None and second is not None:
-        yield _Line(group, counterpart, title, first / unit, second / unit)
+        yield _Line(group, title, first / unit, second / unit)
 
 
 def _row(line: _Line, adjusted: float | None) -> tuple[Cell, ...]:

@@ -1,4 +1,4 @@
-"""Two sets of runs compared, by the strongest test that the data at hand allows."""
+"""Compares two sets of runs by the strongest test that the data allows."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -20,30 +20,30 @@ from peft_study.report.read.per_sample import Run
 from peft_study.report.read.predictions import PredictionsOf
 from peft_study.report.tables.scores import signed_text
 
-# Deviations on all resamples take 80 kB a configuration and score.
+# The deviations on all resamples take 80 kB for each configuration and score.
 _KEPT = 2_048
 SMALLEST_P = 1e-4
-"""Resamples tell no smaller p-value, and no reader needs one."""
+"""Smaller p-values are printed as below this one; resamples cannot resolve them."""
 POWER_POINTS = 0.03
 """The difference whose power is printed: 3 points."""
 
 
 class Test(StrEnum):
-    """What a comparison rests on, the strongest first."""
+    """What a comparison is based on, the strongest first."""
 
-    # pytest would take the class for a test.
+    # pytest collects classes whose names start with Test.
     __test__ = False
 
     paired = "paired over the test samples"
     intervals = "both scores' intervals, as if of different samples"
-    one_interval = "one score's interval, the other's taken to be as wide"
+    one_interval = "one score's interval, the other's assumed to be as wide"
     measured = "memory as measured, without a test"
     printed = "by sign alone, as printed in the paper"
     summary = "nothing to test"
 
 
 class Scope(StrEnum):
-    """What a comparison speaks of."""
+    """What a comparison generalises to."""
 
     methods = "methods"
     runs = "these runs"
@@ -56,7 +56,7 @@ class Best:
 
     Attributes:
         chosen: the configurations that scored best, averaged.
-        options: all that the choice was between, the chosen ones among them.
+        options: all that the choice was made from, including the chosen ones.
     """
 
     chosen: tuple[Group, ...]
@@ -65,28 +65,28 @@ class Best:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One number against another.
+    """A number compared with another.
 
     Attributes:
         label: of what, such as "codellama-7b on conala, EM@10".
         first_name: what `first` is of.
         second_name: what `second` is of.
-        first: the one.
-        second: the other.
+        first: the first number.
+        second: the second number.
         difference: the first less the second.
-        low: lower end of the difference's 95 % interval; None where nothing is known but the two numbers.
+        low: lower end of the difference's 95 % interval; None without a test.
         high: upper end.
-        p_value: of no difference, two-sided; likewise.
-        test: what it rests on.
+        p_value: two-sided, of no difference; None without a test.
+        test: what the comparison is based on.
         cells: ids of the cells used.
         unit: "share" (from 0 to 1) or "bytes".
-        samples: how many test samples the scores are of, the fewer of both; None where that is not known.
-        scope: of methods, where the spread between runs is in the interval, or of these runs alone.
-        pooled: the spread between runs of a single seed is that of other configurations of the study.
-        choices: between how many configurations was chosen on the test split; 1 for none.
-        power: the probability of telling a difference of `POWER_POINTS` at 5 %; None where nothing is tested.
-        ratio: the first over the second; with both ends of its 95 % interval where they are known.
-        tested: the distribution of the difference; None where nothing is tested.
+        samples: number of test samples, the smaller of both; None if unknown.
+        scope: methods if the interval includes the spread between runs, else these runs.
+        pooled: whether the spread between runs of a single seed is that of other configurations.
+        choices: number of configurations that the choice on the test split was made from; 1 without a choice.
+        power: the probability of detecting a difference of `POWER_POINTS` at 5 %; None without a test.
+        ratio: the first over the second, with both ends of its 95 % interval if known.
+        tested: the distribution of the difference; None without a test.
     """
 
     label: str
@@ -111,12 +111,12 @@ class Comparison:
 
     @property
     def name(self) -> str:
-        """What is compared with what."""
+        """The label, and what is compared with what."""
         return f"{self.label}: {self.first_name} against {self.second_name}"
 
     @property
     def values(self) -> str:
-        """Both numbers for a reader: percentages, and the difference in points; memory in GB (1e9 bytes)."""
+        """Both numbers in print: percentages with the difference in points, or memory in GB (1e9 bytes)."""
         if self.unit == "bytes":
             return f"{self.first / 1e9:.2f} GB against {self.second / 1e9:.2f} GB, ratio {self.first / self.second:.2f}"
         line = f"{100 * self.first:.2f} against {100 * self.second:.2f}, {signed_text(100 * self.difference)}"
@@ -127,7 +127,7 @@ class Comparison:
 
     @property
     def text(self) -> str:
-        """One line of both."""
+        """The name and the values in one line."""
         return f"{self.name}, {self.values}"
 
     def to_json(self) -> dict[str, object]:
@@ -162,16 +162,16 @@ class Evidence:
     def find(
         self, method: str, quantization: str = "none", dataset: str | None = None, model: str | None = None
     ) -> list[Group]:
-        """Configurations by name; None is any."""
+        """Return configurations by name; None matches any."""
         groups = self._by_name.get((method, quantization, model), [])
         return [group for group in groups if dataset in (None, group.dataset)]
 
     def caveats(self, cells: Iterable[str]) -> tuple[str, ...]:
-        """What a reader must know of the configurations that some cells are of."""
+        """Return what a reader must know of the configurations of some cells."""
         return caveats(self._of(cells))
 
     def coverage(self, cells: Iterable[str]) -> tuple[str, ...]:
-        """On how many models and data sets some cells were run; nothing where there is none."""
+        """Return the number of models and data sets of some cells, in a sentence; empty without cells."""
         groups = self._of(cells)
         models = {group.model for group in groups}
         datasets = {group.dataset for group in groups if group.dataset}
@@ -189,7 +189,7 @@ class Evidence:
         return [group for group in self.groups if not used.isdisjoint(group.cells)]
 
     def best(self, options: Sequence[Group], metric: str) -> Best | None:
-        """The configuration with the best score, and those that it was chosen from; None where none has a score."""
+        """Return the configuration with the best score and those that it was chosen from; None without a score."""
         scored = [(score.mean, group) for group in options if (score := group.score(metric)) is not None]
         if not scored:
             return None
@@ -204,20 +204,22 @@ class Evidence:
         metric: str,
         other: "Evidence | None" = None,
     ) -> Comparison | None:
-        """Compare the mean score of some configurations with that of others, each over its seeds first.
+        """Compare the mean score of some configurations with that of others.
+
+        Each configuration's score is its mean over seeds, and all have the same weight.
 
         Args:
-            label: of what.
-            first: on one data set, each with the same weight.
-            second: on the same.
-            metric: a share.
-            other: what the second are of; None for the same rows.
+            label: what is compared.
+            first: configurations on one data set.
+            second: configurations on the same data set.
+            metric: a score from 0 to 1.
+            other: the evidence of `second`; None if it is this one.
 
         Returns:
-            None where a score is missing.
+            None if a score is missing.
         """
         sides = [_as_choices(side) for side in (first, second)]
-        chosen = [[group for place in side for group in place.chosen] for side in sides]
+        chosen = [[group for choice in side for group in choice.chosen] for side in sides]
         if not all(side and all(group.score(metric) for group in side) for side in chosen):
             return None
         homes = (self, other or self)
@@ -250,16 +252,16 @@ class Evidence:
         return plain if tested is None else _with_test(plain, tested, pooled=single and tested.of_methods)
 
     def spread_of_runs(self, dataset: str | None, metric: str, *, trained: bool) -> tuple[float, float, float] | None:
-        """The variance between runs of one configuration, pooled over those that have several seeds.
+        """Return the variance between runs of a configuration, pooled over configurations with several seeds.
 
         Args:
-            dataset: on which they are scored.
-            metric: the score.
-            trained: of trained methods, or of prompting.
+            dataset: the data set of the scores.
+            metric: the score's name.
+            trained: whether to pool trained methods, or else prompting.
 
         Returns:
-            The variance that is owing to the runs alone, the variance as observed, and its degrees of freedom; None
-            where no configuration has several seeds.
+            The variance due to the runs alone, the variance as observed, and its degrees of freedom; None if no
+            configuration has several seeds.
         """
         key = (dataset, metric, trained)
         if key not in self._spreads:
@@ -280,20 +282,20 @@ class Evidence:
         return self._spreads[key]
 
     def _choices(self, side: Sequence[Best], metric: str, back: "Evidence | None") -> list[Choice]:
-        """Scores of a side; `back` tells the spread between runs where these rows do not."""
+        """Return the scores of a side; `back` gives the spread between runs if these rows do not."""
         return [
             Choice(
-                self._scores_of(place.chosen, metric, back),
-                tuple(self._scores_of(option, metric, back) for option in place.options),
+                self._scores_of(choice.chosen, metric, back),
+                tuple(self._scores_of(option, metric, back) for option in choice.options),
             )
-            for place in side
+            for choice in side
         ]
 
     def _scores_of(self, groups: Sequence[Group], metric: str, back: "Evidence | None") -> tuple[MethodScore, ...]:
         return tuple(self._with_spread(group, metric, back) for group in groups if group.score(metric) is not None)
 
     def _with_spread(self, group: Group, metric: str, back: "Evidence | None") -> MethodScore:
-        """A configuration's score; of a single seed with the spread of other configurations."""
+        """Return a configuration's score; a single seed gets the spread of other configurations."""
         score = self._score(group, metric)[0]
         if score.run_variance is not None:
             return score
@@ -307,13 +309,13 @@ class Evidence:
         return self._score(group, metric)[0].run_variance is None
 
     def _samples(self, group: Group, metric: str) -> float | None:
-        """How many test samples a score is of; of a level's score, how many of that level."""
+        """Return the number of test samples of a score; for a level's score, of that level."""
         scored_samples = self._score(group, metric)[1]
         return group.test_samples if scored_samples is None else scored_samples
 
     def _score(self, group: Group, metric: str) -> tuple[MethodScore, float | None]:
-        """A configuration's score, and of how many samples where they are known one by one."""
-        # Groups live as long as the evidence, so that their ids are distinct.
+        """Return a configuration's score, and the number of samples if its predictions are known."""
+        # Groups live as long as the evidence, so their ids stay distinct.
         key = (id(group), metric)
         if key not in self._scores:
             if len(self._scores) >= _KEPT:
@@ -337,18 +339,18 @@ class Evidence:
 
 
 def p_text(p_value: float) -> str:
-    """A p-value for a reader; a very small one is said to be below `SMALLEST_P`."""
+    """Return a p-value in print; one below `SMALLEST_P` is printed as such."""
     return f"p < {SMALLEST_P:.4f}" if p_value < SMALLEST_P else f"p = {p_value:.2g}"
 
 
 def _as_choices(side: Sequence[Group | Best]) -> list[Best]:
-    return [place if isinstance(place, Best) else Best((place,), ((place,),)) for place in side]
+    return [choice if isinstance(choice, Best) else Best((choice,), ((choice,),)) for choice in side]
 
 
 def _mean(side: Sequence[Best], metric: str) -> float:
-    """Over places, of the mean over the configurations that stand there."""
+    """Return the mean over choices, of the mean over the configurations of each."""
     return fmean(
-        fmean(score.mean for group in place.chosen if (score := group.score(metric)) is not None) for place in side
+        fmean(score.mean for group in choice.chosen if (score := group.score(metric)) is not None) for choice in side
     )
 
 
@@ -358,7 +360,7 @@ def _test(tested: Difference | None, choices: Sequence[Sequence[Choice]]) -> Tes
     if tested.paired:
         return Test.paired
     has_intervals = [
-        all(part.sample_variance is not None for place in side for part in place.chosen) for side in choices
+        all(part.sample_variance is not None for choice in side for part in choice.chosen) for side in choices
     ]
     return Test.intervals if all(has_intervals) else Test.one_interval
 
@@ -380,7 +382,7 @@ def _with_test(plain: Comparison, tested: Difference, *, pooled: bool) -> Compar
 
 
 def _from_summary(group: Group, metric: str) -> MethodScore:
-    """From the scores and the intervals of a configuration's cells: the runs count as if of the same samples."""
+    """Return a score from the scores and intervals of cells, as if all runs were on the same samples."""
     scored = group.scored(metric)
     scores = [float(value) for value in scored[metric].tolist()]
     samples = group.test_samples
@@ -408,7 +410,7 @@ def _column(rows: pd.DataFrame, name: str) -> list[float]:
 def _run_interval(
     metric: str, score: float, low: float, high: float, samples: float | None
 ) -> tuple[float, float] | None:
-    """As recorded; of a printed share of hits, from the number of samples."""
+    """Return the interval as recorded; for a share of hits without one, from the number of samples."""
     recorded = None if math.isnan(low) or math.isnan(high) else (low, high)
     return recorded_interval(metric, score, recorded, samples)
 

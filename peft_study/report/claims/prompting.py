@@ -1,4 +1,4 @@
-"""What the paper claims of examples in prompts, taken apart into what must hold."""
+"""The parts of the paper's claims about examples in prompts."""
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
@@ -11,9 +11,9 @@ from peft_study.report.names import dataset_name, model_name
 SCORE = "em@10"
 CODELLAMA_7B = ("codellama-7b", "codellama-7b-instruct", "codellama-7b-python")
 PEAKS = {"conala": (6.0, 11.0), "codealpacapy": (3.0, 4.0)}
-"""The numbers of examples, first and last, among which the paper has the peak."""
+"""The range of the number of examples in which the paper has the peak."""
 NO_MORE = -0.01
-"""What is at most a point below the other is not surpassed by it."""
+"""A score counts as not surpassed if it is at most 1 point below the other."""
 _FEWEST_POINTS = 3
 
 
@@ -86,7 +86,7 @@ def retrieval_helps_on_conala_alone(evidence: Evidence) -> list[Part]:
 def _compare(
     evidence: Evidence, base: Group, first: Group | Best | None, second: Group | Best | None
 ) -> Comparison | None:
-    """One model and data set, that of a base: what should be better against what it is measured by."""
+    """Compare two configurations on the model and data set of `base`; None if either is missing."""
     if first is None or second is None:
         return None
     label = f"{model_name(base.model)} on {dataset_name(base.dataset or '')}, EM@10"
@@ -98,7 +98,7 @@ def _same(evidence: Evidence, method: str, group: Group) -> list[Group]:
 
 
 def _average(evidence: Evidence, dataset: str, method: str, other: str) -> Comparison | None:
-    """The best of two methods by model, averaged over the models that have both."""
+    """Compare the best of two methods by model, averaged over the models that have both."""
     pairs = []
     for model in dict.fromkeys(group.model for group in evidence.find(method, dataset=dataset)):
         best = [evidence.best(evidence.find(name, dataset=dataset, model=model), SCORE) for name in (method, other)]
@@ -109,7 +109,7 @@ def _average(evidence: Evidence, dataset: str, method: str, other: str) -> Compa
 
 
 def _beside(comparisons: Sequence[Comparison]) -> list[Part]:
-    """What the rows show beyond the claim's models and data sets, which decides nothing."""
+    """Return a remark on models and data sets outside the claim, which decides nothing."""
     return (
         [Part((), f"Outside of the claim: {'; '.join(comparison.text for comparison in comparisons)}.")]
         if comparisons
@@ -129,10 +129,10 @@ def _peak(evidence: Evidence, dataset: str) -> list[Part]:
     }
     last = max(scores)
     parts = []
-    # With its peak at the end a curve says that more help, if its end is surely above the rest.
+    # More examples always help only if the last number of examples is significantly the best.
     before = max((number for number in scores if number != last), key=lambda number: scores[number])
     best_before = _best_of(curve, before, [number for number in scores if number != last])
-    compared = evidence.compare(f"{name}, EM@10", [best_before], _places(curve[last]), SCORE)
+    compared = evidence.compare(f"{name}, EM@10", [best_before], curve[last], SCORE)
     parts.append(all_hold(f"{name}: {before:.0f} examples above {last:.0f}", [compared]))
     if place:
         inside = [number for number in scores if place[0] <= number <= place[1]]
@@ -160,16 +160,12 @@ def _location(
 
 
 def _best_of(curve: Mapping[float, Sequence[Group]], chosen: float, numbers: Sequence[float]) -> Best:
-    """The number of examples that is best on average, chosen from several."""
+    """Return the choice of a number of examples from several."""
     return Best(tuple(curve[chosen]), tuple(tuple(curve[number]) for number in numbers))
 
 
-def _places(groups: Sequence[Group]) -> list[Group | Best]:
-    return [*groups]
-
-
 def _curve(evidence: Evidence, dataset: str) -> dict[float, list[Group]]:
-    """Configurations by number of examples, of the models that have every number that any model has."""
+    """Return configurations by number of examples, of the models that have all numbers that any model has."""
     scored = [group for group in evidence.find("icl", dataset=dataset) if group.num_examples and group.score(SCORE)]
     numbers = sorted({group.num_examples for group in scored if group.num_examples})
     by_model: dict[str, dict[float | None, Group]] = {}

@@ -1,4 +1,4 @@
-"""What the paper claims of fine-tuning, taken apart into what must hold."""
+"""The parts of the paper's claims about fine-tuning."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,13 +16,13 @@ HALF = 0.55
 """At most this share of LoRA's memory counts as half of it."""
 SMALLEST_MARGIN = 0.01
 LARGEST_MARGIN = 0.05
-"""Of EM@10, in which two methods count as equal: what the samples resolve, but not less or more than these."""
+"""Bounds of the margin of EM@10 within which two methods count as equal; the samples decide between them."""
 LIMIT_BYTES = 24e9
 LARGEST = "34b"
 LITTLE = 0.5
-# Standard errors that a test needs beyond its limit for a power of 80 %.
+# The number of standard errors beyond the limit of a test for a power of 80 %.
 _EIGHTY_PERCENT = NormalDist().inv_cdf(0.8)
-# A card that is sold with 24 GB has a few hundred megabytes more or less.
+# The memory of a card sold with 24 GB differs by a few hundred megabytes.
 _ALL_BUT_ALL = 0.97
 
 
@@ -107,7 +107,7 @@ def _halved(memory: Sequence[Comparison]) -> Part:
 
 
 def _not_worse(evidence: Evidence, pairs: Mapping[str, Sequence[tuple[Group, Group]]]) -> list[Part]:
-    """EM@10 averaged over models, on each data set, within a margin that its number of samples can resolve."""
+    """Compare EM@10 averaged over models on each data set, within a margin that its samples can resolve."""
     parts = []
     for dataset, of_dataset in pairs.items():
         number = len(of_dataset)
@@ -120,11 +120,11 @@ def _not_worse(evidence: Evidence, pairs: Mapping[str, Sequence[tuple[Group, Gro
 
 
 def _within_margin(compared: Comparison) -> Part:
-    """The margin follows from the standard error alone, not from the difference."""
+    # The margin depends on the standard error only: one that depends on the difference would invalidate the test.
     if compared.tested is None:
         return all_hold("EM@10 not more than 1 point below", [compared], -SMALLEST_MARGIN)
-    wanted = (WIDTH + _EIGHTY_PERCENT) * compared.tested.standard_error
-    margin = max(SMALLEST_MARGIN, math.ceil(1000 * wanted) / 1000)
+    needed = (WIDTH + _EIGHTY_PERCENT) * compared.tested.standard_error
+    margin = max(SMALLEST_MARGIN, math.ceil(1000 * needed) / 1000)
     power = NormalDist().cdf(margin / compared.tested.standard_error - WIDTH)
     what = f"EM@10 not more than {100 * margin:.1f} points below (told with probability {power:.2f} if equal)"
     if margin > LARGEST_MARGIN:
@@ -141,7 +141,7 @@ def largest_fits(evidence: Evidence) -> list[Part]:
 
 
 def _fits(group: Group) -> list[Part]:
-    """What each of the cells of a configuration says: one that did not fit is not made good by one that did."""
+    """Return a part for each way in which cells ended: a cell that did not fit counts beside others that did."""
     name = " on ".join([model_name(group.model), *([dataset_name(group.dataset)] if group.dataset else [])])
     parts = []
     peak = max(group.values("train_peak_bytes"), default=None)
@@ -187,7 +187,7 @@ def _introductory(evidence: Evidence, tuned: Group, base: Group) -> list[Compari
 
 
 def _gains_little(evidence: Evidence, tuned: Group, base: Group, level: str) -> Part | None:
-    """Whether a level's gain is at most `LITTLE` of the introductory one's. Levels have no sample in common."""
+    """Return whether a level's gain is at most `LITTLE` of the introductory gain; levels share no samples."""
     introductory = _level(evidence, tuned, base, LEVELS[0], "pass@5")
     other = _level(evidence, tuned, base, level, "pass@5")
     if introductory is None or other is None:
@@ -217,7 +217,7 @@ def _little_odds(introductory: Comparison, other: Comparison) -> Odds:
 
 
 def _level(evidence: Evidence, tuned: Group, base: Group, level: str, name: str) -> Comparison | None:
-    """Under the rules of the study's package, else by APPS' comparator, where both have such scores."""
+    """Compare by the rules of the study's package, else by APPS' comparator, else strictly."""
     words = {"tests_passed_share": "tests passed", "pass@5": "Pass@5"}
     label = f"{model_name(base.model)}, {level} {words[name]}"
     compared = (
@@ -227,7 +227,7 @@ def _level(evidence: Evidence, tuned: Group, base: Group, level: str, name: str)
 
 
 def _average(evidence: Evidence, dataset: str, method: str, others: Sequence[Group]) -> Comparison | None:
-    """A method against others on one data set, averaged over the models that have both."""
+    """Compare a method with others on one data set, averaged over the models that have both."""
     pairs = [
         (group, other)
         for other in others
@@ -241,9 +241,9 @@ def _average(evidence: Evidence, dataset: str, method: str, others: Sequence[Gro
 def _best_of_both(
     evidence: Evidence,
 ) -> tuple[dict[str, Group], dict[str, Group], tuple[list[dict[str, Group]], list[dict[str, Group]]]]:
-    """The best of the large and of the small class, each by data set: those that most data sets are common to.
+    """Return the best large and the best small model, each by data set, and the options of both choices.
 
-    Also all that each was chosen from.
+    The data sets are the largest set that a large and a small model have in common.
     """
     large, small = (_of_class(evidence, size) for size in ("llm", "slm"))
     shared = {frozenset(option.keys() & other.keys()) for option in large for other in small}
@@ -260,7 +260,7 @@ def _best(options: Sequence[dict[str, Group]], common: frozenset[str]) -> dict[s
 
 
 def _of_class(evidence: Evidence, size: str) -> list[dict[str, Group]]:
-    """The fine-tuned models and methods of a class that have both scores, by data set."""
+    """Return the fine-tuned models and methods of a size class that have both scores, by data set."""
     kinds = ["adapter", "full"] if size == "slm" else ["adapter"]
     by_name: dict[tuple[str, str], dict[str, Group]] = {}
     for group in evidence.groups:
@@ -284,7 +284,7 @@ def _memory(label: str, small: Group, plain: Group) -> Comparison:
 def _number(
     label: str, first_name: str, second_name: str, values: tuple[float, float], cells: tuple[str, ...]
 ) -> Comparison:
-    """Memory against memory, which no test is needed for: it hardly varies."""
+    """Compare two sizes in bytes without a test, as memory hardly varies between runs."""
     first, second = values
     none = (None, None, None)
     return Comparison(

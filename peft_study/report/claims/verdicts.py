@@ -1,11 +1,11 @@
-"""From comparisons to a verdict on a claim.
+"""Derives a verdict on a claim from comparisons.
 
-A claim is a conjunction of comparisons. Its p-value for being true is the largest of theirs, as all must hold; its
-p-value for being false is the smallest of theirs, times their number, as one against it is enough (Bonferroni). Over
-the claims, Holm's method keeps the probability of any false verdict below `ALPHA`.
+A claim holds if all its comparisons hold, so its p-value for being true is the largest of theirs. A single
+counterexample refutes it, so its p-value for being false is the smallest of theirs times their number (Bonferroni).
+Over the claims, Holm's method keeps the probability of any false verdict below `ALPHA`.
 
-Rules were set with the paper's numbers in view, so that these coming out as in the paper shows that the rules say what
-it says and is no evidence of their own. They were not changed after runs were held against them.
+The rules were written with the paper's numbers in view. That the paper's numbers satisfy them shows that the rules say
+what the paper says; it is not evidence for the claims. The rules were not changed after runs were checked with them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,14 +17,14 @@ from peft_study.metrics.differences import holm
 from peft_study.report.claims.evidence import POWER_POINTS, Comparison, Evidence, Scope, Test, p_text
 
 ALPHA = 0.05
-"""The level of a test, two-sided; over all claims the probability of any false verdict."""
+"""The two-sided level of a test, and the probability of any false verdict over all claims."""
 
 FEWEST_SAMPLES = 20
-"""Of fewer test samples nothing is decided."""
+"""Fewer test samples decide nothing."""
 
 
 class Verdict(StrEnum):
-    """What the data says of a claim."""
+    """What the data says about a claim."""
 
     confirmed = "confirmed"
     refuted = "refuted"
@@ -32,24 +32,23 @@ class Verdict(StrEnum):
 
     @property
     def words(self) -> str:
-        """For a reader."""
+        """The verdict in print."""
         return self.value.replace("_", " ")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A claim held against rows.
+    """The result of checking a claim.
 
     Attributes:
-        number: of the claim.
+        number: the claim's number.
         statement: the claim in a sentence.
         verdict: what the rows say.
-        comparisons: the numbers that it rests on.
-        test: which test they rest on, and the rule that makes a verdict of them.
+        comparisons: the numbers that the verdict is based on.
+        test: the rule that leads to the verdict, and the tests used.
         cells: ids of the cells used.
-        explanation: why the verdict is what it is, and what is missing.
-        adjusted_p_value: of the verdict, two-sided, adjusted for the number of claims by Holm's method; None where
-            nothing was tested.
+        explanation: the reasons for the verdict, and what is missing.
+        adjusted_p_value: two-sided, adjusted for the number of claims by Holm's method; None without a test.
     """
 
     number: int
@@ -63,11 +62,11 @@ class Finding:
 
     @property
     def numbers(self) -> Mapping[str, str]:
-        """The comparisons for a reader: what is compared, and how it came out."""
+        """The comparisons in print, by name."""
         return {comparison.name: comparison.values for comparison in self.comparisons}
 
     def to_json(self) -> dict[str, Any]:
-        """Plain containers, the comparisons with their full precision."""
+        """Return plain containers, the comparisons with full precision."""
         return {
             "number": self.number,
             "statement": self.statement,
@@ -83,12 +82,12 @@ class Finding:
 
 @dataclass(frozen=True)
 class Odds:
-    """One-sided p-values of one statement.
+    """One-sided p-values of a statement.
 
     Attributes:
-        holds: of its being false, so that a small one speaks for it.
-        fails: of its being true, so that a small one speaks against it.
-        tested: by a test; False where the numbers alone decide, as memory does.
+        holds: p-value of the statement being false; a small one supports the statement.
+        fails: p-value of the statement being true; a small one contradicts it.
+        tested: False if the numbers decide without a test, as for memory.
     """
 
     holds: float
@@ -97,29 +96,29 @@ class Odds:
 
     @property
     def verdict(self) -> bool | None:
-        """What a single test says; None where it does not decide."""
+        """What the test says by itself; None if it does not decide."""
         if min(self.holds, self.fails) > ALPHA / 2:
             return None
         return self.holds < self.fails
 
 
 UNDECIDED = Odds(1.0, 1.0)
-"""Of what cannot be tested."""
+"""The odds of what cannot be tested."""
 
 
 def certain(holds: bool) -> Odds:
-    """Of what needs no test."""
+    """Return the odds of what needs no test."""
     return Odds(0.0, 1.0, tested=False) if holds else Odds(1.0, 0.0, tested=False)
 
 
 @dataclass(frozen=True)
 class Part:
-    """One thing that a claim says.
+    """A part of a claim.
 
     Attributes:
-        odds: of each statement in it, all of which must hold; none for a remark, which decides nothing.
-        why: in a sentence.
-        numbers: what it rests on.
+        odds: of each statement, all of which must hold; empty for a remark, which decides nothing.
+        why: the reason in a sentence.
+        numbers: the comparisons that it is based on.
     """
 
     odds: tuple[Odds, ...]
@@ -128,16 +127,17 @@ class Part:
 
 
 def missing(why: str) -> Part:
-    """A part that cannot be decided, as something is missing."""
+    """Return a part that cannot be decided because something is missing."""
     return Part((UNDECIDED,), why)
 
 
 @dataclass(frozen=True)
 class Assessment:
-    """A claim's parts, before other claims are known.
+    """The parts of a claim, before the adjustment for other claims.
 
     Attributes:
-        parts: all of which must hold.
+        parts: all must hold.
+        odds: of all parts.
     """
 
     parts: tuple[Part, ...]
@@ -148,34 +148,34 @@ class Assessment:
 
     @property
     def tests(self) -> int:
-        """How many statements are tested."""
+        """The number of statements that are tested."""
         return sum(odds.tested for odds in self.odds)
 
     @property
     def holds(self) -> float:
-        """One-sided p-value of the claim's being false."""
+        """One-sided p-value of the claim being false."""
         return max((odds.holds for odds in self.odds), default=1.0)
 
     @property
     def fails(self) -> float:
-        """One-sided p-value of the claim's being true."""
+        """One-sided p-value of the claim being true."""
         return min((odds.fails * (max(1, self.tests) if odds.tested else 1) for odds in self.odds), default=1.0)
 
     @property
     def p_value(self) -> float:
-        """Two-sided."""
+        """Two-sided p-value of the verdict."""
         return min(1.0, 2 * min(self.holds, self.fails))
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One of the paper's claims.
+    """A claim of the paper.
 
     Attributes:
         number: in the order of the study's protocol.
-        statement: in a sentence.
-        rule: what makes it hold, thresholds included.
-        check: takes it apart into what must hold for it; no part at all is not decided.
+        statement: the claim in a sentence.
+        rule: when the claim holds, with thresholds.
+        check: returns the parts that must hold; without parts the claim is not decided.
     """
 
     number: int
@@ -185,18 +185,18 @@ class Claim:
 
 
 def judge(claims: Sequence[Claim], evidence: Evidence) -> list[Finding]:
-    """Hold claims against the evidence, so that any of them is decided falsely in at most `ALPHA` of studies.
+    """Check claims, so that at most a share `ALPHA` of studies has any false verdict.
 
     Args:
-        claims: all that are checked; their number counts.
-        evidence: what there is.
+        claims: all claims that are checked; the adjustment depends on their number.
+        evidence: the configurations.
     """
     assessed = [Assessment(tuple(claim.check(evidence))) for claim in claims]
-    tested = [place for place, assessment in enumerate(assessed) if assessment.tests]
-    adjusted = dict(zip(tested, holm([assessed[place].p_value for place in tested]), strict=True))
+    tested = [index for index, assessment in enumerate(assessed) if assessment.tests]
+    adjusted = dict(zip(tested, holm([assessed[index].p_value for index in tested]), strict=True))
     return [
-        _finding(claim, assessment, adjusted.get(place), len(tested), evidence)
-        for place, (claim, assessment) in enumerate(zip(claims, assessed, strict=True))
+        _finding(claim, assessment, adjusted.get(index), len(tested), evidence)
+        for index, (claim, assessment) in enumerate(zip(claims, assessed, strict=True))
     ]
 
 
@@ -205,14 +205,14 @@ def _finding(claim: Claim, assessment: Assessment, adjusted: float | None, famil
     cells = tuple(dict.fromkeys(cell for number in numbers for cell in number.cells))
     kinds = "; ".join(test for test in Test if any(number.test is test for number in numbers)) or "nothing to test"
     p_value = assessment.p_value if adjusted is None else adjusted
-    said = [
+    sentences = [
         *(part.why for part in assessment.parts),
         *_certainty(assessment, adjusted, family),
         *_scope(numbers),
         *evidence.coverage(cells),
         *evidence.caveats(cells),
     ]
-    why = " ".join(said) or "No cells that it speaks of."
+    why = " ".join(sentences) or "No cells to check it with."
     rule = f"{claim.rule} Test: {kinds}{_choice(numbers)}."
     shown = adjusted if any(number.p_value is not None for number in numbers) else None
     return Finding(claim.number, claim.statement, _verdict(assessment, p_value), numbers, rule, cells, why, shown)
@@ -225,7 +225,7 @@ def _verdict(assessment: Assessment, p_value: float) -> Verdict:
 
 
 def _certainty(assessment: Assessment, adjusted: float | None, family: int) -> list[str]:
-    """The p-value, and what could have been told."""
+    """Return the adjusted p-value and the power in sentences."""
     powers = [
         (number.power, number.samples)
         for part in assessment.parts
@@ -244,7 +244,7 @@ def _certainty(assessment: Assessment, adjusted: float | None, family: int) -> l
 
 
 def _scope(numbers: Sequence[Comparison]) -> list[str]:
-    """What the numbers speak of, where that is less than methods."""
+    """Return sentences on what limits the numbers, if they do not generalise to methods."""
     said = []
     if any(number.scope is Scope.printed for number in numbers):
         said.append("Told by sign, as printed in the paper.")
@@ -261,12 +261,12 @@ def _choice(numbers: Sequence[Comparison]) -> str:
 
 
 def odds_of(comparison: Comparison, margin: float = 0.0) -> Odds:
-    """Whether the first exceeds the second by more than a margin.
+    """Return the odds that the first number exceeds the second by more than a margin.
 
     Args:
-        comparison: the comparison. Printed numbers decide by their sign. Others decide if they compare methods on at
-            least `FEWEST_SAMPLES` test samples.
-        margin: in the unit of the difference; negative where "not much worse" is enough.
+        comparison: printed numbers decide by their sign. Others decide only if they generalise to methods and are of
+            `FEWEST_SAMPLES` test samples or more.
+        margin: in the unit of the difference; negative if "not much worse" is enough.
     """
     if comparison.scope is Scope.printed:
         return UNDECIDED if comparison.difference == margin else certain(comparison.difference > margin)
@@ -277,11 +277,11 @@ def odds_of(comparison: Comparison, margin: float = 0.0) -> Odds:
 
 
 def all_hold(what: str, comparisons: Sequence[Comparison | None], margin: float = 0.0) -> Part:
-    """Whether the first is larger in each of several comparisons.
+    """Return the part that the first number is larger in each comparison.
 
     Args:
-        what: the comparisons are of.
-        comparisons: those that are None are left out.
+        what: what is compared.
+        comparisons: None for one that could not be made, which is left out.
         margin: see `odds_of`.
     """
     made = [comparison for comparison in comparisons if comparison is not None]
@@ -290,8 +290,8 @@ def all_hold(what: str, comparisons: Sequence[Comparison | None], margin: float 
     odds = tuple(odds_of(comparison, margin) for comparison in made)
     against = [comparison.text for comparison, part_odds in zip(made, odds, strict=True) if part_odds.verdict is False]
     holding = sum(part_odds.verdict is True for part_odds in odds)
-    open_ = len(made) - holding - len(against)
+    undecided = len(made) - holding - len(against)
     parts = [f"{what}: {holding} of {len(made)} hold"]
     parts += [f"against it {'; '.join(against)}"] if against else []
-    parts += [f"{open_} not decided"] if open_ else []
+    parts += [f"{undecided} not decided"] if undecided else []
     return Part(odds, f"{', '.join(parts)}.", tuple(made))

@@ -38,14 +38,14 @@ _LATEX = {
 }
 # Beside the marks: what GitHub's Markdown makes addresses of, "https://", "www." and "a@b.c", which "EM@1" is not.
 _MARKDOWN = re.compile(r"[\\`*_{}\[\]<>#|~$&!]|:(?=//)|(?<=www)\.|(?<=\S)@(?=[\w.-]*\.\w)", re.IGNORECASE)
-# What makes a list or a heading's underline of a paragraph; the other marks are escaped wherever they stand.
+# Marks that begin a list or underline a heading; all other marks are escaped anywhere.
 _MARKDOWN_START = re.compile(r"\A(\d{1,9}(?=[.)])|(?=[+\-=]))")
 _LATEX_NEEDS = (
     "% needs the packages booktabs, graphicx, longtable and textcomp, and fontenc with T1; a long table's columns are "
     "right from the third run on"
 )
 _ROWS_OF_A_PAGE = 45
-# A paragraph column, as text of this length would run off the page in one line.
+# Longer texts get a column with line breaks.
 _LONG = 40
 
 
@@ -69,12 +69,12 @@ def to_latex(table: Table) -> str:
     body = [" & ".join(_latex_cell(cell) for cell in row) + r" \\" for row in table.cells]
     notes = [rf"\par\smallskip{{\footnotesize {_latex_text(note)}\par}}" for note in table.notes]
     if len(table.cells) > _ROWS_OF_A_PAGE:
-        # In the middle of the paper where it is wider than the text.
+        # Centred on the paper if wider than the text.
         middle = "".join(rf"\setlength{{\{side}}}{{0pt plus 1fil minus 1fil}}" for side in ("LTleft", "LTright"))
         opening = [rf"{{\tiny\setlength{{\tabcolsep}}{{2pt}}{middle}\begin{{longtable}}{{{columns}}}", rf"{caption}\\"]
         lines = [*opening, *head, r"\endhead", *body, r"\bottomrule", r"\end{longtable}", *notes, "}"]
     else:
-        # Scaled down where it is wider than the page.
+        # Scaled down if wider than the text.
         wide = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
         opening = [r"\begin{table}", r"\centering", caption, wide, rf"\begin{{tabular}}{{{columns}}}"]
         lines = [*opening, *head, *body, r"\bottomrule", r"\end{tabular}}", *notes, r"\end{table}"]
@@ -109,12 +109,12 @@ FORMATS: Mapping[str, tuple[str, Callable[[Table], str]]] = {
 
 
 def _numeric(table: Table) -> list[bool]:
-    """Which columns hold numbers, which stand at the right."""
+    """Return which columns hold numbers, which are aligned to the right."""
     return [any(row[index].value is not None for row in table.cells) for index in range(len(table.columns))]
 
 
 def _spans(table: Table) -> list[tuple[str, int]]:
-    """Headings and how many columns each is above."""
+    """Return the headings, and the number of columns below each."""
     return [(group, len(list(columns))) for group, columns in groupby(table.groups)]
 
 
@@ -123,18 +123,18 @@ def _markdown_text(text: str) -> str:
 
 
 def _markdown_escape(match: re.Match[str]) -> str:
-    # GitHub looks for mail addresses when escapes and entities are letters again; an empty comment parts them still.
+    # GitHub links mail addresses after it has resolved escapes and entities. An empty comment prevents that.
     return "<!-- -->@" if match[0] == "@" else f"\\{match[0]}"
 
 
 def _markdown_paragraph(text: str) -> str:
-    """A text that begins a line, and does not make a list, a heading's underline or a block of code of it."""
+    """Escape a text that begins a line, so that it is not read as a list, an underline of a heading or code."""
     escaped = _MARKDOWN_START.sub(r"\1\\", _markdown_text(text))
     return f"&#32;{escaped[1:]}" if escaped.startswith(" ") else escaped
 
 
 def _markdown_cell(cell: Cell) -> str:
-    # Stars beside white space, or around nothing, mark nothing.
+    # Stars beside white space, or without a text, are not emphasis.
     text = _markdown_text(_printable(cell.text).strip())
     return {"best": f"**{text}**", "best_of_model": f"*{text}*"}.get(cell.mark or "", text) if text else ""
 
@@ -155,29 +155,29 @@ def _latex_column(table: Table, index: int) -> str:
     cells = [row[index] for row in table.cells]
     if any(cell.value is not None for cell in cells):
         return "r"
-    # No line breaks in a column of single lines.
+    # The column type l allows no line breaks.
     has_lines = any(len(cell.text) > _LONG or "\n" in _printable(cell.text) for cell in cells)
     return r"p{0.4\linewidth}" if has_lines else "l"
 
 
 def _latex_text(text: str) -> str:
     letters = "".join(_latex_letter(letter) for letter in _printable(text))
-    # T1 makes a low quotation mark of two commas. No line can end before one has begun.
+    # T1 joins two commas into a low quotation mark. A line break needs a line before it.
     return re.sub(r",(?=,)", ",{}", letters).replace("\n", r"\leavevmode\newline{}")
 
 
 def _latex_line(text: str) -> str:
-    """Where LaTeX takes a single line: headings and captions."""
+    """Escape a text for headings and captions, which must be a single line."""
     return _unbracketed(_latex_text(_printable(text).replace("\n", " ")))
 
 
 def _unbracketed(text: str) -> str:
-    """A row that begins with a bracket or a star would be read as the argument of the \\\\ before it."""
+    # LaTeX reads a bracket or a star after a row's end as its argument.
     return f"{{}}{text}" if text.startswith(("[", "*")) else text
 
 
 def _latex_letter(letter: str) -> str:
-    """One letter as pdflatex can print it: beyond Latin-1 its number stands for it."""
+    """Escape a letter for pdflatex; letters beyond Latin-1 are printed as their code point."""
     if letter in _LATEX:
         return _LATEX[letter]
     return letter if letter == "\n" or ord(letter) < 0x7F or 0xA1 <= ord(letter) <= 0xFF else f"[U+{ord(letter):04X}]"
@@ -217,9 +217,9 @@ def _csv_extra(cell: Cell, name: str) -> str:
 
 
 def _printable(text: str) -> str:
-    """Without what is acted upon and not seen: control characters, and what turns a text's direction (U+202E).
+    """Remove invisible characters with an effect: control characters, and changes of direction such as U+202E.
 
-    Line breaks of any kind stay, and a tab is four spaces.
+    Line breaks are kept, and a tab becomes four spaces.
     """
     lines = text.replace("\r\n", "\n").replace("\r", "\n").replace("\t", "    ")
     return "".join(letter for letter in lines if letter == "\n" or unicodedata.category(letter)[0] != "C")

@@ -1,4 +1,4 @@
-"""Table 2: one example of each data set, as the cells of this machine saw it."""
+"""Table 2: an example of each data set, from the predictions of cells on this machine."""
 
 import json
 from pathlib import Path
@@ -11,17 +11,17 @@ from peft_study.report.tables.table import MISSING, Cell, Table
 from peft_study.results.store import PREDICTIONS
 
 _CHARACTERS_AT_MOST = 600
-# An example that a reader takes in: the first one that is short, or the shortest of these.
+# The first short example, or the shortest of these, is easy to read.
 _LOOKED_AT = 50
 _SHORT = 200
 
 
 def table2(study: Study, other: Study | None = None) -> Table:
-    """One example of each data set: what the model read, and the reference.
+    """Return an example of each data set: the prompt and the reference.
 
     Args:
-        study: rows of `rows.load`; the first cell of each data set whose predictions are here is read.
-        other: not compared.
+        study: rows of `rows.load`; the first cell of each data set with predictions on this machine is read.
+        other: unused.
     """
     frame = study.frame
     datasets = sorted({str(slug) for slug in frame["dataset"].dropna()}, key=lambda slug: place(slug, tuple(DATASETS)))
@@ -36,7 +36,7 @@ def table2(study: Study, other: Study | None = None) -> Table:
 
 
 def _example(frame: pd.DataFrame) -> tuple[str, str] | None:
-    """A prompt and its reference, from a cell without examples in its prompts where there is one."""
+    """Return a prompt and its reference, from a cell without examples in its prompts if there is one."""
     ordered = frame[frame["folder"].notna()].sort_values("num_examples", kind="stable")
     for folder in ordered["folder"]:
         pairs = _read(Path(folder) / PREDICTIONS)

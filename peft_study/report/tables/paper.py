@@ -1,4 +1,4 @@
-"""The paper's tables from rows, and one of everything."""
+"""The paper's tables, and an overview of all configurations."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -22,15 +22,13 @@ from peft_study.report.tables.scores import GridRow, Score, grid, parameters_cel
 from peft_study.report.tables.table import MISSING, Cell, Table
 from peft_study.report.tables.tradeoff import table1
 
-__all__ = ["TABLES", "Cell", "Table", "overview", "table1", "table2", "table3", "table4", "table4_strict"]
-
-_MARKS = "The best of a column is marked, and the best of each model: the largest numbers, which is no test."
+_MARKS = "The largest number of a column is marked, and the largest of each model; a mark is not a test."
 _SECONDS = (("Train s", "train_seconds"), ("Generate s", "generate_seconds"))
 _MEMORY = {True: "Peak GPU GB", False: "Peak process GB"}
 
 
 def table3(study: Study, other: Study | None = None) -> Table:
-    """Full and parameter-efficient fine-tuning by model: EM@1, EM@10 and CodeBLEU in per cent, trained parameters.
+    """Return full and parameter-efficient fine-tuning by model: scores in per cent and trained parameters.
 
     Args:
         study: rows of `rows.load` or `reference.paper_rows`.
@@ -62,7 +60,7 @@ _PACKAGE_PREFIX = "apps_package_"
 
 
 def table4(study: Study, other: Study | None = None) -> Table:
-    """Contest problems by level, in per cent, judged by the comparator that was published with APPS.
+    """Return scores on contest problems by level, in per cent, by the comparator that was published with APPS.
 
     Args:
         study: rows of `rows.load` or `reference.paper_rows`.
@@ -80,7 +78,7 @@ def table4(study: Study, other: Study | None = None) -> Table:
 
 
 def table4_strict(study: Study, other: Study | None = None) -> Table:
-    """Table 4 by the strict comparator, which the paper has no numbers of.
+    """Return table 4 by the strict comparator, for which the paper has no numbers.
 
     Args:
         study: rows of `rows.load`.
@@ -91,11 +89,11 @@ def table4_strict(study: Study, other: Study | None = None) -> Table:
 
 
 def overview(study: Study, other: Study | None = None) -> Table:
-    """Every configuration: scores in per cent, memory in GB (1e9 bytes), seconds; medians of costs over seeds.
+    """Return every configuration: scores in per cent, and medians over seeds of memory in GB (1e9 bytes) and seconds.
 
     Args:
         study: rows of `rows.load` or `reference.paper_rows`.
-        other: not compared here; `compare.compare` does.
+        other: unused; `comparison.compare` compares all configurations.
     """
     groups = [group for group in study.groups if group.dataset is not None]
     scores = [(title, metric) for metric, title in OVERVIEW.items() if any(group.score(metric) for group in groups)]
@@ -133,11 +131,11 @@ TABLES: Mapping[str, Callable[[Study, Study | None], Table]] = {
     "table4_strict": table4_strict,
     "overview": overview,
 }
-"""What makes each table of rows and, or None, rows to compare with."""
+"""Each table by name: a function of a study, and of a study to compare with or None."""
 
 
 def _fine_tuned(study: Study) -> list[Group]:
-    """What table 3 is about: trained on a base that is not quantised, and scored by references."""
+    """Return the configurations of table 3: trained on a base that is not quantised, and scored by references."""
     groups = [
         group
         for group in study.groups
@@ -148,7 +146,7 @@ def _fine_tuned(study: Study) -> list[Group]:
         and not _levels([group], "") | _levels([group], "apps_") | _levels([group], _PACKAGE_PREFIX)
     ]
     scored = {group.dataset for group in groups if group.score("em@1")}
-    # Where none ended well: programs that are tested are drawn.
+    # If no cell of a data set succeeded, sampling shows that it has tests instead of references.
     unscored = {group.dataset for group in groups if len(group.done) or group.frame["sampled"].eq(True).any()} - scored
     return [group for group in groups if group.dataset not in unscored]
 
@@ -186,7 +184,7 @@ def _by_level(table: Table, prefix: str, study: Study, other: Study | None) -> T
 
 
 def _levels(groups: Sequence[Group], prefix: str) -> set[str]:
-    """The levels of which cells have scores by a comparator."""
+    """Return the levels for which cells have scores by a comparator."""
     end = f"/{prefix}tests_passed_share"
     return {
         str(name).removesuffix(end)
@@ -204,7 +202,7 @@ def _codebleu(study: Study) -> str:
 
 
 def _by_model(groups: Sequence[Group]) -> list[Group]:
-    """Models and methods in the paper's order, whichever data set they come from."""
+    """Sort by model and method in the paper's order, regardless of the data set."""
     return sorted(groups, key=lambda group: (place(group.model, tuple(MODELS)), place(group.method, tuple(METHODS))))
 
 

@@ -1,4 +1,4 @@
-"""Grids of scores: a row a configuration, a column a score, what is best marked, the other study's value beside it."""
+"""Grids of scores: a row for each configuration, a column for each score, with the best marked."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,10 +13,10 @@ _DIGITS = 9
 
 @dataclass(frozen=True)
 class Score:
-    """One column of scores.
+    """A column of scores.
 
     Attributes:
-        heading: what stands above it, such as the data set; also what `GridRow.groups` are called by.
+        heading: the heading above it, such as the data set; also a key of `GridRow.groups`.
         title: the score's name in print.
         metric: the column of the rows.
     """
@@ -33,13 +33,13 @@ class Score:
 
 @dataclass(frozen=True)
 class GridRow:
-    """One row.
+    """A row of a grid.
 
     Attributes:
-        labels: what it is.
-        model: within which it is compared.
-        groups: its cells by the scores' headings; a heading that is not there was not run.
-        others: those to compare with.
+        labels: the first cells of the row.
+        model: the best of each model is marked.
+        groups: configurations by the scores' headings; a missing heading was not run.
+        others: configurations to compare with, by heading.
     """
 
     labels: tuple[Cell, ...]
@@ -49,7 +49,7 @@ class GridRow:
 
 
 def score_cell(group: Group | None, metric: str) -> Cell:
-    """A score in per cent: the mean over seeds with its 95 % interval, or why there is none."""
+    """Return a score in per cent: the mean over seeds with its 95 % interval, or the reason why it is missing."""
     if group is None:
         return Cell(MISSING, state=NOT_RUN)
     score, state = group.score(metric), group.state()
@@ -68,17 +68,17 @@ def score_cell(group: Group | None, metric: str) -> Cell:
 def grid(
     table: Table, labels: Sequence[str], scores: Sequence[Score], rows: Sequence[GridRow], other_name: str | None
 ) -> Table:
-    """Fill a table.
+    """Return a table with its cells filled.
 
     Args:
-        table: its name, title and notes.
+        table: gives the name, title and notes.
         labels: names of the columns before the scores.
         scores: the columns.
-        rows: in their order.
-        other_name: heads the values to compare with, as "paper"; None for none.
+        rows: the rows in order.
+        other_name: the heading of the values to compare with, such as "paper"; None for no such values.
     """
     if other_name and not any(row.others for row in rows):
-        table = replace(table, notes=(*table.notes, f"Nothing of it to compare with: {other_name}."))
+        table = replace(table, notes=(*table.notes, f"No configuration in common with: {other_name}."))
         other_name = None
     pairs = [(group, row.others[name]) for row in rows for name, group in row.groups.items() if name in row.others]
     table = replace(table, notes=(*table.notes, *caveats_between(pairs)))
@@ -102,19 +102,19 @@ def grid(
 
 
 def difference(cell: Cell, other: Cell) -> Cell:
-    """The first value less the second, in points."""
+    """Return the first value less the second, in points."""
     if cell.value is None or other.value is None:
         return Cell(MISSING)
     return Cell(signed_text(cell.value - other.value), cell.value - other.value)
 
 
 def signed_text(difference: float) -> str:
-    """Two digits and a sign, of which none is before nothing but zeros below zero."""
+    """Return a difference with a sign and two digits; one that rounds to 0 is "+0.00"."""
     return f"{round(difference, 2) + 0.0:+.2f}"
 
 
 def _marked(cells: Sequence[Cell], rows: Sequence[GridRow]) -> list[Cell]:
-    """Mark the best of a column, and the best of each model that has more than one value."""
+    """Mark the best of a column, and the best of each model with several values."""
     values = [None if cell.value is None else round(cell.value, _DIGITS) for cell in cells]
     present = [value for value in values if value is not None]
     by_model: dict[str, list[float]] = {}
@@ -134,7 +134,7 @@ def _marked(cells: Sequence[Cell], rows: Sequence[GridRow]) -> list[Cell]:
 
 
 def parameters_cell(*groups: Group) -> Cell:
-    """Trainable parameters as the paper writes them, such as 0.17M, 12.6M and 220M, of the first that knows them."""
+    """Return the trained parameters of the first group that has them, as in the paper: 0.17M, 12.6M or 220M."""
     count = next(
         (parameters for group in groups if (parameters := group.middle("trainable_parameters")) is not None), None
     )
@@ -144,7 +144,7 @@ def parameters_cell(*groups: Group) -> Cell:
 
 
 def short_count(count: float) -> str:
-    """A count in millions, with as many digits as the paper gives."""
+    """Return a count in millions, with as many digits as the paper gives."""
     millions = count / 1e6
     if millions >= 99.95:
         return f"{millions:.0f}M"
@@ -153,10 +153,14 @@ def short_count(count: float) -> str:
 
 
 def seeds_note(groups: Iterable[Group]) -> tuple[str, ...]:
-    """What brackets and counts in parentheses mean, where there are any."""
+    """Return what brackets and counts in parentheses mean, if there are any."""
     shown = list(groups)
     partly = any(len(group.done) and group.state() for group in shown)
     return (
         *([INTERVALS] if any(len(group.done) for group in shown) else []),
-        *(["(2 of 3): so many cells of a configuration ended well, and have part in its scores."] if partly else []),
+        *(
+            ["(2 of 3): the number of cells of a configuration that succeeded, and that its scores are of."]
+            if partly
+            else []
+        ),
     )

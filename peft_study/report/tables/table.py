@@ -11,16 +11,16 @@ NOT_RUN = "not run"
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell of a table.
+    """A cell of a table.
 
     Attributes:
-        text: what is read.
-        value: what it says, in the column's unit; None for words and for what is missing.
-        mark: whether it is the best of its column, or of its model alone.
-        state: why there is no value, or how some of its runs ended otherwise; None where all is well.
-        low: lower end of the 95 % interval, over seeds and samples, in the column's unit; of a single run over samples.
+        text: the text in print.
+        value: the number, in the column's unit; None for a text or a missing value.
+        mark: "best" of the column, or "best_of_model".
+        state: why the value is missing, or how unfinished runs ended; None if all runs succeeded.
+        low: lower end of the 95 % interval over seeds and samples, in the column's unit; over samples for one run.
         high: upper end.
-        runs: how many seeds the value is the mean of.
+        runs: number of seeds that the value is the mean of.
     """
 
     text: str
@@ -34,15 +34,15 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """One table.
+    """A table.
 
     Attributes:
-        name: of its files, such as "table3".
-        title: one line.
-        columns: their full names, distinct.
-        cells: rows of as many cells as there are columns.
-        notes: what a reader must know to read it.
-        groups: the heading above each column, which its full name begins with; "" for none, empty for no headings.
+        name: the name of its files, such as "table3".
+        title: in one line.
+        columns: full names, distinct.
+        cells: rows, with a cell for each column.
+        notes: what a reader must know.
+        groups: the heading above each column, a prefix of the column's name; "" for none. Empty without headings.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Table:
 
     @property
     def heads(self) -> tuple[str, ...]:
-        """The columns' names below their headings."""
+        """The names of the columns without their headings."""
         groups: Sequence[str] = self.groups or [""] * len(self.columns)
         return tuple(
             name.removeprefix(f"{group} ") if group else name for name, group in zip(self.columns, groups, strict=True)

@@ -1,14 +1,16 @@
-"""Table 1: compute cost and effectiveness of each family of techniques, in classes that follow from what was measured.
+"""Table 1: classes of compute cost and effectiveness for each family of techniques, from measurements.
 
-The rule was not changed after runs were held against it. Within one model and data set each family is its
-configuration with the best EM@10. Its peak memory, its seconds of training and generation, and its EM@10 are taken
-relative to the family that has most; memory only where it was measured alike, on GPUs or of processes, and seconds
-where they are of one device and as many test samples. Over models and data sets the median of each is a family's own.
-Its cost is the geometric mean of the first two, its effectiveness the third; `HIGH_COST` and `HIGH_EFFECTIVENESS` make
-classes of them.
+Within a model and data set, a family is represented by its configuration with the best EM@10:
 
-The best of many configurations scores above its true score, which favours the family with most. A class of
-effectiveness is therefore given only where the interval of the relative EM@10, which allows for the choice, decides.
+- Its peak memory, its seconds of training and generation, and its EM@10 are relative to the family with the largest.
+- Memory is compared only if all of it was measured on GPUs, or all of processes. Seconds are compared only on one
+  device and for the same number of test samples.
+- A family's values are the medians over models and data sets. Its cost is the geometric mean of memory and seconds,
+  its effectiveness is EM@10. `HIGH_COST` and `HIGH_EFFECTIVENESS` divide the classes.
+
+The best of many configurations scores above its true score, which favours the family with most configurations. The
+class of effectiveness is therefore given only if the interval of the relative EM@10, which allows for the choice,
+excludes the limit. The rule was not changed after runs were checked with it.
 """
 
 import math
@@ -35,12 +37,17 @@ _FAMILY_OF_METHOD = {"icl": "ICL and RAG", "rag": "ICL and RAG"}
 
 @dataclass(frozen=True)
 class _Best:
-    """A family's best configuration for one model and data set.
+    """The best configuration of a family for a model and data set.
 
     Attributes:
-        score: its EM@10.
+        score: EM@10.
         best: the configuration, and what it was chosen from.
-        share: both ends of its EM@10 as a share of the largest; from 0 to 1 where nothing is decided.
+        peak_bytes: of training and generation; None if unknown or not comparable.
+        seconds: of training and generation; None if unknown or not comparable.
+        on_gpu: see `Group.on_gpu`.
+        devices: that the cells ran on.
+        test_samples: number of test samples; None if unknown.
+        share: both ends of EM@10 as a share of the largest; 0 and 1 if nothing is decided.
     """
 
     score: float
@@ -54,11 +61,11 @@ class _Best:
 
 
 def table1(study: Study, other: Study | None = None) -> Table:
-    """The trade-off of compute cost and effectiveness; see the head of this file for the rule.
+    """Return the trade-off of compute cost and effectiveness; the head of this file has the rule.
 
     Args:
         study: rows of `rows.load` or `reference.paper_rows`.
-        other: not compared: the paper's own classes, which are words, stand in the last columns.
+        other: unused; the last columns always have the paper's classes.
     """
     # Without predictions, so that the classes follow from the intervals that tables show.
     evidence = Evidence(study.groups)
@@ -99,14 +106,14 @@ def _row(family: str, pairs: list[Mapping[str, _Best]]) -> tuple[Cell, ...]:
 
 
 def _pairs(evidence: Evidence, configurations: Iterable[Group]) -> list[Mapping[str, _Best]]:
-    """The families' best by model and data set, wherever there are two families to compare."""
+    """Return the best of each family by model and data set, if there are two families to compare."""
     by_place: dict[tuple[str, str], dict[str, list[Group]]] = {}
     for group in configurations:
         family = _family(group)
         if family is not None and group.dataset is not None:
             by_place.setdefault((group.model, group.dataset), {}).setdefault(family, []).append(group)
     return [
-        _with_shares(evidence, _alike({family: _best(evidence, options) for family, options in families.items()}))
+        _with_shares(evidence, _comparable({family: _best(evidence, options) for family, options in families.items()}))
         for families in by_place.values()
         if len(families) > 1
     ]
@@ -124,20 +131,20 @@ def _best(evidence: Evidence, options: Sequence[Group]) -> _Best:
 
 
 def _with_shares(evidence: Evidence, families: Mapping[str, _Best]) -> Mapping[str, _Best]:
-    """Each family against every other one: it is at most as large a share of the largest as of any."""
+    """Compare each family with every other one: its share of the largest is the smallest of its shares."""
     shares = {}
-    for family, best in families.items():
+    for family, choice in families.items():
         against = [
-            _share_ends(evidence.compare(family, [best.best], [other.best], SCORE), other.score)
+            _share_ends(evidence.compare(family, [choice.best], [other.best], SCORE), other.score)
             for name, other in families.items()
             if name != family
         ]
         shares[family] = min(low for low, _ in against), min(high for _, high in against)
-    return {family: replace(best, share=shares[family]) for family, best in families.items()}
+    return {family: replace(choice, share=shares[family]) for family, choice in families.items()}
 
 
 def _share_ends(compared: Comparison | None, other: float) -> tuple[float, float]:
-    """Both ends of a score as a share of another one, at most 1."""
+    """Return both ends of a score as a share of another score, at most 1."""
     if compared is None or not other:
         return 0.0, 1.0
     if compared.scope is Scope.printed:
@@ -148,13 +155,13 @@ def _share_ends(compared: Comparison | None, other: float) -> tuple[float, float
     return low, high
 
 
-def _alike(families: Mapping[str, _Best]) -> Mapping[str, _Best]:
-    """Without peaks where some are of a GPU and others of a process, and without seconds of other work or devices."""
+def _comparable(families: Mapping[str, _Best]) -> Mapping[str, _Best]:
+    """Remove peaks of both GPUs and processes, and seconds of different devices or numbers of samples."""
     if len({best.on_gpu for best in families.values() if best.peak_bytes is not None}) > 1:
         families = {name: replace(best, peak_bytes=None) for name, best in families.items()}
     timed = [best for best in families.values() if best.seconds is not None]
-    alike = len({best.test_samples for best in timed}) < 2 and len({best.devices for best in timed}) < 2
-    if not alike or any(len(best.devices) > 1 for best in timed):
+    comparable = len({best.test_samples for best in timed}) < 2 and len({best.devices for best in timed}) < 2
+    if not comparable or any(len(best.devices) > 1 for best in timed):
         families = {name: replace(best, seconds=None) for name, best in families.items()}
     return families
 
@@ -165,7 +172,7 @@ def _family(group: Group) -> str | None:
 
 
 def _relative(pair: Mapping[str, _Best], family: str, name: str) -> float | None:
-    """A family's value as a share of the largest; None where fewer than two families have one."""
+    """Return a family's value as a share of the largest; None if fewer than two families have a value."""
     values = {other: value for other, best in pair.items() if (value := getattr(best, name)) is not None}
     if family not in values or len(values) < 2 or not max(values.values()):
         return None
