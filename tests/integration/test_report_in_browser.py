@@ -326,7 +326,7 @@ def test_the_theme_changes_and_plots_follow(page: Opened) -> None:
         colours.append(
             (
                 page.page.evaluate("getComputedStyle(document.body).backgroundColor"),
-                plot.evaluate("(plot) => plot.layout.font.color"),
+                plot.evaluate("(plot) => getComputedStyle(plot.querySelector('.xtick text')).fill"),
             )
         )
 

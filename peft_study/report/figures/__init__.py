@@ -8,6 +8,7 @@ import pandas as pd
 from peft_study.report.figures.costs import predicted_memory, quality_memory, quality_time
 from peft_study.report.figures.drawing import Direction, Drawing, Line, Mark, Panel, Scale, Series
 from peft_study.report.figures.examples import figure3, figure7
+from peft_study.report.figures.interactive import interactive
 from peft_study.report.figures.lengths import figure2
 from peft_study.report.figures.memory import figure1, figure5
 from peft_study.report.figures.plotting import draw_matplotlib, figure_of
@@ -26,6 +27,7 @@ __all__ = [
     "Style",
     "draw_matplotlib",
     "figure_of",
+    "interactive",
     "styles_of",
 ]
 

@@ -126,6 +126,11 @@ class Panel:
     missing: str = ""
 
     @property
+    def style_keys(self) -> tuple[str, ...]:
+        """The style key of each series and line."""
+        return (*(series.style for series in self.series), *(line.style for line in self.lines))
+
+    @property
     def empty(self) -> bool:
         """Whether there is no value to draw, neither a series' nor a line's; a limit is none."""
         points = (

@@ -1,7 +1,7 @@
 """Drawings for print: PDF, SVG and PNG in one matplotlib style, the same bytes for the same drawing."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,7 @@ def figure_of(drawing: Drawing) -> Figure:
     """The drawing as a matplotlib figure, for a notebook."""
     drawing = _printed(drawing)
     columns = min(COLUMNS, len(drawing.panels)) if len(drawing.panels) != COLUMNS + 1 else 2
-    styles = styles_of(_keys(drawing))
+    styles = styles_of(key for panel in drawing.panels for key in panel.style_keys)
     with mpl.rc_context(fname=_LOOK):
         figure = Figure(layout="constrained")
         FigureCanvasAgg(figure)
@@ -121,12 +121,6 @@ def _of_categories(one: Series, kept: set[str]) -> Series:
     return replace(
         one, x=of(one.x), y=of(one.y), low=of(one.low), high=of(one.high), texts=of(one.texts), cells=of(one.cells)
     )
-
-
-def _keys(drawing: Drawing) -> Iterator[str]:
-    for panel in drawing.panels:
-        yield from (one.style for one in panel.series)
-        yield from (line.style for line in panel.lines)
 
 
 def _draw(axes: Axes, panel: Panel, styles: Mapping[str, Style]) -> list[Text]:

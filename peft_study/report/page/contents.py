@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -10,7 +10,8 @@ import pandas as pd
 from peft_study.metrics.registry import HEADLINES
 from peft_study.report.claims.verdicts import Finding
 from peft_study.report.figures.drawing import Drawing
-from peft_study.report.figures.style import styles_of
+from peft_study.report.figures.interactive import FEW_CATEGORIES, panel_figure, sizes_of
+from peft_study.report.figures.style import Style, styles_of
 from peft_study.report.outward import shorten_path, shorten_paths, shorten_paths_in
 from peft_study.report.page.repeats import repeats
 from peft_study.report.read.cells import COLUMNS
@@ -75,7 +76,8 @@ class Contents:
 
     def to_json(self) -> dict[str, Any]:
         """Plain containers; no number in them is infinite or NaN."""
-        keys = [key for one in self.drawings for panel in one.panels for key in _style_keys(panel)]
+        # Chosen once for all figures, so that a model of no known family keeps its colour from one to the next.
+        styles = styles_of(key for drawing in self.drawings for panel in drawing.panels for key in panel.style_keys)
         return {
             "meta": {
                 "title": self.title,
@@ -90,22 +92,32 @@ class Contents:
             "metrics": metrics_of(self.frame),
             "tables": [self._table(one) for one in self.tables],
             "comparison": None if self.comparison is None else self._table(self.comparison),
-            "drawings": [one.to_json() | {"files": self._files(one.name)} for one in self.drawings],
-            "styles": {
-                key: {
-                    "colour": style.colour,
-                    "symbol": style.plotly_symbol,
-                    "hatch": style.hatch,
-                    "dash": style.plotly_dash,
-                }
-                for key, style in styles_of(keys).items()
-            },
+            "drawings": [self._drawing(drawing, styles) for drawing in self.drawings],
             "findings": [_finding(one) for one in self.findings],
             "problems": [
                 {"where": shorten_path(str(one.where)), "what": shorten_paths_in(str(one.what))[:LONGEST_TEXT]}
                 for one in self.problems
             ],
             "explorer": {str(row): True for row in sorted(self.explored)},
+        }
+
+    def _drawing(self, drawing: Drawing, styles: Mapping[str, Style]) -> dict[str, Any]:
+        return {
+            "name": drawing.name,
+            "title": drawing.title,
+            "notes": list(drawing.notes),
+            "files": self._files(drawing.name),
+            "panels": [
+                {"title": panel.title, "broad": len(panel.categories) > FEW_CATEGORIES, "missing": panel.missing}
+                if panel.empty
+                else {
+                    "title": panel.title,
+                    "broad": len(panel.categories) > FEW_CATEGORIES,
+                    "figure": panel_figure(panel, styles),
+                    "sizes": asdict(sizes_of(panel)),
+                }
+                for panel in drawing.panels
+            ],
         }
 
     def _table(self, table: Table) -> dict[str, Any]:
@@ -178,10 +190,6 @@ def _title(name: str) -> str:
 
 def _about(name: str) -> str:
     return f"Sort by {name}; docs/scoring.md says what it is"
-
-
-def _style_keys(panel: Any) -> list[str]:
-    return [one.style for one in (*panel.series, *panel.lines)]
 
 
 def _finding(finding: Finding) -> dict[str, Any]:

@@ -31,8 +31,6 @@ SCRIPTS = (
         "tables",
         "claims",
         "states",
-        "traces",
-        "layout",
         "names",
         "figures",
         "diff",
