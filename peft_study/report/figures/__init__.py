@@ -1,4 +1,4 @@
-"""The figures: what they show (`drawing.py`), how they are made of rows, and how they are drawn for print."""
+"""The figures: their data (`drawing.py`), and how rows become data, prints and interactive plots."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -45,4 +45,4 @@ FIGURES: Mapping[str, Callable[[pd.DataFrame, pd.DataFrame | None], Drawing]] = 
         "predicted-memory": predicted_memory,
     }
 )
-"""Each figure of the paper and three of our own: from rows, and rows to compare with, to what is drawn."""
+"""The paper's figures and three more: each maps rows, and optionally rows to compare with, to a drawing."""

@@ -78,8 +78,8 @@ def line_shape(line: Line, style: Style) -> dict[str, Any]:
 
 def line_label(line: Line, style: Style) -> dict[str, Any]:
     """Write a limit's name, or another line's text, beside it, as an annotation."""
-    # The name of a limit stands where curves begin and bars are lowest. That of a vertical one stands at the bottom,
-    # because the best points are at the top.
+    # Curves begin and bars are lowest at the left, and the best points are at the top, so a limit's name stands at
+    # the left, or at the bottom.
     end, anchor = (0, "left") if line.limit else (1, "right")
     across = {"x": end, "xanchor": anchor, "xref": "x domain", "y": line.value, "yanchor": "bottom"}
     upright = {"x": line.value, "xanchor": "right", "y": 0, "yanchor": "bottom", "yref": "y domain"}
@@ -181,9 +181,9 @@ def _bar_places(series: Series, slots: Mapping[str, list[tuple[str, bool]]]) -> 
 
 
 def _error_bars(series: Series, style: Style) -> dict[str, Any]:
-    """Both distances from each value, 0 where an end is not known."""
+    """Convert ends to distances from each value; 0 if an end is unknown."""
     ends = list(zip(series.low, series.y, series.high, strict=True))
-    # The end of a bootstrap interval may lie on the other side of the value by a rounding.
+    # Rounding may put the end of a bootstrap interval on the other side of the value.
     above = [max(0.0, high - y) if high is not None and y is not None else 0.0 for _, y, high in ends]
     below = [max(0.0, y - low) if low is not None and y is not None else 0.0 for low, y, _ in ends]
     return {
@@ -231,5 +231,5 @@ def _hover_text(series: Series, panel: Panel, place: int) -> str:
 
 
 def _coordinate(x: Coordinate) -> Coordinate:
-    # A category is matched by its name, which must not be shortened: two long names may have the same short form.
+    # plotly identifies a category by its name, so it stays whole: two long names may have the same short form.
     return html.escape(x, quote=False) if isinstance(x, str) else x

@@ -84,19 +84,19 @@ class Contents:
                 "subtitle": self.subtitle,
                 "made_at": self.made_at,
                 "made_by": self.made_by,
-                "sources": [shorten_path(one) for one in self.sources],
+                "sources": [shorten_path(source) for source in self.sources],
                 "against": None if self.against is None else shorten_path(self.against),
             },
             "rows": pack(shorten_paths(self.frame)),
             "repeats": repeats(self.frame).to_json(),
             "metrics": metrics_of(self.frame),
-            "tables": [self._table(one) for one in self.tables],
+            "tables": [self._table(table) for table in self.tables],
             "comparison": None if self.comparison is None else self._table(self.comparison),
             "drawings": [self._drawing(drawing, styles) for drawing in self.drawings],
-            "findings": [_finding(one) for one in self.findings],
+            "findings": [_finding(finding) for finding in self.findings],
             "problems": [
-                {"where": shorten_path(str(one.where)), "what": shorten_paths_in(str(one.what))[:LONGEST_TEXT]}
-                for one in self.problems
+                {"where": shorten_path(str(problem.where)), "what": shorten_paths_in(str(problem.what))[:LONGEST_TEXT]}
+                for problem in self.problems
             ],
             "explorer": {str(row): True for row in sorted(self.explored)},
         }
@@ -129,13 +129,13 @@ class Contents:
             "cells": [
                 [
                     {
-                        "text": one.text,
-                        "value": _plain(one.value),
-                        "mark": one.mark,
-                        "state": one.state,
-                        "runs": one.runs,
+                        "text": cell.text,
+                        "value": _plain(cell.value),
+                        "mark": cell.mark,
+                        "state": cell.state,
+                        "runs": cell.runs,
                     }
-                    for one in row
+                    for cell in row
                 ]
                 for row in table.cells
             ],
@@ -170,8 +170,8 @@ def pack(frame: pd.DataFrame) -> dict[str, Any]:
 
 def metrics_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """The metrics of some rows: name, title and whether the page shows it first; those that say most come first."""
-    known = {*COLUMNS, "certainty"}
-    present = {str(name) for name in frame.columns if name not in known and frame[name].notna().any()}
+    not_metrics = {*COLUMNS, "certainty"}
+    present = {str(name) for name in frame.columns if name not in not_metrics and frame[name].notna().any()}
     ends = {f"{name}{end}" for name in present for end in ("_low", "_high")}
     # "top@1" says of drawn candidates what "pass@1" says better.
     first = [name for name in HEADLINES if name in present and not (name == "top@1" and "pass@1" in present)]
@@ -199,20 +199,20 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "verdict": str(finding.verdict),
         "comparisons": [
             {
-                "label": one.label,
-                "first_name": one.first_name,
-                "second_name": one.second_name,
-                "first": _plain(one.first),
-                "second": _plain(one.second),
-                "difference": _plain(one.difference),
-                "low": _plain(one.low),
-                "high": _plain(one.high),
-                "p_value": _plain(one.p_value),
-                "unit": one.unit,
-                "scope": str(one.scope),
-                "ratio": [_plain(part) for part in one.ratio or ()],
+                "label": comparison.label,
+                "first_name": comparison.first_name,
+                "second_name": comparison.second_name,
+                "first": _plain(comparison.first),
+                "second": _plain(comparison.second),
+                "difference": _plain(comparison.difference),
+                "low": _plain(comparison.low),
+                "high": _plain(comparison.high),
+                "p_value": _plain(comparison.p_value),
+                "unit": comparison.unit,
+                "scope": str(comparison.scope),
+                "ratio": [_plain(part) for part in comparison.ratio or ()],
             }
-            for one in finding.comparisons
+            for comparison in finding.comparisons
         ],
         "adjusted_p_value": _plain(finding.adjusted_p_value),
         "test": finding.test,

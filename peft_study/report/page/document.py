@@ -94,7 +94,7 @@ def policy(scripts: list[str]) -> str:
     and allows nothing else an address. plotly sets styles on the elements that it makes.
     """
     hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
-    allowed = " ".join(f"'sha256-{one}'" for one in hashes)
+    allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
     return "; ".join(
         (
             "default-src 'none'",

@@ -69,13 +69,13 @@ def repeats(frame: pd.DataFrame) -> Repeats:
     # As plain arrays: thousands of sets ask for each column.
     columns = {name: rows[[name, f"{name}_low", f"{name}_high"]].to_numpy(dtype=float) for name in names}
     done = (rows["status"] == "ok").to_numpy()
-    for one in groups(rows):
-        for cells in (one.frame, *one.left_out):
-            if cells is not one.frame:
-                others[len(sets)] = _difference(cells, one.frame)
+    for group in groups(rows):
+        for cells in (group.frame, *group.left_out):
+            if cells is not group.frame:
+                others[len(sets)] = _difference(cells, group.frame)
             places = cells.index.to_numpy()
-            if known := _intervals(places[done[places]], columns):
-                intervals[len(sets)] = known
+            if ends := _intervals(places[done[places]], columns):
+                intervals[len(sets)] = ends
             sets.append(cells.index.tolist())
     named = {row for places in sets for row in places}
     sets += [[row] for row in range(len(rows)) if row not in named]
@@ -99,12 +99,12 @@ def _difference(rows: pd.DataFrame, shown: pd.DataFrame) -> str:
     """In words, such as "learning rate 0.001, not 0.0003"."""
     parts = []
     for column, title in _TOLD.items():
-        ours, theirs = (_distinct(one[column]) for one in (rows, shown))
+        ours, theirs = (_distinct(rows[column]) for rows in (rows, shown))
         if ours and theirs and ours != theirs:
             parts.append(f"{title} {', '.join(ours)}, not {', '.join(theirs)}")
     return "; ".join(parts) or "in a setting that is not among the columns; the cells' configurations have it"
 
 
 def _distinct(column: "pd.Series[Any]") -> list[str]:
-    values = sorted({f"{one:.10g}" if isinstance(one, float) else str(one) for one in column.dropna().tolist()})
-    return [one if len(one) <= _LONGEST_VALUE else f"{one[:_LONGEST_VALUE]}…" for one in values]
+    values = sorted({f"{value:.10g}" if isinstance(value, float) else str(value) for value in column.dropna().tolist()})
+    return [value if len(value) <= _LONGEST_VALUE else f"{value[:_LONGEST_VALUE]}…" for value in values]

@@ -54,7 +54,7 @@ def write_samples(folder: Path, row: int, predictions: Sequence[Prediction]) -> 
     Returns:
         the file.
     """
-    samples = json.dumps([_sample(one) for one in predictions], separators=(",", ":"))
+    samples = json.dumps([_sample(prediction) for prediction in predictions], separators=(",", ":"))
     packed = base64.b64encode(gzip.compress(samples.encode(), compresslevel=6, mtime=0)).decode()
     file = folder / FOLDER / f"{row}.js"
     file.parent.mkdir(exist_ok=True)
@@ -65,16 +65,16 @@ def write_samples(folder: Path, row: int, predictions: Sequence[Prediction]) -> 
 def instruction_of(prompt: str) -> str:
     """What a prompt asks for: its last instruction, without the examples before it; all of it in another form."""
     for pattern in _INSTRUCTIONS:
-        found = pattern.findall(prompt)
-        if found:
-            return str(found[-1]).strip()
+        instructions = pattern.findall(prompt)
+        if instructions:
+            return str(instructions[-1]).strip()
     return prompt.strip()
 
 
 def _sample(prediction: Prediction) -> dict[str, Any]:
     """A sample as the page reads it. What a damaged file may hold instead of texts and flags becomes text and False."""
-    given = [prediction.prompt, prediction.reference, *_list(prediction.candidates)]
-    texts = ["" if one is None else str(one) for one in given]
+    fields = [prediction.prompt, prediction.reference, *_list(prediction.candidates)]
+    texts = ["" if field is None else str(field) for field in fields]
     prompt, reference, *candidates = (text[:LONGEST_TEXT] for text in texts)
     verdicts = prediction.verdicts if isinstance(prediction.verdicts, Mapping) else {}
     scores = prediction.scores if isinstance(prediction.scores, Mapping) else {}
@@ -84,7 +84,7 @@ def _sample(prediction: Prediction) -> dict[str, Any]:
         "instruction": instruction_of(texts[0])[:LONGEST_TEXT],
         "reference": reference,
         "candidates": candidates,
-        "matched": [one is True for one in _list(prediction.matched)],
+        "matched": [flag is True for flag in _list(prediction.matched)],
         "scores": finite(dict(scores)),
         "verdicts": {name: [list(map(str, _list(row))) for row in _list(rows)] for name, rows in verdicts.items()},
         "cut": sum(max(0, len(text) - LONGEST_TEXT) for text in texts),
