@@ -1,4 +1,4 @@
-"""What the page shows, as plain containers for JSON."""
+"""The contents of the page, as plain containers for JSON."""
 
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -13,15 +13,15 @@ from peft_study.report.figures.drawing import Drawing
 from peft_study.report.figures.interactive import FEW_CATEGORIES, panel_figure, sizes_of
 from peft_study.report.figures.style import Style, styles_of
 from peft_study.report.outward import shorten_path, shorten_paths, shorten_paths_in
-from peft_study.report.page.repeats import repeats
+from peft_study.report.page.replicates import replicates_of
 from peft_study.report.read.cells import COLUMNS
 from peft_study.report.read.folders import Problem
 from peft_study.report.tables.table import Table
 
 LONGEST_TEXT = 4_000
-"""Characters of a text in a row; a reason can be a whole log."""
+"""Characters of a text in a row, because a reason can be a whole log."""
 MOST_FIRST = 4
-"""Scores in the leaderboard before a person chooses: more would push the costs out of sight."""
+"""Scores that the leaderboard shows at first; more would move the costs out of view."""
 _SIGNIFICANT_DIGITS = 6
 
 
@@ -30,8 +30,8 @@ class Link:
     """A file beside the page.
 
     Attributes:
-        title: what it is called there.
-        path: relative to the page.
+        title: the text of the link.
+        path: its path, relative to the page.
     """
 
     title: str
@@ -43,20 +43,20 @@ class Contents:
     """Everything on the page.
 
     Attributes:
-        title: the page's.
-        subtitle: one line below it.
-        made_at: when.
-        made_by: the program with its version.
-        sources: what the rows were read from, as the person named it.
-        against: what they are compared with; None for nothing.
+        title: title of the page.
+        subtitle: a line below the title.
+        made_at: date and time at which the page was made.
+        made_by: name and version of the program.
+        sources: where the rows were read from, as the user gave it.
+        against: what the rows are compared with; None without a comparison.
         frame: the rows, with the columns of `rows.load`.
-        tables: in order.
-        comparison: with `against`.
-        drawings: in order.
-        findings: on the claims.
-        problems: what is not among the rows.
-        files: where a table or drawing lies in other forms, by its name.
-        explored: the rows, by their place in the frame, that have a file of samples.
+        tables: the tables, in the page's order.
+        comparison: the table of the comparison with `against`.
+        drawings: the figures, in the page's order.
+        findings: the checked claims.
+        problems: results that could not be read.
+        files: other formats of a table or drawing, by its name.
+        explored: positions in the frame of the rows that have a file of samples.
     """
 
     title: str
@@ -75,8 +75,8 @@ class Contents:
     explored: Collection[int] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Plain containers; no number in them is infinite or NaN."""
-        # Chosen once for all figures, so that a model of no known family keeps its colour from one to the next.
+        """Convert the contents to plain containers, without infinite numbers and NaN."""
+        # The styles are chosen for all figures at once, so that a model keeps its colour in each of them.
         styles = styles_of(key for drawing in self.drawings for panel in drawing.panels for key in panel.style_keys)
         return {
             "meta": {
@@ -88,7 +88,7 @@ class Contents:
                 "against": None if self.against is None else shorten_path(self.against),
             },
             "rows": pack(shorten_paths(self.frame)),
-            "repeats": repeats(self.frame).to_json(),
+            "replicates": replicates_of(self.frame).to_json(),
             "metrics": metrics_of(self.frame),
             "tables": [self._table(table) for table in self.tables],
             "comparison": None if self.comparison is None else self._table(self.comparison),
@@ -148,11 +148,11 @@ class Contents:
 
 
 def pack(frame: pd.DataFrame) -> dict[str, Any]:
-    """Rows by column: `{"count": n, "columns": {name: column}}`.
+    """Store rows by column: `{"count": n, "columns": {name: column}}`.
 
-    A column is `{"values": [n values]}` or, of texts, `{"values": [distinct texts], "codes": [n places in it, or -1]}`,
-    which makes 5,000 cells of a few settings small. Columns without a value are left out. Floats keep six significant
-    digits; whole numbers stay whole.
+    A numeric column is `{"values": [n values]}`. A text column is `{"values": [distinct texts], "codes": [n indices, or
+    -1]}`, which keeps a page of 5,000 cells small. Columns without a value are dropped. Floats keep six significant
+    digits.
     """
     columns: dict[str, Any] = {}
     for name in frame.columns:
@@ -169,27 +169,30 @@ def pack(frame: pd.DataFrame) -> dict[str, Any]:
 
 
 def metrics_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """The metrics of some rows: name, title and whether the page shows it first; those that say most come first."""
+    """List the metrics of the rows, the headlines first: name, title and whether the page shows it at first."""
     not_metrics = {*COLUMNS, "certainty"}
     present = {str(name) for name in frame.columns if name not in not_metrics and frame[name].notna().any()}
     ends = {f"{name}{end}" for name in present for end in ("_low", "_high")}
-    # "top@1" says of drawn candidates what "pass@1" says better.
+    # For sampled candidates "pass@1" is the better estimate of what "top@1" measures.
     first = [name for name in HEADLINES if name in present and not (name == "top@1" and "pass@1" in present)]
     first = first[:MOST_FIRST]
     others = sorted(present - ends - {*first})
     return [
-        {"name": name, "title": _title(name), "first": name in first, "about": _about(name)}
+        {
+            "name": name,
+            "title": _title(name),
+            "first": name in first,
+            "about": f"Sort by {name}; docs/scoring.md describes it",
+        }
         for name in (*first, *others)
     ]
 
 
 def _title(name: str) -> str:
-    title = HEADLINES.get(name, name)
-    return title if name not in HEADLINES else title[0].upper() + title[1:]
-
-
-def _about(name: str) -> str:
-    return f"Sort by {name}; docs/scoring.md says what it is"
+    if name not in HEADLINES:
+        return name
+    title = HEADLINES[name]
+    return title[0].upper() + title[1:]
 
 
 def _finding(finding: Finding) -> dict[str, Any]:

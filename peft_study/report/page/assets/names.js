@@ -1,9 +1,9 @@
-// Names beside the points of a plot, as many as there is room for; the others are told where a pointer rests.
+// Names beside the points of a plot, as many as there is room for. The hover texts have all of them.
 
 const NAME_HEIGHT = 13;
 const NAME_LETTER_PIXELS = 6;
 const POINT_PIXELS = 7;
-/** Where a name may stand: plotly's word, and from its point to its box, in widths and heights of the box and in points' radii. */
+/** Positions of a name: plotly's word, and the offset of its box from its point, in the box's widths and heights and in radii. */
 const POSITIONS = [
   ["top center", -0.5, -1, 0, -1], ["bottom center", -0.5, 0, 0, 1], ["middle right", 0, -0.5, 1, 0], ["middle left", -1, -0.5, -1, 0],
 ];
@@ -26,7 +26,7 @@ function writeNames(target, traces) {
   }, named.map((trace) => trace.place));
 }
 
-/** plotly's word for where a name stands, whose box is then taken; null where there is no room. */
+/** Reserve a box for a name, and return plotly's word for its position; null if there is no room. */
 function positionOf(name, [x, y], taken, room) {
   if (!name || !isNumber(x) || !isNumber(y)) return null;
   const width = [...name].length * NAME_LETTER_PIXELS;
@@ -42,6 +42,6 @@ function positionOf(name, [x, y], taken, room) {
   return null;
 }
 
-function overlap(one, other) {
-  return one[0] < other[2] && other[0] < one[2] && one[1] < other[3] && other[1] < one[3];
+function overlap(first, second) {
+  return first[0] < second[2] && second[0] < first[2] && first[1] < second[3] && second[1] < first[3];
 }
