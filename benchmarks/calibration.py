@@ -29,6 +29,7 @@ from peft_study.metrics.shares import share_interval
 from peft_study.report.claims.all import CLAIMS
 from peft_study.report.claims.evidence import Evidence
 from peft_study.report.claims.verdicts import Verdict, judge
+from peft_study.report.groups import groups
 from peft_study.report.read.per_sample import Run, method_score
 from peft_study.report.read.rows import frame_of
 
@@ -209,7 +210,7 @@ class SimulatedEvidence(Evidence):
     """
 
     def __init__(self, frame: pd.DataFrame, of_cell: Mapping[str, Floats]) -> None:
-        super().__init__(frame)
+        super().__init__(groups(frame))
         self._of_cell = of_cell
 
     def _runs(self, scored: pd.DataFrame, metric: str) -> list[Run | None]:

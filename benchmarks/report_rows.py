@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.report_rows [CELL_FOLDER]
 
-The cells are copies of one record (a real result.json, or one of about its size) under other names. Loading is timed
-without a cache, with an empty one, and with a full one, in turns; the files are in the system's cache.
+The cells are copies of one record (a real result.json, or one of about its size) under other names. The files are
+in the system's cache. The time of tables and claims excludes the grouping of rows, which is timed alone.
 Writes benchmarks/results/report_rows.json.
 """
 
@@ -20,6 +20,7 @@ from typing import Any
 from benchmarks import record
 from peft_study.report.claims.all import check_all
 from peft_study.report.read.rows import load
+from peft_study.report.study import Study
 from peft_study.report.tables.paper import TABLES
 
 CELLS = 10_000
@@ -94,28 +95,20 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         size = write_cells(root, pattern)
-        timed: dict[str, list[tuple[float, float]]] = {"no_cache": [], "empty_cache": [], "full_cache": []}
-        for index in range(ROUNDS):
-            cache = root / f"cache-{index}"
-            timed["no_cache"].append(seconds(lambda: load([root / "many"], None)))
-            timed["empty_cache"].append(seconds(lambda cache=cache: load([root / "many"], cache)))  # type: ignore[misc]
-            timed["full_cache"].append(seconds(lambda cache=cache: load([root / "many"], cache)))  # type: ignore[misc]
-        found = load([root / "many"], cache)
-        assert len(found.frame) == CELLS
-        assert not found.problems
-        made = {
-            name: round(seconds(lambda make=make: make(found.frame, None))[1], 2)  # type: ignore[misc]
-            for name, make in TABLES.items()
-        }
-        made["claims"] = round(seconds(lambda: check_all(found.frame))[1], 2)
-    medians = {name: round(statistics.median(wall for wall, _ in values), 2) for name, values in timed.items()}
-    processor = {name: round(statistics.median(cpu for _, cpu in values), 2) for name, values in timed.items()}
+        timed = [seconds(lambda: load([root / "many"])) for _ in range(ROUNDS)]
+        rows = load([root / "many"])
+        assert len(rows.frame) == CELLS
+        assert not rows.problems
+        study = Study(rows.frame)
+        made = {"groups": round(seconds(lambda: study.groups)[1], 2)}
+        for name, make in TABLES.items():
+            made[name] = round(seconds(lambda make=make: make(study, None))[1], 2)  # type: ignore[misc]
+        made["claims"] = round(seconds(lambda: check_all(study))[1], 2)
     figures = {
         "cells": CELLS,
         "bytes_of_a_record": size,
-        "load_median_seconds": medians,
-        "load_median_cpu_seconds": processor,
-        "full_cache_speedup": round(processor["no_cache"] / processor["full_cache"], 2),
+        "load_median_seconds": round(statistics.median(wall for wall, _ in timed), 2),
+        "load_median_cpu_seconds": round(statistics.median(cpu for _, cpu in timed), 2),
         "cpu_seconds": made,
     }
     record.write("report_rows", figures, ("pandas",))

@@ -1,4 +1,4 @@
-"""The report: the paper's tables and figures from what cells left, its claims checked, and a page of all of it."""
+"""Write the paper's tables and figures from the results of cells, check its claims, and show all on one page."""
 
 import argparse
 import webbrowser
@@ -13,7 +13,7 @@ from peft_study.errors import UserError
 from peft_study.report.names import PAPER
 
 if TYPE_CHECKING:
-    from peft_study.report.build import Other, Written
+    from peft_study.report.build import Baseline, ReportSummary
     from peft_study.report.read.rows import Rows
 
 _SHOWN_PROBLEMS = 5
@@ -23,27 +23,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Write a report.
 
     Returns:
-        the exit code: 0, whatever the report says; 2 where the command or what it names is at fault; 128 and the
-        signal's number after an interrupt, which leaves an earlier report as it was.
+        the exit code: 0 if a report was written, whatever it says; 2 for a user error; 128 plus the signal's number
+        after an interrupt, which leaves an earlier report unchanged.
     """
-    given = _parser().parse_args(arguments)
+    options = _parser().parse_args(arguments)
     return run_command(
-        lambda: report(given.sources, Path(given.out), given.against, with_samples=given.samples, show=given.open),
-        interrupted="no report was written, and an earlier one stays as it was",
+        lambda: report(
+            options.sources, Path(options.out), options.against, with_samples=options.samples, show=options.open
+        ),
+        interrupted="no report was written, and an earlier report is unchanged",
     )
 
 
 def report(
     sources: Sequence[str], out: Path, against: str | None = None, *, with_samples: bool = True, show: bool = False
 ) -> int:
-    """Read cells, write the report and say where it is.
+    """Read cells, write the report and print its path.
 
     Args:
         sources: folders, or "wandb://entity/project".
-        out: the folder that it goes to.
-        against: "paper", or a source, to compare with.
-        with_samples: whether the page lets a person read what the models wrote.
-        show: open the page in the browser.
+        out: the folder to write.
+        against: "paper" or a source to compare with; None to compare with nothing.
+        with_samples: whether the page shows what the models wrote.
+        show: whether to open the page in the browser.
 
     Returns:
         the exit code.
@@ -53,60 +55,61 @@ def report(
     """
     from peft_study.report.publish import check_replaceable
 
-    # Before minutes of work.
+    # Before minutes of reading and drawing.
     check_replaceable(out)
     with spinner("reading cells ..."):
         from peft_study.report.read.rows import load
 
         rows = load(sources)
-    _tell(rows)
-    other = None if against is None else _other(against)
-    with spinner("loading what draws ..."):
+    _print_rows(rows)
+    baseline = None if against is None else _baseline(against)
+    with spinner("loading matplotlib ..."):
         from peft_study.report.build import write_report
-    written = write_report(rows, sources, out, other=other, with_samples=with_samples, step=spinner)
-    _close(written, len(rows.frame))
-    if show and not webbrowser.open(written.index.as_uri()):
-        print_line("no browser could be opened")
+    summary = write_report(rows, sources, out, baseline=baseline, with_samples=with_samples, step=spinner)
+    _print_summary(summary, len(rows.frame))
+    if show and not webbrowser.open(summary.index.as_uri()):
+        print_line("--open: no browser could be opened")
     return EXIT_OK
 
 
-def _other(against: str) -> "Other":
-    from peft_study.report.build import Other
+def _baseline(against: str) -> "Baseline":
+    from peft_study.report.build import Baseline
     from peft_study.report.read.reference import paper_rows
     from peft_study.report.read.rows import load
+    from peft_study.report.study import Study
 
     if against == PAPER:
-        return Other(PAPER, paper_rows())
+        return Baseline(PAPER, Study(paper_rows()))
     with spinner(f"reading {against} ..."):
         rows = load([against])
     if rows.frame.empty:
         raise UserError(
-            "there is no cell to compare with",
+            f"--against must name results with cells, got {against}",
             where=f"--against {against}",
-            hint=f"--against {PAPER}, or a study's folder",
+            hint=f"--against {PAPER}, or the folder of a study",
         )
-    return Other(against, rows.frame)
+    return Baseline(against, Study(rows.frame))
 
 
-def _tell(rows: "Rows") -> None:
-    """What was read, and what could not be."""
+def _print_rows(rows: "Rows") -> None:
+    """Print how many cells were read, and what could not be read."""
     states = Counter(str(state) for state in rows.frame["status"].tolist())
-    listed = ", ".join(f"{many:,} {state}" for state, many in states.most_common())
+    listed = ", ".join(f"{count:,} {state}" for state, count in states.most_common())
     print_line(f"{len(rows.frame):,} cells read" + (f": {listed}" if listed else ""))
     for problem in rows.problems[:_SHOWN_PROBLEMS]:
-        print_line(f"passed over: {problem.where}: {problem.what}")
+        print_line(f"skipped: {problem.where}: {problem.what}")
     if len(rows.problems) > _SHOWN_PROBLEMS:
-        print_line(f"and {len(rows.problems) - _SHOWN_PROBLEMS:,} more, which the report lists")
+        print_line(f"and {len(rows.problems) - _SHOWN_PROBLEMS:,} more, listed in the report")
 
 
-def _close(written: "Written", cells: int) -> None:
+def _print_summary(summary: "ReportSummary", cells: int) -> None:
     verdicts = ", ".join(
-        f"{written.verdicts[name]} {name.replace('_', ' ')}" for name in ("confirmed", "refuted", "not_decided")
+        f"{summary.verdicts[name]} {name.replace('_', ' ')}" for name in ("confirmed", "refuted", "not_decided")
     )
-    print_line(f"{written.tables} tables, {written.drawings} figures with something to show, claims: {verdicts}")
+    print_line(f"{summary.tables} tables, {summary.drawings} figures, claims: {verdicts}")
     if cells:
-        print_line(f"the page shows samples of {written.explored:,} of {cells:,} cells, all that their folders hold")
-    print(f"report: {written.index}")  # noqa: T201 - the one line that a script reads
+        print_line(f"the page shows samples of {summary.explored:,} of {cells:,} cells")
+    print(f"report: {summary.index}")  # noqa: T201 - the one line that a script reads
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -115,14 +118,17 @@ def _parser() -> argparse.ArgumentParser:
         "sources",
         nargs="+",
         metavar="SOURCE",
-        help="a folder of results (multirun/, a study, a cell) or wandb://entity/project; several are put together",
+        help="a folder of results (multirun/, a study, a cell) or wandb://entity/project; several are merged",
     )
-    parser.add_argument("--out", default="report", metavar="FOLDER", help="where it goes; default: report")
+    parser.add_argument("--out", default="report", metavar="FOLDER", help="the folder to write (default: report)")
     parser.add_argument(
-        "--against", metavar="paper|SOURCE", help="compare cell by cell with the paper or another study"
+        "--against", metavar="paper|SOURCE", help="compare each configuration with the paper or another study"
     )
     parser.add_argument(
-        "--no-samples", dest="samples", action="store_false", help="leave out what the models wrote: a smaller folder"
+        "--no-samples",
+        dest="samples",
+        action="store_false",
+        help="leave out what the models wrote, for a smaller folder",
     )
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
     return parser

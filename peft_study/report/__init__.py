@@ -1,1 +1,1 @@
-"""The paper's numbers, and what becomes of them and of our own."""
+"""Reports: the paper's tables, figures and claims, from its numbers and from results of cells."""

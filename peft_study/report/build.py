@@ -1,4 +1,4 @@
-"""Everything that a report consists of, from rows to files."""
+"""Writes a report from rows: tables, figures, claims and the page."""
 
 import json
 from collections import Counter
@@ -22,8 +22,9 @@ from peft_study.report.page.document import write_page
 from peft_study.report.page.samples import read_samples, write_samples
 from peft_study.report.publish import published
 from peft_study.report.read.folders import Problem
-from peft_study.report.read.predictions import predictions_of
 from peft_study.report.read.rows import Rows
+from peft_study.report.study import Study
+from peft_study.report.tables.formats import FORMATS
 from peft_study.report.tables.paper import TABLES
 from peft_study.report.tables.table import Table
 from peft_study.results.schema import Status, finite
@@ -31,33 +32,33 @@ from peft_study.results.store import write_atomically
 
 MADE_BY = f"peft_study {__version__}"
 Step = Callable[[str], AbstractContextManager[object]]
-"""Shows what is being done while it is."""
+"""Shows a message while the block runs."""
 
 
 @dataclass(frozen=True)
-class Other:
-    """What the rows are compared with.
+class Baseline:
+    """What a study is compared with.
 
     Attributes:
-        name: "paper" or a folder, as the person named it.
-        frame: its rows.
+        name: "paper" or a folder, as the user named it.
+        study: its rows.
     """
 
     name: str
-    frame: pd.DataFrame
+    study: Study
 
 
 @dataclass(frozen=True)
-class Written:
+class ReportSummary:
     """A report that was written.
 
     Attributes:
-        index: its page.
-        tables: how many.
-        drawings: how many figures have something to show.
-        verdicts: claims by verdict.
-        explored: how many cells' samples can be read in it.
-        problems: what could not be read, the rows' own and those of samples.
+        index: the page.
+        tables: number of tables.
+        drawings: number of figures that are not empty.
+        verdicts: number of claims by verdict.
+        explored: number of cells whose samples the page shows.
+        problems: what could not be read, of rows and of samples.
     """
 
     index: Path
@@ -69,55 +70,55 @@ class Written:
 
 
 def write_report(
-    rows: Rows, sources: Sequence[str], out: Path, *, other: Other | None, with_samples: bool, step: Step
-) -> Written:
+    rows: Rows, sources: Sequence[str], out: Path, *, baseline: Baseline | None, with_samples: bool, step: Step
+) -> ReportSummary:
     """Write tables, figures, claims, rows and the page.
 
     Args:
-        rows: what was read.
-        sources: what it was read from, as the person named it.
-        out: the folder; an earlier report in it is replaced at once, when all is written.
-        other: what to compare with; None for nothing.
-        with_samples: whether cells' samples go beside the page.
-        step: shows what is being done.
+        rows: the cells.
+        sources: where they were read from, as the user named it.
+        out: the folder; it replaces an earlier report once everything is written.
+        baseline: what to compare with; None to compare with nothing.
+        with_samples: whether to write the cells' samples beside the page.
+        step: shows progress.
 
     Raises:
-        UserError: `out` cannot be written, or holds something else than a report.
+        UserError: `out` cannot be written, or holds a file that no report wrote.
     """
     made_at = datetime.now(UTC).isoformat(timespec="seconds")
-    against = None if other is None else shorten_path(other.name)
+    against = None if baseline is None else shorten_path(baseline.name)
     about = {
         "written_by": MADE_BY,
         "made_at": made_at,
-        "sources": [shorten_path(one) for one in sources],
+        "sources": [shorten_path(source) for source in sources],
         "against": against,
     }
     with published(out, about) as folder:
-        frame = rows.frame
-        compared_with = None if other is None else other.frame
+        study = Study(rows.frame)
+        other = None if baseline is None else baseline.study
         with step("tables ..."):
-            tables = [make(frame, compared_with) for make in TABLES.values()]
-            comparison = None if compared_with is None else compare(frame, compared_with)
+            tables = [make(study, other) for make in TABLES.values()]
+            comparison = None if other is None else compare(study, other)
         files = _write_tables(folder, [*tables, *([comparison] if comparison else [])])
         drawings = []
         for number, (name, make) in enumerate(FIGURES.items(), start=1):
             with step(f"[{number}/{len(FIGURES)}] {name} ..."):
-                drawing = make(frame, compared_with)
+                drawing = make(study, other)
                 drawings.append(drawing)
                 files[name] = _write_figure(folder, drawing)
         with step("claims ..."):
-            findings = check_all(frame, predictions_of(frame))
+            findings = check_all(study)
         _write_claims(folder, findings)
-        write_atomically(folder / "rows.csv", guarded_csv(shorten_paths(frame)))
-        explored, unread = _write_samples(folder, frame, step) if with_samples else ([], [])
+        write_atomically(folder / "rows.csv", guarded_csv(shorten_paths(study.frame)))
+        explored, unread = _write_samples(folder, study.frame, step) if with_samples else ([], [])
         contents = Contents(
-            title=_title(frame, sources),
-            subtitle=_subtitle(frame, made_at),
+            title=_title(study.frame, sources),
+            subtitle=_subtitle(study.frame, made_at),
             made_at=made_at,
             made_by=MADE_BY,
             sources=sources,
             against=against,
-            frame=frame,
+            study=study,
             tables=tables,
             comparison=comparison,
             drawings=drawings,
@@ -128,11 +129,11 @@ def write_report(
         )
         with step("index.html ..."):
             write_page(folder, contents)
-    return Written(
+    return ReportSummary(
         index=out.resolve() / "index.html",
         tables=len(tables),
-        drawings=sum(not one.empty for one in drawings),
-        verdicts=Counter(str(one.verdict) for one in findings),
+        drawings=sum(not drawing.empty for drawing in drawings),
+        verdicts=Counter(str(finding.verdict) for finding in findings),
         explored=len(explored),
         problems=tuple(contents.problems),
     )
@@ -142,20 +143,14 @@ def _write_tables(folder: Path, tables: Iterable[Table]) -> dict[str, list[Link]
     links: dict[str, list[Link]] = {}
     (folder / "tables").mkdir()
     for table in tables:
-        forms = {
-            "Markdown": ("md", table.to_markdown()),
-            "LaTeX": ("tex", table.to_latex()),
-            "CSV": ("csv", table.to_csv()),
-            "HTML": ("html", table.to_html()),
-        }
-        for suffix, text in forms.values():
-            write_atomically(folder / "tables" / f"{table.name}.{suffix}", text)
-        links[table.name] = [Link(title, f"tables/{table.name}.{suffix}") for title, (suffix, _) in forms.items()]
+        for suffix, write in FORMATS.values():
+            write_atomically(folder / "tables" / f"{table.name}.{suffix}", write(table))
+        links[table.name] = [Link(title, f"tables/{table.name}.{suffix}") for title, (suffix, _) in FORMATS.items()]
     return links
 
 
 def _write_figure(folder: Path, drawing: Drawing) -> list[Link]:
-    """Its files for print; none where there is nothing to draw."""
+    """Write the files for print, none if the figure is empty, and return links to them."""
     if drawing.empty:
         return []
     (folder / "figures").mkdir(exist_ok=True)
@@ -164,21 +159,21 @@ def _write_figure(folder: Path, drawing: Drawing) -> list[Link]:
 
 
 def _write_claims(folder: Path, findings: Sequence[Finding]) -> None:
-    found = finite([one.to_json() for one in findings])
-    write_atomically(folder / "claims.json", json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+    plain = finite([finding.to_json() for finding in findings])
+    write_atomically(folder / "claims.json", json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
 
 
 def _write_samples(folder: Path, frame: pd.DataFrame, step: Step) -> tuple[list[int], list[Problem]]:
-    """The cells, by their place in the frame, whose samples can be read on the page, and what could not be read."""
+    """Write the samples of cells; return the rows of those that have any, and what could not be read."""
     explored: list[int] = []
     problems: list[Problem] = []
-    places = [(row, str(name)) for row, name in enumerate(frame["folder"].tolist()) if isinstance(name, str)]
-    for number, (row, name) in enumerate(places, start=1):
-        with step(f"[{number}/{len(places)}] samples of {Path(name).name} ..."):
+    folders = [(row, name) for row, name in enumerate(frame["folder"].tolist()) if isinstance(name, str)]
+    for number, (row, name) in enumerate(folders, start=1):
+        with step(f"[{number}/{len(folders)}] samples of {Path(name).name} ..."):
             try:
                 predictions = read_samples(Path(name))
             except (OSError, ValueError, RecursionError) as error:
-                problems.append(Problem(name, f"its samples cannot be read: {error}"))
+                problems.append(Problem(name, f"samples cannot be read: {error}"))
                 continue
             if predictions:
                 write_samples(folder, row, predictions)

@@ -1,4 +1,4 @@
-"""Cells that differ in their seed alone, taken together."""
+"""Groups the cells of one configuration: replicates that differ in their seed alone."""
 
 import math
 from collections import Counter
@@ -17,16 +17,15 @@ from peft_study.results.schema import MemoryKind
 
 Key = tuple[str | None, str, str, str, float | None]
 KEYS = ("dataset", "model", "method", "quantization", "num_examples")
-"""What a configuration is called by, as columns; figure 1 of the paper has no data set, its best ICL no number of
-examples."""
-_CHOSEN = ("settings", "sampled", "learning_rate", "epochs")
-"""What a person set besides; known of every cell."""
-_FOUND = ("data_fingerprint", "test_samples", "trainable_parameters", "precision", "memory_kind")
-"""What a run found; a cell that failed early, or that only W&B told of, may not know it."""
+"""The columns that name a configuration. The paper's figure 1 has no data set, its best ICL no number of examples."""
+_MEASURED = ("data_fingerprint", "test_samples", "trainable_parameters", "precision", "memory_kind")
+"""What a run records about itself. A cell that failed early, or that was read from W&B, may lack it."""
 
-_WITHOUT_A_DRAW = frozenset({"zero-shot", "rag"})
+_WITHOUT_RANDOM_EXAMPLES = frozenset({"zero-shot", "rag"})
 """Prompting whose prompts do not depend on the seed."""
-_OTHERS = "Left out, as they differ from those shown in more than the seed (settings, data, precision, kind of memory):"
+_LEFT_OUT = (
+    "Left out, as they differ from those shown in more than the seed (settings, data, precision, kind of memory):"
+)
 
 
 @dataclass(frozen=True)
@@ -34,14 +33,14 @@ class Group:
     """One configuration over its seeds.
 
     Attributes:
-        dataset: config name; None where the source names none.
-        model: likewise.
-        method: likewise.
-        quantization: likewise.
-        num_examples: before each prompt; None for the best of several.
-        frame: its cells, repeats of each other.
-        left_out: the other cells of this name, in sets of repeats: they differ in more than the seed, in a setting,
-            the data, the precision or how memory was measured. None of these sets has more finished cells.
+        dataset: config name; None if the source names none.
+        model: config name.
+        method: config name.
+        quantization: config name.
+        num_examples: in each prompt; None for the best of several.
+        frame: the cells, replicates of each other.
+        left_out: the other cells of this name, in sets of replicates. They differ from `frame` in a setting, the
+            data, the precision or how memory was measured. None of these sets has more finished cells.
     """
 
     dataset: str | None
@@ -54,26 +53,26 @@ class Group:
 
     @property
     def key(self) -> Key:
-        """What it is called by."""
+        """The values of `KEYS`."""
         return self.dataset, self.model, self.method, self.quantization, self.num_examples
 
     @property
     def name(self) -> str:
-        """What it is called in a list."""
+        """The name in a list of configurations."""
         parts = [self.model, method_name(self.method, self.quantization), self.dataset]
         parts += [f"{self.num_examples:.0f} examples"] if self.num_examples else []
         return "/".join(part for part in parts if part)
 
     @property
     def title(self) -> str:
-        """What it is called in print beside its model and data set."""
+        """The name in print, beside the model and the data set."""
         name = method_name(self.method, self.quantization)
         return f"{name} ({self.num_examples:.0f} examples)" if self.num_examples else name
 
     @cached_property
     def drawn(self) -> bool:
         """Whether a run depends on its seed: by training, by random examples, or by sampling."""
-        random_examples = self.num_examples != 0 and self.method not in _WITHOUT_A_DRAW
+        random_examples = self.num_examples != 0 and self.method not in _WITHOUT_RANDOM_EXAMPLES
         return bool(self.trained or random_examples or self.frame["sampled"].eq(True).any())
 
     @cached_property
@@ -88,74 +87,77 @@ class Group:
 
     @cached_property
     def done(self) -> pd.DataFrame:
-        """The cells that ended well."""
-        ended_well = (self.frame["status"] == "ok").to_numpy()
-        return self.frame if ended_well.all() else self.frame[ended_well]
+        """The cells that succeeded."""
+        succeeded = (self.frame["status"] == "ok").to_numpy()
+        return self.frame if succeeded.all() else self.frame[succeeded]
 
     @cached_property
     def cells(self) -> tuple[str, ...]:
-        """The ids of those that ended well."""
+        """The ids of the cells that succeeded."""
         return tuple(str(name) for name in self.done["cell_id"])
 
     @cached_property
     def test_samples(self) -> float | None:
-        """How many samples their scores are of; None where that is not known."""
+        """The number of test samples; None if unknown."""
         return self.middle("test_samples")
 
     @cached_property
     def on_gpu(self) -> bool | None:
-        """Whether memory is of a GPU (True), of a process on a CPU (False), or of nobody knows what (None)."""
+        """Whether memory was measured on a GPU (True) or of a process on a CPU (False); None if unknown or mixed."""
         kinds = set(self.done["memory_kind"].dropna())
         of_process = str(MemoryKind.cpu_peak_rss) in kinds
         return None if not kinds or (of_process and len(kinds) > 1) else not of_process
 
     @cached_property
     def fingerprint(self) -> str | None:
-        """Of their data; None where that is not known."""
+        """The fingerprint of the data; None if unknown."""
         return next(iter(self.done["data_fingerprint"].dropna().tolist()), None)
 
     def scored(self, metric: str) -> pd.DataFrame:
-        """The cells that ended well and have a score."""
+        """Return the cells that succeeded and have a score."""
         return self.done[self.done[metric].notna()] if metric in self.done else self.done.iloc[:0]
 
     def values(self, column: str) -> list[float]:
-        """What is known of a column, of cells that ended well."""
+        """Return the known values of a column, of the cells that succeeded."""
         if column not in self.frame:
             return []
         return [value for value in self.done[column].tolist() if not math.isnan(value)]
 
     def score(self, metric: str) -> Spread | None:
-        """A score over the seeds with its 95 % interval; None where none is known."""
+        """Return a score over the seeds with its 95 % interval; None if no cell has it."""
         if metric not in self._spreads:
             self._spreads[metric] = score_of(self.done, metric)
         return self._spreads[metric]
 
     @cached_property
     def _spreads(self) -> dict[str, Spread | None]:
-        """Scores by name, as they were asked for: each is asked for many times."""
+        """A cache of scores by name. Tables, figures and claims ask for each many times."""
         return {}
 
     def cells_with(self, metric: str) -> tuple[str, ...]:
-        """The ids of the cells that ended well and have a score."""
+        """Return the ids of the cells that succeeded and have a score."""
         if metric not in self.done:
             return ()
         pairs = zip(self.cells, self.done[metric].tolist(), strict=True)
         return tuple(name for name, value in pairs if not math.isnan(value))
 
     def middle(self, column: str) -> float | None:
-        """The median over the seeds; None where none is known."""
+        """Return the median of a column over the seeds; None if no value is known."""
         values = self.values(column)
         return median(values) if values else None
 
     def work_seconds(self) -> float | None:
-        """Of generation, and of training unless the method only prompts; None where either is not known."""
+        """Return the seconds of generation plus those of training; None if either is unknown.
+
+        A method that only prompts has no training.
+        """
         train, generate = self.middle("train_seconds"), self.middle("generate_seconds")
         if train is None and not self.frame["kind"].eq("prompting").all():
             return None
         return None if generate is None else generate + (train or 0.0)
 
     def state(self) -> str | None:
-        """How cells ended that did not end well, such as "oom" or "1 of 3 failed"; None where all did."""
+        """Return how unfinished cells ended, such as "oom" or "1 of 3 failed"; None if all succeeded."""
         ends = Counter(str(status) for status in self.frame["status"] if status != "ok")
         if not ends:
             return None
@@ -166,14 +168,14 @@ class Group:
 
 
 def score_of(rows: pd.DataFrame, metric: str) -> Spread | None:
-    """A score over runs that differ in their seed: what tables, figures, page and claims all show.
+    """Return a score over replicates, as tables, figures, page and claims show it.
 
     Args:
-        rows: of one configuration, the cells that ended well.
+        rows: cells of one configuration that succeeded.
         metric: the score's name.
 
     Returns:
-        None where no row has it.
+        None if no row has the score.
     """
     if metric not in rows:
         return None
@@ -186,150 +188,166 @@ def score_of(rows: pd.DataFrame, metric: str) -> Spread | None:
 
 
 def score_of_values(values: Sequence[float], lows: Sequence[float], highs: Sequence[float]) -> Spread | None:
-    """The same of plain numbers, one a run; NaN where unknown."""
-    known = [run for run in zip(values, lows, highs, strict=True) if not math.isnan(run[0])]
-    if not known:
+    """Return a score over replicates from plain numbers; see `score_of`.
+
+    Args:
+        values: a score for each run; NaN if unknown.
+        lows: lower ends of the runs' intervals; NaN if unknown.
+        highs: upper ends.
+    """
+    runs = [run for run in zip(values, lows, highs, strict=True) if not math.isnan(run[0])]
+    if not runs:
         return None
-    intervals = [None if math.isnan(low) or math.isnan(high) else (low, high) for _, low, high in known]
-    return seeds_interval([value for value, _, _ in known], intervals)
+    intervals = [None if math.isnan(low) or math.isnan(high) else (low, high) for _, low, high in runs]
+    return seeds_interval([value for value, _, _ in runs], intervals)
 
 
 def groups(frame: pd.DataFrame) -> list[Group]:
-    """Take cells together that differ in their seed alone, ordered as the paper orders them."""
-    known = frame.dropna(subset=["model", "method"])
-    if known.empty:
-        return []
-    chosen = known.groupby(list(_CHOSEN), dropna=False, sort=False).ngroup().tolist()
-    columns = (known[column].astype(object).tolist() for column in _FOUND)
-    found = [tuple(None if _unknown(value) else value for value in values) for values in zip(*columns, strict=True)]
-    worth = [
-        (status == "ok", end if isinstance(end, str) else "")
-        for status, end in zip(known["status"].tolist(), known["finished_at"].tolist(), strict=True)
-    ]
-    keys = known.groupby(list(KEYS), dropna=False, sort=False).ngroup().to_numpy()
-    places = np.argsort(keys, kind="stable")
-    merge_runs = []
-    for part in np.split(places, np.flatnonzero(np.diff(keys[places])) + 1):
-        cells = [_Cell(chosen[row], found[row], *worth[row]) for row in part.tolist()]
-        merge_runs.append(_group(known.take(part), _sets(cells)))
-    return sorted(merge_runs, key=_order)
+    """Group the cells of each configuration.
 
-
-def by_key(found: Iterable[Group]) -> dict[Key, Group]:
-    """Groups by what they are called by."""
-    return {one.key: one for one in found}
-
-
-def caveats(found: Iterable[Group]) -> tuple[str, ...]:
-    """What a reader must know of configurations that stand beside each other, a sentence each; none where all is well.
+    Replicates have the same `identity.settings_key`, and the same values in `_MEASURED` as far as both are known.
 
     Args:
-        found: the configurations.
+        frame: rows of `rows.load`; rows without a model or a method are left out.
+
+    Returns:
+        The configurations in the paper's order.
     """
-    known = list(found)
-    others = [f"{one.name} ({_ends(one.left_out)})" for one in known if one.left_out]
-    twice = [one.name for one in known if one.done["seed"].dropna().duplicated().any()]
+    rows = frame.dropna(subset=["model", "method"])
+    if rows.empty:
+        return []
+    settings = rows.groupby("settings", dropna=False, sort=False).ngroup().tolist()
+    columns = (rows[column].astype(object).tolist() for column in _MEASURED)
+    measured = [tuple(None if _unknown(value) else value for value in values) for values in zip(*columns, strict=True)]
+    ends = [
+        (status == "ok", end if isinstance(end, str) else "")
+        for status, end in zip(rows["status"].tolist(), rows["finished_at"].tolist(), strict=True)
+    ]
+    keys = rows.groupby(list(KEYS), dropna=False, sort=False).ngroup().to_numpy()
+    # Stable, so that the cells of a configuration keep their order.
+    order = np.argsort(keys, kind="stable")
+    configurations = []
+    for part in np.split(order, np.flatnonzero(np.diff(keys[order])) + 1):
+        cells = [_Cell(settings[row], measured[row], *ends[row]) for row in part.tolist()]
+        configurations.append(_group(rows.take(part), _sets(cells)))
+    return sorted(configurations, key=_order)
+
+
+def caveats(configurations: Iterable[Group]) -> tuple[str, ...]:
+    """Return what a reader must know of configurations that are shown side by side, one sentence each."""
+    shown = list(configurations)
+    partial = [f"{group.name} ({_ends(group.left_out)})" for group in shown if group.left_out]
+    twice = [group.name for group in shown if group.done["seed"].dropna().duplicated().any()]
     return (
-        *([f"{_OTHERS} {', '.join(others)}."] if others else []),
+        *([f"{_LEFT_OUT} {', '.join(partial)}."] if partial else []),
         *(
             [f"Several cells with the same seed, which count as if they had different ones: {', '.join(twice)}."]
-            * bool(twice)
+            if twice
+            else []
         ),
-        *_samples_caveats(known),
+        *_samples_caveats(shown),
     )
 
 
 def caveats_between(pairs: Iterable[tuple[Group, Group]]) -> tuple[str, ...]:
-    """What a reader must know of configurations of two studies that are compared: whose test samples differ in number.
+    """Return which configurations of two studies differ in their number of test samples, in a sentence.
 
     Args:
         pairs: each configuration and the other study's.
     """
     names = [
-        f"{one.name} on {one.test_samples:,.0f} against {its.test_samples:,.0f}"
-        for one, its in pairs
-        if one.test_samples is not None and its.test_samples is not None and one.test_samples != its.test_samples
+        f"{group.name} on {group.test_samples:,.0f} against {other.test_samples:,.0f}"
+        for group, other in pairs
+        if group.test_samples is not None
+        and other.test_samples is not None
+        and group.test_samples != other.test_samples
     ]
     return (f"Not of the same number of test samples: {', '.join(dict.fromkeys(names))}.",) if names else ()
 
 
-def _samples_caveats(found: Sequence[Group]) -> Iterable[str]:
-    for dataset in dict.fromkeys(one.dataset for one in found if one.dataset):
-        here = [one for one in found if one.dataset == dataset and one.test_samples is not None]
-        numbers = Counter(one.test_samples for one in here)
-        if len(numbers) > 1:
-            usual = max(numbers, key=lambda number: (numbers[number], number or 0.0))
-            names = ", ".join(f"{one.name} on {one.test_samples:,.0f}" for one in here if one.test_samples != usual)
+def _samples_caveats(shown: Sequence[Group]) -> Iterable[str]:
+    for dataset in dict.fromkeys(group.dataset for group in shown if group.dataset):
+        members = [group for group in shown if group.dataset == dataset and group.test_samples is not None]
+        sizes = Counter(group.test_samples for group in members)
+        if len(sizes) > 1:
+            usual = max(sizes, key=lambda size: (sizes[size], size or 0.0))
+            names = ", ".join(
+                f"{group.name} on {group.test_samples:,.0f}" for group in members if group.test_samples != usual
+            )
             yield f"Scores on {dataset} are of {usual:,.0f} test samples, but: {names}."
-        prints = Counter((one.test_samples, one.fingerprint) for one in here if one.fingerprint)
-        for number in numbers:
-            alike = {key: count for key, count in prints.items() if key[0] == number}
-            if len(alike) > 1:
-                usual_print = max(alike, key=lambda key: alike[key])
-                names = ", ".join(
-                    one.name for one in here if (one.test_samples, one.fingerprint) in alike.keys() - {usual_print}
-                )
+        prints = Counter((group.test_samples, group.fingerprint) for group in members if group.fingerprint)
+        for size in sizes:
+            of_size = {key: count for key, count in prints.items() if key[0] == size}
+            if len(of_size) > 1:
+                unusual = of_size.keys() - {max(of_size, key=lambda key: of_size[key])}
+                names = ", ".join(group.name for group in members if (group.test_samples, group.fingerprint) in unusual)
                 yield f"Of the same size, but other data of {dataset} than the rest: {names}."
 
 
 def _ends(sets: Iterable[pd.DataFrame]) -> str:
-    """Such as "2 ok, 1 oom"."""
+    """Return how cells ended, such as "2 ok, 1 oom"."""
     ends = Counter(status for cells in sets for status in cells["status"])
     return ", ".join(f"{count} {status}" for status, count in sorted(ends.items()))
 
 
 class _Cell(NamedTuple):
-    """What decides which cells a cell is a repeat of: a number for what it was set to, what it found, how it ended."""
+    """What decides the set of replicates that a cell belongs to.
 
-    setting: int
-    found: tuple[Any, ...]
+    Attributes:
+        settings: a number for each distinct settings key.
+        measured: the values of `_MEASURED`; None if unknown.
+        ok: whether the cell succeeded.
+        finished_at: UTC, ISO 8601; empty if unknown.
+    """
+
+    settings: int
+    measured: tuple[Any, ...]
     ok: bool
     finished_at: str
 
 
 def _sets(cells: Sequence[_Cell]) -> list[list[int]]:
-    """Places of the cells that are repeats of each other, a list for each set of repeats, the one to show first.
+    """Return the positions of cells that are replicates, a list for each set, the set to show first.
 
-    Repeats were set alike and found the same as far as both know it; a cell that fits more than one set is counted in
-    the one that stands first.
+    A cell that fits several sets, because it lacks values, joins the one that would be shown first.
     """
-    if len({(one.setting, one.found) for one in cells}) == 1:
+    if len({(cell.settings, cell.measured) for cell in cells}) == 1:
         return [list(range(len(cells)))]
     sets: list[list[int]] = []
-    known: list[tuple[int, tuple[Any, ...]]] = []
-    # Those that know most first, as they tell the sets apart, and those that ended well before those that did not.
-    order = sorted(range(len(cells)), key=lambda place: (not cells[place].ok, cells[place].found.count(None)))
+    firsts: list[_Cell] = []
+    # Finished cells with most values known found the sets, so that the others can join one.
+    order = sorted(range(len(cells)), key=lambda index: (not cells[index].ok, cells[index].measured.count(None)))
     for index in order:
-        one = cells[index]
-        fitting = [
-            number
-            for number, (setting, found) in enumerate(known)
-            if setting == one.setting
-            and all(None in pair or pair[0] == pair[1] for pair in zip(found, one.found, strict=True))
-        ]
+        cell = cells[index]
+        fitting = [number for number, first in enumerate(firsts) if _are_replicates(first, cell)]
         if fitting:
-            best = max(fitting, key=lambda number: _worth([cells[place] for place in sets[number]]))
+            best = max(fitting, key=lambda number: _rank([cells[member] for member in sets[number]]))
             sets[best].append(index)
         else:
-            known.append((one.setting, one.found))
+            firsts.append(cell)
             sets.append([index])
-    ordered = sorted(sets, key=lambda places: _worth([cells[place] for place in places]), reverse=True)
-    return [sorted(places) for places in ordered]
+    ordered = sorted(sets, key=lambda members: _rank([cells[member] for member in members]), reverse=True)
+    return [sorted(members) for members in ordered]
 
 
-def _worth(cells: Sequence[_Cell]) -> tuple[int, str]:
-    """How many ended well, and when the last one of them ended."""
-    return sum(one.ok for one in cells), max((one.finished_at for one in cells if one.ok), default="")
+def _are_replicates(first: _Cell, second: _Cell) -> bool:
+    pairs = zip(first.measured, second.measured, strict=True)
+    return first.settings == second.settings and all(None in pair or pair[0] == pair[1] for pair in pairs)
+
+
+def _rank(cells: Sequence[_Cell]) -> tuple[int, str]:
+    """Return the number of cells that succeeded, and when the last of them ended: the largest set is shown."""
+    return sum(cell.ok for cell in cells), max((cell.finished_at for cell in cells if cell.ok), default="")
 
 
 def _unknown(value: Any) -> bool:
-    # NaN alone differs from itself.
+    # NaN is the only value that differs from itself.
     return value is None or value != value
 
 
 def _group(frame: pd.DataFrame, sets: Sequence[list[int]]) -> Group:
-    """A configuration from its cells, and the places of those that are repeats of each other."""
-    parts = [frame] if len(sets) == 1 else [frame.iloc[places] for places in sets]
+    """Return a configuration from its cells and the positions of each set of replicates."""
+    parts = [frame] if len(sets) == 1 else [frame.iloc[members] for members in sets]
     first = frame.iloc[0]
     examples = float(first["num_examples"])
     return Group(
@@ -343,8 +361,8 @@ def _group(frame: pd.DataFrame, sets: Sequence[list[int]]) -> Group:
     )
 
 
-def _text(part: object) -> str | None:
-    return part if isinstance(part, str) else None
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _order(group: Group) -> tuple[object, ...]:

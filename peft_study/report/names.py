@@ -1,4 +1,4 @@
-"""Names and orders as the paper has them; what it does not know keeps its config's name and comes behind."""
+"""Names and orders as in the paper. Anything else keeps its config name and comes last."""
 
 from collections.abc import Sequence
 
@@ -30,22 +30,22 @@ METHODS = {
 DATASETS = {"conala": "Conala", "codealpacapy": "CodeAlpacaPy", "apps": "APPS"}
 QUANTIZATIONS = {"none": "", "int8": "8bit", "nf4": "4bit"}
 PAPER = "paper"
-"""The source of the paper's own rows, and what they are asked for by."""
+"""The source of the paper's rows, and the value of `--against` that asks for them."""
 LEVELS = ("introductory", "interview", "competition")
 
 
 def model_name(slug: str) -> str:
-    """A model's name in print."""
+    """Return a model's name in print."""
     return MODELS.get(slug, slug)
 
 
 def dataset_name(slug: str) -> str:
-    """A data set's name in print."""
+    """Return a data set's name in print."""
     return DATASETS.get(slug, slug)
 
 
 def method_name(method: str, quantization: str = "none") -> str:
-    """A method's name in print, with how the base is stored: LoRA on a quantised base is QLoRA."""
+    """Return a method's name in print with the quantization of the base; LoRA on a quantised base is QLoRA."""
     name, bits = METHODS.get(method, method), QUANTIZATIONS.get(quantization, quantization)
     if not bits:
         return name
@@ -53,5 +53,5 @@ def method_name(method: str, quantization: str = "none") -> str:
 
 
 def place(slug: str, order: Sequence[str]) -> tuple[int, str]:
-    """What sorts names by the paper's order, others behind by their own."""
+    """Return a key that sorts names by the paper's order, then all others by name."""
     return (order.index(slug), "") if slug in order else (len(order), slug)

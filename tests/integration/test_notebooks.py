@@ -10,6 +10,7 @@ from nbclient import NotebookClient
 
 from peft_study.report.figures import FIGURES
 from peft_study.report.read.rows import load
+from peft_study.report.study import Study
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -60,8 +61,9 @@ def test_a_notebook_is_valid_and_has_small_outputs_without_errors(file: Path) ->
 def test_the_figures_notebook_shows_the_papers_figures_that_have_something_to_show(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    frame = load([ROOT / "docs" / "demo_results"], cache=None).frame
-    drawings = [FIGURES[f"figure{number}"](frame, None) for number in range(1, 8)]
+    frame = load([ROOT / "docs" / "demo_results"]).frame
+    study = Study(frame)
+    drawings = [FIGURES[f"figure{number}"](study, None) for number in range(1, 8)]
     expected = [drawing.title for drawing in drawings if not drawing.empty]
 
     notebook = run("figures", monkeypatch)
@@ -73,7 +75,7 @@ def test_the_figures_notebook_shows_the_papers_figures_that_have_something_to_sh
 
 
 def test_the_tables_notebook_shows_the_demos_numbers_and_ten_claims(monkeypatch: pytest.MonkeyPatch) -> None:
-    frame = load([ROOT / "docs" / "demo_results"], cache=None).frame
+    frame = load([ROOT / "docs" / "demo_results"]).frame
     lora = frame[(frame["method"] == "lora") & (frame["quantization"] == "none")]
 
     notebook = run("tables", monkeypatch)

@@ -57,14 +57,14 @@ def test_a_report_of_two_folders_against_the_paper(tmp_path: Path, capfd: pytest
     assert code == 0
     assert printed.out == f"report: {out / 'index.html'}\n"
     assert "5 cells read: 4 ok, 1 oom" in printed.err
-    assert "multirun/two/broken/result.json: no JSON" in printed.err
+    assert "multirun/two/broken/result.json: invalid JSON" in printed.err
     assert "samples of 4 of 5 cells" in printed.err
     written = json.loads((out / "report.json").read_text())
     assert written["sources"] == ["multirun/one", "multirun/two"]
     assert written["against"] == "paper"
     found = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
     assert found == {*written["files"], "report.json"}
-    for form in ("md", "tex", "csv", "html"):
+    for form in ("md", "tex", "csv"):
         assert f"tables/table3.{form}" in found
     assert {"index.html", "rows.csv", "claims.json", "figures/quality-memory.pdf", "explorer/0.js"} <= found
     assert len(json.loads((out / "claims.json").read_text())) == 10
@@ -110,7 +110,7 @@ def test_no_cell_is_a_report_that_says_so(tmp_path: Path, capfd: pytest.CaptureF
 
     printed = capfd.readouterr().err
     assert "0 cells read" in printed
-    assert "no result.json in it or below it" in printed
+    assert "no result.json in this folder" in printed
     assert (tmp_path / "report" / "index.html").is_file()
 
 
@@ -129,8 +129,8 @@ def test_a_study_against_another(tmp_path: Path) -> None:
     [
         (["nowhere"], "no such folder"),
         (["one", "--against", "nowhere"], "no such folder"),
-        (["one", "--against", "empty"], "no cell to compare with"),
-        (["one", "--out", "one"], "something else than a report"),
+        (["one", "--against", "empty"], "--against must"),
+        (["one", "--out", "one"], "which no report wrote"),
         (["one", "--out", "file/report"], "cannot be written"),
     ],
 )
@@ -157,7 +157,7 @@ def test_damaged_predictions_are_listed_and_stop_nothing(tmp_path: Path) -> None
 
     assert main(["one"]) == 0
 
-    assert "its samples cannot be read" in (tmp_path / "report" / "index.html").read_text()
+    assert "samples cannot be read" in (tmp_path / "report" / "index.html").read_text()
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -178,7 +178,7 @@ def test_an_interrupt_leaves_the_earlier_report(tmp_path: Path, number: signal.S
     _, said = process.communicate(timeout=60)
 
     assert process.returncode == code
-    assert "an earlier one stays as it was" in said
+    assert "no report was written" in said
     assert "Traceback" not in said
     assert (tmp_path / "report" / "index.html").read_bytes() == before
     assert not begun.exists()

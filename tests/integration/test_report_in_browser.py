@@ -19,9 +19,10 @@ from peft_study.report.page.contents import Contents
 from peft_study.report.page.document import write_page
 from peft_study.report.page.samples import read_samples, write_samples
 from peft_study.report.read.rows import frame_of, load
+from peft_study.report.study import Study
 from peft_study.report.tables.paper import TABLES
 from peft_study.results.schema import Status
-from tests.report_cells import HOSTILE, prediction, write_cell
+from tests.report_cells import HOSTILE, drawing_of, prediction, table_of, write_cell
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = [
@@ -117,9 +118,9 @@ def write(folder: Path, frame: pd.DataFrame, *, drawn: Sequence[str] = (), **mor
         folder,
         Contents(
             **{"title": "Report: test", "subtitle": "a line", "made_at": "now", "made_by": "by", "sources": ["x"]},
-            frame=frame,
-            tables=[make(frame, None) for make in TABLES.values()],
-            drawings=[FIGURES[name](frame, None) for name in drawn],
+            study=Study(frame),
+            tables=[table_of(name, frame) for name in TABLES],
+            drawings=[drawing_of(name, frame) for name in drawn],
             explored=explored,
             **more,
         ),
@@ -143,7 +144,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for seed in (1, 2):
             samples = [prediction(f"t-{place}", texts) for place, texts in enumerate(SAMPLES[method])]
             write_cell(study, method, seed, em=em + seed / 100, predictions=samples)
-    return write(folder, load([study], cache=None).frame, drawn=("quality-memory", "figure4"))
+    return write(folder, load([study]).frame, drawn=("quality-memory", "figure4"))
 
 
 @pytest.fixture
@@ -187,7 +188,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_cell(folder / "one", "ia3", 1, em=0.9, predictions=[prediction("t-0", ["a"]), prediction("t-1", ["a"])])
     for place, name in enumerate(FORMULAS):
         write_cell(folder / "one", "prompt", model=name, cell_id=f"formula-{place}", dataset="other")
-    frame = load([folder / "one", folder / "two"], cache=None).frame
+    frame = load([folder / "one", folder / "two"]).frame
     # The device is none of the settings.
     frame["device"] = [f"device {row}" for row in range(len(frame))]
     return write(folder, frame)
@@ -288,7 +289,7 @@ def test_a_missing_file_of_samples_is_said(browser: Browser, small: Path, tmp_pa
 
 
 def test_plots_have_the_drawings_values(page: Opened, small: Path) -> None:
-    drawing = FIGURES["quality-memory"](load([small.parent / "demo"], cache=None).frame, None).to_json()
+    drawing = drawing_of("quality-memory", load([small.parent / "demo"]).frame).to_json()
     plot = page.page.locator("#figure-quality-memory .plot").first
     plot.scroll_into_view_if_needed()
     plot.locator(".main-svg").first.wait_for()
@@ -364,7 +365,7 @@ def crowded(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 predictions=samples,
                 **settings,
             )
-    return write(folder, load([study], cache=None).frame, drawn=("figure1", "figure5", "figure6"))
+    return write(folder, load([study]).frame, drawn=("figure1", "figure5", "figure6"))
 
 
 @pytest.mark.parametrize(("width", "narrowest_bar"), [(1280, 20), (400, 6)])
@@ -440,7 +441,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
             metrics={HOSTILE: 0.5, "__proto__": 0.5, "constructor": 0.25, "codebleu": 0.5},
         )
     write_cell(study, HOSTILE, 3, model=HOSTILE, status=Status.failed, reason=f"{HOSTILE}\n{link}", em=None)
-    frame = load([study], cache=None).frame
+    frame = load([study]).frame
     return write(folder, frame, drawn=tuple(FIGURES), against=HOSTILE)
 
 
@@ -540,7 +541,7 @@ def test_no_cell_at_all(browser: Browser, tmp_path: Path) -> None:
 
 def test_one_cell(browser: Browser, tmp_path: Path) -> None:
     write_cell(tmp_path / "study", predictions=[prediction("t-0", ["xs.sort()"])])
-    page = opened(browser, write(tmp_path, load([tmp_path], cache=None).frame, drawn=tuple(FIGURES)).as_uri())
+    page = opened(browser, write(tmp_path, load([tmp_path]).frame, drawn=tuple(FIGURES)).as_uri())
     page.choose("tiny-llama · lora · minipy · seed 1")
 
     assert page.column("method") == ["lora"]

@@ -20,7 +20,7 @@ from peft_study.report.read import wandb_runs
 from peft_study.report.read.rows import load
 from peft_study.results.schema import RunResult
 from peft_study.tracking.summary import summary_of
-from tests.report_records import result, study
+from tests.report_cells import result, study
 
 # What W&B is told is a part of what a folder holds.
 UNTOLD = {
@@ -150,7 +150,7 @@ def test_a_run_gives_the_row_that_its_folder_gives(server: type[Server], tmp_pat
 
     assert found.problems == ()
     told = [name for name in found.frame if name not in UNTOLD]
-    of_folder = load([study(tmp_path / "study", record)], cache=None).frame
+    of_folder = load([study(tmp_path / "study", record)]).frame
     pd.testing.assert_frame_equal(found.frame[told], of_folder[told])
     assert found.frame["source"].tolist() == ["wandb://a-lab/peft-study"]
     assert set(found.frame) == set(of_folder)
@@ -165,7 +165,7 @@ def test_every_page_is_read_and_what_is_no_cell_is_listed(server: type[Server]) 
     assert found.frame["seed"].tolist() == [0.0, 1.0, 2.0]
     (problem,) = found.problems
     assert problem.where == "wandb://a-lab/peft-study/other"
-    assert "no cell of a study" in problem.what
+    assert "config must have model and method" in problem.what
     assert sum("query Runs" in query for query in server.asked) == 4
 
 
@@ -184,7 +184,7 @@ def test_a_run_that_was_not_told_the_end_has_wandbs_word(
 def test_a_cells_folder_stands_before_its_run(server: type[Server], tmp_path: Path) -> None:
     server.runs.append(node(result()))
 
-    found = load(["wandb://a-lab/peft-study", study(tmp_path / "study", result())], cache=None)
+    found = load(["wandb://a-lab/peft-study", study(tmp_path / "study", result())])
 
     assert found.frame["source"].tolist() == [str(tmp_path / "study")]
     assert [problem.where for problem in found.problems] == [f"wandb://a-lab/peft-study: {result().cell_id}"]
@@ -192,7 +192,7 @@ def test_a_cells_folder_stands_before_its_run(server: type[Server], tmp_path: Pa
 
 @pytest.mark.parametrize("source", ["wandb://", "wandb://a-lab", "wandb://a-lab/", "wandb://a-lab/project/run"])
 def test_an_address_that_names_no_project_is_refused(source: str) -> None:
-    with pytest.raises(UserError, match="names no W&B project"):
+    with pytest.raises(UserError, match="entity and a project"):
         load([source])
 
 
@@ -204,7 +204,7 @@ def test_a_project_that_is_not_there_is_named(server: type[Server]) -> None:
 
 
 def test_an_empty_project_is_a_problem(server: type[Server]) -> None:
-    assert [problem.what for problem in load(["wandb://a-lab/peft-study"]).problems] == ["no run in this project"]
+    assert [problem.what for problem in load(["wandb://a-lab/peft-study"]).problems] == ["the project has no runs"]
 
 
 def test_without_a_key_it_says_how_to_get_one_and_never_asks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from peft_study.metrics.exact_match import score_exact_match
-from peft_study.report.claims.comparison import compare
 from peft_study.report.read.rows import load
 from peft_study.results.schema import RunResult
 from peft_study.results.store import CellFolder
+from tests.report_cells import comparison_of
 
 ROOT = Path(__file__).parents[2]
 KEPT = ROOT / "docs" / "demo_results"
@@ -26,7 +26,7 @@ def keep(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_cell_can_be_read_and_all_methods_are_there() -> None:
-    rows = load([KEPT], cache=None)
+    rows = load([KEPT])
 
     assert rows.problems == ()
     assert set(rows.frame["status"]) == {"ok"}
@@ -86,11 +86,11 @@ def test_the_script_refuses_what_it_would_overwrite_or_could_not_keep_whole(tmp_
 
 def test_the_demos_seeds_against_each_other_are_marked_at_most_at_the_nominal_rate() -> None:
     """One seed of each method against the other two, whose spread between runs is known; and alone, where it is not."""
-    frame = load([KEPT], cache=None).frame
+    frame = load([KEPT]).frame
     single, others = frame[frame["seed"] == 1], frame[frame["seed"].isin([2, 3])]
 
-    marks = [row[-2].text for row in compare(single, others).cells]
-    alone = [row[-2].text for row in compare(single, frame[frame["seed"] == 2]).cells]
+    marks = [row[-2].text for row in comparison_of(single, others).cells]
+    alone = [row[-2].text for row in comparison_of(single, frame[frame["seed"] == 2]).cells]
 
     tested = [text for text in marks if text != "not tested"]
     assert len(tested) == 48

@@ -16,6 +16,7 @@ from peft_study.report.names import model_name
 from peft_study.report.read.paper import rows as paper_file
 from peft_study.report.read.reference import paper_rows
 from peft_study.report.read.rows import frame_of
+from tests.report_cells import drawing_of
 
 STORED = Path(__file__).parent / "fixtures" / "figures"
 """Drawings of the paper's rows and of `small_study`; `python -m tests.unit.test_figures` writes them anew."""
@@ -71,8 +72,8 @@ def small_study() -> pd.DataFrame:
 @cache
 def drawings() -> dict[str, Drawing]:
     """Every drawing that is stored, by its file's name."""
-    made = {f"paper-{name}": figure(paper_rows(), None) for name, figure in FIGURES.items()}
-    return made | {f"small-{name}": figure(small_study(), paper_rows()) for name, figure in FIGURES.items()}
+    made = {f"paper-{name}": drawing_of(name, paper_rows()) for name in FIGURES}
+    return made | {f"small-{name}": drawing_of(name, small_study(), paper_rows()) for name in FIGURES}
 
 
 def series(drawing: Drawing, label: str, panel: int = 0) -> Series:
@@ -91,7 +92,7 @@ def test_a_drawing_is_the_stored_one(name: str) -> None:
 
 
 def test_figure_1_of_the_papers_rows_has_the_papers_bars_from_the_smallest_to_the_largest() -> None:
-    (panel,) = FIGURES["figure1"](paper_rows(), None).panels
+    (panel,) = drawing_of("figure1", paper_rows()).panels
 
     heights = {str(x): y for one in panel.series for x, y in zip(one.x, one.y, strict=True)}
     printed = [float(line["peak_memory_gb"]) for line in paper_file("figure1")]
@@ -103,7 +104,7 @@ def test_figure_1_of_the_papers_rows_has_the_papers_bars_from_the_smallest_to_th
 
 @pytest.mark.parametrize(("place", "dataset"), [(0, "conala"), (1, "codealpacapy")])
 def test_figure_4_of_the_papers_rows_has_table_3s_lora_rows(place: int, dataset: str) -> None:
-    panel = FIGURES["figure4"](paper_rows(), None).panels[place]
+    panel = drawing_of("figure4", paper_rows()).panels[place]
 
     assert {one.label: (one.x[0], one.y[0]) for one in panel.series} == {
         model_name(line["model"]): (float(line[f"{dataset}_em@10"]), float(line[f"{dataset}_codebleu"]))
@@ -114,7 +115,7 @@ def test_figure_4_of_the_papers_rows_has_table_3s_lora_rows(place: int, dataset:
 
 @pytest.mark.parametrize(("place", "dataset"), [(0, "conala"), (1, "codealpacapy")])
 def test_figure_5_of_the_papers_rows_has_the_papers_bars(place: int, dataset: str) -> None:
-    panel = FIGURES["figure5"](paper_rows(), None).panels[place]
+    panel = drawing_of("figure5", paper_rows()).panels[place]
 
     variants = {"LoRA": "none", "QLoRA-8bit": "int8", "QLoRA-4bit": "nf4"}
     drawn = {(x, variants[one.label]): y for one in panel.series for x, y in zip(one.x, one.y, strict=True)}
@@ -125,7 +126,7 @@ def test_figure_5_of_the_papers_rows_has_the_papers_bars(place: int, dataset: st
 
 
 def test_seeds_become_a_mean_with_an_interval_and_a_single_run_keeps_its_own() -> None:
-    drawing = FIGURES["figure3"](small_study(), None)
+    drawing = drawing_of("figure3", small_study())
 
     curve = series(drawing, "CodeLlama-7B")
     assert (curve.x, curve.y) == ((0.0, 1.0, 8.0), (8.0, 12.0, 25.0))
@@ -155,33 +156,33 @@ def test_costs_are_medians_over_seeds_as_in_the_tables() -> None:
         ]
     )
 
-    memory = series(FIGURES["figure1"](frame, None), "LoRA")
-    time = series(FIGURES["quality-time"](frame, None), "LoRA")
+    memory = series(drawing_of("figure1", frame), "LoRA")
+    time = series(drawing_of("quality-time", frame), "LoRA")
     assert (memory.y, memory.low, memory.high) == ((2.0,), (1.0,), (9.0,))
     # Two minutes of training and two of generation; 12 is the median of the cells' sums.
     assert (time.x, time.y) == ((4.0,), (20.0,))
 
 
 def test_what_to_compare_with_is_marked_as_such() -> None:
-    drawing = FIGURES["figure3"](small_study(), paper_rows())
+    drawing = drawing_of("figure3", small_study(), paper_rows())
 
     paper = series(drawing, "CodeLlama-7B (paper)")
     assert (paper.x, paper.y, paper.paper, paper.cells) == ((0.0,), (7.73,), True, ())
     # The paper says what its best is, and not with how many examples.
     assert levels(drawing.panels[0]) == {"CodeLlama-7B, best (paper)": 29.83}
     assert drawing.compared == "paper"
-    assert FIGURES["figure3"](small_study(), None).compared == ""
+    assert drawing_of("figure3", small_study()).compared == ""
 
 
 def test_another_study_to_compare_with_is_not_called_the_paper() -> None:
-    drawing = FIGURES["figure3"](small_study(), small_study())
+    drawing = drawing_of("figure3", small_study(), small_study())
 
     assert drawing.compared == "compared"
     assert series(drawing, "CodeLlama-7B (compared)").cells[0] == ("codellama-7b_zero-shot_none_conala_0_1",)
 
 
 def test_models_that_were_not_run_are_not_taken_from_the_paper() -> None:
-    panel = FIGURES["figure4"](small_study(), paper_rows()).panels[0]
+    panel = drawing_of("figure4", small_study(), paper_rows()).panels[0]
 
     assert {one.label for one in panel.series if one.paper} == {"CodeT5+-220M (paper)", "CodeLlama-7B (paper)"}
 
@@ -189,13 +190,13 @@ def test_models_that_were_not_run_are_not_taken_from_the_paper() -> None:
 def test_the_papers_codellama_13b_stands_beside_the_python_variant_of_the_study() -> None:
     frame = frame_of([cell("codellama-13b-python", "lora", 0.4, quantization="nf4", train_peak_bytes=14e9)])
 
-    (panel,) = FIGURES["figure1"](frame, paper_rows()).panels
+    (panel,) = drawing_of("figure1", frame, paper_rows()).panels
     assert panel.categories == ("CodeLlama-13B-Python, QLoRA-4bit",)
     assert [(one.paper, one.y) for one in panel.series] == [(False, (14.0,)), (True, (15.01,))]
 
 
 def test_retrieval_stands_against_lora_and_the_best_number_of_random_examples() -> None:
-    (panel,) = FIGURES["figure7"](small_study(), paper_rows()).panels
+    (panel,) = drawing_of("figure7", small_study(), paper_rows()).panels
 
     assert panel.title == "CodeLlama-7B, Conala"
     assert [(one.label, one.x, one.y) for one in panel.series] == [("RAG", (3.0,), (35.0,))]
@@ -208,7 +209,7 @@ def test_of_equally_good_numbers_of_examples_the_fewest_are_the_best() -> None:
         [cell("m", "icl", 0.2, num_examples=number) for number in (8.0, 2.0, 4.0)] + [cell("m", "rag", 0.3)]
     )
 
-    (line,) = FIGURES["figure7"](frame, None).panels[0].lines
+    (line,) = drawing_of("figure7", frame).panels[0].lines
     assert (line.label, line.text, line.value) == ("best ICL", "2 examples", 20.0)
 
 
@@ -228,7 +229,7 @@ def test_the_pareto_front(points: list[tuple[float, float]], front: list[tuple[f
 
 
 def test_the_front_of_score_and_memory_is_a_staircase_through_this_studys_cells() -> None:
-    drawing = FIGURES["quality-memory"](small_study(), paper_rows())
+    drawing = drawing_of("quality-memory", small_study(), paper_rows())
 
     front = series(drawing, "Pareto front")
     assert front.mark is Mark.path
@@ -237,14 +238,14 @@ def test_the_front_of_score_and_memory_is_a_staircase_through_this_studys_cells(
 
 
 def test_time_is_that_of_training_and_generation_and_unknown_without_a_trained_cells_training() -> None:
-    panel = FIGURES["quality-time"](small_study(), None).panels[0]
+    panel = drawing_of("quality-time", small_study()).panels[0]
 
     minutes = {one.label: one.x for one in panel.series if one.mark is Mark.points}
     assert minutes == {"LoRA": (10.0,), "Zero-shot": (1.0,), "ICL": (2.0, 2.0), "RAG": (3.0,)}
 
 
 def test_measured_memory_stands_over_the_predicted_one() -> None:
-    drawing = FIGURES["predicted-memory"](small_study(), None)
+    drawing = drawing_of("predicted-memory", small_study())
 
     assert (series(drawing, "QLoRA-4bit").x, series(drawing, "QLoRA-4bit").y) == ((2.0,), (2.5,))
     assert drawing.panels[0].lines[0].direction is Direction.diagonal
@@ -258,14 +259,14 @@ def test_of_many_predictions_the_worst_ones_have_names() -> None:
         ]
     )
 
-    drawing = FIGURES["predicted-memory"](frame, None)
+    drawing = drawing_of("predicted-memory", frame)
     named = [text for one in drawing.panels[0].series for text in one.texts if text]
     assert sorted(named) == sorted(f"m-{number}" for number in range(30, 40))
     assert any("furthest from the predicted one" in note for note in drawing.notes)
 
 
 def test_lengths_are_shares_between_the_edges_of_their_bins() -> None:
-    drawing = FIGURES["figure2"](small_study(), None)
+    drawing = drawing_of("figure2", small_study())
 
     prompt = series(drawing, "prompt, CodeT5+-220M")
     assert prompt.x == (0.0, 8.0, 16.0, 24.0, 32.0)
@@ -279,13 +280,13 @@ def test_a_record_that_holds_no_lengths_is_passed_over(histogram: object) -> Non
     frame = small_study()
     frame["token_lengths"] = pd.Series([histogram] * len(frame), dtype=object)
 
-    assert "recorded the lengths" in FIGURES["figure2"](frame, None).panels[0].missing
+    assert "recorded the lengths" in drawing_of("figure2", frame).panels[0].missing
 
 
 def test_memory_of_a_process_has_no_cards_limit_and_is_not_put_beside_a_gpus() -> None:
     frame = small_study().assign(memory_kind="cpu_peak_rss")
 
-    drawing = FIGURES["figure1"](frame, paper_rows())
+    drawing = drawing_of("figure1", frame, paper_rows())
     assert drawing.panels[0].lines == ()
     assert not any(one.paper for one in drawing.panels[0].series)
     assert "process" in drawing.panels[0].y_label
@@ -300,7 +301,7 @@ def test_cells_on_a_cpu_are_left_out_of_gpu_memory() -> None:
         ]
     )
 
-    drawing = FIGURES["figure1"](frame, None)
+    drawing = drawing_of("figure1", frame)
     assert drawing.panels[0].categories == ("a, LoRA",)
     assert "Left out: 1 cells that ran on a CPU." in drawing.notes
 
@@ -309,12 +310,13 @@ def test_of_several_settings_the_tables_one_is_shown_and_said() -> None:
     tried = [(0.30, 1e-4, 1.0), (0.35, 3e-4, 1.0), (0.37, 3e-4, 2.0)]
     frame = frame_of(
         [
-            cell("m", "lora", em, learning_rate=rate, seed=seed) | {"codebleu": em, "cell_id": f"{rate}-{seed}"}
+            cell("m", "lora", em, learning_rate=rate, settings=str(rate), seed=seed)
+            | {"codebleu": em, "cell_id": f"{rate}-{seed}"}
             for em, rate, seed in tried
         ]
     )
 
-    drawing = FIGURES["figure4"](frame, None)
+    drawing = drawing_of("figure4", frame)
     assert series(drawing, "m").x == (36.0,)
     assert any(note.endswith("kind of memory): m/LoRA/conala (1 ok).") for note in drawing.notes)
 
@@ -322,7 +324,7 @@ def test_of_several_settings_the_tables_one_is_shown_and_said() -> None:
 def test_cells_that_the_rows_cannot_tell_apart_are_averaged_and_said() -> None:
     rows = [cell("m", "lora", em) | {"codebleu": em, "cell_id": str(em)} for em in (0.2, 0.4)]
 
-    drawing = FIGURES["figure4"](frame_of(rows), None)
+    drawing = drawing_of("figure4", frame_of(rows))
     assert series(drawing, "m").x == (30.0,)
     assert any("with the same seed" in note and note.endswith(": m/LoRA/conala.") for note in drawing.notes)
 
@@ -330,7 +332,7 @@ def test_cells_that_the_rows_cannot_tell_apart_are_averaged_and_said() -> None:
 def test_cells_that_did_not_end_well_are_counted_and_not_shown() -> None:
     failed = [cell("m", "lora", 0.9, status="oom"), cell("n", "lora", 0.9, status="oom", train_peak_bytes=1e9)]
 
-    drawing = FIGURES["figure1"](frame_of([*failed, cell("k", "lora", 0.4, train_peak_bytes=3e9)]), None)
+    drawing = drawing_of("figure1", frame_of([*failed, cell("k", "lora", 0.4, train_peak_bytes=3e9)]))
     assert drawing.panels[0].categories == ("k, LoRA",)
     assert "Not finished and not shown: 2 oom." in drawing.notes
 
@@ -338,14 +340,14 @@ def test_cells_that_did_not_end_well_are_counted_and_not_shown() -> None:
 def test_data_scored_by_tests_is_compared_by_its_tests() -> None:
     rows = [cell("m", "icl", 0.0, num_examples=2.0, dataset="humaneval") | {"em@10": None, "pass@1": 0.25}]
 
-    panel = FIGURES["figure3"](frame_of(rows), None).panels[0]
+    panel = drawing_of("figure3", frame_of(rows)).panels[0]
     assert panel.y_label == "Pass@1, %"
     assert panel.series[0].y == (25.0,)
 
 
 @pytest.mark.parametrize("name", sorted(FIGURES))
 def test_without_cells_a_figure_says_what_it_would_take(name: str) -> None:
-    drawing = FIGURES[name](frame_of([]), paper_rows())
+    drawing = drawing_of(name, frame_of([]), paper_rows())
 
     assert drawing.empty
     assert drawing.panels[0].missing.startswith("No finished cell")
@@ -353,7 +355,7 @@ def test_without_cells_a_figure_says_what_it_would_take(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(FIGURES))
 def test_one_cell_is_enough_for_any_figure_not_to_fail(name: str) -> None:
-    json.dumps(FIGURES[name](small_study().head(1), paper_rows()).to_json(), allow_nan=False)
+    json.dumps(drawing_of(name, small_study().head(1), paper_rows()).to_json(), allow_nan=False)
 
 
 def test_a_series_whose_parts_do_not_match_is_refused() -> None:

@@ -13,6 +13,7 @@ from peft_study.report.figures.interactive import FEW_CATEGORIES, panel_figure, 
 from peft_study.report.figures.traces import LABEL_CHARACTERS, MISSING, plain_number, plot_text
 from peft_study.report.read.reference import paper_rows
 from peft_study.report.read.rows import frame_of
+from peft_study.report.study import Study
 from tests.report_cells import HOSTILE
 from tests.unit.test_figures import small_study
 from tests.unit.test_plotting import every_mark
@@ -33,9 +34,11 @@ def bars(*series: tuple[str, bool, dict[str, float]]) -> Panel:
 
 
 @pytest.mark.parametrize("name", sorted(FIGURES))
-@pytest.mark.parametrize("rows", [paper_rows(), small_study(), frame_of([])], ids=["paper", "small", "no cell"])
+@pytest.mark.parametrize(
+    "rows", [Study(paper_rows()), Study(small_study()), Study(frame_of([]))], ids=["paper", "small", "no cell"]
+)
 def test_plotly_accepts_every_figure(name: str, rows: Any) -> None:
-    drawing = FIGURES[name](rows, paper_rows())
+    drawing = FIGURES[name](rows, Study(paper_rows()))
 
     figure = interactive(drawing)
     json.dumps(figure, allow_nan=False)
@@ -46,7 +49,7 @@ def test_plotly_accepts_every_figure(name: str, rows: Any) -> None:
 
 @pytest.mark.parametrize("name", sorted(FIGURES))
 def test_a_figure_has_the_drawings_values_and_cells(name: str) -> None:
-    drawing = FIGURES[name](small_study(), paper_rows())
+    drawing = FIGURES[name](Study(small_study()), Study(paper_rows()))
 
     series = [one for panel in drawing.panels for one in panel.series]
     traces = [trace for trace in interactive(drawing)["data"] if trace["hoverinfo"] != "skip"]
@@ -121,7 +124,7 @@ def test_lines_are_shapes_a_limit_has_its_name_beside_it_and_others_in_the_legen
 
 
 def test_panels_have_axes_of_their_own_that_do_not_overlap_and_one_legend_entry_a_series() -> None:
-    drawing = FIGURES["figure4"](paper_rows(), None)
+    drawing = FIGURES["figure4"](Study(paper_rows()), None)
 
     figure = interactive(replace(drawing, panels=drawing.panels * 2))
     layout = figure["layout"]
@@ -170,7 +173,7 @@ def test_two_long_names_with_the_same_short_form_keep_their_own_bars() -> None:
 
 
 def test_ticks_of_example_counts_are_those_that_were_run() -> None:
-    axis = figure_of_panel(FIGURES["figure3"](small_study(), None).panels[0])["layout"]["xaxis"]
+    axis = figure_of_panel(FIGURES["figure3"](Study(small_study()), None).panels[0])["layout"]["xaxis"]
 
     assert axis["tickvals"] == [0.0, 1.0, 8.0]
     assert axis["ticktext"] == ["0", "1", "8"]

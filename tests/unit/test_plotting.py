@@ -13,6 +13,7 @@ from peft_study.report.figures import FIGURES, Direction, Drawing, Line, Mark, P
 from peft_study.report.figures.plotting import figure_of
 from peft_study.report.figures.style import PLOTLY_SYMBOLS, lengths_key, styles_of
 from peft_study.report.read.reference import paper_rows
+from tests.report_cells import drawing_of
 from tests.unit.test_figures import small_study
 
 
@@ -67,7 +68,7 @@ def every_mark() -> Drawing:
 
 @pytest.mark.parametrize("name", sorted(FIGURES))
 def test_every_figure_is_drawn_in_three_formats(name: str, tmp_path: Path) -> None:
-    files = draw_matplotlib(FIGURES[name](small_study(), paper_rows()), tmp_path / "new" / name)
+    files = draw_matplotlib(drawing_of(name, small_study(), paper_rows()), tmp_path / "new" / name)
 
     assert [file.name for file in files] == [f"{name}.pdf", f"{name}.svg", f"{name}.png"]
     assert [file.read_bytes()[:5] for file in files] == [b"%PDF-", b"<?xml", b"\x89PNG\r"]
@@ -118,7 +119,7 @@ def test_a_drawing_of_more_than_fits_is_cut_and_says_so() -> None:
 
 
 def test_the_reason_stands_where_nothing_can_be_drawn() -> None:
-    figure = figure_of(FIGURES["figure2"](small_study().drop(columns="token_lengths"), None))
+    figure = figure_of(drawing_of("figure2", small_study().drop(columns="token_lengths")))
 
     assert "recorded the lengths" in figure.axes[0].texts[0].get_text()
 
@@ -157,7 +158,7 @@ def test_prompts_and_answers_are_told_apart_in_grey_and_the_same_for_every_model
         assert (prompt.line, answer.line) == ("-", "--")
         assert prompt.colour == answer.colour
     assert len({style.colour for style in styles.values()}) == len(models)
-    figure = figure_of(FIGURES["figure2"](small_study(), None))
+    figure = figure_of(drawing_of("figure2", small_study()))
     assert [patch.get_linestyle() for patch in figure.axes[0].patches] == ["-", "--"]
 
 

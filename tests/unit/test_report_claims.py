@@ -11,28 +11,29 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from peft_study.metrics.intervals import RESAMPLES
 from peft_study.report.claims.all import CLAIMS, Finding, Verdict, check_all
-from peft_study.report.claims.evidence import Evidence, Scope, Test
-from peft_study.report.read.predictions import predictions_of
+from peft_study.report.claims.evidence import Scope, Test
 from peft_study.report.read.reference import paper_rows
 from peft_study.report.read.rows import frame_of, load
+from peft_study.report.study import Study
 from peft_study.results.schema import MemoryKind, RunResult, Status
-from tests.report_records import result, study
+from tests.report_cells import result, study
 
 CONFIRMED, REFUTED, UNDECIDED = Verdict.confirmed, Verdict.refuted, Verdict.not_decided
 CODELLAMA = "codellama-7b"
 
 
-def findings(frame: pd.DataFrame, **settings: Any) -> dict[int, Finding]:
-    return {one.number: one for one in check_all(frame, **settings)}
+def findings(frame: pd.DataFrame, resamples: int = RESAMPLES) -> dict[int, Finding]:
+    return {finding.number: finding for finding in check_all(Study(frame, resamples))}
 
 
 Record = RunResult | tuple[RunResult, Sequence[Sequence[bool]]]
 
 
 def of(root: Path, *records: Record) -> dict[int, Finding]:
-    frame = load([study(root, *records)], cache=None).frame
-    return findings(frame, predictions_of=predictions_of(frame), resamples=500)
+    frame = load([study(root, *records)]).frame
+    return findings(frame, resamples=500)
 
 
 def with_seeds(*records: Record) -> list[Record]:
@@ -102,11 +103,11 @@ def test_the_papers_turned_round_refute_its_claims() -> None:
 
 @pytest.mark.parametrize("frame", [frame_of([]), paper_rows().head(1)])
 def test_little_is_not_enough(frame: pd.DataFrame) -> None:
-    assert {one.verdict for one in check_all(frame)} == {UNDECIDED}
+    assert {finding.verdict for finding in check_all(Study(frame))} == {UNDECIDED}
 
 
 def test_findings_are_plain_json() -> None:
-    plain = json.loads(json.dumps([one.to_json() for one in check_all(paper_rows())]))
+    plain = json.loads(json.dumps([one.to_json() for one in check_all(Study(paper_rows()))]))
 
     assert plain[0]["verdict"] == "confirmed"
     assert plain[0]["comparisons"][0]["first"] == 0.2983
@@ -568,9 +569,8 @@ def test_prompting_without_a_draw_needs_one_seed(tmp_path: Path) -> None:
                 (result(method="zero-shot", metrics=em(0.05)), zero),
             )
         ],
-        cache=None,
     ).frame
-    evidence = Evidence(frame, predictions_of(frame))
+    evidence = Study(frame).evidence
 
     compared = evidence.compare("", evidence.find("rag"), evidence.find("zero-shot"), "em@10")
 
@@ -591,8 +591,8 @@ def test_the_best_of_many_equal_ones_is_not_better(tmp_path: Path) -> None:
             records.append(
                 (result(method="icl", num_examples=number, seed=seed, metrics=em(hits.mean())), hits[:, None].tolist())
             )
-    frame = load([study(tmp_path, *records)], cache=None).frame
-    evidence = Evidence(frame, predictions_of(frame), resamples=2_000)
+    frame = load([study(tmp_path, *records)]).frame
+    evidence = Study(frame, resamples=2_000).evidence
     (zero_shot,) = evidence.find("zero-shot")
     best = evidence.best(evidence.find("icl"), "em@10")
     assert best is not None

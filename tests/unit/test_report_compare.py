@@ -10,17 +10,15 @@ import pytest
 
 from peft_study.config.schema import ScoringConfig
 from peft_study.data.samples import ProgramTests, Sample
-from peft_study.report.claims.comparison import compare
 from peft_study.report.figures import FIGURES
 from peft_study.report.names import LEVELS
 from peft_study.report.read.reference import paper_rows
 from peft_study.report.read.rows import frame_of, load
-from peft_study.report.tables.paper import TABLES
 from peft_study.report.tables.table import Table
 from peft_study.results.schema import MemoryKind, Status
 from peft_study.results.store import CellFolder
 from peft_study.scoring.score import Answers, score
-from tests.report_records import predictions, result, study, write
+from tests.report_cells import comparison_of, drawing_of, predictions, result, study, table_of, write
 
 
 def rows_of(table: Table) -> list[dict[str, str]]:
@@ -28,7 +26,7 @@ def rows_of(table: Table) -> list[dict[str, str]]:
 
 
 def frame_at(root: Path, *records: Any) -> pd.DataFrame:
-    return load([study(root, *records)], cache=None).frame
+    return load([study(root, *records)]).frame
 
 
 def right(share: float, samples: int = 200) -> list[list[bool]]:
@@ -51,7 +49,7 @@ def test_predictions_of_the_same_samples_are_compared_in_pairs(
     ours = frame_at(tmp_path / "a", (result(metrics={"em@1": first, "em@10": first}), right(first)))
     theirs = frame_at(tmp_path / "b", (result(metrics={"em@1": second, "em@10": second}), right(second)))
 
-    found = {row["Score"]: row for row in rows_of(compare(ours, theirs, resamples=2_000))}
+    found = {row["Score"]: row for row in rows_of(comparison_of(ours, theirs, resamples=2_000))}
 
     assert found["EM@1"]["Test"] == "paired"
     assert found["EM@1"]["Difference is"] == says
@@ -67,7 +65,7 @@ def test_samples_that_are_numbered_alike_are_not_the_same_where_their_references
             "".join(json.dumps(row | {"reference": f"{row['reference']} of another"}) + "\n" for row in rows)
         )
 
-    found = {row["Score"]: row["Test"] for row in rows_of(compare(ours, theirs, resamples=100))}
+    found = {row["Score"]: row["Test"] for row in rows_of(comparison_of(ours, theirs, resamples=100))}
 
     assert found["EM@1"] == "both intervals"
 
@@ -85,9 +83,9 @@ def test_codebleu_and_levels_are_compared_in_pairs(tmp_path: Path) -> None:
         scored = score(Answers(samples, ["prompt"] * 8, texts, sampled=True), ScoringConfig(resamples=0, workers=1))
         folder = write(tmp_path / name, result(metrics=scored.metrics, test_samples=8))
         CellFolder(folder).write_predictions(scored.predictions)
-        frames.append(load([tmp_path / name], cache=None).frame)
+        frames.append(load([tmp_path / name]).frame)
 
-    found = {row["Score"]: row for row in rows_of(compare(*frames, resamples=500))}
+    found = {row["Score"]: row for row in rows_of(comparison_of(*frames, resamples=500))}
 
     for title in ("CodeBLEU (strict)", "CodeBLEU (paper's)", "Introductory tests passed", "Interview Pass@1"):
         assert found[title]["Test"] == "paired", title
@@ -114,9 +112,9 @@ def test_damaged_predictions_are_not_compared_in_pairs(damage: dict[str, Any], t
         folder = write(tmp_path / name, result(metrics={"codebleu": 0.5, "pass@1": 0.5}, test_samples=4))
         lines = [vars(one) | damage for one in predictions([[True]] * 4)]
         (folder / "predictions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-        frames.append(load([tmp_path / name], cache=None).frame)
+        frames.append(load([tmp_path / name]).frame)
 
-    assert {row["Test"] for row in rows_of(compare(*frames)) if row["Score"] == title} == {"none"}
+    assert {row["Test"] for row in rows_of(comparison_of(*frames)) if row["Score"] == title} == {"none"}
 
 
 def test_predictions_that_are_not_all_there_are_not_compared_in_pairs(tmp_path: Path) -> None:
@@ -125,15 +123,15 @@ def test_predictions_that_are_not_all_there_are_not_compared_in_pairs(tmp_path: 
         folder = write(tmp_path / name, result(metrics={"em@1": 0.0}), right(0.0))
         lines = (folder / "predictions.jsonl").read_text().splitlines(keepends=True)
         (folder / "predictions.jsonl").write_text("".join(lines[:25]))
-        frames.append(load([tmp_path / name], cache=None).frame)
+        frames.append(load([tmp_path / name]).frame)
 
-    assert {row["Test"] for row in rows_of(compare(*frames)) if row["Score"] == "EM@1"} == {"both intervals"}
+    assert {row["Test"] for row in rows_of(comparison_of(*frames)) if row["Score"] == "EM@1"} == {"both intervals"}
 
 
 def test_the_papers_largest_models_are_known_by_their_other_name(tmp_path: Path) -> None:
     ours = frame_at(tmp_path, result("codellama-34b-python", dataset="conala", quantization="nf4"))
 
-    (memory,) = (row for row in rows_of(compare(ours, paper_rows())) if "memory" in row["Score"])
+    (memory,) = (row for row in rows_of(comparison_of(ours, paper_rows())) if "memory" in row["Score"])
 
     assert memory["Other"] == "23.59"
 
@@ -146,7 +144,7 @@ def test_a_difference_beyond_all_doubt_has_a_p_value(tmp_path: Path) -> None:
         for share in (0.1, 0.9)
     ]
 
-    (row,) = (row for row in rows_of(compare(*sides)) if row["Score"] == "EM@1")
+    (row,) = (row for row in rows_of(comparison_of(*sides)) if row["Score"] == "EM@1")
 
     assert row["p"] == "< 0.0001"
 
@@ -156,7 +154,7 @@ def test_without_predictions_intervals_decide_and_say_so(tmp_path: Path) -> None
     ends = {"codebleu_codexglue": [0.33, 0.37], "em@10": [0.3, 0.5]}
     ours = frame_at(tmp_path, result("codellama-7b", dataset="conala", metrics=metrics, intervals=ends))
 
-    found = {row["Score"]: row for row in rows_of(compare(ours, paper_rows()))}
+    found = {row["Score"]: row for row in rows_of(comparison_of(ours, paper_rows()))}
 
     assert {name: row["Test"] for name, row in found.items()} == {
         "EM@10": "both intervals",
@@ -173,7 +171,7 @@ def test_without_predictions_intervals_decide_and_say_so(tmp_path: Path) -> None
 def test_memory_of_a_process_is_not_compared_with_a_gpus(tmp_path: Path) -> None:
     ours = frame_at(tmp_path, result("codellama-7b", dataset="conala", memory_kind=MemoryKind.cpu_peak_rss))
 
-    assert not [row for row in rows_of(compare(ours, paper_rows())) if "memory" in row["Score"]]
+    assert not [row for row in rows_of(comparison_of(ours, paper_rows())) if "memory" in row["Score"]]
 
 
 def test_the_best_number_of_examples_stands_against_the_papers_best(tmp_path: Path) -> None:
@@ -182,7 +180,7 @@ def test_the_best_number_of_examples_stands_against_the_papers_best(tmp_path: Pa
         for number, share in ((4, 0.2), (8, 0.31), (16, 0.25))
     ]
 
-    (row,) = rows_of(compare(frame_at(tmp_path, *cells), paper_rows()))
+    (row,) = rows_of(comparison_of(frame_at(tmp_path, *cells), paper_rows()))
 
     assert (row["Examples"], row["This"], row["Other"], row["Difference is"]) == ("8", "31.00", "29.83", "not decided")
 
@@ -193,7 +191,9 @@ def test_among_many_tests_a_sure_one_is_still_found(tmp_path: Path) -> None:
     ours = frame_at(tmp_path / "a", *((result(name, metrics={"em@1": 0.9}), right(0.9)) for name in names))
     theirs = frame_at(tmp_path / "b", *((result(name, metrics={"em@1": 0.1}), right(0.1)) for name in names))
 
-    found = {row["Difference is"] for row in rows_of(compare(ours, theirs, resamples=19)) if row["Score"] == "EM@1"}
+    found = {
+        row["Difference is"] for row in rows_of(comparison_of(ours, theirs, resamples=19)) if row["Score"] == "EM@1"
+    }
 
     assert found == {"higher††"}
 
@@ -205,7 +205,7 @@ def test_seconds_of_two_devices_say_so(tmp_path: Path) -> None:
         record.provenance["device"] = device
         sides.append(frame_at(tmp_path / device, record))
 
-    assert "Training, s (cpu against H100)" in {row["Score"] for row in rows_of(compare(*sides))}
+    assert "Training, s (cpu against H100)" in {row["Score"] for row in rows_of(comparison_of(*sides))}
 
 
 def test_other_numbers_of_test_samples_are_said(tmp_path: Path) -> None:
@@ -213,8 +213,8 @@ def test_other_numbers_of_test_samples_are_said(tmp_path: Path) -> None:
     theirs = frame_at(tmp_path / "b", result(test_samples=500))
 
     words = "Not of the same number of test samples: tiny-llama/LoRA/minipy on 50 against 500."
-    assert words in compare(ours, theirs).notes
-    assert words in TABLES["table3"](ours, theirs).notes
+    assert words in comparison_of(ours, theirs).notes
+    assert words in table_of("table3", ours, theirs).notes
 
 
 def test_of_two_samples_no_difference_is_marked(tmp_path: Path) -> None:
@@ -223,7 +223,9 @@ def test_of_two_samples_no_difference_is_marked(tmp_path: Path) -> None:
         for name, share in (("a", 1.0), ("b", 0.0))
     ]
 
-    assert {row["Difference is"] for row in rows_of(compare(*sides)) if row["Score"] == "EM@1"} == {"too few samples"}
+    assert {row["Difference is"] for row in rows_of(comparison_of(*sides)) if row["Score"] == "EM@1"} == {
+        "too few samples"
+    }
 
 
 @pytest.mark.parametrize("name", list(FIGURES))
@@ -233,14 +235,14 @@ def test_studies_with_other_scores_are_drawn_side_by_side(name: str, tmp_path: P
     lines = frame_at(tmp_path / "b", result("codellama-7b", metrics={"em@10": 0.5}, quantization="nf4"))
 
     for one, other in ((apps, lines), (lines, apps), (apps, paper_rows())):
-        assert FIGURES[name](one, other).name == name
+        assert drawing_of(name, one, other).name == name
 
 
 def test_what_each_study_left_out_is_said_of_both(tmp_path: Path) -> None:
     ours = frame_at(tmp_path / "a", result(), result(seed=2), result(learning_rate=0.5))
     theirs = frame_at(tmp_path / "b", result(), result(seed=2), result(learning_rate=0.7, status=Status.failed))
 
-    notes = compare(ours, theirs).notes
+    notes = comparison_of(ours, theirs).notes
 
     assert any(note.startswith("Left out") and note.endswith("(1 ok).") for note in notes)
     assert any(note.startswith("Of the other: Left out") and note.endswith("(1 failed).") for note in notes)
@@ -250,15 +252,15 @@ def test_what_is_in_one_study_alone_is_counted(tmp_path: Path) -> None:
     ours = frame_at(tmp_path / "a", result(), result(method="ia3"), result(method="full", status=Status.failed))
     theirs = frame_at(tmp_path / "b", result(), *(result(method=name) for name in ("prompt", "prefix", "full")))
 
-    table = compare(ours, theirs)
+    table = comparison_of(ours, theirs)
 
     assert any("2 configurations are in both, 1 only in this, 2 only in the other" in note for note in table.notes)
     assert {row["Method"] for row in rows_of(table)} == {"LoRA"}
 
 
 def test_the_paper_equals_itself() -> None:
-    table = compare(paper_rows(), paper_rows())
+    table = comparison_of(paper_rows(), paper_rows())
 
     assert len(table.cells) > 250
     assert {row["Difference"] for row in rows_of(table)} == {"+0.00"}
-    assert compare(frame_of([]), paper_rows()).cells == ()
+    assert comparison_of(frame_of([]), paper_rows()).cells == ()

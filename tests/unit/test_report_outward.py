@@ -57,12 +57,9 @@ def test_paths_in_a_text_are_told_likewise(
     assert shorten_paths_in(text.format(here=here)) == (text if told is None else told)
 
 
-@pytest.mark.parametrize(
-    "before", ["", " ", "\t", "\r\n", "\n", "\u00a0", "\u3000", "\ufeff", "\u200b", "\x00", " \t "]
-)
-@pytest.mark.parametrize("letter", ["=", "+", "-", "@"])
-def test_what_a_spreadsheet_would_compute_is_quoted(before: str, letter: str) -> None:
-    assert escape_formula(f"{before}{letter}1+1") == f"'{before}{letter}1+1"
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t=", "\r\n=", "\n=", "\r", "\t"])
+def test_what_a_spreadsheet_would_compute_is_quoted(start: str) -> None:
+    assert escape_formula(f"{start}1+1") == f"'{start}1+1"
 
 
 @pytest.mark.parametrize("text", ["", "a=1", "lora-7b", "(-1)", "'=1", " a", "1", "\u2013"])

@@ -15,6 +15,7 @@ from peft_study.report.page.document import document, embedded, policy
 from peft_study.report.page.replicates import replicates_of
 from peft_study.report.page.samples import LONGEST_TEXT, instruction_of, read_samples, write_samples
 from peft_study.report.read.rows import frame_of, load
+from peft_study.report.study import Study
 from tests.report_cells import HOSTILE, prediction, write_cell
 
 
@@ -184,9 +185,9 @@ def test_fields_of_another_kind_do_not_stop_it(tmp_path: Path, fields: dict[str,
 
 def test_contents_are_plain(tmp_path: Path) -> None:
     write_cell(tmp_path / "study", model=HOSTILE, reason=HOSTILE)
-    frame = load([tmp_path / "study"], cache=None).frame
+    frame = load([tmp_path / "study"]).frame
 
-    data = Contents("t", "s", "now", "by", ["x"], frame).to_json()
+    data = Contents("t", "s", "now", "by", ["x"], Study(frame)).to_json()
 
     assert json.loads(embedded(data))["rows"]["columns"]["model"]["values"] == [HOSTILE]
 
@@ -236,7 +237,7 @@ def test_rows_are_repeats_where_the_tables_take_them_together(
     frame: pd.DataFrame, lines: list[list[int]], others: dict[int, str]
 ) -> None:
     # Whatever the index, a row is known by its place.
-    replicates = replicates_of(frame.set_index(frame.index[::-1]))
+    replicates = replicates_of(Study(frame.set_index(frame.index[::-1])))
 
     together: dict[int, list[int]] = {}
     for row, line in enumerate(replicates.lines):

@@ -19,14 +19,14 @@ from peft_study.report.read.reference import paper_rows
 from peft_study.report.read.rows import load
 from peft_study.report.tables.paper import TABLES
 from peft_study.results.schema import SCHEMA_VERSION, MemoryKind, Status
-from tests.report_records import result, study, write
+from tests.report_cells import result, study, table_of, write
 
 
 def test_a_row_says_what_the_record_says(tmp_path: Path) -> None:
     record = result(metrics={"em@1": 0.25, "em@10": None}, intervals={"em@1": [0.1, 0.4]}, quantization="nf4")
     folder = write(tmp_path, record)
 
-    found = load([tmp_path], cache=None)
+    found = load([tmp_path])
 
     assert found.problems == ()
     (row,) = found.frame.to_dict("records")
@@ -67,7 +67,7 @@ def test_a_row_says_what_the_record_says(tmp_path: Path) -> None:
     assert math.isnan(row["load_seconds"])
 
 
-@pytest.mark.parametrize("make", [lambda folder: load([folder], cache=None).frame, lambda _: paper_rows()])
+@pytest.mark.parametrize("make", [lambda folder: load([folder]).frame, lambda _: paper_rows()])
 def test_columns_have_their_types_whatever_is_missing(make: Callable[[Path], pd.DataFrame], tmp_path: Path) -> None:
     frame = make(tmp_path)
 
@@ -81,14 +81,14 @@ def test_columns_have_their_types_whatever_is_missing(make: Callable[[Path], pd.
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ("{", "no JSON"),
-        ("", "no JSON"),
+        ("{", "invalid JSON"),
+        ("", "invalid JSON"),
         ("[]", "it holds a list"),
         ("{}", "no schema_version"),
         (json.dumps({"schema_version": SCHEMA_VERSION + 1}), "is newer than"),
         (json.dumps({"schema_version": 1, "cell_id": "x", "study": "y", "status": "best"}), "'best'"),
         ("[" * 200_000, "nested too deeply"),
-        ("\ud800".encode("utf-8", "surrogatepass"), "no JSON"),
+        ("\ud800".encode("utf-8", "surrogatepass"), "invalid JSON"),
     ],
 )
 def test_what_cannot_be_read_is_listed_and_stops_nothing(content: str | bytes, reason: str, tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_odd_values_become_unknown(change: dict[str, Any], tmp_path: Path) -> No
     path = write(tmp_path, result()) / "result.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
 
-    found = load([tmp_path], cache=None)
+    found = load([tmp_path])
 
     assert len(found.frame) == 1
     assert all(found.frame[name].dtype == "float64" for name in NUMBERS)
@@ -128,7 +128,7 @@ def test_odd_values_become_unknown(change: dict[str, Any], tmp_path: Path) -> No
 def test_every_state_is_a_row(tmp_path: Path) -> None:
     study(tmp_path, *(result(seed=seed, status=status) for seed, status in enumerate(Status)))
 
-    frame = load([tmp_path], cache=None).frame
+    frame = load([tmp_path]).frame
 
     assert sorted(frame["status"]) == sorted(str(status) for status in Status)
     assert frame.loc[frame["status"] == "oom", "reason"].tolist() == ["it ended otherwise"]
@@ -137,7 +137,7 @@ def test_every_state_is_a_row(tmp_path: Path) -> None:
 def test_a_cell_is_one_row_however_often_it_is_named(tmp_path: Path) -> None:
     study(tmp_path / "a", result(), result(seed=2))
 
-    found = load([tmp_path, tmp_path / "a", tmp_path / "a" / result().cell_id], cache=None)
+    found = load([tmp_path, tmp_path / "a", tmp_path / "a" / result().cell_id])
 
     assert len(found.frame) == 2
     assert found.problems == ()
@@ -158,7 +158,7 @@ def test_of_a_cell_run_twice_the_better_counts(
     write(tmp_path / "a", result(**first))
     write(tmp_path / "b", result(**second))
 
-    found = load([tmp_path], cache=None)
+    found = load([tmp_path])
 
     assert [Path(folder).parent.name for folder in found.frame["folder"]] == [kept]
     (problem,) = found.problems
@@ -171,8 +171,8 @@ def test_what_lies_in_a_cell_or_behind_a_dot_is_no_cell(tmp_path: Path) -> None:
     write(tmp_path / ".trash", result(seed=3))
     (tmp_path / "loop").symlink_to(tmp_path)
 
-    assert load([tmp_path], cache=None).frame["seed"].tolist() == [1.0]
-    assert load([cell / "result.json"], cache=None).frame["seed"].tolist() == [1.0]
+    assert load([tmp_path]).frame["seed"].tolist() == [1.0]
+    assert load([cell / "result.json"]).frame["seed"].tolist() == [1.0]
 
 
 def test_links_are_followed_and_each_folder_is_read_once(tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def test_links_are_followed_and_each_folder_is_read_once(tmp_path: Path) -> None
     (named / "itself").symlink_to("itself")
     (named / "nowhere").symlink_to(tmp_path / "none")
 
-    found = load([named], cache=None)
+    found = load([named])
 
     assert sorted(found.frame["seed"]) == [1.0, 2.0]
     assert found.problems == ()
@@ -197,7 +197,7 @@ def test_a_folder_that_cannot_be_listed_is_said(tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(mode=0)
 
-    found = load([tmp_path], cache=None)
+    found = load([tmp_path])
 
     assert len(found.frame) == 1
     assert [problem.where for problem in found.problems] == [str(closed)]
@@ -216,9 +216,7 @@ def test_a_folder_that_goes_away_meanwhile_is_said(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(folders.os, "scandir", refuse)
 
-    assert [problem.what for problem in load([tmp_path], cache=None).problems] == [
-        "cannot be listed: Permission denied"
-    ]
+    assert [problem.what for problem in load([tmp_path]).problems] == ["cannot be listed: Permission denied"]
 
 
 @pytest.mark.timeout(20)
@@ -226,7 +224,7 @@ def test_a_pipe_is_no_record(tmp_path: Path) -> None:
     (tmp_path / "cell").mkdir()
     os.mkfifo(tmp_path / "cell" / "result.json")
 
-    assert [problem.what for problem in load([tmp_path], cache=None).problems] == ["no file"]
+    assert [problem.what for problem in load([tmp_path]).problems] == ["not a regular file"]
 
 
 @pytest.mark.parametrize("place", ["model", "method", "dataset", "quantization", "metric", "study", "cell_id"])
@@ -242,73 +240,19 @@ def test_half_a_surrogate_pair_is_a_question_mark(place: str, tmp_path: Path) ->
     folder.mkdir()
     (folder / "result.json").write_text(json.dumps(record.to_json()))
 
-    frame = load([tmp_path], cache=None).frame
+    frame = load([tmp_path]).frame
 
     assert "a?b" in ([*frame] if place == "metric" else [frame[place].item()])
-    assert [make(frame, None) for make in TABLES.values()]
+    assert [table_of(name, frame) for name in TABLES]
 
 
 def test_nothing_is_no_error_and_no_folder_is_one(tmp_path: Path) -> None:
-    found = load([tmp_path], cache=None)
+    found = load([tmp_path])
     assert found.frame.empty
     assert "no result.json" in found.problems[0].what
 
     with pytest.raises(UserError, match="no such folder"):
-        load([tmp_path / "nowhere"], cache=None)
-
-
-def test_the_cache_goes_by_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    study(tmp_path / "study", result(), result(seed=2))
-    cache = tmp_path / "cache"
-    first = load([tmp_path / "study"], cache).frame
-    read: list[str] = []
-    plain = folders.row_of
-
-    def counting(*arguments: Any) -> dict[str, Any]:
-        read.append(arguments[0].cell_id)
-        return plain(*arguments)
-
-    monkeypatch.setattr(folders, "row_of", counting)
-
-    pd.testing.assert_frame_equal(load([tmp_path / "study"], cache).frame, first)
-    assert read == []
-
-    write(tmp_path / "study", result(seed=2, metrics={"em@1": 0.75}))
-    changed = load([tmp_path / "study"], cache).frame
-    assert read == [result(seed=2).cell_id]
-    assert changed.set_index("seed")["em@1"].to_dict() == {1.0: 0.25, 2.0: 0.75}
-
-
-@pytest.mark.parametrize(
-    "content", ["", "{}", "[]", '{"version": [0, 0], "rows": {}}', '{"version": [1, 1], "rows": 3}']
-)
-def test_a_damaged_cache_costs_time_alone(content: str, tmp_path: Path) -> None:
-    study(tmp_path / "study", result())
-    cache = tmp_path / "cache"
-    first = load([tmp_path / "study"], cache).frame
-    (file,) = cache.iterdir()
-    file.write_text(content)
-
-    pd.testing.assert_frame_equal(load([tmp_path / "study"], cache).frame, first)
-
-
-@pytest.mark.parametrize("row", [{}, {"cell_id": "x"}, 3, None])
-def test_a_damaged_row_of_the_cache_is_read_anew(row: Any, tmp_path: Path) -> None:
-    study(tmp_path / "study", result())
-    cache = tmp_path / "cache"
-    first = load([tmp_path / "study"], cache).frame
-    (file,) = cache.iterdir()
-    stored = json.loads(file.read_text())
-    file.write_text(json.dumps(stored | {"rows": dict.fromkeys(stored["rows"], row)}))
-
-    pd.testing.assert_frame_equal(load([tmp_path / "study"], cache).frame, first)
-
-
-def test_a_cache_that_cannot_be_written_is_none(tmp_path: Path) -> None:
-    study(tmp_path / "study", result())
-    (tmp_path / "file").touch()
-
-    assert len(load([tmp_path / "study"], tmp_path / "file" / "cache").frame) == 1
+        load([tmp_path / "nowhere"])
 
 
 def test_rows_tables_and_claims_need_neither_torch_nor_wandb() -> None:

@@ -8,17 +8,16 @@ import pytest
 from rich.console import Console
 
 from peft_study.cli.results_table import print_results
-from peft_study.report.claims.evidence import Evidence
-from peft_study.report.figures import FIGURES
 from peft_study.report.groups import groups
 from peft_study.report.page.contents import Contents
 from peft_study.report.read.rows import load
 from peft_study.report.read.wandb_runs import _scores
-from peft_study.report.tables.paper import TABLES
+from peft_study.report.study import Study
+from peft_study.report.tables.formats import FORMATS
 from peft_study.results.schema import RunResult
 from peft_study.tracking.console import print_closing_table
 from peft_study.tracking.summary import summary_of
-from tests.report_records import result, study
+from tests.report_cells import drawing_of, result, study, table_of
 
 SHARES = {1: 0.28, 2: 0.32, 3: 0.31}
 
@@ -41,7 +40,7 @@ def records(request: pytest.FixtureRequest) -> list[RunResult]:
 
 
 def test_tables_figures_page_console_and_wandb_show_one_interval(records: list[RunResult], tmp_path: Path) -> None:
-    frame = load([study(tmp_path, *records)], cache=None).frame
+    frame = load([study(tmp_path, *records)]).frame
     expected = {
         group.method: (100 * score.low, 100 * score.high)
         for group in groups(frame)
@@ -50,21 +49,22 @@ def test_tables_figures_page_console_and_wandb_show_one_interval(records: list[R
     assert expected.keys() == {"lora", "zero-shot"}
     assert all(high - low > 0.5 for low, high in expected.values())
 
-    overview = TABLES["overview"](frame, None)
+    overview = table_of("overview", frame)
     place = overview.columns.index("EM@10")
     titles = {"LoRA": "lora", "Zero-shot": "zero-shot"}
     cells = {titles[row[2].text]: row[place] for row in overview.cells}
     for name, cell in cells.items():
         assert (cell.low, cell.high) == pytest.approx(expected[name])
     shown = ["{:.2f}, {:.2f}".format(*expected["lora"])]
-    for text in (overview.to_markdown(), overview.to_latex(), overview.to_html(), overview.to_csv()):
+    for _, write in FORMATS.values():
+        text = write(overview)
         plain = [f"{end:.10g}" for end in expected["lora"]]
         assert shown[0] in text or all(end in text for end in plain)
 
     drawn = [
         (series.low[place], series.high[place])
         for name in ("figure3", "figure4", "figure5", "quality-memory")
-        for panel in FIGURES[name](frame, None).panels
+        for panel in drawing_of(name, frame).panels
         for series in panel.series
         for place in range(len(series.low))
     ]
@@ -72,7 +72,7 @@ def test_tables_figures_page_console_and_wandb_show_one_interval(records: list[R
     for ends in drawn:
         assert any(ends == pytest.approx(pair, abs=1e-5) for pair in expected.values()), ends
 
-    page = json.loads(json.dumps(Contents("t", "s", "now", "us", [], frame).to_json()))
+    page = json.loads(json.dumps(Contents("t", "s", "now", "us", [], Study(frame)).to_json()))
     lines = page["replicates"]["lines"]
     methods = frame["method"].tolist()
     seeds = page["replicates"]["intervals"][str(lines[methods.index("lora")])]["em@10"]
@@ -95,8 +95,8 @@ def test_tables_figures_page_console_and_wandb_show_one_interval(records: list[R
 
 def test_comparison_and_claims_rest_on_the_same_interval(records: list[RunResult], tmp_path: Path) -> None:
     """What a claim and the comparison table say of two configurations is one calculation."""
-    frame = load([study(tmp_path, *records)], cache=None).frame
-    evidence = Evidence(frame)
+    frame = load([study(tmp_path, *records)]).frame
+    evidence = Study(frame).evidence
     (lora,), (zero,) = evidence.find("lora"), evidence.find("zero-shot")
 
     there = evidence.compare("", [lora], [zero], "em@10")

@@ -2,14 +2,11 @@
 
 from collections.abc import Sequence
 
-import pandas as pd
-
-from peft_study.metrics.intervals import RESAMPLES
 from peft_study.report.claims import prompting as prompting
 from peft_study.report.claims import training as training
-from peft_study.report.claims.evidence import Comparison, Evidence
+from peft_study.report.claims.evidence import Comparison
 from peft_study.report.claims.verdicts import Claim, Finding, Verdict, judge
-from peft_study.report.read.predictions import PredictionsOf
+from peft_study.report.study import Study
 
 __all__ = ["CLAIMS", "Claim", "Comparison", "Finding", "Verdict", "check_all"]
 
@@ -96,15 +93,12 @@ CLAIMS: Sequence[Claim] = (
 """In the order of the study's protocol."""
 
 
-def check_all(
-    frame: pd.DataFrame, predictions_of: PredictionsOf | None = None, resamples: int = RESAMPLES
-) -> list[Finding]:
-    """Hold every claim against rows.
+def check_all(study: Study) -> list[Finding]:
+    """Check every claim against a study.
+
+    Tests are paired where the predictions lie in the cells' folders. Otherwise they use the scores' intervals.
 
     Args:
-        frame: rows of `rows.load` or `reference.paper_rows`.
-        predictions_of: reads a cell's predictions, for paired tests (`predictions.predictions_of(frame)`); without,
-            tests rest on the scores' intervals.
-        resamples: of the bootstrap.
+        study: rows of `rows.load` or `reference.paper_rows`.
     """
-    return judge(CLAIMS, Evidence(frame, predictions_of, resamples))
+    return judge(CLAIMS, study.evidence)

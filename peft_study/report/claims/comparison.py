@@ -3,17 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import pandas as pd
-
 from peft_study.metrics.differences import holm
-from peft_study.metrics.intervals import RESAMPLES
 from peft_study.metrics.registry import COMPARED, LEVEL_METRICS
 from peft_study.report.claims.evidence import Comparison, Evidence, Scope, Test, p_text
 from peft_study.report.claims.verdicts import ALPHA, FEWEST_SAMPLES
-from peft_study.report.groups import Group, by_key, caveats_between
+from peft_study.report.groups import Group, caveats_between
 from peft_study.report.names import LEVELS, dataset_name, method_name, model_name
-from peft_study.report.read.predictions import predictions_of
-from peft_study.report.read.reference import as_named_here, is_paper
+from peft_study.report.study import Study
 from peft_study.report.tables.scores import signed_text
 from peft_study.report.tables.table import MISSING, Cell, Table
 
@@ -50,7 +46,7 @@ class _Line:
     compared: Comparison | None = None
 
 
-def compare(frame: pd.DataFrame, other: pd.DataFrame, resamples: int = RESAMPLES) -> Table:
+def compare(study: Study, other: Study) -> Table:
     """Compare what two studies have in common.
 
     Configurations are the same by data set, model, method, quantization and number of examples; the best number of
@@ -60,19 +56,22 @@ def compare(frame: pd.DataFrame, other: pd.DataFrame, resamples: int = RESAMPLES
     states without a data set, as the paper does, stands against each.
 
     Args:
-        frame: rows of `rows.load`.
+        study: rows of `rows.load`.
         other: rows of `rows.load` or `reference.paper_rows`.
-        resamples: of the bootstrap.
     """
-    ours = Evidence(frame, predictions_of(frame), resamples)
-    theirs = Evidence(as_named_here(other, frame["model"].dropna()), predictions_of(other), resamples)
-    pairs = list(_pairs(ours, theirs))
-    lines = [line for one, its in pairs for line in (*_scores(ours, theirs, one, its), *_costs(one, its))]
+    renamed = other.renamed_for(study.frame["model"].dropna())
+    ours, theirs = study.evidence, renamed.evidence
+    pairs = list(_pairs(ours, renamed))
+    lines = [
+        line
+        for group, counterpart in pairs
+        for line in (*_scores(ours, theirs, group, counterpart), *_costs(group, counterpart))
+    ]
     p_values = [None if line.compared is None else line.compared.p_value for line in lines]
     tested = [place for place, p_value in enumerate(p_values) if p_value is not None]
     adjusted = dict(zip(tested, holm([value for value in p_values if value is not None]), strict=True))
     tests = len(tested)
-    here = len({one.key for one, _ in pairs})
+    here = len({group.key for group, _ in pairs})
     if not pairs:
         return Table("comparison", "Comparison with another study", _COLUMNS, (), (_NOTHING_IN_COMMON,))
     notes = (
@@ -80,34 +79,41 @@ def compare(frame: pd.DataFrame, other: pd.DataFrame, resamples: int = RESAMPLES
         f"* p < {ALPHA}; ** p < {ALPHA} over all {tests} tests in this table (Holm). A dagger in place of the star: of "
         "these runs alone, as the spread between runs of a single seed is not known.",
         f"{here} configurations are in both, {len(ours.groups) - here} only in this, "
-        f"{len(theirs.groups) - len({its.key for _, its in pairs})} only in the other.",
+        f"{len(theirs.groups) - len({counterpart.key for _, counterpart in pairs})} only in the other.",
         "By intervals the runs count as if they were of different samples, which finds fewer differences; where one "
         "score has none, its own is taken to be as wide as the other's. A single seed's spread between runs is that of "
         "the same study's configurations with several seeds, or of the other study's.",
-        *((DIFFERENCES,) if is_paper(other) else ()),
+        *((DIFFERENCES,) if other.is_paper else ()),
         *caveats_between(pairs),
-        *ours.caveats(cell for one, _ in pairs for cell in one.cells),
-        *(f"Of the other: {said}" for said in theirs.caveats(cell for _, its in pairs for cell in its.cells)),
+        *ours.caveats(cell for group, _ in pairs for cell in group.cells),
+        *(
+            f"Of the other: {said}"
+            for said in theirs.caveats(cell for _, counterpart in pairs for cell in counterpart.cells)
+        ),
     )
     cells = tuple(_row(line, adjusted.get(place)) for place, line in enumerate(lines))
     return Table("comparison", "Comparison with another study", _COLUMNS, cells, notes)
 
 
-def _pairs(ours: Evidence, theirs: Evidence) -> Iterator[tuple[Group, Group]]:
-    known = by_key(theirs.groups)
-    for one in ours.groups:
-        its = known.get(one.key)
-        if its is not None:
-            yield one, its
-        elif (its := known.get((one.dataset, one.model, one.method, one.quantization, None))) is not None:
-            best = ours.best(ours.find(one.method, one.quantization, one.dataset, one.model), "em@10")
-            if best is not None and best.chosen[0] is one:
-                yield one, its
-        if one.dataset and (its := known.get((None, one.model, one.method, one.quantization, one.num_examples))):
-            yield one, its
+def _pairs(ours: Evidence, other: Study) -> Iterator[tuple[Group, Group]]:
+    theirs = other.by_key
+    for group in ours.groups:
+        counterpart = theirs.get(group.key)
+        if counterpart is not None:
+            yield group, counterpart
+        elif (
+            counterpart := theirs.get((group.dataset, group.model, group.method, group.quantization, None))
+        ) is not None:
+            best = ours.best(ours.find(group.method, group.quantization, group.dataset, group.model), "em@10")
+            if best is not None and best.chosen[0] is group:
+                yield group, counterpart
+        if group.dataset and (
+            counterpart := theirs.get((None, group.model, group.method, group.quantization, group.num_examples))
+        ):
+            yield group, counterpart
 
 
-def _scores(ours: Evidence, theirs: Evidence, one: Group, its: Group) -> Iterator[_Line]:
+def _scores(ours: Evidence, theirs: Evidence, group: Group, counterpart: Group) -> Iterator[_Line]:
     levels = {
         f"{level}/{prefix}{metric.name}": f"{level.capitalize()} {metric.headline or metric.title}{comparator}"
         for level in LEVELS
@@ -119,35 +125,37 @@ def _scores(ours: Evidence, theirs: Evidence, one: Group, its: Group) -> Iterato
         for metric in LEVEL_METRICS
     }
     for metric, title in (dict(COMPARED) | levels).items():
-        found = ours.compare(title, [one], [its], metric, other=theirs)
-        if found is not None:
-            yield _Line(one, its, title, 100 * found.first, 100 * found.second, found)
+        comparison = ours.compare(title, [group], [counterpart], metric, other=theirs)
+        if comparison is not None:
+            yield _Line(group, counterpart, title, 100 * comparison.first, 100 * comparison.second, comparison)
 
 
-def _costs(one: Group, its: Group) -> Iterator[_Line]:
-    if one.on_gpu is not None and one.on_gpu == its.on_gpu:
-        kind = "GPU" if one.on_gpu else "process"
-        yield from _cost(one, its, f"Training's peak {kind} memory, GB", "train_peak_bytes", 1e9)
-    devices = [", ".join(sorted(set(group.done["device"].dropna()))) for group in (one, its)]
+def _costs(group: Group, counterpart: Group) -> Iterator[_Line]:
+    if group.on_gpu is not None and group.on_gpu == counterpart.on_gpu:
+        kind = "GPU" if group.on_gpu else "process"
+        yield from _cost(group, counterpart, f"Training's peak {kind} memory, GB", "train_peak_bytes", 1e9)
+    devices = [", ".join(sorted(set(side.done["device"].dropna()))) for side in (group, counterpart)]
     where = f" ({' against '.join(name or 'unknown' for name in devices)})" if devices[0] != devices[1] else ""
-    yield from _cost(one, its, f"Training, s{where}", "train_seconds", 1.0)
+    yield from _cost(group, counterpart, f"Training, s{where}", "train_seconds", 1.0)
 
 
-def _cost(one: Group, its: Group, title: str, column: str, unit: float) -> Iterator[_Line]:
-    first, second = one.middle(column), its.middle(column)
+def _cost(group: Group, counterpart: Group, title: str, column: str, unit: float) -> Iterator[_Line]:
+    first, second = group.middle(column), counterpart.middle(column)
     if first is not None and second is not None:
-        yield _Line(one, its, title, first / unit, second / unit)
+        yield _Line(group, counterpart, title, first / unit, second / unit)
 
 
 def _row(line: _Line, adjusted: float | None) -> tuple[Cell, ...]:
-    one, found = line.group, line.compared
-    low, high, p_value = (None, None, None) if found is None else (found.low, found.high, found.p_value)
-    examples = Cell(MISSING) if one.num_examples is None else Cell(f"{one.num_examples:.0f}", one.num_examples)
+    group, comparison = line.group, line.compared
+    low, high, p_value = (
+        (None, None, None) if comparison is None else (comparison.low, comparison.high, comparison.p_value)
+    )
+    examples = Cell(MISSING) if group.num_examples is None else Cell(f"{group.num_examples:.0f}", group.num_examples)
     difference = line.first - line.second
     return (
-        Cell(dataset_name(one.dataset) if one.dataset else MISSING),
-        Cell(model_name(one.model)),
-        Cell(method_name(one.method, one.quantization)),
+        Cell(dataset_name(group.dataset) if group.dataset else MISSING),
+        Cell(model_name(group.model)),
+        Cell(method_name(group.method, group.quantization)),
         examples,
         Cell(line.title),
         Cell(f"{line.first:.2f}", line.first),
@@ -155,17 +163,17 @@ def _row(line: _Line, adjusted: float | None) -> tuple[Cell, ...]:
         Cell(signed_text(difference), difference),
         *(Cell(MISSING) if end is None else Cell(signed_text(100 * end), 100 * end) for end in (low, high)),
         Cell(MISSING) if p_value is None else Cell(p_text(p_value).removeprefix("p ").removeprefix("= "), p_value),
-        Cell(_significance(found, adjusted)),
-        Cell("none" if found is None else _TESTS[found.test]),
+        Cell(_significance(comparison, adjusted)),
+        Cell("none" if comparison is None else _TESTS[comparison.test]),
     )
 
 
-def _significance(found: Comparison | None, adjusted: float | None) -> str:
-    if found is None or found.p_value is None or adjusted is None:
+def _significance(comparison: Comparison | None, adjusted: float | None) -> str:
+    if comparison is None or comparison.p_value is None or adjusted is None:
         return "not tested"
-    if found.samples is not None and found.samples < FEWEST_SAMPLES:
+    if comparison.samples is not None and comparison.samples < FEWEST_SAMPLES:
         return "too few samples"
-    if found.p_value >= ALPHA:
+    if comparison.p_value >= ALPHA:
         return "not decided"
-    sign = "*" if found.scope is Scope.methods else "†"
-    return ("higher" if found.difference > 0 else "lower") + sign * (2 if adjusted < ALPHA else 1)
+    sign = "*" if comparison.scope is Scope.methods else "†"
+    return ("higher" if comparison.difference > 0 else "lower") + sign * (2 if adjusted < ALPHA else 1)

@@ -11,7 +11,7 @@ import pandas as pd
 from peft_study.metrics.differences import Choice, Difference, MethodScore, compare_methods, run_variance
 from peft_study.metrics.intervals import RESAMPLES, counts_hits, recorded_interval
 from peft_study.metrics.shares import WIDTH
-from peft_study.report.groups import Group, caveats, groups
+from peft_study.report.groups import Group, caveats
 from peft_study.report.names import method_name
 from peft_study.report.read import per_sample
 from peft_study.report.read.per_sample import Run
@@ -136,22 +136,22 @@ class Comparison:
 
 
 class Evidence:
-    """Rows, taken together over seeds, and what models wrote.
+    """Configurations whose scores can be compared.
 
     Args:
-        frame: rows of `rows.load` or `reference.paper_rows`.
-        predictions_of: reads a cell's predictions; None where there are none.
-        resamples: of the bootstrap.
+        groups: the configurations.
+        predictions_of: reads a cell's predictions; None to compare by the scores' intervals alone.
+        resamples: number of bootstrap resamples.
     """
 
     def __init__(
-        self, frame: pd.DataFrame, predictions_of: PredictionsOf | None = None, resamples: int = RESAMPLES
+        self, groups: Sequence[Group], predictions_of: PredictionsOf | None = None, resamples: int = RESAMPLES
     ) -> None:
-        self.groups = tuple(groups(frame))
+        self.groups = tuple(groups)
         self._by_name: dict[tuple[str, str, str | None], list[Group]] = {}
-        for one in self.groups:
-            for model in (None, one.model):
-                self._by_name.setdefault((one.method, one.quantization, model), []).append(one)
+        for group in self.groups:
+            for model in (None, group.model):
+                self._by_name.setdefault((group.method, group.quantization, model), []).append(group)
         self._predictions_of = predictions_of
         self._resamples = resamples
         self._scores: dict[tuple[int, str], tuple[MethodScore, float | None]] = {}
@@ -161,8 +161,8 @@ class Evidence:
         self, method: str, quantization: str = "none", dataset: str | None = None, model: str | None = None
     ) -> list[Group]:
         """Configurations by name; None is any."""
-        found = self._by_name.get((method, quantization, model), [])
-        return [one for one in found if dataset in (None, one.dataset)]
+        groups = self._by_name.get((method, quantization, model), [])
+        return [group for group in groups if dataset in (None, group.dataset)]
 
     def caveats(self, cells: Iterable[str]) -> tuple[str, ...]:
         """What a reader must know of the configurations that some cells are of."""
@@ -170,9 +170,9 @@ class Evidence:
 
     def coverage(self, cells: Iterable[str]) -> tuple[str, ...]:
         """On how many models and data sets some cells were run; nothing where there is none."""
-        found = self._of(cells)
-        models = {one.model for one in found}
-        datasets = {one.dataset for one in found if one.dataset}
+        groups = self._of(cells)
+        models = {group.model for group in groups}
+        datasets = {group.dataset for group in groups if group.dataset}
         if not models:
             return ()
         parts = [
@@ -184,11 +184,11 @@ class Evidence:
 
     def _of(self, cells: Iterable[str]) -> list[Group]:
         used = set(cells)
-        return [one for one in self.groups if not used.isdisjoint(one.cells)]
+        return [group for group in self.groups if not used.isdisjoint(group.cells)]
 
-    def best(self, found: Sequence[Group], metric: str) -> Best | None:
+    def best(self, options: Sequence[Group], metric: str) -> Best | None:
         """The configuration with the best score, and those that it was chosen from; None where none has a score."""
-        scored = [(score.mean, group) for group in found if (score := group.score(metric)) is not None]
+        scored = [(score.mean, group) for group in options if (score := group.score(metric)) is not None]
         if not scored:
             return None
         chosen = max(scored, key=lambda pair: pair[0])[1]
@@ -287,8 +287,8 @@ class Evidence:
             for place in side
         ]
 
-    def _scores_of(self, found: Sequence[Group], metric: str, back: "Evidence | None") -> tuple[MethodScore, ...]:
-        return tuple(self._with_spread(group, metric, back) for group in found if group.score(metric) is not None)
+    def _scores_of(self, groups: Sequence[Group], metric: str, back: "Evidence | None") -> tuple[MethodScore, ...]:
+        return tuple(self._with_spread(group, metric, back) for group in groups if group.score(metric) is not None)
 
     def _with_spread(self, group: Group, metric: str, back: "Evidence | None") -> MethodScore:
         """A configuration's score; of a single seed with the spread of other configurations."""
@@ -306,8 +306,8 @@ class Evidence:
 
     def _samples(self, group: Group, metric: str) -> float | None:
         """How many test samples a score is of; of a level's score, how many of that level."""
-        known = self._score(group, metric)[1]
-        return group.test_samples if known is None else known
+        scored_samples = self._score(group, metric)[1]
+        return group.test_samples if scored_samples is None else scored_samples
 
     def _score(self, group: Group, metric: str) -> tuple[MethodScore, float | None]:
         """A configuration's score, and of how many samples where they are known one by one."""
@@ -355,8 +355,10 @@ def _test(tested: Difference | None, choices: Sequence[Sequence[Choice]]) -> Tes
         return Test.summary
     if tested.paired:
         return Test.paired
-    known = [all(part.sample_variance is not None for place in side for part in place.chosen) for side in choices]
-    return Test.intervals if all(known) else Test.one_interval
+    has_intervals = [
+        all(part.sample_variance is not None for place in side for part in place.chosen) for side in choices
+    ]
+    return Test.intervals if all(has_intervals) else Test.one_interval
 
 
 def _with_test(plain: Comparison, tested: Difference, *, pooled: bool) -> Comparison:
@@ -405,10 +407,10 @@ def _run_interval(
     metric: str, score: float, low: float, high: float, samples: float | None
 ) -> tuple[float, float] | None:
     """As recorded; of a printed share of hits, from the number of samples."""
-    known = None if math.isnan(low) or math.isnan(high) else (low, high)
-    return recorded_interval(metric, score, known, samples)
+    recorded = None if math.isnan(low) or math.isnan(high) else (low, high)
+    return recorded_interval(metric, score, recorded, samples)
 
 
-def _names(found: Sequence[Group]) -> str:
-    names = list(dict.fromkeys(one.title for one in found))
-    return names[0] if len(names) == 1 else f"{method_name(found[0].method, found[0].quantization)} (best examples)"
+def _names(groups: Sequence[Group]) -> str:
+    names = list(dict.fromkeys(group.title for group in groups))
+    return names[0] if len(names) == 1 else f"{method_name(groups[0].method, groups[0].quantization)} (best examples)"

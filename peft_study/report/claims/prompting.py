@@ -19,19 +19,19 @@ _FEWEST_POINTS = 3
 
 def icl_beats_zero_shot(evidence: Evidence) -> list[Part]:
     """Claim 1."""
-    found = [
+    comparisons = [
         _compare(evidence, zero, evidence.best(_same(evidence, "icl", zero), SCORE), zero)
         for zero in evidence.find("zero-shot")
     ]
-    known = [one for one in found if one is not None]
-    return [all_hold("ICL above zero-shot", known)] if known else []
+    made = [comparison for comparison in comparisons if comparison is not None]
+    return [all_hold("ICL above zero-shot", made)] if made else []
 
 
 def more_examples_do_not_always_help(evidence: Evidence) -> list[Part]:
     """Claim 2."""
-    datasets = dict.fromkeys(one.dataset for one in evidence.find("icl") if one.num_examples and one.dataset)
+    datasets = dict.fromkeys(group.dataset for group in evidence.find("icl") if group.num_examples and group.dataset)
     elsewhere = [name for name in datasets if name and name not in PEAKS]
-    beside = [one for name in elsewhere for part in _peak(evidence, name) for one in part.numbers]
+    beside = [group for name in elsewhere for part in _peak(evidence, name) for group in part.numbers]
     if not beside and not datasets.keys() & PEAKS.keys():
         return []
     parts: list[Part] = []
@@ -64,7 +64,7 @@ def retrieval_helps_on_conala_alone(evidence: Evidence) -> list[Part]:
     """Claim 9."""
     parts: list[Part] = []
     beside: list[Comparison] = []
-    for dataset in dict.fromkeys(one.dataset for one in evidence.find("rag") if one.dataset):
+    for dataset in dict.fromkeys(group.dataset for group in evidence.find("rag") if group.dataset):
         order = ("icl", "rag") if dataset == "codealpacapy" else ("rag", "icl")
         compared = _average(evidence, dataset, *order)
         if compared is None:
@@ -78,7 +78,7 @@ def retrieval_helps_on_conala_alone(evidence: Evidence) -> list[Part]:
     if not parts and not beside:
         return []
     for dataset in ("conala", "codealpacapy"):
-        if not any(dataset_name(dataset) in one.label for part in parts for one in part.numbers):
+        if not any(dataset_name(dataset) in group.label for part in parts for group in part.numbers):
             parts.append(missing(f"No RAG and ICL of the same models on {dataset_name(dataset)}."))
     return [*parts, *_beside(beside)]
 
@@ -93,14 +93,14 @@ def _compare(
     return evidence.compare(label, [first], [second], SCORE)
 
 
-def _same(evidence: Evidence, method: str, one: Group) -> list[Group]:
-    return evidence.find(method, dataset=one.dataset, model=one.model) if one.dataset else []
+def _same(evidence: Evidence, method: str, group: Group) -> list[Group]:
+    return evidence.find(method, dataset=group.dataset, model=group.model) if group.dataset else []
 
 
 def _average(evidence: Evidence, dataset: str, method: str, other: str) -> Comparison | None:
     """The best of two methods by model, averaged over the models that have both."""
     pairs = []
-    for model in dict.fromkeys(one.model for one in evidence.find(method, dataset=dataset)):
+    for model in dict.fromkeys(group.model for group in evidence.find(method, dataset=dataset)):
         best = [evidence.best(evidence.find(name, dataset=dataset, model=model), SCORE) for name in (method, other)]
         if best[0] is not None and best[1] is not None:
             pairs.append((best[0], best[1]))
@@ -108,9 +108,13 @@ def _average(evidence: Evidence, dataset: str, method: str, other: str) -> Compa
     return evidence.compare(label, [first for first, _ in pairs], [second for _, second in pairs], SCORE)
 
 
-def _beside(found: Sequence[Comparison]) -> list[Part]:
+def _beside(comparisons: Sequence[Comparison]) -> list[Part]:
     """What the rows show beyond the claim's models and data sets, which decides nothing."""
-    return [Part((), f"Outside of the claim: {'; '.join(one.text for one in found)}.")] if found else []
+    return (
+        [Part((), f"Outside of the claim: {'; '.join(comparison.text for comparison in comparisons)}.")]
+        if comparisons
+        else []
+    )
 
 
 def _peak(evidence: Evidence, dataset: str) -> list[Part]:
@@ -120,7 +124,8 @@ def _peak(evidence: Evidence, dataset: str) -> list[Part]:
     if len(curve) < _FEWEST_POINTS or (place is not None and max(curve) <= place[1]):
         return [missing(f"{name}: too few numbers of examples ({', '.join(f'{n:.0f}' for n in curve)}).")]
     scores = {
-        number: fmean(score.mean for one in found if (score := one.score(SCORE))) for number, found in curve.items()
+        number: fmean(score.mean for group in groups if (score := group.score(SCORE)))
+        for number, groups in curve.items()
     }
     last = max(scores)
     parts = []
@@ -159,16 +164,16 @@ def _best_of(curve: Mapping[float, Sequence[Group]], chosen: float, numbers: Seq
     return Best(tuple(curve[chosen]), tuple(tuple(curve[number]) for number in numbers))
 
 
-def _places(found: Sequence[Group]) -> list[Group | Best]:
-    return [*found]
+def _places(groups: Sequence[Group]) -> list[Group | Best]:
+    return [*groups]
 
 
 def _curve(evidence: Evidence, dataset: str) -> dict[float, list[Group]]:
     """Configurations by number of examples, of the models that have every number that any model has."""
-    scored = [one for one in evidence.find("icl", dataset=dataset) if one.num_examples and one.score(SCORE)]
-    numbers = sorted({one.num_examples for one in scored if one.num_examples})
+    scored = [group for group in evidence.find("icl", dataset=dataset) if group.num_examples and group.score(SCORE)]
+    numbers = sorted({group.num_examples for group in scored if group.num_examples})
     by_model: dict[str, dict[float | None, Group]] = {}
-    for one in scored:
-        by_model.setdefault(one.model, {})[one.num_examples] = one
-    whole = sorted(model for model, found in by_model.items() if len(found) == len(numbers))
+    for group in scored:
+        by_model.setdefault(group.model, {})[group.num_examples] = group
+    whole = sorted(model for model, by_number in by_model.items() if len(by_number) == len(numbers))
     return {number: [by_model[model][number] for model in whole] for number in numbers} if whole else {}

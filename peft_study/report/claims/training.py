@@ -28,40 +28,42 @@ _ALL_BUT_ALL = 0.97
 
 def lora_beats_full(evidence: Evidence) -> list[Part]:
     """Claim 3."""
-    found = []
+    comparisons = []
     for dataset in _datasets(evidence, "full"):
-        small = [one for one in evidence.find("full", dataset=dataset) if _size_class(one) == "slm"]
-        found.append(_average(evidence, dataset, "lora", small))
-    known = [one for one in found if one is not None]
-    return [all_hold("LoRA above full fine-tuning", known)] if known else []
+        small = [group for group in evidence.find("full", dataset=dataset) if _size_class(group) == "slm"]
+        comparisons.append(_average(evidence, dataset, "lora", small))
+    made = [group for group in comparisons if group is not None]
+    return [all_hold("LoRA above full fine-tuning", made)] if made else []
 
 
 def lora_is_the_best_adapter(evidence: Evidence) -> list[Part]:
     """Claim 4."""
-    found = [
+    comparisons = [
         _average(evidence, dataset, "lora", evidence.find(method, dataset=dataset))
         for method in _other_adapters(evidence)
         for dataset in _datasets(evidence, method)
     ]
-    known = [one for one in found if one is not None]
-    return [all_hold("LoRA above another adapter", known)] if known else []
+    made = [comparison for comparison in comparisons if comparison is not None]
+    return [all_hold("LoRA above another adapter", made)] if made else []
 
 
 def large_beats_small(evidence: Evidence) -> list[Part]:
     """Claim 5."""
     large, small, options = _best_of_both(evidence)
-    found = []
+    comparisons = []
     for dataset in large:
         sides = [_as_best(chosen, of_class, dataset) for chosen, of_class in zip((large, small), options, strict=True)]
         for metric in ("em@1", SCORE):
             names = f"{model_name(large[dataset].model)} and {model_name(small[dataset].model)}"
             label = f"{names} on {dataset_name(dataset)}, {metric.upper()}"
-            found.append(evidence.compare(label, [sides[0]], [sides[1]], metric))
-    known = sorted((one for one in found if one is not None), key=lambda one: one.label)
-    if not known:
+            comparisons.append(evidence.compare(label, [sides[0]], [sides[1]], metric))
+    made = sorted(
+        (comparison for comparison in comparisons if comparison is not None), key=lambda comparison: comparison.label
+    )
+    if not made:
         return []
-    part = all_hold("Large above small", known)
-    ratios = "; ".join(_ratio_text(one) for one in known)
+    part = all_hold("Large above small", made)
+    ratios = "; ".join(_ratio_text(comparison) for comparison in made)
     return [Part(part.odds, f"{part.why} Ratios, where the paper has 1.398 to 1.723: {ratios}.", part.numbers)]
 
 
@@ -69,12 +71,12 @@ def _as_best(chosen: Mapping[str, Group], options: Sequence[Mapping[str, Group]]
     return Best((chosen[dataset],), tuple((option[dataset],) for option in options))
 
 
-def _ratio_text(one: Comparison) -> str:
-    if one.ratio is None:
-        return f"{one.label} not defined"
-    ratio, low, high = one.ratio
+def _ratio_text(comparison: Comparison) -> str:
+    if comparison.ratio is None:
+        return f"{comparison.label} not defined"
+    ratio, low, high = comparison.ratio
     ends = "" if low is None or high is None else f" ({low:.3f} to {high:.3f})"
-    return f"{one.label} {ratio:.3f}{ends}"
+    return f"{comparison.label} {ratio:.3f}{ends}"
 
 
 def four_bit_halves_memory(evidence: Evidence) -> list[Part]:
@@ -98,8 +100,8 @@ def four_bit_halves_memory(evidence: Evidence) -> list[Part]:
 def _halved(memory: Sequence[Comparison]) -> Part:
     if not memory:
         return missing("No GPU memory of both: what a process takes on a CPU says nothing of it.")
-    halved = [one.first <= HALF * one.second for one in memory]
-    ratios = "; ".join(one.text for one in memory)
+    halved = [comparison.first <= HALF * comparison.second for comparison in memory]
+    ratios = "; ".join(comparison.text for comparison in memory)
     why = f"Memory: {sum(halved)} of {len(memory)} halved ({ratios})."
     return Part(tuple(certain(holds) for holds in halved), why, tuple(memory))
 
@@ -132,27 +134,27 @@ def _within_margin(compared: Comparison) -> Part:
 
 def largest_fits(evidence: Evidence) -> list[Part]:
     """Claim 7."""
-    found = [one for one in evidence.find("lora", "nf4") if LARGEST in one.model]
-    parts = [part for one in found for part in _fits(one)]
-    unknown = [model_name(one.model) for one in found if len(one.done)]
-    return parts or [missing(f"No GPU memory is known of {name}.") for name in dict.fromkeys(unknown)]
+    groups = [group for group in evidence.find("lora", "nf4") if LARGEST in group.model]
+    parts = [part for group in groups for part in _fits(group)]
+    unmeasured = [model_name(group.model) for group in groups if len(group.done)]
+    return parts or [missing(f"No GPU memory is known of {name}.") for name in dict.fromkeys(unmeasured)]
 
 
-def _fits(one: Group) -> list[Part]:
+def _fits(group: Group) -> list[Part]:
     """What each of the cells of a configuration says: one that did not fit is not made good by one that did."""
-    name = " on ".join([model_name(one.model), *([dataset_name(one.dataset)] if one.dataset else [])])
+    name = " on ".join([model_name(group.model), *([dataset_name(group.dataset)] if group.dataset else [])])
     parts = []
-    peak = max(one.values("train_peak_bytes"), default=None)
-    if peak is not None and one.on_gpu:
+    peak = max(group.values("train_peak_bytes"), default=None)
+    if peak is not None and group.on_gpu:
         values = (peak, LIMIT_BYTES)
-        compared = _number(f"{name}, peak of training", one.title, "the limit", values, one.cells)
+        compared = _number(f"{name}, peak of training", group.title, "the limit", values, group.cells)
         parts.append(Part((certain(peak < LIMIT_BYTES),), f"{compared.text}.", (compared,)))
-    for status, count in one.frame.loc[one.frame["status"] != "ok", "status"].value_counts().items():
-        whole_card = one.frame.loc[one.frame["status"] == status, "device_bytes"] >= _ALL_BUT_ALL * LIMIT_BYTES
+    for status, count in group.frame.loc[group.frame["status"] != "ok", "status"].value_counts().items():
+        whole_card = group.frame.loc[group.frame["status"] == status, "device_bytes"] >= _ALL_BUT_ALL * LIMIT_BYTES
         if status == "oom" and whole_card.any():
             parts.append(Part((certain(False),), f"{name}: out of memory on a GPU of 24 GB or more."))
         else:
-            parts.append(missing(f"{name}: {count} of {len(one.frame)} {status}."))
+            parts.append(missing(f"{name}: {count} of {len(group.frame)} {status}."))
     return parts
 
 
@@ -166,22 +168,22 @@ def apps_gains(evidence: Evidence) -> list[Part]:
             for base in evidence.find("zero-shot")
             for tuned in evidence.find("lora", quantization, base.dataset, base.model)
         ]
-        of_method = [one for pair in pairs for one in _introductory(evidence, *pair)]
+        of_method = [comparison for pair in pairs for comparison in _introductory(evidence, *pair)]
         gains += of_method
         if not of_method:
             name = method_name("lora", quantization)
             little.append(missing(f"{name}: no introductory scores of it and of zero-shot."))
         for level in LEVELS[1:] if of_method else ():
-            found = [part for pair in pairs if (part := _gains_little(evidence, *pair, level)) is not None]
+            small_gains = [part for pair in pairs if (part := _gains_little(evidence, *pair, level)) is not None]
             absent = missing(f"{method_name('lora', quantization)}: no {level} Pass@5 of it and of zero-shot.")
-            little += found or [absent]
+            little += small_gains or [absent]
     return [all_hold("Introductory scores above zero-shot's", gains), *little] if gains else []
 
 
 def _introductory(evidence: Evidence, tuned: Group, base: Group) -> list[Comparison]:
     names = ("tests_passed_share", "pass@5")
-    found = (_level(evidence, tuned, base, LEVELS[0], name) for name in names)
-    return [one for one in found if one is not None]
+    comparisons = (_level(evidence, tuned, base, LEVELS[0], name) for name in names)
+    return [comparison for comparison in comparisons if comparison is not None]
 
 
 def _gains_little(evidence: Evidence, tuned: Group, base: Group, level: str) -> Part | None:
@@ -199,14 +201,14 @@ def _gains_little(evidence: Evidence, tuned: Group, base: Group, level: str) -> 
 def _little_odds(introductory: Comparison, other: Comparison) -> Odds:
     excess = other.difference - LITTLE * max(introductory.difference, 0.0)
     pair = (introductory, other)
-    if all(one.scope is Scope.printed for one in pair):
+    if all(comparison.scope is Scope.printed for comparison in pair):
         return certain(excess <= 0)
-    few = any(one.samples is not None and one.samples < FEWEST_SAMPLES for one in pair)
+    few = any(comparison.samples is not None and comparison.samples < FEWEST_SAMPLES for comparison in pair)
     if (
         few
         or introductory.tested is None
         or other.tested is None
-        or any(one.scope is not Scope.methods for one in pair)
+        or any(comparison.scope is not Scope.methods for comparison in pair)
     ):
         return UNDECIDED
     error = math.hypot(other.tested.standard_error, LITTLE * introductory.tested.standard_error)
@@ -227,13 +229,13 @@ def _level(evidence: Evidence, tuned: Group, base: Group, level: str, name: str)
 def _average(evidence: Evidence, dataset: str, method: str, others: Sequence[Group]) -> Comparison | None:
     """A method against others on one data set, averaged over the models that have both."""
     pairs = [
-        (one, other)
+        (group, other)
         for other in others
-        for one in evidence.find(method, dataset=dataset, model=other.model)
-        if one.score(SCORE) and other.score(SCORE)
+        for group in evidence.find(method, dataset=dataset, model=other.model)
+        if group.score(SCORE) and other.score(SCORE)
     ]
     label = f"{dataset_name(dataset)}, EM@10 of {len(pairs)} model{'s' * (len(pairs) != 1)}"
-    return evidence.compare(label, [one for one, _ in pairs], [other for _, other in pairs], SCORE)
+    return evidence.compare(label, [group for group, _ in pairs], [other for _, other in pairs], SCORE)
 
 
 def _best_of_both(
@@ -244,28 +246,28 @@ def _best_of_both(
     Also all that each was chosen from.
     """
     large, small = (_of_class(evidence, size) for size in ("llm", "slm"))
-    shared = {frozenset(one.keys() & other.keys()) for one in large for other in small}
+    shared = {frozenset(option.keys() & other.keys()) for option in large for other in small}
     common = max(shared, key=lambda names: (len(names), sorted(names)), default=frozenset())
     if not common:
         return {}, {}, ([], [])
-    options = tuple([one for one in found if common <= one.keys()] for found in (large, small))
+    options = tuple([option for option in of_class if common <= option.keys()] for of_class in (large, small))
     return _best(options[0], common), _best(options[1], common), (options[0], options[1])
 
 
 def _best(options: Sequence[dict[str, Group]], common: frozenset[str]) -> dict[str, Group]:
-    best = max(options, key=lambda one: _mean_score(one, common))
+    best = max(options, key=lambda option: _mean_score(option, common))
     return {name: best[name] for name in sorted(common)}
 
 
 def _of_class(evidence: Evidence, size: str) -> list[dict[str, Group]]:
     """The fine-tuned models and methods of a class that have both scores, by data set."""
     kinds = ["adapter", "full"] if size == "slm" else ["adapter"]
-    found: dict[tuple[str, str], dict[str, Group]] = {}
-    for one in evidence.groups:
-        plain = one.dataset is not None and one.quantization == "none" and _size_class(one) == size
-        if plain and one.frame["kind"].isin(kinds).all() and one.score("em@1") and one.score(SCORE):
-            found.setdefault((one.model, one.method), {})[str(one.dataset)] = one
-    return list(found.values())
+    by_name: dict[tuple[str, str], dict[str, Group]] = {}
+    for group in evidence.groups:
+        plain = group.dataset is not None and group.quantization == "none" and _size_class(group) == size
+        if plain and group.frame["kind"].isin(kinds).all() and group.score("em@1") and group.score(SCORE):
+            by_name.setdefault((group.model, group.method), {})[str(group.dataset)] = group
+    return list(by_name.values())
 
 
 def _mean_score(by_dataset: dict[str, Group], names: Iterable[str]) -> float:
@@ -290,19 +292,19 @@ def _number(
     )
 
 
-def _gpu_peak(one: Group) -> float | None:
-    return one.middle("train_peak_bytes") if one.on_gpu else None
+def _gpu_peak(group: Group) -> float | None:
+    return group.middle("train_peak_bytes") if group.on_gpu else None
 
 
 def _datasets(evidence: Evidence, method: str) -> list[str]:
-    return [name for name in dict.fromkeys(one.dataset for one in evidence.find(method)) if name]
+    return [name for name in dict.fromkeys(group.dataset for group in evidence.find(method)) if name]
 
 
 def _other_adapters(evidence: Evidence) -> list[str]:
-    adapters = [one for one in evidence.groups if one.frame["kind"].eq("adapter").any()]
-    return [name for name in dict.fromkeys(one.method for one in adapters) if name != "lora"]
+    adapters = [group for group in evidence.groups if group.frame["kind"].eq("adapter").any()]
+    return [name for name in dict.fromkeys(group.method for group in adapters) if name != "lora"]
 
 
-def _size_class(one: Group) -> str | None:
-    known = one.frame["size_class"].dropna().tolist()
-    return known[0] if known else None
+def _size_class(group: Group) -> str | None:
+    classes = group.frame["size_class"].dropna().tolist()
+    return classes[0] if classes else None

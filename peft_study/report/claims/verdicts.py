@@ -64,7 +64,7 @@ class Finding:
     @property
     def numbers(self) -> Mapping[str, str]:
         """The comparisons for a reader: what is compared, and how it came out."""
-        return {one.name: one.values for one in self.comparisons}
+        return {comparison.name: comparison.values for comparison in self.comparisons}
 
     def to_json(self) -> dict[str, Any]:
         """Plain containers, the comparisons with their full precision."""
@@ -260,7 +260,7 @@ def _choice(numbers: Sequence[Comparison]) -> str:
     return "; the choice of the best is repeated in each resample (max-T)" if chosen else ""
 
 
-def odds_of(one: Comparison, margin: float = 0.0) -> Odds:
+def odds_of(comparison: Comparison, margin: float = 0.0) -> Odds:
     """Whether the first exceeds the second by more than a margin.
 
     Args:
@@ -268,15 +268,15 @@ def odds_of(one: Comparison, margin: float = 0.0) -> Odds:
             `FEWEST_SAMPLES` test samples or more.
         margin: in the unit of the difference; negative where "not much worse" is enough.
     """
-    if one.scope is Scope.printed:
-        return UNDECIDED if one.difference == margin else certain(one.difference > margin)
-    few = one.samples is not None and one.samples < FEWEST_SAMPLES
-    if one.tested is None or few or one.scope is not Scope.methods:
+    if comparison.scope is Scope.printed:
+        return UNDECIDED if comparison.difference == margin else certain(comparison.difference > margin)
+    few = comparison.samples is not None and comparison.samples < FEWEST_SAMPLES
+    if comparison.tested is None or few or comparison.scope is not Scope.methods:
         return UNDECIDED
-    return Odds(one.tested.above(margin), one.tested.below(margin))
+    return Odds(comparison.tested.above(margin), comparison.tested.below(margin))
 
 
-def all_hold(what: str, found: Sequence[Comparison | None], margin: float = 0.0) -> Part:
+def all_hold(what: str, comparisons: Sequence[Comparison | None], margin: float = 0.0) -> Part:
     """Whether the first is larger in each of several comparisons.
 
     Args:
@@ -284,14 +284,14 @@ def all_hold(what: str, found: Sequence[Comparison | None], margin: float = 0.0)
         found: one that is None could not be made, and is left out.
         margin: see `odds_of`.
     """
-    known = [one for one in found if one is not None]
-    if not known:
+    made = [comparison for comparison in comparisons if comparison is not None]
+    if not made:
         return missing(f"{what}: nothing to compare.")
-    odds = tuple(odds_of(one, margin) for one in known)
-    against = [one.text for one, its in zip(known, odds, strict=True) if its.verdict is False]
-    holding = sum(its.verdict is True for its in odds)
-    open_ = len(known) - holding - len(against)
-    parts = [f"{what}: {holding} of {len(known)} hold"]
+    odds = tuple(odds_of(comparison, margin) for comparison in made)
+    against = [comparison.text for comparison, part_odds in zip(made, odds, strict=True) if part_odds.verdict is False]
+    holding = sum(part_odds.verdict is True for part_odds in odds)
+    open_ = len(made) - holding - len(against)
+    parts = [f"{what}: {holding} of {len(made)} hold"]
     parts += [f"against it {'; '.join(against)}"] if against else []
     parts += [f"{open_} not decided"] if open_ else []
-    return Part(odds, f"{', '.join(parts)}.", tuple(known))
+    return Part(odds, f"{', '.join(parts)}.", tuple(made))

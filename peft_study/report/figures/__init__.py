@@ -3,8 +3,6 @@
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-import pandas as pd
-
 from peft_study.report.figures.costs import predicted_memory, quality_memory, quality_time
 from peft_study.report.figures.drawing import Direction, Drawing, Line, Mark, Panel, Scale, Series
 from peft_study.report.figures.examples import figure3, figure7
@@ -14,6 +12,7 @@ from peft_study.report.figures.memory import figure1, figure5
 from peft_study.report.figures.plotting import draw_matplotlib, figure_of
 from peft_study.report.figures.scores import figure4, figure6
 from peft_study.report.figures.style import Style, styles_of
+from peft_study.report.study import Study
 
 __all__ = [
     "FIGURES",
@@ -31,7 +30,7 @@ __all__ = [
     "styles_of",
 ]
 
-FIGURES: Mapping[str, Callable[[pd.DataFrame, pd.DataFrame | None], Drawing]] = MappingProxyType(
+FIGURES: Mapping[str, Callable[[Study, Study | None], Drawing]] = MappingProxyType(
     {
         "figure1": figure1,
         "figure2": figure2,

@@ -13,6 +13,7 @@ from peft_study.report.figures.selection import GIGABYTES, PERCENT, Selection, g
 from peft_study.report.figures.series import Placed, finish, make_series
 from peft_study.report.figures.variants import variant_label
 from peft_study.report.names import dataset_name, model_name
+from peft_study.report.study import Study
 
 MINUTES = 1 / 60
 PREDICTED = "predicted_peak_bytes"
@@ -24,27 +25,27 @@ _WORST = f"Only the {NAMED_PREDICTIONS} points whose peak is furthest from the p
 _WHOLE = "Memory is the larger peak of training and generation."
 
 
-def quality_memory(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Drawing:
+def quality_memory(study: Study, other: Study | None = None) -> Drawing:
     """Draw the score against peak memory, with the Pareto front and a panel for each data set.
 
     Args:
-        frame: rows as of `rows.load`.
+        study: rows of `rows.load`.
         other: rows to compare with, drawn hollow.
     """
-    chosen, label = select(frame, other).with_comparable_memory("peak_bytes")
+    chosen, label = select(study, other).with_comparable_memory("peak_bytes")
     panels = _against(chosen, "peak_bytes", GIGABYTES, label, card_limit(label, Direction.vertical))
     missing = "No finished cell with a score and a measured peak memory."
     return finish("quality-memory", "Score against peak memory", panels, chosen, missing, (_WHOLE, _FRONT))
 
 
-def quality_time(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Drawing:
+def quality_time(study: Study, other: Study | None = None) -> Drawing:
     """Draw the score against the time of training and generation, with the Pareto front and a panel for each data set.
 
     Args:
-        frame: rows as of `rows.load`.
+        study: rows of `rows.load`.
         other: rows to compare with, drawn hollow.
     """
-    chosen = _timed(select(frame, other))
+    chosen = _timed(select(study, other))
     devices = sorted({str(name) for name in chosen.rows["device"].dropna()})
     notes = [_FRONT]
     if len(devices) > 1:
@@ -55,16 +56,16 @@ def quality_time(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Draw
     return finish("quality-time", "Score against time", panels, chosen, missing, notes)
 
 
-def predicted_memory(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Drawing:
+def predicted_memory(study: Study, other: Study | None = None) -> Drawing:
     """Draw the measured peak against the peak predicted before the run; on the diagonal they are equal.
 
     Args:
-        frame: rows as of `rows.load`, with "predicted_peak_bytes" if cells recorded it.
+        study: rows of `rows.load`, with "predicted_peak_bytes" if cells recorded it.
         other: not used, because a prediction belongs to the same run.
     """
-    chosen, label = select(frame, None).with_comparable_memory("peak_bytes")
+    chosen, label = select(study, None).with_comparable_memory("peak_bytes")
     drawn = []
-    if PREDICTED in frame:
+    if PREDICTED in study.frame:
         predicted = chosen.only(lambda rows: rows[PREDICTED].notna())
         # A part that all names share does not identify a point.
         named = tuple(name for name in ("model", "dataset") if predicted.rows[name].nunique() > 1)

@@ -7,19 +7,20 @@ from peft_study.report.figures.selection import PERCENT, Selection, groups, poin
 from peft_study.report.figures.series import Placed, finish, make_series
 from peft_study.report.figures.variants import variant_label
 from peft_study.report.names import dataset_name, model_name
+from peft_study.report.study import Study
 
 _X_RANDOM = "number of random examples"
 _X_RETRIEVED = "number of retrieved examples"
 
 
-def figure3(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Drawing:
+def figure3(study: Study, other: Study | None = None) -> Drawing:
     """Draw the score against the number of random examples, a line for each model and a panel for each data set.
 
     Args:
-        frame: rows as of `rows.load`.
+        study: rows of `rows.load`.
         other: rows to compare with; a best over an unknown number of examples becomes a horizontal line.
     """
-    chosen = select(frame, other, "zero-shot", "icl")
+    chosen = select(study, other, "zero-shot", "icl")
     panels = []
     for dataset in chosen.datasets():
         of_dataset = chosen.of_dataset(dataset)
@@ -38,16 +39,16 @@ def figure3(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Drawing:
     return finish("figure3", "In-context learning by number of examples", panels, chosen, missing)
 
 
-def figure7(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Drawing:
+def figure7(study: Study, other: Study | None = None) -> Drawing:
     """Draw retrieval by the number of examples, with the best in-context learning and LoRA as lines.
 
     Each data set and model has a panel.
 
     Args:
-        frame: rows as of `rows.load`.
+        study: rows of `rows.load`.
         other: rows to compare with; a best over an unknown number of examples becomes a horizontal line.
     """
-    chosen = select(frame, other, "rag", "icl", "lora")
+    chosen = select(study, other, "rag", "icl", "lora")
     retrieved = chosen.only(lambda rows: rows["variant"] == "rag")
     panels = []
     for dataset in retrieved.datasets():

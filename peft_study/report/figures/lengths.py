@@ -3,30 +3,29 @@
 from collections.abc import Mapping
 from typing import Any
 
-import pandas as pd
-
 from peft_study.report.figures.drawing import Drawing, Mark, Panel, Series
 from peft_study.report.figures.selection import PERCENT, Selection, select
 from peft_study.report.figures.series import finish
 from peft_study.report.figures.style import lengths_key
 from peft_study.report.names import dataset_name, model_name
+from peft_study.report.study import Study
 
 COLUMN = "token_lengths"
 """Lengths before truncation: {"bin_tokens": width, "prompt": {"lower edge": samples}, "target": {...}}."""
 _PARTS = {"prompt": "prompt", "target": "answer"}
 
 
-def figure2(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Drawing:
+def figure2(study: Study, other: Study | None = None) -> Drawing:
     """Draw histograms of the training samples' lengths in tokens, a panel for each data set.
 
     Models whose tokenizers give the same lengths share a line, which has the first model's name.
 
     Args:
-        frame: rows as of `rows.load`, with "token_lengths" if cells recorded it.
+        study: rows of `rows.load`, with "token_lengths" if cells recorded it.
         other: not used, because the paper does not print the numbers of this figure.
     """
-    chosen = select(frame, None)
-    if COLUMN in frame:
+    chosen = select(study, None)
+    if COLUMN in study.frame:
         chosen = chosen.only(lambda rows: rows[COLUMN].map(_is_histogram).astype(bool))
         panels = [_panel(chosen, dataset) for dataset in chosen.datasets()]
     else:

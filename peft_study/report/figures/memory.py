@@ -1,25 +1,24 @@
 """Figures 1 and 5: the GPU memory that fine-tuning needs."""
 
-import pandas as pd
-
 from peft_study.report.figures.drawing import Direction, Drawing, Line, Panel
 from peft_study.report.figures.selection import GIGABYTES, PERCENT, Selection, quality, select
 from peft_study.report.figures.series import finish, make_bars
 from peft_study.report.figures.variants import variant_label
 from peft_study.report.names import dataset_name, model_name
+from peft_study.report.study import Study
 
 CARD_GB = 24.0
 """Memory of the paper's GPU, an RTX A5000."""
 
 
-def figure1(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Drawing:
+def figure1(study: Study, other: Study | None = None) -> Drawing:
     """Draw peak memory of full fine-tuning, LoRA and QLoRA, the smallest first, a panel for each data set.
 
     Args:
-        frame: rows as of `rows.load`.
+        study: rows of `rows.load`.
         other: rows to compare with, drawn hollow.
     """
-    chosen, label = select(frame, other, "full*", "lora*").with_comparable_memory("train_peak_bytes")
+    chosen, label = select(study, other, "full*", "lora*").with_comparable_memory("train_peak_bytes")
     panels = []
     for dataset in chosen.datasets():
         drawn = make_bars(chosen.of_dataset(dataset), "train_peak_bytes", GIGABYTES, _configuration)
@@ -33,14 +32,14 @@ def figure1(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Drawing:
     return finish("figure1", "Peak memory of fine-tuning", panels, chosen, missing, _notes(chosen))
 
 
-def figure5(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Drawing:
+def figure5(study: Study, other: Study | None = None) -> Drawing:
     """Draw score and peak memory of LoRA on a base in 16, 8 and 4 bits, by model and for each data set.
 
     Args:
-        frame: rows as of `rows.load`.
+        study: rows of `rows.load`.
         other: rows to compare with, drawn hollow.
     """
-    chosen = select(frame, other, "lora*")
+    chosen = select(study, other, "lora*")
     measured, memory_label = chosen.with_comparable_memory("train_peak_bytes")
     panels = []
     for dataset in chosen.datasets():

@@ -8,16 +8,17 @@ from peft_study.report.figures.selection import PERCENT, Selection, codebleu, po
 from peft_study.report.figures.series import Placed, finish, make_series
 from peft_study.report.figures.variants import variant_label
 from peft_study.report.names import dataset_name, model_name
+from peft_study.report.study import Study
 
 
-def figure4(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Drawing:
+def figure4(study: Study, other: Study | None = None) -> Drawing:
     """Draw LoRA's CodeBLEU against its exact match, a point for each model and a panel for each data set.
 
     Args:
-        frame: rows as of `rows.load`.
+        study: rows of `rows.load`.
         other: rows to compare with, drawn hollow.
     """
-    chosen = select(frame, other, "lora")
+    chosen = select(study, other, "lora")
     panels = []
     for dataset in chosen.datasets():
         selection = chosen.of_dataset(dataset)
@@ -33,14 +34,14 @@ def figure4(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Drawing:
     return finish("figure4", "LoRA: CodeBLEU against exact match", panels, chosen, missing)
 
 
-def figure6(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Drawing:
+def figure6(study: Study, other: Study | None = None) -> Drawing:
     """Draw CodeBLEU against exact match of LoRA and the best in-context learning, a panel for each data set.
 
     Args:
-        frame: rows as of `rows.load`.
+        study: rows of `rows.load`.
         other: rows to compare with, drawn hollow.
     """
-    chosen = select(frame, other, "lora", "icl")
+    chosen = select(study, other, "lora", "icl")
     panels = []
     for dataset in chosen.datasets():
         selection = chosen.of_dataset(dataset)

@@ -13,6 +13,7 @@ from peft_study.report import groups as grouping
 from peft_study.report.figures.variants import VARIANTS, in_order, variant
 from peft_study.report.names import DATASETS, MODELS, PAPER
 from peft_study.report.read.reference import as_named_here, is_paper
+from peft_study.report.study import Study
 from peft_study.results.schema import MemoryKind, Status
 
 PERCENT = 100.0
@@ -120,21 +121,22 @@ class Selection:
         return replace(same_kind, notes=(*self.notes, *notes)), "peak GPU memory, GB"
 
 
-def select(frame: pd.DataFrame, other: pd.DataFrame | None, *wanted: str) -> Selection:
+def select(study: Study, other: Study | None, *wanted: str) -> Selection:
     """Select the rows that a figure can show.
 
     Args:
-        frame: rows as of `rows.load`.
+        study: rows of `rows.load`.
         other: rows to compare with, such as the paper's; None for no comparison.
         wanted: variants such as "lora+nf4", or methods with any quantization such as "lora*"; all if empty.
     """
-    rows, notes = _one_setting(_of_variants(frame, wanted))
-    compared = rows.iloc[:0]
-    if other is not None and len(other):
-        compared, _ = _one_setting(_of_variants(other, wanted))
-        compared = as_named_here(compared, rows["model"])
-        compared = compared[compared["model"].isin(set(rows["model"]))]
-    return Selection(rows, compared, (*notes, *_unfinished(_of_variants(frame, wanted))))
+    rows = _of_variants(study.frame, wanted)
+    shown, notes = _one_setting(study, rows)
+    compared = shown.iloc[:0]
+    if other is not None and len(other.frame):
+        compared, _ = _one_setting(other, _of_variants(other.frame, wanted))
+        compared = as_named_here(compared, shown["model"])
+        compared = compared[compared["model"].isin(set(shown["model"]))]
+    return Selection(shown, compared, (*notes, *_unfinished(rows)))
 
 
 def point(rows: pd.DataFrame, column: str, factor: float) -> Point | None:
@@ -182,18 +184,19 @@ def codebleu(rows: pd.DataFrame) -> tuple[str, str]:
 
 
 def _of_variants(frame: pd.DataFrame, wanted: Sequence[str]) -> pd.DataFrame:
-    rows = frame[frame["model"].notna() & frame["method"].notna()].reset_index(drop=True)
+    rows = frame[frame["model"].notna() & frame["method"].notna()].copy()
     names = zip(rows["method"], rows["quantization"].fillna("none"), strict=True)
     rows["variant"] = pd.Series([variant(str(method), str(bits)) for method, bits in names], rows.index, dtype=object)
     methods = [name.removesuffix("*") for name in wanted if name.endswith("*")]
     return rows[rows["variant"].isin(wanted) | rows["method"].isin(methods)] if wanted else rows
 
 
-def _one_setting(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+def _one_setting(study: Study, rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """Select the cells that the tables show if a configuration has several settings."""
-    selected = grouping.groups(rows)
-    kept = rows.loc[[place for group in selected for place in group.done.index]]
-    notes = list(grouping.caveats(group for group in selected if len(group.done)))
+    labels = set(rows.index)
+    shown = [group for group in study.groups if group.frame.index[0] in labels]
+    kept = rows.loc[[label for group in shown for label in group.done.index]]
+    notes = list(grouping.caveats(group for group in shown if len(group.done)))
     return kept, notes
 
 

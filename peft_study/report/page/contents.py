@@ -16,6 +16,7 @@ from peft_study.report.outward import shorten_path, shorten_paths, shorten_paths
 from peft_study.report.page.replicates import replicates_of
 from peft_study.report.read.cells import COLUMNS
 from peft_study.report.read.folders import Problem
+from peft_study.report.study import Study
 from peft_study.report.tables.table import Table
 
 LONGEST_TEXT = 4_000
@@ -49,7 +50,7 @@ class Contents:
         made_by: name and version of the program.
         sources: where the rows were read from, as the user gave it.
         against: what the rows are compared with; None without a comparison.
-        frame: the rows, with the columns of `rows.load`.
+        study: the rows, with the columns of `rows.load`.
         tables: the tables, in the page's order.
         comparison: the table of the comparison with `against`.
         drawings: the figures, in the page's order.
@@ -64,7 +65,7 @@ class Contents:
     made_at: str
     made_by: str
     sources: Sequence[str]
-    frame: pd.DataFrame
+    study: Study
     against: str | None = None
     tables: Sequence[Table] = ()
     comparison: Table | None = None
@@ -87,9 +88,9 @@ class Contents:
                 "sources": [shorten_path(source) for source in self.sources],
                 "against": None if self.against is None else shorten_path(self.against),
             },
-            "rows": pack(shorten_paths(self.frame)),
-            "replicates": replicates_of(self.frame).to_json(),
-            "metrics": metrics_of(self.frame),
+            "rows": pack(shorten_paths(self.study.frame)),
+            "replicates": replicates_of(self.study).to_json(),
+            "metrics": metrics_of(self.study.frame),
             "tables": [self._table(table) for table in self.tables],
             "comparison": None if self.comparison is None else self._table(self.comparison),
             "drawings": [self._drawing(drawing, styles) for drawing in self.drawings],

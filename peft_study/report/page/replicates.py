@@ -9,7 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from peft_study.metrics.intervals import Floats
-from peft_study.report.groups import groups, score_of_values
+from peft_study.report.groups import score_of_values
+from peft_study.report.study import Study
 
 _DIFFERENCES = {
     "learning_rate": "learning rate",
@@ -52,13 +53,13 @@ class Replicates:
         }
 
 
-def replicates_of(frame: pd.DataFrame) -> Replicates:
+def replicates_of(study: Study) -> Replicates:
     """Group the rows into sets of replicates; a row without a model or a method is a set by itself.
 
     Args:
-        frame: rows as of `rows.load`.
+        study: rows of `rows.load`.
     """
-    rows = frame.reset_index(drop=True)
+    rows = study.frame
     sets: list[list[int]] = []
     others = {}
     intervals = {}
@@ -66,7 +67,7 @@ def replicates_of(frame: pd.DataFrame) -> Replicates:
     # Thousands of sets look up each column, which is fast in plain arrays only.
     columns = {name: rows[[name, f"{name}_low", f"{name}_high"]].to_numpy(dtype=float) for name in names}
     done = (rows["status"] == "ok").to_numpy()
-    for group in groups(rows):
+    for group in study.groups:
         for cells in (group.frame, *group.left_out):
             if cells is not group.frame:
                 others[len(sets)] = _difference(cells, group.frame)

@@ -1,1 +1,1 @@
-"""Reads results into one frame of rows."""
+"""Reads results of cells into one frame of rows."""

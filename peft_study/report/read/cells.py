@@ -1,4 +1,4 @@
-"""From one cell's record to one flat row. Whatever the record holds, the row's types are as its columns say."""
+"""Flattens the record of a cell into a row whose values have the types of its columns, whatever the record holds."""
 
 import math
 from collections.abc import Mapping
@@ -35,9 +35,9 @@ TEXTS = (
     "settings",
     "source",
 )
-"""Columns of texts; None where unknown."""
+"""Columns of texts; None if unknown."""
 FLAGS = ("sampled", "dirty")
-"""Columns of True, False, or None where unknown."""
+"""Columns of True, False, or None if unknown."""
 NUMBERS = (
     "num_examples",
     "seed",
@@ -59,9 +59,9 @@ NUMBERS = (
     "leakage_share",
     "schema_version",
 )
-"""Columns of numbers, as floats; NaN where unknown."""
+"""Columns of numbers, as floats; NaN if unknown."""
 MAPPINGS = ("token_lengths",)
-"""Columns of mappings; None where unknown."""
+"""Columns of mappings; None if unknown."""
 COLUMNS = (
     *("cell_id", "study", "folder", "status", "reason", "model", "family", "size_class", "method", "kind"),
     *("quantization", "dataset", "num_examples", "seed", "sampled", "test_samples"),
@@ -72,20 +72,19 @@ COLUMNS = (
     *("precision", "data_fingerprint", "leakage_share", "token_lengths", "execution_level", "commit", "dirty"),
     *("started_at", "finished_at", "schema_version", "settings", "source"),
 )
-"""Every column that is no metric, in order."""
+"""Every column except the metrics, in order."""
 
 
 def row_of(result: RunResult, folder: str | None, source: str) -> Row:
-    """Flatten a cell's record.
+    """Flatten the record of a cell.
 
     Args:
         result: the record.
-        folder: where its other files are; None where they are not on this machine.
-        source: what the person named.
+        folder: the cell's folder; None if its files are not on this machine.
+        source: what the user named.
 
     Returns:
-        A value for each of `COLUMNS`, and one for every metric under its own name, with NAME_low and NAME_high where
-        the record has an interval.
+        A value for each of `COLUMNS` and for every metric; NAME_low and NAME_high if the record has an interval.
     """
     peaks = {name: number(cost.peak_bytes) for name, cost in result.phases.items()}
     provenance, data = result.provenance, result.data
@@ -126,7 +125,7 @@ def row_of(result: RunResult, folder: str | None, source: str) -> Row:
 
 
 def settings_of(config: Mapping[str, Any]) -> Row:
-    """The columns that a composed config decides."""
+    """Return the columns that follow from a composed config."""
     model, method = _mapping(config.get("model")), _mapping(config.get("method"))
     return {
         "model": text(model.get("name")),
@@ -146,19 +145,19 @@ def settings_of(config: Mapping[str, Any]) -> Row:
 
 
 def _method(config: Mapping[str, Any]) -> str | None:
-    """The method's name, with the conventions where they are not the paper's: such a cell is another method's."""
+    """Return the method's name, with the conventions if they are not the paper's, as these are separate methods."""
     name = text(_mapping(config.get("method")).get("name"))
     conventions = label(_mapping(config.get("conventions")))
     return name if name is None or conventions is None else f"{name} [{_whole(conventions)}]"
 
 
 def metrics_of(metrics: Mapping[str, Any], intervals: Mapping[str, Any], samples: float | None) -> Row:
-    """The columns of the scores. One that would hide a column of another kind is left out.
+    """Return the columns of the scores. A metric with the name of another column is left out.
 
     Args:
         metrics: scores by name.
         intervals: both ends by name.
-        samples: how many test samples there are; None where that is not known.
+        samples: number of test samples; None if unknown.
     """
     row: Row = {_whole(name): number(value) for name, value in metrics.items() if name not in COLUMNS}
     for name, score in list(row.items()):
@@ -175,13 +174,13 @@ def _ends(value: Any) -> tuple[float, float] | None:
     return ends[0], ends[1]
 
 
-def larger(one: float | None, other: float | None) -> float | None:
-    """The larger of two numbers, either of which may be unknown."""
-    return max((value for value in (one, other) if value is not None), default=None)
+def larger(first: float | None, second: float | None) -> float | None:
+    """Return the larger of two numbers, either of which may be unknown."""
+    return max((value for value in (first, second) if value is not None), default=None)
 
 
 def _leakage(data: Mapping[str, Any]) -> float | None:
-    """Share of the test split whose instruction, or a similar one, a model learns from."""
+    """Return the share of test samples for which the training split has the same or a similar instruction."""
     return number(_mapping(_mapping(data.get("leakage")).get("similar_instruction")).get("share"))
 
 
@@ -190,12 +189,12 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def text(value: Any) -> str | None:
-    """A plain value as text that any file can hold; None for nothing, and for a list or a mapping."""
+    """Return a plain value as text that any file can hold; None for None, a list or a mapping."""
     return None if value is None or isinstance(value, dict | list) else _whole(str(value))
 
 
 def _whole(name: str) -> str:
-    """A text with a question mark for each half of a surrogate pair, which pandas and UTF-8 refuse."""
+    # pandas and UTF-8 refuse half a surrogate pair.
     return name.encode("utf-8", "replace").decode()
 
 
@@ -204,7 +203,7 @@ def _flag(value: Any) -> bool | None:
 
 
 def number(value: Any) -> float | None:
-    """A finite number; None for anything else."""
+    """Return a finite number as a float; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:

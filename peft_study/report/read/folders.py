@@ -1,6 +1,5 @@
-"""Cells' records in folders, and a cache of their rows by content."""
+"""Reads the records of cells from folders."""
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -8,47 +7,32 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from peft_study.errors import UserError
-from peft_study.report.read.cells import COLUMNS, Row, row_of
-from peft_study.results.schema import SCHEMA_VERSION, RunResult
-from peft_study.results.store import RESULT, write_atomically
-
-# Raise when the same record would give another row: cached ones are then made anew.
-CACHE_VERSION = 5
-_COLUMNS = frozenset(COLUMNS)
+from peft_study.report.read.cells import Row, row_of
+from peft_study.results.schema import RunResult
+from peft_study.results.store import RESULT
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that is not among the rows.
+    """Something that could not be read.
 
     Attributes:
         where: the file, the folder or the run.
-        what: why.
+        what: the reason.
     """
 
     where: str
     what: str
 
 
-def default_cache() -> Path | None:
-    """The folder of cached rows below the user's cache; None for an account that has no home."""
-    named = os.environ.get("XDG_CACHE_HOME", "")
-    try:
-        folder = Path(named) if Path(named).is_absolute() else Path.home() / ".cache"
-    except RuntimeError:
-        return None
-    return folder / "peft_study" / "rows"
-
-
-def load_folder(source: str, cache: Path | None) -> tuple[list[Row], list[Problem]]:
+def load_folder(source: str) -> tuple[list[Row], list[Problem]]:
     """Read every cell below a folder.
 
     Args:
-        source: a cell's folder, a study's, or any above them; a result.json stands for its folder.
-        cache: where rows are kept by their record's content; None keeps none.
+        source: a folder with cells at any depth, or the result.json of a cell.
 
     Returns:
-        One row a readable record, in the order of their paths, and what could not be read.
+        A row for each readable record, in the order of their paths, and what could not be read.
 
     Raises:
         UserError: there is no such folder.
@@ -58,59 +42,53 @@ def load_folder(source: str, cache: Path | None) -> tuple[list[Row], list[Proble
         root = root.parent
     if not root.is_dir():
         raise UserError(
-            "no such folder of results",
+            f"no such folder of results: {source}",
             where=source,
-            hint="name a cell's folder, a study's such as multirun/demo, or wandb://entity/project",
+            hint="name the folder of a cell or of a study, such as multirun/demo, or wandb://entity/project",
         )
     root = root.resolve()
-    file = None if cache is None else cache / f"{hashlib.sha256(str(root).encode()).hexdigest()[:32]}.json"
-    known, kept = _read_cache(file), {}
     rows: list[Row] = []
     problems: list[Problem] = []
     for folder in cell_folders(root, problems):
         try:
-            content = _read(folder / RESULT)
-            digest = hashlib.blake2b(content, digest_size=16).hexdigest()
-            row = known.get(digest) or row_of(RunResult.from_json(json.loads(content)), None, "")
-        # RecursionError: a file of a million brackets.
+            record = RunResult.from_json(json.loads(_read(folder / RESULT)))
+            rows.append(row_of(record, str(folder), source))
+        # JSON with a million brackets raises RecursionError.
         except (OSError, ValueError, RecursionError) as error:
             problems.append(Problem(str(folder / RESULT), _reason(error)))
-            continue
-        kept[digest] = row
-        rows.append({**row, "folder": str(folder), "source": source})
     if not rows and not problems:
-        problems.append(Problem(source, f"no {RESULT} in it or below it"))
-    if kept.keys() != known.keys():
-        _write_cache(file, kept)
+        problems.append(Problem(source, f"no {RESULT} in this folder or below it"))
     return rows, problems
 
 
 def cell_folders(root: Path, problems: list[Problem]) -> Iterator[Path]:
-    """Every folder with a result.json, ordered by path; what lies in such a folder is the cell's own.
+    """Yield every folder with a result.json, ordered by path; folders inside such a folder are not searched.
 
-    Links to folders are followed, last, so that a folder is found where it is and once.
+    Each folder is yielded once. Links are followed last, so that a folder is yielded under its real path if that is
+    below `root`.
 
     Args:
-        root: where to look.
-        problems: gets the folders that cannot be listed.
+        root: the folder to search.
+        problems: receives the folders that cannot be listed.
     """
     waiting, linked = [root], list[Path]()
     seen: set[tuple[int, int]] = set()
     while waiting or linked:
         folder = waiting.pop() if waiting else linked.pop()
         try:
-            place = folder.stat()
+            stat = folder.stat()
             entries = list(os.scandir(folder))
         except OSError as error:
             problems.append(Problem(str(folder), f"cannot be listed: {error.strerror or error}"))
             continue
-        if (place.st_dev, place.st_ino) in seen:
+        # Links may form a circle.
+        if (stat.st_dev, stat.st_ino) in seen:
             continue
-        seen.add((place.st_dev, place.st_ino))
+        seen.add((stat.st_dev, stat.st_ino))
         if any(entry.name == RESULT for entry in entries):
             yield folder
             continue
-        inner = sorted((entry for entry in entries if _is_folder(entry)), key=_name, reverse=True)
+        inner = sorted((entry for entry in entries if _is_folder(entry)), key=lambda entry: entry.name, reverse=True)
         waiting.extend(Path(entry) for entry in inner if not entry.is_symlink())
         linked.extend(Path(entry) for entry in inner if entry.is_symlink())
 
@@ -118,47 +96,21 @@ def cell_folders(root: Path, problems: list[Problem]) -> Iterator[Path]:
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.name[0] != "." and entry.is_dir()
-    # A link to itself.
+    # A link to itself cannot be resolved.
     except OSError:
         return False
 
 
-def _name(entry: os.DirEntry[str]) -> str:
-    return entry.name
-
-
 def _read(file: Path) -> bytes:
-    """A file's content; a pipe would wait for somebody to write into it."""
+    # Opening a pipe would block until another process writes to it.
     if not file.is_file():
-        raise OSError("no file")
+        raise OSError("not a regular file")
     return file.read_bytes()
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
-        return f"no JSON: {error}"
+        return f"invalid JSON: {error}"
     if isinstance(error, RecursionError):
-        return "no result: nested too deeply"
+        return "invalid JSON: nested too deeply"
     return str(error) or type(error).__name__
-
-
-def _read_cache(file: Path | None) -> dict[str, Row]:
-    if file is None:
-        return {}
-    try:
-        stored = json.loads(file.read_bytes())
-        rows = stored["rows"] if stored["version"] == [CACHE_VERSION, SCHEMA_VERSION] else {}
-        return {digest: row for digest, row in rows.items() if row.keys() >= _COLUMNS}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return {}
-
-
-def _write_cache(file: Path | None, rows: dict[str, Row]) -> None:
-    """Keep what was read now. A cache that cannot be written costs time and nothing else."""
-    if file is None:
-        return
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(file, json.dumps({"version": [CACHE_VERSION, SCHEMA_VERSION], "rows": rows}))
-    except OSError:
-        return

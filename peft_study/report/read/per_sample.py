@@ -1,4 +1,4 @@
-"""A run's score sample by sample, so that runs on the same samples can be compared in pairs."""
+"""The score of a run by sample, so that runs on the same samples can be compared in pairs."""
 
 import hashlib
 import math
@@ -16,20 +16,22 @@ from peft_study.metrics.intervals import Floats, PooledScore, as_counts, by_clus
 from peft_study.results.store import Prediction
 
 _SAME = 1e-6
-"""Predictions are those that a score was made of where it can be made of them again, but for its last digits."""
+"""Predictions belong to a score if it can be recomputed from them within this difference."""
 _LARGEST = 1e300
-_POOLED: Mapping[str, Convention] = {f"codebleu_{one.name}": one for one in CONVENTIONS} | {"codebleu": STRICT}
+_POOLED: Mapping[str, Convention] = {f"codebleu_{convention.name}": convention for convention in CONVENTIONS} | {
+    "codebleu": STRICT
+}
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One run's score by sample.
+    """The score of a run by sample.
 
     Attributes:
-        names: of the samples, each once, sorted.
-        clusters: what each sample belongs to; None where each stands for itself.
-        counts: (samples, columns), what adds up to the score.
-        score: of the sums.
+        names: of the samples, distinct and sorted.
+        clusters: the cluster of each sample; None if each sample is its own cluster.
+        counts: (samples, columns); the score is computed from their sums.
+        score: computes the score from the sums.
     """
 
     names: tuple[str, ...]
@@ -39,7 +41,7 @@ class Run:
 
     @property
     def scored(self) -> int:
-        """How many samples have part in the score: not those of another level, or without a reference."""
+        """The number of samples that the score counts, without those of another level or without a reference."""
         return int(self.counts.any(axis=1).sum())
 
     @property
@@ -49,7 +51,7 @@ class Run:
 
     @property
     def hits(self) -> Floats | None:
-        """Of each sample 0 or 1, where the score is the share of hits of all samples."""
+        """Whether each sample is a hit, 0 or 1; None if the score is not the share of hits among all samples."""
         if self.score is not mean_of_counts or not self.counts[:, 1].all():
             return None
         values = self.counts[:, 0]
@@ -57,17 +59,17 @@ class Run:
 
 
 def of_cell(predictions: Sequence[Prediction], metric: str, score: float | None, samples: float | None) -> Run | None:
-    """A cell's score by sample; None unless the predictions are whole, and those that the score was made of.
+    """Return a cell's score by sample; None if predictions are missing, or the score cannot be recomputed from them.
 
     Args:
         predictions: of the cell.
         metric: the score's name.
-        score: what the cell's record says.
-        samples: how many test samples it is of; None where the record does not say.
+        score: as recorded.
+        samples: number of test samples; None if the record has none.
     """
     if samples is not None and not math.isnan(samples) and len(predictions) != samples:
         return None
-    # Two data sets may number their samples alike: a sample is the same where its reference is.
+    # Two data sets may use the same ids, so that a sample's name includes its reference.
     named = {f"{line.id} {_digest(line.reference)}": line for line in predictions}
     if score is None or not named or len(named) != len(predictions):
         return None
@@ -84,32 +86,32 @@ def of_cell(predictions: Sequence[Prediction], metric: str, score: float | None,
 
 
 def _table(predictions: Sequence[Prediction], metric: str) -> tuple[Floats, PooledScore] | None:
-    """What adds up to a score, (samples, columns), and the score of the sums."""
+    """Return counts, (samples, columns), and what computes the score from their sums."""
     convention = _POOLED.get(metric)
     if convention is None:
         return as_counts([sample_score(line, metric) for line in predictions]), mean_of_counts
     counts = [_counts(line, f"codebleu_{convention.name}") for line in predictions]
     if not any(counts) or any(len(row) not in {0, len(COLUMNS)} for row in counts):
         return None
-    # A sample without a reference has no part in it.
+    # A sample without a reference does not count.
     rows = np.array([row or [0.0] * len(COLUMNS) for row in counts])
     return rows, lambda sums: corpus_score(sums, convention)
 
 
 def method_score(runs: Sequence[Run | None], *, drawn: bool, resamples: int) -> MethodScore | None:
-    """The mean score of a configuration's runs; None unless all are known, and of the same samples.
+    """Return the mean score of a configuration's runs; None if a run is missing, or runs are on different samples.
 
     Args:
-        runs: one a seed.
-        drawn: a run depends on its seed.
-        resamples: of the bootstrap.
+        runs: one for each seed.
+        drawn: whether a run depends on its seed.
+        resamples: number of bootstrap resamples.
     """
-    known = [run for run in runs if run is not None]
-    if not known or len(known) < len(runs) or len({run.key for run in known}) > 1:
+    scored = [run for run in runs if run is not None]
+    if not scored or len(scored) < len(runs) or len({run.key for run in scored}) > 1:
         return None
-    first = known[0]
-    tables = [by_cluster(run.counts, first.clusters) for run in known]
-    scores = [float(run.score(run.counts.sum(axis=0))) for run in known]
+    first = scored[0]
+    tables = [by_cluster(run.counts, first.clusters) for run in scored]
+    scores = [float(run.score(run.counts.sum(axis=0))) for run in scored]
     by_run = np.column_stack([resampled(table, first.score, resamples, seed=0) for table in tables])
     estimate = float(np.mean(scores))
     deviations = by_run.mean(axis=1) - estimate
@@ -120,21 +122,21 @@ def method_score(runs: Sequence[Run | None], *, drawn: bool, resamples: int) -> 
         samples=float(len(tables[0])),
         key=first.key,
         deviations=np.nan_to_num(deviations) if len(deviations) else None,
-        hits=first.hits if len(known) == 1 else None,
+        hits=first.hits if len(scored) == 1 else None,
         clusters=first.clusters,
         run_variance=variance,
         run_spread=float(np.var(scores, ddof=1)) if variance else 0.0,
-        run_freedom=len(known) - 1 if drawn and len(known) > 1 else math.inf,
-        runs=len(known),
+        run_freedom=len(scored) - 1 if drawn and len(scored) > 1 else math.inf,
+        runs=len(scored),
     )
 
 
 def sample_score(prediction: Prediction, metric: str) -> float | None:
-    """A sample's own part of a score that is a mean over samples; None where it has none.
+    """Return a sample's term of a score that is a mean over samples; None if the sample does not count.
 
     Args:
-        prediction: of the sample, whatever its file holds.
-        metric: such as "em@10", "pass@1" or, of one level's samples, "introductory/pass@1".
+        prediction: of the sample, as read from its file.
+        metric: such as "em@10", "pass@1" or, for the samples of one level, "introductory/pass@1".
     """
     if metric.startswith("em@"):
         if not prediction.reference.strip() or not prediction.matched:
@@ -153,14 +155,14 @@ def sample_score(prediction: Prediction, metric: str) -> float | None:
 
 
 def _counts(prediction: Prediction, name: str) -> list[float]:
-    found = prediction.counts.get(name) if isinstance(prediction.counts, Mapping) else None
-    if not isinstance(found, list) or not all(map(_is_number, found)):
+    counts = prediction.counts.get(name) if isinstance(prediction.counts, Mapping) else None
+    if not isinstance(counts, list) or not all(map(_is_number, counts)):
         return []
-    return [float(one) for one in found]
+    return [float(count) for count in counts]
 
 
 def _is_number(value: object) -> TypeGuard[int | float]:
-    # A whole number in JSON may be larger than any float.
+    # An integer in JSON may exceed the range of floats.
     return isinstance(value, int | float) and abs(value) < _LARGEST
 
 

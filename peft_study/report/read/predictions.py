@@ -1,4 +1,4 @@
-"""What models wrote, read from cells' folders when it is asked for."""
+"""Reads the predictions of cells from their folders on demand."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -9,18 +9,20 @@ import pandas as pd
 from peft_study.results.store import PREDICTIONS, CellFolder, Prediction
 
 PredictionsOf = Callable[[str], list[Prediction]]
-# Predictions of a cell take some megabytes.
+# The predictions of a cell take some megabytes.
 _KEPT = 16
 
 
 def predictions_of(frame: pd.DataFrame) -> PredictionsOf:
-    """A reader of the predictions of a frame's cells, by cell id: none where they are not here or not readable.
+    """Return a function that reads a cell's predictions by its id.
+
+    It returns an empty list if the predictions are not on this machine or cannot be read.
 
     Args:
         frame: rows of `rows.load`.
     """
-    known = frame[frame["folder"].notna()]
-    folders = dict(zip(known["cell_id"], known["folder"], strict=True))
+    rows = frame[frame["folder"].notna()]
+    folders = dict(zip(rows["cell_id"], rows["folder"], strict=True))
 
     @lru_cache(maxsize=_KEPT)
     def read(cell_id: str) -> list[Prediction]:

@@ -1,8 +1,8 @@
-"""The paper's numbers as rows with the columns of our own, so that one code shows, compares and judges both.
+"""The paper's numbers as rows with the columns of `rows.load`, so that the same code shows and compares both.
 
-Its CodeBLEU is `codebleu_codexglue` here and its test scores those under the rules of the
-study's package (`introductory/apps_package_pass@1`, with `scoring.apps_package_rules=true`), because these scores are
-made as the paper's are. `codebleu` and `pass@1` are stricter, and `apps_pass@1` restates the comparator alone.
+Its CodeBLEU is `codebleu_codexglue` here. Its test scores are those under the rules of the study's package
+(`introductory/apps_package_pass@1`, with `scoring.apps_package_rules=true`). These are computed as in the paper.
+`codebleu` and `pass@1` are stricter, and `apps_pass@1` has the comparator of APPS but our rules for programs.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,7 +17,7 @@ from peft_study.report.read.rows import frame_of
 
 STATED = "stated"
 MEMORY_KIND = "gpu_peak"
-"""The paper says peak GPU memory, and not how it was read."""
+"""The paper says peak GPU memory, but not how it was measured."""
 
 _SLM = {"codet5p-220m": "t5", "codet5p-770m": "t5", "codegen-350m-mono": "codegen"}
 _KINDS = {"full": "full", "zero-shot": "prompting", "icl": "prompting", "rag": "prompting"}
@@ -27,43 +27,44 @@ _GB = 1e9
 
 
 def paper_rows() -> pd.DataFrame:
-    """Every number that the paper states, in the columns of `rows.load` and "certainty".
+    """Return every number that the paper states, in the columns of `rows.load` and "certainty".
 
-    Scores are shares, memory is in bytes. One row a model, method, quantization, data set and number of examples;
-    figure 1's have no data set, because the paper names none, and its best ICL and RAG have no number of examples.
+    Scores are shares, memory is in bytes. Each model, method, quantization, data set and number of examples has a row.
+    The rows of figure 1 have no data set, as the paper names none. Its best ICL and RAG have no number of examples.
 
     Source: arXiv 2308.10462v3, tables 3 and 4, figures 1 and 5, and the text on figures 3 and 7.
     """
-    found: dict[tuple[str | None, ...], Row] = {}
+    by_key: dict[tuple[str | None, ...], Row] = {}
     for row in (*_table3(), *_table4(), *_figure1(), *_figure5(), *_text()):
         key = tuple(row[name] for name in ("model", "method", "quantization", "dataset"))
-        if key in found:
-            # Table 3's own number stands before what a figure repeats of it.
-            found[key] = {**row, **{name: value for name, value in found[key].items() if value is not None}}
+        if key in by_key:
+            # The number of table 3 takes precedence over the same one in a figure.
+            by_key[key] = {**row, **{name: value for name, value in by_key[key].items() if value is not None}}
         else:
-            found[key] = row
-    frame = frame_of([{name: value for name, value in row.items() if name != "certainty"} for row in found.values()])
-    frame.insert(len(COLUMNS), "certainty", pd.Series([row["certainty"] for row in found.values()], dtype=object))
+            by_key[key] = row
+    merged = by_key.values()
+    frame = frame_of([{name: value for name, value in row.items() if name != "certainty"} for row in merged])
+    frame.insert(len(COLUMNS), "certainty", pd.Series([row["certainty"] for row in merged], dtype=object))
     return frame
 
 
-def as_named_here(other: pd.DataFrame, here: Iterable[str]) -> pd.DataFrame:
-    """Rows with the models' names of those that they are compared with.
+def as_named_here(other: pd.DataFrame, models: Iterable[str]) -> pd.DataFrame:
+    """Rename the models of rows to match those that they are compared with.
 
     The paper's figure 1 names CodeLlama-13B and -34B without a variant; the study's are the Python ones.
 
     Args:
         other: rows of `paper_rows` or another study.
-        here: the models that they are compared with.
+        models: the models that the rows are compared with.
     """
-    known = set(here)
-    named = {plain: f"{plain}-python" for plain in ("codellama-13b", "codellama-34b")}
-    named = {plain: full for plain, full in named.items() if plain not in known and full in known}
-    return other.assign(model=other["model"].replace(named)) if named else other
+    present = set(models)
+    renamed = {plain: f"{plain}-python" for plain in ("codellama-13b", "codellama-34b")}
+    renamed = {plain: full for plain, full in renamed.items() if plain not in present and full in present}
+    return other.assign(model=other["model"].replace(renamed)) if renamed else other
 
 
 def is_paper(other: pd.DataFrame) -> bool:
-    """Whether rows are the paper's and nothing else."""
+    """Return whether all rows are the paper's."""
     return len(other) > 0 and bool((other["source"] == PAPER).all())
 
 
@@ -78,7 +79,7 @@ def _table3() -> Iterable[Row]:
 
 
 def _table4() -> Iterable[Row]:
-    """One row a configuration, from the three lines of its levels."""
+    """Return a row for each configuration, from the lines of its three levels."""
     by_cell: dict[str, Row] = {}
     for line in rows("table4"):
         row = _row("table 4", line, "apps")
@@ -99,7 +100,7 @@ def _figure5() -> Iterable[Row]:
     for line in rows("figure5"):
         for dataset in ("conala", "codealpacapy"):
             row = _row("figure 5", {**line, "method": "lora"}, dataset)
-            # The file speaks of each row once: what it says of both data sets, or of the one that it names.
+            # One entry of the file covers both data sets, or the one that it names.
             certainty = STATED if line["certainty"].startswith("stated") else line["certainty"]
             if "conala stated" in line["certainty"]:
                 certainty = "stated in the text" if dataset == "conala" else "bar label"
@@ -137,5 +138,5 @@ def _row(item: str, line: Mapping[str, str], dataset: str | None) -> Row:
 
 
 def _share(percentage: str) -> float:
-    """A percentage as a share, so that 100 times it prints as the paper does."""
+    """Return a percentage as a share, rounded so that 100 times the share prints as in the paper."""
     return round(float(percentage) / 100, 6)

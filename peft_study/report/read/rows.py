@@ -1,4 +1,4 @@
-"""One tidy frame from everything that a person names: one row a cell, a column for each setting, cost and score."""
+"""Loads the results of cells into one frame: a row for each cell, a column for each setting, cost and score."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,22 +8,20 @@ from pathlib import Path
 import pandas as pd
 
 from peft_study.report.read.cells import COLUMNS, FLAGS, MAPPINGS, TEXTS, Row
-from peft_study.report.read.folders import Problem, default_cache, load_folder
+from peft_study.report.read.folders import Problem, load_folder
 from peft_study.report.read.wandb_runs import SCHEME, load_runs
 
 __all__ = ["COLUMNS", "Problem", "Rows", "frame_of", "load"]
 
-_DEFAULT_CACHE = Path()
-
 
 @dataclass(frozen=True)
 class Rows:
-    """What was found.
+    """The results of cells.
 
     Attributes:
-        frame: one row a cell; `COLUMNS` and every metric under its own name with NAME_low and NAME_high. Numbers are
-            floats and NaN where unknown, texts and flags None; shares are from 0 to 1, sizes in bytes, times in
-            seconds. `cell_id` is distinct.
+        frame: a row for each cell, with distinct `cell_id`. The columns are `COLUMNS`, and for every metric NAME,
+            NAME_low and NAME_high. An unknown number is NaN, an unknown text or flag None. Shares are from 0 to 1,
+            sizes in bytes, times in seconds.
         problems: what is not in the frame, and why.
     """
 
@@ -31,32 +29,30 @@ class Rows:
     problems: tuple[Problem, ...]
 
 
-def load(sources: Sequence[str | Path], cache: Path | None = _DEFAULT_CACHE) -> Rows:
+def load(sources: Sequence[str | Path]) -> Rows:
     """Read cells from folders and from W&B.
 
-    What cannot be read is listed and stops nothing. A cell that occurs more than once is one row: the one that ended
-    well, then one with its files here, then the newest.
+    What cannot be read becomes a problem, not an error. Of a cell that occurs more than once, the frame has the run
+    that succeeded, else the one whose files are on this machine, else the newest.
 
     Args:
         sources: folders (a cell, a study, anything above them), or "wandb://entity/project".
-        cache: folder in which rows are kept by their record's content; None keeps none.
 
     Raises:
         UserError: a folder does not exist, or a W&B project cannot be read.
     """
-    kept_in = default_cache() if cache is _DEFAULT_CACHE else cache
     rows: list[Row] = []
     problems: list[Problem] = []
     for source in dict.fromkeys(str(source) for source in sources):
-        found, failed = load_runs(source) if source.startswith(SCHEME) else load_folder(source, kept_in)
-        rows += found
-        problems += failed
+        read, unread = load_runs(source) if source.startswith(SCHEME) else load_folder(source)
+        rows += read
+        problems += unread
     distinct, repeated = _distinct(rows)
     return Rows(frame_of(distinct), (*problems, *repeated))
 
 
 def frame_of(rows: Sequence[Row]) -> pd.DataFrame:
-    """A frame of rows with the types that `Rows` promises; missing columns are filled, metrics come last."""
+    """Return rows as a frame with the types that `Rows` describes; missing columns are filled, metrics come last."""
     metrics = [name for name in dict.fromkeys(chain.from_iterable(rows)) if name not in COLUMNS]
     objects = {*TEXTS, *FLAGS, *MAPPINGS}
     columns = {
@@ -67,22 +63,25 @@ def frame_of(rows: Sequence[Row]) -> pd.DataFrame:
 
 
 def _distinct(rows: Sequence[Row]) -> tuple[list[Row], list[Problem]]:
-    """One row a cell id, where it first occurred; a place named twice is not worth a word."""
+    """Return a row for each cell id, in the order of first occurrence, and which rows were dropped.
+
+    A folder that was read twice is not reported.
+    """
     chosen: dict[str, Row] = {}
     problems: list[Problem] = []
     for row in rows:
         other = chosen.setdefault(row["cell_id"], row)
         if other is row or (other["folder"] is not None and other["folder"] == row["folder"]):
             continue
-        better, worse = (row, other) if _worth(row) > _worth(other) else (other, row)
+        better, worse = (row, other) if _rank(row) > _rank(other) else (other, row)
         chosen[row["cell_id"]] = better
-        problems.append(Problem(_place(worse), f"left out: the same cell as {_place(better)}"))
+        problems.append(Problem(_location(worse), f"left out: the same cell as {_location(better)}"))
     return list(chosen.values()), problems
 
 
-def _worth(row: Row) -> tuple[bool, bool, str]:
+def _rank(row: Row) -> tuple[bool, bool, str]:
     return row["status"] == "ok", row["folder"] is not None, row["finished_at"] or ""
 
 
-def _place(row: Row) -> str:
+def _location(row: Row) -> str:
     return str(row["folder"] or f"{row['source']}: {row['cell_id']}")

@@ -1,4 +1,4 @@
-"""Cells' rows from W&B's runs, with the columns that folders give; what W&B was never sent stays unknown."""
+"""Reads rows of cells from the runs of a W&B project. Values that are not sent to W&B are unknown."""
 
 import os
 import queue
@@ -16,11 +16,11 @@ from peft_study.results.schema import SCHEMA_VERSION, Status
 
 SCHEME = "wandb://"
 REQUEST_SECONDS = 30
-"""How long one answer of the server may take."""
+"""Timeout of a single request."""
 SILENCE_SECONDS = 120.0
-"""How long W&B may say nothing at all before it is given up, its own repeated tries included."""
-_AT_ONCE = 200
-# What a run's summary holds beside its scores.
+"""Timeout without any answer, including W&B's own retries."""
+_PAGE_SIZE = 200
+# What a run's summary holds besides scores.
 _NUMBERS = ("trainable_parameters", "total_parameters", "best_validation_loss", "test_samples")
 _PHASES = ("load", "train", "generate", "score")
 _NO_SCORES = frozenset(
@@ -36,21 +36,21 @@ _NO_SCORES = frozenset(
     )
 )
 _STATES = {"running": Status.running, "crashed": Status.running, "killed": Status.preempted}
-"""What became of a run that was not told its cell's end, by W&B's states; any other is taken for failed."""
+"""The status of a run without a recorded one, by its W&B state; any other state counts as failed."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """What is read of a run.
+    """The part of a W&B run that a row needs.
 
     Attributes:
         name: the cell's id.
         group: the study.
-        state: W&B's word.
+        state: as W&B calls it, such as "finished".
         created_at: UTC, ISO 8601.
         config: the cell's composed config.
         summary: its final numbers.
-        address: where a person finds it.
+        address: wandb://entity/project/run.
     """
 
     name: str
@@ -70,10 +70,10 @@ def load_runs(source: str, silence_seconds: float = SILENCE_SECONDS) -> tuple[li
         silence_seconds: how long to wait for the next answer.
 
     Returns:
-        One row a run that a cell made, and what is none.
+        A row for each run of a cell, and the runs that are not of a cell.
 
     Raises:
-        UserError: the address is none, there is no key, or the project cannot be read in time.
+        UserError: the address is invalid, no key is stored, or the project cannot be read in time.
     """
     entity, project = _address(source)
     rows: list[Row] = []
@@ -82,16 +82,15 @@ def load_runs(source: str, silence_seconds: float = SILENCE_SECONDS) -> tuple[li
         if isinstance(run.config.get("model"), Mapping) and isinstance(run.config.get("method"), Mapping):
             rows.append(row_of_run(run, source))
         else:
-            problems.append(Problem(run.address, "no cell of a study: its config names no model and method"))
+            problems.append(Problem(run.address, "not a cell: the config must have model and method"))
     if not rows and not problems:
-        problems.append(Problem(source, "no run in this project"))
+        problems.append(Problem(source, "the project has no runs"))
     return rows, problems
 
 
 def row_of_run(run: Run, source: str) -> Row:
     """Flatten a run; see `cells.row_of`."""
     summary = run.summary
-    known = {str(status) for status in Status}
     status = summary.get("status")
     peaks = {phase: number(summary.get(f"{phase}_peak_bytes")) for phase in _PHASES}
     row: Row = dict.fromkeys(COLUMNS)
@@ -101,13 +100,13 @@ def row_of_run(run: Run, source: str) -> Row:
     row |= {
         "cell_id": run.name,
         "study": run.group,
-        "status": status if status in known else str(_STATES.get(run.state, Status.failed)),
+        "status": status if status in set(map(str, Status)) else str(_STATES.get(run.state, Status.failed)),
         "train_peak_bytes": peaks["train"],
         "generate_peak_bytes": peaks["generate"],
         "peak_bytes": larger(peaks["train"], peaks["generate"]),
         "memory_kind": text(summary.get("memory_kind")),
         "started_at": run.created_at,
-        # The tracker's numbers are those of this schema or an older one; W&B is not told which.
+        # The version is not sent to W&B, so the current one is assumed.
         "schema_version": float(SCHEMA_VERSION),
         "source": source,
     }
@@ -123,57 +122,62 @@ def _scores(summary: Mapping[str, Any]) -> Row:
 
 
 def _is_score(name: str, parts: set[str]) -> bool:
-    other = name in _NO_SCORES or name in parts or name.startswith(("_", "train/", "wandb"))
-    return not other and not name.endswith(("_seconds", "_bytes"))
+    excluded = name in _NO_SCORES or name in parts or name.startswith(("_", "train/", "wandb"))
+    return not excluded and not name.endswith(("_seconds", "_bytes"))
 
 
 def _address(source: str) -> tuple[str, str]:
     parts = urlsplit(source)
     entity, project = unquote(parts.netloc), unquote(parts.path.strip("/"))
     if not entity or not project or "/" in project:
-        raise UserError("this names no W&B project", where=source, hint=f"{SCHEME}entity/project")
+        raise UserError(
+            f"a W&B source must name an entity and a project, got {source}",
+            where=source,
+            hint=f"{SCHEME}entity/project",
+        )
     return entity, project
 
 
 def _in_time(entity: str, project: str, source: str, silence_seconds: float) -> Iterator[Run]:
-    """The project's runs as they come. W&B tries again for long, so that another thread asks and this one waits."""
-    came: queue.Queue[Run | BaseException | None] = queue.Queue()
+    """Yield the runs of a project as they arrive."""
+    answers: queue.Queue[Run | BaseException | None] = queue.Queue()
 
-    def ask() -> None:
+    def request() -> None:
         try:
-            for run in _ask(entity, project):
-                came.put(run)
-            came.put(None)
-        # SystemExit: W&B's login may exit the process.
+            for run in _request(entity, project):
+                answers.put(run)
+            answers.put(None)
+        # W&B's login may raise SystemExit.
         except (Exception, SystemExit) as error:
-            came.put(error)
+            answers.put(error)
 
-    threading.Thread(target=ask, name="wandb-runs", daemon=True).start()
+    # W&B retries for a long time and cannot be interrupted, so requests run in a thread of their own.
+    threading.Thread(target=request, name="wandb-runs", daemon=True).start()
     while True:
         try:
-            found = came.get(timeout=silence_seconds)
+            answer = answers.get(timeout=silence_seconds)
         except queue.Empty:
             raise UserError(
                 f"W&B did not answer within {silence_seconds:.0f} s",
                 where=source,
                 hint="try again, or name the folders of the cells",
             ) from None
-        if found is None:
+        if answer is None:
             return
-        if isinstance(found, BaseException):
-            raise _refusal(found, source) from found
-        yield found
+        if isinstance(answer, BaseException):
+            raise _refusal(answer, source) from answer
+        yield answer
 
 
-def _ask(entity: str, project: str) -> Iterator[Run]:
-    # Its usage reports go to the same server, and delay the exit where that cannot be reached.
+def _request(entity: str, project: str) -> Iterator[Run]:
+    # W&B's error reports delay the exit if its server cannot be reached.
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     import wandb
 
-    # A silent W&B does not ask for a key at the prompt.
+    # Unless silent, W&B prompts for a key.
     wandb.setup(settings=wandb.Settings(silent=True))
     api = wandb.Api(timeout=REQUEST_SECONDS)
-    for run in api.runs(f"{entity}/{project}", per_page=_AT_ONCE, lazy=False):
+    for run in api.runs(f"{entity}/{project}", per_page=_PAGE_SIZE, lazy=False):
         yield Run(
             name=str(run.name),
             group=text(getattr(run, "group", None)),
@@ -187,5 +191,5 @@ def _ask(entity: str, project: str) -> Iterator[Run]:
 
 def _refusal(error: BaseException, source: str) -> UserError:
     reason = (str(error).splitlines() or [type(error).__name__])[0]
-    hint = "`wandb login` stores a key; see that the entity and the project are spelt as on W&B's page"
-    return UserError(f"W&B's runs cannot be read: {redact(reason)}", where=source, hint=hint)
+    hint = "`wandb login` stores a key; check the spelling of the entity and the project"
+    return UserError(f"W&B runs cannot be read: {redact(reason)}", where=source, hint=hint)

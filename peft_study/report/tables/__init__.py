@@ -1,1 +1,1 @@
-"""Tables as data, and the forms they are written in."""
+"""Tables as data, and the formats they are written in."""

@@ -1,20 +1,18 @@
-"""Tables as Markdown, LaTeX, CSV and HTML. Texts may come from a model or from anybody's data: all are escaped."""
+"""Writes tables as Markdown, LaTeX and CSV.
+
+Texts may come from a model or from anybody's data, so every text is escaped.
+"""
 
 import csv
 import io
 import re
 import unicodedata
-from html import escape
+from collections.abc import Callable, Mapping
 from itertools import groupby
-from typing import TYPE_CHECKING
 
 from peft_study.report.outward import escape_formula
+from peft_study.report.tables.table import MISSING, Cell, Table
 
-if TYPE_CHECKING:
-    from peft_study.report.tables.table import Cell, Table
-
-MISSING = "–"  # noqa: RUF001 - the dash of an empty cell in print
-_CLASSES = {"best": "best", "best_of_model": "best-of-model"}
 _LATEX = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -43,19 +41,16 @@ _MARKDOWN = re.compile(r"[\\`*_{}\[\]<>#|~$&!]|:(?=//)|(?<=www)\.|(?<=\S)@(?=[\w
 # What makes a list or a heading's underline of a paragraph; the other marks are escaped wherever they stand.
 _MARKDOWN_START = re.compile(r"\A(\d{1,9}(?=[.)])|(?=[+\-=]))")
 _LATEX_NEEDS = (
-    "% needs the packages booktabs, graphicx, longtable, lscape and textcomp, and fontenc with T1; a long table's "
-    "columns are right from the third run on"
+    "% needs the packages booktabs, graphicx, longtable and textcomp, and fontenc with T1; a long table's columns are "
+    "right from the third run on"
 )
 _ROWS_OF_A_PAGE = 45
-_COLUMNS_OF_A_PAGE = 8
-# Scaled down to the width of a page, more columns than these are too small to read.
-_COLUMNS_OF_AN_UPRIGHT_PAGE = 14
 # A paragraph column, as text of this length would run off the page in one line.
 _LONG = 40
 
 
-def markdown(table: "Table") -> str:
-    """See `Table.to_markdown`."""
+def to_markdown(table: Table) -> str:
+    """Write a table of GitHub's Markdown: the best of a column in bold, the best of a model in italics."""
     numeric = _numeric(table)
     lines = [f"### {_markdown_text(table.title)}", ""]
     lines.append("| " + " | ".join(_markdown_text(name) for name in table.columns) + " |")
@@ -65,8 +60,8 @@ def markdown(table: "Table") -> str:
     return "\n".join(lines) + "\n"
 
 
-def latex(table: "Table") -> str:
-    """See `Table.to_latex`."""
+def to_latex(table: Table) -> str:
+    """Write a LaTeX table for `booktabs`: the best of a column in bold, the best of a model in italics."""
     columns = "".join(_latex_column(table, index) for index in range(len(table.columns)))
     caption = rf"\caption{{{_latex_line(table.title)}}}\label{{tab:{re.sub(r'[^A-Za-z0-9-]', '-', table.name)}}}"
     heads = " & ".join(_latex_line(name) for name in table.heads) + r" \\"
@@ -78,20 +73,16 @@ def latex(table: "Table") -> str:
         middle = "".join(rf"\setlength{{\{side}}}{{0pt plus 1fil minus 1fil}}" for side in ("LTleft", "LTright"))
         opening = [rf"{{\tiny\setlength{{\tabcolsep}}{{2pt}}{middle}\begin{{longtable}}{{{columns}}}", rf"{caption}\\"]
         lines = [*opening, *head, r"\endhead", *body, r"\bottomrule", r"\end{longtable}", *notes, "}"]
-        if len(table.columns) > _COLUMNS_OF_A_PAGE:
-            lines = [r"\begin{landscape}", *lines, r"\end{landscape}"]
     else:
         # Scaled down where it is wider than the page.
         wide = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
         opening = [r"\begin{table}", r"\centering", caption, wide, rf"\begin{{tabular}}{{{columns}}}"]
         lines = [*opening, *head, *body, r"\bottomrule", r"\end{tabular}}", *notes, r"\end{table}"]
-        if len(table.columns) > _COLUMNS_OF_AN_UPRIGHT_PAGE:
-            lines = [r"\begin{landscape}", *lines, r"\end{landscape}"]
     return "\n".join([_LATEX_NEEDS, *lines]) + "\n"
 
 
-def comma_separated(table: "Table") -> str:
-    """See `Table.to_csv`."""
+def to_csv(table: Table) -> str:
+    """Write values with full precision; the ends of intervals, marks and states get columns of their own."""
     extras = [_extras(table, index) for index in range(len(table.columns))]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -109,46 +100,31 @@ def comma_separated(table: "Table") -> str:
     return out.getvalue()
 
 
-def html(table: "Table") -> str:
-    """See `Table.to_html`."""
-    numeric = _numeric(table)
-    heads = "".join(
-        f'<th scope="col"{" class=number" if right else ""}>{_html_text(name)}</th>'
-        for name, right in zip(table.heads, numeric, strict=True)
-    )
-    above = "".join(
-        f'<th scope="colgroup" colspan="{width}">{_html_text(group)}</th>' if group else f'<td colspan="{width}"></td>'
-        for group, width in _spans(table)
-    )
-    body = "".join(
-        "<tr>" + "".join(_html_cell(cell, right) for cell, right in zip(row, numeric, strict=True)) + "</tr>\n"
-        for row in table.cells
-    )
-    notes = "".join(f'<p class="note">{_html_text(note)}</p>\n' for note in table.notes)
-    return (
-        f'<table id="{_html_text(table.name)}">\n<caption>{_html_text(table.title)}</caption>\n<thead>\n'
-        + (f"<tr>{above}</tr>\n" if any(table.groups) else "")
-        + f"<tr>{heads}</tr>\n</thead>\n<tbody>\n{body}</tbody>\n</table>\n{notes}"
-    )
+FORMATS: Mapping[str, tuple[str, Callable[[Table], str]]] = {
+    "Markdown": ("md", to_markdown),
+    "LaTeX": ("tex", to_latex),
+    "CSV": ("csv", to_csv),
+}
+"""The suffix of a file in each format, and what writes it."""
 
 
-def _numeric(table: "Table") -> list[bool]:
+def _numeric(table: Table) -> list[bool]:
     """Which columns hold numbers, which stand at the right."""
     return [any(row[index].value is not None for row in table.cells) for index in range(len(table.columns))]
 
 
-def _spans(table: "Table") -> list[tuple[str, int]]:
+def _spans(table: Table) -> list[tuple[str, int]]:
     """Headings and how many columns each is above."""
-    return [(group, len(list(found))) for group, found in groupby(table.groups)]
+    return [(group, len(list(columns))) for group, columns in groupby(table.groups)]
 
 
 def _markdown_text(text: str) -> str:
     return _MARKDOWN.sub(_markdown_escape, _printable(text)).replace("\n", "<br>")
 
 
-def _markdown_escape(found: re.Match[str]) -> str:
+def _markdown_escape(match: re.Match[str]) -> str:
     # GitHub looks for mail addresses when escapes and entities are letters again; an empty comment parts them still.
-    return "<!-- -->@" if found[0] == "@" else f"\\{found[0]}"
+    return "<!-- -->@" if match[0] == "@" else f"\\{match[0]}"
 
 
 def _markdown_paragraph(text: str) -> str:
@@ -157,13 +133,13 @@ def _markdown_paragraph(text: str) -> str:
     return f"&#32;{escaped[1:]}" if escaped.startswith(" ") else escaped
 
 
-def _markdown_cell(cell: "Cell") -> str:
+def _markdown_cell(cell: Cell) -> str:
     # Stars beside white space, or around nothing, mark nothing.
     text = _markdown_text(_printable(cell.text).strip())
     return {"best": f"**{text}**", "best_of_model": f"*{text}*"}.get(cell.mark or "", text) if text else ""
 
 
-def _latex_headings(table: "Table") -> list[str]:
+def _latex_headings(table: Table) -> list[str]:
     if not any(table.groups):
         return []
     heads, rules, start = [], [], 1
@@ -175,7 +151,7 @@ def _latex_headings(table: "Table") -> list[str]:
     return [" & ".join(heads) + r" \\", "".join(rules)]
 
 
-def _latex_column(table: "Table", index: int) -> str:
+def _latex_column(table: Table, index: int) -> str:
     cells = [row[index] for row in table.cells]
     if any(cell.value is not None for cell in cells):
         return "r"
@@ -207,17 +183,17 @@ def _latex_letter(letter: str) -> str:
     return letter if letter == "\n" or ord(letter) < 0x7F or 0xA1 <= ord(letter) <= 0xFF else f"[U+{ord(letter):04X}]"
 
 
-def _latex_cell(cell: "Cell") -> str:
+def _latex_cell(cell: Cell) -> str:
     text = _unbracketed(_latex_text(cell.text))
     return {"best": rf"\textbf{{{text}}}", "best_of_model": rf"\textit{{{text}}}"}.get(cell.mark or "", text)
 
 
-def _extras(table: "Table", index: int) -> list[str]:
+def _extras(table: Table, index: int) -> list[str]:
     cells = [row[index] for row in table.cells]
-    known = any(cell.low is not None for cell in cells)
+    has_interval = any(cell.low is not None for cell in cells)
     wanted = {
-        "low": known,
-        "high": known,
+        "low": has_interval,
+        "high": has_interval,
         "seeds": any(cell.runs > 1 for cell in cells),
         "mark": any(cell.mark for cell in cells),
         "state": any(cell.state for cell in cells),
@@ -225,31 +201,19 @@ def _extras(table: "Table", index: int) -> list[str]:
     return [name for name, present in wanted.items() if present]
 
 
-def _csv_value(cell: "Cell") -> str:
+def _csv_value(cell: Cell) -> str:
     if cell.value is not None:
         return f"{cell.value:.10g}"
     return "" if cell.state or cell.text == MISSING else escape_formula(cell.text)
 
 
-def _csv_extra(cell: "Cell", name: str) -> str:
+def _csv_extra(cell: Cell, name: str) -> str:
     if name in {"mark", "state"}:
         return escape_formula(getattr(cell, name) or "")
     if name == "seeds":
         return str(cell.runs) if cell.runs else ""
     value = cell.low if name == "low" else cell.high
     return "" if value is None else f"{value:.10g}"
-
-
-def _html_cell(cell: "Cell", right: bool) -> str:
-    names = [*(["number"] if right else []), *([_CLASSES[cell.mark]] if cell.mark else [])]
-    names += ["missing"] if cell.state and cell.value is None else []
-    attributes = f' class="{" ".join(names)}"' if names else ""
-    attributes += f' title="{_html_text(cell.state)}"' if cell.state else ""
-    return f"<td{attributes}>{_html_text(cell.text)}</td>"
-
-
-def _html_text(text: str) -> str:
-    return escape(_printable(text))
 
 
 def _printable(text: str) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from peft_study.report.names import DATASETS, dataset_name, place
+from peft_study.report.study import Study
 from peft_study.report.tables.table import MISSING, Cell, Table
 from peft_study.results.store import PREDICTIONS
 
@@ -15,13 +16,14 @@ _LOOKED_AT = 50
 _SHORT = 200
 
 
-def table2(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Table:
+def table2(study: Study, other: Study | None = None) -> Table:
     """One example of each data set: what the model read, and the reference.
 
     Args:
-        frame: rows of `rows.load`; the first cell of each data set whose predictions are here is read.
+        study: rows of `rows.load`; the first cell of each data set whose predictions are here is read.
         other: not compared.
     """
+    frame = study.frame
     datasets = sorted({str(slug) for slug in frame["dataset"].dropna()}, key=lambda slug: place(slug, tuple(DATASETS)))
     cells = []
     for slug in datasets:
@@ -37,24 +39,24 @@ def _example(frame: pd.DataFrame) -> tuple[str, str] | None:
     """A prompt and its reference, from a cell without examples in its prompts where there is one."""
     ordered = frame[frame["folder"].notna()].sort_values("num_examples", kind="stable")
     for folder in ordered["folder"]:
-        found = _read(Path(folder) / PREDICTIONS)
-        if found:
-            prompt, reference = next((pair for pair in found if sum(map(len, pair)) <= _SHORT), min(found, key=_length))
+        pairs = _read(Path(folder) / PREDICTIONS)
+        if pairs:
+            prompt, reference = next((pair for pair in pairs if sum(map(len, pair)) <= _SHORT), min(pairs, key=_length))
             return _cut(prompt), _cut(reference)
     return None
 
 
 def _read(file: Path) -> list[tuple[str, str]]:
-    found = []
+    pairs = []
     try:
         with file.open(encoding="utf-8", errors="replace") as lines:
             for _, line in zip(range(_LOOKED_AT), lines, strict=False):
                 row = json.loads(line)
                 if row["reference"]:
-                    found.append((str(row["prompt"]), str(row["reference"])))
+                    pairs.append((str(row["prompt"]), str(row["reference"])))
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return found
-    return found
+        return pairs
+    return pairs
 
 
 def _length(pair: tuple[str, str]) -> int:

@@ -3,10 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-import pandas as pd
-
 from peft_study.metrics.registry import LEVEL_METRICS, OVERVIEW
-from peft_study.report.groups import Group, by_key, caveats, groups
+from peft_study.report.groups import Group, caveats
 from peft_study.report.names import (
     DATASETS,
     LEVELS,
@@ -18,7 +16,7 @@ from peft_study.report.names import (
     model_name,
     place,
 )
-from peft_study.report.read.reference import is_paper
+from peft_study.report.study import Study
 from peft_study.report.tables.instances import table2
 from peft_study.report.tables.scores import GridRow, Score, grid, parameters_cell, score_cell, seeds_note
 from peft_study.report.tables.table import MISSING, Cell, Table
@@ -31,103 +29,103 @@ _SECONDS = (("Train s", "train_seconds"), ("Generate s", "generate_seconds"))
 _MEMORY = {True: "Peak GPU GB", False: "Peak process GB"}
 
 
-def table3(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Table:
+def table3(study: Study, other: Study | None = None) -> Table:
     """Full and parameter-efficient fine-tuning by model: EM@1, EM@10 and CodeBLEU in per cent, trained parameters.
 
     Args:
-        frame: rows of `rows.load` or `reference.paper_rows`.
+        study: rows of `rows.load` or `reference.paper_rows`.
         other: rows to compare with.
     """
-    found = _fine_tuned(frame)
+    groups = _fine_tuned(study)
     others = [] if other is None else _fine_tuned(other)
-    datasets = sorted({_dataset(one) for one in found}, key=lambda slug: place(slug, tuple(DATASETS)))
-    bleu = _codebleu(frame)
+    datasets = sorted({_dataset(group) for group in groups}, key=lambda slug: place(slug, tuple(DATASETS)))
+    bleu = _codebleu(study)
     scores = [
         Score(dataset_name(slug), title, metric)
         for slug in datasets
         for title, metric in (("EM@1", "em@1"), ("EM@10", "em@10"), ("CodeBLEU", bleu))
     ]
-    by_name, compared = _by_model_and_method(found), _by_model_and_method(others)
+    by_name, compared = _by_model_and_method(groups), _by_model_and_method(others)
     rows = []
-    for model, method in dict.fromkeys((one.model, one.method) for one in _by_model(found)):
-        own = by_name[model, method]
-        labels = (Cell(model_name(model)), Cell(method_name(method)), parameters_cell(*own))
-        rows.append(GridRow(labels, model, _by_dataset(own), _by_dataset(compared.get((model, method), []))))
+    for model, method in dict.fromkeys((group.model, group.method) for group in _by_model(groups)):
+        members = by_name[model, method]
+        labels = (Cell(model_name(model)), Cell(method_name(method)), parameters_cell(*members))
+        rows.append(GridRow(labels, model, _by_dataset(members), _by_dataset(compared.get((model, method), []))))
     title = "SLMs and LLMs by fine-tuning method: EM@1, EM@10 and CodeBLEU in per cent"
     how = "as the paper's evaluator computes it" if bleu != "codebleu" else "in the strict convention"
-    notes: tuple[str, ...] = (_MARKS, f"CodeBLEU {how} ({bleu}).", *seeds_note(found), *caveats(found))
-    table = Table("table3", title, (), (), notes if found else ("No fine-tuned cell is scored by references.",))
+    notes: tuple[str, ...] = (_MARKS, f"CodeBLEU {how} ({bleu}).", *seeds_note(groups), *caveats(groups))
+    table = Table("table3", title, (), (), notes if groups else ("No fine-tuned cell is scored by references.",))
     return grid(table, ("Model", "Method", "# Params"), scores, rows, _other_name(other))
 
 
 _PACKAGE_PREFIX = "apps_package_"
 
 
-def table4(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Table:
+def table4(study: Study, other: Study | None = None) -> Table:
     """Contest problems by level, in per cent, judged by the comparator that was published with APPS.
 
     Args:
-        frame: rows of `rows.load` or `reference.paper_rows`.
+        study: rows of `rows.load` or `reference.paper_rows`.
         other: rows to compare with.
     """
     title = "Contest problems by level: average share of tests passed and Pass@k in per cent"
-    if _levels(groups(frame), _PACKAGE_PREFIX):
+    if _levels(study.groups, _PACKAGE_PREFIX):
         note = "Programs run under the rules of the study's package (apps_package_*)."
-        return _by_level(Table("table4", title, (), (), (note,)), _PACKAGE_PREFIX, frame, other)
+        return _by_level(Table("table4", title, (), (), (note,)), _PACKAGE_PREFIX, study, other)
     note = (
         "Outputs compared as APPS' checker does, programs run by our rules. The paper's numbers stand under the rules "
         "of its package: scoring.apps_package_rules=true gives them."
     )
-    return _by_level(Table("table4", title, (), (), (note,)), "apps_", frame, other)
+    return _by_level(Table("table4", title, (), (), (note,)), "apps_", study, other)
 
 
-def table4_strict(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Table:
+def table4_strict(study: Study, other: Study | None = None) -> Table:
     """Table 4 by the strict comparator, which the paper has no numbers of.
 
     Args:
-        frame: rows of `rows.load`.
+        study: rows of `rows.load`.
         other: rows to compare with.
     """
     title = "Contest problems by level, judged strictly: average share of tests passed and Pass@k in per cent"
-    return _by_level(Table("table4_strict", title, (), (), ("Outputs compared strictly.",)), "", frame, other)
+    return _by_level(Table("table4_strict", title, (), (), ("Outputs compared strictly.",)), "", study, other)
 
 
-def overview(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Table:
+def overview(study: Study, other: Study | None = None) -> Table:
     """Every configuration: scores in per cent, memory in GB (1e9 bytes), seconds; medians of costs over seeds.
 
     Args:
-        frame: rows of `rows.load` or `reference.paper_rows`.
+        study: rows of `rows.load` or `reference.paper_rows`.
         other: not compared here; `compare.compare` does.
     """
-    found = [one for one in groups(frame) if one.dataset is not None]
-    scores = [(title, metric) for metric, title in OVERVIEW.items() if any(one.score(metric) for one in found)]
-    memory = [kind for kind in _MEMORY if any(one.on_gpu is kind for one in found)]
+    groups = [group for group in study.groups if group.dataset is not None]
+    scores = [(title, metric) for metric, title in OVERVIEW.items() if any(group.score(metric) for group in groups)]
+    memory = [kind for kind in _MEMORY if any(group.on_gpu is kind for group in groups)]
     names = ("Data set", "Model", "Method", "Examples", "Cells", "# Params")
     cells = tuple(
         (
-            Cell(dataset_name(_dataset(one))),
-            Cell(model_name(one.model)),
-            Cell(method_name(one.method, one.quantization)),
-            Cell(MISSING if one.num_examples is None else f"{one.num_examples:.0f}", one.num_examples),
-            Cell(str(len(one.frame)), float(len(one.frame)), state=one.state()),
-            parameters_cell(one),
-            *(score_cell(one, metric) for _, metric in scores),
-            *(_cost(one if one.on_gpu is kind else None, "peak_bytes", 1e9, 2) for kind in memory),
-            *(_cost(one, column, 1, 0) for _, column in _SECONDS),
+            Cell(dataset_name(_dataset(group))),
+            Cell(model_name(group.model)),
+            Cell(method_name(group.method, group.quantization)),
+            Cell(MISSING if group.num_examples is None else f"{group.num_examples:.0f}", group.num_examples),
+            Cell(str(len(group.frame)), float(len(group.frame)), state=group.state()),
+            parameters_cell(group),
+            *(score_cell(group, metric) for _, metric in scores),
+            *(_cost(group if group.on_gpu is kind else None, "peak_bytes", 1e9, 2) for kind in memory),
+            *(_cost(group, column, 1, 0) for _, column in _SECONDS),
         )
-        for one in found
+        for group in groups
     )
     titles = [title for title, _ in scores] + [_MEMORY[kind] for kind in memory] + [title for title, _ in _SECONDS]
     columns = (*names, *titles)
     notes = (
         "CodeBLEU in the strict convention. Peak memory is of training and generation: what was allocated on the GPU, "
         "or all that the process held.",
-        *seeds_note(found),
+        *seeds_note(groups),
     )
-    return Table("overview", "Every configuration", columns, cells, (*notes, *caveats(found)))
+    return Table("overview", "Every configuration", columns, cells, (*notes, *caveats(groups)))
 
 
-TABLES: Mapping[str, Callable[[pd.DataFrame, pd.DataFrame | None], Table]] = {
+TABLES: Mapping[str, Callable[[Study, Study | None], Table]] = {
     "table1": table1,
     "table2": table2,
     "table3": table3,
@@ -138,92 +136,99 @@ TABLES: Mapping[str, Callable[[pd.DataFrame, pd.DataFrame | None], Table]] = {
 """What makes each table of rows and, or None, rows to compare with."""
 
 
-def _fine_tuned(frame: pd.DataFrame) -> list[Group]:
+def _fine_tuned(study: Study) -> list[Group]:
     """What table 3 is about: trained on a base that is not quantised, and scored by references."""
-    trained = frame[(frame["kind"] != "prompting") & (frame["quantization"] == "none") & frame["dataset"].notna()]
-    found = [
-        one
-        for one in groups(trained)
-        if not _levels([one], "") | _levels([one], "apps_") | _levels([one], _PACKAGE_PREFIX)
+    groups = [
+        group
+        for group in study.groups
+        if group.trained
+        and group.dataset is not None
+        # A cell whose record names no quantization is in a group of "none" too.
+        and group.frame["quantization"].eq("none").all()
+        and not _levels([group], "") | _levels([group], "apps_") | _levels([group], _PACKAGE_PREFIX)
     ]
-    scored = {one.dataset for one in found if one.score("em@1")}
+    scored = {group.dataset for group in groups if group.score("em@1")}
     # Where none ended well: programs that are tested are drawn.
-    unscored = {one.dataset for one in found if len(one.done) or one.frame["sampled"].eq(True).any()} - scored
-    return [one for one in found if one.dataset not in unscored]
+    unscored = {group.dataset for group in groups if len(group.done) or group.frame["sampled"].eq(True).any()} - scored
+    return [group for group in groups if group.dataset not in unscored]
 
 
-def _by_level(table: Table, prefix: str, frame: pd.DataFrame, other: pd.DataFrame | None) -> Table:
-    found = [one for one in groups(frame) if one.dataset is not None]
-    with_levels = {one.dataset for one in found if _levels([one], prefix)}
-    found = [one for one in found if one.dataset in with_levels]
-    levels = sorted(_levels(found, prefix), key=lambda level: place(level, LEVELS))
+def _by_level(table: Table, prefix: str, study: Study, other: Study | None) -> Table:
+    groups = [group for group in study.groups if group.dataset is not None]
+    with_levels = {group.dataset for group in groups if _levels([group], prefix)}
+    groups = [group for group in groups if group.dataset in with_levels]
+    levels = sorted(_levels(groups, prefix), key=lambda level: place(level, LEVELS))
     scores = [
         Score(level.capitalize(), str(metric.short), f"{level}/{prefix}{metric.name}")
         for level in levels
         for metric in LEVEL_METRICS
     ]
-    others = {} if other is None else by_key(groups(other))
+    others = {} if other is None else other.by_key
     several = len(with_levels) > 1
     rows = []
-    for one in found:
-        dataset = [Cell(dataset_name(_dataset(one)))] if several else []
-        labels = (*dataset, Cell(model_name(one.model)), Cell(one.title))
-        compared = others.get(one.key)
+    for group in groups:
+        dataset = [Cell(dataset_name(_dataset(group)))] if several else []
+        labels = (*dataset, Cell(model_name(group.model)), Cell(group.title))
+        compared = others.get(group.key)
         headings = [level.capitalize() for level in levels]
         rows.append(
             GridRow(
-                labels, one.model, dict.fromkeys(headings, one), dict.fromkeys(headings, compared) if compared else {}
+                labels,
+                group.model,
+                dict.fromkeys(headings, group),
+                dict.fromkeys(headings, compared) if compared else {},
             )
         )
-    shown = (*table.notes, _MARKS, *seeds_note(found), *caveats(found))
-    notes = shown if found else ("No cell has scores by level.",)
+    shown = (*table.notes, _MARKS, *seeds_note(groups), *caveats(groups))
+    notes = shown if groups else ("No cell has scores by level.",)
     names = (*(["Data set"] if several else []), "Model", "Method")
     return grid(replace(table, notes=notes), names, scores, rows, _other_name(other))
 
 
-def _levels(found: Sequence[Group], prefix: str) -> set[str]:
+def _levels(groups: Sequence[Group], prefix: str) -> set[str]:
     """The levels of which cells have scores by a comparator."""
     end = f"/{prefix}tests_passed_share"
     return {
         str(name).removesuffix(end)
-        for one in found
-        for name in one.frame
-        if str(name).endswith(end) and one.frame[name].notna().any()
+        for group in groups
+        for name in group.frame
+        if str(name).endswith(end) and group.frame[name].notna().any()
     }
 
 
-def _codebleu(frame: pd.DataFrame) -> str:
+def _codebleu(study: Study) -> str:
+    frame = study.frame
     return next(
         (name for name in ("codebleu_codexglue", "codebleu") if name in frame and frame[name].notna().any()), "codebleu"
     )
 
 
-def _by_model(found: Sequence[Group]) -> list[Group]:
+def _by_model(groups: Sequence[Group]) -> list[Group]:
     """Models and methods in the paper's order, whichever data set they come from."""
-    return sorted(found, key=lambda one: (place(one.model, tuple(MODELS)), place(one.method, tuple(METHODS))))
+    return sorted(groups, key=lambda group: (place(group.model, tuple(MODELS)), place(group.method, tuple(METHODS))))
 
 
-def _by_model_and_method(found: Sequence[Group]) -> dict[tuple[str, str], list[Group]]:
+def _by_model_and_method(groups: Sequence[Group]) -> dict[tuple[str, str], list[Group]]:
     named: dict[tuple[str, str], list[Group]] = {}
-    for one in found:
-        named.setdefault((one.model, one.method), []).append(one)
+    for group in groups:
+        named.setdefault((group.model, group.method), []).append(group)
     return named
 
 
-def _by_dataset(found: Sequence[Group]) -> dict[str, Group]:
-    return {dataset_name(_dataset(one)): one for one in found}
+def _by_dataset(groups: Sequence[Group]) -> dict[str, Group]:
+    return {dataset_name(_dataset(group)): group for group in groups}
 
 
-def _dataset(one: Group) -> str:
-    return one.dataset or ""
+def _dataset(group: Group) -> str:
+    return group.dataset or ""
 
 
-def _cost(one: Group | None, column: str, unit: float, digits: int) -> Cell:
-    value = None if one is None else one.middle(column)
+def _cost(group: Group | None, column: str, unit: float, digits: int) -> Cell:
+    value = None if group is None else group.middle(column)
     return Cell(MISSING) if value is None else Cell(f"{value / unit:.{digits}f}", value / unit)
 
 
-def _other_name(other: pd.DataFrame | None) -> str | None:
+def _other_name(other: Study | None) -> str | None:
     if other is None:
         return None
-    return PAPER if is_paper(other) else "other"
+    return PAPER if other.is_paper else "other"

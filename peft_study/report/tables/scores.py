@@ -52,17 +52,17 @@ def score_cell(group: Group | None, metric: str) -> Cell:
     """A score in per cent: the mean over seeds with its 95 % interval, or why there is none."""
     if group is None:
         return Cell(MISSING, state=NOT_RUN)
-    found, state = group.score(metric), group.state()
-    if found is None:
+    score, state = group.score(metric), group.state()
+    if score is None:
         return Cell(state or MISSING, state=state or "no such score")
-    mean = 100 * found.mean
-    low, high = (None if end is None else 100 * end for end in (found.low, found.high))
+    mean = 100 * score.mean
+    low, high = (None if end is None else 100 * end for end in (score.low, score.high))
     text = f"{mean:.2f}"
     if low is not None and high is not None:
         text += f" [{low:.2f}, {high:.2f}]"
     if state:
-        text += f" ({found.runs} of {len(group.frame)})"
-    return Cell(text, mean, None, state, low, high, found.runs)
+        text += f" ({score.runs} of {len(group.frame)})"
+    return Cell(text, mean, None, state, low, high, score.runs)
 
 
 def grid(
@@ -80,7 +80,7 @@ def grid(
     if other_name and not any(row.others for row in rows):
         table = replace(table, notes=(*table.notes, f"Nothing of it to compare with: {other_name}."))
         other_name = None
-    pairs = [(one, row.others[name]) for row in rows for name, one in row.groups.items() if name in row.others]
+    pairs = [(group, row.others[name]) for row in rows for name, group in row.groups.items() if name in row.others]
     table = replace(table, notes=(*table.notes, *caveats_between(pairs)))
     columns = [
         _marked([score_cell(row.groups.get(score.heading), score.metric) for row in rows], rows) for score in scores
@@ -101,11 +101,11 @@ def grid(
     return replace(table, columns=tuple(names), cells=tuple(tuple(line) for line in cells), groups=headings)
 
 
-def difference(one: Cell, other: Cell) -> Cell:
+def difference(cell: Cell, other: Cell) -> Cell:
     """The first value less the second, in points."""
-    if one.value is None or other.value is None:
+    if cell.value is None or other.value is None:
         return Cell(MISSING)
-    return Cell(signed_text(one.value - other.value), one.value - other.value)
+    return Cell(signed_text(cell.value - other.value), cell.value - other.value)
 
 
 def signed_text(difference: float) -> str:
@@ -116,7 +116,7 @@ def signed_text(difference: float) -> str:
 def _marked(cells: Sequence[Cell], rows: Sequence[GridRow]) -> list[Cell]:
     """Mark the best of a column, and the best of each model that has more than one value."""
     values = [None if cell.value is None else round(cell.value, _DIGITS) for cell in cells]
-    known = [value for value in values if value is not None]
+    present = [value for value in values if value is not None]
     by_model: dict[str, list[float]] = {}
     for value, row in zip(values, rows, strict=True):
         if value is not None:
@@ -127,15 +127,17 @@ def _marked(cells: Sequence[Cell], rows: Sequence[GridRow]) -> list[Cell]:
         mark: Mark | None = None
         if value is not None and len(same) > 1 and value == max(same):
             mark = "best_of_model"
-        if value is not None and len(known) > 1 and value == max(known):
+        if value is not None and len(present) > 1 and value == max(present):
             mark = "best"
         marked.append(replace(cell, mark=mark))
     return marked
 
 
-def parameters_cell(*found: Group) -> Cell:
+def parameters_cell(*groups: Group) -> Cell:
     """Trainable parameters as the paper writes them, such as 0.17M, 12.6M and 220M, of the first that knows them."""
-    count = next((known for one in found if (known := one.middle("trainable_parameters")) is not None), None)
+    count = next(
+        (parameters for group in groups if (parameters := group.middle("trainable_parameters")) is not None), None
+    )
     if count is None:
         return Cell(MISSING)
     return Cell(short_count(count), count)
@@ -150,11 +152,11 @@ def short_count(count: float) -> str:
     return f"{digits.rstrip('0').rstrip('.')}M" if float(digits) else f"{count:.0f}"
 
 
-def seeds_note(found: Iterable[Group]) -> tuple[str, ...]:
+def seeds_note(groups: Iterable[Group]) -> tuple[str, ...]:
     """What brackets and counts in parentheses mean, where there are any."""
-    known = list(found)
-    partly = any(len(one.done) and one.state() for one in known)
+    shown = list(groups)
+    partly = any(len(group.done) and group.state() for group in shown)
     return (
-        *([INTERVALS] if any(len(one.done) for one in known) else []),
+        *([INTERVALS] if any(len(group.done) for group in shown) else []),
         *(["(2 of 3): so many cells of a configuration ended well, and have part in its scores."] if partly else []),
     )

@@ -1,14 +1,10 @@
-"""A table as data, and its four forms."""
+"""A table as data."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from peft_study.report.tables import formats as table_formats
-from peft_study.report.tables.formats import MISSING
-
-__all__ = ["MISSING", "NOT_RUN", "Cell", "Mark", "Table"]
-
+MISSING = "–"  # noqa: RUF001 - the dash of an empty cell in print
 Mark = Literal["best", "best_of_model"]
 NOT_RUN = "not run"
 
@@ -70,19 +66,3 @@ class Table:
         return tuple(
             name.removeprefix(f"{group} ") if group else name for name, group in zip(self.columns, groups, strict=True)
         )
-
-    def to_markdown(self) -> str:
-        """A table of GitHub's Markdown: the best of a column bold, the best of a model in italics."""
-        return table_formats.markdown(self)
-
-    def to_latex(self) -> str:
-        """A LaTeX table for `booktabs`: the best of a column bold, the best of a model in italics."""
-        return table_formats.latex(self)
-
-    def to_csv(self) -> str:
-        """Values with full precision, the ends of intervals, marks and states in columns of their own."""
-        return table_formats.comma_separated(self)
-
-    def to_html(self) -> str:
-        """A table element with classes for marks and states; every text is escaped."""
-        return table_formats.html(self)

@@ -16,10 +16,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
-import pandas as pd
-
 from peft_study.report.claims.evidence import Best, Comparison, Evidence, Scope
 from peft_study.report.groups import Group, caveats
+from peft_study.report.study import Study
 from peft_study.report.tables.table import MISSING, Cell, Table
 
 HIGH_COST = 0.5
@@ -54,16 +53,17 @@ class _Best:
     share: tuple[float, float] = (0.0, 1.0)
 
 
-def table1(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Table:
+def table1(study: Study, other: Study | None = None) -> Table:
     """The trade-off of compute cost and effectiveness; see the head of this file for the rule.
 
     Args:
-        frame: rows of `rows.load` or `reference.paper_rows`.
+        study: rows of `rows.load` or `reference.paper_rows`.
         other: not compared: the paper's own classes, which are words, stand in the last columns.
     """
-    evidence = Evidence(frame)
-    found = [one for one in evidence.groups if one.dataset and _family(one) and one.score(SCORE)]
-    pairs = _pairs(evidence, found)
+    # Without predictions, so that the classes follow from the intervals that tables show.
+    evidence = Evidence(study.groups)
+    groups = [group for group in evidence.groups if group.dataset and _family(group) and group.score(SCORE)]
+    pairs = _pairs(evidence, groups)
     names = ("Technique", "Relative memory", "Relative time", "Relative EM@10", "Models x data sets")
     columns = (*names, "Compute cost", "Effectiveness", "Paper's cost", "Paper's effectiveness")
     cells = tuple(_row(family, pairs) for family in _PAPER)
@@ -73,7 +73,7 @@ def table1(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Table:
         "training and generation), time (of both) and EM@10 are relative to the technique with the largest; medians "
         "over models and data sets.",
         *([_OF_PROCESSES] if of_processes else []),
-        *caveats(found),
+        *caveats(groups),
         f"Compute cost is high from {HIGH_COST} on (geometric mean of memory and time), effectiveness from "
         f"{HIGH_EFFECTIVENESS} on. The best configurations are chosen on the test split. Effectiveness is not decided "
         "where the 95 % interval of the relative EM@10 holds this limit; the interval allows for the choice, which is "
@@ -100,14 +100,14 @@ def _row(family: str, pairs: list[Mapping[str, _Best]]) -> tuple[Cell, ...]:
 
 def _pairs(evidence: Evidence, configurations: Iterable[Group]) -> list[Mapping[str, _Best]]:
     """The families' best by model and data set, wherever there are two families to compare."""
-    found: dict[tuple[str, str], dict[str, list[Group]]] = {}
-    for one in configurations:
-        family = _family(one)
-        if family is not None and one.dataset is not None:
-            found.setdefault((one.model, one.dataset), {}).setdefault(family, []).append(one)
+    by_place: dict[tuple[str, str], dict[str, list[Group]]] = {}
+    for group in configurations:
+        family = _family(group)
+        if family is not None and group.dataset is not None:
+            by_place.setdefault((group.model, group.dataset), {}).setdefault(family, []).append(group)
     return [
         _with_shares(evidence, _alike({family: _best(evidence, options) for family, options in families.items()}))
-        for families in found.values()
+        for families in by_place.values()
         if len(families) > 1
     ]
 
@@ -126,14 +126,14 @@ def _best(evidence: Evidence, options: Sequence[Group]) -> _Best:
 def _with_shares(evidence: Evidence, families: Mapping[str, _Best]) -> Mapping[str, _Best]:
     """Each family against every other one: it is at most as large a share of the largest as of any."""
     shares = {}
-    for family, own in families.items():
+    for family, best in families.items():
         against = [
-            _share_ends(evidence.compare(family, [own.best], [other.best], SCORE), other.score)
+            _share_ends(evidence.compare(family, [best.best], [other.best], SCORE), other.score)
             for name, other in families.items()
             if name != family
         ]
         shares[family] = min(low for low, _ in against), min(high for _, high in against)
-    return {family: replace(own, share=shares[family]) for family, own in families.items()}
+    return {family: replace(best, share=shares[family]) for family, best in families.items()}
 
 
 def _share_ends(compared: Comparison | None, other: float) -> tuple[float, float]:
@@ -159,9 +159,9 @@ def _alike(families: Mapping[str, _Best]) -> Mapping[str, _Best]:
     return families
 
 
-def _family(one: Group) -> str | None:
-    kinds = one.frame["kind"].dropna().tolist()
-    return _FAMILY_OF_METHOD.get(one.method) or _FAMILY_OF_KIND.get(kinds[0] if kinds else "")
+def _family(group: Group) -> str | None:
+    kinds = group.frame["kind"].dropna().tolist()
+    return _FAMILY_OF_METHOD.get(group.method) or _FAMILY_OF_KIND.get(kinds[0] if kinds else "")
 
 
 def _relative(pair: Mapping[str, _Best], family: str, name: str) -> float | None:
