@@ -1,5 +1,6 @@
-"""The notebooks run on the demo study's results, and carry no outputs."""
+"""The notebooks run on the demo study's results and store small outputs."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from peft_study.report.study import Study
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 ON_RESULTS = ["figures", "tables"]
+LARGEST_BYTES = 100_000
 
 
 def read(name: str) -> Any:
@@ -28,30 +30,48 @@ def run(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     return NotebookClient(notebook, timeout=200, kernel_name="python3", resources=folder).execute()
 
 
-def shown(notebook: Any, kind: str) -> list[str]:
-    """What its cells show in one form."""
+def data_of(notebook: Any, kind: str) -> list[Any]:
+    """The outputs of its cells in a format."""
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
-    return [str(output.data[kind]) for output in outputs if kind in output.get("data", {})]
+    return [output.data[kind] for output in outputs if kind in output.get("data", {})]
+
+
+def shown(notebook: Any, kind: str) -> list[str]:
+    return [str(data) for data in data_of(notebook, kind)]
+
+
+def numbers(notebook: Any) -> list[str]:
+    """The numbers with decimals in its tables, which a run must reproduce."""
+    return re.findall(r"\d+\.\d+", "".join([*shown(notebook, "text/html"), *shown(notebook, "text/markdown")]))
 
 
 @pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
-def test_a_notebook_is_valid_and_carries_no_outputs(file: Path) -> None:
+def test_a_notebook_is_valid_and_has_small_outputs_without_errors(file: Path) -> None:
     notebook = nbformat.read(file, as_version=4)
 
     nbformat.validate(notebook)
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    assert cells
-    assert all(not cell.outputs and cell.execution_count is None for cell in cells)
+    assert all(cell.execution_count is None for cell in cells)
+    outputs = [output for cell in cells for output in cell.outputs]
+    assert outputs
+    assert all(output.output_type != "error" for output in outputs)
+    assert len(file.read_bytes()) < LARGEST_BYTES
 
 
-def test_the_figures_notebook_shows_every_figure_that_has_something_to_show(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_figures_notebook_shows_the_papers_figures_that_have_something_to_show(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     frame = load([ROOT / "docs" / "demo_results"]).frame
-    expected = [name for name, make in FIGURES.items() if not make(Study(frame), None).empty]
+    study = Study(frame)
+    drawings = [FIGURES[f"figure{number}"](study, None) for number in range(1, 8)]
+    expected = [drawing.title for drawing in drawings if not drawing.empty]
 
-    images = shown(run("figures", monkeypatch), "image/png")
-    # One more, of the reader's own choice of cells.
-    assert len(images) == len(expected) + 1
-    assert "figure1" in expected
+    notebook = run("figures", monkeypatch)
+    titles = [figure["layout"]["title"]["text"] for figure in data_of(notebook, "application/vnd.plotly.v1+json")]
+    assert titles == expected
+    assert "Peak memory of fine-tuning" in titles
+    assert len(shown(notebook, "image/png")) == 1
+    assert numbers(notebook) == numbers(read("figures"))
 
 
 def test_the_tables_notebook_shows_the_demos_numbers_and_ten_claims(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,7 +81,8 @@ def test_the_tables_notebook_shows_the_demos_numbers_and_ten_claims(monkeypatch:
     notebook = run("tables", monkeypatch)
     pages = "".join([*shown(notebook, "text/markdown"), *shown(notebook, "text/html")])
     assert f"{100 * lora['em@10'].mean():.2f}" in pages
-    assert all(verdict in pages for verdict in ("confirmed", "not_decided"))
+    assert all(verdict in pages for verdict in ("confirmed", "refuted", "not_decided"))
+    assert numbers(notebook) == numbers(read("tables"))
 
 
 def test_these_notebooks_are_there() -> None:

@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from peft_study.report.figures import FIGURES
-from peft_study.report.outward import guarded
+from peft_study.report.outward import escape_formula
 from peft_study.report.page.contents import Contents
 from peft_study.report.page.document import write_page
 from peft_study.report.page.samples import read_samples, write_samples
@@ -221,7 +221,7 @@ def test_a_saved_table_is_guarded_as_the_files_beside_the_page_are(browser: Brow
     with saved.value.path().open(encoding="utf-8", newline="") as file:
         found = list(csv.DictReader(file))
 
-    assert sorted(row["model"] for row in found) == sorted(map(guarded, FORMULAS))
+    assert sorted(row["model"] for row in found) == sorted(map(escape_formula, FORMULAS))
     page.page.close()
 
 
@@ -327,7 +327,7 @@ def test_the_theme_changes_and_plots_follow(page: Opened) -> None:
         colours.append(
             (
                 page.page.evaluate("getComputedStyle(document.body).backgroundColor"),
-                plot.evaluate("(plot) => plot.layout.font.color"),
+                plot.evaluate("(plot) => getComputedStyle(plot.querySelector('.xtick text')).fill"),
             )
         )
 

@@ -12,7 +12,7 @@ import pytest
 from peft_study.report.groups import groups
 from peft_study.report.page.contents import Contents, metrics_of, pack
 from peft_study.report.page.document import document, embedded, policy
-from peft_study.report.page.repeats import repeats
+from peft_study.report.page.replicates import replicates_of
 from peft_study.report.page.samples import LONGEST_TEXT, instruction_of, read_samples, write_samples
 from peft_study.report.read.rows import frame_of, load
 from peft_study.report.study import Study
@@ -217,7 +217,7 @@ def runs(*cells: tuple[str | None, str, int, str, float]) -> pd.DataFrame:
         (
             runs(("lora", "a", 1, "ok", 8), ("lora", "b", 1, "oom", 8), ("lora", "a", 2, "failed", 8)),
             [[0, 2], [1]],
-            {1: "in a setting that is not among the columns; the cells' configurations have it"},
+            {1: "in a setting that is not a column; see the configurations of the cells"},
         ),
         (
             runs(*(("lora", name, 1, "ok", size) for name, size in (("a", 8), ("b", 8), ("b", 4), ("b", 8), ("a", 8)))),
@@ -237,14 +237,14 @@ def test_rows_are_repeats_where_the_tables_take_them_together(
     frame: pd.DataFrame, lines: list[list[int]], others: dict[int, str]
 ) -> None:
     # Whatever the index, a row is known by its place.
-    found = repeats(Study(frame.set_index(frame.index[::-1])))
+    replicates = replicates_of(Study(frame.set_index(frame.index[::-1])))
 
     together: dict[int, list[int]] = {}
-    for row, line in enumerate(found.lines):
+    for row, line in enumerate(replicates.lines):
         together.setdefault(line, []).append(row)
     assert sorted(together.values()) == lines
     for one in groups(frame):
-        assert together[found.lines[one.frame.index[0]]] == one.frame.index.tolist()
-    told = {together[line][0]: text for line, text in found.others.items()}
+        assert together[replicates.lines[one.frame.index[0]]] == one.frame.index.tolist()
+    told = {together[line][0]: text for line, text in replicates.others.items()}
     assert {row: told[row] for row in others} == others
-    assert len(found.others) == len(lines) - len(groups(frame)) - int(frame["method"].isna().sum())
+    assert len(replicates.others) == len(lines) - len(groups(frame)) - int(frame["method"].isna().sum())

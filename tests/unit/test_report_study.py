@@ -8,7 +8,7 @@ from peft_study.report import study as study_module
 from peft_study.report.claims.all import check_all
 from peft_study.report.claims.comparison import compare
 from peft_study.report.figures import FIGURES
-from peft_study.report.page.repeats import repeats
+from peft_study.report.page.replicates import replicates_of
 from peft_study.report.read.reference import paper_rows
 from peft_study.report.read.rows import load
 from peft_study.report.study import Study
@@ -26,7 +26,7 @@ def test_rows_are_grouped_once_a_side(tmp_path: Path, monkeypatch: pytest.Monkey
         make(ours, paper)
     compare(ours, paper)
     check_all(ours)
-    repeats(ours)
+    replicates_of(ours)
 
     assert sorted(grouped) == sorted([len(ours.frame), len(paper.frame)])
 

@@ -73,9 +73,9 @@ def test_tables_figures_page_console_and_wandb_show_one_interval(records: list[R
         assert any(ends == pytest.approx(pair, abs=1e-5) for pair in expected.values()), ends
 
     page = json.loads(json.dumps(Contents("t", "s", "now", "us", [], Study(frame)).to_json()))
-    lines = page["repeats"]["lines"]
+    lines = page["replicates"]["lines"]
     methods = frame["method"].tolist()
-    seeds = page["repeats"]["intervals"][str(lines[methods.index("lora")])]["em@10"]
+    seeds = page["replicates"]["intervals"][str(lines[methods.index("lora")])]["em@10"]
     assert [100 * end for end in seeds] == pytest.approx(expected["lora"])
     row = methods.index("zero-shot")
     alone = [100 * page["rows"]["columns"][f"em@10_{end}"]["values"][row] for end in ("low", "high")]

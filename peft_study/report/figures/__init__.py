@@ -1,4 +1,4 @@
-"""The figures: what they show (`drawing.py`), how they are made of rows, and how they are drawn for print."""
+"""The figures: their data (`drawing.py`), and how rows become data, prints and interactive plots."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -6,6 +6,7 @@ from types import MappingProxyType
 from peft_study.report.figures.costs import predicted_memory, quality_memory, quality_time
 from peft_study.report.figures.drawing import Direction, Drawing, Line, Mark, Panel, Scale, Series
 from peft_study.report.figures.examples import figure3, figure7
+from peft_study.report.figures.interactive import interactive
 from peft_study.report.figures.lengths import figure2
 from peft_study.report.figures.memory import figure1, figure5
 from peft_study.report.figures.plotting import draw_matplotlib, figure_of
@@ -25,6 +26,7 @@ __all__ = [
     "Style",
     "draw_matplotlib",
     "figure_of",
+    "interactive",
     "styles_of",
 ]
 
@@ -42,4 +44,4 @@ FIGURES: Mapping[str, Callable[[Study, Study | None], Drawing]] = MappingProxyTy
         "predicted-memory": predicted_memory,
     }
 )
-"""Each figure of the paper and three of our own: from rows, and rows to compare with, to what is drawn."""
+"""The paper's figures and three more: each maps rows, and optionally rows to compare with, to a drawing."""

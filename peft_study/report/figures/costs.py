@@ -1,4 +1,4 @@
-"""What a score costs: against peak memory and against time, with the Pareto front; and whether memory was foreseen."""
+"""Scores against peak memory and time, with the Pareto front; measured against predicted memory."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ import pandas as pd
 from peft_study.report.figures.drawing import Direction, Drawing, Line, Mark, Panel, Scale, Series
 from peft_study.report.figures.memory import card_limit
 from peft_study.report.figures.selection import GIGABYTES, PERCENT, Selection, groups, point, quality, select
-from peft_study.report.figures.series import Placed, finish, series
+from peft_study.report.figures.series import Placed, finish, make_series
 from peft_study.report.figures.variants import variant_label
 from peft_study.report.names import dataset_name, model_name
 from peft_study.report.study import Study
@@ -18,38 +18,38 @@ from peft_study.report.study import Study
 MINUTES = 1 / 60
 PREDICTED = "predicted_peak_bytes"
 _NAMES = {"model": model_name, "dataset": dataset_name}
-_FRONT = "The Pareto front joins the cells than which no other is both cheaper and better."
+_FRONT = "The Pareto front joins the cells that no other cell beats in both cost and score."
 NAMED_PREDICTIONS = 10
-"""Points of the predictions that have their names beside them; more would hide each other."""
-_WORST = f"At most the {NAMED_PREDICTIONS} points are named whose peak is furthest from the predicted one, as a ratio."
+"""Points of the predictions that have a name; more names would hide each other."""
+_WORST = f"Only the {NAMED_PREDICTIONS} points whose peak is furthest from the predicted one, as a ratio, have a name."
 _WHOLE = "Memory is the larger peak of training and generation."
 
 
 def quality_memory(study: Study, other: Study | None = None) -> Drawing:
-    """The score against peak memory, with the Pareto front, a panel for each data set.
+    """Draw the score against peak memory, with the Pareto front and a panel for each data set.
 
     Args:
         study: rows of `rows.load`.
         other: rows to compare with, drawn hollow.
     """
-    chosen, label = select(study, other).measured_alike("peak_bytes")
+    chosen, label = select(study, other).with_comparable_memory("peak_bytes")
     panels = _against(chosen, "peak_bytes", GIGABYTES, label, card_limit(label, Direction.vertical))
     missing = "No finished cell with a score and a measured peak memory."
     return finish("quality-memory", "Score against peak memory", panels, chosen, missing, (_WHOLE, _FRONT))
 
 
 def quality_time(study: Study, other: Study | None = None) -> Drawing:
-    """The score against the time of training and generation, with the Pareto front, a panel for each data set.
+    """Draw the score against the time of training and generation, with the Pareto front and a panel for each data set.
 
     Args:
         study: rows of `rows.load`.
         other: rows to compare with, drawn hollow.
     """
     chosen = _timed(select(study, other))
-    devices = sorted({str(name) for name in chosen.own["device"].dropna()})
+    devices = sorted({str(name) for name in chosen.rows["device"].dropna()})
     notes = [_FRONT]
     if len(devices) > 1:
-        notes.insert(0, f"Times of several devices stand side by side: {', '.join(devices)}.")
+        notes.insert(0, f"These times were measured on different devices: {', '.join(devices)}.")
     label = "training and generation, minutes"
     panels = _against(chosen, "work_seconds", MINUTES, label, (), Scale.log)
     missing = "No finished cell with a score and a measured time."
@@ -57,22 +57,22 @@ def quality_time(study: Study, other: Study | None = None) -> Drawing:
 
 
 def predicted_memory(study: Study, other: Study | None = None) -> Drawing:
-    """The measured peak against the one that was predicted before the run; on the diagonal they are equal.
+    """Draw the measured peak against the peak predicted before the run; on the diagonal they are equal.
 
     Args:
-        study: rows of `rows.load`, with "predicted_peak_bytes" where cells recorded it.
-        other: not drawn: a prediction is of the same run.
+        study: rows of `rows.load`, with "predicted_peak_bytes" if cells recorded it.
+        other: not used, because a prediction belongs to the same run.
     """
-    chosen, label = select(study, None).measured_alike("peak_bytes")
+    chosen, label = select(study, None).with_comparable_memory("peak_bytes")
     drawn = []
     if PREDICTED in study.frame:
-        known = chosen.only(lambda rows: rows[PREDICTED].notna())
-        # What all points have in common names none of them.
-        named = tuple(name for name in ("model", "dataset") if known.own[name].nunique() > 1)
-        for key in known.variants():
-            rows = known.own[known.own["variant"] == key]
+        predicted = chosen.only(lambda rows: rows[PREDICTED].notna())
+        # A part that all names share does not identify a point.
+        named = tuple(name for name in ("model", "dataset") if predicted.rows[name].nunique() > 1)
+        for key in predicted.variants():
+            rows = predicted.rows[predicted.rows["variant"] == key]
             if placed := _placed(rows, PREDICTED, GIGABYTES, "peak_bytes", GIGABYTES, named):
-                drawn.append(series(variant_label(key), placed, Mark.points, key))
+                drawn.append(make_series(variant_label(key), placed, Mark.points, key))
     shown = _named_worst(drawn)
     diagonal = Line("as predicted", Direction.diagonal, style="limit", limit=True)
     panel = Panel(
@@ -86,13 +86,16 @@ def predicted_memory(study: Study, other: Study | None = None) -> Drawing:
 
 
 def pareto(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The points than which none is both cheaper and better, the cheapest first.
+    """Find the points that no other point beats in both cost and score.
 
     Args:
-        points: cost and score of each.
+        points: cost and score of each point.
+
+    Returns:
+        Those points, the cheapest first.
     """
     front: list[tuple[float, float]] = []
-    for cost, score in sorted(points, key=lambda one: (one[0], -one[1])):
+    for cost, score in sorted(points, key=lambda pair: (pair[0], -pair[1])):
         if not front or score > front[-1][1]:
             front.append((cost, score))
     return front
@@ -108,18 +111,18 @@ def _against(
 ) -> list[Panel]:
     panels = []
     for dataset in chosen.datasets():
-        here = chosen.of_dataset(dataset)
-        column, score_label = quality(here.own)
-        named = ("model",) if len(set(here.own["model"])) > 1 else ()
+        selection = chosen.of_dataset(dataset)
+        column, score_label = quality(selection.rows)
+        named = ("model",) if len(set(selection.rows["model"])) > 1 else ()
         drawn = []
-        for rows, paper in ((here.own, False), (here.other, True)):
-            for key in here.variants():
+        for rows, paper in ((selection.rows, False), (selection.compared, True)):
+            for key in selection.variants():
                 of_key = rows[rows["variant"] == key]
                 if placed := _placed(of_key, cost, factor, column, PERCENT, named):
-                    name = f"{variant_label(key)} ({here.other_label})" if paper else variant_label(key)
-                    drawn.append(series(name, placed, Mark.points, key, paper=paper))
+                    name = f"{variant_label(key)} ({selection.compared_label})" if paper else variant_label(key)
+                    drawn.append(make_series(name, placed, Mark.points, key, paper=paper))
         front = _front(drawn)
-        shown = [_named_on(front, one) for one in drawn]
+        shown = [_named_on(front, series) for series in drawn]
         panels.append(
             Panel(dataset_name(dataset or ""), label, score_label, (*shown, *_staircase(front)), lines, x_scale=scale)
         )
@@ -129,54 +132,63 @@ def _against(
 def _placed(
     rows: pd.DataFrame, along: str, along_factor: float, up: str, up_factor: float, text: tuple[str, ...]
 ) -> list[Placed]:
-    found = []
+    placed = []
     for _, group in groups(rows, "model", "dataset", "num_examples"):
         x, y = point(group, along, along_factor), point(group, up, up_factor)
         if x and y:
             parts = [_NAMES[name](str(group[name].iloc[0])) for name in text]
-            found.append(Placed(x.value, y, ", ".join(parts)))
-    return found
+            placed.append(Placed(x.value, y, ", ".join(parts)))
+    return placed
 
 
 def _front(drawn: Sequence[Series]) -> list[tuple[float, float]]:
-    """The front of this study's points."""
-    own = [one for one in drawn if not one.paper]
+    """Find the Pareto front of this study's points."""
     points = [
-        (float(x), y) for one in own for x, y in zip(one.x, one.y, strict=True) if x is not None and y is not None
+        (float(x), y)
+        for series in drawn
+        if not series.paper
+        for x, y in zip(series.x, series.y, strict=True)
+        if x is not None and y is not None
     ]
     return pareto(points)
 
 
-def _named_on(front: Sequence[tuple[float, float]], one: Series) -> Series:
-    """The series with the names of its points on the front, each model's best: all would hide each other."""
-    if not one.texts:
-        return one
+def _named_on(front: Sequence[tuple[float, float]], series: Series) -> Series:
+    """Keep the names of the points on the front, one for each model, because more would hide each other."""
+    if not series.texts:
+        return series
     best: dict[str, int] = {}
-    for place, (x, y, text) in enumerate(zip(one.x, one.y, one.texts, strict=True)):
-        if not one.paper and (x, y) in front and (text not in best or (y or 0.0) > (one.y[best[text]] or 0.0)):
+    for place, (x, y, text) in enumerate(zip(series.x, series.y, series.texts, strict=True)):
+        if not series.paper and (x, y) in front and (text not in best or (y or 0.0) > (series.y[best[text]] or 0.0)):
             best[text] = place
-    return replace(one, texts=tuple(text if best.get(text) == place else "" for place, text in enumerate(one.texts)))
+    return replace(
+        series, texts=tuple(text if best.get(text) == place else "" for place, text in enumerate(series.texts))
+    )
 
 
 def _named_worst(drawn: Sequence[Series]) -> list[Series]:
-    """The series with the names of the points that were predicted worst."""
+    """Keep the names of the points with the largest prediction errors."""
     errors = [
         (abs(math.log(y / float(x))), number, place)
-        for number, one in enumerate(drawn)
-        for place, (x, y) in enumerate(zip(one.x, one.y, strict=True))
+        for number, series in enumerate(drawn)
+        for place, (x, y) in enumerate(zip(series.x, series.y, strict=True))
         if x and y and float(x) > 0 and y > 0
     ]
-    # Of equal errors the first ones.
-    errors.sort(key=lambda one: (-one[0], *one[1:]))
+    # The sort breaks ties by position, so that the same rows always keep the same names.
+    errors.sort(key=lambda error: (-error[0], *error[1:]))
     kept = {(number, place) for _, number, place in errors[:NAMED_PREDICTIONS]}
     return [
-        replace(one, texts=tuple(text if (number, place) in kept else "" for place, text in enumerate(one.texts)))
-        for number, one in enumerate(drawn)
+        replace(series, texts=tuple(text if (number, place) in kept else "" for place, text in enumerate(series.texts)))
+        for number, series in enumerate(drawn)
     ]
 
 
 def _staircase(front: Sequence[tuple[float, float]]) -> list[Series]:
-    """A line through the front, which is reached only where a cell is; where fewer than two are on it there is none."""
+    """Draw the front as a staircase, because no cell reaches the space between two of its points.
+
+    Returns:
+        One series, or none for fewer than two points.
+    """
     if len(front) < 2:
         return []
     corners = [front[0]]
@@ -186,16 +198,16 @@ def _staircase(front: Sequence[tuple[float, float]]) -> list[Series]:
 
 
 def _timed(chosen: Selection) -> Selection:
-    """The rows with a column "work_seconds": generation, and training where there is any.
+    """Add a column "work_seconds": the time of generation plus that of training, if any.
 
-    It is the same in all repeats: the sum of both phases' medians, as in the tables.
+    All replicates have the same value: the sum of the medians of both phases, as in the tables.
     """
 
     def timed(rows: pd.DataFrame) -> pd.DataFrame:
-        repeats = rows.groupby(["model", "variant", "dataset", "num_examples"], dropna=False)
-        train, generate = (repeats[name].transform("median") for name in ("train_seconds", "generate_seconds"))
+        replicates = rows.groupby(["model", "variant", "dataset", "num_examples"], dropna=False)
+        train, generate = (replicates[name].transform("median") for name in ("train_seconds", "generate_seconds"))
         trained = train.notna() | (rows["kind"] == "prompting")
         seconds = train.fillna(0) + generate
         return rows.assign(work_seconds=seconds.where(trained))
 
-    return Selection(timed(chosen.own), timed(chosen.other), chosen.notes)
+    return Selection(timed(chosen.rows), timed(chosen.compared), chosen.notes)

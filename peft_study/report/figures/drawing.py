@@ -1,6 +1,6 @@
-"""What a figure shows, as plain data: for print (`plotting.py`), for the page in a browser, and compared in tests.
+"""A figure as plain data: drawn for print by `plotting.py`, for browsers by `interactive.py`, and compared by tests.
 
-A drawing says nothing of colours or sizes but for a series' `style`, the key by which `style.py` chooses them.
+A drawing has neither colours nor sizes. A series has a `style`, the key by which `style.py` chooses them.
 """
 
 from dataclasses import asdict, dataclass
@@ -12,50 +12,50 @@ Values = tuple[float | None, ...]
 
 
 class Mark(StrEnum):
-    """How a series' values are drawn."""
+    """How a series is drawn."""
 
     points = "points"
     line = "line"
-    """Points joined in the order in which they stand."""
+    """Points with markers, joined in their order."""
     path = "path"
-    """A line without markers, dashed: a front, not values of its own."""
+    """A dashed line without markers, such as a Pareto front."""
     bars = "bars"
-    """One a category: `x` holds names from the panel's `categories`."""
+    """One bar for each category: `x` holds names from the panel's `categories`."""
     steps = "steps"
-    """A histogram's outline: `x` holds the bins' edges, `y` the height from each edge to the next, None at the last."""
+    """A histogram's outline: `x` holds the edges of the bins, `y` the height after each edge, None after the last."""
 
 
 class Scale(StrEnum):
-    """An axis' scale."""
+    """The scale of an axis."""
 
     linear = "linear"
     log = "log"
 
 
 class Direction(StrEnum):
-    """Where a reference line runs."""
+    """The direction of a reference line."""
 
     horizontal = "horizontal"
     vertical = "vertical"
     diagonal = "diagonal"
-    """From the origin, y = x."""
+    """The line y = x."""
 
 
 @dataclass(frozen=True)
 class Series:
-    """Values that belong together and have one entry in the legend.
+    """Values with a common entry in the legend.
 
     Attributes:
-        label: the legend's words.
-        x: in the panel's unit, or names from its `categories`; None is a value that is not known.
-        y: of the same length, in the panel's unit.
-        mark: how they are drawn.
-        style: key of colour, marker and hatch; the same in every figure for the same model or method.
-        low: lower ends of the error bars, in the unit of `y` and not as distances from it; empty where none is known.
-        high: upper ends.
-        texts: what is written beside each point; empty for nothing.
-        cells: the ids of the cells that each point comes from; empty for the paper's.
-        paper: whether these are the paper's own values, which are drawn hollow.
+        label: the text of the legend entry.
+        x: values in the panel's unit, or names from its `categories`; None if unknown.
+        y: values in the panel's unit, as many as in `x`.
+        mark: how the values are drawn.
+        style: key of colour, marker and hatch, the same in every figure for the same model or method.
+        low: lower ends of the error bars as values of `y`, not as distances; empty if all are unknown.
+        high: upper ends of the error bars, like `low`.
+        texts: the text beside each point; empty without texts.
+        cells: the cell ids behind each point; empty for the paper's values.
+        paper: whether the values are those to compare with, which are drawn hollow.
     """
 
     label: str
@@ -81,13 +81,13 @@ class Line:
     """A reference line across a panel.
 
     Attributes:
-        label: what it stands for, written beside it or in the legend.
-        direction: where it runs.
-        value: where it crosses the other axis; 0 for a diagonal.
-        style: key as a series' own.
-        paper: whether it is the paper's value.
-        limit: whether it is a limit, or an ideal, and not a value of anything.
-        text: what is written at it and not in the legend, such as the number of examples.
+        label: its name, beside the line or in the legend.
+        direction: horizontal, vertical or diagonal.
+        value: where it crosses the axis, in the panel's unit; 0 for a diagonal.
+        style: style key, as in `Series`.
+        paper: whether the value is one to compare with, which is drawn dotted.
+        limit: whether it is a limit or an ideal, not a measured value.
+        text: a text beside the line that the legend does not have, such as the number of examples.
     """
 
     label: str
@@ -101,18 +101,18 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """One pair of axes.
+    """A pair of axes.
 
     Attributes:
-        title: what is above it.
-        x_label: with its unit.
-        y_label: likewise.
-        series: in the legend's order.
+        title: the text above the axes.
+        x_label: title of the x axis, with its unit.
+        y_label: title of the y axis, with its unit.
+        series: values, in the legend's order.
         lines: reference lines.
-        categories: the names along x in their order; empty for an axis of numbers.
-        x_scale: of an axis of numbers.
-        y_scale: likewise.
-        missing: why nothing is drawn here; empty where something is.
+        categories: the names along x in their order; empty for a numeric axis.
+        x_scale: scale of a numeric x axis.
+        y_scale: scale of the y axis.
+        missing: why the panel is empty; an empty text if it is not.
     """
 
     title: str
@@ -126,24 +126,32 @@ class Panel:
     missing: str = ""
 
     @property
+    def style_keys(self) -> tuple[str, ...]:
+        """The style key of each series and line."""
+        return (*(series.style for series in self.series), *(line.style for line in self.lines))
+
+    @property
     def empty(self) -> bool:
-        """Whether there is no value to draw, neither a series' nor a line's; a limit is none."""
+        """Whether there is nothing to draw: no value of a series, and no line except limits."""
         points = (
-            one for one in self.series for x, y in zip(one.x, one.y, strict=True) if x is not None and y is not None
+            series
+            for series in self.series
+            for x, y in zip(series.x, series.y, strict=True)
+            if x is not None and y is not None
         )
         return next(points, None) is None and all(line.limit for line in self.lines)
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """One figure.
+    """A figure.
 
     Attributes:
-        name: of its files, such as "figure1".
-        title: one line.
-        panels: from left to right.
-        notes: what a reader must know: what error bars are, what is left out and why.
-        compared: what the series and lines with `paper` are: "paper", or "compared" of another study; empty for none.
+        name: name of its files, such as "figure1".
+        title: a line above the panels.
+        panels: the pairs of axes, from left to right.
+        notes: what a reader must know, such as the meaning of error bars and what is left out.
+        compared: what `paper` marks: "paper", or "compared" for another study; empty if nothing is marked.
     """
 
     name: str
@@ -154,11 +162,11 @@ class Drawing:
 
     @property
     def empty(self) -> bool:
-        """Whether no panel has anything to draw."""
+        """Whether all panels are empty."""
         return all(panel.empty for panel in self.panels)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain containers for JSON: objects, lists, strings, numbers and None."""
+        """Convert the drawing to plain containers for JSON."""
         record = _plain(asdict(self))
         assert isinstance(record, dict)
         return record
@@ -166,7 +174,7 @@ class Drawing:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items()}
+        return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
+        return [_plain(item) for item in value]
     return str(value) if isinstance(value, StrEnum) else value

@@ -1,4 +1,4 @@
-"""Figure 2: how many tokens instructions and answers have."""
+"""Figure 2: lengths of instructions and answers in tokens."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,18 +11,18 @@ from peft_study.report.names import dataset_name, model_name
 from peft_study.report.study import Study
 
 COLUMN = "token_lengths"
-"""Of a cell's training split before any cut: {"bin_tokens": width, "prompt": {"lower edge": samples}, "target": …}."""
+"""Lengths before truncation: {"bin_tokens": width, "prompt": {"lower edge": samples}, "target": {...}}."""
 _PARTS = {"prompt": "prompt", "target": "answer"}
 
 
 def figure2(study: Study, other: Study | None = None) -> Drawing:
-    """Histograms of the training samples' lengths in tokens, a panel for each data set.
+    """Draw histograms of the training samples' lengths in tokens, a panel for each data set.
 
-    Cells whose tokenizers cut alike share their lines, which are named by the first model.
+    Models whose tokenizers give the same lengths share a line, which has the first model's name.
 
     Args:
-        study: rows of `rows.load`, with "token_lengths" where cells recorded it.
-        other: not drawn: the paper states no numbers of this figure.
+        study: rows of `rows.load`, with "token_lengths" if cells recorded it.
+        other: not used, because the paper does not print the numbers of this figure.
     """
     chosen = select(study, None)
     if COLUMN in study.frame:
@@ -35,11 +35,11 @@ def figure2(study: Study, other: Study | None = None) -> Drawing:
 
 
 def _panel(chosen: Selection, dataset: str | None) -> Panel:
-    here = chosen.of_dataset(dataset)
+    selection = chosen.of_dataset(dataset)
     drawn: list[Series] = []
     seen: list[Any] = []
-    for model in here.models():
-        rows = here.own[here.own["model"] == model]
+    for model in selection.models():
+        rows = selection.rows[selection.rows["model"] == model]
         lengths = rows[COLUMN].iloc[0]
         if lengths in seen:
             continue
@@ -51,12 +51,17 @@ def _panel(chosen: Selection, dataset: str | None) -> Panel:
 
 
 def _outline(counts: Mapping[str, float], width: float) -> tuple[tuple[float, ...], tuple[float | None, ...]]:
-    """Edges of the bins from the first to the last that holds a sample, and each bin's share in percent."""
-    known = {float(edge): float(number) for edge, number in counts.items()}
-    total = sum(known.values())
-    first, last = min(known), max(known)
+    """Convert counts to the edges of the bins and each bin's share in percent.
+
+    Args:
+        counts: samples by the lower edge of their bin.
+        width: tokens in a bin.
+    """
+    samples = {float(edge): float(number) for edge, number in counts.items()}
+    total = sum(samples.values())
+    first, last = min(samples), max(samples)
     edges = tuple(first + width * step for step in range(round((last - first) / width) + 2))
-    return edges, (*(round(known.get(edge, 0.0) / total * PERCENT, 6) for edge in edges[:-1]), None)
+    return edges, (*(round(samples.get(edge, 0.0) / total * PERCENT, 6) for edge in edges[:-1]), None)
 
 
 def _is_histogram(value: object) -> bool:

@@ -1,4 +1,4 @@
-"""Names beside a panel's points: moved off each other and off what is drawn, or left out where there are too many."""
+"""Names beside a panel's points: moved apart and off the marks, or left out if there are too many."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,20 +10,20 @@ from matplotlib.text import Text
 from numpy.typing import NDArray
 
 NAMED_POINTS = 30
-"""More names than these have no room in one panel."""
+"""A panel has no room for more names."""
 _CLOSE_PIXELS = 5.0
-"""Markers closer than this are passed around as one: many of them would take seconds."""
+"""Markers closer than this count as a single obstacle, because thousands of obstacles take seconds."""
 _STEP_PIXELS = 6.0
 _SAME_PLACE = 0.05
-"""Share of the axis between names that would start at one point: they would all be pushed the same way."""
+"""Share of the axis between names of points at the same place, which would otherwise all move the same way."""
 
 
 def place_names(axes: Axes, texts: Sequence[Text]) -> None:
-    """Move the names of points apart, once the layout is known.
+    """Move the names of points apart, after the layout is done.
 
     Args:
-        axes: with all that the names must not hide.
-        texts: the names, where their points are; of more than `NAMED_POINTS` none stays.
+        axes: axes with everything that the names must not hide.
+        texts: the names, at their points; all are removed if there are more than `NAMED_POINTS`.
     """
     if len(texts) > NAMED_POINTS:
         for text in texts:
@@ -44,10 +44,10 @@ def place_names(axes: Axes, texts: Sequence[Text]) -> None:
         target_y=[y for _, y in points],
         ax=axes,
         expand=(1.15, 1.5),
-        # Strong enough that names leave the points of a study of nine models.
+        # These forces clear the names from the points of a study of nine models.
         force_text=(0.3, 0.5),
         force_static=(0.3, 0.5),
-        # Steps and not seconds, so that the same drawing comes out on any machine.
+        # A limit in steps, not in seconds, makes the same drawing on any machine.
         iter_lim=400,
         arrowprops={"arrowstyle": "-", "color": "#888888", "linewidth": 0.4},
     )
@@ -56,7 +56,7 @@ def place_names(axes: Axes, texts: Sequence[Text]) -> None:
 
 
 def _keep_inside(axes: Axes, text: Text) -> None:
-    """Move a name off the sides, where its last step may have led it."""
+    """Move a name back inside the axes, which adjustText does not guarantee."""
     box, room = text.get_window_extent(), axes.get_window_extent()
     shift = max(0.0, room.x0 - box.x0) - max(0.0, box.x1 - room.x1)
     if shift:
@@ -65,7 +65,7 @@ def _keep_inside(axes: Axes, text: Text) -> None:
 
 
 def _markers(axes: Axes) -> Iterator[NDArray[np.float64]]:
-    """The middles of the markers, in pixels."""
+    """Yield the centres of the markers, in pixels."""
     seen: set[tuple[int, int]] = set()
     for container in axes.containers:
         if isinstance(container, ErrorbarContainer) and container.lines[0] is not None:
@@ -79,7 +79,7 @@ def _markers(axes: Axes) -> Iterator[NDArray[np.float64]]:
 
 
 def _other_texts(axes: Axes, texts: Sequence[Text]) -> Iterator[tuple[float, float]]:
-    """Points all over what else is written, such as a limit's name, in pixels."""
+    """Yield points that cover other texts, such as a limit's name, in pixels."""
     for other in axes.texts:
         if other in texts:
             continue

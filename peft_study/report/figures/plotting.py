@@ -1,7 +1,7 @@
-"""Drawings for print: PDF, SVG and PNG in one matplotlib style, the same bytes for the same drawing."""
+"""Drawings for print, as PDF, SVG and PNG; the same drawing gives the same bytes."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,44 +21,44 @@ from peft_study.report.figures.style import Style, styles_of
 
 FORMATS = ("pdf", "svg", "png")
 COLUMNS = 3
-"""Panels side by side."""
+"""Number of panels side by side."""
 LEGEND_ENTRIES = 60
-"""A longer legend names nothing that could be found again."""
+"""A longer legend is unreadable and left out."""
 PRINTED_PANELS = 24
-"""More panels than these are no figure; the drawing's data has them all."""
+"""Further panels are only in the drawing's data."""
 PRINTED_CATEGORIES = 80
-"""Likewise of groups of bars."""
+"""Further groups of bars are only in the drawing's data."""
 _PANEL_INCHES = (3.3, 2.6)
 _NAMED_PANEL_INCHES = (4.8, 3.9)
-"""Of panels whose points have names."""
+"""Size of a panel with names beside its points."""
 _NAMES_MARGINS = (0.1, 0.13)
-"""Shares of the axes beyond the outermost points, where names may stand; matplotlib's own is 0.05."""
+"""Shares of the axes beyond the outermost points, for names; matplotlib's default is 0.05."""
 _INCHES_PER_CATEGORY = 0.42
 _INCHES_PER_BAR = 0.33
 _DOTS_PER_INCH = 200
 _LEGEND_INCHES = 0.16
 _LEGEND_CHARACTERS_PER_INCH = 16
 _PANEL_CHARACTERS = 48
-"""More letters than these do not stand side by side below a panel."""
+"""Letters that fit side by side below a panel."""
 _INCHES_PER_TURNED_CHARACTER = 0.03
 _LOOK = Path(__file__).with_name("print.mplstyle")
 
 
 def draw_matplotlib(drawing: Drawing, path_without_suffix: Path) -> list[Path]:
-    """Draw for print.
+    """Write a drawing as PDF, SVG and PNG.
 
     Args:
-        drawing: what to draw.
-        path_without_suffix: where; the suffixes are added, and the folder is made.
+        drawing: the figure's data.
+        path_without_suffix: path of the files without their suffixes; its folder is created.
 
     Returns:
-        The files: PDF, SVG, PNG.
+        The three files.
     """
     path_without_suffix.parent.mkdir(parents=True, exist_ok=True)
     files = [path_without_suffix.with_name(f"{path_without_suffix.name}.{suffix}") for suffix in FORMATS]
     with mpl.rc_context(fname=_LOOK):
         figure = figure_of(drawing)
-        # The date and the version would make other bytes of the same drawing.
+        # Without a date and a version, the same drawing has the same bytes.
         stamps: Mapping[str, dict[str, Any]] = {
             "pdf": {"CreationDate": None},
             "svg": {"Date": None},
@@ -71,10 +71,10 @@ def draw_matplotlib(drawing: Drawing, path_without_suffix: Path) -> list[Path]:
 
 
 def figure_of(drawing: Drawing) -> Figure:
-    """The drawing as a matplotlib figure, for a notebook."""
+    """Convert a drawing to a matplotlib figure, for a notebook."""
     drawing = _printed(drawing)
     columns = min(COLUMNS, len(drawing.panels)) if len(drawing.panels) != COLUMNS + 1 else 2
-    styles = styles_of(_keys(drawing))
+    styles = styles_of(key for panel in drawing.panels for key in panel.style_keys)
     with mpl.rc_context(fname=_LOOK):
         figure = Figure(layout="constrained")
         FigureCanvasAgg(figure)
@@ -86,7 +86,7 @@ def figure_of(drawing: Drawing) -> Figure:
             axes.set_axis_off()
         _arrange(figure, drawing, columns)
         figure.draw_without_rendering()
-        # Texts move within what the layout has found.
+        # The names move in the final layout, which must not change any more.
         figure.set_layout_engine("none")
         for axes, placed in texts:
             place_names(axes, placed)
@@ -94,7 +94,7 @@ def figure_of(drawing: Drawing) -> Figure:
 
 
 def _printed(drawing: Drawing) -> Drawing:
-    """The drawing, cut to what a page can hold; its title says so."""
+    """Cut the drawing to what fits on a page, and say so in its title."""
     cut = []
     if len(drawing.panels) > PRINTED_PANELS:
         cut.append(f"{PRINTED_PANELS} of {len(drawing.panels)} panels")
@@ -109,24 +109,24 @@ def _first_categories(panel: Panel) -> Panel:
     kept = panel.categories[:PRINTED_CATEGORIES]
     if kept == panel.categories:
         return panel
-    return replace(panel, categories=kept, series=tuple(_of_categories(one, set(kept)) for one in panel.series))
+    return replace(panel, categories=kept, series=tuple(_of_categories(series, set(kept)) for series in panel.series))
 
 
-def _of_categories(one: Series, kept: set[str]) -> Series:
-    places = [place for place, name in enumerate(one.x) if name in kept]
+def _of_categories(series: Series, kept: set[str]) -> Series:
+    places = [place for place, name in enumerate(series.x) if name in kept]
 
     def of(values: tuple[Any, ...]) -> tuple[Any, ...]:
         return tuple(values[place] for place in places) if values else ()
 
     return replace(
-        one, x=of(one.x), y=of(one.y), low=of(one.low), high=of(one.high), texts=of(one.texts), cells=of(one.cells)
+        series,
+        x=of(series.x),
+        y=of(series.y),
+        low=of(series.low),
+        high=of(series.high),
+        texts=of(series.texts),
+        cells=of(series.cells),
     )
-
-
-def _keys(drawing: Drawing) -> Iterator[str]:
-    for panel in drawing.panels:
-        yield from (one.style for one in panel.series)
-        yield from (line.style for line in panel.lines)
 
 
 def _draw(axes: Axes, panel: Panel, styles: Mapping[str, Style]) -> list[Text]:
@@ -157,8 +157,10 @@ def _draw(axes: Axes, panel: Panel, styles: Mapping[str, Style]) -> list[Text]:
 
 
 def _set_whole_ticks(axes: Axes, panel: Panel) -> None:
-    """Numbers of examples are ticks of their own; where there are reference lines alone, x means nothing."""
-    counted = sorted({float(x) for one in panel.series if one.mark is Mark.line for x in one.x if x is not None})
+    """Put ticks at the numbers of examples; with reference lines alone, x has no meaning and no ticks."""
+    counted = sorted(
+        {float(x) for series in panel.series if series.mark is Mark.line for x in series.x if x is not None}
+    )
     if counted:
         axes.set_xticks(counted, [f"{value:g}" for value in counted])
         axes.set_xlim(min(counted) - 0.7, max(counted) + 0.7)
@@ -173,14 +175,14 @@ def _set_scales(axes: Axes, panel: Panel) -> None:
             axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
             axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             axis.set_minor_formatter(NullFormatter())
-    # How much higher a bar or a line is than another is read from 0; a cloud of points is read by its parts.
-    cloud = all(one.mark is Mark.points for one in panel.series)
+    # Bars and lines are compared by their heights, so their axis starts at 0. Points are compared by their positions.
+    cloud = all(series.mark is Mark.points for series in panel.series)
     if panel.y_scale is Scale.linear and (not cloud or axes.get_ylim()[0] < 0):
         axes.set_ylim(bottom=0)
 
 
 def _bars(panel: Panel) -> int:
-    return sum(len(one.x) for one in panel.series if one.mark is Mark.bars and not one.paper)
+    return sum(len(series.x) for series in panel.series if series.mark is Mark.bars and not series.paper)
 
 
 def _turned(panel: Panel) -> bool:
@@ -188,11 +190,11 @@ def _turned(panel: Panel) -> bool:
 
 
 def _arrange(figure: Figure, drawing: Drawing, columns: int) -> None:
-    """Size, title and one legend for all panels, below them."""
+    """Set the size and the title, and add a common legend below the panels."""
     most = max(
         max(len(panel.categories) * _INCHES_PER_CATEGORY, _bars(panel) * _INCHES_PER_BAR) for panel in drawing.panels
     )
-    named = any(any(one.texts) for panel in drawing.panels for one in panel.series)
+    named = any(any(series.texts) for panel in drawing.panels for series in panel.series)
     room = _NAMED_PANEL_INCHES if named else _PANEL_INCHES
     width = columns * max(room[0], most)
     handles, labels = _legend(figure, drawing)
@@ -210,17 +212,17 @@ def _arrange(figure: Figure, drawing: Drawing, columns: int) -> None:
 
 
 def _legend(figure: Figure, drawing: Drawing) -> tuple[list[Any], list[str]]:
-    """This study's entries, and one for all that is hollow, unless it has nothing of ours beside it."""
-    shown = [(one.label, one.style, one.paper) for panel in drawing.panels for one in panel.series]
+    """Choose the legend's entries: this study's, and a common entry for hollow marks of the same styles."""
+    shown = [(series.label, series.style, series.paper) for panel in drawing.panels for series in panel.series]
     shown += [(line.label, line.style, line.paper) for panel in drawing.panels for line in panel.lines]
-    own = {style for _, style, paper in shown if not paper}
-    wanted = {label for label, style, paper in shown if not paper or style not in own}
-    found: dict[str, Any] = {}
+    solid = {style for _, style, paper in shown if not paper}
+    wanted = {label for label, style, paper in shown if not paper or style not in solid}
+    handles_by_label: dict[str, Any] = {}
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-            found.setdefault(label, handle)
-    handles = {label: found[label] for label, _, _ in shown if label in wanted and label in found}
-    if drawing.compared and any(paper and style in own for _, style, paper in shown):
+            handles_by_label.setdefault(label, handle)
+    handles = {label: handles_by_label[label] for label, _, _ in shown if label in wanted and label in handles_by_label}
+    if drawing.compared and any(paper and style in solid for _, style, paper in shown):
         hollow = Line2D([], [], linestyle=":", marker="D", color="black", markerfacecolor="none")
         handles[f"hollow or dotted: {drawing.compared}"] = hollow
     return list(handles.values()), list(handles)

@@ -1,18 +1,18 @@
-"""Figures 4 and 6: CodeBLEU against exact match, of LoRA and of the best in-context learning."""
+"""Figures 4 and 6: CodeBLEU against exact match, for LoRA and the best in-context learning."""
 
 import pandas as pd
 
 from peft_study.report.figures.drawing import Drawing, Mark, Panel, Series
 from peft_study.report.figures.examples import best_of
 from peft_study.report.figures.selection import PERCENT, Selection, codebleu, point, quality, select
-from peft_study.report.figures.series import Placed, finish, series
+from peft_study.report.figures.series import Placed, finish, make_series
 from peft_study.report.figures.variants import variant_label
 from peft_study.report.names import dataset_name, model_name
 from peft_study.report.study import Study
 
 
 def figure4(study: Study, other: Study | None = None) -> Drawing:
-    """LoRA's CodeBLEU against its exact match, a point for each model, a panel for each data set.
+    """Draw LoRA's CodeBLEU against its exact match, a point for each model and a panel for each data set.
 
     Args:
         study: rows of `rows.load`.
@@ -21,21 +21,21 @@ def figure4(study: Study, other: Study | None = None) -> Drawing:
     chosen = select(study, other, "lora")
     panels = []
     for dataset in chosen.datasets():
-        here = chosen.of_dataset(dataset)
-        (column, label), (second, second_label) = quality(here.own), codebleu(here.own)
+        selection = chosen.of_dataset(dataset)
+        (column, label), (second, second_label) = quality(selection.rows), codebleu(selection.rows)
         drawn = []
-        for rows, paper in ((here.own, False), (here.other, True)):
-            for model in here.models():
+        for rows, paper in ((selection.rows, False), (selection.compared, True)):
+            for model in selection.models():
                 placed = _placed(rows[rows["model"] == model], column, second, "")
-                name = f"{model_name(model)} ({here.other_label})" if paper else model_name(model)
-                drawn += [series(name, placed, Mark.points, model, paper=paper)] if placed else []
+                name = f"{model_name(model)} ({selection.compared_label})" if paper else model_name(model)
+                drawn += [make_series(name, placed, Mark.points, model, paper=paper)] if placed else []
         panels.append(Panel(dataset_name(dataset or ""), label, second_label, tuple(drawn)))
     missing = "No finished cell of LoRA that has both scores."
     return finish("figure4", "LoRA: CodeBLEU against exact match", panels, chosen, missing)
 
 
 def figure6(study: Study, other: Study | None = None) -> Drawing:
-    """LoRA and the best in-context learning, CodeBLEU against exact match, a panel for each data set.
+    """Draw CodeBLEU against exact match of LoRA and the best in-context learning, a panel for each data set.
 
     Args:
         study: rows of `rows.load`.
@@ -44,30 +44,30 @@ def figure6(study: Study, other: Study | None = None) -> Drawing:
     chosen = select(study, other, "lora", "icl")
     panels = []
     for dataset in chosen.datasets():
-        here = chosen.of_dataset(dataset)
-        (column, label), (second, second_label) = quality(here.own), codebleu(here.own)
-        drawn = [*_compared(here, "lora", column, second), *_compared(here, "icl", column, second)]
+        selection = chosen.of_dataset(dataset)
+        (column, label), (second, second_label) = quality(selection.rows), codebleu(selection.rows)
+        drawn = [*_compared(selection, "lora", column, second), *_compared(selection, "icl", column, second)]
         panels.append(Panel(dataset_name(dataset or ""), label, second_label, tuple(drawn)))
-    notes = (
-        "The best in-context learning is that of the number of examples with the highest score on the test split.",
-    )
+    notes = ("The best in-context learning has the number of examples with the highest score on the test split.",)
     missing = "No finished cell of LoRA or in-context learning that has both scores."
     return finish("figure6", "LoRA against the best in-context learning", panels, chosen, missing, notes)
 
 
 def _compared(chosen: Selection, key: str, column: str, second: str) -> list[Series]:
-    found = []
-    for rows, paper in ((chosen.own, False), (chosen.other, True)):
+    drawn = []
+    for rows, paper in ((chosen.rows, False), (chosen.compared, True)):
         placed: list[Placed] = []
         for model in chosen.models():
             number, best = best_of(rows[(rows["model"] == model) & (rows["variant"] == key)], column)
             placed += _placed(best, column, second, "" if paper else _text(model, number))
         if placed:
             label = variant_label(key) if key == "lora" else f"best {variant_label(key)}, number of examples"
-            found.append(
-                series(f"{label} ({chosen.other_label})" if paper else label, placed, Mark.points, key, paper=paper)
+            drawn.append(
+                make_series(
+                    f"{label} ({chosen.compared_label})" if paper else label, placed, Mark.points, key, paper=paper
+                )
             )
-    return found
+    return drawn
 
 
 def _text(model: str, num_examples: float | None) -> str:

@@ -1,4 +1,4 @@
-"""From rows to the values of a figure: finished cells, one setting each, summed up over their seeds."""
+"""Select the rows of a figure, and summarise finished cells over their seeds."""
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,19 +19,19 @@ from peft_study.results.schema import MemoryKind, Status
 PERCENT = 100.0
 GIGABYTES = 1e-9
 _COSTS = ("_bytes", "_seconds")
-_ON_CPU = "Memory is the peak of a process on a CPU, with its libraries; a card's limit does not apply."
+_ON_CPU = "Memory is the peak of a process on a CPU, including its libraries. The limit of a card does not apply."
 _OTHERWISE = "Memory to compare with was measured on a GPU and is not shown."
 
 
 @dataclass(frozen=True)
 class Point:
-    """A value over seeds.
+    """A value over the seeds of a configuration.
 
     Attributes:
-        value: a score's mean, a cost's median, in the figure's unit.
-        low: lower end: of a score's 95 % interval, of a cost the lowest seed; None where it is not known.
-        high: likewise.
-        cells: whose values it is; empty for the paper's.
+        value: mean of a score or median of a cost, in the figure's unit.
+        low: lower end of a score's 95 % interval, or the lowest cost; None if unknown.
+        high: upper end, like `low`.
+        cells: ids of the cells; empty for the paper's values.
     """
 
     value: float
@@ -42,122 +42,124 @@ class Point:
 
 @dataclass(frozen=True)
 class Selection:
-    """What a figure is made of.
+    """The rows of a figure.
 
     Attributes:
-        own: finished cells, those that the tables show of a model, method, quantization, data set and number of
-            examples; with a column "variant". Of these only data set and number of examples may be missing.
-        other: rows to compare with, those of the models of `own`.
-        notes: what was left out, and why.
+        rows: this study's finished cells, as the tables select them, with a column "variant". Only the data set and
+            the number of examples may be missing.
+        compared: rows to compare with, of the same models.
+        notes: what is left out, and why.
     """
 
-    own: pd.DataFrame
-    other: pd.DataFrame
+    rows: pd.DataFrame
+    compared: pd.DataFrame
     notes: tuple[str, ...]
 
     @property
-    def other_label(self) -> str:
-        """What the rows to compare with are called: the paper, or the other study."""
-        return PAPER if is_paper(self.other) else "compared"
+    def compared_label(self) -> str:
+        """The name of the rows to compare with: "paper", or "compared" for another study."""
+        return PAPER if is_paper(self.compared) else "compared"
 
     @property
     def both(self) -> pd.DataFrame:
         """All rows, this study's first."""
-        return pd.concat([self.own, self.other]) if len(self.other) else self.own
+        return pd.concat([self.rows, self.compared]) if len(self.compared) else self.rows
 
     def only(self, keep: Callable[[pd.DataFrame], "pd.Series[bool]"]) -> Self:
-        """The rows for which `keep` says so."""
-        return replace(self, own=self.own[keep(self.own)], other=self.other[keep(self.other)])
+        """Keep the rows for which `keep` is true."""
+        return replace(self, rows=self.rows[keep(self.rows)], compared=self.compared[keep(self.compared)])
 
     def of_model(self, model: str) -> Self:
-        """The rows of one model."""
+        """Keep the rows of a model."""
         return self.only(lambda rows: rows["model"] == model)
 
     def of_dataset(self, dataset: str | None) -> Self:
-        """This study's rows of a data set (of None: those that name none), and what there is to compare with them.
+        """Keep this study's rows of a data set, and the rows to compare with them.
 
-        The paper names no data set for its memory figures: such a row goes with each.
+        Args:
+            dataset: its name, or None for rows without a data set. The paper's memory figures do not name a data set,
+                so its rows without one belong to each.
         """
-        own, other, name = self.own, self.other, self.other["dataset"]
-        own = own[own["dataset"].isna() if dataset is None else own["dataset"] == dataset]
-        return replace(self, own=own, other=other[name.isna() | (name == dataset)])
+        rows, name = self.rows, self.compared["dataset"]
+        rows = rows[rows["dataset"].isna() if dataset is None else rows["dataset"] == dataset]
+        return replace(self, rows=rows, compared=self.compared[name.isna() | (name == dataset)])
 
     def datasets(self) -> list[str | None]:
-        """The data sets of this study's rows in the figures' order; None stands for rows that name none."""
-        names = list(in_order((str(name) for name in self.own["dataset"].dropna()), DATASETS))
-        return [*names, None] if self.own["dataset"].isna().any() else [*names]
+        """List the data sets of this study's rows in the figures' order; None stands for rows without one."""
+        names = list(in_order((str(name) for name in self.rows["dataset"].dropna()), DATASETS))
+        return [*names, None] if self.rows["dataset"].isna().any() else [*names]
 
     def models(self) -> list[str]:
-        """The models of all rows in the figures' order."""
+        """List the models of all rows in the figures' order."""
         return in_order((str(name) for name in self.both["model"]), MODELS)
 
     def variants(self) -> list[str]:
-        """The variants of all rows in the figures' order."""
+        """List the variants of all rows in the figures' order."""
         return in_order((str(name) for name in self.both["variant"]), VARIANTS)
 
-    def measured_alike(self, column: str) -> tuple[Self, str]:
-        """Rows whose memory was measured alike: on GPUs where there are any, else of processes on the CPU.
+    def with_comparable_memory(self, column: str) -> tuple[Self, str]:
+        """Keep rows whose memory is comparable: on GPUs if there are any, otherwise of processes on the CPU.
 
         Args:
-            column: a peak; rows without it are left out.
+            column: a peak in bytes; rows without it are dropped.
 
         Returns:
-            The rows, and what the axis is called.
+            The rows, and the title of the axis.
         """
-        known = self.only(lambda rows: rows[column].notna() & rows["memory_kind"].notna())
+        measured = self.only(lambda rows: rows[column].notna() & rows["memory_kind"].notna())
         notes = []
-        if unsaid := int((self.own[column].notna() & self.own["memory_kind"].isna()).sum()):
-            notes.append(f"Left out: {unsaid} cells of which it is not known what memory was measured.")
-        on_cpu = known.own["memory_kind"] == str(MemoryKind.cpu_peak_rss)
-        if len(known.own) and on_cpu.all():
-            alike = known.only(lambda rows: rows["memory_kind"] == str(MemoryKind.cpu_peak_rss))
-            notes += [_ON_CPU] if len(alike.other) == len(known.other) else [_ON_CPU, _OTHERWISE]
-            return replace(alike, notes=(*self.notes, *notes)), "peak memory of the process, GB"
-        alike = known.only(lambda rows: rows["memory_kind"] != str(MemoryKind.cpu_peak_rss))
+        if unknown := int((self.rows[column].notna() & self.rows["memory_kind"].isna()).sum()):
+            notes.append(f"Left out: {unknown} cells whose kind of memory is unknown.")
+        on_cpu = measured.rows["memory_kind"] == str(MemoryKind.cpu_peak_rss)
+        if len(measured.rows) and on_cpu.all():
+            same_kind = measured.only(lambda rows: rows["memory_kind"] == str(MemoryKind.cpu_peak_rss))
+            notes += [_ON_CPU] if len(same_kind.compared) == len(measured.compared) else [_ON_CPU, _OTHERWISE]
+            return replace(same_kind, notes=(*self.notes, *notes)), "peak memory of the process, GB"
+        same_kind = measured.only(lambda rows: rows["memory_kind"] != str(MemoryKind.cpu_peak_rss))
         if on_cpu.any():
             notes.append(f"Left out: {on_cpu.sum()} cells that ran on a CPU.")
-        return replace(alike, notes=(*self.notes, *notes)), "peak GPU memory, GB"
+        return replace(same_kind, notes=(*self.notes, *notes)), "peak GPU memory, GB"
 
 
 def select(study: Study, other: Study | None, *wanted: str) -> Selection:
-    """Choose the rows that a figure can show.
+    """Select the rows that a figure can show.
 
     Args:
         study: rows of `rows.load`.
-        other: rows to compare with, such as the paper's; None for nothing.
-        wanted: variants ("lora+nf4"), or methods with whatever quantization followed by a star ("lora*"); none is all.
+        other: rows to compare with, such as the paper's; None for no comparison.
+        wanted: variants such as "lora+nf4", or methods with any quantization such as "lora*"; all if empty.
     """
     rows = _of_variants(study.frame, wanted)
-    own, notes = _one_setting(study, rows)
-    compared = own.iloc[:0]
+    shown, notes = _one_setting(study, rows)
+    compared = shown.iloc[:0]
     if other is not None and len(other.frame):
         compared, _ = _one_setting(other, _of_variants(other.frame, wanted))
-        compared = as_named_here(compared, own["model"])
-        compared = compared[compared["model"].isin(set(own["model"]))]
-    return Selection(own, compared, (*notes, *_unfinished(rows)))
+        compared = as_named_here(compared, shown["model"])
+        compared = compared[compared["model"].isin(set(shown["model"]))]
+    return Selection(shown, compared, (*notes, *_unfinished(rows)))
 
 
 def point(rows: pd.DataFrame, column: str, factor: float) -> Point | None:
-    """Sum up a column over seeds: a score as its mean with its interval, a cost as its median with its range.
+    """Summarise a column over seeds: a score by its mean and interval, a cost by its median and range.
 
     Args:
-        rows: of one setting.
-        column: what to sum up; one in bytes or seconds, as its name ends, is a cost.
-        factor: from the column's unit to the figure's.
+        rows: the replicates of a configuration.
+        column: the column; a cost if its name ends in _bytes or _seconds.
+        factor: conversion from the column's unit to the figure's.
 
     Returns:
-        None where no row has a value.
+        The value, or None if no row has one.
     """
     if column not in rows:
         return None
     values = rows[column].to_numpy(dtype=float)
-    known = ~np.isnan(values)
-    if not known.any():
+    present = ~np.isnan(values)
+    if not present.any():
         return None
-    ids = zip(rows["source"].tolist(), rows["cell_id"].tolist(), known, strict=True)
+    ids = zip(rows["source"].tolist(), rows["cell_id"].tolist(), present, strict=True)
     cells = tuple(str(cell) for source, cell, counts in ids if counts and source != PAPER)
     if column.endswith(_COSTS):
-        costs = values[known].tolist()
+        costs = values[present].tolist()
         low, high = (min(costs), max(costs)) if len(costs) > 1 else (None, None)
         return Point(_scaled(median(costs), factor), _maybe(low, factor), _maybe(high, factor), cells)
     score = grouping.score_of(rows, column)
@@ -166,18 +168,18 @@ def point(rows: pd.DataFrame, column: str, factor: float) -> Point | None:
 
 
 def groups(rows: pd.DataFrame, *by: str) -> Iterator[tuple[tuple[Hashable, ...], pd.DataFrame]]:
-    """The rows of each distinct combination of values of these columns, a missing value being one too."""
+    """Group rows by the values of these columns; missing values form a group."""
     for key, group in rows.groupby(list(by), dropna=False, sort=False):
         yield key if isinstance(key, tuple) else (key,), group
 
 
 def quality(rows: pd.DataFrame) -> tuple[str, str]:
-    """The score by which a data set's cells are compared, and its axis label: EM@10 as in the paper, else of tests."""
+    """Choose the score that compares a data set's cells, EM@10 as in the paper or one of tests, and its axis title."""
     return _first_known(rows, QUALITY)
 
 
 def codebleu(rows: pd.DataFrame) -> tuple[str, str]:
-    """The CodeBLEU that compares with the paper's, and its axis label; `strict` where there is no other."""
+    """Choose the CodeBLEU that is comparable to the paper's, or the strict one, and its axis title."""
     return _first_known(rows, CODEBLEU)
 
 
@@ -190,11 +192,11 @@ def _of_variants(frame: pd.DataFrame, wanted: Sequence[str]) -> pd.DataFrame:
 
 
 def _one_setting(study: Study, rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Those of the rows that the tables show, where there are several settings of one configuration."""
+    """Select the cells that the tables show if a configuration has several settings."""
     labels = set(rows.index)
-    groups = [group for group in study.groups if group.frame.index[0] in labels]
-    kept = rows.loc[[label for group in groups for label in group.done.index]]
-    notes = list(grouping.caveats(group for group in groups if len(group.done)))
+    shown = [group for group in study.groups if group.frame.index[0] in labels]
+    kept = rows.loc[[label for group in shown for label in group.done.index]]
+    notes = list(grouping.caveats(group for group in shown if len(group.done)))
     return kept, notes
 
 
@@ -206,8 +208,8 @@ def _unfinished(frame: pd.DataFrame) -> list[str]:
 
 
 def _first_known(rows: pd.DataFrame, labels: Mapping[str, str]) -> tuple[str, str]:
-    known = [name for name in labels if name in rows and rows[name].notna().any()]
-    name = known[0] if known else next(iter(labels))
+    present = [name for name in labels if name in rows and rows[name].notna().any()]
+    name = present[0] if present else next(iter(labels))
     return name, labels[name]
 
 
@@ -216,5 +218,5 @@ def _maybe(value: float | None, factor: float) -> float | None:
 
 
 def _scaled(value: float, factor: float) -> float:
-    # So that 100 x 0.3931 is 39.31 in a stored drawing.
+    # Rounding makes 100 x 0.3931 exactly 39.31 in a stored drawing.
     return round(value * factor, 6)

@@ -1,4 +1,4 @@
-"""From a selection's rows to the series of a panel."""
+"""Convert the rows of a selection to the series of a panel."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -8,19 +8,19 @@ from peft_study.report.figures.selection import Point, Selection, point
 from peft_study.report.figures.variants import variant_label
 
 _SPREAD = (
-    "Scores are means over seeds with their 95 % intervals over seeds and samples; of a single run over its samples. "
+    "Scores are means over seeds with 95 % intervals over seeds and samples, or over samples for a single run. "
     "Costs are medians over seeds, with bars from the lowest to the highest."
 )
 
 
 @dataclass(frozen=True)
 class Placed:
-    """A point and where it stands along x.
+    """A value and its place along x.
 
     Attributes:
         x: a number in the panel's unit, or a category.
-        y: its value.
-        text: what is written beside it.
+        y: the value.
+        text: the text beside it.
     """
 
     x: float | str
@@ -28,35 +28,35 @@ class Placed:
     text: str = ""
 
 
-def series(label: str, placed: Iterable[Placed], mark: Mark, style: str, *, paper: bool = False) -> Series:
-    """Make a series of points; their error bars, texts and cells are kept where any has one."""
+def make_series(label: str, placed: Iterable[Placed], mark: Mark, style: str, *, paper: bool = False) -> Series:
+    """Make a series of points; it has error bars, texts and cells if any point has them."""
     points = list(placed)
-    bars = any(one.y.low is not None for one in points)
+    has_bars = any(point.y.low is not None for point in points)
     return Series(
         label,
-        tuple(one.x for one in points),
-        tuple(one.y.value for one in points),
+        tuple(point.x for point in points),
+        tuple(point.y.value for point in points),
         mark,
         style,
-        low=tuple(one.y.low for one in points) if bars else (),
-        high=tuple(one.y.high for one in points) if bars else (),
-        texts=tuple(one.text for one in points) if any(one.text for one in points) else (),
-        cells=tuple(one.y.cells for one in points) if any(one.y.cells for one in points) else (),
+        low=tuple(point.y.low for point in points) if has_bars else (),
+        high=tuple(point.y.high for point in points) if has_bars else (),
+        texts=tuple(point.text for point in points) if any(point.text for point in points) else (),
+        cells=tuple(point.y.cells for point in points) if any(point.y.cells for point in points) else (),
         paper=paper,
     )
 
 
-def bars(chosen: Selection, column: str, factor: float, category: Callable[[str, str], str]) -> tuple[Series, ...]:
-    """Make a series of bars for each variant: this study's, then what there is to compare with.
+def make_bars(chosen: Selection, column: str, factor: float, category: Callable[[str, str], str]) -> tuple[Series, ...]:
+    """Make a series of bars for each variant: this study's, then those to compare with.
 
     Args:
-        chosen: the rows of one panel.
-        column: what the bars show.
-        factor: from the column's unit to the panel's.
-        category: where the bar of a model and a variant stands.
+        chosen: the rows of a panel.
+        column: the column that the bars show.
+        factor: conversion from the column's unit to the panel's.
+        category: maps a model and a variant to the category of their bar.
     """
-    found = []
-    for rows, paper in ((chosen.own, False), (chosen.other, True)):
+    drawn = []
+    for rows, paper in ((chosen.rows, False), (chosen.compared, True)):
         for key in chosen.variants():
             placed = [
                 Placed(category(model, key), value)
@@ -64,29 +64,29 @@ def bars(chosen: Selection, column: str, factor: float, category: Callable[[str,
                 if (value := point(rows[(rows["variant"] == key) & (rows["model"] == model)], column, factor))
             ]
             if placed:
-                label = f"{variant_label(key)} ({chosen.other_label})" if paper else variant_label(key)
-                found.append(series(label, placed, Mark.bars, key, paper=paper))
-    return tuple(found)
+                label = f"{variant_label(key)} ({chosen.compared_label})" if paper else variant_label(key)
+                drawn.append(make_series(label, placed, Mark.bars, key, paper=paper))
+    return tuple(drawn)
 
 
 def finish(
     name: str, title: str, panels: Sequence[Panel], chosen: Selection, missing: str, notes: Iterable[str] = ()
 ) -> Drawing:
-    """Put a drawing together.
+    """Make a drawing of panels.
 
     Args:
-        name: of its files.
-        title: one line.
-        panels: those without a point are left out.
-        chosen: the rows that it is made of, whose notes follow.
-        notes: this figure's own, beside the one on error bars; repeated ones are said once.
-        missing: what it would take to draw it, said where no panel has a point.
+        name: name of the figure's files.
+        title: a line above the panels.
+        panels: the panels; empty ones are dropped.
+        chosen: the figure's rows, whose notes are appended.
+        notes: notes on this figure; duplicates are dropped, and a note on error bars is added if there are any.
+        missing: why the figure is empty, used if all panels are.
     """
     said = tuple(dict.fromkeys([*notes, *chosen.notes]))
     drawn = tuple(panel for panel in panels if not panel.empty)
     if not drawn:
         return Drawing(name, title, (Panel("", "", "", missing=missing),), said)
-    shown = [one for panel in drawn for one in panel.series]
-    compared = any(one.paper for one in shown) or any(line.paper for panel in drawn for line in panel.lines)
-    spread = (_SPREAD,) if any(one.low for one in shown) else ()
-    return Drawing(name, title, drawn, (*spread, *said), chosen.other_label if compared else "")
+    shown = [series for panel in drawn for series in panel.series]
+    compared = any(series.paper for series in shown) or any(line.paper for panel in drawn for line in panel.lines)
+    spread = (_SPREAD,) if any(series.low for series in shown) else ()
+    return Drawing(name, title, drawn, (*spread, *said), chosen.compared_label if compared else "")

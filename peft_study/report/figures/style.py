@@ -1,7 +1,7 @@
 """Colours and markers, the same in every figure for the same model or method, for print and for the page.
 
-The colours are those of Okabe and Ito (2008, "Color Universal Design"), told apart with every common colour blindness;
-markers and hatches tell apart what is printed in grey.
+The colours are those of Okabe and Ito (2008, "Color Universal Design"), which stay distinct with common forms of colour
+blindness. Markers and hatches stay distinct in grey print.
 """
 
 from collections.abc import Iterable
@@ -17,19 +17,19 @@ BLACK, ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE = (
     "#CC79A7",
 )
 GREY = "#6E6E6E"
-# Instead of their yellow, which a thin line on white does not show.
+# Replaces their yellow, which is invisible as a thin line on white.
 OCHRE = "#997700"
 
 
 @dataclass(frozen=True)
 class Style:
-    """How a series is drawn.
+    """The look of a series.
 
     Attributes:
-        colour: "#rrggbb".
+        colour: colour as "#rrggbb".
         marker: matplotlib's name: o, s, ^, v, D, P, X, *, <, >, p, h.
-        hatch: matplotlib's, of bars.
-        line: matplotlib's style of a histogram's outline: -, --.
+        hatch: matplotlib's hatch of bars.
+        line: matplotlib's style of a histogram's outline: - or --.
     """
 
     colour: str
@@ -39,12 +39,12 @@ class Style:
 
     @property
     def plotly_symbol(self) -> str:
-        """The marker under plotly's name."""
+        """The marker's name in plotly."""
         return PLOTLY_SYMBOLS[self.marker]
 
     @property
     def plotly_dash(self) -> str:
-        """The line's style under plotly's name."""
+        """The line style's name in plotly."""
         return PLOTLY_DASHES[self.line]
 
 
@@ -67,10 +67,10 @@ PLOTLY_DASHES = {"-": "solid", "--": "dash"}
 
 _LENGTHS = " tokens of "
 _LINES_OF_LENGTHS = {"prompt": "-", "answer": "--"}
-"""The same for all models, whose colours may look alike in grey."""
+"""Styles by part, the same for all models, because their colours may look the same in grey."""
 
 _KNOWN = {
-    # A model family has one hue, its sizes have markers.
+    # A model family has a hue, and each of its sizes a marker.
     "codet5p-220m": Style(BLUE, "o"),
     "codet5p-770m": Style(BLUE, "s"),
     "codegen-350m-mono": Style(GREEN, "o"),
@@ -88,7 +88,7 @@ _KNOWN = {
     "tiny-codegen": Style(GREEN, "X"),
     "tiny-codegen2": Style(GREEN, "*"),
     "tiny-llama": Style(VERMILION, "X"),
-    # Methods, a quantised one with its base's marker turned or filled otherwise.
+    # Methods.
     "full": Style(BLACK, "s", ""),
     "lora": Style(BLUE, "o", ""),
     "lora+int8": Style(SKY, "^", "//"),
@@ -116,27 +116,27 @@ _OTHERS = tuple(
 
 
 def lengths_key(part: str, model: str) -> str:
-    """The key of a histogram of lengths in tokens.
+    """Make the key of a histogram of lengths in tokens.
 
     Args:
         part: "prompt" or "answer".
-        model: whose tokenizer counted; its colour is that of its other series.
+        model: the model whose tokenizer counted, which gives the colour.
     """
     return f"{part}{_LENGTHS}{model}"
 
 
 def styles_of(keys: Iterable[str]) -> dict[str, Style]:
-    """The style of every key.
+    """Choose the style of every key.
 
     Args:
-        keys: of one drawing; those that are not known take what is left, in the order in which they come, and begin
-            anew after the 24th.
+        keys: the keys of the drawings that are shown together. Unknown keys take the remaining styles in order, and
+            the first one again after the 24th.
     """
-    found: dict[str, Style] = {}
+    styles: dict[str, Style] = {}
     others: dict[str, Style] = {}
     for key in keys:
         part, is_lengths, model = key.partition(_LENGTHS)
         name, line = (model, _LINES_OF_LENGTHS.get(part, "-")) if is_lengths else (key, "-")
         style = _KNOWN.get(name) or others.setdefault(name, _OTHERS[len(others) % len(_OTHERS)])
-        found[key] = replace(style, line=line)
-    return found
+        styles[key] = replace(style, line=line)
+    return styles

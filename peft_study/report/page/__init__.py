@@ -1,1 +1,1 @@
-"""The page of the report: one file without a network, and files of samples beside it that it reads when asked."""
+"""The report's page: a self-contained HTML file, with files of samples beside it that it loads on demand."""

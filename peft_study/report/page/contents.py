@@ -1,8 +1,8 @@
-"""What the page shows, as plain containers for JSON."""
+"""The contents of the page, as plain containers for JSON."""
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -10,18 +10,19 @@ import pandas as pd
 from peft_study.metrics.registry import HEADLINES
 from peft_study.report.claims.verdicts import Finding
 from peft_study.report.figures.drawing import Drawing
-from peft_study.report.figures.style import styles_of
+from peft_study.report.figures.interactive import FEW_CATEGORIES, panel_figure, sizes_of
+from peft_study.report.figures.style import Style, styles_of
 from peft_study.report.outward import shorten_path, shorten_paths, shorten_paths_in
-from peft_study.report.page.repeats import repeats
+from peft_study.report.page.replicates import replicates_of
 from peft_study.report.read.cells import COLUMNS
 from peft_study.report.read.folders import Problem
 from peft_study.report.study import Study
 from peft_study.report.tables.table import Table
 
 LONGEST_TEXT = 4_000
-"""Characters of a text in a row; a reason can be a whole log."""
+"""Characters of a text in a row, because a reason can be a whole log."""
 MOST_FIRST = 4
-"""Scores in the leaderboard before a person chooses: more would push the costs out of sight."""
+"""Scores that the leaderboard shows at first; more would move the costs out of view."""
 _SIGNIFICANT_DIGITS = 6
 
 
@@ -30,8 +31,8 @@ class Link:
     """A file beside the page.
 
     Attributes:
-        title: what it is called there.
-        path: relative to the page.
+        title: the text of the link.
+        path: its path, relative to the page.
     """
 
     title: str
@@ -43,20 +44,20 @@ class Contents:
     """Everything on the page.
 
     Attributes:
-        title: the page's.
-        subtitle: one line below it.
-        made_at: when.
-        made_by: the program with its version.
-        sources: what the rows were read from, as the person named it.
-        against: what they are compared with; None for nothing.
+        title: title of the page.
+        subtitle: a line below the title.
+        made_at: date and time at which the page was made.
+        made_by: name and version of the program.
+        sources: where the rows were read from, as the user gave it.
+        against: what the rows are compared with; None without a comparison.
         study: the rows, with the columns of `rows.load`.
-        tables: in order.
-        comparison: with `against`.
-        drawings: in order.
-        findings: on the claims.
-        problems: what is not among the rows.
-        files: where a table or drawing lies in other forms, by its name.
-        explored: the rows, by their place in the frame, that have a file of samples.
+        tables: the tables, in the page's order.
+        comparison: the table of the comparison with `against`.
+        drawings: the figures, in the page's order.
+        findings: the checked claims.
+        problems: results that could not be read.
+        files: other formats of a table or drawing, by its name.
+        explored: positions in the frame of the rows that have a file of samples.
     """
 
     title: str
@@ -75,38 +76,49 @@ class Contents:
     explored: Collection[int] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Plain containers; no number in them is infinite or NaN."""
-        keys = [key for one in self.drawings for panel in one.panels for key in _style_keys(panel)]
+        """Convert the contents to plain containers, without infinite numbers and NaN."""
+        # The styles are chosen for all figures at once, so that a model keeps its colour in each of them.
+        styles = styles_of(key for drawing in self.drawings for panel in drawing.panels for key in panel.style_keys)
         return {
             "meta": {
                 "title": self.title,
                 "subtitle": self.subtitle,
                 "made_at": self.made_at,
                 "made_by": self.made_by,
-                "sources": [shorten_path(one) for one in self.sources],
+                "sources": [shorten_path(source) for source in self.sources],
                 "against": None if self.against is None else shorten_path(self.against),
             },
             "rows": pack(shorten_paths(self.study.frame)),
-            "repeats": repeats(self.study).to_json(),
+            "replicates": replicates_of(self.study).to_json(),
             "metrics": metrics_of(self.study.frame),
-            "tables": [self._table(one) for one in self.tables],
+            "tables": [self._table(table) for table in self.tables],
             "comparison": None if self.comparison is None else self._table(self.comparison),
-            "drawings": [one.to_json() | {"files": self._files(one.name)} for one in self.drawings],
-            "styles": {
-                key: {
-                    "colour": style.colour,
-                    "symbol": style.plotly_symbol,
-                    "hatch": style.hatch,
-                    "dash": style.plotly_dash,
-                }
-                for key, style in styles_of(keys).items()
-            },
-            "findings": [_finding(one) for one in self.findings],
+            "drawings": [self._drawing(drawing, styles) for drawing in self.drawings],
+            "findings": [_finding(finding) for finding in self.findings],
             "problems": [
-                {"where": shorten_path(str(one.where)), "what": shorten_paths_in(str(one.what))[:LONGEST_TEXT]}
-                for one in self.problems
+                {"where": shorten_path(str(problem.where)), "what": shorten_paths_in(str(problem.what))[:LONGEST_TEXT]}
+                for problem in self.problems
             ],
             "explorer": {str(row): True for row in sorted(self.explored)},
+        }
+
+    def _drawing(self, drawing: Drawing, styles: Mapping[str, Style]) -> dict[str, Any]:
+        return {
+            "name": drawing.name,
+            "title": drawing.title,
+            "notes": list(drawing.notes),
+            "files": self._files(drawing.name),
+            "panels": [
+                {"title": panel.title, "broad": len(panel.categories) > FEW_CATEGORIES, "missing": panel.missing}
+                if panel.empty
+                else {
+                    "title": panel.title,
+                    "broad": len(panel.categories) > FEW_CATEGORIES,
+                    "figure": panel_figure(panel, styles),
+                    "sizes": asdict(sizes_of(panel)),
+                }
+                for panel in drawing.panels
+            ],
         }
 
     def _table(self, table: Table) -> dict[str, Any]:
@@ -118,13 +130,13 @@ class Contents:
             "cells": [
                 [
                     {
-                        "text": one.text,
-                        "value": _plain(one.value),
-                        "mark": one.mark,
-                        "state": one.state,
-                        "runs": one.runs,
+                        "text": cell.text,
+                        "value": _plain(cell.value),
+                        "mark": cell.mark,
+                        "state": cell.state,
+                        "runs": cell.runs,
                     }
-                    for one in row
+                    for cell in row
                 ]
                 for row in table.cells
             ],
@@ -137,11 +149,11 @@ class Contents:
 
 
 def pack(frame: pd.DataFrame) -> dict[str, Any]:
-    """Rows by column: `{"count": n, "columns": {name: column}}`.
+    """Store rows by column: `{"count": n, "columns": {name: column}}`.
 
-    A column is `{"values": [n values]}` or, of texts, `{"values": [distinct texts], "codes": [n places in it, or -1]}`,
-    which makes 5,000 cells of a few settings small. Columns without a value are left out. Floats keep six significant
-    digits; whole numbers stay whole.
+    A numeric column is `{"values": [n values]}`. A text column is `{"values": [distinct texts], "codes": [n indices, or
+    -1]}`, which keeps a page of 5,000 cells small. Columns without a value are dropped. Floats keep six significant
+    digits.
     """
     columns: dict[str, Any] = {}
     for name in frame.columns:
@@ -158,31 +170,30 @@ def pack(frame: pd.DataFrame) -> dict[str, Any]:
 
 
 def metrics_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """The metrics of some rows: name, title and whether the page shows it first; those that say most come first."""
-    known = {*COLUMNS, "certainty"}
-    present = {str(name) for name in frame.columns if name not in known and frame[name].notna().any()}
+    """List the metrics of the rows, the headlines first: name, title and whether the page shows it at first."""
+    not_metrics = {*COLUMNS, "certainty"}
+    present = {str(name) for name in frame.columns if name not in not_metrics and frame[name].notna().any()}
     ends = {f"{name}{end}" for name in present for end in ("_low", "_high")}
-    # "top@1" says of drawn candidates what "pass@1" says better.
+    # For sampled candidates "pass@1" is the better estimate of what "top@1" measures.
     first = [name for name in HEADLINES if name in present and not (name == "top@1" and "pass@1" in present)]
     first = first[:MOST_FIRST]
     others = sorted(present - ends - {*first})
     return [
-        {"name": name, "title": _title(name), "first": name in first, "about": _about(name)}
+        {
+            "name": name,
+            "title": _title(name),
+            "first": name in first,
+            "about": f"Sort by {name}; docs/scoring.md describes it",
+        }
         for name in (*first, *others)
     ]
 
 
 def _title(name: str) -> str:
-    title = HEADLINES.get(name, name)
-    return title if name not in HEADLINES else title[0].upper() + title[1:]
-
-
-def _about(name: str) -> str:
-    return f"Sort by {name}; docs/scoring.md says what it is"
-
-
-def _style_keys(panel: Any) -> list[str]:
-    return [one.style for one in (*panel.series, *panel.lines)]
+    if name not in HEADLINES:
+        return name
+    title = HEADLINES[name]
+    return title[0].upper() + title[1:]
 
 
 def _finding(finding: Finding) -> dict[str, Any]:
@@ -192,20 +203,20 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "verdict": str(finding.verdict),
         "comparisons": [
             {
-                "label": one.label,
-                "first_name": one.first_name,
-                "second_name": one.second_name,
-                "first": _plain(one.first),
-                "second": _plain(one.second),
-                "difference": _plain(one.difference),
-                "low": _plain(one.low),
-                "high": _plain(one.high),
-                "p_value": _plain(one.p_value),
-                "unit": one.unit,
-                "scope": str(one.scope),
-                "ratio": [_plain(part) for part in one.ratio or ()],
+                "label": comparison.label,
+                "first_name": comparison.first_name,
+                "second_name": comparison.second_name,
+                "first": _plain(comparison.first),
+                "second": _plain(comparison.second),
+                "difference": _plain(comparison.difference),
+                "low": _plain(comparison.low),
+                "high": _plain(comparison.high),
+                "p_value": _plain(comparison.p_value),
+                "unit": comparison.unit,
+                "scope": str(comparison.scope),
+                "ratio": [_plain(part) for part in comparison.ratio or ()],
             }
-            for one in finding.comparisons
+            for comparison in finding.comparisons
         ],
         "adjusted_p_value": _plain(finding.adjusted_p_value),
         "test": finding.test,

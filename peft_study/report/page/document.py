@@ -1,9 +1,10 @@
-"""The page as one HTML document that needs nothing from anywhere.
+"""The page as a self-contained HTML document.
 
-Whatever a model wrote, a person named or a log says is data: JSON in a script element that no browser runs, with every
-`<` escaped, which the page's script turns into text nodes. Should a mistake ever let markup through, the policy in the
-document's head keeps it from doing anything: only scripts with the hashes of ours run, and what those load; nothing is
-fetched from a network; where a browser knows Trusted Types, no string can become markup or the address of a script.
+- Texts from models, users and logs are data: JSON in a script element that browsers do not run, with every `<` escaped.
+  The page's script turns them into text nodes.
+- If markup got through by mistake, the policy in the document's head would make it harmless. Only scripts with our
+  hashes run, and the scripts that those load. The page has no access to a network.
+- In browsers with Trusted Types, a string cannot become markup or the address of a script.
 """
 
 import base64
@@ -21,37 +22,34 @@ from peft_study.results.store import write_atomically
 
 INDEX = "index.html"
 SCRIPTS = (
-    *(
-        "elements",
-        "format",
-        "rows",
-        "lines",
-        "leaderboard",
-        "details",
-        "tables",
-        "claims",
-        "states",
-        "traces",
-        "layout",
-        "names",
-        "figures",
-        "diff",
-        "samples",
-    ),
-    *("explorer", "main"),
+    "elements",
+    "format",
+    "rows",
+    "lines",
+    "leaderboard",
+    "details",
+    "tables",
+    "claims",
+    "states",
+    "names",
+    "figures",
+    "diff",
+    "samples",
+    "explorer",
+    "main",
 )
-"""In the order in which they are put together; each uses what stands before it."""
+"""In the order of the document; a script uses those before it."""
 
 
 def write_page(folder: Path, contents: Contents) -> Path:
     """Write index.html.
 
     Args:
-        folder: where it goes; the files that `contents` links to lie there.
-        contents: what it shows.
+        folder: folder of the page, which has the files that `contents` links to.
+        contents: contents of the page.
 
     Returns:
-        the file.
+        The path of the page.
     """
     file = folder / INDEX
     write_atomically(file, document(contents.title, contents.to_json()))
@@ -59,11 +57,11 @@ def write_page(folder: Path, contents: Contents) -> Path:
 
 
 def document(title: str, data: Mapping[str, Any]) -> str:
-    """The whole document.
+    """Make the whole document.
 
     Args:
-        title: of the page, any text.
-        data: plain containers, see `Contents.to_json`.
+        title: title of the page, any text.
+        data: plain containers, as of `Contents.to_json`.
     """
     from plotly.offline import get_plotlyjs
 
@@ -80,23 +78,23 @@ def document(title: str, data: Mapping[str, Any]) -> str:
 
 
 def embedded(data: Any) -> str:
-    """JSON that may stand in a script element: no `<`, which could end it, and nothing that is not ASCII.
+    """Convert data to ASCII JSON without `<`, which could end the script element around it.
 
     Raises:
-        ValueError: a number is infinite or NaN, which JSON does not know.
+        ValueError: a number is infinite or NaN, which JSON does not have.
     """
     text = json.dumps(data, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def policy(scripts: list[str]) -> str:
-    """The Content-Security-Policy of a page with these inline scripts.
+    """Make the Content-Security-Policy of a page with these inline scripts.
 
-    `strict-dynamic` lets a script of ours load the files of samples from wherever the page lies, a folder or a server,
-    and allows nothing else an address. plotly sets styles on the elements that it makes.
+    `strict-dynamic` lets our scripts load the files of samples, from a folder or a server, and nothing else. plotly
+    needs `unsafe-inline` styles for the elements that it makes.
     """
     hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
-    allowed = " ".join(f"'sha256-{one}'" for one in hashes)
+    allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
     return "; ".join(
         (
             "default-src 'none'",
@@ -112,8 +110,8 @@ def policy(scripts: list[str]) -> str:
 
 
 def _inline(script: str) -> str:
-    """A script as it may stand in a script element: what would end the element, or hide its end, is escaped."""
-    # Within JavaScript both occur in strings, templates and regular expressions, where the escape means the same.
+    """Escape what would end a script element, or hide its end."""
+    # JavaScript has both only in strings, templates and regular expressions, where the escaped form means the same.
     return script.replace("</", "<\\/").replace("<!--", "<\\!--").replace("\r\n", "\n").replace("\r", "\n")
 
 

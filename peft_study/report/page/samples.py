@@ -1,8 +1,7 @@
-"""The files of samples beside the page: what a model was asked, and what it wrote.
+"""The files of samples beside the page: prompts, references and candidates.
 
-A page that is opened from a folder may not fetch files, but it may run scripts. Each file is one call with a cell's
-number and its samples as base64 of gzipped JSON: whatever a model wrote, the script holds nothing but letters and
-digits.
+A page from a folder may not fetch files, but it may run scripts. So each file is a script with a single call, which has
+the number of a cell and its samples. These are base64 of gzipped JSON, so that a model's text cannot become code.
 """
 
 import base64
@@ -18,7 +17,7 @@ from peft_study.results.store import PREDICTIONS, CellFolder, Prediction
 
 FOLDER = "explorer"
 LONGEST_TEXT = 20_000
-"""Characters of a prompt, a reference or a candidate; more than a person reads."""
+"""Characters of a prompt, a reference or a candidate that the page keeps."""
 _INSTRUCTIONS = (
     re.compile(r"### Instruction:\n(.*?)\n### Response:\n", re.DOTALL),
     re.compile(r"\[INST\](.*?)\[/INST\]", re.DOTALL),
@@ -26,17 +25,17 @@ _INSTRUCTIONS = (
 
 
 def read_samples(folder: Path) -> list[Prediction]:
-    """The predictions of a cell.
+    """Read the predictions of a cell.
 
     Args:
-        folder: the cell's.
+        folder: folder of the cell.
 
     Returns:
-        none where the cell has none.
+        The predictions; an empty list if the cell has no file of them.
 
     Raises:
-        ValueError: the file holds something else.
-        OSError: it cannot be read.
+        ValueError: the file has other contents.
+        OSError: the file cannot be read.
     """
     if not (folder / PREDICTIONS).is_file():
         return []
@@ -44,17 +43,17 @@ def read_samples(folder: Path) -> list[Prediction]:
 
 
 def write_samples(folder: Path, row: int, predictions: Sequence[Prediction]) -> Path:
-    """Write one cell's file of samples.
+    """Write a cell's file of samples.
 
     Args:
-        folder: where the page is.
-        row: the cell's place in the frame, by which the page asks for it.
-        predictions: of the cell.
+        folder: folder of the page.
+        row: position of the cell in the frame, by which the page finds the file.
+        predictions: predictions of the cell.
 
     Returns:
-        the file.
+        The path of the file.
     """
-    samples = json.dumps([_sample(one) for one in predictions], separators=(",", ":"))
+    samples = json.dumps([_sample(prediction) for prediction in predictions], separators=(",", ":"))
     packed = base64.b64encode(gzip.compress(samples.encode(), compresslevel=6, mtime=0)).decode()
     file = folder / FOLDER / f"{row}.js"
     file.parent.mkdir(exist_ok=True)
@@ -63,18 +62,18 @@ def write_samples(folder: Path, row: int, predictions: Sequence[Prediction]) -> 
 
 
 def instruction_of(prompt: str) -> str:
-    """What a prompt asks for: its last instruction, without the examples before it; all of it in another form."""
+    """Extract the last instruction of a prompt, without the examples before it; all of a prompt in another form."""
     for pattern in _INSTRUCTIONS:
-        found = pattern.findall(prompt)
-        if found:
-            return str(found[-1]).strip()
+        instructions = pattern.findall(prompt)
+        if instructions:
+            return str(instructions[-1]).strip()
     return prompt.strip()
 
 
 def _sample(prediction: Prediction) -> dict[str, Any]:
-    """A sample as the page reads it. What a damaged file may hold instead of texts and flags becomes text and False."""
-    given = [prediction.prompt, prediction.reference, *_list(prediction.candidates)]
-    texts = ["" if one is None else str(one) for one in given]
+    """Convert a prediction for the page; in a damaged file, other types become texts and False."""
+    fields = [prediction.prompt, prediction.reference, *_list(prediction.candidates)]
+    texts = ["" if field is None else str(field) for field in fields]
     prompt, reference, *candidates = (text[:LONGEST_TEXT] for text in texts)
     verdicts = prediction.verdicts if isinstance(prediction.verdicts, Mapping) else {}
     scores = prediction.scores if isinstance(prediction.scores, Mapping) else {}
@@ -84,7 +83,7 @@ def _sample(prediction: Prediction) -> dict[str, Any]:
         "instruction": instruction_of(texts[0])[:LONGEST_TEXT],
         "reference": reference,
         "candidates": candidates,
-        "matched": [one is True for one in _list(prediction.matched)],
+        "matched": [flag is True for flag in _list(prediction.matched)],
         "scores": finite(dict(scores)),
         "verdicts": {name: [list(map(str, _list(row))) for row in _list(rows)] for name, rows in verdicts.items()},
         "cut": sum(max(0, len(text) - LONGEST_TEXT) for text in texts),

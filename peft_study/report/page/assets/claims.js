@@ -1,4 +1,4 @@
-// The paper's claims, each with its verdict and what it rests on.
+// The paper's claims, each with its verdict and evidence.
 
 const VERDICTS = {
   confirmed: ["✓", "confirmed"], refuted: ["✗", "refuted"], not_decided: ["?", "not decided"],
@@ -12,8 +12,8 @@ function drawClaims(report) {
 
 function claimPart(report, finding) {
   const [sign, words] = VERDICTS[finding.verdict] ?? ["?", finding.verdict];
-  const known = Object.hasOwn(VERDICTS, finding.verdict) ? finding.verdict : "not_decided";
-  const part = make("article", { class: `claim verdict-${known}` },
+  const verdict = Object.hasOwn(VERDICTS, finding.verdict) ? finding.verdict : "not_decided";
+  const part = make("article", { class: `claim verdict-${verdict}` },
     make("p", { class: "verdict" }, make("span", { class: "sign", "aria-hidden": "true", text: sign }), words),
     make("h3", {}, make("span", { class: "ordinal", text: `${finding.number}. ` }), finding.statement));
   if (finding.explanation) part.append(make("p", { text: finding.explanation }));
@@ -23,28 +23,28 @@ function claimPart(report, finding) {
     evidence.append(comparisons(finding));
   if (finding.cells.length > 0)
     evidence.append(make("button", {
-      type: "button", text: `The ${finding.cells.length} cells it rests on`,
+      type: "button", text: `Show its ${finding.cells.length} cells`,
       click: () => report.leaderboard.showCells(finding.cells, `the cells of claim ${finding.number}`),
     }));
   if (evidence.childNodes.length > 1) part.append(evidence);
   return part;
 }
 
-/** Each number against the other: percentages with their difference in points, memory in GB with its ratio. */
+/** Compare pairs of numbers: percentages by their difference in points, memory in GB by its ratio. */
 function comparisons(finding) {
-  const heads = ["What", "One", "Other", "Difference", "p, not adjusted"];
-  const body = finding.comparisons.map((one) => {
-    const isBytes = one.unit === "bytes";
+  const heads = ["What", "First", "Second", "Difference", "p, not adjusted"];
+  const body = finding.comparisons.map((comparison) => {
+    const isBytes = comparison.unit === "bytes";
     const shown = (value) => (isBytes ? `${gigabytes(value)} GB` : percent(value, 2));
     const signed = (value) => `${value > 0 ? "+" : ""}${percent(value, 2)}`;
-    const interval = isNumber(one.low) && isNumber(one.high) ? ` [${signed(one.low)}, ${signed(one.high)}]` : "";
+    const interval = isNumber(comparison.low) && isNumber(comparison.high) ? ` [${signed(comparison.low)}, ${signed(comparison.high)}]` : "";
     const named = (name, value) => make("td", {}, make("span", { class: "muted", text: `${name} ` }), shown(value));
-    const runs = one.scope === "these runs" ? " of these runs alone" : "";
+    const runs = comparison.scope === "these runs" ? " of these runs alone" : "";
     return [
-      make("td", { text: one.label }), named(one.first_name, one.first),
-      named(one.second_name, one.second),
-      make("td", { class: "number", text: isBytes ? `× ${(one.first / one.second).toFixed(2)}` : `${signed(one.difference)}${interval}${runs}` }),
-      make("td", { class: "number", text: probability(one.p_value) }),
+      make("td", { text: comparison.label }), named(comparison.first_name, comparison.first),
+      named(comparison.second_name, comparison.second),
+      make("td", { class: "number", text: isBytes ? `× ${(comparison.first / comparison.second).toFixed(2)}` : `${signed(comparison.difference)}${interval}${runs}` }),
+      make("td", { class: "number", text: probability(comparison.p_value) }),
     ];
   });
   return tableOf(`Numbers of claim ${finding.number}`, heads.map((text) => make("th", { scope: "col", text })), body);

@@ -1,7 +1,7 @@
-// Everything about one cell, in a dialog.
+// The details of a cell, in a dialog.
 
 const DETAIL_GROUPS = [
-  ["What was run", [
+  ["Settings", [
     ["study", "Study", "text"], ["model", "Model", "text"], ["family", "Family", "text"], ["method", "Method", "text"],
     ["quantization", "Quantization", "text"], ["dataset", "Data set", "text"], ["num_examples", "Examples in the prompt", "number"],
     ["seed", "Seed", "whole"], ["learning_rate", "Learning rate", "number"], ["epochs", "Epochs", "number"],
@@ -11,18 +11,18 @@ const DETAIL_GROUPS = [
     ["trainable_parameters", "Trained parameters", "number"], ["total_parameters", "Parameters", "number"],
     ["load_seconds", "Loading", "seconds"], ["train_seconds", "Training", "seconds"], ["generate_seconds", "Generation", "seconds"],
     ["score_seconds", "Scoring", "seconds"], ["train_peak_bytes", "Peak of training, GB", "bytes"],
-    ["generate_peak_bytes", "Peak of generation, GB", "bytes"], ["memory_kind", "What the peaks are", "text"],
+    ["generate_peak_bytes", "Peak of generation, GB", "bytes"], ["memory_kind", "Kind of memory", "text"],
   ]],
-  ["Where it comes from", [
-    ["device", "Device", "text"], ["precision", "Precision", "text"], ["data_fingerprint", "Data's fingerprint", "text"],
-    ["leakage_share", "Test samples like training's, %", "share"], ["execution_level", "Sandbox level", "text"],
+  ["Provenance", [
+    ["device", "Device", "text"], ["precision", "Precision", "text"], ["data_fingerprint", "Fingerprint of the data", "text"],
+    ["leakage_share", "Test samples similar to training samples, %", "share"], ["execution_level", "Sandbox level", "text"],
     ["best_validation_loss", "Best validation loss", "number"], ["commit", "Commit", "text"], ["dirty", "With uncommitted changes", "text"],
     ["started_at", "Started", "text"], ["finished_at", "Finished", "text"], ["folder", "Folder", "text"], ["source", "Source", "text"],
-    ["schema_version", "Schema of the result", "number"],
+    ["schema_version", "Result schema", "number"],
   ]],
 ];
 
-/** Show the cells of some rows, one below the other. */
+/** Show the cells of these rows below each other. */
 function showCells(report, rows) {
   const dialog = byId("details");
   const close = make("button", { type: "button", class: "close", "aria-label": "Close", text: "×", click: () => dialog.close() });
@@ -51,10 +51,10 @@ function cellDetails(report, row) {
 }
 
 function scoresOf({ rows, metrics }, row) {
-  const found = metrics.filter((metric) => isNumber(rows.get(row, metric.name)));
-  if (found.length === 0) return make("p", { class: "muted", text: "No scores." });
+  const scored = metrics.filter((metric) => isNumber(rows.get(row, metric.name)));
+  if (scored.length === 0) return make("p", { class: "muted", text: "No scores." });
   const list = make("dl", { class: "facts" });
-  for (const metric of found) {
+  for (const metric of scored) {
     const [low, high] = ["low", "high"].map((end) => rows.get(row, `${metric.name}_${end}`));
     const interval = isNumber(low) && isNumber(high) ? ` (${percent(low)}–${percent(high)})` : "";
     list.append(make("div", {}, make("dt", { text: metric.title }), make("dd", { text: `${percent(rows.get(row, metric.name))} %${interval}` })));

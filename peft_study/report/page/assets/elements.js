@@ -1,4 +1,4 @@
-// Elements made of data. Text only ever becomes a text node: no string is parsed as markup anywhere on this page.
+// Elements made of data. Texts become text nodes only: this page never parses a string as markup.
 
 /** Make an element. `properties`: class, text, title, and attributes by name; functions become listeners ("click"). */
 function make(tag, properties = {}, ...children) {
@@ -14,7 +14,7 @@ function make(tag, properties = {}, ...children) {
   return add(element, ...children);
 }
 
-/** Append what there is. */
+/** Append the children that are not null, undefined or false. */
 function add(element, ...children) {
   element.append(...children.filter((child) => child !== null && child !== undefined && child !== false));
   return element;
@@ -26,20 +26,20 @@ const SHORT_CHARACTERS = 48;
 const OPTION_CHARACTERS = 110;
 const LAST_CHARACTERS = 12;
 
-/** A name of at most so many characters: of a longer one the beginning and the end, which may say whose it is. */
+/** Cut a name to `most` characters: its beginning and its end, which often identifies it. */
 function shortened(text, most = SHORT_CHARACTERS) {
   const letters = [...String(text)];
   if (letters.length <= most) return String(text);
   return `${letters.slice(0, most - LAST_CHARACTERS - 1).join("")}…${letters.slice(-LAST_CHARACTERS).join("")}`;
 }
 
-/** Properties of an element that shows a name; one that is cut is whole in its title. */
+/** Properties of an element that shows a name; the title has the whole name if it is cut. */
 function shortProperties(text, most = SHORT_CHARACTERS) {
   const short = shortened(text, most);
   return short === String(text) ? { text: short } : { text: short, title: String(text) };
 }
 
-/** A choice among options [{value, title}]; `changed` gets the value. */
+/** A select element with options [{value, title}]; `changed` is called with the value. */
 function choice(label, options, value, changed) {
   const select = make("select", { change: () => changed(select.value) });
   for (const option of options) select.append(make("option", { value: option.value, ...shortProperties(option.title, OPTION_CHARACTERS) }));
@@ -47,7 +47,7 @@ function choice(label, options, value, changed) {
   return make("label", { class: "field" }, make("span", { text: label }), select);
 }
 
-/** Call `work` once nothing has been typed for a moment. */
+/** Delay `work` until calls have stopped for a moment. */
 function afterTyping(work, milliseconds = 120) {
   let timer;
   return () => {
@@ -56,7 +56,7 @@ function afterTyping(work, milliseconds = 120) {
   };
 }
 
-/** A table with a caption that only screen readers get. `head` and the cells of `body` are elements or text. */
+/** A table with a caption for screen readers only. `head` and the cells of `body` are elements or text. */
 function tableOf(caption, head, body) {
   const row = (cells, tag) => make("tr", {}, ...cells.map((cell) =>
     cell instanceof HTMLTableCellElement ? cell : make(tag, tag === "th" ? { scope: "col" } : {}, cell)));

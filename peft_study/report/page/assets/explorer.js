@@ -1,4 +1,4 @@
-// The samples: what a model was asked, what it should have written and what it wrote; two cells side by side.
+// The samples: instruction, reference and candidates of a cell, or of two cells side by side.
 
 const LIST_ROWS = 200;
 const OUTCOMES = [
@@ -35,9 +35,9 @@ class Explorer {
 
   drawControls() {
     const names = this.rows.map((row) => ({ value: String(row), title: this.report.rows.nameOf(row) }));
-    const clashing = new Set(names.map((one) => one.title).filter((title, place, all) => all.indexOf(title) !== place));
-    for (const one of names) if (clashing.has(one.title)) one.title += ` · ${this.report.rows.get(Number(one.value), "cell_id")}`;
-    const partners = this.chosen[0] === null ? names : names.filter((one) => this.comparable(Number(one.value)));
+    const clashing = new Set(names.map((option) => option.title).filter((title, place, all) => all.indexOf(title) !== place));
+    for (const option of names) if (clashing.has(option.title)) option.title += ` · ${this.report.rows.get(Number(option.value), "cell_id")}`;
+    const partners = this.chosen[0] === null ? names : names.filter((option) => this.comparable(Number(option.value)));
     const value = (place) => (this.chosen[place] === null ? "" : String(this.chosen[place]));
     const first = choice("Cell", [{ value: "", title: "choose …" }, ...names], value(0), (row) => this.choose(0, row));
     const second = choice("beside", [{ value: "", title: "no other" }, ...partners], value(1), (row) => this.choose(1, row));
@@ -55,12 +55,12 @@ class Explorer {
     this.controls.replaceChildren(first, second, outcome, against, make("label", { class: "field" }, make("span", { text: "Search" }), search));
   }
 
-  /** Whether a row's samples are those of the first cell. */
+  /** Whether the samples of a row are those of the first cell. */
   comparable(row) {
     return ["dataset", "data_fingerprint"].every((name) => this.report.rows.get(row, name) === this.report.rows.get(this.chosen[0], name));
   }
 
-  /** Choose a cell for one of the two sides; an empty string is none. */
+  /** Choose a cell for a side, 0 or 1; an empty string clears it. */
   async choose(place, value) {
     const row = value === "" ? null : Number(value);
     this.chosen[place] = row;
@@ -72,9 +72,9 @@ class Explorer {
     if (row !== null) {
       this.message("Reading …");
       try {
-        const found = await this.files.of(row);
+        const samples = await this.files.of(row);
         if (this.chosen[place] !== row) return;
-        this.samples[place] = found;
+        this.samples[place] = samples;
       } catch (error) {
         if (this.chosen[place] !== row) return;
         this.chosen[place] = null;
@@ -101,35 +101,35 @@ class Explorer {
     const words = this.search.toLowerCase();
     this.pairs = (this.samples[0] ?? [])
       .map((sample) => [sample, this.samples[1] ? other.get(sample.id) ?? null : null])
-      .filter(([one, two]) => this.wanted(one, two) && (words === "" || searched(one, two).includes(words)));
-    if (!this.pairs.some(([one]) => one.id === this.sample)) this.sample = this.pairs[0]?.[0].id ?? null;
+      .filter(([first, second]) => this.wanted(first, second) && (words === "" || searched(first, second).includes(words)));
+    if (!this.pairs.some(([first]) => first.id === this.sample)) this.sample = this.pairs[0]?.[0].id ?? null;
     this.drawList();
     this.drawSample();
   }
 
-  wanted(one, two) {
-    const right = rightAt(one, 0);
+  wanted(first, second) {
+    const right = rightAt(first, 0);
     if (!this.samples[1])
-      return { all: true, right, wrong: !one.candidates.some((_, rank) => rightAt(one, rank)),
-        late: !right && one.candidates.some((_, rank) => rightAt(one, rank)) }[this.outcome];
+      return { all: true, right, wrong: !first.candidates.some((_, rank) => rightAt(first, rank)),
+        late: !right && first.candidates.some((_, rank) => rightAt(first, rank)) }[this.outcome];
     if (this.outcome === "all") return true;
-    if (two === null) return false;
-    const also = rightAt(two, 0);
+    if (second === null) return false;
+    const also = rightAt(second, 0);
     return { first_only: right && !also, second_only: !right && also, neither: !right && !also, both: right && also }[this.outcome];
   }
 
   drawList() {
     const total = this.samples[0].length;
     const head = make("p", { class: "muted", id: "explorer-count", text: `${this.pairs.length.toLocaleString("en")} of ${total.toLocaleString("en")} samples` });
-    const items = this.pairs.slice(0, this.shown).map(([one, two]) => make("button", {
-      type: "button", class: "sample", role: "option", "aria-selected": String(one.id === this.sample),
+    const items = this.pairs.slice(0, this.shown).map(([first, second]) => make("button", {
+      type: "button", class: "sample", role: "option", "aria-selected": String(first.id === this.sample),
       click: (event) => {
-        this.sample = one.id;
+        this.sample = first.id;
         for (const item of this.list.querySelectorAll(".sample")) item.setAttribute("aria-selected", String(item === event.currentTarget));
         this.drawSample();
       },
-    }, outcomeDots(one), this.samples[1] ? (two ? outcomeDots(two) : make("span", { class: "dot none", text: "·" })) : null,
-    make("span", { class: "what" }, make("b", { text: one.id }), ` ${one.instruction.slice(0, 160)}`)));
+    }, outcomeDots(first), this.samples[1] ? (second ? outcomeDots(second) : make("span", { class: "dot none", text: "·" })) : null,
+    make("span", { class: "what" }, make("b", { text: first.id }), ` ${first.instruction.slice(0, 160)}`)));
     const left = this.pairs.length - this.shown;
     if (left > 0)
       items.push(make("button", { type: "button", text: `Show ${Math.min(left, LIST_ROWS)} more of ${left}`, click: () => { this.shown += LIST_ROWS; this.drawList(); } }));
@@ -137,28 +137,28 @@ class Explorer {
   }
 
   drawSample() {
-    const pair = (this.pairs ?? []).find(([one]) => one.id === this.sample);
+    const pair = (this.pairs ?? []).find(([first]) => first.id === this.sample);
     if (!pair) {
-      this.view.replaceChildren(make("p", { class: "empty", text: "No sample is like that." }));
+      this.view.replaceChildren(make("p", { class: "empty", text: "No sample matches." }));
       return;
     }
-    const [one, two] = pair;
-    const asked = make("section", {}, make("h4", { text: "Instruction" }), make("pre", { class: "text", text: one.instruction }));
-    if (one.prompt.trim() !== one.instruction.trim())
-      asked.append(make("details", {}, make("summary", { text: "the whole prompt" }), make("pre", { class: "text", text: one.prompt })));
-    const sides = [this.side(0, one, two), this.samples[1] ? this.side(1, two, one) : null];
-    this.view.replaceChildren(make("h3", { text: one.id }), asked,
-      make("section", {}, make("h4", { text: "Reference" }), make("pre", { class: "code", text: one.reference || "(none: scored by tests)" })),
+    const [first, second] = pair;
+    const asked = make("section", {}, make("h4", { text: "Instruction" }), make("pre", { class: "text", text: first.instruction }));
+    if (first.prompt.trim() !== first.instruction.trim())
+      asked.append(make("details", {}, make("summary", { text: "Whole prompt" }), make("pre", { class: "text", text: first.prompt })));
+    const sides = [this.side(0, first, second), this.samples[1] ? this.side(1, second, first) : null];
+    this.view.replaceChildren(make("h3", { text: first.id }), asked,
+      make("section", {}, make("h4", { text: "Reference" }), make("pre", { class: "code", text: first.reference || "(none: scored by tests)" })),
       make("div", { class: this.samples[1] ? "sides two" : "sides" }, ...sides));
   }
 
   side(place, sample, other) {
     const title = make("h4", shortProperties(this.report.rows.nameOf(this.chosen[place]), OPTION_CHARACTERS));
-    if (!sample) return make("section", { class: "side" }, title, make("p", { class: "empty", text: "This cell has no such sample." }));
+    if (!sample) return make("section", { class: "side" }, title, make("p", { class: "empty", text: "This cell does not have this sample." }));
     const scores = Object.entries(sample.scores).filter(([, value]) => isNumber(value));
     const line = scores.length > 0
       ? make("p", { class: "muted small", text: scores.map(([name, value]) => `${shortened(name)} ${plainNumber(value)}`).join(" · ") }) : null;
-    const cut = sample.cut > 0 ? make("p", { class: "warning", text: `${sample.cut.toLocaleString("en")} characters of very long texts are left out here.` }) : null;
+    const cut = sample.cut > 0 ? make("p", { class: "warning", text: `${sample.cut.toLocaleString("en")} characters of very long texts are not shown.` }) : null;
     return make("section", { class: "side" }, title, line, cut,
       make("ol", { class: "candidates" }, ...sample.candidates.map((text, rank) => this.candidate(sample, other, text, rank))));
   }
@@ -181,7 +181,7 @@ class Explorer {
     if (!base || base === text) code.append(text);
     else
       for (const part of difference(base, text)) {
-        // Beside the other cell, what is missing here is to be seen there.
+        // The other cell is beside this one and shows what is missing here.
         if (part.kind === "removed" && this.against === "other") continue;
         code.append(part.kind === "same" ? part.text : make(part.kind === "added" ? "ins" : "del", { text: part.text }));
       }
@@ -189,7 +189,7 @@ class Explorer {
   }
 }
 
-/** Whether a candidate is right: it passes all tests of its first comparator or, without tests, equals the reference. */
+/** Whether a candidate is right: it passes all tests of the first comparator or, without tests, equals the reference. */
 function rightAt(sample, rank) {
   const verdicts = Object.values(sample.verdicts)[0]?.[rank];
   if (verdicts && verdicts.length > 0) return verdicts.every((verdict) => verdict === "pass");
@@ -204,8 +204,8 @@ function outcomeDots(sample) {
   return make("span", { class: `dot ${kind}`, text: sign, title });
 }
 
-function searched(one, two) {
-  return [one.id, one.prompt, one.reference, ...one.candidates, ...(two?.candidates ?? [])].join("\n").toLowerCase();
+function searched(first, second) {
+  return [first.id, first.prompt, first.reference, ...first.candidates, ...(second?.candidates ?? [])].join("\n").toLowerCase();
 }
 
 function verdictsOf(comparator, verdicts, several) {

@@ -1,16 +1,16 @@
-// The figures, drawn by plotly from the same data as those for print.
+// The figures: each panel is a plotly specification, made beside the printed figures, that the page themes and sizes.
 
 const FIRST_PANELS = 12;
-/** More than these have the page's width for themselves. */
-const FEW_CATEGORIES = 8;
+/** The colour of specifications that stands for ink: a dark page has light ink. */
+const INK = "#000000";
 
 class Figures {
   constructor(report) {
     this.report = report;
-    this.drawn = new Map();
+    this.plots = new Map();
     const root = byId("figures-body");
     if (report.drawings.length === 0) root.append(make("p", { class: "empty", text: "No figure." }));
-    // Plots far below cost seconds that nobody has asked for yet.
+    // A plot is drawn when it comes near: drawing all of them would take seconds.
     this.observer = new IntersectionObserver((entries) => {
       for (const entry of entries) if (entry.isIntersecting) this.plot(entry.target);
     }, { rootMargin: "300px" });
@@ -19,77 +19,102 @@ class Figures {
     addEventListener("resize", afterTyping(() => {
       if (this.width !== window.innerWidth) { this.width = window.innerWidth; this.redraw(); }
     }));
-    addEventListener("beforeprint", () => { for (const target of document.querySelectorAll(".plot")) this.plot(target); });
+    addEventListener("beforeprint", () => { for (const target of this.plots.keys()) this.plot(target); });
   }
 
   part(drawing) {
     const panels = make("div", { class: "panels" });
-    const left = drawing.panels.slice(FIRST_PANELS);
+    const hidden = drawing.panels.slice(FIRST_PANELS);
     for (const panel of drawing.panels.slice(0, FIRST_PANELS)) panels.append(this.panel(drawing, panel));
-    const all = left.length > 0 && make("button", {
-      type: "button", text: `Show ${left.length} more panels`,
-      click: () => { all.remove(); for (const panel of left) panels.append(this.panel(drawing, panel)); },
+    const more = hidden.length > 0 && make("button", {
+      type: "button", text: `Show ${hidden.length} more panels`,
+      click: () => { more.remove(); for (const panel of hidden) panels.append(this.panel(drawing, panel)); },
     });
-    const wide = drawing.panels.length > 1 || drawing.panels.some((panel) => panel.categories.length > FEW_CATEGORIES);
+    const wide = drawing.panels.length > 1 || drawing.panels.some((panel) => panel.broad);
     return add(make("article", { class: `figure${wide ? " wide" : ""}`, id: `figure-${drawing.name}` }),
-      make("h3", { text: drawing.title }), panels, all, ...drawing.notes.map((note) => make("p", { class: "note", text: note })),
+      make("h3", { text: drawing.title }), panels, more, ...drawing.notes.map((note) => make("p", { class: "note", text: note })),
       fileLinks(drawing.files));
   }
 
   panel(drawing, panel) {
-    const figure = make("figure", { class: panel.categories.length > FEW_CATEGORIES ? "broad" : null }, make("figcaption", shortProperties(panel.title)));
-    if (panel.series.every((series) => series.y.every((value) => value === null)) && panel.lines.length === 0)
-      return add(figure, make("p", { class: "empty", text: panel.missing || "Nothing to draw: no cell of this panel was read." }));
+    const figure = make("figure", { class: panel.broad ? "broad" : null }, make("figcaption", shortProperties(panel.title)));
+    if (!panel.figure)
+      return add(figure, make("p", { class: "empty", text: panel.missing || "Nothing to draw: the report has no cell for this panel." }));
     const target = make("div", { class: "plot", role: "img", "aria-label": `${drawing.title}: ${panel.title}` });
-    // Below this width its bars could not be told apart: a narrower window scrolls.
-    if (panel.categories.length > 0) target.style.minWidth = `min(${narrowest(panel)}px, 400vw)`;
-    this.drawn.set(target, { panel, done: false });
+    // Narrower bars would be unreadable, so a narrow window scrolls.
+    if (panel.sizes.least_width > 0) target.style.minWidth = `min(${panel.sizes.least_width}px, 400vw)`;
+    this.plots.set(target, { panel, isDrawn: false, listens: false });
     this.observer.observe(target);
     return add(figure, target);
   }
 
   plot(target) {
-    const state = this.drawn.get(target);
-    if (!state || state.done) return;
-    state.done = true;
-    const theme = themeOf(target);
-    Plotly.react(target, tracesOf(state.panel, this.report.styles, theme), layoutOf(state.panel, this.report.styles, theme), {
+    const plot = this.plots.get(target);
+    if (plot.isDrawn) return;
+    plot.isDrawn = true;
+    const { data, layout } = adaptedFigure(plot.panel, target);
+    Plotly.react(target, data, layout, {
       displaylogo: false, responsive: false, modeBarButtonsToRemove: ["lasso2d", "select2d", "toImage"], showTips: false,
     }).then(() => {
-      writeNames(target, state.panel);
-      if (state.listening) return;
-      state.listening = true;
-      target.on("plotly_click", ({ points }) => this.clicked(points[0]));
-      // A closer look has room for more names.
-      target.on("plotly_relayout", () => writeNames(target, state.panel));
+      writeNames(target, plot.panel.figure.data);
+      if (plot.listens) return;
+      plot.listens = true;
+      target.on("plotly_click", ({ points }) => this.showCellsOf(points[0]));
+      // After zooming in there is room for more names.
+      target.on("plotly_relayout", () => writeNames(target, plot.panel.figure.data));
     });
   }
 
-  clicked(point) {
-    const cells = point?.data?.cells?.[point.pointNumber] ?? [];
-    const rows = cells.map((cell) => this.report.rows.byCell.get(cell)).filter((row) => row !== undefined);
+  showCellsOf(point) {
+    const rows = (point?.customdata ?? []).map((cell) => this.report.rows.byCell.get(cell)).filter((row) => row !== undefined);
     if (rows.length > 0) showCells(this.report, rows);
   }
 
-  /** Draw again what is on the page, for another theme or width. */
+  /** Draw the plots on the page again, for another theme or width. */
   redraw() {
-    for (const [target, state] of this.drawn) {
-      if (!state.done) continue;
-      state.done = false;
+    for (const [target, plot] of this.plots) {
+      if (!plot.isDrawn) continue;
+      plot.isDrawn = false;
       this.plot(target);
     }
   }
 }
 
-function themeOf(element) {
-  const style = getComputedStyle(element);
+/** A copy of a panel's specification in the page's theme and at the width of its element. */
+function adaptedFigure({ figure, sizes }, target) {
+  const theme = themeOf(target);
+  const { data, layout } = JSON.parse(JSON.stringify(figure), (key, value) => (key === "color" && value === INK ? theme.text : value));
+  for (const trace of data)
+    if (trace.customdata) trace.hovertext = trace.hovertext.map((text, place) => (trace.customdata[place].length > 0 ? `${text}; click to open` : text));
+  const width = target.clientWidth;
+  if (width < sizes.level_width) {
+    Object.assign(layout.xaxis, sizes.turned_axis);
+    layout.height += sizes.turned_height;
+  }
+  const columns = Math.max(1, Math.floor((width - sizes.sides_width) / sizes.legend_entry_width));
+  layout.height += Math.ceil(sizes.legend_entries / columns) * sizes.legend_row_height;
+  layout.template = templateOf(theme);
+  return { data, layout };
+}
+
+/** What a specification leaves to the theme. */
+function templateOf({ text, muted, dark }) {
+  const grid = dark ? "rgba(255,255,255,.13)" : "rgba(20,30,50,.11)";
+  const axis = { gridcolor: grid, zerolinecolor: grid, linecolor: muted, tickcolor: grid };
   return {
-    text: style.color, muted: style.getPropertyValue("--muted-plain").trim() || style.color,
-    dark: getComputedStyle(document.documentElement).getPropertyValue("--is-dark").trim() === "1" || isDark(), width: element.clientWidth,
+    layout: {
+      font: { color: text }, xaxis: axis, yaxis: axis, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+      hoverlabel: { bgcolor: dark ? "#262d39" : "#ffffff", bordercolor: muted, font: { color: text } },
+      modebar: { bgcolor: "rgba(0,0,0,0)", color: muted, activecolor: text },
+    },
   };
 }
 
-function isDark() {
+function themeOf(element) {
+  const style = getComputedStyle(element);
   const chosen = document.documentElement.dataset.theme;
-  return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  return {
+    text: style.color, muted: style.getPropertyValue("--muted-plain").trim() || style.color,
+    dark: chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches,
+  };
 }

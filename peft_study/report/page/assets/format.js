@@ -1,4 +1,4 @@
-// Numbers as text. Shares are from 0 to 1 in the data and percent on the page; sizes are decimal (1 GB = 1e9 bytes).
+// Numbers as text. Shares are from 0 to 1 in the data and in percent on the page. Sizes are decimal: 1 GB is 1e9 bytes.
 
 const MISSING = "–";
 const STATUSES = ["ok", "failed", "oom", "diverged", "infeasible", "preempted", "running"];
@@ -9,7 +9,7 @@ const gigabytes = (bytes) => (isNumber(bytes) ? (bytes / 1e9).toFixed(bytes < 1e
 const plainNumber = (value) =>
   !isNumber(value) ? MISSING : Number.isInteger(value) ? value.toLocaleString("en") : Number(value.toPrecision(4)).toString();
 
-/** A p-value; a very small one is no more exact than this. */
+/** A p-value. Very small ones are not precise, so they have a lower bound. */
 const probability = (value) =>
   !isNumber(value) ? MISSING : value < 1e-4 ? "< 0.0001" : Number(value.toPrecision(2)).toString();
 
@@ -34,5 +34,5 @@ const FORMATS = {
   text: (value) => (value === null || value === undefined || value === "" ? MISSING : String(value)),
 };
 
-/** What a number beside its unit is called in a heading. */
+/** The unit of a kind of column, for its heading. */
 const UNITS = { share: "%", bytes: "GB" };

@@ -1,10 +1,10 @@
-// The leaderboard: every cell or what they come to over seeds, filtered, sorted and compared.
+// The leaderboard: cells or configurations, filtered, sorted and compared.
 
 const FILTERS = [
   ["study", "Study"], ["model", "Model"], ["method", "Method"], ["dataset", "Data set"], ["status", "State"], ["source", "Source"],
 ];
 const PAGE_ROWS = 100;
-// A thousand rows take a browser about a second.
+// A browser draws a thousand rows in about a second.
 const MANY_ROWS = 1000;
 
 class Leaderboard {
@@ -55,7 +55,7 @@ class Leaderboard {
   draw() {
     const root = byId("leaderboard-body");
     if (this.rows.count === 0) {
-      root.append(make("p", { class: "empty", text: "No cell was read. What was looked at is under Provenance, what could not be read under States." }));
+      root.append(make("p", { class: "empty", text: "No cell was read. Provenance lists the sources, and States the unreadable results." }));
       return;
     }
     this.summary = make("p", { class: "muted", id: "leaderboard-count", "aria-live": "polite" });
@@ -67,7 +67,7 @@ class Leaderboard {
 
   controls() {
     const search = make("input", {
-      type: "search", id: "leaderboard-search", placeholder: "Words, all of which must occur", autocomplete: "off",
+      type: "search", id: "leaderboard-search", placeholder: "All of these words", autocomplete: "off",
       input: afterTyping(() => { this.search = search.value; this.restart(); }),
     });
     const bar = make("div", { class: "controls" }, make("label", { class: "field wide" }, make("span", { text: "Search" }), search));
@@ -80,7 +80,7 @@ class Leaderboard {
       bar.append(field);
     }
     if (this.lines.several) {
-      const options = [{ value: "means", title: "taken over seeds" }, { value: "cells", title: "every cell" }];
+      const options = [{ value: "means", title: "over seeds" }, { value: "cells", title: "every cell" }];
       const rows = choice("Rows", options, "means", (value) => { this.means = value === "means"; this.restart(); });
       rows.querySelector("select").id = "leaderboard-rows";
       bar.append(rows);
@@ -102,12 +102,12 @@ class Leaderboard {
   }
 
   methods() {
-    const found = new Set();
-    for (let row = 0; row < this.rows.count; row += 1) found.add(this.rows.methodOf(row));
-    return [...found].sort(compareValues);
+    const methods = new Set();
+    for (let row = 0; row < this.rows.count; row += 1) methods.add(this.rows.methodOf(row));
+    return [...methods].sort(compareValues);
   }
 
-  /** Show some cells alone, by their ids. */
+  /** Show only the cells with these ids. */
   showCells(ids, what) {
     this.onlyCells = new Set(ids);
     this.narrowed.textContent = `only ${what} ×`;
@@ -122,7 +122,7 @@ class Leaderboard {
 
   matching() {
     const words = this.search.toLowerCase().split(/\s+/).filter(Boolean);
-    const found = [];
+    const matches = [];
     for (let row = 0; row < this.rows.count; row += 1) {
       if (this.onlyCells && !this.onlyCells.has(this.rows.get(row, "cell_id"))) continue;
       const differs = FILTERS.some(([name]) => {
@@ -136,22 +136,22 @@ class Leaderboard {
           .join(" ").toLowerCase();
         if (!words.every((word) => text.includes(word))) continue;
       }
-      found.push(row);
+      matches.push(row);
     }
-    return found;
+    return matches;
   }
 
   sorted(lines) {
-    const column = this.columns.find((one) => one.name === this.sort.name) ?? this.columns[0];
+    const column = this.columns.find(({ name }) => name === this.sort.name) ?? this.columns[0];
     const keyed = lines.map((line, place) => ({ line, place, value: this.lines.value(line, column) }));
     const missing = (value) => value === null || value === undefined || value === "";
-    keyed.sort((one, other) => {
-      // What is missing stays last in either direction.
-      if (missing(one.value) || missing(other.value)) return missing(one.value) - missing(other.value) || one.place - other.place;
-      const order = compareValues(one.value, other.value);
-      return (this.sort.down ? -order : order) || one.place - other.place;
+    keyed.sort((first, second) => {
+      // Missing values stay last in both directions.
+      if (missing(first.value) || missing(second.value)) return missing(first.value) - missing(second.value) || first.place - second.place;
+      const order = compareValues(first.value, second.value);
+      return (this.sort.down ? -order : order) || first.place - second.place;
     });
-    return keyed.map((one) => one.line);
+    return keyed.map(({ line }) => line);
   }
 
   update() {
@@ -166,7 +166,7 @@ class Leaderboard {
     const body = this.current.slice(0, this.shown).map((line) => columns.map((column) => this.cell(line, column, best)));
     this.table.replaceChildren(...tableOf("Leaderboard", head, body).childNodes);
     this.summary.textContent = this.means
-      ? `${this.current.length.toLocaleString("en")} rows of ${rows.length.toLocaleString("en")} cells: over the seeds that ended well, scores are means and costs medians`
+      ? `${this.current.length.toLocaleString("en")} rows of ${rows.length.toLocaleString("en")} cells: scores are means and costs medians over the seeds that succeeded`
       : `${rows.length.toLocaleString("en")} of ${this.rows.count.toLocaleString("en")} cells`;
     this.more.replaceChildren(...this.moreButtons());
   }
@@ -196,10 +196,10 @@ class Leaderboard {
     }, button);
   }
 
-  /** The largest score in each column, by what it is a score on: those on different data cannot be ranked. */
+  /** Find the best score of each column and data, because scores on different data do not compare. */
   bestOf(lines, columns) {
     const best = new Map();
-    for (const column of columns.filter((one) => one.score))
+    for (const column of columns.filter(({ score }) => score))
       for (const line of lines) {
         const value = this.lines.value(line, column);
         const key = this.rankedWith(line, column);
@@ -219,7 +219,7 @@ class Leaderboard {
       const states = line.rows.map((row) => this.rows.get(row, "status"));
       return make("td", {}, ...[...new Set(states)].sort().map((state) => {
         const badge = statusBadge(state);
-        const many = states.filter((one) => one === state).length;
+        const many = states.filter((name) => name === state).length;
         if (line.rows.length > 1) badge.textContent = `${many} ${badge.textContent}`;
         return badge;
       }));
@@ -235,17 +235,17 @@ class Leaderboard {
   name(line, value) {
     const { note } = this.data.get(line);
     return make("th", { scope: "row" }, make("button", {
-      type: "button", class: "link", title: "Everything about it", ...shortProperties(FORMATS.text(value)),
+      type: "button", class: "link", title: "Show details", ...shortProperties(FORMATS.text(value)),
       click: () => showCells(this.report, line.rows),
     }),
     line.other && make("span", {
       class: "badge", text: "other settings",
-      title: `The tables show another set of runs of this configuration, with more finished cells. This one differs: ${line.other}`,
+      title: `The tables show another set of runs of this configuration, with more finished cells. Difference: ${line.other}`,
     }),
-    note && make("span", { class: "badge", text: note, title: "Other rows of this data set are not on the same test samples: their scores do not compare" }));
+    note && make("span", { class: "badge", text: note, title: "Other rows of this data set use other test samples, so their scores do not compare" }));
   }
 
-  /** What a cost's median is of. */
+  /** Describe the costs behind a median. */
   range(line, column) {
     if (line.rows.length < 2 || !["count", "bytes", "seconds"].includes(column.kind)) return null;
     const numbers = this.lines.numbers(line, column.name);

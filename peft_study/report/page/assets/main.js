@@ -1,4 +1,4 @@
-// Reads the report's data, draws each part, and keeps the theme.
+// Reads the report's data, draws each section, and remembers the theme.
 
 const THEMES = [["", "Theme: as the system's"], ["light", "Theme: light"], ["dark", "Theme: dark"]];
 
@@ -6,12 +6,12 @@ function chooseTheme(name, report) {
   if (name) document.documentElement.dataset.theme = name;
   else delete document.documentElement.dataset.theme;
   const button = byId("theme");
-  button.textContent = THEMES.find(([one]) => one === name)[1];
+  button.textContent = THEMES.find(([theme]) => theme === name)[1];
   button.dataset.name = name;
   try {
     localStorage.setItem("peft-study-theme", name);
   } catch {
-    // A browser may refuse to keep anything for a page in a folder; the choice then lasts as long as the page.
+    // A browser may refuse storage to a page from a folder. The choice then lasts until the page is closed.
   }
   report.figures.redraw();
 }
@@ -19,7 +19,7 @@ function chooseTheme(name, report) {
 function storedTheme() {
   try {
     const name = localStorage.getItem("peft-study-theme");
-    return THEMES.some(([one]) => one === name) ? name : "";
+    return THEMES.some(([theme]) => theme === name) ? name : "";
   } catch {
     return "";
   }

@@ -1,40 +1,36 @@
-// Names beside the points of a plot, as many as there is room for; the others are told where a pointer rests.
+// Names beside the points of a plot, as many as there is room for. The hover texts have all of them.
 
-const NAME_CHARACTERS = 28;
 const NAME_HEIGHT = 13;
 const NAME_LETTER_PIXELS = 6;
 const POINT_PIXELS = 7;
-/** Where a name may stand: plotly's word, and from its point to its box, in widths and heights of the box and in points' radii. */
-const PLACES = [
+/** Positions of a name: plotly's word, and the offset of its box from its point, in the box's widths and heights and in radii. */
+const POSITIONS = [
   ["top center", -0.5, -1, 0, -1], ["bottom center", -0.5, 0, 0, 1], ["middle right", 0, -0.5, 1, 0], ["middle left", -1, -0.5, -1, 0],
 ];
 
-/** Write the names of a drawn panel's points where they hide neither each other nor a point, and are not cut. */
-function writeNames(target, panel) {
+/** Write the names of a drawn figure's points where they hide neither each other nor a point and are not cut. */
+function writeNames(target, traces) {
   const { xaxis, yaxis } = target._fullLayout;
   const pixels = (x, y) => [xaxis.d2p(x), yaxis.d2p(y)];
-  const taken = panel.series.filter((series) => series.mark === "points" || series.mark === "line")
-    .flatMap((series) => series.x.map((x, place) => [x, series.y[place]]).filter((point) => point.every(isNumber)))
+  const taken = traces.filter((trace) => trace.mode?.includes("markers"))
+    .flatMap((trace) => trace.x.map((x, place) => [x, trace.y[place]]).filter((point) => point.every(isNumber)))
     .map(([x, y]) => pixels(x, y)).map(([x, y]) => [x - POINT_PIXELS, y - POINT_PIXELS, x + POINT_PIXELS, y + POINT_PIXELS]);
   const room = [0, -NAME_HEIGHT, xaxis._length + NAME_HEIGHT, yaxis._length];
-  const traces = [];
-  const text = [];
-  const textposition = [];
-  panel.series.forEach((series, place) => {
-    if (!series.texts.some(Boolean)) return;
-    const found = series.texts.map((name, point) => placeOf(name, pixels(series.x[point], series.y[point]), taken, room));
-    traces.push(place);
-    text.push(found.map((where, point) => (where ? plotText(shortened(series.texts[point], NAME_CHARACTERS)) : "")));
-    textposition.push(found.map((where) => where ?? "top center"));
-  });
-  if (traces.length > 0) Plotly.restyle(target, { text, textposition, mode: "markers+text", "textfont.size": 10.5 }, traces);
+  const named = traces.map((trace, place) => ({ ...trace, place })).filter((trace) => trace.text);
+  const positions = named.map((trace) => trace.text.map((name, point) => positionOf(name, pixels(trace.x[point], trace.y[point]), taken, room)));
+  if (named.length === 0) return;
+  Plotly.restyle(target, {
+    text: named.map((trace, place) => trace.text.map((name, point) => (positions[place][point] ? name : ""))),
+    textposition: positions.map((words) => words.map((word) => word ?? POSITIONS[0][0])),
+    mode: "markers+text", "textfont.size": 10.5,
+  }, named.map((trace) => trace.place));
 }
 
-/** plotly's word for where a name stands, whose box is then taken; null where there is no room. */
-function placeOf(name, [x, y], taken, room) {
+/** Reserve a box for a name, and return plotly's word for its position; null if there is no room. */
+function positionOf(name, [x, y], taken, room) {
   if (!name || !isNumber(x) || !isNumber(y)) return null;
-  const width = Math.min([...name].length, NAME_CHARACTERS) * NAME_LETTER_PIXELS;
-  for (const [word, widths, heights, right, down] of PLACES) {
+  const width = [...name].length * NAME_LETTER_PIXELS;
+  for (const [word, widths, heights, right, down] of POSITIONS) {
     const left = x + widths * width + right * POINT_PIXELS;
     const top = y + heights * NAME_HEIGHT + down * POINT_PIXELS;
     const box = [left, top, left + width, top + NAME_HEIGHT];
@@ -46,6 +42,6 @@ function placeOf(name, [x, y], taken, room) {
   return null;
 }
 
-function overlap(one, other) {
-  return one[0] < other[2] && other[0] < one[2] && one[1] < other[3] && other[1] < one[3];
+function overlap(first, second) {
+  return first[0] < second[2] && second[0] < first[2] && first[1] < second[3] && second[1] < first[3];
 }

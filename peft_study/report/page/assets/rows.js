@@ -1,9 +1,9 @@
-// The rows of the report: one a cell, kept by column, distinct texts once.
+// The rows of the report, one for each cell. They are stored by column, with each distinct text once.
 
 class Rows {
   constructor(packed) {
     this.count = packed.count;
-    // A map and no object: names of metrics are data, and "__proto__" is a name.
+    // Names of metrics are data and can be "__proto__", so this is a map and not an object.
     this.columns = new Map(Object.entries(packed.columns));
     this.byCell = new Map();
     for (let row = 0; row < this.count; row += 1) {
@@ -16,7 +16,7 @@ class Rows {
     return this.columns.has(name);
   }
 
-  /** A value, null where there is none. */
+  /** A value, or null if it is missing. */
   get(row, name) {
     const column = this.columns.get(name);
     if (column === undefined) return null;
@@ -27,12 +27,12 @@ class Rows {
 
   /** The distinct values of a column, sorted. */
   distinct(name) {
-    const found = new Set();
+    const values = new Set();
     for (let row = 0; row < this.count; row += 1) {
       const value = this.get(row, name);
-      if (value !== null) found.add(value);
+      if (value !== null) values.add(value);
     }
-    return [...found].sort(compareValues);
+    return [...values].sort(compareValues);
   }
 
   /** The method with its quantization, as in "lora, nf4". */
@@ -42,7 +42,7 @@ class Rows {
     return quantization && quantization !== "none" ? `${method}, ${quantization}` : method;
   }
 
-  /** A cell in words, without its hash. */
+  /** Name a cell by its settings, without its hash. */
   nameOf(row) {
     const parts = [this.get(row, "model"), this.methodOf(row), this.get(row, "dataset")];
     const examples = this.get(row, "num_examples");
@@ -53,8 +53,8 @@ class Rows {
   }
 }
 
-/** Order for sorting: numbers by size, texts by the alphabet with their numbers by size. */
-function compareValues(one, other) {
-  if (typeof one === "number" && typeof other === "number") return one - other;
-  return String(one).localeCompare(String(other), "en", { numeric: true });
+/** Compare numbers by size, and texts by the alphabet with the numbers in them by size. */
+function compareValues(first, second) {
+  if (typeof first === "number" && typeof second === "number") return first - second;
+  return String(first).localeCompare(String(second), "en", { numeric: true });
 }

@@ -1,5 +1,5 @@
-// The samples of a cell, from a file beside the page. A page opened from a folder may not fetch files, but it may run
-// scripts: each file calls `peftStudySamples` with its cell's number and its samples, JSON compressed by gzip, in base64.
+// The samples of a cell, from a file beside the page. A page from a folder may not fetch files, but it may run scripts.
+// So each file calls `peftStudySamples` with the number of its cell and its samples, as base64 of gzipped JSON.
 
 class SampleFiles {
   constructor(explorer) {
@@ -7,16 +7,16 @@ class SampleFiles {
     this.asked = new Map();
     this.waiting = new Map();
     window.peftStudySamples = (row, packed) => this.waiting.get(row)?.(packed);
-    // Where the browser knows Trusted Types, this is the only way in which this page can make an address of a script.
+    // In browsers with Trusted Types, this policy is the only way to set the address of a script.
     this.policy = window.trustedTypes?.createPolicy("side-files", {
       createScriptURL: (path) => {
-        if (!/^explorer\/[0-9]+\.js$/.test(path)) throw new TypeError(`not a file of samples: ${path}`);
+        if (!/^explorer\/[0-9]+\.js$/.test(path)) throw new TypeError(`a file of samples must be explorer/NUMBER.js, got ${path}`);
         return path;
       },
     });
   }
 
-  /** The samples of a row, a promise. */
+  /** Load the samples of a row: a promise of them. */
   of(row) {
     const key = String(row);
     if (!this.asked.has(key)) {

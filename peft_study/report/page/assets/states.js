@@ -1,9 +1,9 @@
-// How the cells ended, what could not be read, and where everything comes from.
+// The states of the cells, the results that could not be read, and the provenance.
 
 const PROVENANCE = [
   ["device", "Devices", ""], ["precision", "Precisions", ""], ["memory_kind", "Memory", "Peaks of different kinds cannot be compared."],
   ["commit", "Commits", "Cells of different versions of the code."], ["schema_version", "Result schemas", ""],
-  ["execution_level", "Sandbox levels", "Programs were contained differently."],
+  ["execution_level", "Sandbox levels", "Programs ran under different restrictions."],
 ];
 
 function drawOverview(report) {
@@ -32,7 +32,7 @@ function drawStates(report) {
   if (rows.count > 0) {
     const bar = make("div", { class: "statebar", role: "img", "aria-label": "Cells by state" });
     const legend = make("p", { class: "legend" });
-    for (const state of STATUSES.filter((one) => states.includes(one)).concat(states.filter((one) => !STATUSES.includes(one)))) {
+    for (const state of STATUSES.filter((name) => states.includes(name)).concat(states.filter((name) => !STATUSES.includes(name)))) {
       const many = countWhere(rows, (row) => rows.get(row, "status") === state);
       const part = make("span", { class: `status-${STATUSES.includes(state) ? state : "other"}` });
       part.style.flexGrow = String(many);
@@ -42,31 +42,31 @@ function drawStates(report) {
     }
     root.append(bar, legend);
   }
-  root.append(endedBadly(report), problemList(problems));
+  root.append(unsuccessfulCells(report), problemList(problems));
 }
 
-function endedBadly(report) {
+function unsuccessfulCells(report) {
   const { rows } = report;
   const bad = [];
   for (let row = 0; row < rows.count; row += 1) if (rows.get(row, "status") !== "ok") bad.push(row);
   if (bad.length === 0)
-    return make("p", { text: rows.count > 0 ? "Every cell ended well." : "No cell was read." });
+    return make("p", { text: rows.count > 0 ? "All cells succeeded." : "No cell was read." });
   const part = make("div", {});
   const limit = 200;
-  part.append(tableOf("Cells that did not end well", ["Cell", "State", "Why"].map((text) => make("th", { scope: "col", text })),
+  part.append(tableOf("Cells that did not succeed", ["Cell", "State", "Why"].map((text) => make("th", { scope: "col", text })),
     bad.slice(0, limit).map((row) => [
       make("td", {}, make("button", { type: "button", class: "link", ...shortProperties(rows.nameOf(row), OPTION_CHARACTERS), click: () => showCells(report, [row]) })),
       make("td", {}, statusBadge(rows.get(row, "status"))),
-      make("td", { class: "why", text: rows.get(row, "reason") ?? (rows.get(row, "status") === "running" ? "it is running, or was killed" : MISSING) }),
+      make("td", { class: "why", text: rows.get(row, "reason") ?? (rows.get(row, "status") === "running" ? "the cell is running or was killed" : MISSING) }),
     ])));
   if (bad.length > limit) part.append(make("p", { class: "muted", text: `and ${bad.length - limit} more: choose a state in the leaderboard` }));
   return part;
 }
 
 function problemList(problems) {
-  if (problems.length === 0) return make("p", { class: "muted", text: "Every result that was found could be read." });
-  return make("div", {}, make("h3", { text: `What could not be read: ${problems.length}` }),
-    tableOf("What could not be read", ["Where", "What"].map((text) => make("th", { scope: "col", text })),
+  if (problems.length === 0) return make("p", { class: "muted", text: "All results could be read." });
+  return make("div", {}, make("h3", { text: `Unreadable results: ${problems.length}` }),
+    tableOf("Unreadable results", ["Where", "What"].map((text) => make("th", { scope: "col", text })),
       problems.slice(0, 500).map((problem) => [make("td", { class: "mono", text: problem.where }), make("td", { class: "why", text: problem.what })])));
 }
 
@@ -102,30 +102,30 @@ function distinctTable(report) {
   const dirty = countWhere(rows, (row) => rows.get(row, "dirty") === true);
   if (dirty > 0)
     lines.push([make("td", { text: "Uncommitted changes" }), make("td", { text: `${dirty} cells` }),
-      make("td", { class: "warning", text: "The commit alone does not say what code ran." })]);
+      make("td", { class: "warning", text: "The commit does not identify the code that ran." })]);
   if (lines.length === 0) return null;
-  return tableOf("What the cells were run with", ["What", "Value (cells)", "Mind"].map((text) => make("th", { scope: "col", text })), lines);
+  return tableOf("Environment of the cells", ["What", "Value (cells)", "Note"].map((text) => make("th", { scope: "col", text })), lines);
 }
 
-/** Each data set with its fingerprints: cells of one data set are comparable only where those are the same. */
+/** List each data set with its fingerprints: cells are comparable only on the same data. */
 function dataTable(rows) {
   const lines = rows.distinct("dataset").map((dataset) => {
-    const found = new Map();
+    const cellsByPrint = new Map();
     const leaks = [];
     for (let row = 0; row < rows.count; row += 1) {
       if (rows.get(row, "dataset") !== dataset) continue;
       const print = rows.get(row, "data_fingerprint");
-      if (print !== null) found.set(print, (found.get(print) ?? 0) + 1);
+      if (print !== null) cellsByPrint.set(print, (cellsByPrint.get(print) ?? 0) + 1);
       const leak = rows.get(row, "leakage_share");
       if (isNumber(leak)) leaks.push(leak);
     }
-    const prints = [...found].map(([print, many]) => `${String(print).slice(0, 12)} (${many})`).join(", ");
+    const prints = [...cellsByPrint].map(([print, many]) => `${String(print).slice(0, 12)} (${many})`).join(", ");
     const seen = leaks.length > 0 ? `${percent(Math.max(...leaks), 2)} %` : MISSING;
     return [make("td", { text: String(dataset) }), make("td", { class: "mono", text: prints || MISSING }), make("td", { text: seen }),
-      make("td", { class: "warning", text: found.size > 1 ? "Cells on different data cannot be compared." : "" })];
+      make("td", { class: "warning", text: cellsByPrint.size > 1 ? "Cells on different data cannot be compared." : "" })];
   });
   if (lines.length === 0) return null;
-  return tableOf("Data sets", ["Data set", "Fingerprint (cells)", "Test samples like training's", "Mind"].map((text) => make("th", { scope: "col", text })), lines);
+  return tableOf("Data sets", ["Data set", "Fingerprint (cells)", "Test samples similar to training samples", "Note"].map((text) => make("th", { scope: "col", text })), lines);
 }
 
 function countWhere(rows, holds) {

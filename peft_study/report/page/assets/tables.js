@@ -1,4 +1,4 @@
-// The paper's tables as they were rebuilt, and a comparison where one was asked for.
+// The paper's tables with this report's numbers, and the comparison with another study.
 
 const MARKS = { best: "the best of all", best_of_model: "the best of its model" };
 
@@ -21,7 +21,7 @@ function tablePart(table) {
   const numeric = table.heads.map((_, place) => place > 0 && table.cells.some((cells) => cells[place].value !== null));
   const body = table.cells.map((cells) => cells.map((cell, place) => tableCell(cell, numeric[place])));
   const part = make("article", { class: "table", id: `table-${table.name}` }, make("h3", { text: table.title }));
-  if (body.length === 0) part.append(make("p", { class: "empty", text: "Nothing that was read belongs here." }));
+  if (body.length === 0) part.append(make("p", { class: "empty", text: "No cell of the report belongs to this table." }));
   else {
     const scroll = tableOf(table.title, table.heads.map((text, place) => make("th", { scope: "col", class: numeric[place] ? "number" : null, ...shortProperties(text) })), body);
     if (table.groups.some(Boolean)) scroll.querySelector("thead").prepend(groupRow(table.groups));
@@ -31,7 +31,7 @@ function tablePart(table) {
   return add(part, fileLinks(table.files));
 }
 
-/** The headings above the columns, each over its run of columns. */
+/** Make the row of headings that span several columns. */
 function groupRow(groups) {
   const row = make("tr", { class: "groups" });
   groups.forEach((text, place) => {
@@ -49,7 +49,7 @@ function tableCell(cell, isNumeric) {
   return make("td", { class: marks || null, title: title || null, text: cell.text });
 }
 
-/** Links to the same thing in other forms, beside the page. */
+/** Link to other formats of a table or figure, beside the page. */
 function fileLinks(files) {
   if (files.length === 0) return null;
   return make("p", { class: "files" }, "Also as ", ...files.flatMap((file, place) => [

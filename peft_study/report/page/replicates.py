@@ -1,4 +1,4 @@
-"""Which rows of the page are repeats of each other: the sets of the tables, and what the tables leave out."""
+"""Replicates on the page: rows that differ in their seed alone, grouped as in the tables."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from peft_study.metrics.scores import Floats
 from peft_study.report.groups import score_of_values
 from peft_study.report.study import Study
 
-_TOLD = {
+_DIFFERENCES = {
     "learning_rate": "learning rate",
     "epochs": "epochs",
     "sampled": "sampled",
@@ -22,20 +22,19 @@ _TOLD = {
     "precision": "precision",
     "memory_kind": "kind of memory",
 }
-"""What two sets of one configuration may differ in and the rows tell, and what it is called."""
+"""Columns in which two sets of a configuration may differ, with their names in a text."""
 _LONGEST_VALUE = 24
 
 
 @dataclass(frozen=True)
-class Repeats:
-    """Rows in sets.
+class Replicates:
+    """Rows in sets of replicates, which are numbered.
 
     Attributes:
-        lines: the number of its set, of each row.
-        others: of the sets that the tables do not show, because another one of the same configuration has more
-            finished cells: in what they differ from that one.
-        intervals: of the sets with several finished cells, both ends of each score's 95 % interval, those of the
-            tables.
+        lines: the number of each row's set.
+        others: the sets that the tables leave out, because another set of the configuration has more finished cells.
+            The text says how they differ from it.
+        intervals: the 95 % interval of each score, as in the tables, for sets with several finished cells.
     """
 
     lines: tuple[int, ...]
@@ -43,7 +42,7 @@ class Repeats:
     intervals: Mapping[int, Mapping[str, tuple[float, float]]]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain containers."""
+        """Convert to plain containers for JSON."""
         return {
             "lines": list(self.lines),
             "others": {str(line): text for line, text in self.others.items()},
@@ -54,10 +53,8 @@ class Repeats:
         }
 
 
-def repeats(study: Study) -> Repeats:
-    """Find the sets.
-
-    A row without a model or a method is a set of its own.
+def replicates_of(study: Study) -> Replicates:
+    """Group the rows into sets of replicates; a row without a model or a method is a set by itself.
 
     Args:
         study: rows of `rows.load`.
@@ -67,25 +64,25 @@ def repeats(study: Study) -> Repeats:
     others = {}
     intervals = {}
     names = [str(name).removesuffix("_low") for name in rows if str(name).endswith("_low")]
-    # As plain arrays: thousands of sets ask for each column.
+    # Thousands of sets look up each column, which is fast in plain arrays only.
     columns = {name: rows[[name, f"{name}_low", f"{name}_high"]].to_numpy(dtype=float) for name in names}
     done = (rows["status"] == "ok").to_numpy()
-    for one in study.groups:
-        for cells in (one.frame, *one.left_out):
-            if cells is not one.frame:
-                others[len(sets)] = _difference(cells, one.frame)
+    for group in study.groups:
+        for cells in (group.frame, *group.left_out):
+            if cells is not group.frame:
+                others[len(sets)] = _difference(cells, group.frame)
             places = cells.index.to_numpy()
-            if known := _intervals(places[done[places]], columns):
-                intervals[len(sets)] = known
+            if ends := _intervals(places[done[places]], columns):
+                intervals[len(sets)] = ends
             sets.append(cells.index.tolist())
     named = {row for places in sets for row in places}
     sets += [[row] for row in range(len(rows)) if row not in named]
     lines = {row: line for line, places in enumerate(sets) for row in places}
-    return Repeats(tuple(lines[row] for row in range(len(rows))), others, intervals)
+    return Replicates(tuple(lines[row] for row in range(len(rows))), others, intervals)
 
 
 def _intervals(places: NDArray[np.intp], columns: Mapping[str, Floats]) -> dict[str, tuple[float, float]]:
-    """Of several runs, by their places among the rows; a single one's interval is in its row."""
+    """Compute the intervals of several runs, by their positions; the interval of a single run is in its row."""
     if len(places) < 2:
         return {}
     scores = {name: score_of_values(*column[places].T.tolist()) for name, column in columns.items()}
@@ -97,15 +94,15 @@ def _intervals(places: NDArray[np.intp], columns: Mapping[str, Floats]) -> dict[
 
 
 def _difference(rows: pd.DataFrame, shown: pd.DataFrame) -> str:
-    """In words, such as "learning rate 0.001, not 0.0003"."""
+    """Describe a difference, such as "learning rate 0.001, not 0.0003"."""
     parts = []
-    for column, title in _TOLD.items():
-        ours, theirs = (_distinct(one[column]) for one in (rows, shown))
+    for column, title in _DIFFERENCES.items():
+        ours, theirs = (_distinct(rows[column]) for rows in (rows, shown))
         if ours and theirs and ours != theirs:
             parts.append(f"{title} {', '.join(ours)}, not {', '.join(theirs)}")
-    return "; ".join(parts) or "in a setting that is not among the columns; the cells' configurations have it"
+    return "; ".join(parts) or "in a setting that is not a column; see the configurations of the cells"
 
 
 def _distinct(column: "pd.Series[Any]") -> list[str]:
-    values = sorted({f"{one:.10g}" if isinstance(one, float) else str(one) for one in column.dropna().tolist()})
-    return [one if len(one) <= _LONGEST_VALUE else f"{one[:_LONGEST_VALUE]}…" for one in values]
+    values = sorted({f"{value:.10g}" if isinstance(value, float) else str(value) for value in column.dropna().tolist()})
+    return [value if len(value) <= _LONGEST_VALUE else f"{value[:_LONGEST_VALUE]}…" for value in values]
