@@ -17,7 +17,7 @@ from peft_study.cli.report import report
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURE = ROOT / "docs" / "report.png"
-WIDTH, HEIGHT = 1180, 1000
+WIDTH, HEIGHT = 1180, 830
 COLORS = 64
 """Size of the palette. Fewer colors keep the picture small enough for the repository."""
 

