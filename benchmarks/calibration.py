@@ -1,11 +1,11 @@
-"""How often the report's tests are wrong: simulated studies in which the truth is known.
+"""Error rates of the report's tests, in simulated studies whose true differences are set.
 
     OMP_NUM_THREADS=1 python -m benchmarks.calibration            (some minutes on one core)
     OMP_NUM_THREADS=1 python -m benchmarks.calibration --quick    (some seconds, prints alone)
 
-Writes benchmarks/results/calibration.json. A sample is a hit where a latent number is above a threshold. It is the sum
-of the sample's ease, how well the method suits the sample, the run's own quality and chance, with variances of 0.64,
-0.16, the run's, and 0.20. The run's quality makes a run's true share of hits vary by so many points between seeds.
+Writes benchmarks/results/calibration.json. A sample is a hit if a latent number exceeds a threshold. The number is the
+sum of the sample's ease (variance 0.64), the fit of method and sample (0.16), the quality of the run and chance (0.20).
+The quality of the run varies the true share of hits between seeds; its variance is a setting.
 """
 
 import argparse
@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
 from benchmarks import record
-from peft_study.metrics.differences import Choice, compare_methods, holm
-from peft_study.metrics.intervals import mean_of_counts
+from peft_study.metrics.choices import Choice
+from peft_study.metrics.differences import compare_methods, holm
+from peft_study.metrics.resampling import mean_of_counts
 from peft_study.metrics.shares import share_interval
 from peft_study.report.claims.all import CLAIMS
 from peft_study.report.claims.evidence import Evidence
@@ -45,13 +46,13 @@ TESTS_IN_A_TABLE = 156
 
 @dataclass(frozen=True)
 class Setting:
-    """What is simulated.
+    """A simulated comparison of two methods.
 
     Attributes:
         spread: standard deviation of a run's true share of hits, in points.
-        seeds: a side.
-        samples: in the test split.
-        gain: of the first method over the second, in points.
+        seeds: number of seeds of each method.
+        samples: number of samples in the test split.
+        gain: true gain of the first method over the second, in points.
     """
 
     spread: float
@@ -66,7 +67,7 @@ def hits(generator: np.random.Generator, studies: int, setting: Setting, ease: F
     suits = generator.normal(0, math.sqrt(SUITS), (studies, setting.samples, 1))
     runs = generator.normal(0, setting.spread / 100 / DENSITY, (studies, 1, setting.seeds))
     chance = generator.normal(0, math.sqrt(CHANCE), shape)
-    # The run's own variance comes on top of 1, which would shift the share.
+    # The variance of the runs adds to a total of 1, which would shift the share of hits.
     total = math.sqrt(1 + (setting.spread / 100 / DENSITY) ** 2)
     threshold = -_NORMAL.inv_cdf(SHARE + gain / 100) * total
     return np.asarray((ease[:, :, None] + suits + runs + chance > threshold).astype(float))
@@ -80,7 +81,7 @@ def pairs(generator: np.random.Generator, studies: int, setting: Setting) -> tup
 
 @dataclass(frozen=True)
 class Tests:
-    """Many comparisons at once, as `compare_methods` makes them; all (studies,)."""
+    """Many comparisons by the formulas of `compare_methods`; all arrays have the shape (studies,)."""
 
     difference: Floats
     error: Floats
@@ -88,17 +89,17 @@ class Tests:
 
     @property
     def p_values(self) -> Floats:
-        """Two-sided, of no difference."""
+        """Two-sided p-values of the hypothesis of no difference."""
         return np.asarray(2 * stdtr(self.freedom, -np.abs(self.difference / self.error)))
 
     def covers(self, truth: float) -> Floats:
-        """Whether the 95 % interval holds the true difference."""
+        """Whether the 95 % interval contains the true difference."""
         half = stdtrit(self.freedom, 0.975) * self.error
         return np.asarray(np.abs(self.difference - truth) <= half)
 
 
 def compare_all(first: Floats, second: Floats) -> Tests:
-    """The formulas of `differences.py` for means of hits, over the first axis; `check` holds them against it."""
+    """The formulas of `differences.py` for means of hits, over the first axis. `check` compares the two."""
     samples, seeds = first.shape[1:]
     apart = first.mean(axis=2) - second.mean(axis=2)
     of_samples = apart.var(axis=1) / samples + 1 / (samples + 2) ** 2
@@ -121,16 +122,16 @@ def as_score(side: Floats, resamples: int) -> Any:
 
 
 def check(generator: np.random.Generator, setting: Setting, number: int = 5, resamples: int = 4_000) -> float:
-    """The largest relative deviation of the formulas' standard error from the report's, over some comparisons."""
+    """The largest relative deviation of these standard errors from those of the report."""
     first, second = pairs(generator, number, setting)
     tests = compare_all(first, second)
     worst = 0.0
     for place in range(number):
         sides = [[Choice((as_score(side[place], resamples),))] for side in (first, second)]
-        found = compare_methods(sides[0], sides[1])
-        assert found is not None
-        assert math.isclose(found.estimate, tests.difference[place], abs_tol=1e-9)
-        worst = max(worst, abs(found.standard_error / tests.error[place] - 1))
+        comparison = compare_methods(sides[0], sides[1])
+        assert comparison is not None
+        assert math.isclose(comparison.estimate, tests.difference[place], abs_tol=1e-9)
+        worst = max(worst, abs(comparison.standard_error / tests.error[place] - 1))
     return worst
 
 
@@ -144,18 +145,18 @@ def simulate(generator: np.random.Generator, studies: int, setting: Setting) -> 
 
 
 def single_seed(generator: np.random.Generator, setting: Setting, studies: int) -> dict[str, Any]:
-    """One seed a side: whether the report speaks of methods, and how often it marks the two runs as different."""
+    """A single seed for each method: does the report decide about methods, and how often do the runs differ?"""
     of_methods, marked = 0, 0
     for first, second in zip(*pairs(generator, studies, setting), strict=True):
-        found = compare_methods([Choice((as_score(first, 200),))], [Choice((as_score(second, 200),))])
-        assert found is not None
-        of_methods += found.of_methods
-        marked += found.p_value < 0.05
+        comparison = compare_methods([Choice((as_score(first, 200),))], [Choice((as_score(second, 200),))])
+        assert comparison is not None
+        of_methods += comparison.of_methods
+        marked += comparison.p_value < 0.05
     return {"studies": studies, "decided_of_methods": of_methods, "marked_of_these_runs": round(marked / studies, 4)}
 
 
 def differences(generator: np.random.Generator, studies: int) -> list[dict[str, Any]]:
-    """False positives and coverage of comparisons, and the power of 3 points beside that of a known standard error."""
+    """False positives, coverage, and the power at 3 points beside the power with the true standard error."""
     rows = []
     for spread, seeds, samples in product((0.0, 1.0, 2.0), (1, 3, 5), (200, 543)):
         row: dict[str, Any] = {"spread_points": spread, "seeds": seeds, "samples": samples}
@@ -164,7 +165,7 @@ def differences(generator: np.random.Generator, studies: int) -> list[dict[str, 
             continue
         null = simulate(generator, studies, Setting(spread, seeds, samples))
         gain = simulate(generator, studies, Setting(spread, seeds, samples, gain=3.0))
-        known = np.abs(gain.difference) > 1.959964 * null.difference.std()
+        rejected = np.abs(gain.difference) > 1.959964 * null.difference.std()
         rows.append(
             row
             | {
@@ -173,14 +174,14 @@ def differences(generator: np.random.Generator, studies: int) -> list[dict[str, 
                 "coverage_of_0": round(float(null.covers(0.0).mean()), 4),
                 "coverage_of_3_points": round(float(gain.covers(0.03).mean()), 4),
                 "power_at_3_points": round(float((gain.p_values < 0.05).mean()), 4),
-                "oracle_power": round(float(known.mean()), 4),
+                "oracle_power": round(float(rejected.mean()), 4),
             }
         )
     return rows
 
 
 def tables(generator: np.random.Generator, studies: int, seeds: int = 3, samples: int = 200) -> list[dict[str, Any]]:
-    """Tables of equal comparisons on the same samples: how many carry any star that counts over the table."""
+    """Tables of methods without a difference, on the same samples: how many hold a significant comparison."""
     rows = []
     for spread in (0.0, 1.0, 2.0):
         setting = Setting(spread, seeds, samples)
@@ -202,11 +203,11 @@ TRAINED = ("lora", "ia3", "prompt", "prefix")
 
 
 class SimulatedEvidence(Evidence):
-    """Rows whose hits are in memory.
+    """Evidence from hits in memory.
 
     Args:
         frame: the rows.
-        of_cell: each cell's hits, (samples,).
+        of_cell: hits of each cell, (samples,).
     """
 
     def __init__(self, frame: pd.DataFrame, of_cell: Mapping[str, Floats]) -> None:
@@ -261,13 +262,13 @@ def _methods() -> list[tuple[str, int, str]]:
 
 
 def claims(generator: np.random.Generator, studies: int, seeds: int = 3, samples: int = 200) -> list[dict[str, Any]]:
-    """Null studies: how often any claim is decided. Claim 6's score part is true in them, but its memory is unknown."""
+    """Null studies: how often a claim is decided. In them the score part of claim 6 is true, and its memory unknown."""
     rows = []
     for spread in (0.0, 1.0, 2.0):
         decided = {Verdict.confirmed: 0, Verdict.refuted: 0}
         any_decided = 0
         for _ in range(studies):
-            verdicts = [one.verdict for one in judge(CLAIMS, null_study(generator, spread, seeds, samples))]
+            verdicts = [claim.verdict for claim in judge(CLAIMS, null_study(generator, spread, seeds, samples))]
             for verdict in decided:
                 decided[verdict] += verdict in verdicts
             any_decided += any(verdict is not Verdict.not_decided for verdict in verdicts)
@@ -289,11 +290,11 @@ def pooled(generator: np.random.Generator, studies: int, seeds: int = 3, samples
             evidence = null_study(generator, spread, seeds, samples, single=("lora", "ia3"))
             for lora in evidence.find("lora"):
                 (ia3,) = evidence.find("ia3", dataset=lora.dataset, model=lora.model)
-                found = evidence.compare("", [lora], [ia3], "em@10")
-                assert found is not None
-                assert found.pooled
-                assert found.p_value is not None
-                marked += found.p_value < 0.05
+                comparison = evidence.compare("", [lora], [ia3], "em@10")
+                assert comparison is not None
+                assert comparison.pooled
+                assert comparison.p_value is not None
+                marked += comparison.p_value < 0.05
                 made += 1
         rows.append(
             {"spread_points": spread, "samples": samples, "comparisons": made}

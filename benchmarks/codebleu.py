@@ -1,10 +1,10 @@
-"""Time CodeBLEU in all three conventions on as many pairs as the study's test splits hold, on one core.
+"""Time CodeBLEU in all three conventions on as many pairs as the study's test splits hold, on a single core.
 
     OMP_NUM_THREADS=1 python -m benchmarks.codebleu --package-python old/bin/python
 
 543 one-line pairs and 628 functions are taken from Python's standard library, and each candidate is its reference with
 some tokens changed. With --package-python (see scripts/score_with_codebleu_package.py) the PyPI package codebleu 0.7
-scores the same pairs in the same run, one convention where this project scores three. Writes results/codebleu.json.
+scores the same pairs in the same run. It has one convention, this project three. Writes results/codebleu.json.
 """
 
 import argparse
@@ -61,7 +61,7 @@ def sources() -> list[str]:
 
 
 def pieces() -> tuple[list[str], list[str]]:
-    """One-line statements, and functions of 3 to 30 lines, in the order of the library's text."""
+    """Samples of one-line statements, and of functions of 3 to 30 lines."""
     one_liners, functions = [], []
     for source in sources():
         lines = source.splitlines()
@@ -79,11 +79,11 @@ def pieces() -> tuple[list[str], list[str]]:
 
 
 def with_candidates(references: list[str]) -> Corpus:
-    """Change some names and numbers of each reference."""
+    """Pair each reference with a candidate that differs in some names and numbers."""
     generator = random.Random(1)
 
-    def change(found: re.Match[str]) -> str:
-        return generator.choice(["x", "value", "0"]) if generator.random() < 0.2 else found.group()
+    def change(match: re.Match[str]) -> str:
+        return generator.choice(["x", "value", "0"]) if generator.random() < 0.2 else match.group()
 
     return [re.sub(r"\b[a-z_]\w*\b|\b\d+\b", change, text) for text in references], references
 

@@ -4,17 +4,18 @@
     python -m benchmarks.execution --light
     python -m benchmarks.execution --generations 3750 --turns 15 --slow-generations 20 --single-tests 300
 
-The other arm is how the published checker of APPS runs programs (eval/testing_util.py and test_one_solution.py; the
-`code_eval` metric of Hugging Face does the same in threads): a `Manager` holds the result, a forked `Process`
-executes the program with its output redirected, the parent joins it. It runs one generation after the other, as APPS
-does, and in as many threads as there are cores, as `code_eval` does. A fork costs more the more a process holds: all
-arms run in one that has torch and transformers loaded, as a cell has that scores what it generated, or with --light
-in one that has numpy, as the published checkers have at least.
+The other arms follow the published checker of APPS (eval/testing_util.py and test_one_solution.py): a `Manager` holds
+the result, a forked `Process` runs the program with redirected output, and the parent joins it. The first runs one
+generation after the other, like APPS. The second runs as many threads as there are cores, like the metric `code_eval`
+of Hugging Face.
 
-The arms take turns, so that what else the machine does slows both; each turn of the slow ones is a smaller sample,
-and rates are compared.
+A fork costs more if the process holds more memory. All arms run in a process that has loaded torch and transformers,
+like a cell that scores its candidates. With --light the process has loaded numpy only, as the published checkers do.
 
-The overhead of a test is the time that the caller waits for one trivial program on one warm worker.
+The arms take turns, so that other work on the machine slows all of them. The slow arms run fewer generations a turn,
+and the benchmark compares rates.
+
+The overhead of a test is the time that the caller waits for a trivial program on a warm worker.
 """
 
 import argparse
@@ -40,28 +41,28 @@ _TIMEOUT_SECONDS = 8
 
 
 def main() -> None:
-    """Measure and leave the result."""
+    """Run the benchmark and write its result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--generations", type=int, default=3750, help="of the pool, over all turns")
+    parser.add_argument("--generations", type=int, default=3750, help="generations of the pool, over all turns")
     parser.add_argument("--turns", type=int, default=15)
-    parser.add_argument("--slow-generations", type=int, default=20, help="of each other arm, each turn")
+    parser.add_argument("--slow-generations", type=int, default=20, help="generations of each other arm, in each turn")
     parser.add_argument("--single-tests", type=int, default=300)
-    parser.add_argument("--light", action="store_true", help="a parent with numpy alone")
-    given = parser.parse_args()
-    if not given.light:
+    parser.add_argument("--light", action="store_true", help="load only numpy in the parent")
+    options = parser.parse_args()
+    if not options.light:
         import torch  # noqa: F401
         import transformers.trainer  # noqa: F401
     started = time.perf_counter()
     with Pool(None, Limits()) as pool:
         start_seconds = time.perf_counter() - started
-        a_turn = given.generations // given.turns
+        a_turn = options.generations // options.turns
         arms: dict[str, tuple[Callable[[int], None], int]] = {
             "pool": (lambda count: in_pool(pool, count), a_turn),
-            "process_and_manager": (one_by_one, given.slow_generations),
-            "process_and_manager_in_threads": (in_threads, given.slow_generations),
+            "process_and_manager": (one_by_one, options.slow_generations),
+            "process_and_manager_in_threads": (in_threads, options.slow_generations),
         }
         rates: dict[str, list[float]] = {name: [] for name in arms}
-        for _ in range(given.turns):
+        for _ in range(options.turns):
             for name, (run, count) in arms.items():
                 started = time.perf_counter()
                 run(count)
@@ -72,33 +73,33 @@ def main() -> None:
         "level": str(level),
         "workers": available_cores(),
         "pool_start_seconds": round(start_seconds, 3),
-        "generations": {name: count * given.turns for name, (_, count) in arms.items()},
+        "generations": {name: count * options.turns for name, (_, count) in arms.items()},
         "generations_a_second": rates,
         "median_generations_a_second": medians,
         "ratio_to_process_and_manager": round(medians["pool"] / medians["process_and_manager"], 1),
         "ratio_to_process_and_manager_in_threads": round(
             medians["pool"] / medians["process_and_manager_in_threads"], 1
         ),
-        "overhead_of_a_test_ms": {name: overhead_ms(name, given.single_tests) for name in Level if name >= level},
+        "overhead_of_a_test_ms": {name: overhead_ms(name, options.single_tests) for name in Level if name >= level},
     }
-    record.write("execution-light" if given.light else "execution", figures, ("numpy", "torch", "transformers"))
+    record.write("execution-light" if options.light else "execution", figures, ("numpy", "torch", "transformers"))
 
 
 def in_pool(pool: Pool, count: int) -> None:
-    """Run every generation once, and check each."""
+    """Run every generation once, and check its output."""
     sources = {number: _SOURCE.format(number=number) for number in range(count)}
     jobs = ((number, Job(source, Kind.script, stdin=_STDIN)) for number, source in sources.items())
-    found = {number: int(ran.stdout) for number, ran in pool.run(jobs)}
-    assert found == {number: number + 1 for number in range(count)}
+    answers = {number: int(ran.stdout) for number, ran in pool.run(jobs)}
+    assert answers == {number: number + 1 for number in range(count)}
 
 
 def one_by_one(count: int) -> None:
-    """One generation after the other."""
+    """Run one generation after the other."""
     assert all(map(_in_process, range(count)))
 
 
 def in_threads(count: int) -> None:
-    """As many at a time as there are cores."""
+    """Run as many generations at a time as there are cores."""
     with ThreadPoolExecutor(available_cores()) as threads:
         assert all(threads.map(_in_process, range(count)))
 

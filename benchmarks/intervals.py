@@ -1,4 +1,4 @@
-"""Time the bootstrap of 10,000 resamples on the larger one-line test split, 543 samples, on one core.
+"""Time the bootstrap of 10,000 resamples on the larger one-line test split, 543 samples, on a single core.
 
     OMP_NUM_THREADS=1 python -m benchmarks.intervals
 
@@ -12,17 +12,12 @@ from collections.abc import Callable
 import numpy as np
 
 from benchmarks import record
+from peft_study.metrics.choices import Choice
 from peft_study.metrics.codebleu import STRICT, corpus_score, score_codebleu
-from peft_study.metrics.differences import Choice, compare_methods
-from peft_study.metrics.intervals import (
-    RESAMPLES,
-    Floats,
-    PooledScore,
-    as_counts,
-    mean_interval,
-    mean_of_counts,
-    pooled_interval,
-)
+from peft_study.metrics.differences import compare_methods
+from peft_study.metrics.intervals import RESAMPLES, mean_interval, pooled_interval
+from peft_study.metrics.resampling import PooledScore, as_counts, mean_of_counts
+from peft_study.metrics.scores import Floats
 from peft_study.report.read.per_sample import Run, method_score
 
 SAMPLES = 543
@@ -44,8 +39,8 @@ def difference(first: Floats, second: Floats, score: PooledScore) -> None:
     sides = [
         method_score([Run(names, None, counts, score)], drawn=True, resamples=RESAMPLES) for counts in (first, second)
     ]
-    known = [side for side in sides if side is not None]
-    compare_methods([Choice((known[0],))], [Choice((known[1],))])
+    scores = [side for side in sides if side is not None]
+    compare_methods([Choice((scores[0],))], [Choice((scores[1],))])
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
-"""How long real training samples are: tokens of prompt and target, 56 drawn at random from each training split.
+"""Lengths of real training samples: tokens of prompt and target of 56 random samples of each training split.
 
-Encoded with the embedded tokenizer and cut to the study's limits.
+The samples are encoded with the embedded tokenizer and cut to the study's limits.
 """
 
 CONALA = (

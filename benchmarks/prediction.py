@@ -1,4 +1,4 @@
-"""The memory predictor against the peaks that a GPU measured, without a GPU.
+"""Compare predicted memory with the peaks measured on a GPU. Needs no GPU.
 
     python -m benchmarks.prediction
 
@@ -18,7 +18,7 @@ MEASURED = "gpu-h100"
 
 
 def main() -> None:
-    """Compare and leave the result."""
+    """Run the benchmark and write its result."""
     measured = _measured()
     rows: dict[str, dict[str, dict[str, float]]] = {}
     for model, method, quantization, _ in FIGURE1:
@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def _measured() -> dict[str, dict[str, Any]]:
-    """The phases of each memory row; of several runs the last that measured a phase."""
+    """The phases of each memory row, each from the last run that measured it."""
     runs = json.loads((record.RESULTS / f"{MEASURED}.json").read_text(encoding="utf-8"))["runs"]
     phases: dict[str, dict[str, Any]] = {}
     for run in runs:

@@ -1,10 +1,10 @@
-"""Beam search that reads each prompt once, against `generate`, which reads it once a beam.
+"""Compare beam search that reads each prompt once with `generate`, which reads it once for each beam.
 
     python -m benchmarks.prefill
     python -m benchmarks.prefill --model tiny-codegen --prompts 16 --repeats 5
 
-The prompts are those of eight-shot in-context learning on minipy. Both arms run in turns in one process, and their
-candidates are compared.
+The prompts are those of eight-shot in-context learning on minipy. The arms take turns in the same process, and the
+benchmark compares their candidates.
 """
 
 import argparse
@@ -27,29 +27,29 @@ from peft_study.models.precision import choose as choose_compute
 
 
 class ReadsOnceABeam(Decoder):
-    """The other arm: `generate` alone."""
+    """The other arm: `generate` reads the prompts."""
 
     def _read_once(self, ids: torch.Tensor, mask: torch.Tensor) -> dict[str, Cache]:
         return {}
 
 
 def main() -> None:
-    """Measure and leave the result."""
+    """Run the benchmark and write its result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="tiny-llama")
     parser.add_argument("--prompts", type=int, default=32)
     parser.add_argument("--repeats", type=int, default=5)
-    given = parser.parse_args()
-    cell = compose_cell([f"model={given.model}", "method=icl", f"dataset.test_limit={given.prompts}"])
+    options = parser.parse_args()
+    cell = compose_cell([f"model={options.model}", "method=icl", f"dataset.test_limit={options.prompts}"])
     arms, prompts = _prepare(cell)
     seconds: dict[str, list[float]] = {name: [] for name in arms}
-    found = {name: _run(decoder, prompts)[1] for name, decoder in arms.items()}  # also warms up
-    for _ in range(given.repeats):
+    candidates = {name: _run(decoder, prompts)[1] for name, decoder in arms.items()}  # also warms up
+    for _ in range(options.repeats):
         for name, decoder in arms.items():
             seconds[name].append(_run(decoder, prompts)[0])
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     record.write(
-        f"prefill-{given.model}",
+        f"prefill-{options.model}",
         {
             "prompts": len(prompts),
             "prompt_tokens_median": statistics.median(len(prompt) for prompt in prompts),
@@ -58,7 +58,7 @@ def main() -> None:
             "seconds": {name: [round(value, 3) for value in values] for name, values in seconds.items()},
             "median_seconds": {name: round(value, 3) for name, value in medians.items()},
             "ratio": round(medians["once_a_beam"] / medians["once"], 2),
-            "equal_candidates": found["once"] == found["once_a_beam"],
+            "equal_candidates": candidates["once"] == candidates["once_a_beam"],
         },
     )
 
@@ -92,9 +92,9 @@ def _prepare(cell: CellConfig) -> tuple[dict[str, Decoder], list[list[int]]]:
 
 
 def _run(decoder: Decoder, prompts: list[list[int]]) -> tuple[float, list[object]]:
-    begun = time.perf_counter()
-    found: list[object] = list(decoder.generate(prompts))
-    return time.perf_counter() - begun, found
+    started = time.perf_counter()
+    candidates: list[object] = list(decoder.generate(prompts))
+    return time.perf_counter() - started, candidates
 
 
 if __name__ == "__main__":

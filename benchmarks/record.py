@@ -1,4 +1,4 @@
-"""What every benchmark leaves: its figures, its command and the machine, as JSON in benchmarks/results/."""
+"""Write the figures of a benchmark with its command and the machine, as JSON in benchmarks/results/."""
 
 import json
 import os
@@ -16,7 +16,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def machine() -> dict[str, Any]:
-    """The machine in words that name nobody: kind of processor, cores, memory, GPU."""
+    """The machine without names of hosts or people: kind of processor, cores, memory, GPU."""
     import torch
 
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
@@ -30,15 +30,18 @@ def machine() -> dict[str, Any]:
 
 
 def write(name: str, figures: Mapping[str, Any], packages: Sequence[str] = ("torch", "transformers")) -> Path:
-    """Write a benchmark's figures beside what is needed to repeat it.
+    """Write a benchmark's figures with all that is needed to repeat it.
 
     Args:
-        name: of the file, without its suffix.
-        figures: units are suffixes of the names; a ratio comes from one run with both arms.
-        packages: whose versions decide the figures.
+        name: name of the file, without its suffix.
+        figures: figures by name, with the unit as a suffix of the name. A ratio compares arms of the same run.
+        packages: packages whose versions are recorded.
+
+    Returns:
+        the file.
     """
     versions = {"python": platform.python_version()} | {package: version(package) for package in packages}
-    # A path of this machine is nobody else's.
+    # An absolute path means nothing on other machines.
     words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
     command = " ".join(["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *words])
     record = {

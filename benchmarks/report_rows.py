@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.report_rows [CELL_FOLDER]
 
-The cells are copies of one record (a real result.json, or one of about its size) under other names. The files are
-in the system's cache. The time of tables and claims excludes the grouping of rows, which is timed alone.
+The cells are copies of a record (a real result.json, or a made-up record of similar size) under other names. The files
+are in the system's cache. The time of tables and claims excludes the grouping of rows, which is timed separately.
 Writes benchmarks/results/report_rows.json.
 """
 
@@ -31,7 +31,7 @@ DATASETS = ("conala", "codealpacapy")
 
 
 def made_up() -> dict[str, Any]:
-    """A record of about the size of a real one: 43 scores with intervals, 200 settings."""
+    """A record of the size of a real record: 40 scores with intervals, 200 settings."""
     scores = {f"{name}@{k}": k / 20 for name in ("em", "raw_em", "top", "pass") for k in range(1, 11)}
     settings = {f"setting_{index}": f"value {index}" for index in range(200)}
     return {
@@ -60,28 +60,28 @@ def made_up() -> dict[str, Any]:
 
 
 def write_cells(root: Path, pattern: dict[str, Any]) -> int:
-    """Write the cells; gives the bytes of one."""
+    """Write the cells, and return the bytes of a record."""
     size = 0
     for index in range(CELLS):
-        one = copy.deepcopy(pattern)
+        cell = copy.deepcopy(pattern)
         configuration, seed = divmod(index, SEEDS)
         method, dataset = METHODS[configuration % 5], DATASETS[configuration // 5 % 2]
         model = f"model-{configuration // 10:03d}"
-        one["cell_id"] = f"{model}_{method}_{dataset}_s{seed}"
-        one["config"]["seed"] = seed
-        one["config"]["model"]["name"], one["config"]["dataset"]["name"] = model, dataset
-        one["config"]["method"] |= {"name": method, "kind": "full" if method == "full" else "adapter"}
-        one["metrics"]["em@10"] = (index * 7919 % 1000) / 1000
-        folder = root / "many" / one["cell_id"]
+        cell["cell_id"] = f"{model}_{method}_{dataset}_s{seed}"
+        cell["config"]["seed"] = seed
+        cell["config"]["model"]["name"], cell["config"]["dataset"]["name"] = model, dataset
+        cell["config"]["method"] |= {"name": method, "kind": "full" if method == "full" else "adapter"}
+        cell["metrics"]["em@10"] = (index * 7919 % 1000) / 1000
+        folder = root / "many" / cell["cell_id"]
         folder.mkdir(parents=True)
-        text = json.dumps(one, indent=2)
+        text = json.dumps(cell, indent=2)
         (folder / "result.json").write_text(text, encoding="utf-8")
         size = len(text)
     return size
 
 
 def seconds(call: Callable[[], object]) -> tuple[float, float]:
-    """Wall-clock seconds, and those of the processor, which other work on the machine does not lengthen as much."""
+    """Wall-clock seconds and processor seconds of a call. Other work on the machine lengthens the latter less."""
     started = time.perf_counter(), time.process_time()
     call()
     return time.perf_counter() - started[0], time.process_time() - started[1]

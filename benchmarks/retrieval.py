@@ -1,9 +1,9 @@
-"""Find the 8 nearest of many training instructions by TF-IDF: sparse products in parts against one dense product.
+"""Find the 8 nearest of many training instructions by TF-IDF: several sparse products against a dense product.
 
     OMP_NUM_THREADS=1 python -m benchmarks.retrieval
 
-Each arm runs in a separate process, so that the growth of its peak memory is measured alone. The dense arm takes the
-first rows alone, because all of them would take 19 GB. Writes benchmarks/results/retrieval.json.
+Each arm runs in a separate process, so that the growth of its peak memory is measured separately. The dense arm
+takes only the first rows, because all rows would take 19 GB. Writes benchmarks/results/retrieval.json.
 """
 
 import resource
@@ -46,13 +46,13 @@ def instructions(rows: int) -> list[str]:
 
 
 def sparse(train: Sequence[Sample], test: Sequence[Sample]) -> Indices:
-    """What a cell does."""
+    """The arm of this project: what a cell does."""
     embed = load_retriever("tfidf", [sample.instruction for sample in train], torch.device("cpu"))
     return nearest(embed, NEAREST, train, test)
 
 
 def dense(train: Sequence[Sample], test: Sequence[Sample]) -> Indices:
-    """The same vectors as dense matrices, and one product of them."""
+    """The other arm: the same vectors as dense matrices, and a single product."""
     embed = load_retriever("tfidf", [sample.instruction for sample in train], torch.device("cpu"))
     train_vectors, test_vectors = (
         np.asarray(csr_matrix(embed([sample.instruction for sample in samples])).toarray(), dtype=np.float32)

@@ -1,10 +1,10 @@
-"""Training steps without padding, against padding and against TRL.
+"""Compare training steps without padding with padded training steps.
 
     python -m benchmarks.training
     python -m benchmarks.training --data codealpacapy --steps 20
 
 LoRA on a Llama of hidden size 256 with 4 layers and a vocabulary of 32,016, random weights, samples as long as real
-ones. The arms take the same batches of eight in turns in one process. TRL takes part where it is installed.
+samples. The arms take turns on the same batches of eight in the same process.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from peft_study.training.loss import training_loss
 from peft_study.training.packing import Packer
 
 LENGTHS = {"conala": (128, CONALA), "codealpacapy": (192, CODEALPACAPY)}
-"""The length that the study's authors pad to, and the lengths of samples."""
+"""The length to which the study's authors pad, and the lengths of samples, by data set."""
 SIZES = {
     "hidden_size": 256,
     "intermediate_size": 688,
@@ -43,7 +43,7 @@ BATCH = 8
 
 
 def main() -> None:
-    """Measure and leave the result."""
+    """Run the benchmark and write its result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", choices=sorted(LENGTHS), default="conala")
     parser.add_argument("--steps", type=int, default=30)
@@ -85,7 +85,7 @@ def _model() -> tuple[Model, int]:
 
 
 def _batches(lengths: Sequence[tuple[int, int]], steps: int) -> list[list[Encoded]]:
-    """Batches in which every length occurs as often, in an order drawn anew each time."""
+    """Batches in which all lengths occur equally often, in random order."""
     draw = random.Random(0)
     chosen: list[tuple[int, int]] = []
     while len(chosen) < steps * BATCH:

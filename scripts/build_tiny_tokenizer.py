@@ -1,8 +1,9 @@
 """Rebuild the tokenizer that the embedded models share: `python scripts/build_tiny_tokenizer.py`.
 
-A byte-level BPE learned from a word list and Python's own names. Two wishes shape how text is cut before the merges:
-an identifier must tokenise alike in `'xs'` and in `in xs`, and spaces should cost no tokens of their own. So spaces go
-to operators, commas and keywords, and between two words to the left one.
+A byte-level BPE learned from a word list and Python's names. Text is split before the merges so that:
+
+- an identifier has the same tokens in `'xs'` and in `in xs`;
+- a space belongs to a neighbouring token: to an operator, comma or keyword, and between two words to the left one.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from peft_study.models.tiny import FOLDER
 
 VOCABULARY = 1_536
 FULL_WEIGHT = 24
-"""Words of this weight are common enough to have a token with the space after them."""
+"""Words of this weight also get a token with the space behind them."""
 PAD, END = "<pad>", "<eos>"
 MARKERS = ("### Instruction:\n", "### Response:\n")
 BRACES = ("for", "in", "if", "else", "and", "or", "not", "is")
@@ -27,7 +28,7 @@ PATTERN = "|".join(
         rf"[A-Za-z]+ (?=[A-Za-z\d]){KEYED}",  # a word takes the space before the next word
         r"[A-Za-z]+",
         r"\d",
-        rf" ?['\"](?: {KEYED})?",  # quotes stay alone, so that what they hold is copied as it is
+        rf" ?['\"](?: {KEYED})?",  # a quote is a separate token, so that a model copies the quoted text unchanged
         r"\n",
         rf" ?[^\sA-Za-z\d'\"]+(?: {KEYED})?",
         r" +",
@@ -37,7 +38,7 @@ PATTERN = "|".join(
 
 
 def corpus() -> list[str]:
-    """Give every word and sign in the surroundings in which it should be one token."""
+    """Texts that show every word and sign in the contexts where it should be a single token."""
     texts: list[str] = []
     for word, weight in lexicon().items():
         texts += [word] * (2 * weight)
@@ -69,7 +70,7 @@ def build() -> PreTrainedTokenizerFast:
         show_progress=False,
     )
     tokenizer.train_from_iterator(corpus(), trainer)
-    # Plain added tokens, not special ones: skipping special tokens must leave ordinary text as it was.
+    # These are not special tokens: decoding without special tokens must keep them, as they are part of a prompt's text.
     tokenizer.add_tokens([AddedToken(marker, normalized=False, special=False) for marker in MARKERS])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
@@ -82,7 +83,7 @@ def build() -> PreTrainedTokenizerFast:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=FOLDER, help="where to write the tokenizer's files")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="target folder of the tokenizer's files")
     tokenizer = build()
     tokenizer.save_pretrained(parser.parse_args().folder)
     print(f"{len(tokenizer)} tokens")

@@ -1,7 +1,7 @@
 """Pretrain one of the embedded models from scratch: `python scripts/pretrain_tiny.py tiny-llama`.
 
-Writes config.json, model.safetensors (16-bit floats), loss_curve.json and MODEL_CARD.md under the package's folder of
-tiny models, in under half an hour a model on two cores. tiny-codegen2 is made from tiny-codegen's weights in seconds.
+Writes config.json, model.safetensors (16-bit floats), loss_curve.json and MODEL_CARD.md to the package's folder of tiny
+models. A model takes under half an hour on two cores. tiny-codegen2 is converted from tiny-codegen in seconds.
 """
 
 import argparse
@@ -26,12 +26,14 @@ from peft_study.models.tiny import FOLDER, load_tokenizer
 
 LEARNING_RATE = 4e-3
 T5_SCALES = {"matrices": 3.0, "queries": 0.5, "tables": 10.0}
-"""T5 starts from larger matrices and embeddings (of unit size), and so wants larger learning rates. But it does not
-divide attention scores by the root of the head size, so that queries which learn as fast saturate them: with 3 for them
-too the loss stood at 2.2 from step 250 to 600, with 0.5 it was 0.9 at step 350."""
+"""Factors of the learning rate for T5, which starts from larger matrices and from embeddings of unit size.
+
+Queries need a smaller factor: T5 does not divide attention scores by the root of the head size, so that fast queries
+saturate them. With a factor of 3 the loss stayed at 2.2 from step 250 to 600; with 0.5 it was 0.9 at step 350.
+"""
 WARMUP_STEPS = 100
 FINAL_SHARE = 0.02
-"""The learning rate ends at this share of its peak."""
+"""Share of the peak learning rate at the last step."""
 STEPS = {"tiny-llama": 2_000, "tiny-codegen": 1_200, "tiny-t5": 1_500}
 FIRST_LOSSES = 30
 LOG_EVERY = 50
@@ -39,7 +41,7 @@ LOG_EVERY = 50
 
 @dataclass
 class Log:
-    """What a run leaves behind for its card and for the test of the curve's start."""
+    """Figures of a run, for its card and for the test of the first losses."""
 
     first_losses: list[float] = field(default_factory=list)
     curve: list[dict[str, float]] = field(default_factory=list)
@@ -49,24 +51,24 @@ class Log:
 
 
 class Recent:
-    """The losses since they were last averaged."""
+    """Losses of the steps since the last average."""
 
     def __init__(self) -> None:
-        self.found: dict[str, list[float]] = {}
+        self._losses: dict[str, list[float]] = {}
 
     def add(self, values: dict[str, float]) -> None:
         for key, value in values.items():
-            self.found.setdefault(key, []).append(value)
+            self._losses.setdefault(key, []).append(value)
 
     def means(self) -> dict[str, float]:
-        """Average and forget them."""
-        means = {key: round(sum(values) / len(values), 4) for key, values in self.found.items()}
-        self.found = {}
+        """Average the losses, and start over."""
+        means = {key: round(sum(values) / len(values), 4) for key, values in self._losses.items()}
+        self._losses = {}
         return means
 
 
 def optimizers(model: PreTrainedModel) -> list[torch.optim.Optimizer]:
-    """Give the matrices to Muon, and embeddings, norms and biases to AdamW."""
+    """Train matrices with Muon, and embeddings, norms and biases with AdamW."""
     tables = {id(module.weight) for module in model.modules() if isinstance(module, torch.nn.Embedding)}
     head = model.get_output_embeddings()
     tables |= {id(head.weight)} if head is not None else set()
@@ -94,7 +96,7 @@ def optimizers(model: PreTrainedModel) -> list[torch.optim.Optimizer]:
 
 
 def schedule(step: int, steps: int) -> float:
-    """Share of the peak learning rate: a linear warm-up, then a cosine."""
+    """Share of the peak learning rate: a linear warm-up, then a cosine decay."""
     if step < WARMUP_STEPS:
         return (step + 1) / WARMUP_STEPS
     progress = (step - WARMUP_STEPS) / max(1, steps - WARMUP_STEPS)
@@ -102,7 +104,7 @@ def schedule(step: int, steps: int) -> float:
 
 
 def losses(model: PreTrainedModel, batch: Batch, pad: int) -> Tensor:
-    """Compute the loss of every position, unweighted; 0 where nothing is predicted."""
+    """Compute the unweighted loss of every position; 0 for positions without a label."""
     extra = {}
     if batch.targets is not None:
         extra = {"decoder_input_ids": batch.targets, "attention_mask": (batch.inputs != pad).long()}
@@ -113,7 +115,7 @@ def losses(model: PreTrainedModel, batch: Batch, pad: int) -> Tensor:
 
 
 def by_pair(values: Tensor, batch: Batch) -> dict[str, float]:
-    """Average the answers' loss of the first pairs of documents and of the fifth and later ones."""
+    """Average the loss of answers in the first pairs of documents, and in the fifth and later pairs."""
     answers = (batch.labels != IGNORE) & (batch.weights == 1)
     early, late = answers & (batch.pair == 0), answers & (batch.pair >= 4)
     return {
@@ -126,8 +128,8 @@ def train(name: str, seed: int, most_steps: int | None = None) -> tuple[PreTrain
 
     Args:
         name: one of the architectures.
-        seed: decides the weights at the start and the corpus.
-        most_steps: where to stop, for a look at the start.
+        seed: decides the initial weights and the corpus.
+        most_steps: stop after this many steps; None trains to the end.
     """
     torch.manual_seed(seed)
     model, log, rng = BUILDERS[name](), Log(), Random(seed)
@@ -162,7 +164,7 @@ def train(name: str, seed: int, most_steps: int | None = None) -> tuple[PreTrain
 
 
 def save(model: PreTrainedModel, folder: Path) -> None:
-    """Write the weights in 16-bit floats, which halves the package."""
+    """Write the weights as 16-bit floats, which halves the size of the package."""
     model.to(torch.float16).save_pretrained(folder)  # type: ignore[arg-type]
 
 
@@ -170,16 +172,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=[*BUILDERS, "tiny-codegen2"])
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--folder", type=Path, default=FOLDER, help="holds one folder a model")
-    given = parser.parse_args()
-    folder = given.folder / given.name
-    if given.name == "tiny-codegen2":
-        write_codegen2(given.folder / "tiny-codegen", folder)
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="parent of the models' folders")
+    options = parser.parse_args()
+    folder = options.folder / options.name
+    if options.name == "tiny-codegen2":
+        write_codegen2(options.folder / "tiny-codegen", folder)
         return
-    model, log = train(given.name, given.seed)
+    model, log = train(options.name, options.seed)
     save(model, folder)
     written = {
-        "seed": given.seed,
+        "seed": options.seed,
         "steps": log.steps,
         "tokens": log.tokens,
         "seconds": log.seconds,

@@ -1,8 +1,9 @@
-"""Renders the report of the demo results and saves docs/report.png: `python scripts/report_picture.py`.
+"""Render the report of the demo results as docs/report.png: `python scripts/report_picture.py`.
 
-Needs Chromium: PEFT_STUDY_CHROMIUM=PATH, or the one that Playwright finds.
+Needs Chromium: the path in PEFT_STUDY_CHROMIUM, or the Chromium that Playwright finds.
 """
 
+import argparse
 import io
 import os
 import sys
@@ -18,11 +19,12 @@ ROOT = Path(__file__).resolve().parents[1]
 PICTURE = ROOT / "docs" / "report.png"
 WIDTH, HEIGHT = 1180, 1000
 COLORS = 64
-"""A palette keeps the picture small enough to be committed."""
+"""Size of the palette. Fewer colors keep the picture small enough for the repository."""
 
 
 def main() -> None:
     """Write the picture."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         out = Path(folder) / "report"
         report([str(ROOT / "docs" / "demo_results")], out, with_samples=False)

@@ -1,16 +1,17 @@
-"""Score pairs with the PyPI package codebleu 0.7, whose numbers the convention `pypi` is held to.
+"""Score pairs with the PyPI package codebleu 0.7, the reference of the convention `pypi`.
 
-The package needs old grammars, so it lives in an environment of its own, whose Python runs this file:
+The package needs old grammars, so install it in a separate environment and run this file with that Python:
 
     python -m venv old && old/bin/pip install codebleu==0.7.0 'tree-sitter<0.23' tree-sitter-python==0.21.0
     old/bin/python scripts/score_with_codebleu_package.py tests/unit/fixtures/codebleu_pairs.json \
         tests/unit/fixtures/codebleu_package_scores.json
 
-CodeXGLUE's evaluator is the older state of the same code, so the convention `codexglue` is held to the package made to
-do as that did: comments taken out as Java's, on one line, no soft keywords, no data flow counted as 0.
+CodeXGLUE's evaluator is an older version of the same code. The reference of the convention `codexglue` is the package,
+changed to what that version did: it removes comments as Java's, reads a pair as one line, has no soft keywords, and
+counts a missing data flow as 0.
 
 The package joins sets of strings, so that some data-flow scores depend on Python's hash seed. Every pair is scored
-under each of several seeds; its scores are null where they differ, and the lowest and highest are kept.
+under several seeds. If its scores differ, they are null, and the lowest and the highest are recorded.
 """
 
 import argparse
@@ -28,7 +29,7 @@ SEEDS = range(8)
 
 
 def score_once(pairs):
-    """Score each pair on its own; None where the package raises."""
+    """Score each pair separately; None if the package raises."""
     from codebleu import calc_codebleu
 
     logging.disable(logging.WARNING)
@@ -42,7 +43,7 @@ def score_once(pairs):
 
 
 def codexglue_once(pairs):
-    """Score each pair as CodeXGLUE's evaluator does what the study's authors hand it; None where it raises."""
+    """Score each pair as CodeXGLUE's evaluator scores the files of the study's authors; None if it raises."""
     import codebleu
     from codebleu import dataflow_match, syntax_match
     from codebleu.parser import remove_comments_and_docstrings
@@ -80,7 +81,7 @@ def under_seed(pairs, seed):
 
 
 def agreed(scores):
-    """The scores that all seeds agree on, else None."""
+    """The scores if all seeds give the same, else None."""
     return scores[0] if all(score == scores[0] for score in scores) else None
 
 
@@ -95,8 +96,8 @@ def main():
     parser.add_argument(
         "pairs", type=argparse.FileType(encoding="utf-8"), help="JSON: a list of [candidate, reference]"
     )
-    parser.add_argument("output", type=Path, nargs="?", help="where the scores go")
-    parser.add_argument("--once", action="store_true", help="print the scores of this one interpreter")
+    parser.add_argument("output", type=Path, nargs="?", help="target file of the scores")
+    parser.add_argument("--once", action="store_true", help="print the scores under the hash seed of this interpreter")
     options = parser.parse_args()
     pairs = json.load(options.pairs)
     if options.once:

@@ -79,7 +79,7 @@ def t5() -> PreTrainedModel:
 
 
 def speed_up(model: PreTrainedModel) -> None:
-    """Give CodeGen's attention the fused kernel for rows without padding; the weights stay the same model's."""
+    """Run CodeGen's attention by the fused kernel, for rows without padding. The weights do not change."""
     for module in model.modules():
         if isinstance(module, CodeGenAttention):
             module._attn = MethodType(_causal_attention, module)  # type: ignore[method-assign]
@@ -88,7 +88,7 @@ def speed_up(model: PreTrainedModel) -> None:
 def _causal_attention(
     _: CodeGenAttention, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None = None
 ) -> tuple[Tensor, None]:
-    del attention_mask  # causal and nothing else
+    del attention_mask  # rows of the corpus have no padding, so the mask is causal only
     return scaled_dot_product_attention(query.to(value.dtype), key.to(value.dtype), value, is_causal=True), None
 
 

@@ -1,8 +1,8 @@
-"""Write a model card from what a pretraining run left behind: `python scripts/tiny_cards.py FOLDER` writes it anew."""
+"""Write the card of an embedded model from its loss curve: `python scripts/tiny_cards.py FOLDER`."""
 
+import argparse
 import json
 import math
-import sys
 from pathlib import Path
 
 from safetensors import safe_open
@@ -45,9 +45,9 @@ def write_card(folder: Path) -> None:
         sizes = [math.prod(weights.get_slice(name).get_shape()) for name in weights.keys()]  # noqa: SIM118 - no mapping
     means: dict[str, float] = {}
     for key in ("loss", "first", "later"):
-        found = [point[key] for point in curve["curve"][-4:] if key in point]
-        if found:
-            means[key] = sum(found) / len(found)
+        values = [point[key] for point in curve["curve"][-4:] if key in point]
+        if values:
+            means[key] = sum(values) / len(values)
     names = {"first": "the first pairs of documents", "later": "the fifth and later pairs"}
     answers = ", ".join(f"{means[key]:.3f} for {text}" for key, text in names.items() if key in means)
     text = CARD.format(
@@ -65,5 +65,11 @@ def write_card(folder: Path) -> None:
     (folder / "MODEL_CARD.md").write_text(text, encoding="utf-8")
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, help="folder of an embedded model, with config.json and loss_curve.json")
+    write_card(parser.parse_args().folder)
+
+
 if __name__ == "__main__":
-    write_card(Path(sys.argv[1]))
+    main()

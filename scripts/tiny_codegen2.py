@@ -1,4 +1,4 @@
-"""Write tiny-codegen's weights in CodeGen2's layout, whose query, key and value rows are split eight ways, not four."""
+"""Write tiny-codegen's weights in CodeGen2's layout: query, key and value rows in eight groups instead of four."""
 
 import json
 import shutil
@@ -21,7 +21,7 @@ def eight_way(weight: Tensor) -> Tensor:
 
 
 def write_codegen2(source: Path, folder: Path) -> None:
-    """Convert a tiny-codegen folder; the configuration is marked with `mp_num` 8."""
+    """Convert a tiny-codegen folder, and set `mp_num` to 8 in its config."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = load_file(source / "model.safetensors")
     converted = {

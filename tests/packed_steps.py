@@ -39,11 +39,11 @@ def assert_same_step(
     torch.manual_seed(0)
     expected_loss, expected = _step(model, model(**padded).loss)
     torch.manual_seed(0)
-    loss, found = _step(model, training_loss(model, builder(batch), sum(len(sample.target) for sample in batch)))
+    loss, gradients = _step(model, training_loss(model, builder(batch), sum(len(sample.target) for sample in batch)))
 
     assert loss == pytest.approx(expected_loss, rel=1e-5)
-    assert found.keys() == expected.keys()
-    error = sum(((found[name] - expected[name]) ** 2).sum() for name in expected)
+    assert gradients.keys() == expected.keys()
+    error = sum(((gradients[name] - expected[name]) ** 2).sum() for name in expected)
     assert error**0.5 < tolerance * sum((value**2).sum() for value in expected.values()) ** 0.5
 
 

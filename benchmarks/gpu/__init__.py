@@ -1,1 +1,1 @@
-"""What a GPU does with the study's models: peak memory, step time, generation time, and the tests that need a card."""
+"""Measure the study's models on a GPU: peak memory, step time, generation time, and the tests that need a GPU."""

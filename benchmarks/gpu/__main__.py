@@ -3,8 +3,8 @@
     python -m benchmarks.gpu --seconds 420 --out FOLDER
     python -m benchmarks.gpu --seconds 300 --out FOLDER --device cpu --tiny     (the same rows on shrunken models)
 
-Weights are random, so nothing is downloaded. Rows run in order of worth, a process each. FOLDER/gpu.json is up to date
-after every phase of a row, and the benchmark ends in time: a row that would take longer is ended.
+Weights are random, so nothing is downloaded. Rows run in order of importance, each in a process. FOLDER/gpu.json is
+updated after every phase of a row. A row that does not end in time is killed.
 """
 
 import argparse
@@ -20,15 +20,15 @@ LEAST_SECONDS = 20.0
 
 
 def main() -> int:
-    """Run the benchmark; gives 0 also where a row failed, because its error is a result."""
+    """Run the benchmark. The exit code is 0 even if a row failed, because its error is a result."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.gpu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seconds", type=float, default=420.0, help="time for everything")
+    parser.add_argument("--seconds", type=float, default=420.0, help="time limit of the benchmark")
     parser.add_argument("--out", type=Path, required=True, help="folder of gpu.json and gpu.log")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
-    parser.add_argument("--tiny", action="store_true", help="models of two small layers")
-    parser.add_argument("--rows", default="", help="a regular expression; rows whose names it matches")
+    parser.add_argument("--tiny", action="store_true", help="use models of two small layers")
+    parser.add_argument("--rows", default="", help="a regular expression; run only rows whose names it matches")
     options = parser.parse_args()
     if options.seconds < LEAST_SECONDS:
         parser.error(f"--seconds must be at least {LEAST_SECONDS:.0f}, got {options.seconds:g}")
@@ -36,12 +36,12 @@ def main() -> int:
     if not rows:
         parser.error(f"--rows must match a row, got {options.rows!r}")
     options.out.mkdir(parents=True, exist_ok=True)
-    # The folder's name is nobody else's.
+    # The name of the folder means nothing on other machines.
     words = ["FOLDER" if word == str(options.out) else word for word in sys.argv[1:]]
     command = " ".join(["python", "-m", "benchmarks.gpu", *words])
     with termination_raises():
-        all_well = Driver(rows, options.seconds, options.out, command).run()
-    print("every row ended well" if all_well else f"some rows did not end well: see {options.out / 'gpu.json'}")
+        succeeded = Driver(rows, options.seconds, options.out, command).run()
+    print("every row succeeded" if succeeded else f"some rows failed or had no time: see {options.out / 'gpu.json'}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""A row's cell: its model with random weights, samples of the lengths that the row asks for, and timed training."""
+"""The cell of a row: a model with random weights, random samples of set lengths, and timed training."""
 
 import itertools
 import random
@@ -31,22 +31,22 @@ from peft_study.training.packing import BatchBuilder, Packer, batch_builder
 WARM_UP_STEPS = 2
 MEASURED_STEPS = 5
 STEPS = WARM_UP_STEPS + MEASURED_STEPS
-MEMORY_FOLDER = Path("/dev/shm")  # noqa: S108  # checkpoints of a benchmark belong in memory where there is such a place
+MEMORY_FOLDER = Path("/dev/shm")  # noqa: S108  # a disk would add its time to that of checkpoints
 FIRST_TOKEN = 300
-"""Tokens from here on are ordinary text in the embedded tokenizer, and exist in every model."""
+"""From this id to `LAST_TOKEN`, ids are ordinary text in the embedded tokenizer and exist in every model."""
 LAST_TOKEN = 1500
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model on its device with what training and generation need.
+    """A model on its device, with the objects that training and generation need.
 
     Attributes:
         cell: the composed config.
         compute: device and number format.
-        tokenizer: the embedded one.
+        tokenizer: the embedded tokenizer.
         model: base, or adapter around it.
-        parameters: of base and adapter together.
+        parameters: number of parameters of base and adapter together.
     """
 
     cell: CellConfig
@@ -57,14 +57,14 @@ class Loaded:
 
 
 def load(overrides: Sequence[str], results: record.RowRecord) -> Loaded | None:
-    """Load a cell's model with its adapter, as a cell does, and record what that takes.
+    """Load a cell's model with its adapter, as a cell does, and record the cost.
 
     Args:
-        overrides: of the cell.
-        results: gets the phase `load`.
+        overrides: overrides of the cell.
+        results: receives the phase `load`.
 
     Returns:
-        None where loading failed, which is recorded.
+        None if loading failed, which is recorded.
     """
     loaded = None
     with results.phase("load") as entry:
@@ -94,8 +94,8 @@ def random_samples(lengths: Sequence[tuple[int, int]], seed: int = 0) -> list[En
     """Samples of random tokens.
 
     Args:
-        lengths: tokens of prompt and target of each.
-        seed: of the tokens.
+        lengths: number of tokens of prompt and target, for each sample.
+        seed: seed of the tokens.
     """
     generator = random.Random(seed)
     return [
@@ -120,7 +120,7 @@ def padded_collator(loaded: Loaded) -> BatchBuilder:
 
 
 def packer(loaded: Loaded) -> Packer:
-    """The project's own: no padding."""
+    """Builds batches as this project does, without padding."""
     return Packer.of(loaded.model, int(loaded.tokenizer.pad_token_id))
 
 
@@ -131,12 +131,12 @@ def timed_training(
 
     Args:
         loaded: its model is trained in place.
-        cell: says batch, micro-batch and recomputation.
-        samples: a batch for each of `STEPS` steps.
+        cell: gives batch, micro-batch and recomputation.
+        samples: samples of `STEPS` batches.
         collator: builds batches.
 
     Returns:
-        seconds of the steps behind the warm-up, their median, and the cost of the whole phase.
+        seconds of the steps after the warm-up, their median, and the cost of the whole phase.
     """
     assert cell.method.learning_rate is not None
     ends: list[float] = []
@@ -164,9 +164,9 @@ def timed_training(
             )
             driver_bytes = record.process_bytes()
     finally:
-        # Gradients of an arm that ran out of memory would count for the next one.
+        # Gradients of an arm that ran out of memory would count for the next arm.
         loaded.model.zero_grad(set_to_none=True)
-    # The first end closes no interval: what comes before it is also the evaluation before training.
+    # The time before the first end also contains the evaluation before training, so it is not a step.
     steps = [after - before for before, after in itertools.pairwise(ends)][WARM_UP_STEPS - 1 :]
     return {
         "step_seconds": rounded(steps),
@@ -178,7 +178,7 @@ def timed_training(
 
 
 def costs(meter: Meter, phase: str, driver_bytes: int | None) -> dict[str, Any]:
-    """What a phase took: seconds, peaks that torch allocated and reserved (a CPU: resident set), and NVML's value."""
+    """Cost of a phase: seconds, peak bytes that torch allocated and reserved (on a CPU: resident set), NVML's bytes."""
     cost = meter.phases[phase]
     return {
         "seconds": round(cost.seconds, 3),
@@ -190,11 +190,11 @@ def costs(meter: Meter, phase: str, driver_bytes: int | None) -> dict[str, Any]:
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait for what a GPU still computes."""
+    """Wait until the GPU has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def rounded(seconds: Sequence[float]) -> list[float]:
-    """Times to a hundredth of a millisecond."""
+    """Seconds, rounded to a hundredth of a millisecond."""
     return [round(value, 5) for value in seconds]

@@ -1,4 +1,4 @@
-"""Starts the rows one after the other and ends in time, whatever a row does. No torch here."""
+"""Start the rows one after the other, and end in time whatever a row does. This module does not import torch."""
 
 import json
 import os
@@ -20,10 +20,10 @@ from benchmarks.gpu.summary import add_predictions, row_line
 
 ROOT = Path(__file__).parents[2]
 LIMIT = 2.5
-"""A row may take so many times the expected seconds."""
+"""A row is killed after this many times its expected seconds."""
 LEAST_LIMIT = 60.0
 LEAST_LEFT = 8.0
-"""Seconds below which no further row is started: importing takes as long."""
+"""With fewer seconds left no further row starts, because its imports take as long."""
 END_MARGIN = 3.0
 POLL_SECONDS = 0.2
 CORES_A_PREDICTION = 4
@@ -32,13 +32,13 @@ OUTPUT_CHARACTERS = 2000
 
 
 class Driver:
-    """Runs rows within a time.
+    """Runs rows within a time limit.
 
     Args:
-        rows: in order of worth.
-        seconds: for everything.
-        folder: gets gpu.json, up to date after every row and every phase of one, and gpu.log with what rows print.
-        command: how the benchmark was started.
+        rows: the rows, in order of importance.
+        seconds: time limit for all rows.
+        folder: folder of gpu.json, which is updated after every phase of a row, and of gpu.log, the output of the rows.
+        command: the command that started the benchmark.
     """
 
     def __init__(self, rows: Sequence[Row], seconds: float, folder: Path, command: str) -> None:
@@ -56,7 +56,7 @@ class Driver:
         """Run all rows that the time allows.
 
         Returns:
-            whether every row ended well.
+            whether every row succeeded.
         """
         self._log_path.unlink(missing_ok=True)
         with tempfile.TemporaryDirectory() as name, self._no_process_left():
@@ -79,7 +79,7 @@ class Driver:
 
     @property
     def processes(self) -> list[subprocess.Popen[str]]:
-        """All that were started."""
+        """All processes that were started."""
         return list(self._logs)
 
     def _left(self) -> float:
@@ -103,7 +103,7 @@ class Driver:
 
     def _send(self, process: subprocess.Popen[str], row: Row, path: Path) -> None:
         assert process.stdin is not None
-        # A process that died while it waited is recorded as such by its exit code.
+        # If the process died while it waited, its exit code is recorded later.
         with suppress(BrokenPipeError):
             process.stdin.write(json.dumps({"row": asdict(row), "path": str(path), "command": self._command}) + "\n")
             process.stdin.close()
@@ -138,7 +138,7 @@ class Driver:
         self._write()
 
     def _keep_log(self, name: str, process: subprocess.Popen[str]) -> None:
-        """Append what a process printed to the log; the result of a row that did not end well has the end of it."""
+        """Append the output of a process to the log, and add the end of it to the result of a failed row."""
         printed = self._logs[process].read_text(encoding="utf-8", errors="replace")
         with self._log_path.open("a", encoding="utf-8") as log:
             log.write(f"==== {name}\n{printed[-LOG_CHARACTERS:]}\n")
@@ -148,7 +148,7 @@ class Driver:
             self._write()
 
     def _start_predictions(self) -> list[tuple[subprocess.Popen[str], Path]]:
-        """Predict on the processor beside the rows, at low priority and without the card."""
+        """Predict on the CPU while the rows run, at low priority and without the GPU."""
         workers = max(1, len(os.sched_getaffinity(0)) // CORES_A_PREDICTION)
         predictors = []
         for index, row in enumerate(prediction_rows(list(self._rows), workers)):
@@ -202,7 +202,7 @@ class Driver:
 
 
 def _kill(process: subprocess.Popen[str]) -> None:
-    """End a row and what it started."""
+    """Kill the process of a row and all processes that it started."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

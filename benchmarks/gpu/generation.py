@@ -21,7 +21,7 @@ PROMPT_TOKENS = 28
 """The mean of CoNaLa's training samples with the embedded tokenizer."""
 PROMPTS = 32
 ARM_SHARE = 0.12
-"""Of the row's seconds; an arm ends once it took so long and has its repeats."""
+"""Share of the row's seconds after which an arm ends, once it has its least number of repeats."""
 LEAST_REPEATS = 2
 WARM_UP_TOKENS = 4
 
@@ -30,8 +30,8 @@ def run(row: Row, results: record.RowRecord) -> None:
     """Measure the row.
 
     Args:
-        row: names the cell.
-        results: gets the phase `load`, and for each prefix one phase an arm.
+        row: gives the cell.
+        results: receives the phase `load`, and a phase for each prefix and arm.
     """
     loaded = cells.load(row.overrides, results)
     if loaded is None:
@@ -104,7 +104,7 @@ def _project(loaded: cells.Loaded, prompts: Sequence[Sequence[int]], enough: flo
 
 
 def _generate_plainly(loaded: cells.Loaded, prompt: Sequence[int], new_tokens: int) -> torch.Tensor:
-    """transformers' own beam search on one prompt."""
+    """Run the beam search of transformers on a single prompt."""
     settings, tokenizer = loaded.cell.generation, loaded.tokenizer
     ids = torch.tensor([list(prompt)], device=loaded.compute.device)
     config = GenerationConfig(

@@ -14,11 +14,11 @@ GENERATE = "generate"
 
 
 def run(row: Row, results: record.RowRecord) -> None:
-    """Measure the row; every sample and every prompt has the longest length that the data set allows.
+    """Measure the row with samples and prompts that fill the data set's limits.
 
     Args:
-        row: names the cell.
-        results: gets the phases `load`, `train ARM` for each arm, and `generate`.
+        row: gives the cell.
+        results: receives the phases `load`, `train ARM` for each arm, and `generate`.
     """
     loaded = cells.load(row.overrides, results)
     if loaded is None:
@@ -38,7 +38,7 @@ def run(row: Row, results: record.RowRecord) -> None:
 
 
 def _generate(loaded: cells.Loaded) -> dict[str, Any]:
-    """Write one batch of candidates: as many prompts as the project takes at once."""
+    """Generate the candidates of a batch, with as many prompts as the project puts into a batch."""
     dataset, settings = loaded.cell.dataset, loaded.cell.generation
     longest = dataset.max_prompt_tokens + dataset.max_new_tokens
     size = settings.batch_size or fitting_batch(

@@ -1,4 +1,4 @@
-"""What the project predicts for the memory rows, computed without a card while the rows run."""
+"""Predict the memory rows without a GPU while they run."""
 
 import time
 from dataclasses import asdict
@@ -12,8 +12,8 @@ def run(row: Row, results: record.RowRecord) -> None:
     """Predict the row's cells.
 
     Args:
-        row: holds the cells' overrides by name.
-        results: gets one phase a cell, with the fields of `Estimate` in bytes.
+        row: gives the overrides of each cell by name.
+        results: receives a phase for each cell, with the fields of `Estimate` in bytes.
     """
     for name, overrides in row.cells.items():
         with results.phase(name) as entry:

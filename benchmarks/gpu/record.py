@@ -1,4 +1,4 @@
-"""What a row leaves: its phases with their errors, written as JSON after each of them."""
+"""The record of a row: its phases with their errors, written as JSON after each phase."""
 
 import json
 import os
@@ -14,14 +14,14 @@ ERROR_CHARACTERS = 3000
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file that is whole at any time."""
+    """Write a JSON file in a single step, so that a reader never sees a part of it."""
     partial = path.with_name(path.name + ".partial")
     partial.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
     partial.replace(path)
 
 
 def versions() -> dict[str, str | None]:
-    """Versions of the packages that decide the figures; None where one is missing."""
+    """Versions of the packages that decide the figures; None for a missing package."""
     values: dict[str, str | None] = {}
     for package in PACKAGES:
         try:
@@ -47,7 +47,7 @@ def card() -> dict[str, Any]:
 
 
 def process_bytes() -> int | None:
-    """GPU memory of this process by NVML, its CUDA context included; None where NVML does not say."""
+    """GPU memory of this process by NVML, CUDA's context included; None if NVML does not report it."""
     try:
         import pynvml  # type: ignore[import-not-found, unused-ignore]
 
@@ -71,11 +71,11 @@ def _driver() -> str | None:
 
 
 class RowRecord:
-    """The JSON file of one row, brought up to date after every phase.
+    """The JSON file of a row, updated after every phase.
 
     Args:
-        path: of the file.
-        values: what stands in it from the beginning.
+        path: path of the file.
+        values: values that it holds from the beginning.
     """
 
     def __init__(self, path: Path, values: dict[str, Any]) -> None:
@@ -84,7 +84,7 @@ class RowRecord:
         self.write()
 
     def write(self) -> None:
-        """Bring the file up to date."""
+        """Update the file."""
         write_json(self._path, self.values)
 
     @contextmanager
@@ -92,7 +92,7 @@ class RowRecord:
         """Record a phase; an error in it is recorded as well and ends only the phase.
 
         Yields:
-            what is recorded, to be filled.
+            the record of the phase, for the caller to fill.
         """
         from peft_study.models.out_of_memory import is_out_of_memory
 

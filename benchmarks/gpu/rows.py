@@ -1,4 +1,7 @@
-"""The rows of the benchmark in order of worth. No torch here: the process that starts the rows must stay light."""
+"""The rows of the benchmark in order of importance.
+
+This module does not import torch, because the process that starts the rows must stay light.
+"""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +19,7 @@ SHRUNKEN = {
     "codegen": ("n_embd=128", "n_layer=2", "n_head=8", "rotary_dim=8"),
     "codet5p": ("d_model=64", "d_ff=128", "d_kv=16", "num_layers=2", "num_decoder_layers=2", "num_heads=4"),
 }
-"""Settings of `model.architecture` by how a model's name begins."""
+"""Settings of `model.architecture`, by the prefix of a model's name."""
 # A real model's vocabulary is larger than the embedded tokenizer's as well.
 TINY = ("model.architecture.vocab_size=2048", "dataset.max_new_tokens=4", "generation.batch_size=2")
 TINY_SECONDS = 1.0
@@ -26,14 +29,14 @@ ONE_AT_A_TIME = ("training.batch_size=8", "training.micro_batch_size=1", "traini
 
 @dataclass(frozen=True)
 class Row:
-    """One measurement, which runs in a separate process.
+    """A measurement, which runs in a separate process.
 
     Attributes:
         name: unique.
         kind: memory, training, generation, tests or prediction.
-        seconds: expected on an H100, the imports left out. A row that takes several times as long is ended.
-        overrides: of the cell, behind `COMMON`.
-        select: pytest's `-k` expression of a row of tests.
+        seconds: expected seconds on an H100, without imports. A row that takes several times as long is killed.
+        overrides: overrides of the cell.
+        select: pytest's `-k` expression, of a row of tests.
         cells: overrides by name, of a row of predictions.
     """
 
@@ -70,16 +73,17 @@ PAPER = "paper"
 
 
 def memory_arms() -> dict[str, tuple[str, ...]]:
-    """How a step of eight samples is computed, as overrides by arm.
+    """Overrides of each arm, which computes a step of eight samples in its way.
 
-    `paper` is one padded batch with all of its logits. `fast` is one batch without padding, with logits where there is
-    a label. `small` is the same sample by sample, with activations computed again in the backward pass.
+    - `paper`: a padded batch with all logits.
+    - `fast`: a batch without padding, with logits only at the positions that predict a label.
+    - `small`: sample by sample without padding, with activations recomputed in the backward pass.
     """
     return {PAPER: ("training.memory=paper", *BATCH_OF_EIGHT), "fast": BATCH_OF_EIGHT, "small": ONE_AT_A_TIME}
 
 
 def benchmark_rows(device: str, *, tiny: bool) -> list[Row]:
-    """All rows that are measured, in order of worth.
+    """All rows, in order of importance.
 
     Args:
         device: cuda or cpu.
@@ -123,7 +127,7 @@ def prediction_rows(rows: list[Row], workers: int) -> list[Row]:
 
 
 def prediction_name(row: Row, arm: str) -> str:
-    """How the prediction for an arm of a row is called."""
+    """The name of the prediction for an arm of a row."""
     return f"{row.name}, {arm}"
 
 

@@ -1,4 +1,4 @@
-"""The tests that need a card, run in this process, which has imported the libraries."""
+"""Run the tests that need a GPU in this process, which has imported the libraries."""
 
 from typing import Any
 
@@ -11,9 +11,9 @@ TRACEBACK_CHARACTERS = 2000
 
 
 def run(row: Row, results: record.RowRecord) -> None:
-    """Run the row's tests; each outcome is recorded as it comes.
+    """Run the row's tests, and record each outcome at once.
 
-    Warnings are not errors here, because the versions are those of the machine and not of constraints.txt.
+    Warnings are not errors, because the machine may have other versions than constraints.txt.
     """
     arguments = ["-m", "gpu", "tests/gpu", "-q", "-p", "no:cacheprovider", "-W", "default", "--tb=short"]
     arguments += ["-k", row.select] if row.select else []
@@ -25,7 +25,7 @@ def run(row: Row, results: record.RowRecord) -> None:
 
 
 class _Watcher:
-    """Counts outcomes and keeps the tracebacks of failures."""
+    """Counts outcomes, and records the tracebacks of failures."""
 
     def __init__(self, results: record.RowRecord, entry: dict[str, Any]) -> None:
         self._results = results
@@ -44,7 +44,7 @@ class _Watcher:
         return sum(self._outcomes.values())
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """A phase of a test has ended; set-up and tear-down count where they decide."""
+        """Count a phase of a test; set-up and tear-down count only if they do not pass."""
         if report.when != "call" and report.outcome == "passed":
             return
         self._outcomes[report.outcome] = self._outcomes.get(report.outcome, 0) + 1
@@ -53,7 +53,7 @@ class _Watcher:
         self._results.write()
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """A file could not be collected."""
+        """Count a file that cannot be collected."""
         if report.failed:
             self._outcomes["failed"] = self._outcomes.get("failed", 0) + 1
             self._failures[report.nodeid or "collection"] = report.longreprtext[-TRACEBACK_CHARACTERS:]

@@ -14,7 +14,7 @@ from peft_study.training.loss import training_loss
 from peft_study.training.packing import BatchBuilder
 
 FLOPS_A_TOKEN = 4
-"""Times the parameters: two forwards and two for the gradients of inputs; frozen weights have none themselves."""
+"""Factor of the parameters: 2 forward and 2 for the gradients of inputs. Frozen weights have no gradients."""
 PRODUCT_SIZE = 8192
 PRODUCTS = 20
 BASELINE = "padded to limits"
@@ -24,8 +24,8 @@ def run(row: Row, results: record.RowRecord) -> None:
     """Measure the row.
 
     Args:
-        row: names the cell.
-        results: gets the phases `load`, `matrix product`, and one for each arm.
+        row: gives the cell.
+        results: receives the phases `load` and `floor`, a phase for each arm, and `parts of a packed step`.
     """
     loaded = cells.load(row.overrides, results)
     if loaded is None:
@@ -48,7 +48,7 @@ def run(row: Row, results: record.RowRecord) -> None:
 
 
 def _parts(loaded: cells.Loaded, batch: dict[str, torch.Tensor]) -> dict[str, float]:
-    """Median seconds of what a step consists of, outside of the Trainer."""
+    """Median seconds of each part of a step, without the Trainer."""
     device = loaded.compute.device
     inputs = {name: values.to(device) for name, values in batch.items()}
     trained = [weights for weights in loaded.model.parameters() if weights.requires_grad]
@@ -78,7 +78,7 @@ def _now(device: torch.device) -> float:
 
 
 def _add_ratios(results: record.RowRecord) -> None:
-    """Compare the arms' sums over the same batches, and their mean step with the floor."""
+    """Compare the total seconds of the arms on the same batches, and their mean step with the floor."""
     phases = results.values["phases"]
     seconds = {name: sum(phase["step_seconds"]) for name, phase in phases.items() if "step_seconds" in phase}
     baseline, floor = seconds.get(BASELINE), phases["floor"].get("floor_seconds")
@@ -95,7 +95,7 @@ def _floor(loaded: cells.Loaded, tokens: float) -> dict[str, float]:
 
     Args:
         loaded: gives the number of parameters, device and number format.
-        tokens: of a step.
+        tokens: number of tokens in a step.
     """
     rate = _matrix_product_rate(loaded.compute.device, loaded.compute.dtype)
     flops = FLOPS_A_TOKEN * loaded.parameters * tokens
@@ -103,7 +103,7 @@ def _floor(loaded: cells.Loaded, tokens: float) -> dict[str, float]:
 
 
 def _matrix_product_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Floating-point operations a second of a square matrix product: the median of some."""
+    """Median floating-point operations a second of a square matrix product."""
     size = PRODUCT_SIZE if device.type == "cuda" else PRODUCT_SIZE // 16
     left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     seconds = []

@@ -1,4 +1,4 @@
-"""The process of one row: import everything, wait for the row on standard input, run it, write its JSON.
+"""The process of a row: import the libraries, read the row from standard input, run it, and write its JSON.
 
 echo '{"row": {...}, "path": "row.json", "command": "..."}' | python -m benchmarks.gpu.worker
 """
@@ -25,7 +25,7 @@ RUNS = {
 
 
 def main() -> None:
-    """Run the row that standard input names; nothing where it ends without one."""
+    """Run the row from standard input; end without a row if the input is empty."""
     line = sys.stdin.readline()
     if not line:
         return

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 from peft_study.cell.environment import check_interpreter
 from peft_study.cli.plan_table import print_plan
 from peft_study.config import identity
-from peft_study.config.schema import DatasetConfig, HardwareConfig
+from peft_study.config.schema import DatasetConfig
 from peft_study.console.exit import EXIT_OK, run_command
 from peft_study.console.messages import progress, spinner
 from peft_study.cost.forecast import Forecast
 from peft_study.errors import UserError
-from peft_study.metrics.differences import samples_needed, seeds_needed
+from peft_study.metrics.study_size import samples_needed, seeds_needed
 from peft_study.results.schema import RunResult, Status
 from peft_study.results.store import RESULT, read_result
 from peft_study.sweep.command import add_arguments, plan_command
@@ -108,7 +108,7 @@ def forecast(cells: Sequence[PlannedCell], advance: Callable[[int, int], None] |
         if advance is not None:
             advance(number, len(cells))
         config = identity.plain(planned.cell)
-        budget = _budget_bytes(planned.cell.hardware)
+        budget = planned.cell.hardware.budget_bytes
         replicates = (identity.settings_key(config), budget, planned.refusal is not None)
         if replicates not in choices:
             choices[replicates] = None if planned.refusal else choose_memory(planned.cell, budget)
@@ -165,10 +165,6 @@ def totals(forecasts: Sequence[Forecast]) -> dict[str, Any]:
     }
 
 
-def _budget_bytes(hardware: HardwareConfig) -> int | None:
-    return None if hardware.memory_budget_gb is None else round(hardware.memory_budget_gb * 1e9)
-
-
 def _forecast(planned: PlannedCell, choice: "MemoryChoice | None", seconds: float | None) -> Forecast:
     cell, predicted = planned.cell, choice.predicted if choice else None
     state, reason = _state(planned, _result(planned.folder))
@@ -186,7 +182,7 @@ def _forecast(planned: PlannedCell, choice: "MemoryChoice | None", seconds: floa
         reason=reason,
         trainable_parameters=predicted.trainable_parameters if predicted else None,
         predicted_peak_bytes=predicted.peak_bytes if predicted else None,
-        budget_bytes=_budget_bytes(cell.hardware),
+        budget_bytes=cell.hardware.budget_bytes,
         predicted_seconds=seconds,
         division=choice.division if choice else "",
         settings=identity.settings_key(identity.plain(cell)),

@@ -11,8 +11,9 @@ from rich.text import Text
 from peft_study.config.conventions import label
 from peft_study.config.identity import settings_key
 from peft_study.console.messages import printable
-from peft_study.metrics.intervals import Spread, recorded_interval, seeds_interval
+from peft_study.metrics.intervals import recorded_interval
 from peft_study.metrics.registry import HEADLINES
+from peft_study.metrics.seed_intervals import Spread, seeds_interval
 from peft_study.results.schema import PhaseCost, RunResult, Status
 from peft_study.tracking.console import MISSING
 

@@ -1,1 +1,1 @@
-"""What a cell is made of: typed groups, the rules across them, and its identity. No torch here."""
+"""The settings of a cell: typed groups, the rules across them, and the identity. Nothing here imports torch."""

@@ -1,4 +1,4 @@
-"""Which adapter classes a config may name. Pure: importing peft to ask would take seconds."""
+"""The adapter classes that a config may name. Importing peft for this would take seconds, so its text is read."""
 
 import ast
 import importlib.util
@@ -14,7 +14,7 @@ def adapter_targets() -> frozenset[str]:
     """The config classes that peft exports, read from the text of its `__init__.py`.
 
     Returns:
-        names such as "peft.LoraConfig"; none where the file does not list its names as a literal.
+        names such as "peft.LoraConfig"; empty if the file does not list its names as a literal.
     """
     spec = importlib.util.find_spec("peft")
     if spec is None or spec.origin is None:

@@ -1,4 +1,4 @@
-"""From a config node with `_target_` to an object: the one place that imports what a config names."""
+"""From a config node with `_target_` to an object: the only module that imports what a config names."""
 
 import importlib
 from collections.abc import Mapping
@@ -16,21 +16,25 @@ def build(node: Mapping[str, Any], **extra: Any) -> Any:
 
     Args:
         node: `_target_`, which must be a config class of peft, and its arguments.
-        extra: arguments that the code decides, as far as the class has them; a key of the node wins, so that a user can
-            override.
+        extra: arguments that the code decides; those that the class lacks are left out. A key of the node wins, so
+            that a user can override them.
 
     Raises:
         UserError: a target outside the allow-list, an unknown argument, or a value that the class refuses.
     """
     target = node.get("_target_")
     if not isinstance(target, str) or not ADAPTER_TARGET.fullmatch(target):
-        raise UserError(f"{target!r} may not be built from a config", where=_TARGET, hint="a config class of peft")
+        raise UserError(
+            f"_target_ must be a config class of peft, got {target!r}",
+            where=_TARGET,
+            hint="peft.LoraConfig, for example",
+        )
     module, _, name = target.rpartition(".")
     peft = importlib.import_module(module)
-    known = [key for key in vars(peft) if key.endswith("Config")]
+    class_names = [key for key in vars(peft) if key.endswith("Config")]
     cls = getattr(peft, name, None)
     if not (isinstance(cls, type) and issubclass(cls, peft.PeftConfig)):
-        raise UserError(f"peft has no config class {name!r}", where=_TARGET, hint=near_names(name, known))
+        raise UserError(f"peft has no config class {name!r}", where=_TARGET, hint=near_names(name, class_names))
     accepted = {spec.name for spec in fields(cls) if spec.init}
     named = {key: value for key, value in node.items() if key != "_target_"}
     for key in named:
@@ -41,7 +45,7 @@ def build(node: Mapping[str, Any], **extra: Any) -> Any:
     arguments = {**{key: value for key, value in extra.items() if key in accepted}, **named}
     try:
         return cls(**arguments)
-    except Exception as error:  # whatever the class's own checks raise: KeyError and AssertionError have been seen
+    except Exception as error:  # the class's checks raise many kinds, KeyError and AssertionError among them
         raise UserError(
             f"{name} does not take its settings: {error}",
             where="method.adapter",

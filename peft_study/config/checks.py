@@ -1,4 +1,4 @@
-"""Rules across config groups, checked before anything is loaded; nothing is read but whether a local path exists."""
+"""Rules across config groups, checked before anything is loaded. They read no file; some ask if a path exists."""
 
 import math
 import re
@@ -15,7 +15,6 @@ from peft_study.config.schema import (
     MethodConfig,
     MethodKind,
     Precision,
-    PromptForm,
     ScoringConfig,
     SizeClass,
     Weights,
@@ -32,8 +31,9 @@ SCORING_LIMITS = {
     "output_kb": 2**20,
     "workers": 1024,
 }
-"""A day, a tebibyte, a gibibyte: more is a slip of the hand."""
+"""The largest values: a day, a tebibyte, a gibibyte. More is a typing error."""
 MAX_RESAMPLES = 1_000_000
+PAIRS = DatasetLayout.pairs
 
 
 def check(cell: CellConfig) -> None:
@@ -62,7 +62,7 @@ def check_names(cell: CellConfig) -> None:
     """Refuse names that could lead a path out of the output folder.
 
     Raises:
-        UserError: the first name that is none.
+        UserError: the first invalid name.
     """
     for problem in _names(cell):
         raise problem
@@ -73,10 +73,16 @@ def scoring_problems(scoring: ScoringConfig) -> Iterator[UserError]:
     for name, most in SCORING_LIMITS.items():
         value = getattr(scoring, name)
         if value is not None and not 0 < value <= most:
-            yield UserError(f"{value} is out of range", where=f"scoring.{name}", hint=f"above 0, at most {most:,}")
+            yield UserError(
+                f"scoring.{name} must be above 0 and at most {most:,}, got {value}",
+                where=f"scoring.{name}",
+                hint=f"scoring.{name}={getattr(ScoringConfig, name) or 'null'}, the default",
+            )
     if not 0 <= scoring.resamples <= MAX_RESAMPLES:
         yield UserError(
-            f"{scoring.resamples} resamples", where="scoring.resamples", hint="10000, or 0 for no intervals"
+            f"scoring.resamples must be between 0 and {MAX_RESAMPLES:,}, got {scoring.resamples}",
+            where="scoring.resamples",
+            hint="scoring.resamples=10000, or 0 for no intervals",
         )
 
 
@@ -84,23 +90,26 @@ def _data(cell: CellConfig) -> Iterator[UserError]:
     dataset = cell.dataset
     if dataset.path is not None and not dataset.path.strip():
         yield UserError(
-            "an empty path",
+            "dataset.path must name a folder or a file, got an empty text",
             where="dataset.path",
             hint="a folder or a JSONL file, or dataset.path=null for the hub's data",
         )
-    if dataset.layout is DatasetLayout.codealpaca and dataset.path is None:
+    if dataset.path is None and not dataset.layout.is_on_hub:
         yield UserError(
-            "the layout codealpaca rebuilds a data set from a file, and none is named",
+            f"the layout {dataset.layout} rebuilds a data set from a file, and dataset.path is null",
             where="dataset.layout, dataset.path",
             hint="dataset.path=FILE, the JSON list or JSONL of CodeAlpaca",
         )
-    if dataset.layout is DatasetLayout.apps and dataset.path is None and dataset.source is DatasetSource.generated:
+    elif dataset.path is None and dataset.source is DatasetSource.generated and dataset.layout is not PAIRS:
         yield UserError(
-            f"{dataset.name} is generated and has no layout", where="dataset.layout", hint="dataset.layout=pairs"
+            f"dataset.layout must be {PAIRS}, got {dataset.layout}: {dataset.name} is generated",
+            where="dataset.layout",
+            hint=f"dataset.layout={PAIRS}",
         )
-    if dataset.prompt_form in (PromptForm.apps, PromptForm.completion) and dataset.stop_at_newline:
+    if dataset.prompt_form.is_whole_program and dataset.stop_at_newline:
         yield UserError(
-            "a whole program does not end at the first newline",
+            f"dataset.stop_at_newline must be false with dataset.prompt_form={dataset.prompt_form}, whose answers are"
+            " whole programs, got true",
             where="dataset.prompt_form, dataset.stop_at_newline",
             hint="dataset.stop_at_newline=false",
         )
@@ -118,9 +127,9 @@ def _names(cell: CellConfig) -> Iterator[UserError]:
     for where, name in named.items():
         if not NAME.fullmatch(name):
             yield UserError(
-                f"{name!r} is no name",
+                f"{where} must be 1 to 80 letters, digits, '.', '_' and '-', got {name!r}",
                 where=where,
-                hint="use 1 to 80 letters, digits, '.', '_' and '-', beginning with a letter or digit",
+                hint=f"{where}=NAME, beginning with a letter or digit",
             )
 
 
@@ -150,35 +159,42 @@ def _ranges(cell: CellConfig) -> Iterator[UserError]:
         "conventions.ia3_learning_rate": cell.conventions.ia3_learning_rate,
     }
     for where, value in positive.items():
-        # NaN and infinity are what a float setting accepts from a command line as well.
+        # A float setting also accepts NaN and infinity from a command line.
         if value is not None and not 0 < value < float("inf"):
-            yield UserError(f"{value} is not a positive number", where=where, hint=f"{where}=1 or more")
+            yield UserError(f"{where} must be a positive number, got {value}", where=where, hint=f"{where}=1 or more")
     if not math.isfinite(generation.length_penalty):
         yield UserError(
-            f"{generation.length_penalty} is not a finite number", where="generation.length_penalty", hint="1.0"
+            f"generation.length_penalty must be a finite number, got {generation.length_penalty}",
+            where="generation.length_penalty",
+            hint="generation.length_penalty=1.0",
         )
     if not 0 <= training.warmup_fraction < 1:
         yield UserError(
-            f"{training.warmup_fraction} is not a share of the steps",
+            f"training.warmup_fraction must be at least 0 and below 1, got {training.warmup_fraction}",
             where="training.warmup_fraction",
-            hint="a number from 0 up to, but not including, 1",
+            hint="training.warmup_fraction=0.05",
         )
     if not 0 <= cell.seed < 2**32:
-        yield UserError(f"{cell.seed} is no seed", where="seed", hint="a whole number from 0 to 4294967295")
+        yield UserError(f"seed must be between 0 and {2**32 - 1}, got {cell.seed}", where="seed", hint="seed=42")
     if training.micro_batch_size > 0 and training.batch_size % training.micro_batch_size:
         yield UserError(
-            f"a batch of {training.batch_size} is no multiple of micro-batches of {training.micro_batch_size}",
+            f"training.batch_size must be a multiple of training.micro_batch_size, got {training.batch_size} and"
+            f" {training.micro_batch_size}",
             where="training.batch_size, training.micro_batch_size",
             hint="training.micro_batch_size=8, 4, 2 or 1 for the study's batch of 8",
         )
     if generation.temperature is not None and generation.num_beams != 1:
         yield UserError(
-            f"{generation.num_beams} beams and a temperature: candidates are searched for or sampled",
+            f"generation.num_beams must be 1 with a temperature, which samples candidates, got {generation.num_beams}",
             where="generation.num_beams, generation.temperature",
             hint="generation.num_beams=1, as generation=sampling has it, or generation.temperature=null",
         )
     if not 0 < generation.top_p <= 1:
-        yield UserError(f"{generation.top_p} is no probability", where="generation.top_p", hint="above 0, at most 1")
+        yield UserError(
+            f"generation.top_p must be above 0 and at most 1, got {generation.top_p}",
+            where="generation.top_p",
+            hint="generation.top_p=1 for all tokens",
+        )
     if generation.top_k < 0:
         yield UserError(
             f"generation.top_k must be 0 (all tokens) or more, got {generation.top_k}",
@@ -187,7 +203,8 @@ def _ranges(cell: CellConfig) -> Iterator[UserError]:
         )
     if generation.temperature is None and generation.num_candidates > generation.num_beams:
         yield UserError(
-            f"{generation.num_beams} beams cannot give {generation.num_candidates} candidates",
+            f"generation.num_beams must be at least generation.num_candidates ({generation.num_candidates}), got"
+            f" {generation.num_beams}",
             where="generation.num_beams, generation.num_candidates",
             hint=f"generation.num_beams={generation.num_candidates}",
         )
@@ -197,25 +214,27 @@ def _model(cell: CellConfig) -> Iterator[UserError]:
     model = cell.model
     if model.weights is Weights.pretrained and not model.source:
         yield UserError(
-            f"{model.name} names no source for its weights",
+            f"model.source must name the weights of {model.name}, got {model.source!r}",
             where="model.source",
             hint="model.source=HUB_ID or a local folder, or model.weights=random",
         )
     if model.weights is Weights.random and not model.architecture:
         yield UserError(
-            f"{model.name} has no architecture to build random weights for",
+            f"model.architecture must describe {model.name} if its weights are random, got nothing",
             where="model.architecture",
             hint="give the arguments of its transformers config, as conf/model/tiny-llama.yaml does",
         )
     if model.revision and model.source and (model.source.startswith(EMBEDDED_SOURCE) or Path(model.source).exists()):
         yield UserError(
-            f"{model.source} is local and has no revisions",
+            f"model.revision must be null for the local source {model.source}, got {model.revision!r}",
             where="model.revision",
             hint="model.revision=null, or a hub id as model.source",
         )
     if not model.source and not model.tokenizer:
         yield UserError(
-            f"{model.name} names no tokenizer", where="model.tokenizer", hint="model.tokenizer=tiny or a local folder"
+            f"model.tokenizer must name a tokenizer for {model.name}, which has no source",
+            where="model.tokenizer",
+            hint="model.tokenizer=tiny or a local folder",
         )
 
 
@@ -223,7 +242,7 @@ def _method(cell: CellConfig) -> Iterator[UserError]:
     method = cell.method
     if method.kind is not MethodKind.prompting and method.learning_rate is None:
         yield UserError(
-            f"{method.name} trains, but has no learning rate",
+            f"method.learning_rate must be a number, got null: {method.name} trains",
             where="method.learning_rate",
             hint="method.learning_rate=3e-4",
         )
@@ -231,22 +250,22 @@ def _method(cell: CellConfig) -> Iterator[UserError]:
         yield from _adapter(method, recomputes=cell.training.gradient_checkpointing)
     elif method.adapter:
         yield UserError(
-            f"{method.name} is of kind {method.kind}, which takes no adapter",
+            f"method.adapter must be null for a method of kind {method.kind}, got one for {method.name}",
             where="method.adapter",
             hint="method.kind=adapter, or remove the adapter",
         )
     yield from _examples(method)
-    if cell.dataset.layout is DatasetLayout.humaneval and (
+    if not cell.dataset.layout.has_training_split and (
         method.kind is not MethodKind.prompting or method.examples is not ExampleChoice.none
     ):
         yield UserError(
-            f"{cell.dataset.name} is a test split alone: there is nothing to train on or to show",
+            f"{cell.dataset.name} has no training split, which {method.name} needs",
             where="method, dataset",
-            hint="method=zero-shot, or dataset=mbpp for a data set of its kind that has training problems",
+            hint="method=zero-shot, or dataset=mbpp, which has training problems",
         )
     if method.kind is MethodKind.full and cell.model.size_class is SizeClass.llm and not method.allow_large:
         yield UserError(
-            f"full fine-tuning of {cell.model.name}: the study fine-tunes fully only models below a billion parameters",
+            f"method=full needs a model below a billion parameters, as in the study, got {cell.model.name}",
             where="method, model",
             hint="method=lora, or method.allow_large=true on a machine that holds it",
         )
@@ -255,7 +274,7 @@ def _method(cell: CellConfig) -> Iterator[UserError]:
 def _adapter(method: MethodConfig, *, recomputes: bool) -> Iterator[UserError]:
     if not method.adapter:
         yield UserError(
-            f"a method of kind adapter needs an adapter, got {method.adapter}",
+            f"method.adapter must be set for a method of kind adapter, got {method.adapter}",
             where="method.adapter",
             hint="method=lora; or another kind, such as method=full or method=zero-shot, which takes no adapter",
         )
@@ -263,9 +282,9 @@ def _adapter(method: MethodConfig, *, recomputes: bool) -> Iterator[UserError]:
     target, where = method.adapter.get("_target_"), "method.adapter._target_"
     if not isinstance(target, str) or not ADAPTER_TARGET.fullmatch(target):
         yield UserError(
-            f"{target!r} is no adapter class",
+            f"_target_ must be a config class of peft, got {target!r}",
             where=where,
-            hint="a config class of peft, such as peft.LoraConfig; nothing else is ever imported from a config",
+            hint="peft.LoraConfig, for example; nothing but these classes is imported from a config",
         )
     elif adapter_targets() and target not in adapter_targets():
         yield UserError(
@@ -275,7 +294,7 @@ def _adapter(method: MethodConfig, *, recomputes: bool) -> Iterator[UserError]:
         )
     elif target == "peft.PrefixTuningConfig" and recomputes:
         yield UserError(
-            "prefix tuning cannot recompute activations: its prefix is a key-value cache",
+            "training.gradient_checkpointing must be false for prefix tuning, whose prefix is a key-value cache",
             where="method, training.gradient_checkpointing",
             hint="training.gradient_checkpointing=false, and training.micro_batch_size=1 to save memory",
         )
@@ -285,19 +304,20 @@ def _examples(method: MethodConfig) -> Iterator[UserError]:
     where = "method.examples, method.num_examples"
     if method.num_examples < 0 or (method.num_examples > 0) != (method.examples is not ExampleChoice.none):
         yield UserError(
-            f"{method.num_examples} examples chosen by {str(method.examples)!r}",
+            f"method.num_examples must be 0 without examples and positive with them, got {method.num_examples} and"
+            f" method.examples={method.examples}",
             where=where,
             hint="method=zero-shot for none; method=icl method.num_examples=8, or method=rag",
         )
     elif method.num_examples and method.kind is not MethodKind.prompting:
         yield UserError(
-            f"{method.name} trains a model, whose prompts take no examples",
+            f"method.num_examples must be 0 for {method.name}, which trains, got {method.num_examples}",
             where=where,
             hint="method=icl or method=rag",
         )
     if method.examples is ExampleChoice.nearest and not method.retriever:
         yield UserError(
-            "nothing to find the nearest examples with",
+            "method.retriever must be set to find the nearest examples, got null",
             where="method.retriever",
             hint="method.retriever=thenlper/gte-small, a local folder, or tfidf",
         )
@@ -307,13 +327,20 @@ def _quantization(cell: CellConfig) -> Iterator[UserError]:
     quantization = cell.quantization
     if quantization.bits not in (None, 4, 8):
         yield UserError(
-            f"{quantization.bits} bits", where="quantization.bits", hint="quantization=none, int8 or nf4 (4 bits)"
+            f"quantization.bits must be 4, 8 or null, got {quantization.bits}",
+            where="quantization.bits",
+            hint="quantization=none, int8 (8 bits) or nf4 (4 bits)",
         )
     if quantization.quant_type not in ("nf4", "fp4"):
-        yield UserError(f"{quantization.quant_type!r}", where="quantization.quant_type", hint="nf4 or fp4")
+        yield UserError(
+            f"quantization.quant_type must be nf4 or fp4, got {quantization.quant_type!r}",
+            where="quantization.quant_type",
+            hint="quantization.quant_type=nf4",
+        )
     if quantization.bits is not None and cell.method.kind is MethodKind.full:
         yield UserError(
-            f"full fine-tuning of a base quantised to {quantization.bits} bits: quantised weights take no gradient",
+            f"quantization.bits must be null for full fine-tuning, got {quantization.bits}: quantized weights have no"
+            " gradient",
             where="method, quantization",
             hint="quantization=none, or method=lora (QLoRA) on the quantised base",
         )
@@ -322,7 +349,7 @@ def _quantization(cell: CellConfig) -> Iterator[UserError]:
 def _precision(cell: CellConfig) -> Iterator[UserError]:
     if cell.training.precision is Precision.fp16 and cell.hardware.device is Device.cpu:
         yield UserError(
-            "training in fp16 on a CPU",
+            "training.precision must not be fp16 on a CPU, which trains in fp32 or bf16",
             where="training.precision, hardware.device",
             hint="training.precision=auto, fp32 or bf16",
         )

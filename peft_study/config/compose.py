@@ -1,4 +1,4 @@
-"""The Hydra boundary: from overrides to one typed, checked cell, and from Hydra's errors to readable ones."""
+"""The boundary to Hydra: from overrides to a typed, checked cell, and from Hydra's errors to readable ones."""
 
 import hashlib
 import re
@@ -17,13 +17,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 from peft_study.config import identity
 from peft_study.config.checks import check, check_names
+from peft_study.config.compat import raw_node
 from peft_study.config.grammar import SETTINGS_HINT, explain_container, explain_several_values, explain_unread
 from peft_study.config.schema import CellConfig, Weights
 from peft_study.config.sources import EMBEDDED_SOURCE
 from peft_study.errors import UserError, near_names
 
 CONFIG_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError)
-"""What Hydra and its relatives raise where a command or a YAML is at fault; `explain` makes them readable."""
+"""Errors of Hydra, OmegaConf and YAML that a command or a YAML causes; `explain` makes them readable."""
 SAMPLED_PARTS, SAMPLED_BYTES = 64, 16_384
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -35,7 +36,7 @@ def conf_folder() -> Path:
 
 
 def register() -> None:
-    """Tell Hydra the schema, and OmegaConf how a cell's folder is named and what is a sweep. Safe to call again."""
+    """Register the schema with Hydra, and the resolvers of conf/config.yaml with OmegaConf. Safe to call again."""
     ConfigStore.instance().store(name="schema", node=CellConfig)
     OmegaConf.register_new_resolver("cell_name", lambda *, _root_: name_of(to_cell(_root_)), replace=True)
     OmegaConf.register_new_resolver(
@@ -50,7 +51,7 @@ def to_cell(config: DictConfig) -> CellConfig:
     """Convert a composed config into dataclasses.
 
     Raises:
-        UserError: an unknown key, a wrong type, or a value left open.
+        UserError: an unknown key, a wrong type, or a missing value.
     """
     try:
         if _fits(config):
@@ -67,10 +68,10 @@ def to_cell(config: DictConfig) -> CellConfig:
 
 
 def _fits(config: DictConfig) -> bool:
-    """Whether Hydra composed it with the schema and nothing was added to that, which spares another merge with it."""
+    """Whether the config has the schema and nothing else, so that `to_cell` need not merge the schema again."""
     if OmegaConf.get_type(config) is not CellConfig or set(config) - {"hydra"} != _names(CellConfig):
         return False
-    nodes = [config._get_node(name) for name in _names(CellConfig)]
+    nodes = [raw_node(config, name) for name in _names(CellConfig)]
     return all(
         set(node) == _names(OmegaConf.get_type(node))
         for node in nodes
@@ -88,7 +89,7 @@ def _object(config: DictConfig, name: str) -> Any:
 
 
 def compose_cell(overrides: Sequence[str]) -> CellConfig:
-    """Compose one checked cell outside of a Hydra application, for planning and tests.
+    """Compose and check a cell outside of a Hydra application.
 
     Args:
         overrides: as on the command line, such as ["model=tiny-llama", "training.epochs=1"].
@@ -108,7 +109,7 @@ def compose_cell(overrides: Sequence[str]) -> CellConfig:
 
 
 def name_of(cell: CellConfig) -> str:
-    """The cell's name, with local data and local weights standing for themselves by content."""
+    """The cell's name, in which local data and local weights count by their content."""
     path, source = cell.dataset.path, cell.model.source
     return identity.cell_name(
         cell,
@@ -120,7 +121,7 @@ def name_of(cell: CellConfig) -> str:
 
 
 def _weights_fingerprint(source: str) -> str | None:
-    """What stands for a local model: its config, and samples of its weights; None for one of the hub."""
+    """A hash of a local model: of its config, and of samples of its weights; None for a model of the hub."""
     folder = _PACKAGE / "models" / "tiny" / source.removeprefix(EMBEDDED_SOURCE)
     if not source.startswith(EMBEDDED_SOURCE):
         folder = Path(source).expanduser()
@@ -131,7 +132,7 @@ def _weights_fingerprint(source: str) -> str | None:
         size = file.stat().st_size
         digest.update(f"{file.name} {size}\n".encode())
         with file.open("rb") as weights:
-            # Whole files of many GB would take minutes; training changes every part of them.
+            # Reading whole files of many GB would take minutes. Training changes every part, so samples are enough.
             for part in range(SAMPLED_PARTS):
                 weights.seek(size * part // SAMPLED_PARTS)
                 digest.update(weights.read(SAMPLED_BYTES))
@@ -139,10 +140,10 @@ def _weights_fingerprint(source: str) -> str | None:
 
 
 def folder_of(cell: CellConfig) -> Path:
-    """Where the cell's results go: `<output_dir>/<study>/<name>`.
+    """The folder of the cell's results: `<output_dir>/<study>/<name>`.
 
     Raises:
-        UserError: a name that is none, such as one with a slash.
+        UserError: an invalid name, such as one with a slash.
     """
     check_names(cell)
     return Path(cell.output_dir) / cell.study.name / name_of(cell)
@@ -151,7 +152,7 @@ def folder_of(cell: CellConfig) -> Path:
 def _fingerprint(path: Path) -> str:
     path = path.expanduser()
     files = [path / f"{split}.jsonl" for split in ("train", "validation", "test")] if path.is_dir() else [path]
-    # A missing file is reported when the data is loaded, with the other cells of a sweep unharmed.
+    # A missing file is reported when the data is loaded, so that the other cells of a sweep still run.
     stamps = tuple((str(file), file.stat().st_mtime_ns) for file in files if file.is_file())
     return _hash_files(stamps) if stamps else f"missing:{path}"
 
@@ -167,9 +168,9 @@ def _hash_files(stamps: tuple[tuple[str, int], ...]) -> str:
 
 
 def explain(error: BaseException) -> UserError:
-    """Turn an error of Hydra, OmegaConf or YAML into one that names the setting and the near names.
+    """Turn an error of Hydra, OmegaConf or YAML into a UserError with the setting and near names.
 
-    An error that wraps a UserError, as OmegaConf does with an error inside a resolver, gives that one back.
+    OmegaConf wraps a UserError that a resolver raises; it is returned.
     """
     wrapped = _user_error_in(error)
     if wrapped:
@@ -188,30 +189,36 @@ def explain(error: BaseException) -> UserError:
     if isinstance(error, yaml.MarkedYAMLError):
         mark = error.problem_mark
         return UserError(
-            f"no YAML: {error.problem}",
+            f"invalid YAML: {error.problem}",
             where=f"{mark.name}, line {mark.line + 1}" if mark else None,
-            hint="mind brackets, colons and the indentation",
+            hint="check brackets, colons and indentation",
         )
     added = _match(r"Could not override '([^']+)'\. No match in the defaults list", _first_line(error))
     if added:
-        return UserError(f"{added} is no group of every cell", where=f"{added}=...", hint=f"write +{added}=...")
+        return UserError(
+            f"{added} must be written +{added}, because not every cell has it",
+            where=f"{added}=...",
+            hint=f"+{added}=...",
+        )
     twice = _match(r"^Multiple values for (\S+)\. ", _first_line(error))
     if twice:
-        return UserError(f"{twice} is given more than once", where=twice, hint=f"once: +{twice}=NAME or {twice}=A,B")
+        return UserError(
+            f"{twice} must be set once, got several values", where=twice, hint=f"+{twice}=NAME or {twice}=A,B"
+        )
     unknown = re.search(r"Key '([^']+)' (?:not in|is not in struct)", text)
     if unknown:
         return _unknown_key(text, unknown.group(1))
     if "does not support deletion" in text:
         deleted = _match(r"full_key: (\S+)", text) or ""
         return UserError(
-            f"{deleted} belongs to every cell and cannot be deleted",
+            f"{deleted} cannot be deleted, because every cell has it",
             where=f"~{deleted}",
-            hint=f"{deleted}=null sets it to nothing; an option of the group, such as method=zero-shot, sets all of it",
+            hint=f"{deleted}=null, or another option of the group such as method=zero-shot",
         )
     where = _match(r"In '([^']+)'", text)
     if where and where.startswith("study/"):
         return UserError(
-            f"not the form of a study: {_first_line(error.__cause__ or error)}",
+            f"invalid study: {_first_line(error.__cause__ or error)}",
             where=yaml_of(where),
             hint="blocks is a list of mappings (- model: [a, b]), common is a mapping, includes is a list of names",
         )
@@ -228,7 +235,7 @@ def explain(error: BaseException) -> UserError:
 
 
 def yaml_of(option: str) -> str:
-    """How errors name the YAML of a group's option, such as "study/table3"."""
+    """The name in errors of the YAML of an option such as "study/table3"."""
     inside = (conf_folder() / f"{option}.yaml").is_file()
     return f"conf/{option}.yaml" if inside else f"{option}.yaml in the folder of --config-dir"
 
@@ -237,12 +244,11 @@ def _unknown_key(text: str, key: str) -> UserError:
     full_key = _match(r"full_key: (\S+)", text) or key
     parent = full_key.rpartition(".")[0]
     config_file = _match(r"In '([^']+)'", text)
+    siblings = list(_keys_below(parent))
     return UserError(
-        f"there is no setting {full_key!r}",
+        f"unknown setting {full_key!r}",
         where=yaml_of(config_file) if config_file else f"{full_key}=...",
-        hint=near_names(key, known)
-        if (known := list(_keys_below(parent)))
-        else f"a new entry is written +{full_key}=...",
+        hint=near_names(key, siblings) if siblings else f"a new entry is written +{full_key}=...",
     )
 
 
@@ -263,8 +269,8 @@ def _user_error_in(error: BaseException | None) -> UserError | None:
 
 
 def _match(pattern: str, text: str) -> str | None:
-    found = re.search(pattern, text)
-    return found.group(1) if found else None
+    match = re.search(pattern, text)
+    return match.group(1) if match else None
 
 
 def _first_line(error: BaseException) -> str:

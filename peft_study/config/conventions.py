@@ -1,4 +1,4 @@
-"""Which of the replication package's conventions a recorded cell follows."""
+"""The conventions of the replication package that a recorded cell follows."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -13,14 +13,14 @@ from peft_study.config.schema import ConventionsConfig
 
 
 def label(conventions: Mapping[str, Any]) -> str | None:
-    """How a report marks a cell that does not follow the paper.
+    """The mark in a report of a cell that does not follow the paper.
 
     Args:
         conventions: the group of a cell's config, however old.
 
     Returns:
-        the name of the conventions with the settings that differ from it, or the settings that were switched on alone;
-        None where all are the paper's. Settings that act through the method alone do not count: its name says them.
+        the name of the conventions and the settings that differ from them, or only the settings that differ from the
+        paper; None if all are the paper's. Settings that act only through the method do not count.
     """
     default = str(ConventionsConfig.name)
     name = str(conventions.get("name", default))
@@ -36,7 +36,7 @@ def label(conventions: Mapping[str, Any]) -> str | None:
 
 @cache
 def _settings(name: str) -> dict[str, Any]:
-    """The settings of named conventions; the paper's where no YAML has the name."""
+    """The settings of named conventions; the paper's if no YAML has the name."""
     file = conf_folder() / "conventions" / f"{name}.yaml"
     changed = yaml.safe_load(file.read_text(encoding="utf-8"))["conventions"] if file.is_file() else {}
     return {**asdict(ConventionsConfig()), **changed}

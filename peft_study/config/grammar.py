@@ -1,4 +1,4 @@
-"""Values that the grammar of Hydra's command line refuses, and the quoted form that a shell passes and Hydra takes."""
+"""Values that Hydra's command line cannot parse, and their quoted form for a shell."""
 
 import re
 import shlex
@@ -16,7 +16,7 @@ SETTINGS_HINT = "settings are written group.key=value; python -m peft_study --cf
 
 
 def quote(text: str) -> str:
-    """Write a text so that Hydra's grammar takes it as it is, but for a whole interpolation, `${group.key}`."""
+    """Quote a text so that Hydra takes it literally, except for an interpolation such as `${group.key}`."""
     text = _NO_INTERPOLATION.sub(lambda match: match[1] * 2 + "\\${", text)
     escaped = re.sub(r"(\\+)(?='|\Z)", r"\1\1", text).replace("'", "\\'")
     return f"'{escaped}'"
@@ -26,10 +26,10 @@ def shell_form(override: str) -> str | None:
     """Write an override with a quoted value as a word for a POSIX shell.
 
     Args:
-        override: as Hydra got it; quotes around its value are taken for an attempt to quote it.
+        override: as Hydra got it; quotes around the value count as an attempt to quote it.
 
     Returns:
-        the word, or None where quotes do not help: the fault is not in the value, or a terminal cannot show it.
+        the word; None if quotes do not help, because the error is not in the value or a terminal cannot show it.
     """
     key, equals, value = override.partition("=")
     attempt = _QUOTED.fullmatch(value)
@@ -46,7 +46,7 @@ def shell_form(override: str) -> str | None:
 
 
 def explain_unread(error: OverrideParseException) -> UserError:
-    """Say which override Hydra cannot read, and how its value is quoted."""
+    """The error for an override that Hydra cannot parse, with the quoted value as a hint."""
     override = str(error.override)
     key, _, value = override.partition("=")
     form = shell_form(override)
@@ -58,7 +58,7 @@ def explain_unread(error: OverrideParseException) -> UserError:
 
 
 def explain_several_values(override: str) -> UserError:
-    """Say that several values need a sweep, and how one text with commas is quoted."""
+    """The error for several values without a sweep; the hint quotes a text with commas."""
     key, _, value = override.partition("=")
     return UserError(
         f"{key} must be one value without --multirun, got {value}",
@@ -68,10 +68,10 @@ def explain_several_values(override: str) -> UserError:
 
 
 def explain_container(override: str, what: str) -> UserError:
-    """Say that a text in brackets or braces is read as a list or a mapping.
+    """The error for a text in brackets or braces, which Hydra reads as a list or a mapping.
 
     Args:
         override: as Hydra got it.
-        what: what is wrong with its value.
+        what: the message about its value.
     """
     return UserError(what, where=override, hint=f"a text is quoted: {shell_form(override)}")

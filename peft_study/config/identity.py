@@ -1,4 +1,4 @@
-"""Which settings decide a cell's result, and the name that follows from them. Pure."""
+"""The settings that decide a cell's result, and the name that follows from them. Pure functions."""
 
 import hashlib
 import json
@@ -9,14 +9,14 @@ from typing import Any
 
 from peft_study.config.schema import CellConfig, ConventionsConfig, Weights
 
-# Raise when a schema default, or what a setting means, changes: results made before are then other cells.
+# Raise it when a default or the meaning of a setting changes, so that earlier results count as other cells.
 IDENTITY_VERSION = 1
 DECISIVE_GROUPS = ("model", "method", "dataset", "quantization", "training", "generation")
 LATER_GROUPS = ("conventions",)
-"""Groups that came later: cells that leave their defaults keep their identity."""
+"""Groups that were added later: cells with their defaults keep their identity."""
 HUB_SETTINGS = ("source", "hub_id", "hub_files", "revision", "validation_split")
-# The learning rate, the targets, the preamble and the retriever in force are the method's; sizes only warn; how the
-# memory policy divides a step leaves the step as it is.
+# The method holds the learning rate, targets, preamble and retriever in force. Sizes only warn. The memory policy
+# divides a step without changing it.
 WITHOUT_EFFECT = frozenset(
     {
         ("model", "learning_rates"),
@@ -30,21 +30,21 @@ WITHOUT_EFFECT = frozenset(
     }
 )
 FORMER_DEFAULTS: dict[str, dict[str, Any]] = {"dataset": {"truncation": "separate"}}
-"""What a setting was before its default changed. Cells with the new default are other cells than those made before."""
+"""Defaults before they changed. Cells with the new default are other cells than earlier ones."""
 
 
 def cell_settings(
     cell: CellConfig, data_fingerprint: str | None = None, weights_fingerprint: str | None = None
 ) -> dict[str, Any]:
-    """The settings that decide a cell's result; not the tracker, the hardware, the study or where files lie.
+    """The settings that decide a cell's result: not the tracker, the hardware, the study or the place of files.
 
-    Only values that differ from the schema's default are kept, so that a setting added later leaves older cells their
-    identity.
+    Only values that differ from the schema's default are kept, so that a setting added later does not change the
+    identity of older cells.
 
     Args:
         cell: the typed config.
-        data_fingerprint: hash of the local files, which stands for `dataset.path`.
-        weights_fingerprint: hash of local weights, which stands for `model.source`; None for weights of the hub.
+        data_fingerprint: hash of the local files, in place of `dataset.path`.
+        weights_fingerprint: hash of local weights, in place of `model.source`; None for weights of the hub.
     """
     kept: dict[str, Any] = {"identity_version": IDENTITY_VERSION, "seed": cell.seed}
     for group in DECISIVE_GROUPS:
@@ -69,8 +69,8 @@ def cell_name(cell: CellConfig, data_fingerprint: str | None = None, weights_fin
     """The readable name with the first eight hexadecimal digits of the settings' hash.
 
     Returns:
-        such as "codellama-7b-python_lora_conala_s42-1f0c9a7e"; the quantization is named where there is one, and the
-        conventions where they are not the paper's.
+        such as "codellama-7b-python_lora_conala_s42-1f0c9a7e". A quantization is named, and conventions other than the
+        paper's.
     """
     settings = cell_settings(cell, data_fingerprint, weights_fingerprint)
     canonical = json.dumps(settings, sort_keys=True, ensure_ascii=True)
@@ -84,13 +84,13 @@ def cell_name(cell: CellConfig, data_fingerprint: str | None = None, weights_fin
 
 
 def settings_key(config: Mapping[str, Any]) -> str | None:
-    """A hash of all that decides a recorded cell's result but its seed, so that cells with the same one are repeats.
+    """The hash of all settings that decide a recorded cell's result but the seed: replicates share it.
 
     Args:
-        config: as `plain` gives it, however old or damaged.
+        config: as `plain` gives it; an old or damaged record is allowed.
 
     Returns:
-        sixteen hexadecimal digits; None where the record has no config. Local data and weights count by their path.
+        sixteen hexadecimal digits; None if the record has no config. Local data and weights count by their path.
     """
     kept: dict[str, dict[str, Any]] = {}
     for group in DECISIVE_GROUPS:
@@ -107,7 +107,7 @@ def settings_key(config: Mapping[str, Any]) -> str | None:
 
 
 def _decisive(group: str, settings: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
-    """Those that have an effect and are not as by default."""
+    """The settings that have an effect and differ from the default."""
     kept = {
         name: value
         for name, value in settings.items()
@@ -115,7 +115,7 @@ def _decisive(group: str, settings: Mapping[str, Any], default: Mapping[str, Any
     }
     generated = settings.get("source") == "generated" and not settings.get("path")
     if group == "dataset" and generated and not kept.keys() & {"max_prompt_tokens", "max_target_tokens"}:
-        # Generated samples are shorter than the limits, so that nothing is cut either way.
+        # Generated samples are shorter than the limits, so that truncation changes nothing.
         kept.pop("truncation", None)
     return kept
 

@@ -1,4 +1,4 @@
-"""Where models and data come from, by how they are named. Pure but for a look whether a local folder exists."""
+"""The sources of models and data, by their names. The only file access is whether a local folder exists."""
 
 from pathlib import Path
 

@@ -1,1 +1,1 @@
-"""What a cell costs: time and memory, by phase."""
+"""Cost of a cell: time and memory of each phase, measured and predicted."""

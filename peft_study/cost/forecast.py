@@ -1,33 +1,33 @@
-"""What is known of a cell before it runs."""
+"""The row of a plan: facts and estimates about a cell before it runs."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """One cell of a plan.
+    """A cell of a plan.
 
     Attributes:
-        cell_id: readable name with its hash.
-        folder: where its results are, or will be.
-        overrides: the command line that runs it alone.
-        model: config name, and likewise the next three.
-        method: see `model`.
-        dataset: see `model`.
-        quantization: see `model`.
-        seed: its seed.
-        num_examples: training samples before a prompt.
-        state: new, done, interrupted, infeasible, or how it failed.
-        reason: why it cannot run, or why it failed.
-        trainable_parameters: exact; None where the config does not state the model's architecture, or where peft needs
-            the weights to build the adapter.
-        predicted_peak_bytes: by a replay of a step; None likewise.
-        budget_bytes: `hardware.memory_budget_gb`.
+        cell_id: readable name with a hash.
+        folder: folder of the results.
+        overrides: the command line that runs only this cell.
+        model: config name of the model.
+        method: config name of the method.
+        dataset: config name of the data set.
+        quantization: config name of the quantization.
+        seed: seed of the cell.
+        num_examples: number of training samples before a prompt.
+        state: new, done, interrupted, infeasible, or the status of a failed run.
+        reason: why the cell cannot run, or why it failed; None for other states.
+        trainable_parameters: exact number; None if the config does not state the model's architecture, or if peft
+            needs the weights to build the adapter.
+        predicted_peak_bytes: peak memory by a replay of a step; None if it cannot be predicted.
+        budget_bytes: `hardware.memory_budget_gb` in bytes; None for no budget.
         division: the micro-batch that `training.memory` chooses, and whether activations are recomputed.
         settings: `identity.settings_key`: cells with the same key are replicates.
-        advice: what would fit where the prediction, with the overhead of CUDA and its allocator, is above the budget.
-        predicted_seconds: the median of finished cells of this model, method, data set and quantization; None where
-            there is none. Loading Python's libraries comes on top.
+        advice: a change that makes the cell fit, if the prediction with overhead exceeds the budget; else None.
+        predicted_seconds: median duration of finished cells with this model, method, data set and quantization, without
+            the import of libraries; None if there are no such cells.
     """
 
     cell_id: str
@@ -51,5 +51,5 @@ class Forecast:
 
     @property
     def over_budget(self) -> bool:
-        """Whether the prediction and its overhead are above the budget."""
+        """Whether the prediction with overhead exceeds the budget."""
         return self.advice is not None

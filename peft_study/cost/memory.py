@@ -19,14 +19,15 @@ _RESET_PEAK = "5"
 
 
 class Meter:
-    """Measures the phases of one cell.
+    """Measures the phases of a cell.
 
-    On a GPU the peak is what torch allocated (deterministic, without the CUDA context), and beside it what it
-    reserved. On a CPU it is the peak resident set size of the process: interpreter and libraries included.
+    On a GPU the peak is the memory that torch allocated, which is deterministic and excludes the CUDA context. The
+    memory that torch reserved is recorded too. On a CPU the peak is the largest resident set size of the process, with
+    the interpreter and libraries.
 
     Args:
-        device: where the cell computes.
-        earlier: what the phases of an interrupted run cost: seconds add up, the larger peak counts.
+        device: device of the cell.
+        earlier: costs of the phases of an interrupted run. Seconds are added, and the larger peak counts.
     """
 
     def __init__(self, device: torch.device, earlier: Mapping[str, PhaseCost] | None = None) -> None:
@@ -37,12 +38,12 @@ class Meter:
 
     @property
     def kind(self) -> MemoryKind:
-        """What the peaks mean."""
+        """The kind of memory that the peaks count."""
         return MemoryKind.cuda_allocated if self._device.type == "cuda" else MemoryKind.cpu_peak_rss
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Measure a phase; what it cost is kept even when it raises."""
+        """Measure a phase; a phase that raises has a cost too."""
         self._reset()
         self._running = (name, time.perf_counter())
         try:
@@ -52,7 +53,7 @@ class Meter:
             self._running = None
 
     def measure(self) -> None:
-        """Bring the cost of the phase that runs up to date, so that a killed process leaves it behind."""
+        """Update the cost of the current phase. Callers record it, so that it survives a killed process."""
         if self._running is None:
             return
         name, began = self._running
@@ -62,7 +63,7 @@ class Meter:
         self.phases[name] = cost.after(self._earlier[name]) if name in self._earlier else cost
 
     def _reset(self) -> None:
-        # What the phase before left to the garbage collector, or in torch's cache, is not this phase's.
+        # Garbage and cached memory of the previous phase must not count for this phase.
         gc.collect()
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
@@ -81,34 +82,34 @@ class Meter:
         )
 
 
-def apply_budget(device: torch.device, budget_gb: float | None) -> None:
-    """Make a large card refuse what a smaller one would not hold.
+def apply_budget(device: torch.device, budget_bytes: int | None) -> None:
+    """Limit the GPU memory of this process, so that a large card runs out of memory like a smaller one.
 
     Args:
-        device: nothing happens on a CPU.
-        budget_gb: GPU memory that this process may allocate, in GB (1e9 bytes); None is all of it.
+        device: device of the cell; on a CPU nothing is limited.
+        budget_bytes: GPU memory that this process may allocate; None for no limit.
     """
     if device.type == "cuda":
         total = torch.cuda.get_device_properties(device).total_memory
-        share = 1.0 if budget_gb is None else min(1.0, budget_gb * 1e9 / total)
+        share = 1.0 if budget_bytes is None else min(1.0, budget_bytes / total)
         torch.cuda.set_per_process_memory_fraction(share, device)
 
 
-def device_bytes(device: torch.device, budget_gb: float | None) -> int | None:
+def device_bytes(device: torch.device, budget_bytes: int | None) -> int | None:
     """GPU memory that this process may allocate; None for a CPU.
 
     Args:
-        device: where the cell runs.
-        budget_gb: see `apply_budget`.
+        device: device of the cell.
+        budget_bytes: see `apply_budget`.
     """
     if device.type != "cuda":
         return None
     total: int = torch.cuda.get_device_properties(device).total_memory
-    return total if budget_gb is None else min(total, int(budget_gb * 1e9))
+    return total if budget_bytes is None else min(total, budget_bytes)
 
 
 def peak_rss_bytes() -> int | None:
-    """Peak resident set size of this process since the last reset, or since its start where no reset is possible."""
+    """Peak resident set size of this process since the last reset, or since its start if the kernel allows no reset."""
     if _STATUS.is_file():
         for line in _STATUS.read_text().splitlines():
             if line.startswith("VmHWM:"):
@@ -118,7 +119,7 @@ def peak_rss_bytes() -> int | None:
 
 
 def reset_peak_rss() -> None:
-    """Begin a new peak where the kernel allows it (Linux); elsewhere the peak stays that of the whole process."""
+    """Start a new peak. Without /proc (outside Linux) the peak remains that of the whole process."""
     try:
         _CLEAR_REFS.write_text(_RESET_PEAK)
     except OSError:

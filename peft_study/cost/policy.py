@@ -1,4 +1,4 @@
-"""How a batch is divided so that training fits the memory: micro-batch, accumulation, gradient checkpointing."""
+"""Divide a batch so that training fits the memory: micro-batch, accumulation and gradient checkpointing."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -9,19 +9,19 @@ from peft_study.cost.predict import Estimate, estimate
 GB = 1e9
 MICRO_BATCHES = (8, 4, 2, 1)
 _PREFIX_TUNING = "PrefixTuningConfig"
-"""peft refuses it together with gradient checkpointing."""
+"""The adapter that peft refuses together with gradient checkpointing."""
 
 
 @dataclass(frozen=True)
 class MemoryChoice:
-    """How a cell is trained, and why.
+    """The chosen division of a cell's batch.
 
     Attributes:
-        training: the settings in force.
-        predicted: what they take; None where that is unknown.
-        budget_bytes: what a cell may take; None for no limit.
-        reason: why they were chosen.
-        smallest: the least that any division of the batch would take; None where `predicted` fits or is unknown.
+        training: the chosen settings.
+        predicted: estimate for these settings; None if it is unknown.
+        budget_bytes: memory that the cell may take; None for no limit.
+        reason: why the settings were chosen.
+        smallest: estimate for the division that takes the least memory; None if `predicted` fits or is unknown.
     """
 
     training: TrainingConfig
@@ -32,14 +32,14 @@ class MemoryChoice:
 
     @property
     def fits(self) -> bool | None:
-        """Whether prediction and overhead are within the budget; None where either is unknown."""
+        """Whether the prediction with overhead is within the budget; None if either is unknown."""
         if self.predicted is None or self.budget_bytes is None:
             return None
         return _fits(self.predicted, self.budget_bytes)
 
     @property
     def exceeds_even_without_overhead(self) -> bool:
-        """Whether the predicted allocations alone are above the budget."""
+        """Whether the predicted allocations exceed the budget even without overhead."""
         return (
             self.predicted is not None
             and self.budget_bytes is not None
@@ -48,14 +48,14 @@ class MemoryChoice:
 
     @property
     def division(self) -> str:
-        """The micro-batch and whether activations are recomputed, in a few characters; empty without training."""
+        """The micro-batch, and `+recompute` for gradient checkpointing; empty without training."""
         if self.predicted is None or not self.predicted.train_peak_bytes:
             return ""
         return f"{self.training.micro_batch_size}{'+recompute' if self.training.gradient_checkpointing else ''}"
 
     @property
     def advice(self) -> str | None:
-        """What a person can do where the cell does not fit."""
+        """A change that makes the cell fit; None if it fits or if that is unknown."""
         if self.fits is not False or self.predicted is None or self.budget_bytes is None:
             return None
         excess = f"{_needed(self.predicted) / GB:.1f} GB > {self.budget_bytes / GB:.1f}"
@@ -63,7 +63,8 @@ class MemoryChoice:
             return f"{excess}: fits with training.memory=small ({_needed(self.smallest) / GB:.1f} GB)"
         generates = self.predicted.generate_peak_bytes == self.predicted.peak_bytes
         return (
-            f"{excess}: {'generation' if generates else 'training'} fits in no way; quantization=nf4, or another card"
+            f"{excess}: {'generation' if generates else 'training'} does not fit with any setting of training.memory; "
+            "quantization=nf4, or another card"
         )
 
 
@@ -71,11 +72,11 @@ def choose_memory(cell: CellConfig, budget_bytes: int | None) -> MemoryChoice:
     """Choose micro-batch and gradient checkpointing by `training.memory`, the prediction and the budget.
 
     Args:
-        cell: the typed config. A micro-batch or checkpointing other than the default wins over the policy.
+        cell: the typed config. A micro-batch or checkpointing that differs from its default overrides the policy.
         budget_bytes: memory that the cell may take; None for no limit.
 
     Returns:
-        the choice; it may exceed the budget, which `fits` says.
+        the choice; if it exceeds the budget, `fits` is False.
     """
     training = cell.training
     if cell.method.kind is MethodKind.prompting:
@@ -97,7 +98,7 @@ def choose_memory(cell: CellConfig, budget_bytes: int | None) -> MemoryChoice:
 
 
 def recorded(choice: MemoryChoice) -> dict[str, int | str]:
-    """A choice as it stands in a result: the predicted bytes by phase, and what was chosen and why."""
+    """A choice as result.json stores it: the predicted bytes of each phase, the chosen division and the reason."""
     predicted = choice.predicted
     if predicted is None:
         return {}
@@ -127,7 +128,8 @@ def _is_explicit(training: TrainingConfig) -> bool:
 
 
 def _divisions(cell: CellConfig) -> Iterator[TrainingConfig]:
-    """Ways to train a batch, the fastest first: whatever is recomputed costs a third more, a smaller batch less."""
+    """Divisions of a batch, the fastest first."""
+    # Recomputing activations costs about a third more time; a smaller micro-batch costs less, so it is tried first.
     training = cell.training
     sizes = [size for size in MICRO_BATCHES if size <= training.batch_size and training.batch_size % size == 0]
     for size in sizes:

@@ -1,4 +1,4 @@
-"""What a cell will take, from its settings alone: parameters, and peak memory by a replay on tensors without data."""
+"""Predict the parameters and the peak memory of a cell from its settings, by a replay on tensors without data."""
 
 import hashlib
 import json
@@ -21,26 +21,28 @@ from peft_study.models.families import FAMILIES
 from peft_study.models.random_weights import on_meta_device
 
 REPLAY_VERSION = 3
-"""Raise when the replay, or the step that it replays, changes: stored predictions are then made anew."""
+"""Increase this number when the replay, or the code that it replays, changes. Older stored predictions are ignored."""
 LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate")
 CUDA_CONTEXT_BYTES = 450_000_000
-"""What a process holds of a card beyond torch's allocator: context and kernels, about 0.4 GB on an A5000."""
+"""GPU memory of a process outside torch's allocator: CUDA's context and kernels, about 0.4 GB on an A5000."""
 FRAGMENTATION = 0.03
-"""Share of the allocated bytes that the caching allocator reserves beyond them, as a rule of thumb."""
+"""Bytes that the caching allocator reserves in addition, as a share of the allocated bytes; a rule of thumb."""
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a cell takes.
+    """The predicted parameters and peak memory of a cell.
+
+    Peaks count the bytes that torch's allocator hands out, as `torch.cuda.max_memory_allocated` reports them.
 
     Attributes:
-        trainable_parameters: exact, counted on a model without weights.
-        total_parameters: likewise, the adapter included.
-        load_peak_bytes: while the model is loaded.
-        train_peak_bytes: of an optimizer step or an evaluation whose samples fill the data set's limits; 0 where
-            nothing is trained. All peaks are of what torch's allocator hands out, as `max_memory_allocated` reports it.
-        generate_peak_bytes: of a batch whose prompts and candidates fill the limits.
+        trainable_parameters: exact number, counted on a model without data.
+        total_parameters: exact number, the adapter included.
+        load_peak_bytes: peak while the model is loaded.
+        train_peak_bytes: peak of an optimizer step or an evaluation with samples that fill the data set's limits; 0 if
+            nothing is trained.
+        generate_peak_bytes: peak of a batch with prompts and candidates that fill the limits.
     """
 
     trainable_parameters: int
@@ -51,12 +53,12 @@ class Estimate:
 
     @property
     def peak_bytes(self) -> int:
-        """The largest of the three."""
+        """The largest peak of the three phases."""
         return max(self.load_peak_bytes, self.train_peak_bytes, self.generate_peak_bytes)
 
     @property
     def overhead_bytes(self) -> int:
-        """What a card needs beyond `peak_bytes`: CUDA's context and fragmentation; a rule of thumb, never inside."""
+        """GPU memory in addition to `peak_bytes`, by a rule of thumb: CUDA's context and fragmentation."""
         return CUDA_CONTEXT_BYTES + round(FRAGMENTATION * self.peak_bytes)
 
 
@@ -64,18 +66,18 @@ def estimate(cell: CellConfig) -> Estimate | None:
     """Predict a cell's parameters and peak memory without its weights and without a network.
 
     Args:
-        cell: the typed config; automatic precision counts as bf16, but for the CPU.
+        cell: the typed config. `precision: auto` counts as bf16, and as fp32 on a CPU.
 
     Returns:
-        None where the architecture is not in the config (its folder or the hub alone states it), or where the replay
-        fails, for instance because peft cannot build the adapter without weights.
+        None if the config does not state the architecture, or if the replay fails, for instance because peft cannot
+        build the adapter without weights.
 
     Raises:
-        UserError: peft does not take the adapter's settings.
+        UserError: peft does not accept the adapter's settings.
     """
     if _skeleton(_as_json(asdict(cell.model))) is None:
         return None
-    _adapter(cell)  # its mistakes are the user's to mend
+    _adapter(cell)  # outside the replay, so that a wrong setting is reported to the user
     key = _key(cell)
     if key not in _predicted:
         _predicted[key] = _stored_or_replayed(cell, key)
@@ -97,7 +99,7 @@ def _stored_or_replayed(cell: CellConfig, key: str) -> Estimate | None:
 
 
 def _replayed(cell: CellConfig) -> Estimate | None:
-    # The replay imports what only a replay needs, and takes seconds itself.
+    # The import takes seconds, and a stored prediction needs no replay.
     from peft_study.cost.replay.peaks import replay as replay_cell
 
     skeleton = _skeleton(_as_json(asdict(cell.model)))
@@ -120,7 +122,7 @@ def _adapter(cell: CellConfig) -> PeftConfig | None:
 
 
 def _key(cell: CellConfig) -> str:
-    """A hash of all that decides the replay, and of nothing else."""
+    """A hash of the settings that decide the replay, and of no others."""
     skeleton = _skeleton(_as_json(asdict(cell.model)))
     assert skeleton is not None
     method, dataset, generation, training = cell.method, cell.dataset, cell.generation, cell.training
@@ -146,7 +148,7 @@ def _as_json(value: Any) -> str:
 
 @lru_cache(maxsize=32)
 def _skeleton(key: str) -> PreTrainedModel | None:
-    """A model on the meta device; None where the settings do not state its architecture."""
+    """A model on the meta device; None if the settings do not state its architecture."""
     model = ModelConfig(**json.loads(key))
     if model.source and model.source.startswith(EMBEDDED_SOURCE):
         folder = tiny.FOLDER / model.source.removeprefix(EMBEDDED_SOURCE)
@@ -155,7 +157,7 @@ def _skeleton(key: str) -> PreTrainedModel | None:
 
 
 def _without_text(adapter: dict[str, Any] | None) -> dict[str, Any] | None:
-    """An adapter whose virtual tokens start at random: a text changes no size, and would need a tokenizer."""
+    """An adapter whose virtual tokens start at random. An initial text changes no size, but needs a tokenizer."""
     if not adapter or "prompt_tuning_init" not in adapter:
         return adapter
     kept = {name: value for name, value in adapter.items() if not name.startswith("prompt_tuning_init")}

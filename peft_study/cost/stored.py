@@ -1,26 +1,26 @@
-"""Small values that are costly to compute, kept in the user's cache folder."""
+"""Small values that are slow to compute, stored in the user's cache folder."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
+from peft_study.results.cache import cache_folder
 from peft_study.results.store import write_atomically
 
 
 class StoredValues:
-    """Values of one kind, a JSON file for each. What cannot be read or written is computed again.
+    """Stored values of a kind, a JSON file for each key. Files that cannot be read or written are ignored.
 
     Args:
-        kind: names the folder.
-        made_by: versions of what computes the values; those of others are passed over.
+        kind: name of the folder.
+        made_by: versions of the code that computes the values. Values of other versions are ignored.
     """
 
     def __init__(self, kind: str, made_by: str) -> None:
         self._kind, self._made_by = kind, made_by
 
     def read(self, key: str) -> dict[str, Any] | None:
-        """The values under a key; None where there are none that the same versions made."""
+        """The values of a key; None if the same versions stored no values."""
         file = self._file(key)
         try:
             record = json.loads(file.read_text(encoding="utf-8")) if file else {}
@@ -30,7 +30,7 @@ class StoredValues:
             return None
 
     def write(self, key: str, values: dict[str, Any]) -> None:
-        """Keep values under a key, a name for a file."""
+        """Store the values of a key, which must be valid as a file name."""
         file = self._file(key)
         if file is None:
             return
@@ -41,10 +41,5 @@ class StoredValues:
             return
 
     def _file(self, key: str) -> Path | None:
-        named = os.environ.get("XDG_CACHE_HOME", "")
-        try:
-            folder = Path(named) if Path(named).is_absolute() else Path.home() / ".cache"
-        except RuntimeError:
-            # There are accounts without a home.
-            return None
-        return folder / "peft_study" / self._kind / f"{key}.json"
+        folder = cache_folder(self._kind)
+        return None if folder is None else folder / f"{key}.json"

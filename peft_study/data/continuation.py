@@ -1,6 +1,6 @@
 """The text of tokens that follow a prompt.
 
-A tokenizer with SentencePiece rules drops the space at the beginning of whatever it decodes. New tokens are therefore
+A tokenizer with SentencePiece rules drops the space at the start of the text that it decodes. New tokens are therefore
 decoded together with the end of their prompt, and the prompt's text is cut off.
 """
 
@@ -14,13 +14,13 @@ _BROKEN_CHARACTER = "\ufffd"
 
 
 class Decoding(Protocol):
-    """What this module needs of a Hugging Face tokenizer."""
+    """The part of a Hugging Face tokenizer that this module uses."""
 
     def decode(self, token_ids: list[int], skip_special_tokens: bool = ..., **options: Any) -> str | list[str]:
         """Decode token ids."""
 
     def convert_ids_to_tokens(self, ids: list[int]) -> str | list[str]:
-        """The vocabulary's entries."""
+        """The entries of the vocabulary."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Anchor:
 
     Attributes:
         ids: the prompt's last tokens.
-        text: what they decode to.
+        text: their decoded text.
     """
 
     ids: tuple[int, ...]
@@ -37,18 +37,18 @@ class Anchor:
 
 
 STANDALONE = Anchor((), "")
-"""In place of a prompt, where tokens are a text of their own: what the decoder of an encoder-decoder writes."""
+"""The anchor of tokens that follow no prompt: those that the decoder of an encoder-decoder writes."""
 
 
 def anchor(prompt: Sequence[int], tokenizer: Decoding) -> Anchor:
-    """The shortest end of a prompt that gives new tokens the text that they have behind the whole prompt.
+    """Find the shortest end of a prompt behind which new tokens have the same text as behind the whole prompt.
 
-    It begins with a token that decodes to whole characters by itself. Decoders treat what precedes such a token
-    separately: tokens of single bytes, which are decoded in runs, never start it.
+    It begins with a token that decodes to whole characters. Decoders treat what precedes such a token separately.
+    Tokens of single bytes are decoded in runs, so they never start it.
 
     Args:
         prompt: token ids.
-        tokenizer: the one that made them.
+        tokenizer: it made the ids.
     """
     start = next((index for index in reversed(range(len(prompt))) if _is_whole(prompt[index], tokenizer)), 0)
     ids = tuple(prompt[start:])
@@ -56,15 +56,15 @@ def anchor(prompt: Sequence[int], tokenizer: Decoding) -> Anchor:
 
 
 def text_behind(end: Anchor, new: Sequence[int], tokenizer: Decoding) -> str:
-    """The text of new tokens behind a prompt, special tokens left out.
+    """The text of new tokens behind a prompt, without special tokens.
 
     Args:
-        end: of the prompt.
+        end: the end of the prompt.
         new: token ids.
-        tokenizer: the one that made the prompt.
+        tokenizer: it made the prompt.
 
     Returns:
-        the text; where the first new token completes a character that the prompt begins, that character is part of it.
+        the text. If the first new token completes a character that the prompt begins, the character is part of it.
     """
     joint = _decoded((*end.ids, *new), tokenizer)
     if joint.startswith(end.text):

@@ -15,8 +15,8 @@ LONGEST_DECIMAL_BITS = 14_000
 def fingerprint(samples: Iterable[Sample]) -> str:
     """SHA-256 of samples in order.
 
-    A level, tests, starter code and assertions count only where a sample has them: data sets without them keep the
-    fingerprint that earlier results recorded.
+    Optional fields count only if a sample has them, so that data sets without them keep the fingerprint that earlier
+    results recorded.
     """
     digest = hashlib.sha256()
     for sample in samples:
@@ -30,7 +30,7 @@ def _hashed(sample: Sample) -> dict[str, Any]:
     for name in ("level", "tests", "starter_code", "assertions", "published_answer"):
         if not hashed[name]:
             del hashed[name]
-    # It decides no score, and earlier fingerprints do not have it.
+    # It does not decide a score, and earlier fingerprints do not contain it.
     del hashed["cluster"]
     return hashed if sample.tests is None else hashed | {"tests": _tests(sample.tests)}
 

@@ -1,4 +1,4 @@
-"""Reading local JSON and JSONL files, with the line in every complaint."""
+"""Reading local JSON and JSONL files. Every error names the line."""
 
 import codecs
 import json
@@ -10,7 +10,7 @@ from peft_study.errors import UserError, near_names
 
 
 def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every object of a JSONL file with its place, such as "train.jsonl, line 7". Blank lines are passed over.
+    """Read the objects of a JSONL file, each with its place such as "train.jsonl, line 7". Blank lines are skipped.
 
     Raises:
         UserError: the file is missing or not UTF-8, or a line is not a JSON object.
@@ -22,7 +22,7 @@ def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every object of a file that is either JSONL or one JSON list of objects, with its place.
+    """Read the objects of a JSONL file or of a JSON list, each with its place.
 
     Raises:
         UserError: as `read_rows`.
@@ -37,16 +37,16 @@ def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def text_field(row: dict[str, Any], field: str, where: str, setting: str | None = None) -> str | None:
-    """The text of a row's field; None where the field is null.
+    """The text of a field of a row; None if the field is null.
 
     Args:
         row: one object.
         field: the field's name.
-        where: file and line, for the complaint.
-        setting: the setting that names the field, for the hint; None where its name is fixed.
+        where: file and line, for the error.
+        setting: the setting that names the field, for the hint; None if the name is fixed.
 
     Raises:
-        UserError: the field is absent or holds something else than text.
+        UserError: the field is missing, or is not text.
     """
     if field not in row:
         other = f"; another field: {setting}=NAME" if setting else ""
@@ -62,24 +62,28 @@ def text_field(row: dict[str, Any], field: str, where: str, setting: str | None 
 
 
 def text_list_field(row: dict[str, Any], field: str, where: str) -> list[str]:
-    """The texts of a row's field.
+    """The list of texts in a field of a row.
 
     Args:
         row: one object.
         field: the field's name.
-        where: file and line, for the complaint.
+        where: file and line, for the error.
 
     Raises:
-        UserError: the field is absent or holds something else than a list of texts.
+        UserError: the field is missing, or is not a list of texts.
     """
     value = row.get(field)
     if not isinstance(value, list):
-        raise UserError(f"the field {field!r} holds no list of texts", where=where, hint=near_names(field, row))
+        raise UserError(
+            f"the field {field!r} must be a list of texts, got {type(value).__name__}",
+            where=where,
+            hint=near_names(field, row),
+        )
     return [text_field({field: item}, field, where) or "" for item in value]
 
 
 def has_utf8_form(text: str) -> bool:
-    """Whether a text can be encoded; half of a surrogate pair, which JSON may escape, cannot."""
+    """Whether a text can be encoded as UTF-8. Half of a surrogate pair, which JSON may escape, cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -112,7 +116,7 @@ def _object(value: Any, where: str, what: str) -> dict[str, Any]:
 
 
 def _lines(path: Path) -> Iterator[str]:
-    """The lines of a file, which may be larger than the memory."""
+    """The lines of a file, read one by one: the file may be larger than the memory."""
     try:
         with path.open("rb") as file:
             # Bytes are split at line feeds only: text would also be split at U+2028 inside a JSON string.

@@ -1,33 +1,35 @@
-"""What of a test split also stands in the splits that a model learns from."""
+"""Test samples that are also in the splits that a model learns from."""
 
 import json
-import os
 import re
 import unicodedata
-from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
+
 from peft_study.data.samples import Sample
+from peft_study.results.cache import cache_folder
 from peft_study.results.store import write_atomically
 
-# Raise when the same samples would give another report: cached ones are then made anew.
+# Raise it when the same samples would give another report, so that cached reports are computed again.
 VERSION = 2
 GRAM_LENGTH = 5
 EXAMPLES = 5
+PAIRS_AT_ONCE = 4_000_000
+"""Of test samples with other samples: 48 MB if all of them share a gram."""
 
 
 @dataclass(frozen=True)
 class Overlap:
-    """How much of the test split is found elsewhere by one measure.
+    """How much of the test split is also in other splits, by one measure.
 
     Attributes:
-        count: test samples that are.
-        share: of all test samples.
-        examples: the first few, each as its id and the id of a sample in which it was found.
+        count: test samples that have a match.
+        share: the same as a share of all test samples, from 0 to 1.
+        examples: the first few, each as its id and the id of the sample that it matches.
     """
 
     count: int
@@ -35,13 +37,13 @@ class Overlap:
     examples: tuple[tuple[str, str], ...]
 
     @classmethod
-    def of(cls, found: dict[str, str], total: int) -> Self:
-        """Sum up which test ids were found where, in the order of the test split."""
-        return cls(len(found), len(found) / total if total else 0.0, tuple(list(found.items())[:EXAMPLES]))
+    def of(cls, matches: dict[str, str], total: int) -> Self:
+        """Count matches, given as other ids by test id in the order of the test split."""
+        return cls(len(matches), len(matches) / total if total else 0.0, tuple(list(matches.items())[:EXAMPLES]))
 
     @classmethod
     def from_json(cls, plain: dict[str, Any]) -> Self:
-        """Restore what JSON made lists of."""
+        """Restore an overlap from JSON, which has no tuples."""
         return cls(int(plain["count"]), float(plain["share"]), tuple((str(a), str(b)) for a, b in plain["examples"]))
 
 
@@ -51,9 +53,9 @@ class Leakage:
 
     Attributes:
         same_instruction: instructions that are equal up to case, white space and Unicode's compatible forms (NFKC).
-        similar_instruction: instructions of which the sets of character 5-grams have a Jaccard index of 0.8 or
-            more with another's, after the same normalisation; the equal ones are among them.
-        same_answer: answers that are equal but for white space around them; empty references are passed over.
+        similar_instruction: instructions whose sets of character 5-grams have a Jaccard index of at least 0.8, after
+            the same normalization; equal ones are included.
+        same_answer: answers that are equal up to white space around them; empty references are skipped.
     """
 
     same_instruction: Overlap
@@ -62,22 +64,24 @@ class Leakage:
 
 
 def cached_leakage(test: Sequence[Sample], others: Sequence[Sample], fingerprint: str) -> Leakage:
-    """The report of `leakage`, from the user's cache where the same data was looked at before.
+    """The report of `leakage`, from the user's cache if it has one of the same data.
 
-    A cache that cannot be read or written costs time and nothing else.
+    A cache that cannot be read or written is ignored.
 
     Args:
         test: the whole test split.
         others: the whole training split, then the validation split.
         fingerprint: of all of it.
     """
-    file = _cache_file(fingerprint)
-    known = _read(file) if file else None
-    if known is None:
-        known = leakage(test, others)
-        if file:
-            _write(file, known)
-    return known
+    folder = cache_folder("leakage")
+    if folder is None:
+        return leakage(test, others)
+    file = folder / f"{fingerprint}.json"
+    report = _read(file)
+    if report is None:
+        report = leakage(test, others)
+        _write(file, report)
+    return report
 
 
 def leakage(test: Sequence[Sample], others: Sequence[Sample]) -> Leakage:
@@ -85,7 +89,7 @@ def leakage(test: Sequence[Sample], others: Sequence[Sample]) -> Leakage:
 
     Args:
         test: the test split.
-        others: the samples to look for it in; the first one found is named.
+        others: the samples to compare with; of several matches, the report names the first.
     """
     texts, other_texts = ({sample.id: _normal(sample.instruction) for sample in part} for part in (test, others))
     answers, other_answers = ({sample.id: sample.answer.strip() for sample in part} for part in (test, others))
@@ -109,54 +113,31 @@ def _equal(texts: dict[str, str], others: dict[str, str]) -> dict[str, str]:
 
 
 def _similar(texts: dict[str, str], others: dict[str, str]) -> dict[str, str]:
-    """Which texts have a similar one among the others.
+    """Find for each text the first similar one among the others; both and the result are by id."""
+    from sklearn.feature_extraction.text import CountVectorizer
 
-    Sets with a Jaccard index of 4/5 or more share at least 4/5 of either. Of any 3/10 of a text's grams, a similar
-    text therefore has a third; only pairs with so much in common are compared as a whole. It is asked of the rarest
-    grams, which few pairs share (after the prefix filter of Bayardo, Ma and Srikant, 2007).
-    """
-    grams_of = {id_: _grams(text) for id_, text in texts.items()}
-    frequency = Counter(chain.from_iterable(grams_of.values()))
-    holders: defaultdict[str, list[str]] = defaultdict(list)
-    for id_, grams in grams_of.items():
-        rarest = sorted(grams, key=lambda gram: (frequency[gram], gram))
-        for gram in rarest[: _may_be_missing(len(grams)) + _asked(len(grams))]:
-            holders[gram].append(id_)
-    indexed = frozenset(holders)
-    found: dict[str, str] = {}
-    for other, text in others.items():
-        grams = _grams(text)
-        shared = Counter(chain.from_iterable(holders[gram] for gram in grams & indexed))
-        for id_, number in shared.items():
-            own = grams_of[id_]
-            # The share of a common part in the union of both, without a division.
-            if id_ not in found and number >= _asked(len(own)) and 9 * len(own & grams) >= 4 * (len(own) + len(grams)):
-                found[id_] = other
-    return found
-
-
-def _may_be_missing(size: int) -> int:
-    """How many of a text's grams a similar text may lack: a fifth, rounded down."""
-    return size // 5
-
-
-def _asked(size: int) -> int:
-    return -(-size // 10)
+    if not texts or not others:
+        return {}
+    vectorizer = CountVectorizer(analyzer=_grams, dtype=np.int32)
+    grams = vectorizer.fit_transform([*texts.values(), *others.values()])
+    sizes = np.asarray(grams.sum(axis=1)).ravel()
+    ids, other_ids = list(texts), list(others)
+    grams_of_others = grams[len(ids) :].T.tocsr()
+    rows_at_once = max(1, PAIRS_AT_ONCE // len(other_ids))
+    similar: dict[str, str] = {}
+    for start in range(0, len(ids), rows_at_once):
+        shared = (grams[start : min(start + rows_at_once, len(ids))] @ grams_of_others).tocoo()
+        rows, columns = shared.row + start, shared.col
+        # The share of the common grams in the union of both, without a division.
+        is_similar = 9 * shared.data >= 4 * (sizes[rows] + sizes[len(ids) + columns])
+        for row, column in sorted(zip(rows[is_similar], columns[is_similar], strict=True)):
+            similar.setdefault(ids[row], other_ids[column])
+    return similar
 
 
 def _grams(text: str) -> frozenset[str]:
-    """All runs of five characters; of a shorter text itself."""
+    """All sequences of five characters; a shorter text is its only one."""
     return frozenset(text[start : start + GRAM_LENGTH] for start in range(max(1, len(text) - GRAM_LENGTH + 1)))
-
-
-def _cache_file(fingerprint: str) -> Path | None:
-    named = os.environ.get("XDG_CACHE_HOME", "")
-    try:
-        folder = Path(named) if Path(named).is_absolute() else Path.home() / ".cache"
-    except RuntimeError:
-        # There are accounts without a home.
-        return None
-    return folder / "peft_study" / "leakage" / f"{fingerprint}.json"
 
 
 def _read(file: Path) -> Leakage | None:
@@ -169,9 +150,9 @@ def _read(file: Path) -> Leakage | None:
         return None
 
 
-def _write(file: Path, found: Leakage) -> None:
+def _write(file: Path, report: Leakage) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(file, json.dumps({"version": VERSION, "leakage": asdict(found)}) + "\n")
+        write_atomically(file, json.dumps({"version": VERSION, "leakage": asdict(report)}) + "\n")
     except OSError:
         return

@@ -1,4 +1,4 @@
-"""Line ends: a carriage return counts as a line break, alone and before a line feed."""
+"""Line ends: a carriage return is a line break, both alone and before a line feed."""
 
 import re
 
@@ -8,5 +8,5 @@ _OTHER = re.compile(r"\r\n?")
 
 
 def with_line_feeds(text: str) -> str:
-    """A text with a line feed for every line break, as Python reads source files."""
+    """Replace every line break by a line feed, as Python does with source files."""
     return _OTHER.sub("\n", text)

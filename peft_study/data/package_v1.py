@@ -1,4 +1,4 @@
-"""What the study's replication package did to a candidate before it scored it (November 2023, its test script)."""
+"""How the study's replication package changed a candidate before scoring (November 2023, in its test script)."""
 
 import re
 

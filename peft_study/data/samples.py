@@ -1,4 +1,4 @@
-"""One text-to-code sample."""
+"""A text-to-code sample."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -6,12 +6,11 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One input/output check of an answer that is an expression or a few statements.
+    """An input/output check of an answer that is an expression or a few statements.
 
     Attributes:
-        setup: Python statements that bind the variables which the answer reads.
-        probe: the expression to evaluate after the answer ran; "_" stands for the value of an answer that is
-            itself an expression.
+        setup: Python statements that bind the variables of the answer.
+        probe: the expression to evaluate after the answer; "_" is the value of an answer that is an expression.
         expected: the Python literal that the probe must equal.
     """
 
@@ -24,13 +23,13 @@ class Check:
 class ProgramTests:
     """The input/output tests of a whole program.
 
-    Values are what JSON can hold. Integers are exact at any length: to write one of more than 4,300 digits, Python
-    wants `sys.set_int_max_str_digits(0)`.
+    Values are those of JSON. Integers are exact at any length; writing one of more than 4,300 digits needs
+    `sys.set_int_max_str_digits(0)`.
 
     Attributes:
-        inputs: one a test; text for standard input, or the list of arguments where a function is called.
-        outputs: what is expected of each; as many as `inputs`.
-        fn_name: the function to call; None where the program reads standard input and writes standard output.
+        inputs: an input for each test: text for standard input, or the arguments of a function as a list.
+        outputs: the expected outputs; as many as `inputs`.
+        fn_name: the function to call; None if the program reads standard input and writes standard output.
     """
 
     inputs: tuple[Any, ...]
@@ -42,20 +41,20 @@ class ProgramTests:
 class Sample:
     """An instruction in natural language and the code that answers it.
 
-    The `repr` holds the first four fields alone, and the fingerprint only what is set: both identify data sets
-    in results made before there were others.
+    The `repr` has only the first four fields, and the fingerprint only fields that are set: both identify data sets in
+    results from before the other fields existed.
 
     Attributes:
         id: unique and stable within the data set, such as "test-17".
         instruction: the natural-language intent.
-        answer: the reference code; empty where a test problem has none and is scored by its tests.
-        checks: input/output checks where the data set has them.
-        level: difficulty, where the data set states it.
-        tests: of a whole program, where the data set has them.
-        starter_code: what the program begins with.
-        assertions: Python source that asserts what the answer must do, where the data set is scored by that.
-        published_answer: the answer as its file has it, where that has line ends of another kind.
-        cluster: what it shares with samples that are not independent of it, such as the question that it phrases.
+        answer: the reference code; empty for a test problem without one, which is scored by its tests.
+        checks: input/output checks; empty if the data set has none.
+        level: difficulty; None if the data set does not state it.
+        tests: input/output tests of a whole program; None if the data set has none.
+        starter_code: the beginning of the program.
+        assertions: Python source that asserts what the answer must do; empty if the data set has none.
+        published_answer: the answer as in its file, if that has other line ends; empty otherwise.
+        cluster: id of a group of samples that are not independent, such as those that phrase the same question.
     """
 
     id: str
@@ -71,5 +70,5 @@ class Sample:
 
     @property
     def reference(self) -> str:
-        """What candidates are compared with: the answer as its file has it."""
+        """The text that candidates are compared with: the answer as in its file."""
         return self.published_answer or self.answer

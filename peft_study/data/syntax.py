@@ -24,29 +24,35 @@ _LEXEME = re.compile(
 
 
 def parse(code: str) -> ast.Module | None:
-    """The syntax tree of a text; None where it is no Python of this interpreter's version."""
+    """The syntax tree of a text; None if this interpreter's version of Python cannot parse it."""
     with warnings.catch_warnings():
-        # An invalid escape sequence is said of code that nobody here wrote.
+        # Warnings such as an invalid escape sequence would be about the code of a data set or a model.
         warnings.simplefilter("ignore")
         try:
             return ast.parse(code)
         except (SyntaxError, ValueError, RecursionError, MemoryError):
-            # A null byte is a ValueError; deep nesting ends in one of the last two.
+            # A null byte raises ValueError, deep nesting one of the last two.
             return None
 
 
-def block_end(source: str, start: int = 0) -> int | None:
-    """Where an indented block ends: at the line break before the first unindented line that is not blank.
+def is_program(code: str) -> bool:
+    """Whether a text is Python and holds a statement."""
+    tree = parse(code)
+    return tree is not None and bool(tree.body)
 
-    A line inside brackets or a string in triple quotes, or behind a backslash, belongs to the line before it. Python's
-    own tokenizer cannot be asked, because it refuses text that breaks off or goes over into prose.
+
+def block_end(source: str, start: int = 0) -> int | None:
+    """Find the end of an indented block: the line break before the first unindented line that is not blank.
+
+    A line inside brackets or a string in triple quotes, or after a backslash, belongs to the line before it. Python's
+    tokenizer does not help, because it refuses text that is incomplete or turns into prose.
 
     Args:
-        source: Python, and anything at all behind the block.
-        start: characters before it belong to the block, whatever they are.
+        source: Python code, and any text behind the block.
+        start: the characters before this position belong to the block, whatever they are.
 
     Returns:
-        the position; None where nothing follows the block.
+        the position; None if nothing follows the block.
     """
     depth = 0
     for lexeme in _LEXEME.finditer(source):

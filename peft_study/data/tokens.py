@@ -1,4 +1,4 @@
-"""From samples to token ids, with the boundary between prompt and target known by construction."""
+"""From samples to token ids. Prompt and target are encoded apart, so the boundary between them is exact."""
 
 import logging
 from collections import Counter
@@ -15,17 +15,17 @@ logger = logging.getLogger(__name__)
 IGNORED_LABEL = -100
 BIN_TOKENS = 8
 _AS_TEXT = {"add_special_tokens": False, "split_special_tokens": True}
-"""A sample that spells out a special token means its characters."""
+"""A sample that contains the text of a special token means its characters, not the token."""
 
 
 class Tokenizer(Decoding, Protocol):
-    """What this module needs of a fast Hugging Face tokenizer."""
+    """The part of a fast Hugging Face tokenizer that this module uses."""
 
     eos_token_id: int
 
     @property
     def added_tokens_decoder(self) -> Mapping[int, Any]:
-        """Tokens beside the vocabulary's, by id."""
+        """Tokens beyond the vocabulary, by id."""
 
     def convert_tokens_to_ids(self, tokens: str) -> int | list[int]:
         """The id of a token."""
@@ -40,11 +40,12 @@ class Encoded:
 
     Attributes:
         prompt: ids of the prompt, special tokens included.
-        target: ids of the target; ends with the end-of-sequence token unless it was cut.
-        prompt_cut: instruction tokens that were left out.
-        target_cut: target tokens that were left out.
-        examples_cut: examples that were left out because the model has no more positions.
-        target_changed: the tokenizer cannot write the target: its tokens, before any cut, decode to another text.
+        target: ids of the target; they end with the end-of-sequence token unless the target was cut.
+        prompt_cut: number of instruction tokens that were left out.
+        target_cut: number of target tokens that were left out.
+        examples_cut: number of examples that were left out because the model has no more positions.
+        target_changed: whether the tokenizer cannot represent the target: its tokens, before any cut, decode to another
+            text.
     """
 
     prompt: tuple[int, ...]
@@ -57,16 +58,16 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long a sample may be, in tokens; None is no limit.
+    """The maximum length of a sample in tokens; None means unlimited.
 
     Attributes:
-        prompt: of the prompt without its examples. The instruction is cut at its end until the prompt fits; the markers
-            around it stay.
-        target: of the target with its end-of-sequence token. A cut target has no such token, so that the model never
-            learns to end in the middle.
-        shared: the prompt may also take what the target leaves of its limit.
-        prompt_positions: of prompt and examples together. The first examples are left out until they fit, and then the
-            instruction is cut.
+        prompt: limit of the prompt without its examples. The instruction is cut at its end until the prompt fits; the
+            markers around it stay.
+        target: limit of the target with its end-of-sequence token. A cut target has no such token, so that the model
+            never learns to end in the middle.
+        shared: whether the prompt may also use what the target leaves of its limit.
+        prompt_positions: limit of prompt and examples together. The first examples are left out until they fit, and
+            then the instruction is cut.
     """
 
     prompt: int | None
@@ -77,14 +78,14 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Truncation:
-    """How much a length limit took away.
+    """How much the length limits removed.
 
     Attributes:
-        samples: samples seen.
+        samples: number of samples.
         prompts_cut: samples whose instruction was cut.
         targets_cut: samples whose target was cut.
-        tokens_cut: tokens left out in all.
-        examples_cut: examples left out in all.
+        tokens_cut: tokens left out in total.
+        examples_cut: examples left out in total.
     """
 
     samples: int
@@ -103,15 +104,15 @@ def encode(
     for_encoder: bool = False,
     examples: Sequence[Sample] = (),
 ) -> Encoded:
-    """Encode one sample; within its limits, the prompt that training and generation see is the same.
+    """Encode one sample. Within the limits, training and generation see the same prompt.
 
     Args:
         sample: the sample.
         template: the prompt form.
         tokenizer: a fast tokenizer (character offsets are needed).
-        limits: what is cut.
-        for_encoder: an encoder reads the prompt, and the target is a text by itself.
-        examples: solved before the prompt.
+        limits: maximum lengths.
+        for_encoder: whether an encoder reads the prompt, and the target is a separate text.
+        examples: solved samples before the prompt.
     """
     target, changed = _target(sample, template, tokenizer, for_encoder=for_encoder)
     kept = target[: limits.target]
@@ -141,7 +142,7 @@ def _target(sample: Sample, template: Template, tokenizer: Tokenizer, *, for_enc
     """Token ids of a whole target with its end-of-sequence token, and whether the tokenizer changes its text."""
     text = template.target(sample)
     if for_encoder:
-        # The decoder begins with what the tokenizer puts before a text, as it did in pretraining (CodeT5+: <s>).
+        # The decoder starts with what the tokenizer puts before a text, as in pretraining (CodeT5+: <s>).
         encoded = tokenizer(text, return_special_tokens_mask=True, split_special_tokens=True)
         ids = _ids(encoded["input_ids"])
         end, ids = STANDALONE, _without_end(ids, _ids(encoded["special_tokens_mask"]), tokenizer.eos_token_id)
@@ -160,16 +161,19 @@ def encode_prompt(
     *,
     for_encoder: bool = False,
 ) -> tuple[list[int], int]:
-    """Token ids of a prompt and how many tokens of its instruction were cut to fit the limits; None is no limit.
+    """Encode a prompt and cut its instruction to fit the limits; None means unlimited.
 
     Args:
         prompt: the rendered prompt.
         tokenizer: a fast tokenizer.
-        max_tokens: of the prompt without its examples; the markers are never cut, so a limit below their own length is
-            exceeded rather than obeyed.
-        max_positions: of the prompt with its examples, likewise.
-        for_encoder: an encoder's input ends with the end-of-sequence token, whether or not the tokenizer adds it. A
-            decoder's keeps what the tokenizer puts before it, and nothing behind its text.
+        max_tokens: limit of the prompt without its examples. The markers are never cut, so a limit below their length
+            is exceeded.
+        max_positions: limit of the prompt with its examples; the same holds for it.
+        for_encoder: whether the ids are an encoder's input, which ends with the end-of-sequence token. A decoder's
+            prompt keeps what the tokenizer puts before it, and nothing behind its text.
+
+    Returns:
+        the token ids, and the number of instruction tokens that were cut.
     """
     sentinel, text = _sentinel(prompt, tokenizer)
     encoded = tokenizer(
@@ -202,14 +206,14 @@ def _sentinel(prompt: Prompt, tokenizer: Tokenizer) -> tuple[list[int], str]:
     if not prompt.sentinel:
         return [], prompt.text
     index = tokenizer.convert_tokens_to_ids(prompt.sentinel)
-    assert isinstance(index, int), "one token has one id"
+    assert isinstance(index, int), "a token has a single id"
     # Some tokenizers drop white space before their sentinels, so that a model never saw any there.
     strips = tokenizer.added_tokens_decoder[index].lstrip
     return [index], prompt.text.rstrip() if strips else prompt.text
 
 
 def not_longer_than(longest: int | None, samples: Sequence[Encoded]) -> list[Encoded]:
-    """Samples whose prompt and target, before any cut, have at most so many tokens together; all where it is None."""
+    """Samples with at most `longest` tokens in prompt and target before any cut; all if `longest` is None."""
     return [sample for sample in samples if longest is None or _uncut(sample) <= longest]
 
 
@@ -218,7 +222,7 @@ def _uncut(sample: Encoded) -> int:
 
 
 def truncation(encoded: Iterable[Encoded]) -> Truncation:
-    """Count what the limits took away."""
+    """Count what the limits removed."""
     samples = list(encoded)
     return Truncation(
         samples=len(samples),
@@ -230,26 +234,26 @@ def truncation(encoded: Iterable[Encoded]) -> Truncation:
 
 
 def lengths(encoded: Iterable[Encoded]) -> dict[str, Any]:
-    """How long samples are before any limit, in tokens: what the study's figure 2 draws.
+    """Count samples by their length before any limit, in tokens, as figure 2 of the study does.
 
     Returns:
         "bin_tokens", the width of a bin, and for "prompt" and "target" the number of samples by the lower edge of their
         bin, as text for JSON.
     """
     samples = list(encoded)
-    found = {
+    histograms = {
         "prompt": Counter(_edge(len(sample.prompt) + sample.prompt_cut) for sample in samples),
         "target": Counter(_edge(len(sample.target) + sample.target_cut) for sample in samples),
     }
     return {"bin_tokens": BIN_TOKENS} | {
-        part: {str(edge): counts[edge] for edge in sorted(counts)} for part, counts in found.items()
+        part: {str(edge): counts[edge] for edge in sorted(counts)} for part, counts in histograms.items()
     }
 
 
 def changed_targets(encoded: Mapping[str, Iterable[Encoded]]) -> dict[str, int]:
-    """How many targets the tokenizer cannot write, by split; a warning says so once.
+    """Count the targets that the tokenizer cannot represent, by split, and warn about them.
 
-    A model can learn and be scored on no more than what its tokenizer writes: some drop line breaks or indentation.
+    Some tokenizers drop line breaks or indentation, so that no candidate can equal such a target.
     """
     counts = {split: sum(sample.target_changed for sample in samples) for split, samples in encoded.items()}
     if any(counts.values()):
@@ -265,19 +269,19 @@ def _edge(length: int) -> int:
 
 
 def _without_end(ids: list[int], added: Sequence[int], end: int) -> list[int]:
-    """A prompt's ids without those that the tokenizer added behind its text (`added` is 1 where it added one)."""
+    """A prompt's ids without those that the tokenizer added behind its text; `added` is 1 for an added id."""
     if 0 in added:
         return ids[: len(added) - list(added)[::-1].index(0)]
     return [token for token in ids if token != end]
 
 
 def _target_ids(prompt: Prompt, target: str, end: Anchor, tokenizer: Tokenizer) -> list[int]:
-    # Encoded behind its prompt, a target starts as it would in running text.
+    # Encoded together with its prompt, a target starts as it does in running text.
     alone = _text_ids(prompt.text, tokenizer)
     joint = _text_ids(prompt.text + target, tokenizer)
     if joint[: len(alone)] == alone:
         return joint[len(alone) :]
-    # Where a token spans the boundary, the prompt must stay as generation sees it. A SentencePiece tokenizer puts a
+    # If a token spans the boundary, the prompt must stay as generation sees it. A SentencePiece tokenizer puts a
     # space before text encoded alone; a line break before the text takes its place.
     standalone = _text_ids(target, tokenizer)
     if text_behind(end, standalone, tokenizer) == target:

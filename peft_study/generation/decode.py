@@ -1,4 +1,4 @@
-"""Batched beam search or sampling: several candidates a prompt, each ended by its own stop condition."""
+"""Batched beam search or sampling: several candidates for each prompt, each with its stop condition."""
 
 from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
@@ -16,21 +16,23 @@ from peft_study.generation.stopping import CompleteCandidates, Continuation, Sen
 from peft_study.models.loading import Model
 from peft_study.models.precision import Compute
 
-# More prompts at once gain nothing where a step is bound by compute already.
 MAX_BATCH = 32
+"""Most prompts in a batch. With more, a step is limited by compute, and the batch gains nothing."""
 BATCH_SEEDS = 1_000_003
-"""More than a data set has prompts: batches of two seeds then never begin alike."""
+"""Factor between a cell's seed and the seeds of its batches. It exceeds the number of prompts of every data set, so
+that batches of two cells never share a seed.
+"""
 WORTH_READING_ONCE = 2
-"""Tokens of a prompt from which reading it once, and not once a beam, makes a difference: all but its last are read."""
+"""Least number of tokens for which `_read_once` has work: it reads all tokens of a prompt but the last."""
 
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """One prompt's candidates.
+    """The candidates of a prompt.
 
     Attributes:
-        index: the prompt's position in the input.
-        candidates: texts; of a beam search the most probable first.
+        index: the index of the prompt in the input.
+        candidates: texts; beam search puts the most probable first.
     """
 
     index: int
@@ -38,16 +40,16 @@ class Generated:
 
 
 class Decoder:
-    """Candidates of one model for many prompts.
+    """Generates the candidates of a model for many prompts.
 
     Args:
         model: base or adapter, on its device.
-        tokenizer: its tokenizer.
-        template: says where a candidate ends.
-        settings: beams or sampling, and the batch.
-        max_new_tokens: longest candidate, in tokens.
-        compute: number format of 16-bit generation.
-        seed: of sampling. Each batch begins anew from it, so that a resumed generation draws the same candidates.
+        tokenizer: the model's tokenizer.
+        template: decides where a candidate ends.
+        settings: beam search or sampling, and the batch size.
+        max_new_tokens: length limit of a candidate, in tokens.
+        compute: device and number format.
+        seed: seed of sampling. It seeds each batch separately, so that a resumed generation draws the same candidates.
     """
 
     def __init__(
@@ -68,37 +70,36 @@ class Decoder:
         self._compute = compute
         self._seed = seed
         self._encoder_decoder = bool(model.config.is_encoder_decoder)
-        # peft puts the virtual tokens of prompt tuning before a decoder's left padding and ignores position ids, so
-        # padding would move a prompt away from them.
+        # peft puts the virtual tokens of prompt tuning before a decoder's left padding, and ignores position ids.
+        # Padding would separate a prompt from them, so a batch must hold prompts of equal length.
         self._virtual_tokens = isinstance(model, PeftModelForCausalLM) and model.active_peft_config.is_prompt_learning
         self._texts = token_texts(tokenizer) if template.stop_at_newline or template.ends_early else {}
         self._sentinel = Sentinel.of(template, tokenizer)
         self._generation = self._generation_config()
 
     def generate(self, prompts: Sequence[Sequence[int]], done: Set[int] = frozenset()) -> Iterator[list[Generated]]:
-        """Generate candidates, batch by batch.
-
-        The longest prompts come first: an out-of-memory then shows at once.
+        """Generate candidates batch by batch, the longest prompts first.
 
         Args:
             prompts: token ids of each prompt, unpadded.
-            done: positions of prompts whose candidates are known; a batch of such prompts is passed over. The other
-                batches stay as they were, because in 16 bits a result depends on what shares its batch.
+            done: indices of prompts that already have candidates. A batch is skipped if it holds only such prompts.
 
         Yields:
-            the candidates of each batch, with the prompts' positions.
+            the candidates of each batch, with the indices of its prompts.
         """
         self._model.eval()
         for indices in batches([len(prompt) for prompt in prompts], self._size, equal_lengths=self._virtual_tokens):
+            # Batches are not regrouped: in 16 bits a candidate can depend on the other prompts of its batch.
             if done >= set(indices):
                 continue
-            # Whatever was drawn before has no say; a batch's longest prompt is in no other batch.
+            # The seed depends on the batch only, so that skipped batches change nothing. No other batch starts with
+            # the same prompt.
             torch.manual_seed(self._seed * BATCH_SEEDS + indices[0])
             texts = self._batch([prompts[index] for index in indices])
             yield [Generated(index, candidates) for index, candidates in zip(indices, texts, strict=True)]
 
     def _size(self, longest: int) -> int:
-        """Prompts at once where the longest has so many tokens."""
+        """Number of prompts in a batch whose longest prompt has this many tokens."""
         settings = self._settings
         return settings.batch_size or fitting_batch(
             self._model.config,
@@ -139,19 +140,22 @@ class Decoder:
         return StoppingCriteriaList([CompleteCandidates(continuations, width, self._texts)])
 
     def _read_once(self, ids: torch.Tensor, mask: torch.Tensor) -> dict[str, Cache]:
-        """Read the prompts but for their last token, once each; `generate` by itself reads each once a beam.
+        """Read all tokens of each prompt but the last, and repeat the cache for the prompt's sequences.
 
         Args:
-            ids: token ids, padded before; prompts x tokens.
-            mask: 1 where there is a token.
+            ids: token ids, padded on the left, (prompts, tokens).
+            mask: 1 for tokens and 0 for padding, (prompts, tokens).
 
         Returns:
-            the key-value cache as an argument of `generate`, repeated for the sequences; nothing where an encoder reads
-            the prompt, or virtual tokens stand before it.
+            the key-value cache as an argument of `generate`; empty if an encoder reads the prompts, or if the prompts
+            have virtual tokens.
         """
+        # `generate` reads a prompt once for each beam: ten times the work with ten beams (benchmarks/prefill.py). It
+        # reads an encoder's input once anyway, and only inside `generate` does peft add virtual tokens.
         if self._encoder_decoder or self._virtual_tokens or ids.shape[1] < WORTH_READING_ONCE:
             return {}
         cache = DynamicCache(config=self._model.config)
+        # Positions count from the first token after the padding, as in `generate`.
         positions = (mask.cumsum(-1) - 1).masked_fill(mask == 0, 1)
         self._model(
             input_ids=ids[:, :-1],
@@ -169,7 +173,7 @@ class Decoder:
         ids = torch.full((len(prompts), width), int(self._tokenizer.pad_token_id), dtype=torch.long)
         mask = torch.zeros_like(ids)
         for row, prompt in enumerate(prompts):
-            # A decoder writes behind its prompt, so padding goes before it.
+            # A decoder continues at the end of the row, so padding goes before the prompt.
             span = slice(0, len(prompt)) if self._encoder_decoder else slice(width - len(prompt), width)
             ids[row, span] = torch.tensor(prompt, dtype=torch.long)
             mask[row, span] = 1
@@ -181,14 +185,14 @@ class Decoder:
             ends += newline_tokens(self._texts)
         start = getattr(self._model.config, "decoder_start_token_id", None)
         settings = self._settings
-        how: dict[str, Any] = {
+        strategy: dict[str, Any] = {
             "do_sample": False,
             "length_penalty": settings.length_penalty,
             "early_stopping": settings.early_stopping,
         }
         if settings.temperature is not None:
-            # Unless told otherwise, transformers also cuts to the 50 most probable tokens.
-            how = {
+            # All three are set, because transformers defaults to the 50 most probable tokens.
+            strategy = {
                 "do_sample": True,
                 "temperature": settings.temperature,
                 "top_p": settings.top_p,
@@ -198,7 +202,7 @@ class Decoder:
             num_beams=settings.num_beams,
             num_return_sequences=settings.num_candidates,
             max_new_tokens=self._max_new_tokens,
-            **how,
+            **strategy,
             eos_token_id=ends,
             pad_token_id=int(self._tokenizer.pad_token_id),
             bos_token_id=self._tokenizer.bos_token_id,
@@ -207,16 +211,17 @@ class Decoder:
 
 
 def batches(lengths: Sequence[int], size: Callable[[int], int], *, equal_lengths: bool = False) -> list[list[int]]:
-    """Group prompts of like length, the longest first.
+    """Group prompts of similar length, the longest first.
 
     Args:
-        lengths: of each prompt, in tokens.
-        size: prompts a batch at most, by the length of its longest: one long prompt does not make every batch small.
-        equal_lengths: no batch mixes lengths, so that none needs padding.
+        lengths: length of each prompt, in tokens.
+        size: from the length of a batch's longest prompt to the most prompts in the batch.
+        equal_lengths: put only prompts of equal length into a batch, so that no prompt is padded.
 
     Returns:
-        the prompts' positions, batch by batch.
+        the indices of the prompts in each batch.
     """
+    # Longest first: exhausted memory shows in the first batch. Similar lengths need little padding.
     order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
     groups: list[list[int]] = []
     for index in order:
@@ -233,13 +238,13 @@ def batches(lengths: Sequence[int], size: Callable[[int], int], *, equal_lengths
 
 
 def cache_bytes(config: PretrainedConfig, tokens: int, beams: int, bytes_per_value: int) -> int:
-    """Bytes of one prompt's key-value cache.
+    """Bytes of the key-value cache of a prompt.
 
     Args:
-        config: the model's.
-        tokens: of the prompt and the candidate together.
-        beams: sequences a prompt.
-        bytes_per_value: of one cached number.
+        config: the model's config.
+        tokens: length of the prompt and a candidate together.
+        beams: number of sequences for the prompt.
+        bytes_per_value: bytes of a cached number.
     """
     layers = getattr(config, "num_decoder_layers", None) or config.num_hidden_layers
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
@@ -250,9 +255,16 @@ def cache_bytes(config: PretrainedConfig, tokens: int, beams: int, bytes_per_val
 
 
 def fitting_batch(config: PretrainedConfig, tokens: int, beams: int, bytes_per_value: int, cache_gb: float) -> int:
-    """How many prompts at once keep the key-value cache within a budget, in GB (1e9 bytes).
+    """The largest batch whose key-value cache stays within a budget.
+
+    Args:
+        config: the model's config.
+        tokens: length of the longest prompt and a candidate together.
+        beams: number of sequences for each prompt.
+        bytes_per_value: bytes of a cached number.
+        cache_gb: the budget in GB (1e9 bytes).
 
     Returns:
-        at least 1, at most 32.
+        number of prompts, from 1 to `MAX_BATCH`.
     """
     return max(1, min(MAX_BATCH, int(cache_gb * 1e9 // cache_bytes(config, tokens, beams, bytes_per_value))))

@@ -1,1 +1,1 @@
-"""Problems, their tests taken apart, comparators and verdicts: this side knows the answers."""
+"""Problems, comparators and verdicts. This package knows the expected answers, the sandbox does not."""

@@ -1,14 +1,14 @@
-"""Whether what a program gave is what was expected, under two rules that are reported side by side.
+"""Compares outputs with expected outputs under two rules, which are reported side by side.
 
-`apps` accepts what the checker published with APPS accepts (Hendrycks et al. 2021, "Measuring Coding Challenge
-Competence With APPS", eval/testing_util.py, which the hub's codeparrot/apps_metric carries too). Numbers in papers
-were made with it. It forgives a lot: the order of lines and of the tokens in a line, repetitions of both, a relative
-error of 1e-5 in any number (integers included), and any two numbers beyond 1e308, which both read as infinite.
+`apps` accepts what the published APPS checker accepts (Hendrycks et al. 2021, "Measuring Coding Challenge Competence
+With APPS", eval/testing_util.py, also in the hub's codeparrot/apps_metric). Papers report numbers made with it. It
+ignores the order and repetitions of lines and of tokens in a line. It accepts a relative error of 1e-5 in any number,
+integers included, and any two numbers beyond 1e308, which both read as infinite.
 
-`strict` asks for the answer: lines in order, tokens in order and equal. Only where the expected number is written as
-a non-integer ("0.5", "3.0", "1e-3") may the answer differ, by STRICT_TOLERANCE.
+`strict` requires equal lines and tokens in order. Only if the expected number is written as a non-integer ("0.5",
+"3.0", "1e-3") may the answer differ, by STRICT_TOLERANCE.
 
-Nothing here runs or unpickles anything: printed bytes are decoded, and returned values are plain JSON.
+This module runs and unpickles nothing: printed bytes are decoded, and returned values are plain JSON.
 """
 
 import json
@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 
 STRICT_TOLERANCE = 1e-6
-"""Largest error, absolute or relative to the expected number, whichever is larger: what contest judges commonly use
+"""Largest absolute error, or error relative to the expected number, whichever is larger. Contest judges commonly use it
 (`rcmp6` of testlib)."""
 DIGITS_AT_ONCE = 4_300
-"""Python reads integers of at most so many digits at once (sys.int_info.default_max_str_digits), because longer ones
-take quadratic time."""
+"""Limit on the digits of an integer that Python reads (sys.int_info.default_max_str_digits). Longer integers take
+quadratic time."""
 _ROUNDED_DIGITS = 3
 _NON_INTEGER = re.compile(r"[+-]?(?:\d+\.\d*|\.\d+|\d+(?=[eE]))(?:[eE][+-]?\d+)?", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
@@ -40,28 +40,29 @@ class Comparator(StrEnum):
 
 @dataclass(frozen=True)
 class LongInteger:
-    """An integer of more digits than Python reads at once; JSON writes each in one way, so digits are the value."""
+    """An integer above DIGITS_AT_ONCE digits. JSON has a unique form for each, so the digits identify the value."""
 
     digits: str
 
 
 def parsed(text: str | bytes) -> Any:
-    """Read JSON with integers of any length, in time linear in its length.
+    """Read JSON with integers of any length, in linear time.
 
-    Integers of more than DIGITS_AT_ONCE digits become LongInteger, and no process-wide limit is touched.
+    Integers of more than DIGITS_AT_ONCE digits become LongInteger. Limits of the process stay unchanged.
 
     Raises:
-        ValueError: the text is not JSON (RecursionError: nested beyond Python's limit).
+        ValueError: the text is not JSON.
+        RecursionError: the text is nested beyond Python's limit.
     """
     return json.loads(text, parse_int=_integer)
 
 
 def same_output(comparator: Comparator, printed: bytes, expected: str) -> bool:
-    """Whether a program printed what was expected.
+    """Return whether a program printed the expected output.
 
     Args:
         comparator: the rule.
-        printed: all of the standard output; what is not UTF-8 equals nothing.
+        printed: the whole standard output. Bytes that are not UTF-8 equal nothing.
         expected: the expected text.
     """
     text = printed.decode("utf-8", "surrogateescape")
@@ -69,15 +70,14 @@ def same_output(comparator: Comparator, printed: bytes, expected: str) -> bool:
 
 
 def same_value(comparator: Comparator, returned: Any, expected: Any, *, wrapped: bool) -> bool:
-    """Whether a function returned what was expected.
+    """Return whether a function returned the expected value.
 
     Args:
         comparator: the rule.
-        returned: the value, as `parsed` gives it (tuples are lists, keys are text).
-        expected: what APPS gives as the output of the test, in the same form.
-        wrapped: every expected output of the problem is a list of one element, so that it may be the answer or a list
-            around it. The data holds both forms and does not say which; `strict` then accepts both, and otherwise
-            only the expected output itself.
+        returned: the value as `parsed` returns it (tuples are lists, keys are text).
+        expected: the output of the test in APPS, in the same form.
+        wrapped: every expected output of the problem is a list of one element. APPS writes some answers with a list
+            around them and does not mark them, so `strict` then accepts both forms.
     """
     if comparator is Comparator.apps:
         return _apps_value(returned, expected)
@@ -92,7 +92,7 @@ def _integer(digits: str) -> int | LongInteger:
 
 
 def _apps_output(printed: str, expected: str) -> bool:
-    """The published ladder, from exact to lenient. A rung that the rung before it implies is left out."""
+    """The checks of the published checker, from exact to lenient. Checks that an earlier one implies are left out."""
     lines = printed.splitlines()
     if expected.strip() in ("\n".join(lines).strip(), "\n".join(line.strip() for line in lines).strip()):
         return True
@@ -107,31 +107,31 @@ def _apps_output(printed: str, expected: str) -> bool:
 
 
 def _all_close(lines: Sequence[str], wanted: Sequence[str]) -> bool:
-    """Whether each line is one number near the expected one, in numpy's default sense: 1e-8 + 1e-5 * |expected|."""
+    """Whether each line is a number within numpy's default tolerance of the expected one: 1e-8 + 1e-5 * |expected|."""
     if len(lines) != len(wanted):
         return False
     try:
-        given, right = [float(line) for line in lines], [float(line) for line in wanted]
+        numbers, right = [float(line) for line in lines], [float(line) for line in wanted]
     except ValueError:
         return False
-    return bool(np.allclose(given, right))
+    return bool(np.allclose(numbers, right))
 
 
 def _same_sets(lines: Iterable[str], wanted: Iterable[str], form: Callable[[list[str]], frozenset[Any]]) -> bool:
     """Whether both have the same set of lines, each a set of tokens.
 
-    The published checker drops empty lines of the expected text before it strips them, and those of the output after:
-    a line of blanks is one that no output has.
+    The published checker drops empty lines of the expected text before it strips lines, and those of the output after.
+    So no output matches an expected line of blanks.
     """
     try:
         right = {form(line.split()) for line in wanted}
         seen = set()
         for line in lines:
             if tokens := line.split():
-                # A flood of lines ends here, before it is held in memory a second time.
-                if (given := form(tokens)) not in right:
+                # Return early, so that a flood of lines is not held in memory a second time.
+                if (line_form := form(tokens)) not in right:
                     return False
-                seen.add(given)
+                seen.add(line_form)
     except ValueError:
         return False
     return seen == right
@@ -142,9 +142,9 @@ def _rounded(tokens: Iterable[str]) -> frozenset[float]:
 
 
 def _apps_value(returned: Any, expected: Any) -> bool:
-    """Python's equality with the expected output, or with its first element where it is a list.
+    """Python's equality with the expected output, or with its first element if it is a list.
 
-    The published checker turns tuples into lists at the top and one level below; JSON does so at every depth.
+    The published checker converts tuples to lists at the top and one level below. JSON converts them at every depth.
     """
     return bool(returned == expected) or (isinstance(expected, list) and expected != [] and returned == expected[0])
 
@@ -153,59 +153,59 @@ def _apps_value(returned: Any, expected: Any) -> bool:
 
 
 def _strict_output(printed: str, expected: str) -> bool:
-    """Line by line; blank lines count between others, not around them."""
-    given, right = printed.strip().split("\n"), expected.strip().split("\n")
-    return len(given) == len(right) and all(map(_same_line, given, right))
+    """Compare line by line. Blank lines count between others, not at the start or end."""
+    lines, right = printed.strip().split("\n"), expected.strip().split("\n")
+    return len(lines) == len(right) and all(map(_same_line, lines, right))
 
 
-def _same_line(given: str, wanted: str) -> bool:
-    tokens, right = given.split(), wanted.split()
+def _same_line(line: str, wanted: str) -> bool:
+    tokens, right = line.split(), wanted.split()
     return len(tokens) == len(right) and all(map(_same_token, tokens, right))
 
 
-def _same_token(given: str, wanted: str) -> bool:
-    if given == wanted:
+def _same_token(token: str, wanted: str) -> bool:
+    if token == wanted:
         return True
-    # Integers are never read as numbers, so that theirs may be of any length.
-    return bool(_NON_INTEGER.fullmatch(wanted) and _NUMBER.fullmatch(given)) and _near(float(given), float(wanted))
+    # Integers compare as text, so they may have any length.
+    return bool(_NON_INTEGER.fullmatch(wanted) and _NUMBER.fullmatch(token)) and _near(float(token), float(wanted))
 
 
-def _near(given: float, wanted: float) -> bool:
-    return abs(given - wanted) <= STRICT_TOLERANCE * max(1.0, abs(wanted)) < float("inf")
+def _near(number: float, wanted: float) -> bool:
+    return abs(number - wanted) <= STRICT_TOLERANCE * max(1.0, abs(wanted)) < float("inf")
 
 
 def strictly_equal(returned: Any, expected: Any) -> bool:
-    """Whether two JSON values are equal, type by type: 1, 1.0 and true differ.
+    """Return whether two JSON values are equal, including their types: 1, 1.0 and true differ.
 
-    Where a number is expected that is not an integer (4.0 is none in JSON), an integer or another such number within
-    STRICT_TOLERANCE is equal to it, and "not a number" equals itself. Nesting of any depth is compared.
+    A non-integer (4.0 counts as one) equals an integer or another non-integer within STRICT_TOLERANCE, and NaN equals
+    NaN. Nesting may have any depth.
     """
     pairs = [(returned, expected)]
     while pairs:
-        given, wanted = pairs.pop()
+        value, wanted = pairs.pop()
         if isinstance(wanted, float):
-            if not _same_number(given, wanted):
+            if not _same_number(value, wanted):
                 return False
-        elif type(given) is not type(wanted):
+        elif type(value) is not type(wanted):
             return False
         elif isinstance(wanted, list):
-            if len(given) != len(wanted):
+            if len(value) != len(wanted):
                 return False
-            pairs.extend(zip(given, wanted, strict=True))
+            pairs.extend(zip(value, wanted, strict=True))
         elif isinstance(wanted, dict):
-            if given.keys() != wanted.keys():
+            if value.keys() != wanted.keys():
                 return False
-            pairs.extend((given[key], wanted[key]) for key in wanted)
-        elif given != wanted:
+            pairs.extend((value[key], wanted[key]) for key in wanted)
+        elif value != wanted:
             return False
     return True
 
 
-def _same_number(given: Any, wanted: float) -> bool:
-    if type(given) not in (int, float):
+def _same_number(value: Any, wanted: float) -> bool:
+    if type(value) not in (int, float):
         return False
     try:
-        number = float(given)
+        number = float(value)
     except OverflowError:
         return False
     return number == wanted or (number != number and wanted != wanted) or _near(number, wanted)

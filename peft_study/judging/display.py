@@ -1,4 +1,4 @@
-"""What a person sees while programs are judged, and the table at the end."""
+"""Progress while programs are judged, and the table at the end."""
 
 import time
 from collections.abc import Mapping
@@ -21,13 +21,13 @@ SECONDS_BETWEEN_LINES = 30.0
 
 @dataclass
 class Scores:
-    """What one comparator says of all candidates.
+    """Verdicts of one comparator on all candidates.
 
     Attributes:
-        candidates: how many were judged.
-        passed: how many passed all of their tests.
-        share: the sum over candidates of the share of tests passed.
-        verdicts: the number of tests by verdict.
+        candidates: number of candidates judged.
+        passed: number of candidates that passed all of their tests.
+        share: sum over candidates of the share of tests passed.
+        verdicts: number of tests by verdict.
     """
 
     candidates: int = 0
@@ -37,12 +37,12 @@ class Scores:
 
 
 class JudgingDisplay:
-    """A bar on a terminal; elsewhere a line now and then. A context manager: the bar is live within.
+    """A progress bar on a terminal, otherwise occasional lines. A context manager.
 
     Args:
-        total: candidates to judge.
-        done: those whose verdicts an earlier run left.
-        console: where to show it; the standard error stream where None.
+        total: number of candidates.
+        done: number of candidates that an earlier run has judged.
+        console: the console to write to, None for standard error.
     """
 
     def __init__(self, total: int, done: int, console: Console | None = None) -> None:
@@ -67,7 +67,7 @@ class JudgingDisplay:
             progress.stop()
 
     def judged(self, *, passed: bool) -> None:
-        """A candidate has its verdicts."""
+        """Count one judged candidate."""
         self._done += 1
         self._passed += passed
         if self._progress is not None and self._task is not None:
@@ -80,12 +80,12 @@ class JudgingDisplay:
 
 
 def print_scores(scores: Mapping[str, Scores], file: str, console: Console | None = None) -> None:
-    """Print what each comparator found.
+    """Print the verdicts of each comparator.
 
     Args:
         scores: by comparator, the chosen one first.
-        file: where the verdicts are.
-        console: where to print; the standard output where None.
+        file: path of the verdicts.
+        console: the console to write to, None for standard output.
     """
     console = console or Console()
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)

@@ -1,4 +1,4 @@
-"""Reading the two files of the command: problems and candidates. Every complaint names file and line."""
+"""Reads the two input files of the command: problems and candidates. Every error names file and line."""
 
 import json
 from collections.abc import Collection, Iterator
@@ -30,9 +30,9 @@ class Problems:
     """The problems of a file.
 
     Attributes:
-        judged: those with tests, by id, in the file's order.
-        untested: ids of those without.
-        unasserted: ids of those whose tests assert nothing, in the file's order.
+        judged: problems with tests by id, in the order of the file.
+        untested: ids of problems without tests.
+        unasserted: ids of problems whose tests assert nothing, in the order of the file.
     """
 
     judged: dict[ProblemId, Problem] = field(default_factory=dict)
@@ -41,7 +41,7 @@ class Problems:
 
     @property
     def ids(self) -> set[ProblemId]:
-        """All ids of the file."""
+        """All problem ids of the file."""
         return {*self.judged, *self.untested, *self.unasserted}
 
 
@@ -50,9 +50,9 @@ class Candidate:
     """One program for a problem.
 
     Attributes:
-        problem_id: the problem's id.
-        index: its place among the problem's candidates, from 0.
-        source: Python source, whatever it is worth.
+        problem_id: the id of the problem.
+        index: position among the candidates of the problem, from 0.
+        source: Python source. It need not parse.
     """
 
     problem_id: ProblemId
@@ -61,7 +61,7 @@ class Candidate:
 
 
 def read_problems(path: Path) -> Problems:
-    """Read a file of problems, one a line.
+    """Read a file of problems, one per line.
 
     Raises:
         UserError: a line does not describe a problem, two problems share an id, or no tests assert anything.
@@ -73,7 +73,9 @@ def read_problems(path: Path) -> Problems:
             identity = _identity(row, where, PROBLEM_FORM)
             if identity in seen:
                 raise UserError(
-                    f"a second problem {identity!r}", where=where, hint="each problem needs an id of its own"
+                    f"problem_id must be unique, got {identity!r} twice",
+                    where=where,
+                    hint="give each problem another id",
                 )
             seen.add(identity)
             try:
@@ -86,39 +88,41 @@ def read_problems(path: Path) -> Problems:
             else:
                 problems.judged[identity] = problem
     if not problems.judged:
-        what = "no problem has tests" if not problems.unasserted else "no problem has tests that assert something"
+        what = "no problem has tests" if not problems.unasserted else "no problem has tests that assert anything"
         raise UserError(what, where=str(path), hint=PROBLEM_FORM)
     return problems
 
 
-def read_candidates(path: Path, known: Collection[ProblemId]) -> list[Candidate]:
-    """Read a file of candidates, one problem a line.
+def read_candidates(path: Path, problem_ids: Collection[ProblemId]) -> list[Candidate]:
+    """Read a file of candidates, one problem per line.
 
     Args:
         path: the file.
-        known: ids of all problems, of those without tests too.
+        problem_ids: ids of all problems, including those without tests.
 
     Raises:
-        UserError: a line is not of this form, names an unknown problem, or names one a second time.
+        UserError: a line is malformed, names an unknown problem, or names a problem a second time.
     """
     candidates: list[Candidate] = []
     seen: set[ProblemId] = set()
     for where, row in _rows(path, CANDIDATE_FORM):
         identity = _identity(row, where, CANDIDATE_FORM)
-        if identity not in known:
-            raise UserError(f"there is no problem {identity!r}", where=where, hint=_alike(identity, known))
+        if identity not in problem_ids:
+            raise UserError(f"unknown problem {identity!r}", where=where, hint=_similar(identity, problem_ids))
         if identity in seen:
             raise UserError(
-                f"a second line for problem {identity!r}", where=where, hint="all candidates of a problem on one line"
+                f"problem_id must be unique, got {identity!r} twice",
+                where=where,
+                hint="put all candidates of a problem on one line",
             )
         seen.add(identity)
         sources = row.get("candidates")
         if not isinstance(sources, list):
-            raise UserError('a line lacks "candidates", a list', where=where, hint=CANDIDATE_FORM)
+            raise UserError('"candidates" must be a list', where=where, hint=CANDIDATE_FORM)
         for index, source in enumerate(sources):
             if not isinstance(source, str):
                 raise UserError(
-                    f"candidate {index} is a {type(source).__name__}, not text", where=where, hint=CANDIDATE_FORM
+                    f"candidate {index} must be text, got {type(source).__name__}", where=where, hint=CANDIDATE_FORM
                 )
             candidates.append(Candidate(identity, index, source))
     return candidates
@@ -136,29 +140,30 @@ def _identity(row: dict[str, Any], where: str, form: str) -> ProblemId:
     identity = row.get("problem_id")
     if type(identity) is int or (isinstance(identity, str) and identity and jsonl.has_utf8_form(identity)):
         return identity
-    what = "holds no number or text" if "problem_id" in row else "is missing"
-    raise UserError(f'"problem_id" {what}', where=where, hint=form)
+    problem = "must be an integer or text" if "problem_id" in row else "is missing"
+    raise UserError(f'"problem_id" {problem}', where=where, hint=form)
 
 
-def _alike(identity: ProblemId, known: Collection[ProblemId]) -> str:
-    # 7 and "7" are different ids, which nobody sees in a message that prints them alike.
-    alike = [other for other in known if str(other) == str(identity)]
-    close = alike or get_close_matches(str(identity), [other for other in known if isinstance(other, str)], n=3)
-    return f"did you mean {' or '.join(map(repr, close))}?" if close else "an id of the problems' file"
+def _similar(identity: ProblemId, problem_ids: Collection[ProblemId]) -> str:
+    # 7 and "7" are different ids, and `repr` shows the difference.
+    similar = [other for other in problem_ids if str(other) == str(identity)] or get_close_matches(
+        str(identity), [other for other in problem_ids if isinstance(other, str)], n=3
+    )
+    return f"did you mean {' or '.join(map(repr, similar))}?" if similar else "use an id of the problems' file"
 
 
 def _problem(identity: ProblemId, row: dict[str, Any], where: str) -> Problem | None:
-    given = [name for name in _TESTS if row.get(name) not in (None, "", {})]
-    if len(given) > 1:
-        raise UserError('a problem has both "input_output" and "tests"', where=where, hint="one of them")
-    if not given:
+    names = [name for name in _TESTS if row.get(name) not in (None, "", {})]
+    if len(names) > 1:
+        raise UserError('a problem has both "input_output" and "tests"', where=where, hint="keep only one of them")
+    if not names:
         _refuse_misspelt(row, where)
         return None
     prelude = row.get("prelude")
     if prelude is not None and not isinstance(prelude, str):
-        raise UserError('"prelude" is not text', where=where, hint="Python source, or leave it out")
+        raise UserError('"prelude" must be text', where=where, hint="Python source, or leave it out")
     try:
-        if given == ["tests"]:
+        if names == ["tests"]:
             return problem_of_assertions(identity, _source(row["tests"], where), prelude)
         return _in_apps_form(identity, _object(row["input_output"], where), where, prelude)
     except NothingAssertedError:
@@ -170,24 +175,26 @@ def _problem(identity: ProblemId, row: dict[str, Any], where: str) -> Problem | 
 def _refuse_misspelt(row: dict[str, Any], where: str) -> None:
     for name in row:
         if name not in _TESTS and (close := get_close_matches(name, _TESTS, n=1, cutoff=0.8)):
-            raise UserError(f"a problem has {name!r} and no tests", where=where, hint=f"did you mean {close[0]!r}?")
+            raise UserError(
+                f"unknown key {name!r} in a problem without tests", where=where, hint=f"did you mean {close[0]!r}?"
+            )
 
 
 def _source(value: Any, where: str) -> str:
     if not isinstance(value, str):
-        raise UserError(f'"tests" is a {type(value).__name__}, not text', where=where, hint=PROBLEM_FORM)
+        raise UserError(f'"tests" must be text, got {type(value).__name__}', where=where, hint=PROBLEM_FORM)
     return value
 
 
 def _object(value: Any, where: str) -> dict[str, Any]:
-    """The tests in APPS form; the published files hold them as JSON inside of text."""
+    """The tests in APPS form. The published files hold them as text that contains JSON."""
     if isinstance(value, str):
         try:
             value = json.loads(value) if value.strip() else {}
         except (ValueError, RecursionError) as error:
-            raise UserError('the text of "input_output" is not JSON', where=where, hint=PROBLEM_FORM) from error
+            raise UserError('the text of "input_output" must be JSON', where=where, hint=PROBLEM_FORM) from error
     if not isinstance(value, dict):
-        raise UserError(f'"input_output" is a {type(value).__name__}, not an object', where=where, hint=PROBLEM_FORM)
+        raise UserError(f'"input_output" must be an object, got {type(value).__name__}', where=where, hint=PROBLEM_FORM)
     return value
 
 
@@ -196,7 +203,7 @@ def _in_apps_form(identity: ProblemId, tests: dict[str, Any], where: str, prelud
         return None
     inputs, outputs, fn_name = tests.get("inputs"), tests.get("outputs"), tests.get("fn_name")
     if not isinstance(inputs, list) or not isinstance(outputs, list):
-        raise UserError('"input_output" needs "inputs" and "outputs", two lists', where=where, hint=PROBLEM_FORM)
+        raise UserError('"inputs" and "outputs" of "input_output" must be lists', where=where, hint=PROBLEM_FORM)
     if fn_name is not None and not isinstance(fn_name, str):
-        raise UserError('"fn_name" is not text', where=where, hint="the name of the function, or leave it out")
+        raise UserError('"fn_name" must be text', where=where, hint="the name of the function, or leave it out")
     return problem_of_inputs(identity, inputs, outputs, fn_name or None, prelude)

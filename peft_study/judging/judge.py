@@ -1,4 +1,4 @@
-"""Putting candidates to the tests of their problems: every test once, both comparators' verdicts from that one run."""
+"""Judges candidates by the tests of their problems. Each test runs once, and both comparators judge that run."""
 
 import hashlib
 import re
@@ -17,20 +17,20 @@ from peft_study.sandbox.capture import STDERR_TAIL_BYTES
 from peft_study.sandbox.jobs import Ending, Job, Kind, TestResult
 
 JUDGE_VERSION = 5
-"""Raised when a verdict may come out differently, so that kept verdicts are made again."""
+"""Increased if a verdict may change, so that stored verdicts are made again."""
 _MOST_REASON = 300
-"""Characters: a program that tampers with its records has a say in the message."""
+"""Length of a reason. A program that forges records can influence the text."""
 _UNCAUGHT = re.compile(rb"^Traceback \(most recent call last\)|^(Syntax|Indentation|Tab)Error\b", re.MULTILINE)
 
 
 class Verdict(StrEnum):
-    """What became of one test."""
+    """The outcome of one test."""
 
     passed = "pass"
     failed = "fail"
-    """It ran to its end, and the answer is another one or an assertion did not hold or was never reached."""
+    """The program ran to its end with a wrong answer, or an assertion did not hold or was never reached."""
     error = "error"
-    """An exception, a signal or an exit code; or no function of the wanted name."""
+    """An exception, a signal, a nonzero exit code, or no function of the required name."""
     timeout = "timeout"
     memory = "memory"
     output_limit = "output_limit"
@@ -43,12 +43,13 @@ class Judgement:
     """A candidate's verdicts.
 
     Attributes:
-        problem_id: the problem's id.
-        index: the candidate's place among the problem's candidates.
-        verdicts: one a test, in the problem's order, by comparator.
-        seconds: wall-clock time of all tests together; of an identical candidate, that of the one that ran.
-        trouble: the reason of the first sandbox error; empty where there was none.
-        reasons: one a test: what did not hold, by its line, of tests that assert; empty elsewhere, and where it passed.
+        problem_id: the id of the problem.
+        index: position among the candidates of the problem.
+        verdicts: by comparator, one verdict per test, in the order of the problem.
+        seconds: wall-clock time, summed over the tests. Identical candidates share the time of the one that ran.
+        trouble: the reason of the first sandbox error. Empty without one.
+        reasons: one per test that asserts: what did not hold, with its line. "" for a test that passed. Empty if no
+            test has a reason.
     """
 
     problem_id: ProblemId
@@ -59,30 +60,30 @@ class Judgement:
     reasons: tuple[str, ...] = ()
 
     def passed(self, comparator: Comparator) -> bool:
-        """Whether every test passed."""
+        """Return whether every test passed."""
         return all(verdict is Verdict.passed for verdict in self.verdicts[comparator])
 
     def share(self, comparator: Comparator) -> float:
-        """The share of tests passed, from 0 to 1."""
+        """Return the share of tests passed, from 0 to 1."""
         verdicts = self.verdicts[comparator]
         return sum(verdict is Verdict.passed for verdict in verdicts) / len(verdicts)
 
     @property
     def is_broken(self) -> bool:
-        """Whether a test could not be run, so that nothing is known of the candidate."""
+        """Whether a test could not run, so that the outcome is unknown."""
         return any(Verdict.sandbox_error in verdicts for verdicts in self.verdicts.values())
 
 
 class Runner(Protocol):
-    """What runs jobs: `sandbox.Pool`."""
+    """Runs jobs. `sandbox.pool.Pool` is one."""
 
     def run(self, jobs: Iterable[tuple[Hashable, Job]]) -> Iterator[tuple[Hashable, TestResult]]:
-        """Run jobs, drawn lazily, and give each key back with how it ended, in any order."""
+        """Run jobs, drawn lazily, and yield each key with its result, in any order."""
 
 
 @dataclass(eq=False)
 class _Tally:
-    """The tests of one source for one problem, and the candidates that share it."""
+    """The results of one source on one problem, and the candidates with that source."""
 
     problem: Problem
     source: str
@@ -95,7 +96,7 @@ class _Tally:
 
     @property
     def is_out_of_time(self) -> bool:
-        """Whether all tests fail, because the package's checker would have been killed by now."""
+        """Whether all tests fail, because the package's checker would have been killed."""
         return self.problem.package_rules and self.seconds > CANDIDATE_SECONDS
 
     @property
@@ -130,35 +131,36 @@ def judge(
     *,
     give_up_after_timeouts: int | None = None,
 ) -> Generator[Judgement]:
-    """Judge candidates as they come, several at once; candidates with the same source for a problem are run once.
+    """Judge candidates, several at once. Candidates of a problem with the same source run once.
 
     Args:
-        problems: by id; every candidate's problem is one of them.
-        candidates: drawn lazily, only so far ahead as the pool has room.
+        problems: by id. They include the problem of every candidate.
+        candidates: drawn lazily, as the pool has room.
         pool: runs the tests.
-        give_up_after_timeouts: after so many timeouts of a candidate, those of its tests that have not begun are
-            recorded as timeouts without being run. None, the default, runs all: a share of tests passed is then exact.
+        give_up_after_timeouts: after this number of timeouts of a candidate, its remaining tests count as timeouts
+            without a run. None runs all tests, so that the share of tests passed is exact.
 
     Yields:
-        each candidate once, in the order in which they are done.
+        each candidate once, in order of completion.
     """
-    # Kept by digest: sources of a whole study would be a lot to hold.
-    known: dict[tuple[ProblemId, bytes], _Tally] = {}
+    # By digest, because the sources of a whole study would take much memory.
+    tallies: dict[tuple[ProblemId, bytes], _Tally] = {}
     done: deque[Judgement] = deque()
 
     def jobs() -> Iterator[tuple[Hashable, Job]]:
         for candidate in candidates:
             problem = problems[candidate.problem_id]
             key = (problem.id, hashlib.sha256(candidate.source.encode("utf-8", "surrogatepass")).digest())
-            if (twin := known.get(key)) is not None:
+            if (twin := tallies.get(key)) is not None:
                 _join(twin, candidate.index, done)
                 continue
-            tally = known[key] = _Tally(problem, candidate.source, [candidate.index])
+            tally = tallies[key] = _Tally(problem, candidate.source, [candidate.index])
             for case, job in _jobs_of(tally, give_up_after_timeouts):
                 yield (tally, case), job
             if tally.is_complete:
                 _close(tally, done)
 
+    # A generator, so that sources are read as the pool has room, and twins of a running candidate join its tally.
     for whose, ran in pool.run(jobs()):
         tally, case = cast(tuple[_Tally, int], whose)
         tally.add(case, ran)
@@ -175,36 +177,36 @@ def judge_all(
     pool: Runner,
     on_progress: Callable[[int], None] | None = None,
 ) -> dict[ProblemId, list[Judgement]]:
-    """Judge every candidate of some problems.
+    """Judge all candidates of some problems.
 
     Args:
         problems: by id.
-        sources: the candidates of each problem, in order; a problem that `problems` lacks has no tests and is left out.
+        sources: by problem id, the candidates in order. Problems that `problems` lacks are left out.
         pool: runs the tests.
-        on_progress: told how many candidates are judged, at each one.
+        on_progress: called after each candidate with the number of candidates judged.
 
     Returns:
-        by problem, its candidates' verdicts in their order.
+        by problem id, the judgements in the order of the candidates.
     """
     wanted = (
         Candidate(identity, index, source)
-        for identity, of_problem in sources.items()
+        for identity, candidates in sources.items()
         if identity in problems
-        for index, source in enumerate(of_problem)
+        for index, source in enumerate(candidates)
     )
-    found: dict[ProblemId, list[Judgement]] = {identity: [] for identity in sources if identity in problems}
+    judgements: dict[ProblemId, list[Judgement]] = {identity: [] for identity in sources if identity in problems}
     for done, judged in enumerate(judge(problems, wanted, pool), start=1):
-        found[judged.problem_id].append(judged)
+        judgements[judged.problem_id].append(judged)
         if on_progress is not None:
             on_progress(done)
-    return {identity: sorted(of_problem, key=lambda one: one.index) for identity, of_problem in found.items()}
+    return {identity: sorted(rows, key=lambda row: row.index) for identity, rows in judgements.items()}
 
 
 def verdicts_of(problem: Problem, case: Case, ran: TestResult) -> dict[Comparator, Verdict]:
-    """What both comparators say of one test that was run.
+    """Return the verdicts of both comparators on one test.
 
-    Under `strict` a program must exit with 0. The published checker takes an exit by `sys.exit`, whatever its code, for
-    an end like any other, and so does `apps`: only an exception that nothing caught is an error.
+    Under `strict`, a program must exit with code 0. Under `apps`, as in the published checker, `sys.exit` with any code
+    is a normal end, and only an uncaught exception is an error.
     """
     if ran.ending is not Ending.exited:
         return dict.fromkeys(Comparator, Verdict(ran.ending.value))
@@ -231,9 +233,9 @@ def _printed(comparator: Comparator, case: Case, ran: TestResult) -> Verdict:
 
 
 def _chose_to_exit(ran: TestResult) -> bool:
-    """Whether an exit code comes from `sys.exit`: an exception is told on the standard error stream.
+    """Whether an exit code comes from `sys.exit`. An exception would leave a traceback on standard error.
 
-    The end of that stream is all that is kept. Where it is full, the beginning of a traceback may have been cut off.
+    Only the end of that stream is kept. If the stream is full, the start of a traceback may be cut off.
     """
     raised = _UNCAUGHT.search(ran.stderr) or (ran.exit_code == 1 and len(ran.stderr) >= STDERR_TAIL_BYTES)
     return (ran.exit_code or 0) > 0 and not raised
@@ -253,7 +255,7 @@ def _pass_if(same: bool) -> Verdict:
 def _jobs_of(tally: _Tally, give_up_after_timeouts: int | None) -> Iterator[tuple[int, Job]]:
     cases = tally.problem.cases
     if not has_utf8_form(tally.source):
-        # Half of a surrogate pair: no file can hold it, so no interpreter can read it.
+        # A lone surrogate has no UTF-8 form, so no file can hold the source and no interpreter can read it.
         tally.results = {index: dict.fromkeys(Comparator, Verdict.error) for index in range(len(cases))}
         return
     for index, case in enumerate(cases):
@@ -271,6 +273,6 @@ def _join(tally: _Tally, index: int, done: deque[Judgement]) -> None:
 
 
 def _close(tally: _Tally, done: deque[Judgement]) -> None:
-    """Hand out a complete tally, once: its indices are taken, and its source is let go."""
+    """Emit a complete tally once, and release its source."""
     done.extend(tally.judged(index) for index in tally.indices)
     tally.indices, tally.source = [], ""

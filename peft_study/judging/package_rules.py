@@ -1,22 +1,21 @@
 """Programs under the rules of the checker that the study's package used for APPS.
 
 The rules restate the behaviour of eval/testing_util.py of Hendrycks et al. 2021, "Measuring Coding Challenge
-Competence With APPS", as the hub's codeparrot/apps_metric runs it. They are for comparison with the paper alone:
+Competence With APPS", as the hub's codeparrot/apps_metric runs it. They serve only for comparison with the paper:
 
 - A program that reads standard input becomes the body of a function of a module that is not `__main__`. Imports before
   its first other line stay above the function.
-- The streams of the module are others than those of the function. `sys.stdin` is plain text without `.buffer`, and
-  `sys.stdout` text that is captured. `stdin`, also by `from sys import stdin` at the top, is the stream of before: it
-  has the input in `read`, `readlines` and `readline`, without line ends in the latter two, and nothing else. What is
-  written to `stdout` of before is lost. `open` gives the input.
-- `exit` and `quit` are None, some modules cannot be imported. `sys.exit` ends the function without an error.
-- numpy is there, as `np`, too. The imports stand in the program's own text, which cannot import from `__future__`
-  therefore.
-- What is called is a method of `Solution` where the text holds "class Solution", and else a function.
-- Each test has 4 s, and all tests of a candidate have 11 s together, or all of them fail.
+- The module and the function have different streams. In the function, `sys.stdin` is text without `.buffer`, and
+  `sys.stdout` is captured text. `stdin`, also by `from sys import stdin` at the top, is the module's stream. It holds
+  the input only in `read`, `readlines` and `readline`, the latter two without line ends. Output to the module's
+  `stdout` is lost. `open` returns the input.
+- `exit` and `quit` are None, and some modules cannot be imported. `sys.exit` ends the function without an error.
+- numpy is available, also as `np`. The imports are part of the program's text, so it cannot import from `__future__`.
+- A method of `Solution` is called if the text contains "class Solution", otherwise a function.
+- Each test has 4 s. All tests of a candidate have 11 s in total, otherwise all of them fail.
 
-One difference remains: each test has a process of its own here, and the checker runs all tests in one, where global
-state lives on.
+One difference remains: here each test has a separate process. The checker runs all tests in one process, where global
+state persists.
 """
 
 from dataclasses import replace
@@ -25,16 +24,16 @@ from peft_study.sandbox.inside.prelude import ANY_LENGTH, APPS_PRELUDE
 from peft_study.sandbox.jobs import Limits
 
 PACKAGE_RULES_VERSION = 2
-"""Raised when a verdict under these rules may come out differently."""
+"""Increased if a verdict under these rules may change."""
 PACKAGES = ("numpy",)
-"""What programs may import beside the standard library."""
+"""Packages that programs may import."""
 TEST_SECONDS = 4.0
-"""Time of one test: `timeout` of the checker."""
+"""Time limit of one test, `timeout` in the checker."""
 CANDIDATE_SECONDS = 11.0
-"""Time of all tests of a candidate: 10 s, and one more until the checker's process is killed."""
+"""Time limit of all tests of a candidate: 10 s, plus 1 s until the checker's process is killed."""
 
 FUNCTION = "_called"
-"""The name of what is called."""
+"""The name of the called function."""
 _IMPORTS = APPS_PRELUDE + "import numpy as np\n"
 _GUARD = """\
 import builtins, sys
@@ -74,7 +73,7 @@ del _caller
 
 
 def package_limits(limits: Limits) -> Limits:
-    """The limits of one test, with at most the checker's time."""
+    """Return the limits of one test, with at most the checker's time."""
     return replace(
         limits,
         cpu_seconds=min(limits.cpu_seconds, TEST_SECONDS),
@@ -83,21 +82,21 @@ def package_limits(limits: Limits) -> Limits:
 
 
 def package_prelude(*, script: bool) -> str:
-    """What runs before a candidate.
+    """Return the source that runs before a candidate.
 
     Args:
-        script: whether it reads standard input.
+        script: the candidate reads standard input.
     """
     return "".join([ANY_LENGTH, _GUARD, _STREAMS if script else ""])
 
 
 def package_source(source: str, function: str | None) -> str:
-    """A candidate as the checker runs it.
+    """Return a candidate in the form that the checker runs.
 
     Args:
         source: the candidate.
-        function: what is called, which gets the name `FUNCTION`; None where it reads standard input. Its text then
-            becomes the body of a function, and that is called.
+        function: name of the called function, which becomes `FUNCTION`. None if the candidate reads standard input: its
+            text then becomes the body of a function.
     """
     if function is not None:
         owner = "Solution()." if "class Solution" in source else ""
@@ -105,6 +104,6 @@ def package_source(source: str, function: str | None) -> str:
     lines = source.split("\n")
     first = next((place for place, line in enumerate(lines) if not line.startswith(("from ", "import "))), len(lines))
     body = [f"\t{line}" for line in lines[first:]]
-    # Without a body there is no function, which the checker counts as an error.
+    # Without a body there is no function, and the checker counts an error.
     streams = ["stdin = sys.stdin", "stdout = sys.stdout", "def code():"] if body else []
     return _IMPORTS + "\n".join([*lines[:first], *streams, *body, "", "_call(code)", ""])

@@ -1,4 +1,4 @@
-"""The file of verdicts: one line a candidate, whole lines only, and what of an earlier run still stands."""
+"""The file of verdicts: one line per candidate. Verdicts of an earlier run are reused if they are still valid."""
 
 import fcntl
 import hashlib
@@ -27,7 +27,7 @@ from peft_study.sandbox.packages import PACKAGES_VERSION
 
 Value = TypeVar("Value")
 Place = tuple[ProblemId, int]
-"""A problem's id and a candidate's index."""
+"""The id of a problem and the index of a candidate."""
 _FIELDS = frozenset({"problem_id", "candidate", "verdicts", "passed", "seconds", "comparator", "other", "level", "key"})
 _BEGINNING, _NEXT = '{"problem_id": ', ', "candidate": '
 _OLD = ".old"
@@ -35,13 +35,13 @@ _OLD = ".old"
 
 @dataclass(frozen=True)
 class Resumed:
-    """What was found in a file of an earlier run.
+    """The content of a file from an earlier run.
 
     Attributes:
-        judged: candidates whose verdicts stand.
-        dropped: lines of other candidates, problems, limits or a weaker sandbox, and of tests that could not be run.
-        torn: the last line was cut off, by a process that was killed while it wrote.
-        old: the copy of the file as it was, made because verdicts were dropped; None where none were.
+        judged: judgements that are still valid.
+        dropped: number of lines of other candidates, problems, limits or a weaker sandbox, and of sandbox errors.
+        torn: the last line was incomplete, because a process was killed while it wrote.
+        old: path of a copy of the previous file, made if verdicts were dropped. None otherwise.
     """
 
     judged: Mapping[Place, Judgement]
@@ -53,13 +53,13 @@ class Resumed:
 def fingerprint(
     problem: Problem, limits: Limits, give_up_after_timeouts: int | None, packages: Sequence[str] = ()
 ) -> str:
-    """What decides verdicts beside the candidate's source: the problem, the limits, this interpreter and this judge.
+    """Return a digest of everything except the source that decides the verdicts of a candidate.
 
     Args:
-        problem: with its rules.
-        limits: of each test.
+        problem: the problem with its rules.
+        limits: limits of each test.
         give_up_after_timeouts: see `judge`.
-        packages: what candidates may import beside the standard library; with their versions.
+        packages: packages that candidates may import, with their versions.
     """
     decisive = (JUDGE_VERSION, sys.version_info[:2], APPS_PRELUDE, problem, asdict(limits), give_up_after_timeouts)
     by_package = (PACKAGE_RULES_VERSION,) if problem.package_rules else ()
@@ -67,32 +67,32 @@ def fingerprint(
 
 
 def key_of(of_problem: str, source: str) -> str:
-    """The identity of a candidate's verdicts.
+    """Return the identity of a candidate's verdicts.
 
     Args:
-        of_problem: the problem's `fingerprint`.
-        source: the candidate's.
+        of_problem: the `fingerprint` of the problem.
+        source: source of the candidate.
     """
     return _digest(of_problem + source)
 
 
 class VerdictFile:
-    """A file of verdicts; a context manager, within which it is locked against other processes.
+    """A file of verdicts. A context manager, which locks the file against other processes.
 
     Args:
-        path: the file; it and its folder are made where they are missing.
-        comparator: whose verdicts are "verdicts"; the other's are in the line as well.
-        keys: for each candidate the identity of its verdicts, in the order that the file has in the end.
-        tests: how many each problem has.
+        path: the file. It and its folder are made if they are missing.
+        comparator: the comparator of "verdicts". Those of the other comparator are under "other".
+        keys: by candidate, the identity of its verdicts, in the final order of the file.
+        tests: by problem, the number of tests.
 
     Raises:
-        UserError: on entry: the file cannot be written, is no plain file, or another process writes it.
+        UserError: on entry, if the file cannot be written, is not a regular file, or another process writes it.
     """
 
     def __init__(
         self, path: Path, comparator: Comparator, keys: Mapping[Place, str], tests: Mapping[ProblemId, int]
     ) -> None:
-        # A file that takes another's place would take a link's, so that the other stayed as it is.
+        # The file is replaced by rename. Through a link, that would replace the link and not its target.
         self._path = Path(os.path.realpath(path))
         self._comparator, self._keys, self._tests = comparator, keys, tests
         self._open = ExitStack()
@@ -113,13 +113,16 @@ class VerdictFile:
         self._open.close()
 
     def keep(self, level: Level) -> Resumed:
-        """Read what an earlier run left, and drop from the file what does not stand.
+        """Read the file of an earlier run, and drop verdicts that are not valid.
 
         Args:
-            level: of the sandbox at hand; verdicts from a weaker one do not stand.
+            level: level of the sandbox in use. Verdicts from a weaker one are not valid.
+
+        Returns:
+            the valid judgements, and what was dropped.
 
         Raises:
-            UserError: the file holds something else than verdicts.
+            UserError: the file does not hold verdicts.
         """
         content = self._path.read_bytes()
         *whole, rest = content.split(b"\n")
@@ -129,32 +132,37 @@ class VerdictFile:
             if line.strip():
                 filled += 1
                 row = self._row(line, number)
-                one = self._standing(row, level)
-                if one is not None:
-                    place = (one.problem_id, one.index)
-                    judged[place] = one
-                    self._lines[place] = self._line(one, Level(row["level"]))
-                lost += one is None and "trouble" not in row
+                judgement = self._standing(row, level)
+                if judgement is not None:
+                    place = (judgement.problem_id, judgement.index)
+                    judged[place] = judgement
+                    self._lines[place] = self._line(judgement, Level(row["level"]))
+                lost += judgement is None and "trouble" not in row
         if rest and not _is_torn(rest):
-            raise self._something_else(len(whole) + 1)
+            raise self._not_verdicts(len(whole) + 1)
         old = self._copy(content) if lost else None
         if b"".join(self._lines.values()) != content:
             self._rewrite(self._lines.values())
         return Resumed(judged, filled - len(judged), bool(rest), old)
 
     def _standing(self, row: Mapping[str, Any], level: Level) -> Judgement | None:
-        """What a line says, where it is in order and still true."""
+        """The judgement of a line, None if the line is malformed or no longer valid."""
         try:
-            one, made_at = _judged(row), Level(row["level"])
+            judgement, made_at = _judged(row), Level(row["level"])
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
             return None
-        number = {len(verdicts) for verdicts in one.verdicts.values()} | ({len(one.reasons)} if one.reasons else set())
-        place = (one.problem_id, one.index)
-        known = place in self._keys and row["key"] == self._keys[place] and number == {self._tests[one.problem_id]}
-        return one if known and made_at <= level and not one.is_broken else None
+        place = (judgement.problem_id, judgement.index)
+        if place not in self._keys or row["key"] != self._keys[place]:
+            return None
+        lengths = {len(verdicts) for verdicts in judgement.verdicts.values()}
+        if judgement.reasons:
+            lengths.add(len(judgement.reasons))
+        complete = lengths == {self._tests[judgement.problem_id]}
+        # Levels sort from A, the strongest.
+        return judgement if complete and made_at <= level and not judgement.is_broken else None
 
     def _copy(self, content: bytes) -> Path:
-        """Keep the file as it was, under a name that is free."""
+        """Copy the previous content to an unused name."""
         for number in itertools.count(1):
             old = self._path.with_name(f"{self._path.name}{_OLD}{number if number > 1 else ''}")
             try:
@@ -170,7 +178,7 @@ class VerdictFile:
         raise AssertionError("numbers do not end")
 
     def add(self, judged: Judgement, level: Level) -> None:
-        """Append a candidate's line, all of it in one call: a killed process leaves at most a torn last line."""
+        """Append a candidate's line in a single call, so that a killed process leaves at most a torn last line."""
         line = self._lines[judged.problem_id, judged.index] = self._line(judged, level)
         try:
             _write(self._file, line)
@@ -178,23 +186,23 @@ class VerdictFile:
             raise self._unwritable(error) from error
 
     def finish(self) -> None:
-        """Put the lines in the candidates' order and wait until they are on disk."""
+        """Sort the lines by candidate and wait until they are on disk."""
         self._rewrite([self._lines[place] for place in self._keys if place in self._lines])
 
     def _locked(self, path: Path) -> FileIO:
         file = self._open.enter_context(path.open("ab", buffering=0))
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise UserError("the verdicts need a file", where=str(path), hint="another --out FILE")
+            raise UserError("--out must be a regular file", where=str(path), hint="use another --out FILE")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UserError(
-                "another process writes these verdicts", where=str(path), hint="wait for it, or another --out FILE"
+                "another process writes these verdicts", where=str(path), hint="wait for it, or use another --out FILE"
             ) from error
         return file
 
     def _rewrite(self, lines: Iterable[bytes]) -> None:
-        """Replace the file; the new one is locked before it gets the name, and the old one stays locked."""
+        """Replace the file. The new file is locked before the rename, and the old one stays locked."""
         try:
             self._replace(b"".join(lines))
         except OSError as error:
@@ -202,7 +210,7 @@ class VerdictFile:
 
     def _replace(self, content: bytes) -> None:
         partial = self._path.with_name(f".{self._path.name}.{os.getpid()}")
-        partial.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)  # left by a killed process with the same number
         file = self._locked(partial)
         _write(file, content)
         os.fsync(file.fileno())
@@ -233,26 +241,26 @@ class VerdictFile:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise self._something_else(number) from error
+            raise self._not_verdicts(number) from error
         if not isinstance(row, dict) or not row.keys() >= _FIELDS:
-            raise self._something_else(number)
+            raise self._not_verdicts(number)
         return row
 
     def _unwritable(self, error: OSError) -> UserError:
         return UserError(
-            f"the verdicts cannot be written: {error.strerror}", where=str(self._path), hint="another --out FILE"
+            f"the verdicts cannot be written: {error.strerror}", where=str(self._path), hint="use another --out FILE"
         )
 
-    def _something_else(self, number: int) -> UserError:
+    def _not_verdicts(self, number: int) -> UserError:
         return UserError(
-            "the file holds something else than verdicts",
+            "the file does not hold verdicts",
             where=f"{self._path}, line {number}",
-            hint="another --out FILE",
+            hint="use another --out FILE",
         )
 
 
 def _is_torn(rest: bytes) -> bool:
-    """Whether the end of a file is a beginning of a line of verdicts, or all of one but its end."""
+    """Whether the last bytes of a file are the start of a line of verdicts."""
     text = rest.decode("utf-8", "replace")
     if not text.startswith(_BEGINNING):
         return _BEGINNING.startswith(text)
@@ -270,7 +278,7 @@ def _is_torn(rest: bytes) -> bool:
 
 
 def _judged(row: Mapping[str, Any]) -> Judgement:
-    """What a line says; raises whatever a line that is not in order makes it raise."""
+    """Parse a line. Raises various exceptions if it is malformed."""
     verdicts = {
         Comparator(of["comparator"]): tuple(Verdict(verdict) for verdict in _exactly(list, of["verdicts"]))
         for of in (row, row["other"])
@@ -279,7 +287,7 @@ def _judged(row: Mapping[str, Any]) -> Judgement:
         raise ValueError("a comparator or a problem is missing")
     seconds = row["seconds"] if type(row["seconds"]) is int else _exactly(float, row["seconds"])
     if not 0 <= seconds < math.inf:
-        raise ValueError("no number of seconds")
+        raise ValueError(f"seconds must be finite and not negative, got {seconds}")
     return Judgement(
         row["problem_id"],
         _exactly(int, row["candidate"]),
@@ -292,12 +300,12 @@ def _judged(row: Mapping[str, Any]) -> Judgement:
 
 def _exactly(kind: type[Value], value: Any) -> Value:
     if type(value) is not kind:
-        raise TypeError(f"a {type(value).__name__} where a {kind.__name__} belongs")
+        raise TypeError(f"must be a {kind.__name__}, got {type(value).__name__}")
     return value
 
 
 def _write(file: FileIO, content: bytes) -> None:
-    """Write all; the system takes a line at once, except where the disk is full, which the next call then says."""
+    """Write all bytes. A call writes a whole line unless the disk is full, and then the next call raises."""
     rest = memoryview(content)
     while rest:
         rest = rest[file.write(rest) :]

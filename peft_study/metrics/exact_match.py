@@ -1,4 +1,4 @@
-"""EM@k: the share of samples whose reference is among the first k candidates, under three comparisons."""
+"""EM@k: the share of samples whose reference is among the first k candidates, by three comparisons."""
 
 from collections.abc import Sequence
 
@@ -10,48 +10,50 @@ MAX_K = 10
 
 
 def normalise(code: str) -> str:
-    """The form in which candidate and reference are compared: line ends and tabs are spaces, outer white space is gone.
+    """Replace line ends and tabs by spaces and strip the text, as before every comparison.
 
-    That is what the study's authors do before they compare (arXiv 2308.10462, replication package); nothing else is
-    evened out, so other quotes or spacing are a miss. A carriage return counts as the line end that it is.
+    The study's authors do the same (arXiv 2308.10462, replication package). Nothing else is normalised, so a candidate
+    with other quotes or other spacing does not match. A carriage return counts as a line end.
     """
     return with_line_feeds(code).replace("\n", " ").replace("\t", " ").strip()
 
 
 def matches(candidates: Sequence[str], reference: str) -> list[bool]:
-    """Which candidates equal the reference once both are normalised; none where there is no reference to equal."""
-    wanted = normalise(reference)
-    return [bool(wanted) and normalise(candidate) == wanted for candidate in candidates]
+    """Return which candidates equal the reference after normalisation. An empty reference matches nothing."""
+    # An empty reference would count every empty candidate as a hit.
+    normalised = normalise(reference)
+    return [bool(normalised) and normalise(candidate) == normalised for candidate in candidates]
 
 
 def raw_matches(candidates: Sequence[str], reference: str) -> list[bool]:
-    """Which candidates are the reference, character by character; none where there is no reference to equal."""
+    """Return which candidates equal the reference, character by character. A blank reference matches nothing."""
     return [bool(normalise(reference)) and candidate == reference for candidate in candidates]
 
 
 def package_matches(candidates: Sequence[str], reference: str) -> list[bool]:
-    """As `matches`, of candidates cut as the study's replication package cut them."""
+    """Return the same as `matches` for candidates cut as in the study's replication package."""
     return matches([cut_at_angle_brackets(candidate) for candidate in candidates], reference)
 
 
 def em_at_k(
     matched: Sequence[Sequence[bool]], ks: Sequence[int] = range(1, MAX_K + 1), name: str = "em"
 ) -> dict[str, float]:
-    """EM@k for every k that all samples have candidates for.
+    """Return EM@k for every k for which all samples have enough candidates.
 
     Args:
         matched: for every sample, which of its candidates match, best first.
         ks: cut-offs.
-        name: what the scores are called.
+        name: prefix of the scores' names.
 
     Returns:
         "em@1" and so on, each a share from 0 to 1.
 
     Raises:
-        ValueError: there is no sample.
+        ValueError: matched is empty.
     """
     if not matched:
-        raise ValueError("EM@k of no sample is undefined")
+        raise ValueError("matched must hold at least one sample, got an empty sequence")
+    # At a larger k, samples would have different numbers of attempts.
     fewest = min(len(row) for row in matched)
     return {f"{name}@{k}": sum(any(row[:k]) for row in matched) / len(matched) for k in ks if k <= fewest}
 
@@ -63,27 +65,32 @@ def score_exact_match(
 
     Args:
         candidates: of every sample.
-        references: one a sample.
-        ks: cut-offs; those that a sample has too few candidates for are left out.
+        references: the reference of each sample.
+        ks: cut-offs; a cut-off is left out if a sample has too few candidates.
 
     Returns:
-        "em@1" and so on; "raw_em@1" and so on, which compare without normalisation; "em_package@1" and so on, which
-        compare what the study's replication package kept of a candidate. A sample's value is 1 or 0.
+        Three scores for every k, with a value of 1 or 0 for each sample:
+
+        - "em@k": candidates and references are normalised;
+        - "raw_em@k": they are compared unchanged;
+        - "em_package@k": candidates are cut as in the study's replication package and normalised.
 
     Raises:
-        ValueError: there is no sample, or the numbers differ.
+        ValueError: there are no samples, or the numbers of candidates and references differ.
     """
     if len(candidates) != len(references):
-        raise ValueError(f"{len(candidates)} lists of candidates for {len(references)} references")
+        raise ValueError(
+            f"candidates and references must have the same length, got {len(candidates)} and {len(references)}"
+        )
     pairs = list(zip(candidates, references, strict=True))
-    ways = {
+    by_comparison = {
         "em": [matches(*pair) for pair in pairs],
         "raw_em": [raw_matches(*pair) for pair in pairs],
         "em_package": [package_matches(*pair) for pair in pairs],
     }
     metrics: dict[str, float | None] = {}
     samples: list[dict[str, float | None]] = [{} for _ in pairs]
-    for name, matched in ways.items():
+    for name, matched in by_comparison.items():
         metrics |= em_at_k(matched, ks, name)
         for sample, row in zip(samples, matched, strict=True):
             sample |= {f"{name}@{k}": float(any(row[:k])) for k in ks if f"{name}@{k}" in metrics}

@@ -1,4 +1,4 @@
-"""Every metric by name: its titles, and where it is shown. Every list of metrics in the project is derived from here.
+"""Every metric by name: its titles and where it is shown. All lists of metrics are derived from this registry.
 
 A new metric is an entry here and a scorer in a file of its own (docs/extending.md).
 """
@@ -11,8 +11,9 @@ from enum import IntEnum
 from peft_study.metrics.scores import Scores
 
 ReferenceScorer = Callable[[Sequence[Sequence[str]], Sequence[str]], Scores]
-"""Candidates of every sample, best first, and the references, to scores."""
+"""From the candidates of every sample, best first, and the references, to scores."""
 
+# By name, because most importers need titles and no scorer.
 _REFERENCE_SCORERS = (
     ("peft_study.metrics.exact_match", "score_exact_match"),
     ("peft_study.metrics.codebleu", "score_first_candidates"),
@@ -20,7 +21,7 @@ _REFERENCE_SCORERS = (
 
 
 class Shown(IntEnum):
-    """Whether a cell's closing table and the leaderboard show a metric."""
+    """When a cell's closing table and the leaderboard show a metric."""
 
     never = 0
     if_scored = 1
@@ -32,16 +33,16 @@ class Metric:
     """A score from 0 to 1.
 
     Attributes:
-        name: the key in `metrics` of result.json. A level's score has the level before it: "introductory/pass@1".
-        title: heads a column of a table.
-        short: heads a column of the APPS table; None if it has no such column.
-        headline: the title in closing tables and on the leaderboard; the same as `title` if None.
-        shown: whether these show it.
-        in_overview: whether the report's overview table has it.
+        name: the key in `metrics` of result.json. The score of a level is prefixed by it: "introductory/pass@1".
+        title: the heading in tables.
+        short: the heading in the APPS table; None if that table does not show it.
+        headline: the title in closing tables and on the leaderboard; None for `title`.
+        shown: when closing tables and the leaderboard show it.
+        in_overview: whether the report's overview table shows it.
         compared_as: the title in a comparison of two studies; None if it is not compared.
         axis: the label of a figure's axis; None if no figure shows it.
-        quality_rank: the order of choice for the score by which figures compare cells, 1 first; None if never chosen.
-        published_as: columns of the paper's CSV files whose numbers were made as this metric is.
+        quality_rank: its rank among the scores by which figures compare cells, 1 first; None if never used.
+        published_as: the columns of the paper's CSV files that were computed like this metric.
     """
 
     name: str
@@ -135,12 +136,12 @@ METRICS: Sequence[Metric] = (
     Metric("apps_package_pass@2", "Pass@2", published_as=("pass@2",)),
     Metric("apps_package_pass@5", "Pass@5", published_as=("pass@5",)),
 )
-"""In the order in which tables show them."""
+"""All metrics, in the order of tables."""
 
 HEADLINES: Mapping[str, str] = {
     metric.name: metric.headline or metric.title for metric in METRICS if metric.shown is not Shown.never
 }
-"""Titles of the metrics that closing tables and the leaderboard show."""
+"""Titles in closing tables and on the leaderboard."""
 ALWAYS_SHOWN = frozenset(metric.name for metric in METRICS if metric.shown is Shown.always)
 OVERVIEW: Mapping[str, str] = {metric.name: metric.title for metric in METRICS if metric.in_overview}
 COMPARED: Mapping[str, str] = {metric.name: metric.compared_as for metric in METRICS if metric.compared_as is not None}
@@ -154,21 +155,21 @@ QUALITY: Mapping[str, str] = {
         (metric for metric in METRICS if metric.quality_rank is not None), key=lambda metric: metric.quality_rank or 0
     )
 }
-"""Axis labels of the scores by which figures compare cells, the first choice first."""
+"""Axis labels of the scores by which figures compare cells, the preferred one first."""
 CODEBLEU: Mapping[str, str] = {
     metric.name: str(metric.axis)
     for metric in sorted(METRICS, key=lambda metric: not metric.published_as)
     if metric.name.startswith("codebleu") and metric.axis is not None
 }
-"""Axis labels of CodeBLEU: the convention of the paper first."""
+"""Axis labels of CodeBLEU, the paper's convention first."""
 
 
 def published_as(column: str) -> Iterator[str]:
-    """Yield the names of the metrics that are made as a column of the paper's tables is, the main one first."""
+    """Yield the metrics that are computed like a column of the paper's tables, the main one first."""
     return (metric.name for metric in METRICS if column in metric.published_as)
 
 
 def reference_scorers() -> Iterator[ReferenceScorer]:
-    """Yield the scorers that compare candidates with references; each is imported only now."""
+    """Yield the scorers that compare candidates with references, each imported when it is needed."""
     for module, name in _REFERENCE_SCORERS:
         yield getattr(importlib.import_module(module), name)

@@ -1,4 +1,4 @@
-"""What every scorer returns."""
+"""The result that every scorer returns."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,12 +12,12 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """A score of the corpus that is computed from sums of the samples' counts.
+    """A corpus score that is computed from sums of the samples' counts.
 
     Attributes:
         counts: (samples, columns).
-        score: (..., columns) sums to (...) scores.
-        names: the metrics that this is; the first one names the counts in predictions.jsonl.
+        score: from sums of counts, (..., columns), to scores, (...).
+        names: the metrics that have this score; the first is the name of the counts in predictions.jsonl.
     """
 
     counts: Floats
@@ -31,10 +31,9 @@ class Scores:
 
     Attributes:
         metrics: the scores of the corpus by name; None if a score is undefined.
-        samples: for every sample, in order, its scores by name. If a corpus score is a mean, the sample's value of the
-            same name is a term of that mean.
-        undefined: why, for every name whose corpus score is None.
-        recorded: for every sample, the scores that predictions.jsonl records and that no corpus score is a mean of.
+        samples: the scores of every sample by name, in order. Each is a term of the corpus score with the same name.
+        undefined: the reason for every corpus score that is None.
+        recorded: further scores of every sample for predictions.jsonl. They are not terms of a corpus score.
         pools: the corpus scores that are computed from counts.
     """
 
@@ -48,6 +47,7 @@ class Scores:
 def mean_of(samples: Sequence[Values]) -> dict[str, float | None]:
     """Return the mean of every score over the samples that have it; None if no sample has it."""
     means: dict[str, float | None] = {}
+    # A dict keeps the order of the names, and a set would not.
     for name in dict.fromkeys(name for sample in samples for name in sample):
         values = [value for sample in samples if (value := sample.get(name)) is not None]
         means[name] = sum(values) / len(values) if values else None

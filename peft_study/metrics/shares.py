@@ -1,6 +1,6 @@
-"""Intervals and tests for shares of successes: one share, two independent shares, two shares of the same samples.
+"""Intervals and tests for shares of hits: one share, two independent shares, two shares of the same samples.
 
-A bootstrap over samples fails where hits are few: with none, every resample has none. The methods here hold there.
+The bootstrap fails if hits are few: without any hit, every resample has none. The methods in this file hold there.
 """
 
 import math
@@ -9,50 +9,51 @@ from statistics import NormalDist
 
 CONFIDENCE = 0.95
 FEW = 10
-"""Of fewer hits, or misses, the ends of a share's interval are widened as Brown, Cai and DasGupta propose."""
-# Halvings of an interval of at most 2: the ends are exact to 1e-13.
+"""With fewer hits or misses, an interval is widened as Brown, Cai and DasGupta propose."""
+# The interval has a width of at most 2, so the root is exact to 1e-13.
 _HALVINGS = 44
-# Standard errors beyond which a normal probability is no longer a number.
+# Standard errors beyond which a normal probability underflows.
 _WIDEST = 38.0
 
 
 def normal_quantile(confidence: float = CONFIDENCE) -> float:
-    """Half the width of a two-sided normal interval, in standard errors."""
+    """Return half the width of a two-sided normal interval, in standard errors."""
     return NormalDist().inv_cdf((1 + confidence) / 2)
 
 
 WIDTH = normal_quantile()
-"""Of a 95 % interval."""
+"""Half the width of a 95 % interval, in standard errors."""
 
 
 def wilson(share: float, samples: float, width: float = WIDTH) -> tuple[float, float]:
-    """The score interval of a share.
+    """Return the score interval of a share.
 
     Source: Wilson 1927, Journal of the American Statistical Association 22.
 
     Args:
-        share: of the samples that are hits, from 0 to 1.
-        samples: how many; an effective number, which need not be whole, where samples come in clusters.
+        share: of hits, from 0 to 1.
+        samples: number of samples. For samples in clusters it is the effective number, which need not be whole.
         width: half the interval's width, in standard errors.
 
     Returns:
-        Both ends, from 0 to 1.
+        both ends, from 0 to 1.
     """
     squared = width * width
     middle = (share + squared / (2 * samples)) / (1 + squared / samples)
     half = math.sqrt(squared * (share * (1 - share) + squared / (4 * samples)) / samples) / (1 + squared / samples)
+    # These ends are exact, and rounding would miss them.
     low = 0.0 if share == 0 else max(0.0, middle - half)
     return low, 1.0 if share == 1 else min(1.0, middle + half)
 
 
 def share_interval(share: float, samples: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Wilson's interval, with the end at the near edge moved outwards where hits or misses are few.
+    """Return Wilson's interval, widened towards 0 if hits are few and towards 1 if misses are few.
 
-    Wilson's interval covers a share of 1 % of 50 samples in 91 of 100 cases only. Its end is therefore at most that
-    of a one-sided Poisson bound for the same number of hits.
+    With 50 samples, Wilson's interval covers a share of 1 % in only 91 of 100 cases. Its lower end is therefore at
+    most a one-sided Poisson bound for the same number of hits; the upper end follows by symmetry.
 
-    Source: Brown, Cai and DasGupta 2001, Interval Estimation for a Binomial Proportion, section 4.1.1, who do so for up
-    to 3 hits; here for fewer than `FEW`.
+    Source: Brown, Cai and DasGupta 2001, Interval Estimation for a Binomial Proportion, section 4.1.1. They do so for
+    up to 3 hits; this function does so for fewer than `FEW`.
 
     Args:
         share: see `wilson`.
@@ -70,13 +71,13 @@ def share_interval(share: float, samples: float, confidence: float = CONFIDENCE)
 
 @dataclass(frozen=True)
 class Independent:
-    """Two shares of hits, each of its own samples.
+    """Two shares of hits on different samples.
 
     Attributes:
         first: a share, from 0 to 1.
-        first_samples: of how many samples; an effective number where they come in clusters.
-        second: the share that is subtracted.
-        second_samples: of how many samples.
+        first_samples: number of samples of `first`. For samples in clusters it is the effective number.
+        second: the share that is subtracted, from 0 to 1.
+        second_samples: number of samples of `second`.
     """
 
     first: float
@@ -85,15 +86,16 @@ class Independent:
     second_samples: float
 
     def ends(self, confidence: float = CONFIDENCE) -> tuple[float, float]:
-        """Newcombe's hybrid score interval of the difference.
+        """Return Newcombe's hybrid score interval of the difference.
 
         Source: Newcombe 1998, Statistics in Medicine 17, 873-890, method 10.
         """
         return self._ends(normal_quantile(confidence))
 
     def score(self, difference: float) -> float:
-        """How many standard errors the observed difference lies above a supposed one, by Newcombe's interval."""
+        """Return how many standard errors the observed difference lies above `difference`, by Newcombe's interval."""
         observed = self.first - self.second
+        # The interval grows with its width, so bisection finds the width at which it ends at `difference`.
         side = 0 if difference < observed else 1
         low, high = 0.0, _WIDEST
         for _ in range(_HALVINGS):
@@ -111,14 +113,14 @@ class Independent:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Two runs on the same samples, each sample a hit or a miss of each run.
+    """Two shares of hits on the same samples.
 
-    Numbers need not be whole: of samples in clusters they are effective numbers.
+    For samples in clusters all numbers are effective numbers, which need not be whole.
 
     Attributes:
-        first_alone: how many samples only the first run hits.
-        second_alone: how many only the second hits.
-        samples: how many there are.
+        first_alone: number of samples that only the first run hits.
+        second_alone: number of samples that only the second run hits.
+        samples: number of samples.
     """
 
     first_alone: float
@@ -126,18 +128,18 @@ class Pairs:
     samples: float
 
     def score(self, difference: float) -> float:
-        """How many standard errors the observed difference lies above a supposed one.
+        """Return how many standard errors the observed difference lies above `difference`.
 
-        Source: Tango 1998, Statistics in Medicine 17, 891-908, equation 12. For no difference it is McNemar's test.
+        Source: Tango 1998, Statistics in Medicine 17, 891-908, equation 12. At 0 it is McNemar's test.
 
         Args:
-            difference: of the shares of hits, first less second, from -1 to 1.
+            difference: the supposed difference, the first share minus the second, from -1 to 1.
         """
         excess = self.first_alone - self.second_alone - self.samples * difference
         linear = (
             -self.first_alone
             - self.second_alone
-            + (2 * self.samples - self.first_alone + self.second_alone) * (difference)
+            + (2 * self.samples - self.first_alone + self.second_alone) * difference
         )
         constant = -self.second_alone * difference * (1 - difference)
         root = math.sqrt(max(0.0, linear * linear - 8 * self.samples * constant))
@@ -149,13 +151,13 @@ class Pairs:
         return excess / math.sqrt(variance)
 
     def ends(self, confidence: float = CONFIDENCE) -> tuple[float, float]:
-        """Tango's interval: the supposed differences that the score does not reject."""
+        """Return Tango's interval: the supposed differences that the score does not reject."""
         width = normal_quantile(confidence)
         observed = (self.first_alone - self.second_alone) / self.samples
         return self._root(-1.0, observed, width), self._root(observed, 1.0, -width)
 
     def _root(self, low: float, high: float, target: float) -> float:
-        """Where the score, which falls with the supposed difference, crosses a value."""
+        """Find where the score, which decreases in the supposed difference, equals `target`."""
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
             low, high = (middle, high) if self.score(middle) > target else (low, middle)
@@ -163,8 +165,8 @@ class Pairs:
 
 
 def _poisson_bound(hits: float, confidence: float) -> float:
-    """The mean of which so many events, or more, are seen with a probability of 1 - `confidence`."""
-    # Imported where needed: a command that is refused has no use for it.
+    """The Poisson mean at which `hits` or more events have a probability of 1 - `confidence`."""
+    # scipy loads slowly, and most commands need no bound.
     from scipy.special import gammaincinv
 
     return float(gammaincinv(hits, 1 - confidence))

@@ -1,4 +1,4 @@
-"""Attaching a method to a base model: what is frozen, what is added, what is trained."""
+"""Attach a method to a base model: freeze the base, add the adapter, and check that the adapter trains."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -19,36 +19,39 @@ from peft_study.models.out_of_memory import is_out_of_memory
 from peft_study.models.precision import Compute
 
 MANY_STEPS = 2**31
-"""Stands for a run whose number of optimizer steps is not known yet."""
-_NEEDS_DATA = "it starts from activations or gradients of a data set, which are not collected here"
+"""Stands for the number of optimizer steps before it is known."""
+_NEEDS_DATA = "it starts from activations or gradients of a data set, which this project does not collect"
 _UNSUPPORTED_STARTS = {
     "eva": _NEEDS_DATA,
     "corda": _NEEDS_DATA,
     "lora_ga": _NEEDS_DATA,
-    "pissa_niter": "its random decomposition differs at every load, so that the saved adapter is another function",
+    "pissa_niter": "its random decomposition differs at every load, so that a saved adapter computes another function",
 }
-"""Values of LoRA's init_lora_weights, by how they begin, that would train or reload as something else."""
+"""Prefixes of `init_lora_weights` that LoRA cannot train or reload correctly, with the reason."""
 _READ_AS_ALL: dict[str, Any] = {"layers_to_transform": [], "adapter_layers": 0}
-"""Values that ask for no layer, which peft reads as all layers."""
+"""Values that should select no layer; peft reads them as all layers."""
 _PATTERNS = ("rank_pattern", "alpha_pattern")
-"""A number by layer; at zero the layer gets an adapter that trains nothing, or none that peft can build."""
+"""Settings with a number for each layer. With 0, a layer's adapter trains nothing, or peft cannot build it."""
 _NAMES_TOKENS = ("token_indices", "trainable_token_indices", "alora_invocation_tokens")
-"""Settings that restrict an adapter to some tokens, so that a sample without them gives no gradient."""
+"""Settings that restrict an adapter to some tokens. A sample without these tokens gives no gradient."""
 
 
 def adapter_config(
     method: MethodConfig, family: FamilyFacts, tokenizer_name: str, total_steps: int = MANY_STEPS
 ) -> PeftConfig | None:
-    """The peft config of a method; None for one without an adapter. Needs no model, so mistakes show before one loads.
+    """The peft config of a method. It needs no model, so that wrong settings are reported before a model loads.
 
     Args:
-        method: what to train.
+        method: the settings of the method.
         family: names of the layers that an adapter attaches to.
-        tokenizer_name: hub id or folder, with which prompt tuning turns its initial text into tokens.
+        tokenizer_name: hub id or folder of the tokenizer that encodes the initial text of prompt tuning.
         total_steps: optimizer steps of the run, over which AdaLoRA distributes its ranks.
 
+    Returns:
+        None for a method without an adapter.
+
     Raises:
-        UserError: an adapter setting that peft does not take, or that cannot be reloaded as it was trained.
+        UserError: peft does not accept a setting, or an adapter with it cannot be reloaded as it was trained.
     """
     if method.kind is not MethodKind.adapter:
         return None
@@ -70,9 +73,9 @@ def adapter_config(
                 hint="true, gaussian, pissa, olora or orthogonal",
             )
     if getattr(config, "monteclora_config", None) is not None:
-        # Its draws, which peft keeps outside of the model's state, would also differ after an interrupt.
+        # peft also keeps its random samples outside the model's state, so that a resumed run would draw others.
         raise UserError(
-            "monteclora_config is not supported: its variational loss belongs to a training loop of its kind",
+            "monteclora_config is not supported: its variational loss needs another training loop",
             where="method.adapter.monteclora_config",
             hint="leave it out",
         )
@@ -95,67 +98,67 @@ def adapter_config(
 
 
 def _feed_forward(targets: Targets, family: FamilyFacts) -> list[str] | None:
-    """The feed-forward modules among the targets; None leaves them to peft, as it does its own targets."""
+    """The feed-forward modules among the targets; None lets peft choose, as it chooses the targets."""
     if targets is Targets.none:
         return None
-    # With None, peft adds its own default, which an attention-only adapter does not target: it could not be reloaded.
+    # None would add peft's default modules, which an attention-only adapter does not target and could not reload.
     return [] if targets is Targets.attention else list(family.feed_forward)
 
 
 def virtual_tokens(adapter: PeftConfig | None) -> int:
-    """Positions that an adapter takes in front of a decoder's prompt."""
+    """Number of positions that an adapter takes before a decoder's prompt."""
     return int(adapter.num_virtual_tokens or 0) if isinstance(adapter, PromptLearningConfig) else 0
 
 
 def attach(model: PreTrainedModel, kind: MethodKind, adapter: PeftConfig | None, seed: int) -> Model:
-    """Make a base model ready for a method.
+    """Prepare a base model for a method.
 
     Args:
-        model: the base; its parameters' `requires_grad` is set in place.
-        kind: full fine-tuning trains everything, prompting nothing, an adapter itself.
-        adapter: the config of the adapter to put around the base.
-        seed: of the adapter's initialisation.
+        model: the base; `requires_grad` of its parameters is set in place.
+        kind: full fine-tuning trains every parameter, prompting none, and a method with an adapter the adapter's.
+        adapter: the config of the adapter to put around the base; None for none.
+        seed: seed of the adapter's initialisation.
 
     Returns:
         the model itself, or the peft adapter around it.
 
     Raises:
-        UserError: an adapter that does not go with the model, or that trains nothing.
+        UserError: the adapter does not fit the model, or trains nothing.
     """
     model.requires_grad_(kind is MethodKind.full)
     if adapter is None:
         return model
-    # For a base with a name, peft asks the hub at every checkpoint; `training.checkpoint.keep` names it in the end.
+    # With a name, peft queries the hub at every checkpoint. `training.checkpoint.keep` writes the name at the end.
     model.name_or_path = ""
     torch.manual_seed(seed)
     with adapter_errors(adapter, "attach"):
         adapted: PeftModel = get_peft_model(model, adapter)
     trained = {name: parameter for name, parameter in adapted.named_parameters() if parameter.requires_grad}
     empty = [name for name, parameter in trained.items() if not parameter.numel()]
-    # Behind an empty layer nothing of a sample arrives: what is left to train, such as a bias, is a constant.
+    # An empty layer passes nothing of a sample on. What still trains behind it, such as a bias, is a constant.
     if empty or not trained:
-        what = f"the adapter's {empty[0]} has no elements" if empty else "the adapter trains nothing"
-        raise UserError(what, where=_suspects(adapter), hint="check inference_mode and its sizes")
+        what = f"the adapter's {empty[0]} must have elements, got none" if empty else "the adapter trains nothing"
+        raise UserError(what, where=_suspects(adapter), hint="check inference_mode and the adapter's sizes")
     return adapted
 
 
 @contextmanager
 def adapter_errors(adapter: PeftConfig, what: str) -> Iterator[None]:
-    """Report whatever peft or torch raises within as a mistake in the adapter's settings.
+    """Report an error of peft or torch inside the context as wrong settings of the adapter.
 
     Args:
         adapter: the config whose settings the message names.
-        what: what peft was to do with the adapter, a verb.
+        what: what peft does with the adapter, a verb in the infinitive.
 
     Raises:
-        UserError: for every error but exhausted memory.
+        UserError: for every error other than exhausted memory.
     """
     try:
         yield
     except Exception as error:
         if isinstance(error, UserError) or is_out_of_memory(error):
             raise
-        # A KeyError or an AssertionError often says nothing without its name.
+        # The text of a KeyError or an AssertionError often means nothing without the name of its class.
         name = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
         raise UserError(
             f"peft cannot {what} the adapter: {name}{error}",
@@ -170,13 +173,13 @@ def check_trains(
     compute: Compute,
     loss_of: Callable[[PeftModel, Mapping[str, torch.Tensor]], torch.Tensor],
 ) -> None:
-    """Take one step forwards and backwards, without an update, so that an adapter which cannot train is refused early.
+    """Run one forward and backward pass without an update, to refuse an adapter that cannot train before it does.
 
     Args:
         model: the adapter around its base.
-        batch: what the Trainer receives from the collator.
-        compute: number format.
-        loss_of: the loss of training, from the model and a batch on its device.
+        batch: a batch from the collator.
+        compute: device and number format.
+        loss_of: the loss of training, computed from the model and a batch on its device.
 
     Raises:
         UserError: the step raises, its loss is not finite, or no gradient reaches the adapter.
@@ -200,14 +203,14 @@ def check_trains(
         )
     if not reached and not any(getattr(adapter, name, None) for name in _NAMES_TOKENS):
         raise UserError(
-            "no gradient reaches the adapter, so that training would change nothing",
+            "no gradient reaches the adapter, so training would change nothing",
             where=_suspects(adapter),
             hint="check the adapter's scale, its dropout and its sizes",
         )
 
 
 def _suspects(adapter: PeftConfig) -> str:
-    """The settings that are zero, negative, empty or a full dropout, and not by default; all of them where none is."""
+    """Names of the settings that are zero, negative, empty or a full dropout, and not by default."""
     suspects = [
         f"method.adapter.{spec.name}"
         for spec in fields(adapter)
@@ -227,12 +230,12 @@ def _default(spec: Field[Any]) -> Any:
 
 
 def recompute_activations(model: Model) -> None:
-    """Recompute activations in the backward pass instead of keeping them (gradient checkpointing)."""
-    # Until transformers 5.2x it is called gradient_checkpointing_enable; after that, the old name warns.
+    """Recompute activations in the backward pass instead of storing them (gradient checkpointing)."""
+    # Later versions of transformers 5 renamed gradient_checkpointing_enable, and warn about the old name.
     if hasattr(model, "activation_checkpointing_enable"):
         model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
     else:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     if isinstance(model, PeftModel):
-        # The inputs of a frozen base carry no gradient, and a recomputed block without one passes none to its adapter.
+        # A recomputed block passes gradients to its adapter only if its inputs require them; a frozen base's do not.
         model.enable_input_require_grads()

@@ -1,7 +1,8 @@
-"""CodeGen2 without its own code: transformers' CodeGen with the fused projections put in another order.
+"""CodeGen2 without remote code: transformers' CodeGen with reordered fused projections.
 
-The two differ in how `qkv_proj` lays out query, value and key: CodeGen in four groups, CodeGen2 in eight. Loading one
-as the other gives no error and wrong numbers, so a loaded model is asked which order predicts code better.
+The two architectures differ in how `qkv_proj` lays out query, value and key: CodeGen in four groups, CodeGen2 in eight.
+Loading one as the other raises no error and gives wrong numbers. So the loss of a short text decides which order a
+loaded model has.
 """
 
 from typing import Any
@@ -15,6 +16,7 @@ from transformers.core_model_loading import ConversionOps, WeightConverter
 
 from peft_study.config.schema import Family
 from peft_study.errors import UserError
+from peft_study.models.compat import forget_weight_conversions
 
 FOUR, EIGHT = 4, 8
 _PROJECTION = "qkv_proj.weight"
@@ -34,17 +36,17 @@ count how often 'x' is in 'values'
 values.count(x)
 """
 CLEARLY_BETTER = 0.9
-"""The other order is the right one where it brings the loss below this share; of random weights neither order does."""
+"""The other order is right if it brings the loss below this share. With random weights neither order does."""
 
 
 def four_way(weight: Tensor) -> Tensor:
-    """Reorder the rows of CodeGen2's fused projection as transformers' CodeGen wants them.
+    """Reorder the rows of CodeGen2's fused projection for transformers' CodeGen.
 
     Args:
-        weight: 3E x E, in eight groups of (query, value, key).
+        weight: (3 * width, width), in eight groups of (query, value, key).
 
     Returns:
-        the same rows in four groups. Source: the `mp_num` of the two reference implementations, 4 and 8.
+        the same rows in four groups. Source: `mp_num` in the two reference implementations, 4 and 8.
     """
     width = weight.shape[1]
     grouped = weight.view(FOUR, EIGHT // FOUR, 3, width // EIGHT, width)
@@ -52,18 +54,18 @@ def four_way(weight: Tensor) -> Tensor:
 
 
 class _ToFourWay(ConversionOps):
-    """`four_way` as a step of transformers' loading, before a weight is quantised."""
+    """Applies `four_way` while transformers loads a weight, before the weight is quantised."""
 
     def convert(
         self, input_dict: dict[str, Any], source_patterns: list[str], target_patterns: list[str], **kwargs: Any
     ) -> dict[str, Any]:
-        ((_, given),) = input_dict.items()
-        weight = given[0] if isinstance(given, list) else given
+        ((_, weights),) = input_dict.items()
+        weight = weights[0] if isinstance(weights, list) else weights
         return {target_patterns[0]: four_way(weight)}
 
 
 class CodeGen2ForCausalLM(CodeGenForCausalLM):
-    """The name under which transformers converts the weights while it loads them."""
+    """CodeGen under another class name. transformers finds the conversion of the weights by this name."""
 
 
 register_checkpoint_conversion_mapping(
@@ -74,24 +76,24 @@ register_checkpoint_conversion_mapping(
 
 
 def as_codegen(model: PreTrainedModel) -> PreTrainedModel:
-    """Make a loaded model what it is from now on: a CodeGen, also in what it saves."""
+    """Turn a loaded model into a plain CodeGen, so that a saved model loads without the conversion."""
     model.__class__ = CodeGenForCausalLM
     model.config.architectures = [CodeGenForCausalLM.__name__]
-    model._weight_conversions = []  # type: ignore[assignment]
+    forget_weight_conversions(model)
     return model
 
 
 def check_layout(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, source: str, family: Family) -> None:
-    """Refuse weights whose projections are in another order than the model computes with.
+    """Refuse weights whose projections have another order than `family` says.
 
-    A CodeGen and a CodeGen2 differ in the order of a projection's outputs alone, so the other order is tried by
-    reordering outputs, which works for quantised weights as well.
+    CodeGen and CodeGen2 differ only in the order of a projection's outputs. So the check tries the other order by
+    reordering outputs, which also works for quantised weights.
 
     Args:
         model: loaded, on its device, quantised or not.
-        tokenizer: its own.
-        source: where the weights came from, for the error.
-        family: codegen or codegen2, as the weights were taken to be.
+        tokenizer: the model's tokenizer.
+        source: hub id or folder of the weights, for the message.
+        family: codegen or codegen2, as which the weights were loaded.
 
     Raises:
         UserError: the model predicts a text clearly better in the other order.
@@ -100,8 +102,8 @@ def check_layout(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sou
     if other < CLEARLY_BETTER * loaded:
         right = Family.codegen if family is Family.codegen2 else Family.codegen2
         raise UserError(
-            f"the projections of {source} are in the order of {right}, not {family}: a line of code costs {loaded:.2f} "
-            f"nats a token as {family} and {other:.2f} as {right}",
+            f"the projections of {source} are in the order of {right}, not {family}: the loss of a short text is "
+            f"{loaded:.2f} nats a token as {family} and {other:.2f} as {right}",
             where="model.family, model.source",
             hint=f"model.family={right}",
         )
@@ -113,8 +115,8 @@ def loss(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, order: Tens
 
     Args:
         model: on any device.
-        tokenizer: its own.
-        order: reorders what every projection gives; 3E indices.
+        tokenizer: the model's tokenizer.
+        order: indices that reorder the outputs of every projection, (3 * width,); None leaves them as they are.
     """
     ids = tokenizer(TEXT, add_special_tokens=False)["input_ids"][: model.config.max_position_embeddings]
     tokens = torch.tensor([ids], device=model.device)
@@ -134,7 +136,7 @@ def loss(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, order: Tens
 
 
 def _other_order(width: int, family: Family) -> Tensor:
-    """Indices that turn a projection's outputs into those of the other family's reading of the same rows."""
+    """Indices that reorder a projection's outputs as if the other family had loaded the same rows."""
     order = four_way(torch.arange(3 * width).unsqueeze(1).expand(-1, width))[:, 0]
-    # What was converted is put back; what was not is converted.
+    # Loading as codegen2 has converted the rows, so this undoes it; loading as codegen has not.
     return order.argsort() if family is Family.codegen2 else order

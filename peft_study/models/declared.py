@@ -1,4 +1,4 @@
-"""What a model's source says about its architecture, read before any weights."""
+"""The architecture that a model's source declares, read before any weights."""
 
 from dataclasses import dataclass
 
@@ -18,8 +18,8 @@ class Positions:
     """The positions of a decoder.
 
     Attributes:
-        total: the model's own.
-        virtual: those that an adapter's virtual tokens take.
+        total: number of positions of the model.
+        virtual: number of positions that an adapter's virtual tokens take.
     """
 
     total: int
@@ -27,7 +27,7 @@ class Positions:
 
     @property
     def free(self) -> int:
-        """Positions for a prompt and its answer."""
+        """Number of positions for a prompt and its candidate."""
         return self.total - self.virtual
 
     def __str__(self) -> str:
@@ -36,16 +36,16 @@ class Positions:
 
 
 def declared_config(model: ModelConfig) -> PretrainedConfig | None:
-    """The transformers config that comes with a model's weights.
+    """The transformers config of a model's weights.
 
     Args:
-        model: random weights follow `architecture`; pretrained ones follow the config of their source.
+        model: random weights follow `architecture`, pretrained weights the config of their source.
 
     Returns:
-        None where the source cannot be read; loading the weights reports why.
+        None if the source cannot be read; loading the weights reports the reason.
 
     Raises:
-        UserError: the source holds another architecture than `family`.
+        UserError: the architecture of the source is not `family`.
     """
     if model.weights is Weights.random:
         return architecture_config(model)
@@ -62,6 +62,6 @@ def declared_config(model: ModelConfig) -> PretrainedConfig | None:
         raise UserError(
             f"{model.source} holds a {config.model_type} model, not {model.family}",
             where="model.family, model.source",
-            hint=f"model.family={config.model_type} where that is a known family, or another source",
+            hint=f"model.family={config.model_type} if that is a supported family, or another source",
         )
     return config

@@ -1,4 +1,4 @@
-"""What a model's architecture implies: its transformers type and the names of its layers."""
+"""Facts about each architecture: its transformers type and the names of its layers."""
 
 from dataclasses import dataclass
 
@@ -13,10 +13,10 @@ class FamilyFacts:
 
     Attributes:
         model_type: transformers' name of the architecture.
-        encoder_decoder: whether the prompt is read by an encoder of its own.
-        attention: the query, key and value projections.
-        feed_forward: the feed-forward projections.
-        output: the projection behind attention.
+        encoder_decoder: whether an encoder reads the prompt.
+        attention: names of the query, key and value projections.
+        feed_forward: names of the feed-forward projections.
+        output: name of the projection behind attention.
     """
 
     model_type: str
@@ -31,13 +31,13 @@ class FamilyFacts:
         return "SEQ_2_SEQ_LM" if self.encoder_decoder else "CAUSAL_LM"
 
     def positions(self, config: PretrainedConfig | None) -> int | None:
-        """The number of tokens that the model can read, virtual ones included.
+        """The number of tokens that the model can read, virtual tokens included.
 
         Args:
-            config: of the weights that are loaded; None where it cannot be read.
+            config: config of the weights; None if it cannot be read.
 
         Returns:
-            None for relative positions, or where the config states no limit.
+            None for relative positions, or if the config states no limit.
         """
         if self.encoder_decoder:
             return None
@@ -58,13 +58,13 @@ class FamilyFacts:
                 return [*self.attention, self.output, *self.feed_forward]
 
 
-# The study's protocol, "LoRA/IA3 targets".
+# Source of the layers: the paper's protocol, "LoRA/IA3 targets".
 FAMILIES = {
     Family.llama: FamilyFacts(
         "llama", False, ("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj", "down_proj"), "o_proj"
     ),
     Family.codegen: FamilyFacts("codegen", False, ("qkv_proj",), ("fc_in", "fc_out"), "out_proj"),
-    # The same architecture; `models.codegen2` reorders its weights while they load.
+    # The same architecture as CodeGen; `models.codegen2` reorders the weights while they load.
     Family.codegen2: FamilyFacts("codegen", False, ("qkv_proj",), ("fc_in", "fc_out"), "out_proj"),
     Family.t5: FamilyFacts("t5", True, ("q", "k", "v"), ("wi", "wo"), "o"),
 }

@@ -1,4 +1,4 @@
-"""Whether a model's weights fit this machine, asked before anything is downloaded or built."""
+"""Check that a model's weights fit this machine before anything is downloaded or built."""
 
 import psutil
 import torch
@@ -20,17 +20,17 @@ def check_fit(
     quantization: QuantizationConfig,
     kind: MethodKind,
     compute: Compute,
-    budget_gb: float | None,
+    budget_bytes: int | None,
 ) -> None:
-    """Refuse a model whose weights alone are larger than the memory that is free. Training needs more than that.
+    """Refuse a model whose weights alone exceed the free memory. Training needs more than its weights.
 
     Args:
-        model: its name and family.
-        config: of its weights; nothing is checked without one, or without a size of the vocabulary.
+        model: settings of the model.
+        config: config of the weights. Without it, or without a vocabulary size, nothing is checked.
         quantization: how the base is stored.
         kind: full fine-tuning stores fp32 weights and their gradients.
         compute: device and number format.
-        budget_gb: GPU memory that a cell may use, in GB; None is all that is free.
+        budget_bytes: GPU memory that a cell may use; None for all free memory.
 
     Raises:
         UserError: the weights do not fit.
@@ -41,11 +41,11 @@ def check_fit(
     needed = weight_bytes(skeleton, quantization, compute.storage(kind))
     if kind is MethodKind.full:
         needed *= 2
-    available = _available_bytes(compute.device, budget_gb)
+    available = _available_bytes(compute.device, budget_bytes)
     if needed > available:
         raise UserError(
             f"{model.name} does not fit: its weights{' and gradients' if kind is MethodKind.full else ''} take "
-            f"{needed / GB:.1f} GB, {available / GB:.1f} GB are free on this {compute.device.type.upper()}",
+            f"{needed / GB:.1f} GB, and this {compute.device.type.upper()} has {available / GB:.1f} GB free",
             where="model, quantization, hardware",
             hint="quantization=nf4 (4 bits a weight), a smaller model (model=tiny-llama runs anywhere), or more memory",
         )
@@ -56,8 +56,8 @@ def weight_bytes(model: PreTrainedModel, quantization: QuantizationConfig, stora
 
     Args:
         model: on any device, the meta device included.
-        quantization: linear layers other than the output head are quantised, as bitsandbytes does in transformers.
-        storage: type of everything else.
+        quantization: how linear layers are stored. transformers does not quantise the output head.
+        storage: type of all other weights.
     """
     quantised = bytes_per_weight(quantization)
     head = model.get_output_embeddings()
@@ -72,8 +72,8 @@ def weight_bytes(model: PreTrainedModel, quantization: QuantizationConfig, stora
     )
 
 
-def _available_bytes(device: torch.device, budget_gb: float | None) -> float:
+def _available_bytes(device: torch.device, budget_bytes: int | None) -> float:
     if device.type == "cpu":
         return float(psutil.virtual_memory().available)
     free, _ = torch.cuda.mem_get_info(device)
-    return min(float(free), budget_gb * GB) if budget_gb is not None else float(free)
+    return float(free if budget_bytes is None else min(free, budget_bytes))

@@ -1,10 +1,9 @@
-"""From a model's settings to a model and its tokenizer."""
+"""Load a model and its tokenizer from the settings of a cell."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from bitsandbytes.nn.modules import Linear4bit
 from huggingface_hub.errors import StrictDataclassError
 from peft import PeftModel
 from safetensors import SafetensorError
@@ -22,18 +21,19 @@ from peft_study.config.sources import EMBEDDED_SOURCE, EMBEDDED_TOKENIZER
 from peft_study.errors import UserError, near_names
 from peft_study.models import tiny
 from peft_study.models.codegen2 import CodeGen2ForCausalLM, as_codegen, check_layout
+from peft_study.models.compat import keep_4bit_layers_trainable_on_cpu
 from peft_study.models.families import FAMILIES
 from peft_study.models.precision import Compute
 from peft_study.models.quantization import bitsandbytes_config
 from peft_study.models.random_weights import on_meta_device, random_architecture, random_state
 
 Model: TypeAlias = PreTrainedModel | PeftModel
-"""A base model, or the adapter around one, which forwards to it what it does not define."""
+"""A base model, or the peft adapter around it, which forwards other attributes to the base."""
 
 _NAMED_TOKENS = 5
-_LOCAL_HINT = "the folder should hold config.json, tokenizer.json and *.safetensors"
+_LOCAL_HINT = "the folder must hold config.json, tokenizer.json and *.safetensors"
 _HUB_HINT = (
-    "check the network, or the cache (HF_HUB_OFFLINE=1 uses only that); log in for a gated model (hf auth login); "
+    "check the network, or the cache (HF_HUB_OFFLINE=1 uses the cache only); log in for a gated model (hf auth login); "
     "or model.source=FOLDER; model=tiny-llama needs no download"
 )
 
@@ -42,7 +42,7 @@ def load_tokenizer(model: ModelConfig) -> PreTrainedTokenizerBase:
     """Load a model's tokenizer, with a padding token.
 
     Raises:
-        UserError: it cannot be reached, or gives no character offsets.
+        UserError: the tokenizer cannot be loaded, gives no character offsets, or has no end-of-sequence token.
     """
     name = model.tokenizer or model.source
     assert name is not None, "config.checks asks for a tokenizer"
@@ -55,37 +55,37 @@ def load_tokenizer(model: ModelConfig) -> PreTrainedTokenizerBase:
         raise _unreachable(model, f"the tokenizer {name}", error) from error
     if not tokenizer.is_fast:
         raise UserError(
-            f"the tokenizer {name} gives no character offsets",
+            f"the tokenizer {name} must give character offsets",
             where="model.tokenizer",
-            hint="name one with a tokenizer.json",
+            hint="name a tokenizer with a tokenizer.json",
         )
     if tokenizer.eos_token_id is None:
         raise UserError(
-            f"the tokenizer {name} has no end-of-sequence token",
+            f"the tokenizer {name} must have an end-of-sequence token",
             where="model.tokenizer",
             hint="set eos_token in its tokenizer_config.json",
         )
     if tokenizer.pad_token_id is None:
-        # Padding is masked everywhere, so any existing token will do; a new one would resize the embeddings.
+        # Padding is masked everywhere, so any existing token serves. A new token would resize the embeddings.
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
 
 
 def fit_vocabulary(tokenizer: PreTrainedTokenizerBase, vocabulary: int) -> None:
-    """Keep tokens that the model does not embed away from it.
+    """Check that the model embeds every token that it can read.
 
-    Padding is masked everywhere, so the end token takes the place of a padding token beyond the embeddings. Any other
-    special token stays in the tokenizer: no text is encoded to it.
+    If the padding token is beyond the embeddings, the end token replaces it, because padding is masked everywhere.
+    Other special tokens beyond the embeddings stay in the tokenizer, because no text is encoded to them.
 
     Args:
-        tokenizer: changed in place.
+        tokenizer: the model's tokenizer; changed in place.
         vocabulary: number of tokens that the model embeds.
 
     Raises:
-        UserError: the model would read a token that it does not embed.
+        UserError: the tokenizer can produce a token that the model does not embed.
     """
     special = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
-    # What the tokenizer puts around every text is read although it is special.
+    # The model reads the special tokens that the tokenizer puts around every text.
     unread = special - {tokenizer.eos_token_id, *tokenizer("x")["input_ids"]}
     surplus = sorted(index for index in tokenizer.get_vocab().values() if index >= vocabulary and index not in unread)
     if surplus:
@@ -94,7 +94,7 @@ def fit_vocabulary(tokenizer: PreTrainedTokenizerBase, vocabulary: int) -> None:
             f"beyond them: {', '.join(map(repr, tokenizer.convert_ids_to_tokens(surplus[:_NAMED_TOKENS])))}",
             where="model.tokenizer",
             hint="name a tokenizer without them; or call model.resize_token_embeddings(len(tokenizer)), save model and "
-            "tokenizer to one folder, and set model.source to it",
+            "tokenizer to the same folder, and set model.source to it",
         )
     if tokenizer.pad_token_id >= vocabulary:
         tokenizer.pad_token = tokenizer.eos_token
@@ -107,12 +107,19 @@ def load_model(
     compute: Compute,
     tokenizer: PreTrainedTokenizerBase,
 ) -> PreTrainedModel:
-    """Load or build a base model on its device, quantised where asked.
+    """Load or build a base model on its device.
 
-    Only safetensors are read and no code of a hub is run.
+    Only safetensors are read, and no code from the hub is run.
+
+    Args:
+        model: settings of the model.
+        quantization: how the base is stored.
+        kind: full fine-tuning stores fp32 weights.
+        compute: device and number format.
+        tokenizer: gives the vocabulary of random weights, and the tokens of the check of CodeGen2's layout.
 
     Raises:
-        UserError: the weights cannot be reached or read.
+        UserError: the weights cannot be loaded, or have another architecture or layout than `model.family`.
     """
     if model.weights is Weights.random:
         skeleton = on_meta_device(model, random_architecture(model, tokenizer))
@@ -136,15 +143,16 @@ def load_state(
     skeleton: PreTrainedModel,
     state: Mapping[str, Any],
 ) -> PreTrainedModel:
-    """Load a base model from weights that are made as they are read, quantised where asked.
+    """Load a base model from weights that are created when they are read.
 
     Args:
-        model: its family and name.
+        model: settings of the model.
         quantization: how the base is stored.
-        kind: full fine-tuning keeps fp32 weights.
+        kind: full fine-tuning stores fp32 weights.
         compute: device and number format.
         skeleton: the model on the meta device.
-        state: for each of the skeleton's weights what gives it when it is sliced, as a safetensors file does.
+        state: by the name of a weight, an object that returns the weight when sliced, like a slice of a safetensors
+            file.
     """
     options = _loading_options(quantization, kind, compute)
     return _from_pretrained(model, None, auto=type(skeleton), config=skeleton.config, state_dict=state, **options)
@@ -168,34 +176,22 @@ def _from_pretrained(model: ModelConfig, source: str | None, auto: Any = None, *
             where="model.family, model.source",
             hint=f"model.family={loaded.config.model_type}, or another source",
         )
-    # What a model's folder says about sampling and penalties would fill whatever our own decoding leaves open.
+    # Sampling and penalties from a model's folder would fill in the settings that our decoding leaves unset.
     loaded.generation_config = GenerationConfig()
-    return plain_on_cpu(loaded)
+    keep_4bit_layers_trainable_on_cpu(loaded)
+    return loaded
 
 
 def _resolved(source: str) -> str:
-    """The folder of a model that the package carries, or the source as it is."""
+    """The folder of an embedded model, or any other source unchanged."""
     if not source.startswith(EMBEDDED_SOURCE):
         return source
     name = source.removeprefix(EMBEDDED_SOURCE)
     if name not in tiny.MODELS:
         raise UserError(
-            f"the package carries no model {name!r}", where="model.source", hint=near_names(name, tiny.MODELS)
+            f"the package has no embedded model {name!r}", where="model.source", hint=near_names(name, tiny.MODELS)
         )
     return str(tiny.FOLDER / name)
-
-
-def plain_on_cpu(model: PreTrainedModel) -> PreTrainedModel:
-    """Keep 4-bit layers on a CPU from a kernel of bitsandbytes that has no backward pass.
-
-    On a CPU with AVX512-BF16, bitsandbytes 0.50 repacks a 4-bit layer for that kernel the first time it runs in
-    evaluation, and training after that goes through it as well: gradients of the layers below are lost, with a warning
-    at most. The kernel also computes in bf16 where fp32 is asked for.
-    """
-    for layer in model.modules():
-        if isinstance(layer, Linear4bit) and layer.weight.device.type == "cpu":
-            layer.support_avx512bf16_for_cpu = False
-    return model
 
 
 def _unreachable(model: ModelConfig, what: str, error: Exception) -> UserError:

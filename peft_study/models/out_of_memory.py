@@ -1,8 +1,8 @@
-"""Telling an exhausted memory from other errors."""
+"""Recognise errors that mean exhausted memory."""
 
 import torch
 
-# torch.OutOfMemoryError is one of several ways in which CUDA says so.
+# CUDA and its libraries report exhausted memory also as a plain RuntimeError with one of these texts.
 _MESSAGES = (
     "CUDA error: out of memory",
     "CUBLAS_STATUS_ALLOC_FAILED",

@@ -1,4 +1,4 @@
-"""Counting parameters, packed ones as what they stand for."""
+"""Count parameters; a packed 4-bit parameter counts as the weights that it holds."""
 
 import math
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ class ParameterCounts:
     """Sizes of a model.
 
     Attributes:
-        total: all parameters, adapters included; a 4-bit weight counts as one although two share a byte.
-        trainable: those that are trained.
+        total: number of all parameters, adapters included. A 4-bit weight counts as one, although two share a byte.
+        trainable: number of trained parameters.
     """
 
     total: int
@@ -20,7 +20,7 @@ class ParameterCounts:
 
 
 def count(model: nn.Module) -> ParameterCounts:
-    """Count the parameters of a model, tied ones once."""
+    """Count the parameters of a model; tied parameters count once."""
     sizes = [(_size(parameter), parameter.requires_grad) for parameter in model.parameters()]
     return ParameterCounts(
         total=sum(size for size, _ in sizes), trainable=sum(size for size, trained in sizes if trained)

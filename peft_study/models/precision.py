@@ -1,4 +1,4 @@
-"""Number formats: what a cell computes in, and in what its weights are stored."""
+"""Number formats in which a cell computes and stores its weights."""
 
 import contextlib
 from contextlib import AbstractContextManager
@@ -30,18 +30,18 @@ class Compute:
         return DTYPES[self.precision]
 
     def storage(self, kind: MethodKind) -> torch.dtype:
-        """The type that the base's weights are stored in.
+        """The type in which the base's weights are stored.
 
-        Weights that are trained themselves stay in fp32: a step of 5e-5 is lost in the rounding of a 16-bit weight.
+        Trained weights stay in fp32, because a 16-bit weight would lose an update of 5e-5 by rounding.
         """
         return torch.float32 if kind is MethodKind.full else self.dtype
 
     def autocast(self, *, keep_casts: bool = True) -> AbstractContextManager[object]:
-        """The context in which 16-bit generation runs, the same as in training.
+        """The autocast context of training and generation; it changes nothing in fp32.
 
         Args:
-            keep_casts: keep 16-bit copies of trained weights until the context ends. Generation reads a weight at every
-                token; a training step reads it once, and needs no second copy of a model that it trains as a whole.
+            keep_casts: keep 16-bit copies of fp32 weights until the context ends. Generation reads a weight at every
+                token, so that copies save time. A training step reads it once, so that copies only take memory.
         """
         if self.precision is Precision.fp32:
             return contextlib.nullcontext()
@@ -49,10 +49,16 @@ class Compute:
 
 
 def choose(device: Device, precision: Precision) -> Compute:
-    """Resolve `auto` against the machine: on a GPU bf16 where it has that, else fp16; fp32 on a CPU.
+    """Resolve `auto` for this machine.
+
+    `auto` is bf16 on a GPU that supports it, fp16 on other GPUs, and fp32 on a CPU.
+
+    Args:
+        device: the requested device; `auto` takes a GPU if one is visible.
+        precision: the requested number format.
 
     Raises:
-        UserError: a GPU is asked for where none is, fp16 on a CPU, or bf16 on a GPU without it.
+        UserError: no GPU is visible although one is requested, or the device does not support the number format.
     """
     cuda = torch.cuda.is_available()
     if device is Device.cuda and not cuda:
@@ -65,7 +71,15 @@ def choose(device: Device, precision: Precision) -> Compute:
         best_on_gpu = Precision.bf16 if has_bf16 else Precision.fp16
         precision = Precision.fp32 if on.type == "cpu" else best_on_gpu
     if precision is Precision.fp16 and on.type == "cpu":
-        raise UserError("fp16 on a CPU", where="training.precision", hint="training.precision=auto, fp32 or bf16")
+        raise UserError(
+            "training.precision must be auto, fp32 or bf16 on a CPU, got fp16",
+            where="training.precision",
+            hint="training.precision=auto",
+        )
     if precision is Precision.bf16 and not has_bf16:
-        raise UserError("this GPU has no bf16", where="training.precision", hint="training.precision=auto or fp16")
+        raise UserError(
+            "training.precision must be auto, fp32 or fp16 on this GPU, got bf16",
+            where="training.precision",
+            hint="training.precision=auto",
+        )
     return Compute(on, precision)

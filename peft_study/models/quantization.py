@@ -1,4 +1,4 @@
-"""Quantised bases: from our settings to bitsandbytes'."""
+"""Quantised bases: the settings of bitsandbytes and the bytes of a stored weight."""
 
 from transformers import BitsAndBytesConfig
 
@@ -7,7 +7,7 @@ from peft_study.models.precision import DTYPES, Compute
 
 
 def bitsandbytes_config(quantization: QuantizationConfig, compute: Compute) -> BitsAndBytesConfig | None:
-    """The settings with which transformers quantises a base while loading it; None where it stays as it is."""
+    """The settings with which transformers quantises a base during loading; None without quantisation."""
     if quantization.bits is None:
         return None
     if quantization.bits == 8:
@@ -24,9 +24,10 @@ def bitsandbytes_config(quantization: QuantizationConfig, compute: Compute) -> B
 def bytes_per_weight(quantization: QuantizationConfig) -> float | None:
     """Stored bytes of one quantised weight, scales included; None without quantisation.
 
-    8 bit: one byte, and a 32-bit scale a row, which is negligible. 4 bit: half a byte and a scale for each block of 64,
-    of 32 bits, or of 8 bits and a further 32 for each 256 blocks when the scales are quantised too (arXiv 2305.14314,
-    section 3).
+    - 8 bits: one byte, and a 32-bit scale for each row, which is negligible.
+    - 4 bits: half a byte, and a 32-bit scale for each block of 64 weights.
+    - 4 bits with double quantisation: the scales have 8 bits, plus 32 bits for each 256 blocks (arXiv 2305.14314,
+      section 3).
     """
     if quantization.bits is None:
         return None

@@ -1,4 +1,4 @@
-"""Models built from their architecture alone."""
+"""Models with random weights, built from their architecture only."""
 
 import inspect
 from collections.abc import Mapping
@@ -20,9 +20,10 @@ from transformers import (
 
 from peft_study.config.schema import ModelConfig
 from peft_study.errors import UserError, near_names
+from peft_study.models.compat import tied_names
 from peft_study.models.families import FAMILIES
 
-# One base for every cell, whatever its seed: cells differ by what is trained on it.
+# Cells of every seed share the same base, so that a seed changes only what is trained on it.
 WEIGHTS_SEED = 0
 WEIGHTS_DEVIATION = 0.02
 """The usual standard deviation of a transformer's weights before training (transformers' `initializer_range`)."""
@@ -32,25 +33,25 @@ def architecture_config(model: ModelConfig, defaults: Mapping[str, Any] | None =
     """The transformers config of a model's architecture.
 
     Args:
-        model: its `architecture` names the arguments.
-        defaults: arguments used where the architecture names none; those that it does not have are passed over.
+        model: settings whose `architecture` holds the arguments of the config.
+        defaults: values of arguments that `architecture` does not set. Arguments that the config lacks are ignored.
 
     Raises:
-        UserError: an argument that the architecture does not have, which transformers would silently keep, or values
-            that do not go together.
+        UserError: `architecture` sets an argument that the config lacks, or values that do not fit together.
     """
     model_type = FAMILIES[model.family].model_type
-    known = set(inspect.signature(type(AutoConfig.for_model(model_type)).__init__).parameters) - {"self"}
-    # Generation reads this one, and transformers takes it from any config.
-    known.add("decoder_start_token_id")
+    # transformers would silently keep an argument that the config lacks.
+    parameters = set(inspect.signature(type(AutoConfig.for_model(model_type)).__init__).parameters) - {"self"}
+    # Generation reads this argument, and transformers accepts it in every config.
+    parameters.add("decoder_start_token_id")
     for key in model.architecture:
-        if key not in known:
+        if key not in parameters:
             raise UserError(
                 f"the {model.family} architecture has no setting {key!r}",
                 where=f"conf/model/{model.name}.yaml, architecture.{key}",
-                hint=near_names(key, known),
+                hint=near_names(key, parameters),
             )
-    applicable = {key: value for key, value in (defaults or {}).items() if key in known}
+    applicable = {key: value for key, value in (defaults or {}).items() if key in parameters}
     try:
         return AutoConfig.for_model(model_type, **{**applicable, **model.architecture})
     except (StrictDataclassError, ValueError, TypeError) as error:
@@ -67,22 +68,22 @@ def _impossible(model: ModelConfig, error: Exception) -> UserError:
 
 
 def on_meta_device(model: ModelConfig, config: PretrainedConfig | None = None) -> PreTrainedModel:
-    """The model's layers without their weights: shapes and counts only.
+    """The model's layers without data: shapes and counts only.
 
     Args:
-        model: its family and, without a config, its architecture.
-        config: of the model's source.
+        model: gives the family and, without a config, the architecture.
+        config: config of the model's source.
     """
     with torch.device("meta"):
         return _from_config(model, config or architecture_config(model))
 
 
 def random_architecture(model: ModelConfig, tokenizer: PreTrainedTokenizerBase) -> PretrainedConfig:
-    """The config of a model whose weights are drawn.
+    """The config of a model with random weights.
 
     Args:
-        model: the architecture.
-        tokenizer: gives vocabulary size and special tokens where the architecture names none.
+        model: gives the architecture.
+        tokenizer: gives the vocabulary size and the special tokens that the architecture does not set.
     """
     defaults: dict[str, Any] = {
         "vocab_size": len(tokenizer),
@@ -96,16 +97,16 @@ def random_architecture(model: ModelConfig, tokenizer: PreTrainedTokenizerBase) 
 
 
 def random_state(skeleton: PreTrainedModel, device: torch.device) -> dict[str, "RandomTensor"]:
-    """The weights of a model, each drawn when it is read, the same ones every time on one kind of device.
+    """Random weights of a model, each drawn when it is read. On the same kind of device they are always the same.
 
-    A model loaded from these never exists as a whole in 16 bits: transformers reads a tensor, quantises it where asked,
-    and reads the next.
+    A quantised model then never exists as a whole in 16 bits: transformers reads a tensor, quantises it, and reads the
+    next.
 
     Args:
         skeleton: the model on the meta device.
-        device: where they are drawn.
+        device: device on which the weights are drawn.
     """
-    tied = set(getattr(skeleton, "all_tied_weights_keys", None) or {})
+    tied = tied_names(skeleton)
     return {
         name: RandomTensor(name, tuple(value.shape), device, _deviation(name, value, skeleton.config))
         for name, value in skeleton.state_dict().items()
@@ -116,8 +117,8 @@ def random_state(skeleton: PreTrainedModel, device: torch.device) -> dict[str, "
 def _deviation(name: str, value: Tensor, config: PretrainedConfig) -> float:
     """The standard deviation of a weight before training.
 
-    T5 does not scale its attention scores, and starts from embeddings of unit size and from weights that depend on a
-    layer's inputs (transformers' initialisation of T5, after Mesh TensorFlow's).
+    T5 does not scale its attention scores. It starts from embeddings of unit size and from weights that depend on the
+    number of a layer's inputs (transformers' initialisation of T5, after Mesh TensorFlow).
     """
     if config.model_type != "t5" or value.ndim < 2:
         return WEIGHTS_DEVIATION
@@ -128,13 +129,13 @@ def _deviation(name: str, value: Tensor, config: PretrainedConfig) -> float:
 
 
 class RandomTensor:
-    """A tensor that is drawn when it is read, as a slice of a safetensors file is loaded then.
+    """A tensor that is drawn when it is sliced, as a slice of a safetensors file is then loaded.
 
     Args:
-        name: decides, with `WEIGHTS_SEED`, what is drawn; norms are ones and biases zeros.
-        shape: of the tensor.
-        device: where it is drawn.
-        deviation: the standard deviation of what is drawn.
+        name: name of the weight, which seeds the values together with `WEIGHTS_SEED`. Norms are ones, biases zeros.
+        shape: shape of the tensor.
+        device: device on which it is drawn.
+        deviation: standard deviation of the values.
     """
 
     dtype = torch.float32
@@ -143,7 +144,7 @@ class RandomTensor:
         self._name, self.shape, self._device, self._deviation = name, shape, device, deviation
 
     def __getitem__(self, _everything: Any) -> Tensor:
-        """Draw it."""
+        """Draw the tensor; it is always read as a whole."""
         if self._name.endswith("bias"):
             return torch.zeros(self.shape, device=self._device)
         if len(self.shape) < 2:
@@ -158,6 +159,6 @@ def _from_config(model: ModelConfig, config: PretrainedConfig) -> PreTrainedMode
         built: PreTrainedModel = auto.from_config(config)  # type: ignore[no-untyped-call]
     except (ValueError, RuntimeError, ZeroDivisionError) as error:
         raise _impossible(model, error) from error
-    # As for a downloaded model: decoding is ours alone.
+    # As for a pretrained model, only our settings decide how to decode.
     built.generation_config = GenerationConfig()
     return built

@@ -1,4 +1,4 @@
-"""What makes vectors of instructions, to find the training samples most like a prompt."""
+"""Embed instructions, to find the training samples that are most similar to a prompt."""
 
 from collections.abc import Sequence
 
@@ -16,12 +16,12 @@ def load_retriever(name: str, corpus: Sequence[str], device: torch.device) -> Em
     """Load a retriever.
 
     Args:
-        name: hub id or local folder of a sentence-transformers model, or "tfidf" for words alone, without a download.
-        corpus: the training instructions, from which `tfidf` takes how rare a word is.
-        device: where a model runs.
+        name: hub id or local folder of a sentence-transformers model, or "tfidf", which needs no download.
+        corpus: the training instructions, from which `tfidf` computes the document frequencies.
+        device: device of the model.
 
     Returns:
-        a function from texts to vectors of length 1; those of `tfidf` are sparse.
+        a function from texts to vectors of length 1; the vectors of `tfidf` are sparse.
 
     Raises:
         UserError: the model cannot be loaded.
@@ -32,13 +32,13 @@ def load_retriever(name: str, corpus: Sequence[str], device: torch.device) -> Em
 def _lexical(corpus: Sequence[str]) -> Embed:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    # Words and signs alike: an instruction names operators, too.
+    # Punctuation also forms tokens, because instructions mention operators.
     vectorizer = TfidfVectorizer(token_pattern=r"\w+|[^\w\s]", sublinear_tf=True)  # noqa: S106 - no password
     vectorizer.fit(corpus)
 
     def embed(texts: Sequence[str]) -> csr_matrix:
-        # The products of 32-bit weights are exact in 64 bits: weights that are equal but for rounding give equal sums,
-        # in whatever order they are added.
+        # Products of 32-bit weights are exact in 64 bits. So equal instructions get equal similarities, whatever the
+        # order of the sums, and the order of the neighbours does not depend on rounding.
         return csr_matrix(vectorizer.transform(texts)).astype(np.float32).astype(np.float64)
 
     return embed

@@ -1,1 +1,1 @@
-"""Runs untrusted programs: the parent's side, a pool of workers that each run one test at a time."""
+"""Runs untrusted programs in a pool of workers, each with one test at a time. This is the parent's side."""

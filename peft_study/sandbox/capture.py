@@ -1,4 +1,4 @@
-"""The parent's ends of a test's pipes: reads what a program writes, and never more than it may."""
+"""The parent's ends of a test's pipes. Reads what a program writes, up to a limit."""
 
 import os
 from collections.abc import Callable
@@ -11,13 +11,18 @@ STDERR_TAIL_BYTES = 4096
 
 @dataclass
 class Sink:
-    """What comes out of one pipe.
+    """The output of one pipe.
 
     Args:
         fd: the reading end.
-        most_bytes: after so many the pipe counts as flooded.
-        tail_bytes: keep only the last bytes; None keeps all.
-        watch: called with what has come, whenever more has.
+        most_bytes: the pipe counts as flooded above this number of bytes.
+        tail_bytes: number of last bytes to keep. None keeps all.
+        watch: called with each part that arrives.
+
+    Attributes:
+        data: what was read and kept.
+        seen_bytes: number of bytes read.
+        closed: the writing end is closed.
     """
 
     fd: int
@@ -33,10 +38,10 @@ class Sink:
         return self.seen_bytes > self.most_bytes
 
     def read(self) -> bool:
-        """Read what is there, at most one byte more than allowed.
+        """Read what is available, at most one byte above the limit.
 
         Returns:
-            False where there is nothing to read now.
+            False if nothing is available now or ever.
         """
         try:
             part = os.read(self.fd, min(_CHUNK_BYTES, self.most_bytes + 1 - self.seen_bytes) or 1)
@@ -52,18 +57,21 @@ class Sink:
         return not self.closed
 
     def drain(self) -> None:
-        """Read what a process that has ended left behind."""
+        """Read the rest after the process has ended."""
         while not self.closed and not self.flooded and self.read():
             pass
 
 
 @dataclass
 class Source:
-    """What goes into one pipe.
+    """The input of one pipe.
 
     Args:
         fd: the writing end.
-        data: what is still to be written.
+        data: the bytes that remain to be written.
+
+    Attributes:
+        closed: everything is written, or the reading end is closed.
     """
 
     fd: int
@@ -71,7 +79,7 @@ class Source:
     closed: bool = False
 
     def write(self) -> None:
-        """Write what fits; at the end, or where nobody reads any more, close."""
+        """Write what fits. Close at the end of the data, or if the reader has closed the pipe."""
         with suppress(BlockingIOError):
             try:
                 self.data = self.data[os.write(self.fd, self.data[:_CHUNK_BYTES]) :] if self.data else self.data

@@ -1,15 +1,15 @@
-"""How many cores this process may use."""
+"""The number of cores that this process may use."""
 
 import os
 from pathlib import Path
 
 SHARE = "PEFT_STUDY_CORES"
-"""The variable that gives a process its share, where several cells run side by side."""
+"""The environment variable with a process's share of the cores, if several cells run at once."""
 _CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 def available_cores() -> int:
-    """Cores that this process may use: of its affinity mask, of its container's quota, and of its share of them."""
+    """Return the smallest of the affinity mask, the container's quota and the share of this process."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     share = os.environ.get(SHARE, "")
     if share.isdecimal() and int(share):

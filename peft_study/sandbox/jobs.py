@@ -1,4 +1,4 @@
-"""What is run, under which limits, and how it ended: plain values."""
+"""Jobs, their limits and their results, as plain values."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _MOST = {
     "file_bytes": 2**50,
     "processes": 2**22,
 }
-"""More than any machine has, and less than the kernel counts to (64 bits, signed; 22 for processes)."""
+"""Above what any machine has, and below what the kernel can count (signed 64 bits, 22 bits for processes)."""
 
 
 class Kind(StrEnum):
@@ -24,13 +24,13 @@ class Kind(StrEnum):
     script = "script"
     """Runs as `__main__`, reads standard input, writes standard output."""
     call = "call"
-    """Defines; then the method of its class `Solution`, or else its function, is called with arguments."""
+    """Defines a method of class `Solution`, or a function, which is then called with arguments."""
     asserts = "asserts"
-    """Defines; then tests that assert are run behind it."""
+    """Defines names. Tests that assert run after it in the same module."""
 
 
 class Ending(StrEnum):
-    """How a process ended; what its output means is somebody else's business."""
+    """How a process ended. What the output means is for the judge to say."""
 
     exited = "exited"
     timeout = "timeout"
@@ -40,14 +40,14 @@ class Ending(StrEnum):
 
 
 class Level(StrEnum):
-    """How far a program is contained on this machine."""
+    """How far this machine contains a program."""
 
     A = "A"
-    """Namespaces of its own, with everything of B."""
+    """Separate namespaces, plus everything of B."""
     B = "B"
-    """Landlock, a seccomp filter, resource limits, no capabilities, and for root a user of its own; no namespaces."""
+    """Landlock, a seccomp filter, resource limits and no capabilities. If the parent is root, a separate user."""
     C = "C"
-    """Resource limits alone: a program can read and write what the person who runs it can."""
+    """Resource limits only. A program can read and write everything that the caller can."""
 
 
 @dataclass(frozen=True)
@@ -55,16 +55,16 @@ class Limits:
     """What one test may use.
 
     Args:
-        cpu_seconds: CPU time of all processes of a test together.
-        wall_seconds: from start to end.
-        memory_bytes: resident memory of all processes of a test together.
-        output_bytes: of standard output, standard error and the reply, each.
-        file_bytes: of all files that a test leaves in its work folder.
-        processes: processes and threads at once, the first one included; at level B without a user of its own, where a
-            program cannot start processes, its threads are limited only roughly.
+        cpu_seconds: CPU time, summed over the processes of a test.
+        wall_seconds: wall-clock time of the test.
+        memory_bytes: resident memory, summed over the processes of a test.
+        output_bytes: size of standard output, of standard error and of the reply, each.
+        file_bytes: total size of the files in the work folder.
+        processes: processes and threads at once, including the first. At level B without a separate user, a program
+            cannot start processes, and the limit on its threads is approximate.
 
     Raises:
-        UserError: one is not above 0, or more than the kernel can take.
+        UserError: a limit is not above 0, or exceeds what the kernel accepts.
     """
 
     cpu_seconds: float = 4.0
@@ -76,25 +76,25 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if not 0 < value <= _MOST[name]:  # nor where it is no number
+            if not 0 < value <= _MOST[name]:  # false for NaN, too
                 raise UserError(
-                    f"{name} must be above 0 and at most {_MOST[name]:,}, not {min(value, 1e308):g}",
+                    f"{name} must be above 0 and at most {_MOST[name]:,}, got {min(value, 1e308):g}",
                     where="the limits of a test",
-                    hint=f"such as {getattr(Limits, name):,}",
+                    hint=f"the default is {getattr(Limits, name):,}",
                 )
 
 
 class Proof(Protocol):
-    """What the sandbox is given of tests that assert, and what their reply shows.
+    """Tests that assert, in the form that the harness reads, and a check of the reply.
 
     Attributes:
-        tests: what the harness reads, as bytes.
+        tests: the bytes that the harness reads.
     """
 
     tests: bytes
 
     def missing(self, reply: bytes, exit_code: int) -> str:
-        """Return "" if the reply proves that every assertion held, otherwise the first reason why not."""
+        """Return "" if the reply proves that every assertion held, otherwise the first reason."""
 
 
 @dataclass(frozen=True)
@@ -102,15 +102,15 @@ class Job:
     """One program and one test.
 
     Args:
-        source: the program.
-        kind: how it is used.
-        prelude: run before the program, in the same namespace.
-        stdin: what standard input holds.
-        function: for a call, the name of the function or of the method of `Solution`.
-        arguments: for a call, a JSON list.
-        tests: for asserts, the tests' source.
-        proof: for asserts, makes a fresh `Proof` of `tests` for each run. The sandbox does not know what a right
-            answer is; `judging.assertions` does.
+        source: source of the program.
+        kind: how the program is used.
+        prelude: source that runs before the program, in the same namespace.
+        stdin: content of standard input.
+        function: for `call`, the name of the function or of the method of `Solution`.
+        arguments: for `call`, a JSON list.
+        tests: for `asserts`, source of the tests.
+        proof: for `asserts`, makes a fresh `Proof` of `tests` for each run. The sandbox has no notion of a right
+            answer: `judging.asserts.assertions` supplies it.
 
     Raises:
         ValueError: `proof` is missing for asserts.
@@ -127,7 +127,7 @@ class Job:
 
     def __post_init__(self) -> None:
         if (self.kind is Kind.asserts) != (self.proof is not None):
-            raise ValueError(f"proof must be given for asserts and for nothing else, got {self.proof} for {self.kind}")
+            raise ValueError(f"proof is required for asserts and only for asserts, got {self.proof} for {self.kind}")
 
 
 @dataclass(frozen=True)
@@ -135,15 +135,14 @@ class TestResult:
     """How a test ended.
 
     Attributes:
-        ending: what ended it.
-        exit_code: of its first process; negative is the number of the signal that killed it, None where it did not
-            run.
+        ending: what ended the test.
+        exit_code: exit code of the first process. Negative is the number of a signal, None means that it did not run.
         stdout: standard output, at most `Limits.output_bytes`.
         stderr: the end of standard error.
-        reply: for a call, the JSON of the value returned; None where there is none.
-        proved: for asserts, every assertion was evaluated and held.
+        reply: for `call`, the JSON of the returned value. None if no value arrived.
+        proved: for `asserts`, every assertion was evaluated and held.
         seconds: wall-clock time of the test.
-        detail: for a sandbox error, its reason; for asserts that are not proved, the first that is missing or failed.
+        detail: the reason of a sandbox error. For `asserts` that are not proved, the first missing or failed assertion.
     """
 
     # pytest would collect the class as a test.
@@ -157,3 +156,5 @@ class TestResult:
     proved: bool = False
     seconds: float = 0.0
     detail: str = ""
+
+    __test__ = False  # pytest collects classes whose names begin with "Test"

@@ -1,4 +1,4 @@
-"""Installed packages that programs may import beside the standard library."""
+"""Installed packages that programs may import in addition to the standard library."""
 
 import importlib.metadata
 import importlib.util
@@ -9,7 +9,7 @@ from pathlib import Path
 from peft_study.errors import UserError
 
 ALLOWED = ("numpy",)
-"""Packages that were tried: they import nothing but themselves and the standard library."""
+"""Tested packages. They import only themselves and the standard library."""
 PACKAGES_VERSION = 2
 """Raised when a verdict on a program that uses a package may come out differently."""
 
@@ -18,8 +18,8 @@ def check_packages(names: Iterable[str], where: str) -> None:
     """Refuse packages that programs cannot import.
 
     Args:
-        names: of packages.
-        where: the setting, for the message.
+        names: names of packages.
+        where: the setting that the message names.
 
     Raises:
         UserError: a package is not allowed, or not installed.
@@ -27,19 +27,21 @@ def check_packages(names: Iterable[str], where: str) -> None:
     for name in names:
         if name not in ALLOWED:
             raise UserError(
-                f"packages must be among {', '.join(ALLOWED)}, got {name!r}", where=where, hint=f"such as {ALLOWED[0]}"
+                f"packages must be among {', '.join(ALLOWED)}, got {name!r}",
+                where=where,
+                hint=f"for example {ALLOWED[0]}",
             )
         if importlib.util.find_spec(name) is None:
             raise UserError(f"package {name} is not installed", where=where, hint=f"pip install {name}")
 
 
 def versioned(names: Iterable[str]) -> tuple[str, ...]:
-    """Names with versions, which decide verdicts."""
+    """Return names with versions. The version of a package can change a verdict."""
     return tuple(f"{name}=={importlib.metadata.version(name)}" for name in sorted(set(names)))
 
 
 def folders_of(names: Iterable[str]) -> list[str]:
-    """The folders of packages and of the shared libraries that their wheels carry beside them."""
+    """Return the folders of packages, and of the shared libraries that their wheels install beside them."""
     folders = []
     for name in names:
         spec = importlib.util.find_spec(name)
@@ -48,8 +50,8 @@ def folders_of(names: Iterable[str]) -> list[str]:
     return [os.path.realpath(folder) for folder in folders]
 
 
-def link_packages(folders: Sequence[str], place: Path) -> None:
-    """Make a folder that holds links to packages, and so hides what is installed beside them."""
-    place.mkdir(mode=0o755)
+def link_packages(folders: Sequence[str], target: Path) -> None:
+    """Make a folder of links to packages, so that other installed packages stay hidden."""
+    target.mkdir(mode=0o755)
     for folder in folders:
-        (place / Path(folder).name).symlink_to(folder)
+        (target / Path(folder).name).symlink_to(folder)

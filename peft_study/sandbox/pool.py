@@ -1,30 +1,38 @@
-"""A pool of workers that run untrusted programs, each test in a process of its own.
+"""A pool of workers that run untrusted programs, each test in its own process.
 
-A worker is one interpreter that forks a child a test (`worker`); the parent, here, gives it programs and inputs, reads
-pipes, watches what is used (`watch`), and alone knows what answers are expected. What a program may touch:
+A worker (`inside.worker`) forks one child per test. The parent sends programs and inputs, reads pipes, and watches
+resource use (`watch`). Only the parent knows the expected answers.
 
-- Level A. The worker is process 1 of its own user, mount, process, network and ipc namespaces (`namespaces`). Its root
-  holds the standard library, the interpreter, the shared libraries' folders and five devices, read-only; no /proc, no
-  network, not even a loopback that is up; one work folder of limited size. With everything of level B.
-- Level B. Landlock leaves the same files readable and one work folder writable (`landlock`); a seccomp filter leaves
-the
-  system calls that programs need, without sockets, foreign processes, keys, io_uring and the like (`seccomp`); no
-  capabilities, an empty environment, limits of resources. For root, a user of its own besides, without which a
-  program can start threads and no processes, and change no file's rights by its path.
-- Level C. Limits of resources alone, refused unless the caller accepts it.
+Covered:
 
-The level is found by attacks (`probe`). After each test every process of it is killed and the work folder emptied; a
-worker that cannot do so is replaced. Programs see the standard library and the packages asked for, and sets of text
-have the same order in every run.
+- Other processes, the network and the file system outside the work folder (levels A and B).
+- CPU time, wall-clock time, memory, output, files and processes of a test.
+- What a test leaves behind: its processes are killed and the work folder is emptied. A worker that fails to do so is
+  replaced.
+- Determinism: each test has an empty environment and a fixed hash seed.
 
-What remains. The kernel is shared: a hole in it is a hole here. At level B a program can ask whether a path exists and
-how large it is. Memory is looked at every 20 ms, so that a program can be above its limit for so long, though never by
-more than 1 GiB a process. What waits in sockets and pipes is the kernel's memory and is not counted: at most a few
-megabytes for each of a process's 64 descriptors. Nor is, at level B, a file that was removed and lives on in a mapping
-alone or in a message of a socket, nor, without a user of its own, one that is removed and still open. CPU time of
-processes that live shorter than a look, and whose parent never waits for them, is limited by wall-clock time alone.
-/proc is missing, so that `open` and `os.open` alone find /dev/stdin, /dev/stdout and /dev/fd (`streams`), and
-`os.path.exists` does not. What a program can do to assertions that run beside it is said in `assertions`.
+Levels, found by running attacks (`probe`):
+
+- A: user, mount, process, network and IPC namespaces (`namespaces`), plus everything of level B. The root is read-only
+  and holds the interpreter, its libraries and five devices. There is no /proc and no network interface that is up.
+- B: Landlock limits the file system (`landlock`), and a seccomp filter limits system calls (`seccomp`). The process
+  has no capabilities. If the parent is root, each worker also gets a separate user. Without a separate user, a program
+  can start threads but no processes, and cannot change a file's permissions by its path.
+- C: resource limits only. The pool refuses this level unless the caller accepts it.
+
+Not covered:
+
+- Bugs in the kernel, which all programs share.
+- At level B, whether a path exists and how large the file is.
+- Short peaks of memory: usage is read every 20 ms. The address space of a process ends at the limit plus 1 GiB.
+- Kernel memory of sockets and pipes: a few megabytes for each of the 64 descriptors of a process.
+- At level B, removed files that live on in a mapping or in a socket's message. Without a separate user, also removed
+  files that are still open.
+- CPU time of processes that end between two readings and that no parent waits for. Wall-clock time limits them.
+- What a program does to assertions that run in its process: see `judging.asserts.assertions`.
+
+/proc is missing at levels A and B. `open` and `os.open` still find /dev/stdin, /dev/stdout and /dev/fd (`streams`),
+but `os.path.exists` does not. `docs/trust.md` lists the tests that check all of this.
 """
 
 import os
@@ -53,26 +61,27 @@ from peft_study.sandbox.watch import WorkerLostError
 __all__ = ["Ending", "Job", "Kind", "Level", "Limits", "Pool", "TestResult"]
 
 _AHEAD = 2
-"""Jobs taken from the caller and not yet given back, for each worker."""
+"""Jobs per worker that are taken from the caller and not yet returned."""
 
 
 class Pool:
-    """Runs jobs on several workers at once; a context manager.
+    """Run jobs on several workers at once. A context manager.
 
     Args:
-        workers: how many; None is one for each core that this process may use.
-        limits: for every test.
-        accept_level_c: go on where this machine contains nothing but resources.
-        level: hold layers back, to behave as a machine that denies them does.
+        workers: number of workers. None means one per available core.
+        limits: limits of every test.
+        accept_level_c: run programs even if this machine can limit only resources.
+        level: highest level to try. A lower one behaves as a machine that denies the others.
         packages: installed packages that programs may import, among `packages.ALLOWED`.
 
     Attributes:
-        level: how far programs are contained, found by trying to get out.
-        layers: the names of the layers that hold.
+        level: the level reached, found by running attacks.
+        layers: names of the active layers.
         denied: why each higher level was not reached.
 
     Raises:
-        UserError: only level C is reached, and nobody accepted that.
+        UserError: `workers` is out of range, a package is not available, or only level C is reached and the caller
+            does not accept it.
     """
 
     def __init__(
@@ -85,16 +94,17 @@ class Pool:
         packages: Sequence[str] = (),
     ) -> None:
         check_packages(packages, "packages")
-        if workers is not None and workers < 1:
-            raise UserError(f"{workers} workers", where="workers", hint="1 or more, or none for one a core")
-        if workers is not None and workers > MOST_WORKERS:
+        if workers is not None and not 1 <= workers <= MOST_WORKERS:
+            # Each worker needs a separate user, and `users` reserves MOST_WORKERS of them for a process.
             raise UserError(
-                f"{workers} workers", where="workers", hint=f"at most {MOST_WORKERS}: each has a user of its own"
+                f"workers must be between 1 and {MOST_WORKERS}, got {workers}",
+                where="workers",
+                hint="leave it out for one worker per core",
             )
         self._number = workers or min(available_cores(), MOST_WORKERS)
         self._limits = limits
         self._folder = Path(tempfile.mkdtemp(prefix="peft-study-execution-"))
-        self._folder.chmod(0o711)  # a program's own user has to get to its work folder
+        self._folder.chmod(0o711)  # the user of a program must reach its work folder
         self._packages = folders_of(packages)
         try:
             if self._packages:
@@ -125,13 +135,16 @@ class Pool:
         self.close()
 
     def run(self, jobs: Iterable[tuple[Hashable, Job]]) -> Iterator[tuple[Hashable, TestResult]]:
-        """Run jobs and give back how each ended, in whatever order they end.
+        """Run jobs and yield their results in order of completion.
 
         Args:
-            jobs: taken one by one, not much earlier than they run; the first of a pair comes back with its result.
+            jobs: pairs of a key and a job. They are drawn lazily, shortly before they run.
 
         Yields:
-            Each job's first and how it ended.
+            Pairs of the key and the result.
+
+        Raises:
+            RuntimeError: another call of `run` is not finished.
         """
         if self._running:
             raise RuntimeError("the pool is running other jobs")
@@ -157,7 +170,7 @@ class Pool:
             self._running = False
 
     def _abandon(self, open_jobs: int) -> None:
-        """The caller left in the middle: end what runs, forget what waits."""
+        """Stop running jobs and drop waiting ones after the caller has left the loop early."""
         self._abandoned = True
         with suppress(queue.Empty):
             while True:
@@ -170,7 +183,7 @@ class Pool:
         self._abandoned = False
 
     def close(self) -> None:
-        """End every worker and everything that runs in one, and remove the work folders."""
+        """Stop all workers and the programs in them, and remove the work folders."""
         if self._stopping:
             return
         self._stopping = True
@@ -181,9 +194,9 @@ class Pool:
         self._remove_folder()
 
     def _remove_folder(self) -> None:
-        with suppress(OSError):  # links alone
+        with suppress(OSError):  # holds only links
             shutil.rmtree(self._folder / "packages")
-        with suppress(Exception):  # whatever programs made of it: nothing more can be done here
+        with suppress(Exception):  # a program may have made it unremovable
             leftovers.empty(str(self._folder))
             self._folder.rmdir()
 
@@ -204,40 +217,42 @@ class Pool:
         return Worker(plan, lambda pid: map_users(pid, user, INNER_ID))
 
     def _serve(self, worker: Worker) -> None:
-        # The kernel ends a worker with the thread that started it, which is why each has its own.
+        # The kernel kills a worker when the thread that started it ends (PR_SET_PDEATHSIG): one thread per worker.
         try:
             while (item := self._inbox.get()) is not None:
                 key, job = item
-                given_up = TestResult(Ending.sandbox_error, detail="the caller went away")
-                self._outbox.put((key, given_up if self._abandoned else _attempt(worker, job, self._limits)))
+                cancelled = TestResult(Ending.sandbox_error, detail="the caller went away")
+                self._outbox.put((key, cancelled if self._abandoned else _attempt(worker, job, self._limits)))
         finally:
             with suppress(Exception):
                 worker.stop()
 
 
 def _attempt(worker: Worker, job: Job, limits: Limits) -> TestResult:
-    """Run a job; a worker that is lost is an error of the sandbox, never an answer of the program."""
+    """Run a job. A lost worker counts as an error of the sandbox, never as an answer of the program."""
     try:
         if not worker.alive:
             worker.start()
         return worker.run(job, limits)
     except WorkerLostError as error:
         reason = str(error)
-    except BaseException as error:  # a test that is no Python, say: the others still run, and somebody waits for this
+    except (
+        BaseException
+    ) as error:  # for example tests that do not parse: the other jobs still run, and the caller waits
         reason = f"{type(error).__name__}: {error}"
-    with suppress(Exception):  # it is started anew, and then stopped before
+    with suppress(Exception):  # `start` stops it again
         worker.stop()
     return TestResult(Ending.sandbox_error, detail=reason)
 
 
 def _refusal(denied: list[str], *, held_back: bool) -> UserError:
     if held_back:
-        what = "level C contains resources only: a program could read, write and send whatever you can"
+        what = "level C limits resources only: a program could read, write and send everything that you can"
     else:
-        what = "this machine does not contain untrusted programs: they could read, write and send whatever you can"
+        what = "this machine cannot contain untrusted programs: they could read, write and send everything that you can"
     reasons = "".join(f"\n         {reason}" for reason in denied)
     return UserError(
         what,
         where=f"the sandbox{reasons}",
-        hint="a Linux machine that allows user namespaces or Landlock; or accept level C, for programs that you trust",
+        hint="use a Linux machine with user namespaces or Landlock, or accept level C for programs that you trust",
     )

@@ -1,8 +1,8 @@
-"""Finds how far programs are contained on this machine, by trying to get out.
+"""Finds the highest level that holds on this machine, by running attacks.
 
-A worker is started as confined as can be; then a program in it tries to read and write a file outside, to reach
-listeners, to signal and trace the process that started it, to gain privileges, and to make the kernel do what
-programs have no use for. What succeeds takes the level down.
+A worker starts at the highest level. A program in it tries to read and write a file outside, to reach listeners, to
+signal and trace the parent, to gain privileges, and to use kernel interfaces that programs do not need. If an attack
+succeeds, the next lower level is tried.
 """
 
 import contextlib
@@ -29,13 +29,13 @@ _LIMITS = Limits(cpu_seconds=5, wall_seconds=10)
 
 @dataclass(frozen=True)
 class Reached:
-    """How far programs are contained.
+    """The level that holds.
 
     Attributes:
         level: the level.
-        own_user: programs run as a user of their own.
-        layers: names of the layers that hold.
-        denied: why each higher level was not reached, most contained first.
+        own_user: programs run as a separate user.
+        layers: names of the active layers.
+        denied: why each higher level was not reached, highest first.
     """
 
     level: Level
@@ -45,11 +45,14 @@ class Reached:
 
 
 def reach(build: Build, highest: Level) -> Reached:
-    """Start workers, most contained first, until one holds.
+    """Start workers from the highest level down, until one resists all attacks.
 
     Args:
-        build: makes a worker of a level, with or without a user of its own.
-        highest: where to begin.
+        build: makes a worker of a level, with or without a separate user.
+        highest: the first level to try.
+
+    Returns:
+        the level that holds. Level C is never attacked.
     """
     denied: list[str] = []
     users = (True, False) if can_change_user() else (False,)
@@ -57,7 +60,7 @@ def reach(build: Build, highest: Level) -> Reached:
         for level in (Level.A, Level.B):
             for own_user in users if level >= highest else ():
                 worker = build(level, own_user)
-                name = f"level {level}" + (" with a user of its own" if own_user else "")
+                name = f"level {level}" + (" with a separate user" if own_user else "")
                 try:
                     worker.start()
                     escaped = _attack(worker)
@@ -75,7 +78,7 @@ def _attack(worker: Worker) -> list[str]:
     """Names of the attacks that succeed.
 
     Raises:
-        WorkerLostError: the attacks could not be made, so that nobody knows.
+        WorkerLostError: the attacks did not run, so the level is unknown.
     """
     with _targets() as targets:
         source = Path(attacks.__file__).read_text(encoding="utf-8")
@@ -83,14 +86,14 @@ def _attack(worker: Worker) -> list[str]:
         written = Path(targets["folder"]).joinpath("written").exists()
     if ran.ending is not Ending.exited or ran.exit_code != 0:
         last = ran.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        raise WorkerLostError(f"an ordinary program does not run in it: {ran.detail or last or ran.ending}")
+        raise WorkerLostError(f"an ordinary program does not run at this level: {ran.detail or last or ran.ending}")
     escaped: list[str] = json.loads(ran.stdout)
     return escaped + ["write a file outside"] * written
 
 
 @contextlib.contextmanager
 def _targets() -> Iterator[dict[str, Any]]:
-    """What the attacks are aimed at: everything of this process's own."""
+    """The targets of the attacks. All belong to this process."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="peft-study-probe-")))
         folder.chmod(0o777)

@@ -1,4 +1,4 @@
-"""The parent's side of a worker: starts it, hands it jobs, watches what they use, and ends those that use too much."""
+"""The parent's side of a worker: starts and stops the process, and runs jobs in it."""
 
 import os
 import socket
@@ -22,7 +22,7 @@ _START = (
     "del sys.path[0]; main(int(sys.argv[1]))"
 )
 START_SECONDS = 20.0
-"""How long a worker may take to be ready."""
+"""How long a worker may take until it is ready."""
 
 
 @dataclass
@@ -30,8 +30,11 @@ class Worker:
     """One worker process.
 
     Args:
-        plan: what it is to confine itself to, as `confine.prepare` reads it.
-        map_ids: called with the process's id once it is in a user namespace and needs its users mapped.
+        plan: how the worker confines itself, as `confine.prepare` reads it.
+        map_ids: maps the users of a process in a new user namespace. Takes the process id.
+
+    Attributes:
+        layers: names of the active layers. Empty until the worker is ready.
     """
 
     plan: dict[str, Any]
@@ -47,7 +50,7 @@ class Worker:
         """Start the process and wait until it is ready.
 
         Raises:
-            WorkerLostError: it is not; the message says why.
+            WorkerLostError: the worker did not become ready.
         """
         self.stop()
         self._interrupted = False
@@ -62,7 +65,7 @@ class Worker:
                 self.stop()
 
     def _leave_residue(self) -> None:
-        """Take another work folder where the one before is not empty, whatever kept it from being emptied."""
+        """Take a new work folder if the previous one could not be emptied."""
         with suppress(OSError):
             if not any(Path(self.plan["work"]).iterdir()):
                 return
@@ -75,7 +78,7 @@ class Worker:
         ours, theirs = socket.socketpair()
         ours.settimeout(START_SECONDS)
         self._control = ours
-        # Not -I, which would leave out the hash seed: the order of sets is part of what a program prints.
+        # Not -I: it ignores PYTHONHASHSEED, and the order of sets is part of what a program prints.
         arguments = [sys.executable, "-s", "-S", "-P", "-B", "-X", "utf8", "-c", _START, str(theirs.fileno())]
         nothing = subprocess.DEVNULL
         with theirs:
@@ -107,11 +110,11 @@ class Worker:
         raise WorkerLostError("it ended before it was ready")
 
     def _look_at(self) -> None:
-        """Note where this process sees what a test uses."""
+        """Note which process forks tests, and where this process sees the work folder."""
         assert self._process is not None
         self._forker, self._folder_outside = self._process.pid, self.plan["work"]
         if self.plan["level"] == "A":
-            # The process started waits outside the namespaces for the one that forks; the work folder is in there.
+            # The started process waits outside the namespaces for the one that forks. The work folder lies inside.
             self._forker, self._folder_outside = next(iter(descendants(self._process.pid)), 0), None
 
     @property
@@ -122,7 +125,7 @@ class Worker:
         """Run one test.
 
         Raises:
-            WorkerLostError: the worker did not come back from it.
+            WorkerLostError: the worker ended, or did not answer.
         """
         assert self._control is not None
         assert self._process is not None
@@ -134,7 +137,7 @@ class Worker:
         return ran
 
     def interrupt(self) -> None:
-        """End the worker and what it runs; may be called from another thread."""
+        """End the worker and its program. Safe to call from another thread."""
         self._interrupted = True
         control = self._control
         if control is not None:
@@ -142,7 +145,7 @@ class Worker:
                 control.shutdown(socket.SHUT_RDWR)
 
     def stop(self) -> None:
-        """End the process and everything in it."""
+        """End the process and all programs in it."""
         process, control = self._process, self._control
         self._process = self._control = None
         if control is not None:
@@ -154,4 +157,4 @@ class Worker:
                 process.kill()
                 process.wait()
             if process.returncode != 0 and self.plan["inner_id"] is not None and self.plan["level"] == "B":
-                kill_user(self.plan["inner_id"])  # its own clearing up may not have happened
+                kill_user(self.plan["inner_id"])  # the worker may have died before it killed its programs

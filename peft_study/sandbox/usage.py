@@ -1,4 +1,4 @@
-"""What the processes of a test use, as the parent sees it."""
+"""The resources that the processes of a test use, as the parent sees them."""
 
 import itertools
 import math
@@ -12,34 +12,34 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 BEYOND_WATCHED_BYTES = 1 << 30
-"""Address space of a process beyond the memory limit, for stacks of threads and what is reserved and never touched."""
+"""Address space of a process above the memory limit, for thread stacks and for memory that is never touched."""
 BEYOND_UNWATCHED_BYTES = 64 << 20
-"""The same where this process cannot see what programs use, and address space is all that limits them."""
+"""The same if this process cannot see what programs use. Address space is then the only limit on memory."""
 _TICKS_A_SECOND = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 _MOST_ENTRIES = 20_000
 _DEEPEST = 64
-"""Folders in folders."""
+"""Depth of nested folders."""
 _MOST_ROUNDS = 100
 _EXITING = 0x4
-"""PF_EXITING of linux/sched.h: a task that has given its memory back, or is about to."""
+"""PF_EXITING of linux/sched.h: a task that releases its memory."""
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def can_watch() -> bool:
-    """The kernel tells the children of a process (CONFIG_PROC_CHILDREN)."""
+    """Return whether the kernel lists the children of a process (CONFIG_PROC_CHILDREN)."""
     return Path(f"/proc/self/task/{threading.get_native_id()}/children").exists()
 
 
 @dataclass
 class Usage:
-    """What all processes of a test use together.
+    """Resources summed over all processes of a test.
 
     Attributes:
-        memory_bytes: resident and not backed by a file; pages that several share count once where the kernel tells.
-        cpu_seconds: of the living, and of their children that have ended.
-        file_bytes: in the work folder, where the parent can see it, and in removed files that are still open.
-        tasks: processes and threads.
-        own_seconds: the part of `cpu_seconds` of each living process itself.
+        memory_bytes: resident memory without file pages. Shared pages count once if the kernel reports them.
+        cpu_seconds: CPU time of living processes and of their ended children.
+        file_bytes: size of the work folder, if the parent sees it, and of removed files that are still open.
+        tasks: number of processes and threads.
+        own_seconds: by process id, the CPU time of each living process without its children.
     """
 
     memory_bytes: float = 0
@@ -50,8 +50,8 @@ class Usage:
 
 
 def descendants(pid: int) -> list[int]:
-    """Every process below this one, nearest first; empty where the kernel does not tell."""
-    found: list[int] = []
+    """Return the ids of all processes below one, nearest first. Empty if the kernel does not list them."""
+    pids: list[int] = []
     waiting = [pid]
     while waiting:
         parent = waiting.pop()
@@ -59,19 +59,19 @@ def descendants(pid: int) -> list[int]:
             for thread in Path(f"/proc/{parent}/task").iterdir():
                 with suppress(OSError):
                     children = (thread / "children").read_text().split()
-                    found.extend(map(int, children))
+                    pids.extend(map(int, children))
                     waiting.extend(map(int, children))
-    return found
+    return pids
 
 
 def kill_user(user: int) -> None:
-    """Kill every process of a user, until there is none."""
+    """Kill the processes of a user until none is left."""
     for _ in range(_MOST_ROUNDS):
-        found = [int(process.name) for process in Path("/proc").iterdir() if _belongs(process, user)]
-        for pid in found:
+        pids = [int(process.name) for process in Path("/proc").iterdir() if _belongs(process, user)]
+        for pid in pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        if not found:
+        if not pids:
             return
 
 
@@ -79,7 +79,7 @@ def _belongs(process: Path, user: int) -> bool:
     if not process.name.isdecimal():
         return False
     try:
-        # As bytes: a process gives itself its name.
+        # Bytes, because a process chooses its name and the name may not be UTF-8.
         status = (process / "status").read_bytes()
         return b"\nUid:\t%d\t" % user in status and (b"\nState:\tZ" not in status or _lives(process.name))
     except OSError:
@@ -87,14 +87,14 @@ def _belongs(process: Path, user: int) -> bool:
 
 
 def usage(worker: int, folder: str | None) -> Usage:
-    """Add up what runs below a worker.
+    """Sum the resources of all processes below a worker.
 
     Args:
-        worker: the process that forks tests.
-        folder: the work folder as the parent sees it, or None.
+        worker: id of the process that forks tests.
+        folder: path of the work folder as the parent sees it, or None.
 
     Returns:
-        Zeros where the machine has no /proc; infinite memory where a process runs whose memory cannot be read.
+        The sums. Zeros if the machine has no /proc. Infinite memory if the memory of a running process is unreadable.
     """
     used = Usage()
     pids = descendants(worker)
@@ -113,9 +113,9 @@ def usage(worker: int, folder: str | None) -> Usage:
 
 
 def _memory_bytes(pid: int, *, shared: bool) -> float:
-    """Anonymous and shared memory; where processes share pages, each one's part of them, if the kernel tells.
+    """Anonymous and shared memory. Of shared pages a proportional part, if the kernel reports it.
 
-    A process whose first thread has ended says nothing of the memory that its others hold: any of them is asked.
+    If the first thread of a process has ended, its entry shows no memory. So all threads are tried in turn.
     """
     for task in _tasks(pid):
         if shared:
@@ -130,14 +130,14 @@ def _memory_bytes(pid: int, *, shared: bool) -> float:
 
 
 def _tasks(pid: int) -> Iterator[str]:
-    """Where the kernel tells of a process: of its first thread, and then of each."""
+    """Paths in /proc that describe a process: of the process itself, then of each thread."""
     yield f"/proc/{pid}"
     with suppress(OSError):
         yield from map(str, Path(f"/proc/{pid}/task").iterdir())
 
 
 def _lives(pid: int | str) -> bool:
-    """Whether a thread of a process is neither dead nor on its way to it."""
+    """Whether any thread of a process is neither dead nor exiting."""
     for task in _tasks(int(pid)):
         with suppress(OSError):
             fields = _stat(task)
@@ -147,28 +147,28 @@ def _lives(pid: int | str) -> bool:
 
 
 def _fields(text: bytes) -> dict[bytes, int]:
-    """The lines that hold an amount of memory. A newline in a process's name is escaped; nothing else in it is."""
-    found = {}
+    """The lines with an amount of memory, in bytes. The kernel escapes a newline in the name of a process."""
+    fields = {}
     for line in text.split(b"\n"):
         name, _, value = line.partition(b":")
         if name != b"Name" and value.endswith(b" kB"):
-            found[name] = int(value[:-3]) * 1024
-    return found
+            fields[name] = int(value[:-3]) * 1024
+    return fields
 
 
 def _stat(task: str) -> list[bytes]:
-    # The name of a process may hold anything; the fields stand behind its last bracket.
+    # The name of a process may hold anything, so fields start after the last bracket.
     return Path(f"{task}/stat").read_bytes().rpartition(b")")[2].split()
 
 
 def _cpu_seconds(pid: int) -> tuple[float, float]:
-    """Of a process itself, and of its children that have ended and that it has waited for."""
+    """Seconds of a process, and of the ended children that it has waited for."""
     user, system, waited_user, waited_system = map(int, _stat(f"/proc/{pid}")[11:15])
     return (user + system) / _TICKS_A_SECOND, (waited_user + waited_system) / _TICKS_A_SECOND
 
 
 def _removed_file_bytes(pid: int) -> int:
-    """Files that a process holds open and that are in no folder any more, where the kernel tells."""
+    """Size of files that a process holds open and that are removed from their folder."""
     total = 0
     with suppress(OSError):
         for opened in Path(f"/proc/{pid}/fd").iterdir():
@@ -180,9 +180,9 @@ def _removed_file_bytes(pid: int) -> int:
 
 
 def _file_bytes(folder: str) -> float:
-    """Everything in a folder; infinite where there is too much of it, or it is too deep, to be looked through.
+    """Total size of a folder. Infinite if it has too many entries or too many levels.
 
-    A file counts as a kibibyte at least, so that any number of empty ones comes to an end.
+    Each file counts as at least 1 KiB, so that empty files reach the limit too.
     """
     try:
         fd = os.open(folder, _FOLDER)
@@ -197,10 +197,10 @@ def _file_bytes(folder: str) -> float:
 
 
 def _bytes_below(fd: int, entries: Iterator[int], depth: int) -> float:
-    """By descriptors: a path may grow longer than the kernel takes."""
+    # By descriptors, because a path may exceed the length that the kernel accepts.
     total, folders = 0.0, []
-    with os.scandir(fd) as found:
-        for entry in found:
+    with os.scandir(fd) as listing:
+        for entry in listing:
             if next(entries) > _MOST_ENTRIES:
                 return math.inf
             with suppress(OSError):
@@ -214,7 +214,7 @@ def _bytes_below(fd: int, entries: Iterator[int], depth: int) -> float:
         try:
             inner = os.open(name, _FOLDER, dir_fd=fd)
         except PermissionError:
-            # Closed to this process, and open to the program to write in.
+            # This process cannot read it, but the program can write in it.
             total += math.inf if mode & 0o300 == 0o300 else 0
             continue
         except FileNotFoundError:

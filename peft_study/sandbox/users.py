@@ -1,19 +1,19 @@
-"""Users for programs to run as: numbers that belong to nobody."""
+"""Unassigned user numbers for programs to run as."""
 
 import itertools
 import os
 from pathlib import Path
 
 _FIRST = 0x70000000
-"""From here to 2^31 systemd's table of user numbers (Users, Groups, UIDs and GIDs on systemd Systems) has nothing."""
+"""systemd assigns no user numbers from this one to 2^31 (Users, Groups, UIDs and GIDs on systemd Systems)."""
 MOST_WORKERS = 64
-"""Of one process, each with a user that no other has."""
+"""Workers of one process. Each has a separate user."""
 _PIDS = 1 << 22
 _serial = itertools.count()
 
 
 def can_change_user() -> bool:
-    """This process is root, may become somebody else, and there is somebody else: a namespace may have few users."""
+    """Return whether this process may change its user, and its namespace has enough users."""
     if os.geteuid() != 0 or all(count <= MOST_WORKERS for _, count in _ranges()):
         return False
     try:
@@ -25,7 +25,7 @@ def can_change_user() -> bool:
 
 
 def next_user() -> int:
-    """A number that no other worker of this machine uses now; in a container, one of those that it has."""
+    """Return a user number that no other worker of this machine uses. In a container, one that is mapped there."""
     offset = os.getpid() % _PIDS * MOST_WORKERS + next(_serial) % MOST_WORKERS
     if any(start <= _FIRST + offset < start + count for start, count in _ranges()):
         return _FIRST + offset
@@ -34,7 +34,7 @@ def next_user() -> int:
 
 
 def _ranges() -> list[tuple[int, int]]:
-    """The users that there are for this process: where each range begins, and how many it has."""
+    """Start and length of each range of users that is mapped in this namespace."""
     try:
         rows = [line.split() for line in Path("/proc/self/uid_map").read_text().splitlines()]
     except OSError:
@@ -43,16 +43,16 @@ def _ranges() -> list[tuple[int, int]]:
 
 
 def map_users(pid: int, own_user: int | None, inner_id: int) -> None:
-    """Say who the users in a process's namespace are.
+    """Map the users of a process's namespace.
 
     Args:
-        pid: the process.
-        own_user: the user outside that `inner_id` stands for, with this process's user as 0; None makes `inner_id` this
+        pid: id of the process.
+        own_user: the outer user of `inner_id`. This process's user then becomes user 0. None maps `inner_id` to this
             process's user.
-        inner_id: the user that programs run as, inside.
+        inner_id: the user that programs run as inside the namespace.
 
     Raises:
-        OSError: the machine denies it.
+        OSError: the machine denies the mapping.
     """
     folder = Path(f"/proc/{pid}")
     if own_user is None:

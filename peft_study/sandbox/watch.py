@@ -1,4 +1,4 @@
-"""One test as the parent watches it: what goes in, what comes out, what it uses, and when it has to end."""
+"""One test on the parent's side: its input, its output, its resources and its end."""
 
 import math
 import os
@@ -16,15 +16,15 @@ from peft_study.sandbox.jobs import Ending, Job, Kind, Limits, TestResult
 from peft_study.sandbox.usage import Usage, usage
 
 VALUES_BYTES = 32 * 1024 * 1024
-"""What the values of a test's assertions may take, where the output limit is lower."""
+"""Size of the reply of assertions, if the output limit is lower."""
 LEAVE_SECONDS = 5.0
-"""How long a worker may take to clear up behind a test."""
+"""How long a worker may take to clear up after a test."""
 _LOOK_SECONDS = 0.02
-"""How often memory, CPU time and files of a running test are looked at."""
+"""Interval between readings of memory, CPU time and files."""
 
 
 class WorkerLostError(Exception):
-    """The worker's process ended, or did not answer."""
+    """The process of a worker ended, or did not answer."""
 
 
 class Run:
@@ -60,7 +60,7 @@ class Run:
                 theirs.append(reading)
             frames.send(control, _message(job, limits), theirs)
         except OSError as error:
-            raise WorkerLostError(f"it takes no more work: {error}") from error
+            raise WorkerLostError(f"it accepts no more jobs: {error}") from error
         finally:
             stack.callback(self._close_tests)
             for fd in theirs:
@@ -68,13 +68,13 @@ class Run:
         self._started = time.monotonic()
 
     def wait(self) -> tuple[TestResult, bool]:
-        """Wait for the end.
+        """Wait for the end of the test.
 
         Returns:
-            How it ended, and whether the worker has nothing left of it.
+            The result, and whether the worker has cleared everything that the test left.
 
         Raises:
-            WorkerLostError: the worker did not end it, or ended itself.
+            WorkerLostError: the worker did not end the test in time, or ended.
         """
         self._poll.register(self._control, select.POLLIN)
         deadline = self._started + self._limits.wall_seconds
@@ -112,7 +112,7 @@ class Run:
             self._poll.register(fd, select.POLLOUT)
 
     def _most_reply_bytes(self) -> int:
-        """Values that assertions compare are no output: a right program may be asked for a million numbers."""
+        # Values that assertions compare are not output: a correct program may return a million numbers.
         return self._limits.output_bytes if self._proof is None else max(self._limits.output_bytes, VALUES_BYTES)
 
     def _add_sink(self, theirs: list[int], tail_bytes: int | None = None, most_bytes: int | None = None) -> Sink:
@@ -139,7 +139,7 @@ class Run:
             self._poll.unregister(fd)
 
     def _on_reply(self, data: bytes) -> None:
-        """Hand over the tests once the program has said that it is through."""
+        """Send the tests once the program has run to its end."""
         if b"\n" in data and self._reply is not None and self._proof is not None and self._tests is not None:
             self._reply.watch = None
             fd, self._tests = self._tests, None
@@ -158,11 +158,11 @@ class Run:
         elif used.file_bytes > self._limits.file_bytes:
             self._end(Ending.output_limit)
         elif used.tasks > self._limits.processes:
-            # Where the kernel counts those of all programs together, that they are too many shows only here.
+            # The kernel may count the tasks of all programs of a user, so its limit is higher than that of one test.
             self._end(Ending.memory)
 
     def _cpu_seconds(self, used: Usage) -> float:
-        """With that of processes that are gone: the kernel forgets those whose parent does not wait for them."""
+        # The kernel drops the time of a process whose parent does not wait for it. So time already seen is kept.
         self._gone_seconds += sum(spent for pid, spent in self._spent.items() if pid not in used.own_seconds)
         self._spent = used.own_seconds
         alive = sum(used.own_seconds.values())
@@ -189,7 +189,7 @@ class Run:
         return self._judged(message), self._cleared()
 
     def _cleared(self) -> bool:
-        """Whether the worker has nothing left of the test; one that takes long for it is as good as lost."""
+        """Whether the worker has cleared up. One that takes too long counts as lost."""
         before = self._control.gettimeout()
         self._control.settimeout(LEAVE_SECONDS)
         try:

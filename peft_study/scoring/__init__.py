@@ -1,1 +1,1 @@
-"""From candidates to a cell's scores: exact match, CodeBLEU, tests."""
+"""Scores of a cell's candidates: exact match, CodeBLEU, tests."""

@@ -1,37 +1,37 @@
-"""Runs an answer's input/output checks. The sandbox gets this file as text, so it imports nothing.
+"""Runs the input/output checks of an answer. The sandbox receives this file as text, so it imports nothing else.
 
-An answer is an expression or a few statements; `data.samples.Check` says what a check holds.
+An answer is an expression or a few statements. `data.samples.Check` describes a check.
 """
 
 from typing import Any
 
 
 def run_checks(answer: str, checks: list[list[str]]) -> list[str]:
-    """Run an answer once a check.
+    """Run an answer once per check.
 
     Args:
         answer: the candidate.
-        checks: setup and probe of each.
+        checks: pairs of setup and probe.
 
     Returns:
-        what each probe gives, as `text_of` writes it.
+        the value of each probe, in the form of `text_of`.
     """
-    found = []
+    values = []
     for setup, probe in checks:
         names: dict[str, Any] = {}
-        exec(setup, names)  # noqa: S102 - this is what the sandbox is for
+        exec(setup, names)  # noqa: S102 - runs inside the sandbox
         try:
             expression = compile(answer.strip(), "<answer>", "eval")
         except SyntaxError:
             exec(compile(answer, "<answer>", "exec"), names)  # noqa: S102
         else:
             names["_"] = eval(expression, names)  # noqa: S307
-        found.append(text_of(eval(probe, names)))  # noqa: S307
-    return found
+        values.append(text_of(eval(probe, names)))  # noqa: S307
+    return values
 
 
 def text_of(value: Any) -> str:
-    """A value of builtin types as text: equal for equal values of the same types, whatever the order of a set."""
+    """Write a value of built-in types as text. Equal values of equal types give equal text, for any order of a set."""
     kind = type(value)
     if kind in (list, tuple):
         return f"{kind.__name__}({', '.join([text_of(item) for item in value])})"

@@ -1,4 +1,4 @@
-"""From a sample to what the judge runs: its tests, its assertions or its checks."""
+"""Turns samples into problems: their tests, assertions or checks."""
 
 import ast
 import json
@@ -19,8 +19,8 @@ _CALLED = "run_the_checks"
 
 
 def problems_of(samples: Sequence[Sample]) -> dict[ProblemId, Problem]:
-    """The problems of the samples that have tests, by id; one that cannot be read is left out, with a warning."""
-    found: dict[ProblemId, Problem] = {}
+    """Return the problems of samples with tests, by id. A problem that cannot be read is left out with a warning."""
+    problems: dict[ProblemId, Problem] = {}
     for sample in samples:
         try:
             problem = problem_of(sample)
@@ -28,15 +28,15 @@ def problems_of(samples: Sequence[Sample]) -> dict[ProblemId, Problem]:
             logger.warning("%s cannot be scored by its tests: %s", sample.id, error.what)
             continue
         if problem is not None:
-            found[sample.id] = problem
-    return found
+            problems[sample.id] = problem
+    return problems
 
 
 def problem_of(sample: Sample) -> Problem | None:
-    """The tests of one sample; None where it has none.
+    """Return the problem of a sample, None if it has no tests.
 
     Raises:
-        UserError: the tests are not of their form.
+        UserError: the tests are malformed.
     """
     if sample.tests is not None:
         return problem_of_inputs(sample.id, sample.tests.inputs, sample.tests.outputs, sample.tests.fn_name)
@@ -46,20 +46,20 @@ def problem_of(sample: Sample) -> Problem | None:
 
 
 def source_of(sample: Sample, program: str) -> str:
-    """What the sandbox runs as the candidate: the program itself, or what puts an answer to its checks."""
+    """Return the source that the sandbox runs: the program, or a harness around an answer with checks."""
     if sample.tests is not None or sample.assertions or not sample.checks:
         return program
     return f"{_HARNESS}\n\ndef {_CALLED}(checks):\n    return run_checks({program!r}, checks)\n"
 
 
 def without_starter(sample: Sample, program: str) -> str:
-    """A program without the starter code that was put before the candidate, which the study's package leaves out."""
+    """Remove the starter code before a candidate, as the study's package does."""
     return program.removeprefix(sample.starter_code.rstrip())
 
 
-def _problem_of_checks(identity: str, of_sample: Sequence[Check]) -> Problem:
-    """One test for all checks of a sample: each takes a microsecond, and a test some milliseconds."""
-    given = [[check.setup, check.probe] for check in of_sample]
-    expected = [checks.text_of(ast.literal_eval(check.expected)) for check in of_sample]
-    case = Case(arguments=json.dumps([given]).encode(), expected=expected)
+def _problem_of_checks(identity: str, sample_checks: Sequence[Check]) -> Problem:
+    # One test for all checks: a check takes a microsecond, a test takes milliseconds.
+    pairs = [[check.setup, check.probe] for check in sample_checks]
+    expected = [checks.text_of(ast.literal_eval(check.expected)) for check in sample_checks]
+    case = Case(arguments=json.dumps([pairs]).encode(), expected=expected)
     return Problem(identity, Kind.call, (case,), function=_CALLED, prelude="")

@@ -1,11 +1,11 @@
-"""Running candidates against the tests of their samples."""
+"""Runs candidates against the tests of their samples. Imported only for a cell that has tests."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from peft_study.config.schema import ExecutionChoice, ScoringConfig
+from peft_study.config.schema import ScoringConfig
 from peft_study.data.samples import Sample
 from peft_study.errors import UserError
 from peft_study.judging.judge import Judgement, judge_all
@@ -14,6 +14,7 @@ from peft_study.judging.problems import Problem, ProblemId
 from peft_study.sandbox.jobs import Limits
 from peft_study.sandbox.packages import check_packages
 from peft_study.sandbox.pool import Pool
+from peft_study.scoring.needs import needs_sandbox
 from peft_study.scoring.problems import problems_of, source_of, without_starter
 
 logger = logging.getLogger(__name__)
@@ -21,12 +22,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Tested:
-    """What became of the tests.
+    """The outcomes of tests.
 
     Attributes:
-        judged: by sample id, the verdicts on each candidate, in order; samples without tests are not there.
-        record: for result.json, how programs were contained, under which limits, and how many.
-        by_package: as `judged`, under the rules of `package_rules`; empty where nobody wants it.
+        judged: for each sample id, the judgement of each candidate, in order. Samples without tests are left out.
+        record: what result.json says of the run: level of the sandbox, limits, number of programs.
+        by_package: as `judged`, under the rules of `package_rules`. Empty unless the settings ask for it.
     """
 
     judged: Mapping[ProblemId, Sequence[Judgement]]
@@ -40,37 +41,35 @@ def run_tests(
     settings: ScoringConfig,
     on_progress: Callable[[int], None],
 ) -> Tested | None:
-    """Run every program against its sample's tests, where there are tests and the settings want it.
+    """Run every program against the tests of its sample.
 
     Args:
-        samples: what was asked.
+        samples: the test split.
         programs: whole programs, or answers, of each sample.
-        settings: choice and limits.
-        on_progress: told how many programs are done.
+        settings: limits, and whether a run is required.
+        on_progress: called with the number of programs that have run.
 
     Returns:
-        None where nothing was run: no sample has tests, nobody wants it, or this machine has no sandbox and the
-        samples have references to be scored by.
+        None if nothing ran: the tests of no sample can be read, or this machine has no sandbox and the samples have
+        references to score by.
 
     Raises:
-        UserError: this machine has no sandbox, and it is needed.
+        UserError: a sandbox is needed, and this machine has none.
     """
-    if settings.execution is ExecutionChoice.never:
-        return None
     problems = problems_of(samples)
     if not problems:
         return None
     sources: dict[ProblemId, list[str]] = {
-        sample.id: [source_of(sample, program) for program in of_sample]
-        for sample, of_sample in zip(samples, programs, strict=True)
+        sample.id: [source_of(sample, program) for program in candidates]
+        for sample, candidates in zip(samples, programs, strict=True)
         if sample.id in problems
     }
     try:
-        pool = _pool(settings, settings.workers)
+        pool = open_pool(settings, settings.workers)
     except UserError as error:
-        if _is_needed(samples, settings) or error.where != "scoring.execution":
+        if needs_sandbox(samples, settings) or error.where != "scoring.execution":
             raise
-        logger.warning("nothing is run, references alone score: %s", error.what)
+        logger.warning("tests do not run, scores come from references only: %s", error.what)
         return None
     with pool:
         judged = judge_all(problems, sources, pool, on_progress)
@@ -89,7 +88,7 @@ def _by_package(
     problems: Mapping[ProblemId, Problem],
     settings: ScoringConfig,
 ) -> dict[ProblemId, list[Judgement]]:
-    """Verdicts under the rules of the study's package, of samples whose outputs are compared."""
+    """Judgements under the rules of the study's package, for samples whose tests compare outputs."""
     if not settings.apps_package_rules:
         return {}
     compared: dict[ProblemId, Problem] = {
@@ -100,8 +99,8 @@ def _by_package(
     if not compared:
         return {}
     sources: dict[ProblemId, list[str]] = {
-        sample.id: [without_starter(sample, program) for program in of_sample]
-        for sample, of_sample in zip(samples, programs, strict=True)
+        sample.id: [without_starter(sample, program) for program in candidates]
+        for sample, candidates in zip(samples, programs, strict=True)
     }
     with Pool(
         settings.workers,
@@ -112,24 +111,16 @@ def _by_package(
         return judge_all(compared, sources, pool)
 
 
-def check_sandbox(samples: Sequence[Sample], settings: ScoringConfig) -> None:
-    """Refuse, before anything takes long, samples that could not be scored on this machine in the end.
+def open_pool(settings: ScoringConfig, workers: int | None) -> Pool:
+    """Start a sandbox under the settings' limits.
+
+    Args:
+        settings: limits and packages.
+        workers: number of workers, None for one per available core.
 
     Raises:
-        UserError: this machine has no sandbox, and it is needed.
+        UserError: a package is not available, or this machine cannot contain programs.
     """
-    if settings.execution is not ExecutionChoice.never and _is_needed(samples, settings):
-        with _pool(settings, 1):
-            pass
-
-
-def _is_needed(samples: Sequence[Sample], settings: ScoringConfig) -> bool:
-    """Whether nothing but tests can score the samples, or a person wants them run in any case."""
-    by_tests_alone = any(sample.tests is not None or sample.assertions for sample in samples)
-    return by_tests_alone or settings.execution is ExecutionChoice.always
-
-
-def _pool(settings: ScoringConfig, workers: int | None) -> Pool:
     check_packages(settings.packages, "scoring.packages")
     if settings.apps_package_rules:
         check_packages(PACKAGES, "scoring.apps_package_rules")
@@ -139,13 +130,13 @@ def _pool(settings: ScoringConfig, workers: int | None) -> Pool:
         raise UserError(
             error.what,
             where="scoring.execution",
-            hint="scoring.execution=never, and python -m peft_study score on another machine; or, for code that you "
-            "trust, scoring.accept_level_c=true",
+            hint="use scoring.execution=never and run python -m peft_study score on another machine, or set "
+            "scoring.accept_level_c=true for code that you trust",
         ) from error
 
 
 def limits_of(settings: ScoringConfig) -> Limits:
-    """The limits of one test."""
+    """Return the limits of one test."""
     return Limits(
         cpu_seconds=settings.cpu_seconds,
         wall_seconds=settings.wall_seconds,
@@ -160,20 +151,21 @@ def _record(
     by_package: Mapping[ProblemId, Sequence[Judgement]],
     settings: ScoringConfig,
 ) -> dict[str, Any]:
-    of_all = [one for of_problem in judged.values() for one in of_problem]
-    again = [one for of_problem in by_package.values() for one in of_problem]
-    broken = {(one.problem_id, one.index): one.trouble for one in (*again, *of_all) if one.is_broken}
+    judgements = [judgement for candidates in judged.values() for judgement in candidates]
+    again = [judgement for candidates in by_package.values() for judgement in candidates]
+    # A candidate that fails in both runs counts once.
+    broken = {(each.problem_id, each.index): each.trouble for each in (*again, *judgements) if each.is_broken}
     trouble = next(iter(broken.values()), None)
     if broken:
-        logger.warning("%d of %d programs could not be run: %s", len(broken), len(of_all), trouble)
+        logger.warning("%d of %d programs did not run: %s", len(broken), len(judgements), trouble)
     return {
         "cpu_seconds": settings.cpu_seconds,
         "wall_seconds": settings.wall_seconds,
         "memory_mb": settings.memory_mb,
         "output_kb": settings.output_kb,
-        "programs": len(of_all),
+        "programs": len(judgements),
         "samples_without_tests": len(samples) - len(judged),
         "sandbox_errors": len(broken),
         "trouble": trouble,
-        "seconds_in_programs": round(sum(one.seconds for one in of_all), 3),
+        "seconds_in_programs": round(sum(judgement.seconds for judgement in judgements), 3),
     }

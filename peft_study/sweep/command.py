@@ -11,6 +11,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from peft_study.config.compat import add_config_folder
 from peft_study.config.compose import CONFIG_ERRORS, conf_folder, explain, register
 from peft_study.errors import UserError
 from peft_study.sweep.plan import PlannedCell, expand_sweep, plan_sweep
@@ -57,9 +58,7 @@ def _master(arguments: Sequence[str], config_dir: Path | None) -> Iterator[tuple
         with initialize_config_dir(str(conf_folder()), version_base="1.3"):
             loader = GlobalHydra.instance().config_loader()
             if config_dir is not None:
-                search_path = loader.get_search_path()
-                search_path.prepend("command-line", f"file://{config_dir.absolute()}", anchor="schema")
-                loader.repository.initialize_sources(search_path)  # type: ignore[attr-defined]
+                add_config_folder(loader, config_dir)
             yield loader.load_configuration("config", list(arguments), RunMode.MULTIRUN), loader
     except (ValueError, *CONFIG_ERRORS) as error:
         raise explain(error) from error

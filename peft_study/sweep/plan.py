@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.config_repository import CachingConfigRepository
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -19,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from peft_study.config.checks import problems
+from peft_study.config.compat import cache_yaml_files
 from peft_study.config.compose import CONFIG_ERRORS, explain, folder_of, to_cell, yaml_of
 from peft_study.config.grammar import shell_form
 from peft_study.config.schema import CellConfig, StudyConfig
@@ -163,8 +163,7 @@ class _Composer:
     """
 
     def __init__(self, master: DictConfig, loader: ConfigLoader) -> None:
-        # Hydra reads a group's YAML anew for every cell.
-        loader.repository = CachingConfigRepository(loader.repository)  # type: ignore[attr-defined]
+        cache_yaml_files(loader)
         self._master, self._loader = master, loader
         self._parser = OverridesParser.create(config_loader=loader)
         self._composed: dict[tuple[str, ...], DictConfig] = {}

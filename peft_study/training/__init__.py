@@ -1,1 +1,1 @@
-"""Fine-tuning one cell."""
+"""Fine-tuning of a cell."""

@@ -1,4 +1,4 @@
-"""AdaLoRA's distribution of ranks, which peft leaves to the training loop (arXiv 2303.10512, section 3.3)."""
+"""AdaLoRA's allocation of ranks, which peft leaves to the training loop (arXiv 2303.10512, section 3.3)."""
 
 from typing import Any
 
@@ -8,13 +8,15 @@ from peft.tuners.adalora import AdaLoraConfig, AdaLoraModel
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 _SCORES = ("ipt", "exp_avg_ipt", "exp_avg_unc")
-"""The allocator's importance scores by parameter: of the last step, and the moving averages of it and its deviation."""
+"""Attributes of peft's RankAllocator: by parameter, the importance at the last step and the moving averages of it and
+of its deviation. Checked with peft 0.21. Without them a resumed run prunes other ranks.
+"""
 _PREFIX = "adalora:"
 _RANKS = "ranks"
 
 
 class RankAllocation(TrainerCallback):
-    """Updates the importance scores and prunes ranks after each optimizer step, while gradients are still there."""
+    """Updates the importance scores and prunes ranks after each optimizer step, before gradients are set to zero."""
 
     def on_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **_: Any
@@ -23,16 +25,16 @@ class RankAllocation(TrainerCallback):
         if tuner is None or not _finite(tuner):
             return
         config = _config(tuner)
-        assert config.total_step is not None, "methods.attach sets it from the schedule"
-        step = state.global_step + 1  # the Trainer counts the step later
+        assert config.total_step is not None, "models.adapter.adapter_config sets it from the schedule"
+        step = state.global_step + 1  # the Trainer counts the step after this callback
         tuner.update_and_allocate(step)  # type: ignore[no-untyped-call]
         if step < config.total_step - config.tfinal:
-            # Ranks that are pruned for now may grow again. With the pattern, peft would leave them out of a checkpoint.
+            # Ranks that are pruned before the last phase may grow again. With the pattern, peft would not save them.
             config.rank_pattern = None
 
 
 def state(model: PeftModel) -> dict[str, torch.Tensor]:
-    """What the allocator keeps beside the parameters, as named tensors; empty for every other adapter."""
+    """The state of the rank allocator as named tensors; empty for adapters other than AdaLoRA."""
     tuner = _tuner(model)
     if tuner is None:
         return {}
@@ -46,14 +48,14 @@ def state(model: PeftModel) -> dict[str, torch.Tensor]:
 
 
 def restore(model: PeftModel, saved: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Put back what `state` gave.
+    """Restore the state of the rank allocator that `state` returned.
 
     Args:
         model: the adapter.
-        saved: the tensors of a checkpoint.
+        saved: all tensors of a checkpoint.
 
     Returns:
-        the tensors that belong to the model itself.
+        the tensors of the checkpoint that belong to the model.
     """
     tuner = _tuner(model)
     if tuner is None:
@@ -82,6 +84,6 @@ def _config(tuner: AdaLoraModel) -> AdaLoraConfig:
 
 
 def _finite(tuner: AdaLoraModel) -> bool:
-    """Whether the gradients are finite; in fp16 the Trainer skips a step where they are not."""
+    """Whether all gradients are finite. In fp16 the Trainer skips an optimizer step if they are not."""
     gradients = (parameter.grad for parameter in tuner.parameters() if parameter.grad is not None)
     return all(bool(gradient.isfinite().all()) for gradient in gradients)

@@ -1,7 +1,7 @@
-"""What a checkpoint of an adapter holds, and putting the best one back into the model and beside the results.
+"""Checkpoints: save and load the training state of an adapter, and copy the best checkpoint beside the results.
 
-peft's own files are what a reader loads. They are not what training left: of a prompt encoder they hold the output, so
-that loading them into the training model would apply the encoder twice. Beside them stands the training state itself.
+peft's files in a checkpoint are for inference. For a prompt encoder they hold its output, so that loading them into the
+training model would apply the encoder twice. Each checkpoint therefore also holds the training state.
 """
 
 import json
@@ -14,6 +14,7 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 
 from peft_study.errors import UserError
+from peft_study.models.compat import names_that_may_be_tied
 from peft_study.models.loading import Model
 from peft_study.training import adalora
 from peft_study.training.resume import TRAINING_STATE
@@ -22,25 +23,25 @@ ADAPTER_CONFIG = "adapter_config.json"
 
 
 def save_training_state(model: PeftModel, checkpoint: Path) -> None:
-    """Write all that training changes in an adapter, by name, so that it can be put back exactly.
+    """Write every tensor of an adapter that training changes, so that a resumed run continues exactly.
 
     Args:
-        model: the adapter that is trained.
-        checkpoint: the folder to write into.
+        model: the trained adapter.
+        checkpoint: the folder to write to.
     """
     tensors = {name: value.detach().contiguous() for name, value in _training_state(model).items()}
     save_file(tensors | adalora.state(model), checkpoint / TRAINING_STATE)
 
 
 def load_training_state(model: PeftModel, checkpoint: Path) -> None:
-    """Put back what `save_training_state` wrote.
+    """Load the tensors that `save_training_state` wrote.
 
     Args:
-        model: an adapter attached with the same settings and seed.
+        model: an adapter that is attached with the same settings and seed; changed in place.
         checkpoint: the folder to read from.
 
     Raises:
-        UserError: the checkpoint holds other tensors than the adapter.
+        UserError: the tensors of the checkpoint do not match those of the adapter.
     """
     saved = adalora.restore(model, load_file(checkpoint / TRAINING_STATE))
     state = _training_state(model)
@@ -51,7 +52,7 @@ def load_training_state(model: PeftModel, checkpoint: Path) -> None:
 
 
 def _training_state(model: PeftModel) -> dict[str, torch.Tensor]:
-    """Trained parameters, and the buffers that some adapters keep statistics in; the rest is attached anew."""
+    """Trained parameters, and the buffers in which some adapters keep statistics. Attaching restores the rest."""
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     persistent = model.state_dict().keys()
     buffers = {name: buffer for name, buffer in model.named_buffers() if name in persistent}
@@ -63,10 +64,10 @@ def restore(model: Model, checkpoint: Path) -> None:
 
     Args:
         model: the model whose training wrote the checkpoint.
-        checkpoint: its folder, safetensors only.
+        checkpoint: the folder of the checkpoint; only safetensors are read.
 
     Raises:
-        UserError: the checkpoint holds other tensors than the model.
+        UserError: the tensors of the checkpoint do not match those of the model.
     """
     if isinstance(model, PeftModel):
         load_training_state(model, checkpoint)
@@ -74,15 +75,15 @@ def restore(model: Model, checkpoint: Path) -> None:
     weights: dict[str, torch.Tensor] = {}
     for file in sorted(checkpoint.glob("*.safetensors")):
         weights.update(load_file(file))
-    # Tied weights are stored once, under one of their names.
-    tied = set(getattr(model, "_tied_weights_keys", None) or {})
+    # A checkpoint stores tied weights once, under one of their names.
+    tied = names_that_may_be_tied(model)
     state = {name: value for name, value in model.state_dict().items() if name in weights or name not in tied}
     _check_tensors(state, weights, checkpoint)
     model.load_state_dict(weights, strict=False)
 
 
 def _check_tensors(expected: Mapping[str, torch.Tensor], saved: Mapping[str, torch.Tensor], checkpoint: Path) -> None:
-    """Refuse a checkpoint whose tensors are others, or have other shapes, than those that it goes into."""
+    """Refuse a checkpoint whose names or shapes of tensors differ from the expected ones."""
     shapes, saved_shapes = ({name: value.shape for name, value in part.items()} for part in (expected, saved))
     differing = sorted(name for name in {*shapes, *saved_shapes} if shapes.get(name) != saved_shapes.get(name))
     if differing:
@@ -95,22 +96,22 @@ def _check_tensors(expected: Mapping[str, torch.Tensor], saved: Mapping[str, tor
 
 
 def keep(model: Model, checkpoint: Path, folder: Path, base: str, revision: str | None) -> Path:
-    """Copy a checkpoint's weights beside the results, complete or not at all.
+    """Copy the weights of a checkpoint beside the results, completely or not at all.
 
     Args:
-        model: decides between `adapter/` and, after full fine-tuning, `model/`.
+        model: an adapter is copied to `adapter/`, a base after full fine-tuning to `model/`.
         checkpoint: the folder to copy from.
         folder: the cell's folder.
-        base: the base model's hub id, folder or name, which an adapter's config should say.
-        revision: the base's hub revision.
+        base: the base model's hub id, folder or name, which is written to an adapter's config.
+        revision: the base model's hub revision.
 
     Returns:
-        the new folder, which peft or transformers load by name.
+        the new folder, which peft or transformers can load.
     """
     adapter = isinstance(model, PeftModel)
-    # Of a checkpoint's files these are the model; the rest is for resuming.
-    kept = (".safetensors", ".safetensors.index.json", "config.json")
-    files = sorted(path for path in checkpoint.iterdir() if path.name.endswith(kept) and path.name != TRAINING_STATE)
+    # The other files of a checkpoint serve only to resume training.
+    weights = (".safetensors", ".safetensors.index.json", "config.json")
+    files = sorted(path for path in checkpoint.iterdir() if path.name.endswith(weights) and path.name != TRAINING_STATE)
     target = folder / ("adapter" if adapter else "model")
     partial = folder / f"{target.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Padded training batches whose loss transformers computes: what the study's authors trained on."""
+"""Padded training batches, as the study's authors used them; transformers computes their loss."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,13 +10,14 @@ from peft_study.data.tokens import IGNORED_LABEL, Encoded
 
 @dataclass(frozen=True)
 class Collator:
-    """Pads a batch to one length; only target tokens carry a label.
+    """Pads the samples of a batch to the same length. Only target tokens have a label.
 
     Attributes:
-        pad_token_id: fills up inputs; masked, so any id will do.
-        encoder_decoder: prompt and target apart (labels alone reach the decoder), or one behind the other.
-        input_width: tokens that inputs are padded to at least; the study's authors pad to the data set's limits.
-        label_width: likewise of an encoder-decoder's labels; a decoder's labels are as wide as its inputs.
+        pad_token_id: id that fills inputs; it is masked, so that any id serves.
+        encoder_decoder: True puts the prompt into the inputs and the target into the labels. False puts prompt and
+            target into the inputs, as a decoder reads them.
+        input_width: least width of the inputs, in tokens. The study's authors pad to the data set's limits.
+        label_width: least width of an encoder-decoder's labels. A decoder's labels have the width of its inputs.
         left: pad a decoder's samples on the left.
     """
 

@@ -1,4 +1,4 @@
-"""Fine-tuning with transformers' Trainer: the study's schedule, the best checkpoint by validation loss, resumption."""
+"""Fine-tuning with transformers' Trainer: schedule, best checkpoint by validation loss, resuming."""
 
 import math
 import os
@@ -16,6 +16,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerContr
 
 from peft_study.config.schema import Precision, TrainingConfig
 from peft_study.data.tokens import IGNORED_LABEL, Encoded
+from peft_study.models.compat import use_one_gpu
 from peft_study.models.loading import Model
 from peft_study.models.precision import Compute
 from peft_study.training import resume
@@ -24,17 +25,17 @@ from peft_study.training.checkpoint import load_training_state, save_training_st
 from peft_study.training.loss import training_loss
 from peft_study.training.schedule import Schedule, plan
 
-# About this many loss values a run, so that a curve has a shape and the record stays small.
 LOGGED_STEPS = 200
+"""Number of loss values of a run: enough for the shape of a curve, few enough for a small record."""
 OnStep = Callable[[int, Mapping[str, float]], None]
 
 
 class DivergedError(Exception):
-    """The loss is no finite number any more.
+    """The training or validation loss is not a finite number.
 
     Args:
-        step: the optimizer step at which it was seen.
-        name: which loss.
+        step: the optimizer step of that loss.
+        name: name of the loss, for the message.
     """
 
     def __init__(self, step: int, name: str) -> None:
@@ -44,16 +45,16 @@ class DivergedError(Exception):
 
 @dataclass(frozen=True)
 class Trained:
-    """What a run of fine-tuning leaves behind.
+    """The outcome of a fine-tuning run.
 
     Attributes:
         checkpoint: the folder of the checkpoint with the lowest validation loss.
         steps: optimizer steps of the whole run.
-        best_step: the step of that checkpoint.
-        best_validation_loss: cross-entropy in nats, a mean over the target tokens of each validation batch and then
-            over the samples.
-        initial_validation_loss: the same before the first step.
-        resumed_from_step: the step at which an interrupted run went on; None for an uninterrupted one.
+        best_step: the optimizer step of that checkpoint.
+        best_validation_loss: cross-entropy in nats a token: the mean over the target tokens of each validation batch,
+            averaged over the samples.
+        initial_validation_loss: the validation loss before the first step; None if it was not evaluated.
+        resumed_from_step: the step at which an interrupted run resumed; None for an uninterrupted run.
     """
 
     checkpoint: Path
@@ -76,7 +77,10 @@ class _Samples(Dataset[Encoded]):
 
 
 class _TokenMeanTrainer(Trainer):
-    """A Trainer whose loss is the mean over the target tokens of the whole batch, and that resumes adapters exactly."""
+    """A Trainer whose loss is the mean over all target tokens of a batch, and that resumes adapters exactly.
+
+    It overrides two private methods of transformers 5.23; `tests/unit/test_compat.py` checks that they exist.
+    """
 
     def compute_loss(
         self,
@@ -92,12 +96,15 @@ class _TokenMeanTrainer(Trainer):
     def _get_num_items_in_batch(
         self, batch_samples: list[dict[str, torch.Tensor]], device: torch.device
     ) -> torch.Tensor:
-        """Target tokens; transformers would leave out the first label of each row."""
-        # It stays a tensor, as reading its value would wait for the GPU at each step.
+        """Count the target tokens of a step."""
+        # transformers shifts labels, and so does not count the first of each row. Our labels are not shifted: without
+        # this method the loss would be divided by too small a number.
+        # The count stays a tensor: reading its value would wait for the GPU at each step.
         return torch.stack([(batch["labels"] != IGNORED_LABEL).sum() for batch in batch_samples]).sum().to(device)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        """Load an adapter's training state; transformers would load peft's file, which can be another form of it."""
+        """Load the weights of a checkpoint."""
+        # transformers would load peft's file, which for some adapters is not the training state: see `checkpoint`.
         if isinstance(self.model, PeftModel):
             load_training_state(self.model, Path(resume_from_checkpoint))
         else:
@@ -105,7 +112,7 @@ class _TokenMeanTrainer(Trainer):
 
 
 class _Watch(TrainerCallback):
-    """Evaluates and saves by our schedule, reports steps, and stops a run that diverged."""
+    """Evaluates and saves by our schedule, reports steps, and stops a run that diverges."""
 
     def __init__(self, schedule: Schedule, on_step: OnStep, on_progress: Callable[[int], None]) -> None:
         self._schedule = schedule
@@ -150,7 +157,7 @@ class _Watch(TrainerCallback):
             if not math.isfinite(values.get(name, 0.0)):
                 self.diverged = DivergedError(state.global_step, name.replace("_", " "))
                 control.should_training_stop = True
-                # A checkpoint of NaN must not become the one to resume from.
+                # Resuming from a checkpoint with NaN would repeat the failure.
                 control.should_save = False
 
 
@@ -168,23 +175,26 @@ def train(
     on_step: OnStep,
     on_progress: Callable[[int], None],
 ) -> Trained:
-    """Fine-tune a model, or go on where an interrupted run of the same settings stopped.
+    """Fine-tune a model, or resume an interrupted run with the same settings.
 
     Args:
         model: base or adapter with `requires_grad` set; trained in place.
         train_samples: encoded training split.
         validation_samples: encoded validation split.
         collator: builds micro-batches, see `loss.training_loss`.
-        settings: epochs, batch, schedule.
+        settings: epochs, batch size and schedule.
         learning_rate: peak learning rate.
-        seed: of data order and dropout.
+        seed: seed of the data order and of dropout.
         compute: device and number format.
-        folder: where checkpoints are kept while the run lasts.
+        folder: folder of the checkpoints of this run.
         on_step: receives the optimizer step and its values (loss, learning_rate, validation_loss, ...).
         on_progress: receives the number of finished optimizer steps.
 
+    Returns:
+        the best checkpoint and its loss.
+
     Raises:
-        DivergedError: a loss is no finite number.
+        DivergedError: a loss is not a finite number.
     """
     schedule = plan(len(train_samples), settings.batch_size, settings.epochs, settings.evaluations_per_epoch)
     watch = _Watch(schedule, on_step, on_progress)
@@ -199,7 +209,7 @@ def train(
         data_collator=collator,
         callbacks=[watch, RankAllocation()],
     )
-    # As in `Compute.autocast`: nothing is read twice in a step.
+    # As `Compute.autocast` explains, cached 16-bit copies would only take memory in a training step.
     trainer.accelerator.autocast_handler = AutocastKwargs(cache_enabled=False)
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=str(start) if start else None)
@@ -218,7 +228,8 @@ def _arguments(
     *,
     fresh: bool,
 ) -> TrainingArguments:
-    # transformers takes the number format of mixed precision from the environment where the arguments name none.
+    # With bf16 and fp16 both False, accelerate reads the number format from the environment: an exported variable would
+    # turn fp32 into mixed precision.
     mixed = {Precision.fp32: "no", Precision.bf16: "bf16", Precision.fp16: "fp16"}
     os.environ["ACCELERATE_MIXED_PRECISION"] = mixed[compute.precision]
     arguments = TrainingArguments(
@@ -239,16 +250,16 @@ def _arguments(
         data_seed=seed,
         eval_on_start=fresh,
         prediction_loss_only=True,
-        # Our schedule decides when to evaluate and save; "steps" only makes the Trainer remember the best step.
+        # `_Watch` decides when to evaluate and save. The Trainer tracks the best step only with save_strategy="steps".
         eval_strategy="no",
         save_strategy="steps",
         save_steps=schedule.total_steps + 1,
-        # The newest, the one before (the newest may be cut off in the middle of writing) and the best.
+        # The best checkpoint, the newest, and the one before, in case an interrupt cuts off the newest.
         save_total_limit=3,
         metric_for_best_model="eval_loss",
         greater_is_better=False,
         logging_steps=max(1, schedule.total_steps // LOGGED_STEPS),
-        # With the filter on, a loss of NaN is logged as 0.0.
+        # The filter would log a loss of NaN as 0.0, which hides a run that diverges.
         logging_nan_inf_filter=False,
         remove_unused_columns=False,
         label_names=["labels"],
@@ -256,8 +267,8 @@ def _arguments(
         disable_tqdm=True,
         report_to="none",
     )
-    # One cell is one GPU: with more of them visible, the Trainer would split each batch among all.
-    arguments._n_gpu = min(arguments.n_gpu, 1)
+    # A cell runs on one GPU. With several visible, the Trainer would split each batch among them.
+    use_one_gpu(arguments)
     return arguments
 
 

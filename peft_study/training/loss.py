@@ -1,4 +1,4 @@
-"""The loss of a micro-batch, with logits only where there is a label."""
+"""The loss of a micro-batch, with logits only at the positions that predict a label."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,10 +12,11 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from peft_study.data.tokens import IGNORED_LABEL
+from peft_study.models.compat import attention_kernel
 
 LOGITS_AT_ONCE = 1 << 25
-"""Logits that are held at a time: 134 MB in fp32. More labels are taken in chunks, whose logits the backward pass
-computes again."""
+"""Number of logits in memory at a time: 134 MB in fp32. More labels are split into chunks, and the backward pass
+recomputes the logits of each chunk."""
 
 
 def training_loss(
@@ -25,10 +26,10 @@ def training_loss(
 
     Args:
         model: base or adapter, see `models.loading.Model`.
-        inputs: as `packing.Packer` builds it, or input_ids, attention_mask and labels of one shape (samples, tokens)
-            as `collate.Collator` does, which computes every logit.
-        target_count: what the sum over the tokens is divided by: the target tokens of all micro-batches of a step.
-            None counts those of this one.
+        inputs: a batch of `packing.Packer`; or of `collate.Collator`, with input_ids, attention_mask and labels of
+            shape (samples, tokens), for which the model computes every logit.
+        target_count: divisor of the sum over the tokens: the number of target tokens in all micro-batches of a step.
+            None counts the target tokens of this micro-batch.
 
     Returns:
         a scalar, in nats.
@@ -50,7 +51,10 @@ def _count(labels: torch.Tensor) -> torch.Tensor:
 
 
 class _LabelPositions(nn.Module):
-    """Stands where the head does and keeps the hidden states that predict a label.
+    """Replaces the output head, and keeps the hidden states that predict a label.
+
+    Args:
+        inputs: a batch of `packing.Packer`.
 
     Attributes:
         hidden_states: (labels, hidden size).
@@ -64,7 +68,7 @@ class _LabelPositions(nn.Module):
         self._width = inputs["decoder_input_ids" if "decoder_input_ids" in inputs else "input_ids"].shape[1]
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        # peft puts virtual tokens before padded samples, which moves the others.
+        # peft puts virtual tokens before padded samples, which shifts the columns of all other tokens.
         columns = self._columns + (hidden_states.shape[1] - self._width)
         self.hidden_states = hidden_states[self._rows, columns]
         return self.hidden_states
@@ -72,7 +76,9 @@ class _LabelPositions(nn.Module):
 
 @contextmanager
 def _label_positions_in_place_of_head(base: Any, inputs: Mapping[str, torch.Tensor]) -> Iterator[_LabelPositions]:
-    """Every architecture of the study calls its head `lm_head`, and gives its output back as it is."""
+    """Replace the output head while the context is active."""
+    # A head computes logits for every position: 32,000 to 51,200 numbers each, most of them for prompt and padding.
+    # Every architecture of the study calls its head `lm_head` and returns its output unchanged.
     head = base.lm_head
     positions = _LabelPositions(inputs)
     base.lm_head = positions
@@ -85,13 +91,15 @@ def _label_positions_in_place_of_head(base: Any, inputs: Mapping[str, torch.Tens
 def _forward(model: Any, base: Any, inputs: Mapping[str, torch.Tensor]) -> None:
     adapter = model.active_peft_config if isinstance(model, PeftModel) else None
     if "sequence_ids" not in inputs:
-        not_the_models = ("labels", "label_rows", "label_columns")
-        of_model = {name: values for name, values in inputs.items() if name not in not_the_models}
-        # The keys and values that prefix tuning learns are a cache, which would not be read.
+        label_inputs = ("labels", "label_rows", "label_columns")
+        model_inputs = {name: values for name, values in inputs.items() if name not in label_inputs}
+        # Prefix tuning learns the keys and values of a cache, which the model ignores with use_cache=False.
         uses_cache = adapter is not None and adapter.peft_type is PeftType.PREFIX_TUNING
-        model(**of_model, use_cache=uses_cache)
+        model(**model_inputs, use_cache=uses_cache)
         return
     input_ids, position_ids = inputs["input_ids"], inputs["position_ids"]
+    # peft builds masks and virtual tokens for rows that hold a single sample. Packed rows hold several, so that the
+    # branches for virtual tokens call the base model directly.
     if adapter is None or not adapter.is_prompt_learning:
         mask = _mask(base, inputs["sequence_ids"], cached=0)
         model(input_ids=input_ids, attention_mask=mask, position_ids=position_ids, use_cache=False)
@@ -106,23 +114,24 @@ def _forward(model: Any, base: Any, inputs: Mapping[str, torch.Tensor]) -> None:
 
 
 def _with_virtual_tokens(model: Any, input_ids: torch.Tensor, virtual_ids: torch.Tensor) -> torch.Tensor:
-    """Embeddings of the tokens, and of the virtual tokens where they stand."""
+    """Embeddings of a row, with the learned vectors at the positions of virtual tokens."""
     embeddings: torch.Tensor = model.word_embeddings(input_ids)
     virtual = model.get_prompt(batch_size=1)[0].to(embeddings.dtype)
     return torch.where(virtual_ids[..., None] > 0, virtual[(virtual_ids - 1).clamp_min(0)], embeddings)
 
 
 def _mask(base: Any, sequence_ids: torch.Tensor, cached: int) -> torch.Tensor:
-    """Causal attention within each sequence, and from each token to what is cached.
+    """The attention mask of packed rows: causal within each sequence, and full to the cached keys.
 
     Args:
-        base: decides the form, true and false or what is added to the scores.
-        sequence_ids: (rows, tokens).
-        cached: keys before them, which all sequences share.
+        base: the base model, whose attention kernel decides between a boolean mask and values to add to the scores.
+        sequence_ids: number of the sequence of each token, (rows, tokens); 0 is padding.
+        cached: number of cached keys before the row, which all sequences share.
 
     Returns:
-        (rows, 1, tokens, cached + tokens). Padding attends to padding, as a row of nothing has no softmax.
+        mask of shape (rows, 1, tokens, cached + tokens).
     """
+    # Padding has the sequence id 0, so that it attends to padding: the softmax of a fully masked row would be NaN.
     tokens = sequence_ids.shape[1]
     device = sequence_ids.device
     causal = torch.ones(tokens, tokens, dtype=torch.bool, device=device).tril()
@@ -130,32 +139,33 @@ def _mask(base: Any, sequence_ids: torch.Tensor, cached: int) -> torch.Tensor:
     if cached:
         allowed = torch.cat([allowed.new_ones(*sequence_ids.shape, cached), allowed], dim=-1)
     allowed = allowed[:, None]
-    if base.config._attn_implementation == "sdpa":
+    if attention_kernel(base.config) == "sdpa":
         return allowed
     scores = torch.zeros(allowed.shape, dtype=base.dtype, device=device)
     return scores.masked_fill(~allowed, torch.finfo(base.dtype).min)
 
 
 def _cross_entropy(head: nn.Module, hidden_states: torch.Tensor, labels: torch.Tensor, vocabulary: int) -> torch.Tensor:
-    """The sum over the labels.
+    """The sum of the cross-entropy over the labels, in nats.
 
     Args:
-        head: from hidden states to logits.
-        hidden_states: (labels, hidden size).
-        labels: (labels,).
-        vocabulary: logits a label.
+        head: the output head, from hidden states to logits.
+        hidden_states: hidden states that predict the labels, (labels, hidden size).
+        labels: token ids, (labels,).
+        vocabulary: number of logits for each label.
     """
     chunk = max(1, LOGITS_AT_ONCE // vocabulary)
     if labels.shape[0] <= chunk:
         return _chunk_loss(head, hidden_states, labels)
     total = hidden_states.new_zeros((), dtype=torch.float32)
-    for states, wanted in zip(hidden_states.split(chunk), labels.split(chunk), strict=True):
+    for states, targets in zip(hidden_states.split(chunk), labels.split(chunk), strict=True):
         if torch.is_grad_enabled():
-            total = total + checkpoint(_chunk_loss, head, states, wanted, use_reentrant=False)
+            total = total + checkpoint(_chunk_loss, head, states, targets, use_reentrant=False)
         else:
-            total = total + _chunk_loss(head, states, wanted)
+            total = total + _chunk_loss(head, states, targets)
     return total
 
 
 def _chunk_loss(head: nn.Module, hidden_states: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    # In 16 bits the exponentials of a large vocabulary lose too much precision.
     return functional.cross_entropy(head(hidden_states).float(), labels, reduction="sum")

@@ -1,7 +1,7 @@
-"""Micro-batches without padding: samples stand one behind another, and none sees the others.
+"""Micro-batches without padding: a row holds several samples, and no sample attends to another.
 
-Which adapters allow that is decided here (`layout_for`). All others, and encoder-decoders, keep a padded row a sample.
-Logits are computed where there is a label in either case (`loss`).
+`layout_for` decides which adapters allow packed rows. With other adapters, and with encoder-decoders, each row is a
+padded sample. In both cases `loss` computes logits only at the positions that predict a label.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,15 +14,22 @@ from peft import LoraConfig, PeftConfig, PeftModel, PeftType
 from peft_study.config.schema import DatasetConfig, MemoryPolicy, TrainingConfig
 from peft_study.data.tokens import IGNORED_LABEL, Encoded
 from peft_study.models.adapter import virtual_tokens
+from peft_study.models.compat import attention_kernel
 from peft_study.models.loading import Model
 from peft_study.training.collate import Collator
 
 ATTENTION_SHARE = 2
-"""A row holds hidden size / 2 tokens before another begins. A token's attention costs the row's length times the hidden
-size, against 12 times the square of the hidden size for its layers: at most a twenty-fourth of it then."""
+"""Divides the hidden size to give the number of tokens in a row.
+
+A token's attention costs the length of the row times the hidden size; its linear layers cost 12 times the square of the
+hidden size. With rows of half the hidden size, attention costs at most 1/24 of the linear layers.
+"""
 GPU_MULTIPLE = 64
-"""Rows and labels are filled up to a multiple of this on a GPU, where each new shape costs the allocator and the choice
-of kernels more than the padding does (benchmarks/results/gpu-h100.json)."""
+"""On a GPU, the length of rows and the number of labels are padded to a multiple of this number.
+
+A new shape costs more time, in the allocator and in the choice of kernels, than the padding does
+(benchmarks/results/gpu-h100.json).
+"""
 _PACKED_PROMPTS = frozenset({PeftType.PROMPT_TUNING, PeftType.P_TUNING, PeftType.PREFIX_TUNING})
 _NEEDS_LOSS = frozenset({PeftType.ADALORA, PeftType.CPT, PeftType.SHADOW, PeftType.XLORA})
 _LOOKS_AT_SEQUENCES = frozenset({PeftType.ADAPTION_PROMPT, PeftType.LILY, PeftType.POLY})
@@ -32,7 +39,7 @@ BatchBuilder = Callable[[Sequence[Encoded]], dict[str, torch.Tensor]]
 
 
 class Layout(StrEnum):
-    """How the samples of a micro-batch stand in its tensors."""
+    """The arrangement of samples in the tensors of a micro-batch."""
 
     packed = "packed"
     padded = "padded"
@@ -42,14 +49,15 @@ class Layout(StrEnum):
 def batch_builder(
     model: Model, pad_token_id: int, training: TrainingConfig, dataset: DatasetConfig, *, left_padding: bool = False
 ) -> BatchBuilder:
-    """Choose what builds a cell's micro-batches.
+    """Choose the function that builds a cell's micro-batches.
 
     Args:
         model: base or adapter.
-        pad_token_id: fills up rows.
-        training: `memory=paper` pads each sample to the data set's limits and computes all logits, as the study did.
-        dataset: the limits, in tokens.
-        left_padding: a convention of the study's package, for decoders: the same, padded on the left.
+        pad_token_id: id that fills rows.
+        training: settings; `memory=paper` pads each sample to the data set's limits and computes all logits, as the
+            study did.
+        dataset: gives the limits, in tokens.
+        left_padding: pad a decoder's samples to the limits on the left, a convention of the study's package.
 
     Returns:
         a function from samples to the inputs of `loss.training_loss`.
@@ -60,21 +68,17 @@ def batch_builder(
         prompt, target = dataset.max_prompt_tokens, dataset.max_target_tokens
         width = prompt if encoder_decoder else prompt + target
         return Collator(pad_token_id, encoder_decoder, input_width=width, label_width=target, left=left)
-    if isinstance(model, PeftModel) and _adds_to_the_loss(model.active_peft_config):
+    if isinstance(model, PeftModel) and model.active_peft_config.peft_type in _NEEDS_LOSS:
+        # peft adds a term to the loss that transformers computes, or the adapter computes logits besides.
         return Collator(pad_token_id, encoder_decoder)
     return Packer.of(model, pad_token_id)
 
 
-def _adds_to_the_loss(adapter: PeftConfig) -> bool:
-    """Whether peft needs the model's own loss: to add to it, or because the adapter computes logits besides."""
-    return adapter.peft_type in _NEEDS_LOSS
-
-
 def layout_for(model: Model) -> Layout:
-    """Choose the layout that a model computes exactly.
+    """Choose a layout in which a model computes the same loss as sample by sample.
 
-    Packed samples need an adapter that works on each token by itself, or virtual tokens that can be put before each
-    sample.
+    Packed rows need an adapter that processes each token independently, or virtual tokens that can be repeated before
+    each sample.
     """
     if model.config.is_encoder_decoder:
         return Layout.encoder_decoder
@@ -85,7 +89,7 @@ def layout_for(model: Model) -> Layout:
 def _works_on_tokens(adapter: PeftConfig) -> bool:
     if adapter.is_prompt_learning:
         return adapter.peft_type in _PACKED_PROMPTS
-    # An activated LoRA looks for its tokens in each row, and VeLoRA compresses a row's activations.
+    # An activated LoRA searches each row for its tokens, and VeLoRA compresses the activations of a row.
     by_row = isinstance(adapter, LoraConfig) and (
         adapter.alora_invocation_tokens is not None or getattr(adapter, "velora_config", None) is not None
     )
@@ -94,16 +98,16 @@ def _works_on_tokens(adapter: PeftConfig) -> bool:
 
 @dataclass(frozen=True)
 class Packer:
-    """Builds micro-batches in one of the layouts; the order of the samples makes no difference to their loss.
+    """Builds micro-batches in one of the layouts. The order of the samples does not change the loss.
 
     Attributes:
         layout: see `layout_for`.
-        pad_token_id: fills up rows; never attended to, so any id will do.
-        virtual_tokens: positions before each packed sample, in its row or, for prefix tuning, in the cache.
-        virtual_in_row: whether they stand in the row.
-        row_tokens: that a row of packed samples has room for; more where the longest sample needs it.
-        multiple: that the length of rows and the number of labels are filled up to.
-        decoder_start_token_id: of an encoder-decoder.
+        pad_token_id: id that fills rows; nothing attends to it, so that any id serves.
+        virtual_tokens: number of positions before each packed sample, in its row or, for prefix tuning, in the cache.
+        virtual_in_row: whether the virtual tokens are in the row.
+        row_tokens: capacity of a packed row in tokens; a longer sample makes all rows as long as itself.
+        multiple: the length of rows and the number of labels are padded to a multiple of this number.
+        decoder_start_token_id: first decoder token of an encoder-decoder.
     """
 
     layout: Layout
@@ -133,10 +137,13 @@ class Packer:
         """Build a micro-batch.
 
         Returns:
-            labels, label_rows and label_columns of shape (labels,): each target token, and the position whose hidden
-            state predicts it. Of (rows, tokens), packed: input_ids, position_ids, sequence_ids (from 1; 0 is padding)
-            and, for prompt tuning, virtual_ids (from 1; 0 is a token); input_ids alone where each row is one sample.
-            Padded: input_ids and attention_mask; decoder_input_ids besides for an encoder-decoder.
+            in every layout, labels, label_rows and label_columns of shape (labels,): each target token, and the row
+            and column of the hidden state that predicts it. The other tensors have the shape (rows, tokens):
+
+            - packed: input_ids, position_ids, sequence_ids (from 1; 0 is padding) and, for prompt tuning, virtual_ids
+              (from 1; 0 is a token). If each row is exactly one sample, only input_ids.
+            - padded: input_ids and attention_mask.
+            - encoder_decoder: input_ids, attention_mask and decoder_input_ids.
         """
         if self.layout is Layout.packed:
             return self._packed(samples)
@@ -162,7 +169,8 @@ class Packer:
         ids = self._filled([row.ids for row in rows], self.pad_token_id)
         batch = {"input_ids": ids, **labels.tensors(self.multiple)}
         if not self.virtual_tokens and len(rows) == len(samples) and set(lengths) == {ids.shape[1]}:
-            return batch  # plain causal attention, for which there are faster kernels
+            # Plain causal attention needs no mask, and has faster kernels.
+            return batch
         batch["position_ids"] = self._filled([row.positions for row in rows], 0)
         batch["sequence_ids"] = self._filled([row.sequences for row in rows], 0)
         return batch | ({"virtual_ids": self._filled([row.virtual for row in rows], 0)} if in_row else {})
@@ -182,7 +190,8 @@ class Packer:
         labels = _Labels()
         for row, sample in enumerate(samples):
             labels.add(sample.target, row, 0)
-        # As transformers shifts labels: the last target token stands in the input of samples that are not the longest.
+        # The same inputs as those of transformers, which shifts padded labels: only the longest sample loses its last
+        # target token.
         longest = max(len(sample.target) for sample in samples)
         decoder_ids = [[self.decoder_start_token_id, *sample.target][:longest] for sample in samples]
         return {
@@ -198,14 +207,14 @@ class Packer:
 
 
 def arrange(lengths: Sequence[int], row_tokens: int) -> list[list[int]]:
-    """Put samples into rows, first fit, longest first.
+    """Distribute samples over rows by first fit, the longest samples first.
 
     Args:
-        lengths: of the samples, in tokens.
-        row_tokens: that a row has room for; more where the longest sample needs it.
+        lengths: lengths of the samples, in tokens.
+        row_tokens: capacity of a row, in tokens; at least the longest sample fits.
 
     Returns:
-        the samples' indices, row by row.
+        the indices of the samples in each row.
     """
     room = max(*lengths, row_tokens)
     rows: list[list[int]] = []
@@ -255,6 +264,7 @@ def _rounded_up(number: int, multiple: int) -> int:
 
 
 def _row_tokens(model: Model) -> int:
-    """See `ATTENTION_SHARE`. Where attention keeps all of its scores, rows are no longer than the longest sample."""
-    keeps_scores = model.config._attn_implementation == "eager"
+    """Capacity of a packed row, see `ATTENTION_SHARE`."""
+    # Eager attention stores scores of tokens x tokens, so that longer rows would take more memory than padding.
+    keeps_scores = attention_kernel(model.config) == "eager"
     return 1 if keeps_scores else int(model.config.hidden_size) // ATTENTION_SHARE

@@ -1,4 +1,4 @@
-"""Which checkpoint of an interrupted run can be trusted."""
+"""Find the last complete checkpoint of an interrupted run."""
 
 import json
 import os
@@ -6,17 +6,18 @@ from pathlib import Path
 
 from peft_study.results.store import write_atomically
 
-# transformers writes a checkpoint in place, file by file; this one is written after the last of them.
+# transformers writes a checkpoint in place, file by file. This file is written after the last of them.
 COMPLETE = "complete"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 TRAINING_STATE = "training_state.safetensors"
-"""What an adapter's training goes on from; `training.checkpoint` writes it beside peft's own file."""
+"""File from which an adapter's training resumes. `training.checkpoint` writes it beside peft's file."""
 
 
 def mark_complete(checkpoint: Path) -> None:
-    """Say that every file of a checkpoint is on disk, and how large each is."""
+    """Record that a checkpoint is complete, with the size of each of its files."""
     sizes = {}
     for file in sorted(path for path in checkpoint.iterdir() if path.is_file() and path.name != COMPLETE):
+        # Without fsync, a crash of the machine could leave the marker on disk and an empty file of weights.
         with file.open("rb") as handle:
             os.fsync(handle.fileno())
         sizes[file.name] = file.stat().st_size
@@ -24,20 +25,20 @@ def mark_complete(checkpoint: Path) -> None:
 
 
 def last_complete(folder: Path) -> Path | None:
-    """The checkpoint of the highest step whose writing was not interrupted, or None."""
-    found = [
+    """The complete checkpoint of the highest step; None if none is complete."""
+    complete = [
         (step, checkpoint) for checkpoint in folder.glob("checkpoint-*") if (step := step_of(checkpoint)) is not None
     ]
-    return max(found)[1] if found else None
+    return max(complete)[1] if complete else None
 
 
 def step_of(checkpoint: Path) -> int | None:
-    """The optimizer step of a complete checkpoint, None for anything else, such as one that lost a file since."""
+    """The optimizer step of a complete checkpoint; None for anything else, such as a checkpoint that lost a file."""
     number = checkpoint.name.rpartition("-")[2]
     try:
         sizes = json.loads((checkpoint / COMPLETE).read_text(encoding="utf-8"))
         whole = all((checkpoint / name).stat().st_size == size for name, size in sizes.items())
-        # Earlier versions wrote peft's file alone, from which training cannot be resumed exactly.
+        # Earlier versions of this project wrote only peft's file, from which training cannot resume exactly.
         whole = whole and (TRAINING_STATE in sizes or ADAPTER_WEIGHTS not in sizes)
     except (OSError, ValueError, AttributeError):
         return None

@@ -1,4 +1,4 @@
-"""At which steps a run evaluates. Pure."""
+"""The steps at which a run evaluates."""
 
 import math
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ class Schedule:
     """The steps of one fine-tuning run.
 
     Attributes:
-        total_steps: optimizer steps.
-        evaluation_steps: steps after which the validation loss is taken; the last step is one of them.
+        total_steps: number of optimizer steps.
+        evaluation_steps: steps after which the validation loss is computed, including the last step.
     """
 
     total_steps: int
@@ -21,10 +21,10 @@ def plan(samples: int, batch_size: int, epochs: float, evaluations_per_epoch: in
     """Spread the evaluations evenly over a run.
 
     Args:
-        samples: training samples.
-        batch_size: samples an optimizer step.
-        epochs: passes over the samples; a fraction is allowed.
-        evaluations_per_epoch: the study's is 5, one each 0.2 of an epoch.
+        samples: number of training samples.
+        batch_size: samples in an optimizer step.
+        epochs: passes over the samples; may be a fraction.
+        evaluations_per_epoch: number of evaluations in an epoch. The study has 5.
     """
     steps_per_epoch = math.ceil(samples / batch_size)
     total = max(1, math.ceil(epochs * steps_per_epoch))

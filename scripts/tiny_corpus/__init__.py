@@ -1,1 +1,1 @@
-"""The generated corpus on which the embedded models are pretrained; it shares no operation with minipy."""
+"""The generated corpus on which the embedded models are pretrained. It contains no operation of minipy."""

@@ -1,4 +1,4 @@
-"""Turn documents into batches of token ids, labels and loss weights; nothing is padded in the decoders' batches."""
+"""Turn documents into batches of token ids, labels and loss weights. Batches of decoders have no padding."""
 
 from dataclasses import dataclass
 from random import Random
@@ -15,7 +15,7 @@ IGNORE = -100
 INSTRUCTION_WEIGHT = 0.1
 TOKENS_PER_BATCH = 4_096
 LENGTHS, LENGTH_SHARES = (64, 256, 512), (0.2, 0.35, 0.45)
-"""Tokens a row, and how often: about two pairs, seven, fourteen."""
+"""Tokens a row (about two, seven and fourteen pairs), and the share of batches of each length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +24,9 @@ class Batch:
 
     Attributes:
         inputs: token ids; batch x length.
-        labels: what each position predicts (already shifted), or -100; batch x length of the decoder's side.
-        weights: loss weight a position.
-        pair: the position of the pair within its document, from 0, for watching in-context learning.
+        labels: the token that each position predicts (already shifted), or -100; batch x length of the decoder.
+        weights: loss weight of each position; shape of `labels`.
+        pair: index of the pair within its document, from 0, to observe in-context learning; shape of `labels`.
         targets: the decoder's input ids of an encoder-decoder model.
     """
 
@@ -60,8 +60,8 @@ def decoder_row(
 ) -> tuple[list[int], list[int], list[float], list[int]]:
     """Lay pairs in a row and cut it at a length.
 
-    Wherever an answer ends the label is the end token, although the input goes on with a blank line and the next
-    pair: at the end of the last answer of a few-shot prompt generation must stop.
+    The label at the end of an answer is the end token, although the input continues with a blank line and the next
+    pair. Otherwise generation would not stop after the answer to a few-shot prompt.
     """
     row: list[int] = []
     labels: list[int] = []
@@ -104,7 +104,7 @@ def decoder_batch(encoder: Encoder, rng: Random, held_out: HeldOut) -> Batch:
 def seq2seq_batch(encoder: Encoder, rng: Random, held_out: HeldOut) -> Batch:
     """Draw a batch for an encoder-decoder model: examples and a prompt in, the answer out.
 
-    The encoder's rows are cut and padded to a multiple of 64, so that few shapes occur.
+    The encoder's rows are padded to a multiple of 64, so that the kernels meet few shapes.
     """
     examples = rng.choices((0, 2, 4), weights=(0.45, 0.35, 0.2))[0]
     rows, answers = [], []

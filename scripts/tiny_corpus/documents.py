@@ -32,21 +32,21 @@ def comprehension_maker(rng: Random) -> Maker:
 
     def make() -> Pair:
         outcome, change, keep = rng.choice(outcomes), rng.choice(mappings), rng.choice(filters)
-        known, inner_fields, fields = invented.name(rng), invented.values(rng), invented.values(rng)
+        variable, inner_fields, fields = invented.name(rng), invented.values(rng), invented.values(rng)
         body = f"{change.code} for {target} in {source}{keep.code}"
         whole = outcome.code.startswith(("{e}", "not", "("))
         inner = shape.replace("B", body) if whole or shape != "B" else body
         phrase = change.phrase.replace("{np}", f"the {keep.phrase}")
         phrase = phrase if phrase.startswith("the ") else f"the {phrase}"
-        phrase = put(phrase, **{"in": inside}, x=told(rng, known, kinds), noun=rng.choice(nouns), **inner_fields)
+        phrase = put(phrase, **{"in": inside}, x=told(rng, variable, kinds), noun=rng.choice(nouns), **inner_fields)
         words = put(put(outcome.phrase, **fields), np=phrase)
-        return words, put(put(outcome.code, **fields), e=put(inner, x=known, **inner_fields), x=known)
+        return words, put(put(outcome.code, **fields), e=put(inner, x=variable, **inner_fields), x=variable)
 
     return make
 
 
 def nested_maker(rng: Random) -> Maker:
-    """Invent outcomes of a part, or of two variables joined by an operation."""
+    """Invent outcomes of a part, or of two variables that an operation joins."""
     outcomes = [Part("{np}", "{e}")] if rng.random() < 0.5 else []
     outcomes += [invented.outcome(rng) for _ in range(rng.randint(2, 5))]
     pair = rng.random() < 0.4
@@ -70,17 +70,17 @@ def nested_maker(rng: Random) -> Maker:
 
     def make() -> Pair:
         outcome, part = rng.choice(outcomes), rng.choice(inner)
-        known, second = invented.name(rng), invented.name(rng)
+        variable, second = invented.name(rng), invented.name(rng)
         inner_fields, fields = invented.values(rng), invented.values(rng)
-        phrase = put(part.phrase, x=told(rng, known, kinds), y=f"'{second}'", **inner_fields)
-        code = put(part.code, x=known, y=second, **inner_fields)
-        return put(put(outcome.phrase, **fields), np=phrase), put(put(outcome.code, **fields), e=code, x=known)
+        phrase = put(part.phrase, x=told(rng, variable, kinds), y=f"'{second}'", **inner_fields)
+        code = put(part.code, x=variable, y=second, **inner_fields)
+        return put(put(outcome.phrase, **fields), np=phrase), put(put(outcome.code, **fields), e=code, x=variable)
 
     return make
 
 
 def steps_maker(rng: Random) -> Maker:
-    """Invent steps on a variable; every pair takes one to three of them in the order told."""
+    """Invent steps on a variable. Every pair takes one to three of them, in the order of its wording."""
     statement = rng.random() < 0.4
     steps = [invented.step(rng, statement) for _ in range(rng.randint(3, 6))]
     join = rng.choice((" and ", " and ", ", then ", " then "))
@@ -89,13 +89,13 @@ def steps_maker(rng: Random) -> Maker:
 
     def make() -> Pair:
         chosen = [rng.choice(steps) for _ in range(rng.randint(1, most))]
-        known, other = invented.name(rng), invented.name(rng)
-        words, lines, code = [], [], known
+        variable, other = invented.name(rng), invented.name(rng)
+        words, lines, code = [], [], variable
         for position, step in enumerate(chosen):
             fields = invented.values(rng)
-            words.append(put(step.phrase, x="it" if position else told(rng, known, kinds), y=other, **fields))
+            words.append(put(step.phrase, x="it" if position else told(rng, variable, kinds), y=other, **fields))
             if statement:
-                lines.append(put(step.code, x=known, y=other, **fields))
+                lines.append(put(step.code, x=variable, y=other, **fields))
             else:
                 code = put(step.code, x=code, **fields)
         text = words[0] if len(words) == 1 else ", ".join(words[:-1]) + join + words[-1]
@@ -105,7 +105,7 @@ def steps_maker(rng: Random) -> Maker:
 
 
 def bound(rng: Random, make: Maker) -> Maker:
-    """Now and then keep the outcome under a new name, in a wording of the document's own."""
+    """Sometimes assign the outcome to a new name, in a wording that the document invents."""
     link, verb, it = rng.choice(LINKERS), rng.choice(VERBS), rng.choice(("it", "that", "this"))
     words = f"{link} {verb} {it} {rng.choice(LINKERS)}"
 
@@ -120,12 +120,12 @@ def bound(rng: Random, make: Maker) -> Maker:
 
 
 SHORT = 5
-"""Documents of at most so many pairs teach little copying from context, so more of them have fixed meanings."""
+"""Documents of at most this many pairs give little to copy from context, so more of them use fixed meanings."""
 MAKERS = (comprehension_maker, comprehension_maker, nested_maker, steps_maker)
 
 
 def parses(code: str) -> bool:
-    """Say whether invented code is Python at all."""
+    """Whether invented code is valid Python."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         try:
@@ -136,11 +136,12 @@ def parses(code: str) -> bool:
 
 
 def document(rng: Random, pairs: int, held_out: HeldOut) -> list[Pair]:
-    """Draw one document: its pairs share invented operations, or have fixed meanings.
+    """Draw a document, whose pairs share invented operations or have fixed meanings.
 
     Args:
-        pairs: how many pairs.
-        held_out: refuses what belongs to minipy.
+        rng: the source of randomness.
+        pairs: number of pairs.
+        held_out: refuses pairs that belong to minipy.
     """
     if rng.random() < (0.5 if pairs <= SHORT else 0.2):
         makers: list[Maker] = [lambda: fixed_pair(rng)]
@@ -150,11 +151,11 @@ def document(rng: Random, pairs: int, held_out: HeldOut) -> list[Pair]:
             makers[0] = bound(rng, makers[0])
         if rng.random() < 0.1:
             makers.append(lambda: fixed_pair(rng))
-    found: list[Pair] = []
+    drawn: list[Pair] = []
     for _ in range(20 * pairs):
         pair = rng.choice(makers)()
         if len(pair[0]) < 170 and len(pair[1]) < 110 and held_out.allows(*pair) and parses(pair[1]):
-            found.append(pair)
-            if len(found) == pairs:
+            drawn.append(pair)
+            if len(drawn) == pairs:
                 break
-    return found
+    return drawn

@@ -1,4 +1,4 @@
-"""Operations with a fixed, true meaning, of families that minipy lacks: mathematics, files, formats, logic."""
+"""Operations with a fixed, true meaning, from families that minipy lacks: mathematics, files, formats, logic."""
 
 from random import Random
 
@@ -118,7 +118,7 @@ OPERATIONS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("year of date {x}", "in which year is {x}"), "{x}.year"),
     (("days between {x} and {y}", "days from {x} to {y}"), "({y} - {x}).days"),
 )
-"""True operations, none of minipy's."""
+"""True operations. minipy has none of them."""
 AFTER = (
     ("", "", "{e}"),
     ("", "", "{e}"),
@@ -133,7 +133,7 @@ STATEMENT = ("=", "print", "import", "assert", "return")
 
 
 def fixed_pair(rng: Random) -> Pair:
-    """Draw a true operation, sometimes with something done to its outcome or with a second line."""
+    """Draw a true operation, sometimes with a use of its outcome or with a second line."""
     words, code = _operation(rng)
     if any(mark in code for mark in STATEMENT):
         if rng.random() < 0.3:
@@ -147,7 +147,7 @@ def fixed_pair(rng: Random) -> Pair:
 
 def _operation(rng: Random) -> Pair:
     phrases, code = rng.choice(OPERATIONS)
-    known, other = invented.name(rng), invented.name(rng)
+    variable, other = invented.name(rng), invented.name(rng)
     fields = invented.values(rng)
-    words = put(rng.choice(phrases), x=f"'{known}'", y=f"'{other}'", **fields)
-    return words, put(code, x=known, y=other, **fields)
+    words = put(rng.choice(phrases), x=f"'{variable}'", y=f"'{other}'", **fields)
+    return words, put(code, x=variable, y=other, **fields)

@@ -17,7 +17,7 @@ FIELD = re.compile(r"\{[a-z]+\}")
 
 
 def skeleton(instruction: str) -> str:
-    """Leave out what an instruction fills in: quoted names and numbers."""
+    """Remove the values of an instruction: quoted names and numbers."""
     return re.sub(r"\d+", "0", re.sub(r"'[^']*'", "''", instruction))
 
 
@@ -33,7 +33,7 @@ def minipy_pieces() -> list[Piece]:
 
 
 class HeldOut:
-    """Refuses a pair that is worded as minipy words it, or that ties words of minipy to minipy's code for them."""
+    """Refuses a pair with a wording of minipy, or with words of minipy beside minipy's code for them."""
 
     def __init__(self) -> None:
         self.skeletons = {skeleton(sample.instruction) for split in SIZES for sample in generate(split)}
@@ -47,7 +47,7 @@ class HeldOut:
                     self.ties[min(words)].append((words, code))
 
     def allows(self, instruction: str, answer: str) -> bool:
-        """Say whether a pair may be trained on."""
+        """Whether a pair may be in the corpus."""
         if skeleton(instruction) in self.skeletons:
             return False
         words = frozenset(WORD.findall(instruction))

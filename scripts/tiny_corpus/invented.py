@@ -1,7 +1,7 @@
 """Operations invented for one document: random wordings tied to random code, so that only copying from context helps.
 
-Most are built from parts (a filter, a mapping and an outcome; steps that follow one another), because a model that has
-seen two parts in different examples should learn to put them together.
+Most are built from parts: a filter, a mapping and an outcome, or a sequence of steps. A model that has seen two parts
+in different examples should learn to combine them.
 """
 
 import re
@@ -61,7 +61,7 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A wording and its code; "{...}" fields are filled anew in every example."""
+    """A wording and its code. Every example fills the "{...}" fields with new values."""
 
     phrase: str
     code: str
@@ -75,7 +75,7 @@ def put(template: str, **fields: object) -> str:
 
 
 def values(rng: Random) -> dict[str, str]:
-    """Draw what an example fills into its wording and its code."""
+    """Draw the values that an example fills into its wording and its code."""
     return {
         "k": str(rng.randint(0, 9)) if rng.random() < 0.85 else str(rng.randint(10, 99)),
         "m": str(rng.randint(0, 9)),
@@ -133,7 +133,7 @@ def extra(rng: Random) -> str:
 
 
 def needs(code: str) -> str:
-    """Word the values that the code takes, so that they can be copied from the instruction."""
+    """Mention the values that the code uses, so that a model can copy them from the instruction."""
     told = []
     if "{c}" in code:
         told.append("'{c}'")
@@ -147,7 +147,7 @@ def needs(code: str) -> str:
 
 
 def outcome(rng: Random) -> Part:
-    """Invent what is made of "{e}", worded around "{np}"."""
+    """Invent a use of "{e}", worded around "{np}"."""
     first = verb(rng)
     heads = (
         f"{first} {{np}}",
@@ -167,7 +167,7 @@ def outcome(rng: Random) -> Part:
 
 
 def mapping(rng: Random, letter: str) -> Part:
-    """Invent what is done to each element, worded around "{np}"."""
+    """Invent an operation on each element, worded around "{np}"."""
     heads = (
         f"{noun(rng)} of {{np}}",
         f"{adjective(rng)} {noun(rng)} of {{np}}",
@@ -219,7 +219,7 @@ def step(rng: Random, statement: bool) -> Part:
     return Part(head + put(told, link=rng.choice(LINKERS)), code)
 
 
-def told(rng: Random, known: str, kinds: Sequence[str]) -> str:
-    """Mention a variable: quoted, sometimes after what it is."""
+def told(rng: Random, variable: str, kinds: Sequence[str]) -> str:
+    """Mention a variable: quoted, sometimes behind its kind."""
     kind = rng.choice(kinds)
-    return rng.choice((f"'{known}'", f"'{known}'", f"{kind} '{known}'", f"the {kind} '{known}'"))
+    return rng.choice((f"'{variable}'", f"'{variable}'", f"{kind} '{variable}'", f"the {kind} '{variable}'"))

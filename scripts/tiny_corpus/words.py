@@ -1,4 +1,4 @@
-"""Words for invented wordings and names for invented code; they carry no meaning of their own here."""
+"""Words for invented wordings and names for invented code. The corpus gives them no fixed meaning."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ def _read() -> dict[str, tuple[str, ...]]:
             words = lists.setdefault(line.strip("[]"), [])
         elif not line.startswith("#"):
             words.extend(line.split())
-    return {name: tuple(found) for name, found in lists.items()}
+    return {name: tuple(words) for name, words in lists.items()}
 
 
 LISTS = _read()
@@ -27,7 +27,7 @@ USUAL = LISTS["usual"]
 KEYWORDS = LISTS["keywords"]
 MODULES = LISTS["modules"]
 COMMON = LISTS["common"]
-"""Ordinary words of short instructions; each is worth a token."""
+"""Ordinary words of short instructions. The tokenizer should have a token for each."""
 
 
 def lexicon() -> dict[str, int]:

@@ -105,10 +105,10 @@ def test_a_cell_that_cannot_run_is_planned_with_its_reason() -> None:
         (["+study=nosuch"], "study has no option 'nosuch'"),
         (["+study=quickstart", "method=icl,loora"], "method has no option 'loora'"),
         (["model=tiny-llama", "method=lora,nosuch"], "method has no option 'nosuch'"),
-        (["model=tiny-llama", "training.epoch=1,2"], "there is no setting"),
+        (["model=tiny-llama", "training.epoch=1,2"], "unknown setting 'training.epoch'"),
         (["model=tiny-llama", "method.learning_rate=interval(0,1)"], "no end"),
-        (["study=quickstart"], "study is no group of every cell"),
-        (["+study=quickstart", "+study=demo"], "study is given more than once"),
+        (["study=quickstart"], r"study must be written \+study"),
+        (["+study=quickstart", "+study=demo"], "study must be set once"),
         (["model=null"], "must be a string or a list"),
     ],
 )
@@ -118,13 +118,13 @@ def test_what_cannot_be_planned_is_explained(arguments: list[str], says: str) ->
 
 
 BROKEN_STUDIES = {
-    "blocks: 5": ("not the form of a study", "study/own.yaml in the folder of --config-dir"),
-    "blocks: [foo]": ("not the form of a study", "study/own.yaml"),
-    "common: [a]\nblocks: [{model: tiny-llama}]": ("not the form of a study", "study/own.yaml"),
-    "blocks:\n  - {model: a\n  - b": ("no YAML", "own.yaml, line 6"),
-    "block: []": ("no setting 'study.block'", "study/own.yaml"),
+    "blocks: 5": ("invalid study", "study/own.yaml in the folder of --config-dir"),
+    "blocks: [foo]": ("invalid study", "study/own.yaml"),
+    "common: [a]\nblocks: [{model: tiny-llama}]": ("invalid study", "study/own.yaml"),
+    "blocks:\n  - {model: a\n  - b": ("invalid YAML", "own.yaml, line 6"),
+    "block: []": ("unknown setting 'study.block'", "study/own.yaml"),
     "blocks: [{model: tiny-llama}, {model: [tiny-lama]}]": ("no option 'tiny-lama'", "study/own.yaml.*, block 2"),
-    "blocks: [{model: tiny-llama, trainning.epochs: 1}]": ("no setting 'trainning'", "the cell model=tiny-llama"),
+    "blocks: [{model: tiny-llama, trainning.epochs: 1}]": ("unknown setting 'trainning'", "the cell model=tiny-llama"),
     "blocks: [{model: tiny-llama, training.epochs: many}]": ("'many'", "training.epochs in the cell model=tiny-llama"),
     "includes: [nosuch]": ("no option 'nosuch'", "study/own.yaml.*, includes"),
     "includes: [own]": ("study own includes itself", "study/own.yaml.*, includes"),

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from peft_study.judging.assertions import Proof
+from peft_study.judging.asserts.assertions import Proof
 from peft_study.sandbox.pool import Ending, Job, Kind, TestResult
 
 

@@ -222,9 +222,9 @@ def test_no_candidates_is_an_empty_file(study: Study) -> None:
     [
         ([SCRIPT, "{"], [candidates(1)], "P.jsonl, line 2", "not JSON"),
         ([SCRIPT, {"problem_id": 2, "tests": "assert ("}], [candidates(1)], "P.jsonl, line 2", "not Python"),
-        ([SCRIPT], [candidates(1), "", {"problem_id": 1}], "C.jsonl, line 3", "second line"),
-        ([SCRIPT], [candidates(2, SUM)], "C.jsonl, line 1", "no problem 2"),
-        ([SCRIPT], [{"problem_id": 1, "candidates": [SUM, 3]}], "C.jsonl, line 1", "candidate 1 is a int"),
+        ([SCRIPT], [candidates(1), "", {"problem_id": 1}], "C.jsonl, line 3", "problem_id must be unique, got 1"),
+        ([SCRIPT], [candidates(2, SUM)], "C.jsonl, line 1", "unknown problem 2"),
+        ([SCRIPT], [{"problem_id": 1, "candidates": [SUM, 3]}], "C.jsonl, line 1", "candidate 1 must be text, got int"),
         ([UNTESTED], [candidates("none")], "P.jsonl", "no problem has tests"),
     ],
 )
@@ -283,7 +283,7 @@ def test_a_file_that_cannot_take_verdicts_is_left_alone(study: Study) -> None:
 
     assert {name: ended.code for name, ended in ends.items()} == dict.fromkeys(ends, 2)
     assert {path: path.read_bytes() for path in study.folder.iterdir()} == before
-    assert "something else than verdicts" in ends["lines"].err
+    assert "does not hold verdicts" in ends["lines"].err
     assert "replace what is read" in ends["C.jsonl"].err
 
 
@@ -303,7 +303,7 @@ def test_an_unfinished_line_of_something_else_is_left_alone(study: Study) -> Non
     ended = study.run()
 
     assert ended.code == 2
-    assert "something else than verdicts" in ended.err
+    assert "does not hold verdicts" in ended.err
     assert study.out.read_text() == '{"problem_id": 5, "candidates": ["precious"]}'
 
 

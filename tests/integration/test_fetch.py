@@ -319,8 +319,8 @@ def test_what_cannot_be_had_keeps_nothing_else_from_being_fetched(hub: Hub, tmp_
 
     assert ended.returncode == 1
     assert cached(tmp_path) == {"config.json", "model.safetensors"}
-    assert "3 of 4 repositories cannot be had" in ended.stderr
-    gated = "someone/gated is gated: its owner decides who gets it\n  where: model tiny-llama\n  try:   ask on "
+    assert "3 of 4 repositories are not available" in ended.stderr
+    gated = "someone/gated is gated: its owner grants access\n  where: model tiny-llama\n  try:   ask on "
     assert f"{gated}{hub.url}/someone/gated, then hf auth login" in ended.stderr
     assert "someone/missing does not exist, or is private" in ended.stderr
     assert "someone/pickled has no weights as safetensors" in ended.stderr
@@ -347,7 +347,7 @@ def test_a_broken_connection_is_taken_up_again(hub: Hub, tmp_path: Path) -> None
     ended = fetch(hub, tmp_path, *weights("someone/large"), "model.revision=v2")
 
     assert ended.returncode == 0, ended.stderr
-    assert "trying again in 1 s" in ended.stderr
+    assert "retrying in 1 s" in ended.stderr
     assert [ranges for method, _, ranges in hub.requests if method == "GET" and ranges] == ["bytes=10485760-"]
     (whole,) = tmp_path.rglob("snapshots/*/model.safetensors")
     assert whole.read_bytes() == hub.repositories["models", "someone/large", "v2"]["model.safetensors"]
@@ -366,7 +366,7 @@ def test_an_interrupted_download_goes_on(hub: Hub, tmp_path: Path, number: int, 
     _, err = process.communicate(timeout=30)
 
     assert process.returncode == code, err
-    assert "the same command goes on" in err
+    assert "the same command resumes" in err
     assert cached(tmp_path) == {"config.json"}
     assert not list(tmp_path.rglob("*.incomplete"))
     if number == signal.SIGINT:
@@ -382,7 +382,7 @@ def test_too_small_a_disk_is_said_before_anything_is_downloaded(hub: Hub, tmp_pa
     ended = fetch(hub, tmp_path, *weights("someone/tiny"))
 
     assert ended.returncode == 2
-    assert "105000.0 TB are wanted and" in ended.stderr
+    assert "105000.0 TB are needed" in ended.stderr
     assert str(tmp_path / "hub") in ended.stderr
     assert "HF_HOME" in ended.stderr
     assert not hub.downloads()
@@ -392,9 +392,9 @@ def test_too_small_a_disk_is_said_before_anything_is_downloaded(hub: Hub, tmp_pa
     ("arguments", "code", "said"),
     [
         (["model=tiny-llama,tiny-t5"], 0, "nothing is needed from the hub"),
-        (["model=codet5p-220m", "dataset=minipy"], 2, "HF_HUB_OFFLINE forbids every download"),
+        (["model=codet5p-220m", "dataset=minipy"], 2, "HF_HUB_OFFLINE must be 0"),
         (["model=codet5p-20m"], 2, "did you mean 'codet5p-220m'"),
-        (["model=codellama-7b", "method=full"], 2, "full fine-tuning of codellama-7b"),
+        (["model=codellama-7b", "method=full"], 2, "got codellama-7b"),
     ],
 )
 def test_without_a_network(arguments: list[str], code: int, said: str, capfd: pytest.CaptureFixture[str]) -> None:
@@ -408,7 +408,7 @@ def test_a_hub_out_of_reach_is_said_at_once(hub: Hub, tmp_path: Path) -> None:
     ended = fetch(hub, tmp_path, *weights("someone/tiny"))
 
     assert ended.returncode == 2
-    assert "the hub is out of reach" in ended.stderr
+    assert "the hub cannot be reached" in ended.stderr
 
 
 @pytest.mark.parametrize(

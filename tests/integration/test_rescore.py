@@ -111,8 +111,8 @@ def test_a_cell_whose_data_changed_keeps_its_scores(
     ("arguments", "says"),
     [
         ([".", "scoring.wall=3"], "known: accept_level_c, apps_package_rules, cpu_seconds"),
-        ([".", "scoring.wall_seconds=-1"], "-1.0 is out of range"),
-        ([".", "scoring.memory_mb=99999999999"], "out of range"),
+        ([".", "scoring.wall_seconds=-1"], "scoring.wall_seconds must be above 0 and at most 86,400, got -1.0"),
+        ([".", "scoring.memory_mb=99999999999"], "scoring.memory_mb must be above 0 and at most"),
         (["nowhere"], "no such folder"),
         (["."], "no finished cell"),
         ([".", "scoring.wall_second=3"], "wall_second"),

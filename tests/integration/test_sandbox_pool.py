@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from peft_study.errors import UserError
-from peft_study.judging.assertions import Proof
+from peft_study.judging.asserts.assertions import Proof
 from peft_study.sandbox.jobs import Ending, Job, Kind, Level, Limits
 from peft_study.sandbox.pool import Pool
 from peft_study.sandbox.probe import reach
@@ -187,9 +187,8 @@ def test_sets_have_the_same_order_in_every_worker(pool: Pool) -> None:
 
 
 def test_level_c_is_refused_unless_it_is_accepted() -> None:
-    with pytest.raises(UserError, match="resources only") as refused:
+    with pytest.raises(UserError, match="level C"):
         Pool(1, LIMITS, level=Level.C)
-    assert "accept level C" in str(refused.value)
     with Pool(1, LIMITS, level=Level.C, accept_level_c=True) as pool:
         assert (pool.level, pool.layers) == (Level.C, ["rlimits"])
         assert [ran.stdout for _, ran in pool.run([(1, HELLO)])] == [b"hello you\n"]
@@ -211,7 +210,7 @@ def test_attacks_that_succeed_take_the_level_down(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [0, 65])
 def test_no_workers_and_more_than_have_users_are_refused(number: int) -> None:
-    with pytest.raises(UserError, match=f"{number} workers"):
+    with pytest.raises(UserError, match=rf"workers must be .* got {number}"):
         Pool(number, LIMITS)
 
 

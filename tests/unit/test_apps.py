@@ -10,7 +10,7 @@ import pytest
 
 from peft_study.config.compose import compose_cell
 from peft_study.config.schema import DatasetConfig
-from peft_study.data.apps import LEVELS
+from peft_study.data.layouts.apps import LEVELS
 from peft_study.data.loading import Splits, load
 from peft_study.errors import UserError
 from tests.conftest import write_jsonl
@@ -165,8 +165,11 @@ def test_integers_of_any_length_have_a_fingerprint(tmp_path: Path) -> None:
         ({"problem_id": 0}, "lacks the field 'question'"),
         (problem(0, question=3), "'question' holds a int"),
         (problem(0, starter_code=["def f():"]), "'starter_code' holds a list"),
-        ({name: value for name, value in problem(0).items() if name != "problem_id"}, "has no problem_id"),
-        (problem(1), "two problems are"),
+        (
+            {name: value for name, value in problem(0).items() if name != "problem_id"},
+            "problem_id must be .*, got None",
+        ),
+        (problem(1), "problem_id must be unique, got 'test-1'"),
     ],
 )
 def test_a_bad_row_is_named(tmp_path: Path, row: dict[str, Any], says: str) -> None:

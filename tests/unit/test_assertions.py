@@ -6,9 +6,9 @@ from hashlib import blake2b
 
 import pytest
 
-from peft_study.judging.assertions import Proof
-from peft_study.judging.instrument import instrument
-from peft_study.sandbox.inside.harness import DIGEST_BYTES, READY
+from peft_study.judging.asserts.assertions import Proof
+from peft_study.judging.asserts.instrument import instrument
+from peft_study.sandbox.inside.reply import DIGEST_BYTES, READY
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Models that know their answers by heart are found to know them, with every kind of tokenizer and prompt form."""
+"""Models that know their answers by heart reproduce them, with every kind of tokenizer and prompt form."""
 
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -128,9 +128,9 @@ def programs(
 def test_what_a_decoder_knows_is_scored_as_known(kind: str, form: PromptForm, settings: GenerationConfig) -> None:
     model, tokenizer = by_heart(kind)
 
-    found = programs(model, tokenizer, Template(form), FORMS[form], settings)
+    texts = programs(model, tokenizer, Template(form), FORMS[form], settings)
 
-    assert [text.rstrip() for text in found] == [sample.answer.rstrip() for sample in FORMS[form]]
+    assert [text.rstrip() for text in texts] == [sample.answer.rstrip() for sample in FORMS[form]]
 
 
 ENCODED = [Sample("test-0", "double n", "n += n"), Sample("test-1", "sum the letters", "total = sum(letter)")]
@@ -176,6 +176,6 @@ def test_what_an_encoder_decoder_knows_is_scored_as_known(
         loss.backward()
         optimizer.step()
 
-    found = programs(model.eval(), tokenizer, template, ENCODED, BEAMS)
+    texts = programs(model.eval(), tokenizer, template, ENCODED, BEAMS)
 
-    assert found == [sample.answer for sample in ENCODED]
+    assert texts == [sample.answer for sample in ENCODED]

@@ -1,4 +1,4 @@
-"""CodeBLEU's components and totals on pairs that are worked out by hand."""
+"""CodeBLEU's components and totals on pairs that were computed by hand."""
 
 import math
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ LOOP = "for x in xs:\n    y = x"
 COMPONENTS = ("ngram", "weighted_ngram", "syntax", "dataflow")
 
 
-def one(candidate: str, reference: str) -> CodeBleu:
+def score_pair(candidate: str, reference: str) -> CodeBleu:
     return score_codebleu([candidate], [reference])
 
 
@@ -26,8 +26,8 @@ def root(*shares: float) -> float:
     return math.prod(shares) ** (1 / len(shares))
 
 
-# Candidate, reference, and what strict gives: n-gram, keyword-weighted n-gram, syntax, data flow. 0.1 stands for an
-# order without a match; orders that the reference has no n-grams of are left out.
+# Candidate, reference and the strict components: n-gram, keyword-weighted n-gram, syntax, data flow. 0.1 replaces an
+# order without a match; orders without n-grams in the reference are left out.
 STRICT_BY_HAND = {
     # Tokens x = 1. Edges: x is computed from 1, and 1 is where that comes from.
     "identical": ("x = 1", "x = 1", [1, 1, 1, 1]),
@@ -37,9 +37,9 @@ STRICT_BY_HAND = {
     "empty": ("", "x = 1", [0, 0, 0, 0]),
     "blank": (" \n\t", "x = 1", [0, 0, 0, 0]),
     "only a comment": ("# x = 1", "x = 1", [0, 0, 0, 0]),
-    # (module (ERROR (identifier))): neither subtree is the reference's, and nothing flows.
+    # (module (ERROR (identifier))): the reference has neither subtree, and there is no data flow.
     "unparsable": ("x = (", "x = 1", [root(2 / 3, 1 / 2, 0.1), root(2 / 3, 1 / 2, 0.1), 0, 0]),
-    # Tokens f ( x ) against g ( x ): 3 of 4, 2 of 3, 1 of 2, none of 1; a name alone is no edge.
+    # Tokens f ( x ) against g ( x ): 3 of 4, 2 of 3, 1 of 2, none of 1; a name alone is not an edge.
     "no data flow": (
         "f(x)",
         "g(x)",
@@ -85,7 +85,7 @@ STRICT_BY_HAND = {
 def test_strict_components(name: str) -> None:
     candidate, reference, expected = STRICT_BY_HAND[name]
 
-    scores = one(candidate, reference)
+    scores = score_pair(candidate, reference)
 
     assert parts(scores, "strict") == pytest.approx(expected)
     defined = [value for value in expected if value is not None]
@@ -118,15 +118,15 @@ EVALUATORS_BY_HAND = {
 def test_components_as_the_evaluators_compute_them(name: str, convention: str) -> None:
     candidate, reference, expected, flow_in_pypi = EVALUATORS_BY_HAND[name]
 
-    scores = one(candidate, reference)
+    scores = score_pair(candidate, reference)
 
     assert parts(scores, convention) == pytest.approx(expected)
     flow = flow_in_pypi if convention == "pypi" and expected[3] == 0 else expected[3]
     assert scores.metrics[f"codebleu_{convention}"] == pytest.approx((sum(expected[:3]) + flow) / 4)
 
 
-def test_a_wrong_candidate_gets_nothing_for_free() -> None:
-    scores = one("", LOOP)
+def test_a_wrong_candidate_scores_nothing_in_strict() -> None:
+    scores = score_pair("", LOOP)
 
     assert scores.metrics["codebleu_strict"] == scores.metrics["codebleu_codexglue"] == 0
     assert scores.metrics["codebleu_pypi"] == 0.25
@@ -134,18 +134,18 @@ def test_a_wrong_candidate_gets_nothing_for_free() -> None:
 
 def test_codexglue_parses_one_line_and_takes_out_comments_as_javas() -> None:
     # On one line two statements are a syntax error, and `//` begins a comment.
-    two_lines = one("x = 1; y = x", "x = 1\ny = x")
+    two_lines = score_pair("x = 1; y = x", "x = 1\ny = x")
     assert parts(two_lines, "strict")[2] == parts(two_lines, "pypi")[2] == 1
     assert parts(two_lines, "codexglue")[2] == 1 / 5  # of the reference's subtrees only `y = x` is still one
-    assert parts(one("x = a", "x = a // b"), "codexglue")[2] == 1
-    assert parts(one("x = a", "x = a // b"), "pypi")[2] == 0
+    assert parts(score_pair("x = a", "x = a // b"), "codexglue")[2] == 1
+    assert parts(score_pair("x = a", "x = a // b"), "pypi")[2] == 0
 
 
 def test_a_reference_without_code_is_undefined_and_weighs_nothing() -> None:
     pairs = [("x = 1", "x = 1"), ("y = f(x)", "# nothing")]
 
     both = score_codebleu(*zip(*pairs, strict=True))
-    alone = one(*pairs[1])
+    alone = score_pair(*pairs[1])
 
     assert both.metrics["codebleu_strict"] == 1
     assert both.samples[1]["codebleu_strict"] is alone.metrics["codebleu_strict"] is None
@@ -182,32 +182,32 @@ def test_scores_come_back_from_the_counts(convention: Convention) -> None:
     scores = score_codebleu(*zip(*pairs, strict=True))
     counts = scores.counts[convention.name]
 
-    # Each sample as a corpus of its own, the corpus, and the corpus twice over, all at once.
+    # Every single sample as a corpus, then the corpus, then the corpus twice.
     stacked = np.vstack([counts, counts.sum(axis=0), 2 * counts.sum(axis=0)])
-    found = corpus_score(stacked, convention)
+    totals = corpus_score(stacked, convention)
 
     name = f"codebleu_{convention.name}"
     expected: list[float | None] = [sample[name] for sample in scores.samples]
-    assert found[:-2].tolist() == pytest.approx(expected)
-    assert found[-2] == pytest.approx(scores.metrics[name])
+    assert totals[:-2].tolist() == pytest.approx(expected)
+    assert totals[-2] == pytest.approx(scores.metrics[name])
     single = score_codebleu(*(list(column) * 2 for column in zip(*pairs, strict=True)))
-    assert found[-1] == pytest.approx(single.metrics[name])
+    assert totals[-1] == pytest.approx(single.metrics[name])
 
 
 @pytest.mark.parametrize(
-    ("candidates", "references", "message"),
-    [([], [], "no sample"), (["x"], [], "1 candidates for 0 references")],
+    ("candidates", "references", "argument"),
+    [([], [], "references"), (["x"], [], "candidates and references")],
 )
 def test_no_samples_and_unequal_numbers_are_refused(
-    candidates: Sequence[str], references: Sequence[str], message: str
+    candidates: Sequence[str], references: Sequence[str], argument: str
 ) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=argument):
         score_codebleu(candidates, references)
 
 
 @pytest.mark.parametrize("line_end", ["\r\n", "\r"])
-def test_line_ends_of_any_kind_count_alike(line_end: str) -> None:
+def test_all_line_ends_count_the_same(line_end: str) -> None:
     text = "def f(x):\n    # twice\n    y = x + x\n    return y\n"
 
-    assert one(text.replace("\n", line_end), text).metrics == one(text, text).metrics
-    assert one("y = 1\nz = y", text.replace("\n", line_end)).metrics == one("y = 1\nz = y", text).metrics
+    assert score_pair(text.replace("\n", line_end), text).metrics == score_pair(text, text).metrics
+    assert score_pair("y = 1\nz = y", text.replace("\n", line_end)).metrics == score_pair("y = 1\nz = y", text).metrics

@@ -1,4 +1,4 @@
-"""The edges of the data-flow match, and the trees under them, on programs small enough to follow."""
+"""The edges of the data-flow match and the trees below them, on small programs."""
 
 import pytest
 
@@ -10,9 +10,9 @@ def edges(code: str, as_evaluators: bool = False) -> dict[tuple[str, str, str], 
     """The edges as (variable, C for computed or < for coming from, its sources)."""
     tree = Tree(code, bare=not as_evaluators, split_operators=as_evaluators)
     texts = tree.texts_by_character() if as_evaluators else tree.texts()
-    found = flow.edges(tree, texts, as_evaluators=as_evaluators)
+    counts = flow.edges(tree, texts, as_evaluators=as_evaluators)
     signs = {"computedFrom": "C", "comesFrom": "<"}
-    return {(name, signs[relation], "".join(sources)): count for (name, relation, sources), count in found.items()}
+    return {(name, signs[relation], "".join(sources)): count for (name, relation, sources), count in counts.items()}
 
 
 # Variables are numbered by their first appearance, an edge's sources before its target. A source that comes from
@@ -73,7 +73,7 @@ def test_edges(name: str) -> None:
         ("ö = 1\nx = ö", {("1", "C", "0"): 1, ("3", "C", "2"): 1, ("0", "<", ""): 1, ("2", "<", ""): 1}),
     ],
 )
-def test_what_the_evaluators_get_wrong(code: str, expected: dict[tuple[str, str, str], int]) -> None:
+def test_errors_of_the_published_evaluators(code: str, expected: dict[tuple[str, str, str], int]) -> None:
     assert edges(code, as_evaluators=True) == expected
 
 
@@ -98,12 +98,12 @@ def test_tokens_are_cut_by_character_with_columns_in_bytes() -> None:
         ("x = (", ["x", "=", "("]),
     ],
 )
-def test_comments_and_docstrings_are_no_words(code: str, words: list[str]) -> None:
+def test_comments_and_docstrings_are_not_words(code: str, words: list[str]) -> None:
     assert Tree(code, bare=True, split_operators=False).words() == words
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "alike"),
+    ("first", "second", "same"),
     [
         ("f(x)", "g(y)", True),
         ("a + b", "a * b", True),
@@ -114,12 +114,12 @@ def test_comments_and_docstrings_are_no_words(code: str, words: list[str]) -> No
         ("x = $", "x = ?", False),
     ],
 )
-def test_trees_are_alike_where_they_print_alike(first: str, second: str, alike: bool) -> None:
-    known: dict[object, int] = {}
+def test_trees_have_the_same_shape_if_they_print_the_same(first: str, second: str, same: bool) -> None:
+    numbers: dict[object, int] = {}
     roots = []
     for code in (first, second):
         tree = Tree(code, bare=False, split_operators=True)
-        tree.shapes(known)
+        tree.shapes(numbers)
         roots.append(tree.nodes[0].shape)
 
-    assert (roots[0] == roots[1]) == alike
+    assert (roots[0] == roots[1]) == same

@@ -1,4 +1,4 @@
-"""CodeBLEU of texts that nobody means well by, and the same scores under every hash seed."""
+"""CodeBLEU of hostile texts, and equal scores under every hash seed."""
 
 import itertools
 import json
@@ -23,7 +23,7 @@ def nested(line: str, depth: int) -> str:
 
 
 def hostile(size: int) -> dict[str, str]:
-    """Texts of about so many characters, some of them longer."""
+    """Texts of about `size` characters, some longer."""
     return {
         "parentheses": "(" * size,
         "closed parentheses": "(" * (size // 2) + ")" * (size // 2),
@@ -68,13 +68,13 @@ def hostile(size: int) -> dict[str, str]:
 
 
 def score_against_everything(text: str) -> None:
-    """Score a text as candidate, as reference, and against itself."""
+    """Score a text as candidate, as reference, and with itself."""
     for candidate, reference in ((text, REFERENCE), (REFERENCE, text), (text, text)):
         scores = score_codebleu([candidate], [reference])
         for metric, value in scores.metrics.items():
             assert (value is None) == (metric in scores.undefined)
             assert value is None or 0.0 <= value <= 1.0 + 1e-12
-    # The text is its own perfect candidate, unless there is no code in it.
+    # A text that holds code is a perfect candidate for itself.
     assert scores.metrics["codebleu_strict"] in (None, pytest.approx(1.0))
 
 
@@ -91,11 +91,11 @@ def test_any_text_is_scored_in_bounded_time(name: str) -> None:
 
     score_against_everything(text)
 
-    # The worst takes 13 seconds on one core, in Python 3.11's tokenizer; a machine may be busy.
+    # The slowest takes 13 seconds on one core, in Python 3.11's tokenizer. The limit allows for a busy machine.
     assert time.perf_counter() - started < 60
 
 
-def test_the_recursion_limit_is_not_what_decides() -> None:
+def test_the_recursion_limit_does_not_matter() -> None:
     deep = "x = " + "(" * 5_000 + "y" + ")" * 5_000
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(limit_in_use() + 60)
@@ -126,7 +126,7 @@ def test_a_longer_text_is_scored_by_its_beginning() -> None:
     assert score_codebleu(["x = 1"], ["x = 1"]).metrics["codebleu_over_limit_share"] == 0
 
 
-def test_a_data_flow_that_takes_too_many_steps_is_given_up_and_told() -> None:
+def test_a_data_flow_with_too_many_steps_is_given_up_and_counted() -> None:
     loops = nested("for a in b:", 40)
 
     scores = score_codebleu([loops, loops, REFERENCE], [loops, REFERENCE, REFERENCE])
@@ -152,7 +152,7 @@ def test_a_data_flow_that_takes_too_many_steps_is_given_up_and_told() -> None:
         ("a\n\n  \nb", "a\nb"),
     ],
 )
-def test_comments_are_taken_out_as_javas(text: str, left: str) -> None:
+def test_comments_are_removed_as_in_java(text: str, left: str) -> None:
     assert without_java_comments(text) == left
 
 
@@ -167,7 +167,7 @@ def test_comments_are_taken_out_as_javas(text: str, left: str) -> None:
         ("if x:\n  y\n z", "if x:\n  y\n z"),
     ],
 )
-def test_comments_and_docstrings_are_taken_out_as_pythons(text: str, left: str) -> None:
+def test_comments_and_docstrings_are_removed_as_in_python(text: str, left: str) -> None:
     assert without_python_comments(text) == left
 
 
@@ -182,7 +182,7 @@ print(json.dumps([scores.metrics, scores.samples, {name: rows.tolist() for name,
 
 def test_five_hash_seeds_give_the_same_scores(tmp_path: Path) -> None:
     pairs = json.loads((FIXTURES / "codebleu_pairs.json").read_text(encoding="utf-8"))
-    # Each candidate against the next reference too, and loops over several names, whose order is the delicate thing.
+    # Every candidate with the next reference too, and loops over several names, whose order may depend on the seed.
     pairs += [[candidate, reference] for (candidate, _), (_, reference) in itertools.pairwise(pairs)]
     pairs += [["while a:\n  b = c + d * e - a\n  a = b + c", "while a:\n  b = d * e + c - a\n  a = c + b"]]
     source = tmp_path / "pairs.json"

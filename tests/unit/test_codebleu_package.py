@@ -1,7 +1,8 @@
-"""Two conventions against the PyPI package codebleu 0.7, which scored the pairs in an environment of its own.
+"""Two conventions compared with the PyPI package codebleu 0.7, which scored the pairs in a separate environment.
 
-`pypi` is held to the package as it is, `codexglue` to the package made to do as CodeXGLUE's evaluator, from which it
-stems. Newer grammars read broken code otherwise, and code on one line is often broken; such pairs are left out there.
+`pypi` is compared with the unchanged package. `codexglue` is compared with the package changed back to CodeXGLUE's
+evaluator, from which it was made. Newer grammars parse broken code differently, and code on one line is often broken.
+The second comparison leaves such pairs out.
 """
 
 import json
@@ -63,26 +64,26 @@ def test_the_fixture_is_of_the_package_and_the_grammar_that_it_needs() -> None:
 
 @pytest.mark.parametrize("index", [index for index, scores in enumerate(THEIRS["pairs"]) if scores])
 def test_every_score_of_a_pair_is_the_packages(ours: CodeBleu, index: int) -> None:
-    found = {name: ours.samples[index][NAMES[name]] for name in NAMES}
+    scores = {name: ours.samples[index][NAMES[name]] for name in NAMES}
 
-    assert found == pytest.approx(THEIRS["pairs"][index], abs=TOLERANCE)
+    assert scores == pytest.approx(THEIRS["pairs"][index], abs=TOLERANCE)
 
 
 @pytest.mark.parametrize("index", ON_ONE_LINE)
 def test_every_score_of_a_pair_is_codexglues(ours: CodeBleu, index: int) -> None:
-    found = {name: ours.samples[index][CODEXGLUE_NAMES[name]] for name in NAMES}
+    scores = {name: ours.samples[index][CODEXGLUE_NAMES[name]] for name in NAMES}
 
-    assert found == pytest.approx(THEIRS["codexglue_pairs"][index], abs=TOLERANCE)
+    assert scores == pytest.approx(THEIRS["codexglue_pairs"][index], abs=TOLERANCE)
 
 
 @pytest.mark.parametrize("index", [index for index, scores in enumerate(THEIRS["pairs"]) if not scores])
-def test_where_the_package_depends_on_the_hash_seed_ours_is_one_of_its_scores(ours: CodeBleu, index: int) -> None:
+def test_scores_lie_in_the_packages_range_if_it_depends_on_the_hash_seed(ours: CodeBleu, index: int) -> None:
     low, high = THEIRS["spreads"][index]
 
     assert low < high
-    found = ours.samples[index]["codebleu_pypi"]
-    assert found is not None
-    assert low - TOLERANCE <= found <= high + TOLERANCE
+    total = ours.samples[index]["codebleu_pypi"]
+    assert total is not None
+    assert low - TOLERANCE <= total <= high + TOLERANCE
 
 
 def test_the_corpus_score_is_the_packages() -> None:
@@ -125,7 +126,7 @@ def perturbed(reference: str, other: str, generator: random.Random) -> str:
 
 @pytest.mark.slow
 def test_real_references_score_as_in_the_package(tmp_path: Path) -> None:
-    """Where both programs parse, the scores are equal; what does not parse, the two grammars recover differently."""
+    """The scores are equal if both programs parse. The two grammars recover from errors differently."""
     interpreter = os.environ.get("PEFT_STUDY_CODEBLEU_PYTHON")
     if not interpreter:
         pytest.skip("set PEFT_STUDY_CODEBLEU_PYTHON to a Python with codebleu 0.7.0, tree-sitter-python 0.21.0")
@@ -146,8 +147,8 @@ def test_real_references_score_as_in_the_package(tmp_path: Path) -> None:
     samples = score(pairs).samples
 
     compared = 0
-    for (candidate, reference), expected, found in zip(pairs, theirs, samples, strict=True):
+    for (candidate, reference), expected, sample in zip(pairs, theirs, samples, strict=True):
         if expected and all(parses(PYPI.clean(text)) for text in (candidate, reference)):
             compared += 1
-            assert {name: found[NAMES[name]] for name in NAMES} == pytest.approx(expected, abs=TOLERANCE), candidate
+            assert {name: sample[NAMES[name]] for name in NAMES} == pytest.approx(expected, abs=TOLERANCE), candidate
     assert compared > 500

@@ -73,10 +73,10 @@ def test_loading_converts_every_layer_and_nothing_else(tmp_path: Path, width: in
 
     loaded = as_codegen(CodeGen2ForCausalLM.from_pretrained(tmp_path))
 
-    found = loaded.state_dict()
+    weights = loaded.state_dict()
     for name, value in stored.items():
         expected = four_way(value) if name.endswith("qkv_proj.weight") else value
-        assert torch.equal(found[name], expected), name
+        assert torch.equal(weights[name], expected), name
 
 
 def load(*overrides: str) -> Model:
@@ -88,11 +88,11 @@ def load(*overrides: str) -> Model:
 @pytest.mark.parametrize("quantization", ["none", "int8", "nf4"])
 def test_tiny_codegen2_computes_what_tiny_codegen_does(quantization: str) -> None:
     tokens = torch.arange(5, 45)[None]
-    one, other = (
+    expected, logits = (
         load(f"model={name}", f"quantization={quantization}")(input_ids=tokens).logits
         for name in ("tiny-codegen", "tiny-codegen2")
     )
-    torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("quantization", ["none", "int8", "nf4"])

@@ -1,4 +1,4 @@
-"""The conventions of the study's replication package: each a setting, all of them an overlay."""
+"""The conventions of the study's replication package: each is a setting, and an overlay sets them all."""
 
 import json
 import os
@@ -9,7 +9,7 @@ import pytest
 import yaml
 from transformers import PreTrainedTokenizerBase
 
-from peft_study.cell.run import template_of
+from peft_study.cell.encoding import template_of
 from peft_study.cli.results_table import rows
 from peft_study.config.compose import compose_cell, conf_folder, name_of
 from peft_study.config.conventions import label
@@ -51,7 +51,7 @@ def test_conventions_make_another_cell(override: str) -> None:
 
 def test_the_papers_conventions_are_the_default() -> None:
     assert name_of(compose_cell([*BASE, "+conventions=paper"])) == name_of(compose_cell(BASE))
-    # A setting that another method reads changes nothing.
+    # A setting that only another method reads changes nothing.
     assert name_of(compose_cell([*BASE, "conventions.ia3_learning_rate=1e-3"])) == name_of(compose_cell(BASE))
 
 
@@ -174,7 +174,7 @@ def test_a_candidate_follows_its_cells_conventions() -> None:
     for overrides, candidate in expected.items():
         cell = compose_cell(["model=tiny-codegen", *overrides])
         assert template_of(cell).candidate(written) == candidate
-    # CodeLlama's tokenizers are configured to leave spaces as they are.
+    # CodeLlama's tokenizers are configured not to change spaces.
     assert template_of(compose_cell([*BASE, "conventions.clean_up_spaces=true"])).candidate(written) == written
 
 

@@ -54,8 +54,8 @@ def with_adapter(base: Model, name: str, method: str) -> Model:
 def candidates(model: Model, template: Template, batch_size: int, new_tokens: int = 12) -> list[tuple[str, ...]]:
     settings = GenerationConfig(batch_size=batch_size)
     decoder = Decoder(model, TOKENIZER, template, settings, new_tokens, CPU)
-    found = {item.index: item.candidates for batch in decoder.generate(PROMPTS) for item in batch}
-    return [found[index] for index in range(len(PROMPTS))]
+    by_index = {item.index: item.candidates for batch in decoder.generate(PROMPTS) for item in batch}
+    return [by_index[index] for index in range(len(PROMPTS))]
 
 
 @pytest.mark.parametrize("method", ["none", "lora", "ia3"])
@@ -123,9 +123,9 @@ def test_without_chance_every_draw_is_the_most_probable_text(setting: dict[str, 
     model = wide_model("tiny-llama")
     greedy = drawn(model, GenerationConfig(num_beams=1, num_candidates=1, batch_size=2))
 
-    found = drawn(model, replace(SAMPLING, **setting))  # type: ignore[arg-type]
+    candidates = drawn(model, replace(SAMPLING, **setting))  # type: ignore[arg-type]
 
-    assert found == {index: (text,) * 5 for index, (text,) in greedy.items()}
+    assert candidates == {index: (text,) * 5 for index, (text,) in greedy.items()}
 
 
 def test_a_temperature_evens_out_what_is_drawn() -> None:
@@ -191,10 +191,10 @@ def test_a_fenced_candidate_ends_at_its_fence() -> None:
     template = Template(PromptForm.fenced)
     decoder = Decoder(wide_model("tiny-llama"), TOKENIZER, template, GenerationConfig(batch_size=5), 6, CPU)
 
-    found = [item.candidates for batch in decoder.generate(PROMPTS) for item in batch]
+    candidates = [item.candidates for batch in decoder.generate(PROMPTS) for item in batch]
 
-    assert all("\n```" not in text for row in found for text in row)
-    assert [len(row) for row in found] == [10] * 5
+    assert all("\n```" not in text for row in candidates for text in row)
+    assert [len(row) for row in candidates] == [10] * 5
 
 
 @pytest.mark.parametrize(

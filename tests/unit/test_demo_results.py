@@ -73,14 +73,14 @@ def test_the_script_refuses_what_it_would_overwrite_or_could_not_keep_whole(tmp_
     record = json.loads((CELLS[0] / "result.json").read_text()) | {"status": "failed"}
     (broken / "result.json").write_text(json.dumps(record))
 
-    for arguments, words in (
-        ((KEPT / "demo", tmp_path / "taken"), "there is something already"),
-        ((tmp_path / "study", tmp_path / "new"), "a cell did not end well"),
-        ((tmp_path / "none", tmp_path / "new"), "there is no finished cell"),
+    for arguments, place in (
+        ((KEPT / "demo", tmp_path / "taken"), tmp_path / "taken"),
+        ((tmp_path / "study", tmp_path / "new"), "result.json"),
+        ((tmp_path / "none", tmp_path / "new"), tmp_path / "none"),
     ):
         ended = keep(*arguments)
         assert ended.returncode == 2
-        assert words in ended.stderr
+        assert f"{place}\n" in ended.stderr.partition("where:")[2]
         assert not (tmp_path / "new").exists()
 
 

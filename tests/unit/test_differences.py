@@ -1,4 +1,4 @@
-"""Differences between methods: the parts of samples and runs, choices, many tests, and how often all this is wrong."""
+"""Differences between methods: variance of samples and runs, choices, many tests, and error rates."""
 
 import math
 
@@ -9,17 +9,11 @@ from scipy.stats import norm, t, ttest_ind, ttest_rel
 
 from benchmarks import calibration
 from benchmarks.calibration import Setting
-from peft_study.metrics.differences import (
-    Choice,
-    Difference,
-    MethodScore,
-    compare_methods,
-    holm,
-    run_variance,
-    samples_needed,
-    seeds_needed,
-)
-from peft_study.metrics.intervals import as_counts, mean_of_counts
+from peft_study.metrics.choices import Choice
+from peft_study.metrics.differences import Difference, compare_methods, holm
+from peft_study.metrics.method_scores import MethodScore, run_variance
+from peft_study.metrics.resampling import as_counts, mean_of_counts
+from peft_study.metrics.study_size import samples_needed, seeds_needed
 from peft_study.report.read.per_sample import Run, method_score
 
 Floats = NDArray[np.float64]
@@ -28,45 +22,45 @@ Floats = NDArray[np.float64]
 def score(
     values: Floats, *, drawn: bool = True, resamples: int = 4_000, clusters: list[str] | None = None
 ) -> MethodScore:
-    """From (runs, samples)."""
+    """The score of a method from the values of its runs, (runs, samples)."""
     names = tuple(f"{place:05}" for place in range(values.shape[1]))
     of = None if clusters is None else tuple(clusters)
     runs = [Run(names, of, as_counts(run.tolist()), mean_of_counts) for run in values]
-    found = method_score(runs, drawn=drawn, resamples=resamples)
-    assert found is not None
-    return found
+    mean = method_score(runs, drawn=drawn, resamples=resamples)
+    assert mean is not None
+    return mean
 
 
 def compare(first: MethodScore, second: MethodScore) -> Difference:
-    found = compare_methods([Choice((first,))], [Choice((second,))])
-    assert found is not None
-    return found
+    difference = compare_methods([Choice((first,))], [Choice((second,))])
+    assert difference is not None
+    return difference
 
 
 def test_without_a_run_part_it_is_the_paired_t_test() -> None:
     generator = np.random.default_rng(1)
     first, second = generator.random((1, 400)), generator.random((1, 400)) * 0.95
 
-    found = compare(score(first, drawn=False), score(second, drawn=False))
+    difference = compare(score(first, drawn=False), score(second, drawn=False))
 
     expected = ttest_rel(first[0], second[0])
-    assert found.of_methods
-    assert found.p_value == pytest.approx(expected.pvalue, rel=0.08)
-    assert found.ends() == pytest.approx(tuple(expected.confidence_interval()), abs=0.002)
+    assert difference.of_methods
+    assert difference.p_value == pytest.approx(expected.pvalue, rel=0.08)
+    assert difference.ends() == pytest.approx(tuple(expected.confidence_interval()), abs=0.002)
 
 
-def test_where_samples_leave_no_doubt_it_is_welchs_t_test() -> None:
-    """Runs that differ as wholes: every sample of a run has the run's own value."""
+def test_without_variance_over_samples_it_is_welchs_t_test() -> None:
+    """All samples of a run have the same value."""
     shares = [[0.50, 0.55, 0.47, 0.52], [0.60, 0.66, 0.52]]
     sides = [np.repeat(np.array(side)[:, None], 20_000, axis=1) for side in shares]
 
-    found = compare(score(sides[0], resamples=50), score(sides[1], resamples=50))
+    difference = compare(score(sides[0], resamples=50), score(sides[1], resamples=50))
 
-    assert found.p_value == pytest.approx(ttest_ind(*shares, equal_var=False).pvalue, rel=0.01)
+    assert difference.p_value == pytest.approx(ttest_ind(*shares, equal_var=False).pvalue, rel=0.01)
 
 
-def test_what_differs_by_chance_is_no_spread_between_runs() -> None:
-    """Each sample of each run is drawn anew: all of the variance between runs is owing to the samples."""
+def test_chance_on_single_samples_adds_nothing_to_the_run_variance() -> None:
+    """Each sample of each run is drawn independently, so all variance between runs comes from the samples."""
     generator = np.random.default_rng(2)
     estimates = []
     for _ in range(60):
@@ -81,7 +75,7 @@ def test_what_differs_by_chance_is_no_spread_between_runs() -> None:
     assert run_variance([0.4], None) is None
 
 
-def test_a_single_run_speaks_of_itself_until_a_spread_is_known() -> None:
+def test_a_single_run_speaks_of_itself_without_a_run_variance() -> None:
     first, second = np.ones((1, 100)), np.zeros((1, 100))
     sides = [score(first), score(second)]
 
@@ -99,14 +93,14 @@ def test_questions_are_resampled_as_wholes() -> None:
     first, second = (np.repeat((generator.random((1, 50)) < p).astype(float), 4, axis=1) for p in (0.6, 0.4))
     questions = [str(number) for number in range(50) for _ in range(4)]
 
-    found = compare(*(score(side, drawn=False, clusters=questions) for side in (first, second)))
+    difference = compare(*(score(side, drawn=False, clusters=questions) for side in (first, second)))
     apart = compare(*(score(side[:, ::4], drawn=False) for side in (first, second)))
 
-    assert found.ends() == pytest.approx(apart.ends(), abs=0.01)
-    assert found.p_value == pytest.approx(apart.p_value, rel=0.15)
+    assert difference.ends() == pytest.approx(apart.ends(), abs=0.01)
+    assert difference.p_value == pytest.approx(apart.p_value, rel=0.15)
 
 
-def test_equal_predictions_of_few_samples_leave_a_doubt() -> None:
+def test_equal_predictions_of_few_samples_leave_uncertainty() -> None:
     values = np.tile(np.array([1.0, 0.0] * 10), (3, 1))
 
     low, high = compare(score(values), score(values)).ends()
@@ -118,15 +112,15 @@ def test_other_samples_are_compared_as_independent() -> None:
     generator = np.random.default_rng(4)
     first, second = (generator.random((1, number)) for number in (300, 200))
 
-    found = compare(score(first, drawn=False), score(second, drawn=False))
+    difference = compare(score(first, drawn=False), score(second, drawn=False))
 
     expected = ttest_ind(first[0], second[0], equal_var=False)
-    assert not found.paired
-    assert found.ends() == pytest.approx(tuple(expected.confidence_interval()), abs=0.004)
+    assert not difference.paired
+    assert difference.ends() == pytest.approx(tuple(expected.confidence_interval()), abs=0.004)
 
 
-def test_the_best_of_many_equal_methods_is_told_from_another_at_the_nominal_rate() -> None:
-    """7 equal options against one: taken for chosen beforehand, the best is above in far more than 5 % of studies."""
+def test_the_best_of_many_equal_methods_is_significant_at_the_nominal_rate() -> None:
+    """7 equal options against an eighth. Without the choice in the test, far more than 5 % are significant."""
     generator = np.random.default_rng(5)
     wrong = {"chosen": 0, "fixed": 0}
     studies = 500
@@ -163,13 +157,13 @@ def test_power_is_that_of_a_normal_test() -> None:
     generator = np.random.default_rng(6)
     first, second = (generator.random((1, 543)) for _ in range(2))
 
-    found = compare(score(first, drawn=False), score(second, drawn=False))
+    difference = compare(score(first, drawn=False), score(second, drawn=False))
 
-    assert found.power(0.05, 0.05) == pytest.approx(norm.cdf(0.05 / found.standard_error - 1.964), abs=0.01)
+    assert difference.power(0.05, 0.05) == pytest.approx(norm.cdf(0.05 / difference.standard_error - 1.964), abs=0.01)
 
 
-def test_so_many_seeds_and_samples_tell_the_difference() -> None:
-    """Against simulated studies of as many: 5 points, samples that differ by 0.5, runs by 1.5 points."""
+def test_the_seeds_and_samples_needed_detect_the_difference() -> None:
+    """Simulated studies of that size: a difference of 5 points, deviations of 0.5 (samples) and 1.5 points (runs)."""
     seeds = seeds_needed(0.05, 0.5, 0.015, 2_000)
     assert seeds is not None
     samples = samples_needed(0.05, 0.5, 0.015, seeds)
@@ -185,17 +179,17 @@ def test_so_many_seeds_and_samples_tell_the_difference() -> None:
     assert (2 * t.sf(np.abs(apart) / np.sqrt(variance), freedom) < 0.05).mean() == pytest.approx(0.8, abs=0.06)
 
 
-def test_more_doubt_needs_more_seeds_and_too_much_is_never_enough() -> None:
+def test_more_variance_needs_more_seeds_until_no_number_is_enough() -> None:
     assert (seeds_needed(0.05, 0.5, 0.03, 2_000) or 0) > (seeds_needed(0.05, 0.5, 0.015, 2_000) or 99)
     assert seeds_needed(0.01, 0.5, 0.015, 200) is None
     assert samples_needed(0.01, 0.5, 0.03, 3) is None
-    # Without a spread between runs a normal test of paired samples.
+    # Without variance between runs it is a normal test of paired samples.
     assert samples_needed(0.03, 0.5, 0.0, 3) == pytest.approx((0.5 * (1.96 + 0.8416) / 0.03) ** 2, rel=0.001)
 
 
 @pytest.mark.parametrize("spread", [0.0, 1.0, 2.0])
-def test_equal_methods_are_told_apart_at_the_nominal_rate(spread: float) -> None:
-    """benchmarks/calibration.py has the whole table; here 1,500 studies of 3 seeds and 200 samples."""
+def test_equal_methods_differ_significantly_at_the_nominal_rate(spread: float) -> None:
+    """benchmarks/calibration.py has the whole table; this test runs 1,500 studies of 3 seeds and 200 samples."""
     tests = calibration.simulate(np.random.default_rng(11), 1_500, Setting(spread, 3, 200))
 
     assert 0.02 <= (tests.p_values < 0.05).mean() <= 0.065

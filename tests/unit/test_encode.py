@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peft_study.judging.decode import NotAValueError, Opaque, from_tagged
+from peft_study.judging.asserts.decode import NotAValueError, Opaque, from_tagged
 from peft_study.sandbox.inside.encode import OPAQUE, NotPlainError, members_tagged, to_json, to_tagged, to_tagged_open
 
 Pair = namedtuple("Pair", "left right")

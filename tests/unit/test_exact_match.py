@@ -18,7 +18,7 @@ from peft_study.metrics.exact_match import em_at_k, matches, normalise, raw_matc
         ("", ""),
     ],
 )
-def test_line_ends_and_tabs_become_spaces_and_the_outside_is_stripped(code: str, normal: str) -> None:
+def test_line_ends_and_tabs_become_spaces_and_the_text_is_stripped(code: str, normal: str) -> None:
     assert normalise(code) == normal
 
 
@@ -39,7 +39,7 @@ def test_a_cut_off_beyond_the_candidates_is_left_out() -> None:
 
 
 def test_em_of_nothing_is_refused() -> None:
-    with pytest.raises(ValueError, match="no sample"):
+    with pytest.raises(ValueError, match="matched"):
         em_at_k([])
 
 
@@ -79,5 +79,5 @@ def test_all_comparisons_are_made_at_once() -> None:
 
 
 def test_unequal_numbers_are_refused() -> None:
-    with pytest.raises(ValueError, match="1 lists of candidates for 2 references"):
+    with pytest.raises(ValueError, match="candidates"):
         score_exact_match([["a"]], ["a", "b"])

@@ -248,11 +248,14 @@ def test_an_instruction_is_cut_to_the_positions_that_its_preamble_leaves(taken: 
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [
-        (["method=zero-shot", "method.num_examples=8"], "8 examples chosen by 'none'"),
-        (["method=icl", "method.num_examples=0"], "0 examples chosen by 'random'"),
-        (["method=icl", "method.num_examples=-1"], "-1 examples"),
-        (["method=lora", "method.num_examples=2", "method.examples=random"], "lora trains a model"),
-        (["method=rag", "method.retriever=null"], "nothing to find the nearest examples with"),
+        (["method=zero-shot", "method.num_examples=8"], r"num_examples must be .*, got 8 and method.examples=none"),
+        (["method=icl", "method.num_examples=0"], r"num_examples must be .*, got 0 and method.examples=random"),
+        (["method=icl", "method.num_examples=-1"], r"num_examples must be .*, got -1"),
+        (
+            ["method=lora", "method.num_examples=2", "method.examples=random"],
+            r"num_examples must be 0 for lora, .*got 2",
+        ),
+        (["method=rag", "method.retriever=null"], r"method\.retriever must be .*, got null"),
     ],
 )
 def test_examples_that_make_no_sense_are_refused(overrides: list[str], says: str) -> None:

@@ -116,5 +116,5 @@ def test_a_name_cannot_leave_the_output_folder(setting: str, name: str) -> None:
     group, key = setting.split(".")
     setattr(getattr(cell, group), key, name)
 
-    with pytest.raises(UserError, match="is no name"):
+    with pytest.raises(UserError, match=rf"{setting} must be .*, got "):
         folder_of(cell)

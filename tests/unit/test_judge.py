@@ -160,7 +160,7 @@ def test_what_is_no_verdict_is_not_touched(tmp_path: Path, content: bytes) -> No
         if torn:  # the first byte of a line, which a killed process may leave
             assert file.keep(Level.A).torn
         else:
-            with pytest.raises(UserError, match="something else than verdicts"):
+            with pytest.raises(UserError, match="does not hold verdicts"):
                 file.keep(Level.A)
 
     assert path.read_bytes() == (b"" if torn else content)

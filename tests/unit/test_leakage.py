@@ -114,6 +114,20 @@ def test_long_texts_without_rare_words_are_told_apart() -> None:
     assert (found.same_instruction.count, found.similar_instruction.count) == (1, 1)
 
 
+def test_a_large_test_split_is_compared_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    draws = random.Random(1)
+    texts = ["".join(draws.choices("abcd", k=9)) for _ in range(60)]
+    test = samples("test", *((text, "") for text in texts))
+    train = samples("train", *((f"{text}e", "") for text in reversed(texts)))
+    whole = leakage(test, train)
+
+    monkeypatch.setattr("peft_study.data.leakage.PAIRS_AT_ONCE", 7 * len(train))
+
+    assert leakage(test, train) == whole
+    assert whole.similar_instruction.count == len(test)
+    assert whole.similar_instruction.examples[0] == ("test-0", "train-59")
+
+
 def test_a_data_set_carries_its_report_whatever_the_limit(tmp_path: Path, cache: Path, small_data: Path) -> None:
     whole, cut = load(local(small_data)), load(local(small_data, limit=1))
 

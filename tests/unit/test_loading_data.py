@@ -222,8 +222,9 @@ def test_raw_data_is_one_file(tmp_path: Path) -> None:
     ("overrides", "says"),
     [
         (CODEALPACA, "rebuilds a data set from a file"),
-        (["model=tiny-llama", "dataset.layout=apps"], "minipy is generated"),
-        (["dataset=apps", "dataset.stop_at_newline=true"], "does not end at the first newline"),
+        (["model=tiny-llama", "dataset.layout=apps"], "dataset.layout must be pairs, got apps: minipy is generated"),
+        (["model=tiny-llama", "dataset.layout=mbpp"], "dataset.layout must be pairs, got mbpp: minipy is generated"),
+        (["dataset=apps", "dataset.stop_at_newline=true"], "dataset.stop_at_newline must be false"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(overrides: list[str], says: str) -> None:

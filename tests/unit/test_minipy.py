@@ -111,5 +111,5 @@ def test_test_has_functions_that_train_lacks() -> None:
 
 
 def test_an_unknown_split_is_refused() -> None:
-    with pytest.raises(UserError, match="unknown split 'dev'"):
+    with pytest.raises(UserError, match="got 'dev'"):
         generate("dev")

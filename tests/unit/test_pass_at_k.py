@@ -5,7 +5,7 @@ import statistics
 
 import pytest
 
-from peft_study.data import apps
+from peft_study.data.layouts import apps
 from peft_study.errors import UserError
 from peft_study.metrics.pass_at_k import LEVELS, by_level, group, pass_at_k, score_tests
 
@@ -37,24 +37,27 @@ def test_pass_at_k_is_the_mean_over_all_draws(num_candidates: int, num_passing: 
 
 
 def test_fewer_candidates_than_k_are_refused() -> None:
-    with pytest.raises(UserError, match=r"pass@5 needs 5 candidates a problem, and a problem has 3") as refused:
+    with pytest.raises(UserError, match="pass@5") as refused:
         pass_at_k(3, 1, 5)
     assert refused.value.where == "generation.num_candidates"
 
-    with pytest.raises(UserError, match="needs 2 candidates"):
+    with pytest.raises(UserError, match="pass@2"):
         score_tests([[PASSED, FAILED], [PASSED]], ks=[1, 2])
-    with pytest.raises(UserError, match="needs 1 candidates"):
+    with pytest.raises(UserError, match="pass@1"):
         score_tests([[]], ks=[1])
 
 
-@pytest.mark.parametrize(("num_candidates", "num_passing", "k"), [(5, 6, 1), (5, -1, 1), (5, 1, 0)])
-def test_impossible_numbers_are_refused(num_candidates: int, num_passing: int, k: int) -> None:
-    with pytest.raises(ValueError, match="undefined"):
+@pytest.mark.parametrize(
+    ("num_candidates", "num_passing", "k", "argument"),
+    [(5, 6, 1, "num_passing"), (5, -1, 1, "num_passing"), (5, 1, 0, "k must")],
+)
+def test_impossible_numbers_are_refused(num_candidates: int, num_passing: int, k: int, argument: str) -> None:
+    with pytest.raises(ValueError, match=argument):
         pass_at_k(num_candidates, num_passing, k)
 
 
 def test_scores_of_a_corpus() -> None:
-    # The second of three candidates passes; their shares are 1/2, 1, 1/2. Of the other problem none does: 1/4, 0, 0.
+    # First problem: the second of three candidates passes, with shares 1/2, 1, 1/2. Second: none passes, 1/4, 0, 0.
     outcomes = [[FAILED, PASSED, FAILED], [[True, False, False, False], [False] * 4, [False] * 4]]
 
     scores = score_tests(outcomes, ks=[1, 2, 3])
@@ -95,9 +98,9 @@ def test_a_problem_without_tests_is_counted_and_weighs_nothing() -> None:
 
 
 def test_malformed_outcomes_are_refused() -> None:
-    with pytest.raises(ValueError, match="no problem"):
+    with pytest.raises(ValueError, match="outcomes"):
         score_tests([])
-    with pytest.raises(ValueError, match=r"different numbers of outcomes: \[1, 2\]"):
+    with pytest.raises(ValueError, match=r"outcomes.*\[1, 2\]"):
         score_tests([[PASSED, [True]]], ks=[1])
 
 
@@ -112,15 +115,15 @@ def test_levels_go_from_easy_to_hard() -> None:
 def test_scores_by_level() -> None:
     samples = score_tests([[PASSED], [FAILED], [FAILED], [[]]], ks=[1]).samples
 
-    found = by_level(samples, ["interview", "introductory", "interview", "competition"])
+    scores = by_level(samples, ["interview", "introductory", "interview", "competition"])
 
-    assert list(found) == ["introductory", "interview", "competition"]
-    assert found["interview"] == {
+    assert list(scores) == ["introductory", "interview", "competition"]
+    assert scores["interview"] == {
         "pass@1": 0.5,
         "top@1": 0.5,
         "tests_passed_share": 0.75,
         "problems_without_tests_share": 0,
     }
-    assert found["competition"]["pass@1"] is None
-    with pytest.raises(ValueError, match="4 problems, 1 levels"):
+    assert scores["competition"]["pass@1"] is None
+    with pytest.raises(ValueError, match="samples and levels"):
         by_level(samples, ["interview"])

@@ -15,9 +15,9 @@ MAIN = ["model=codellama-7b-python", "method=lora", "model.architecture.num_hidd
 
 
 def of(*overrides: str) -> Estimate:
-    found = estimate(compose_cell([*MAIN, *overrides]))
-    assert found is not None
-    return found
+    prediction = estimate(compose_cell([*MAIN, *overrides]))
+    assert prediction is not None
+    return prediction
 
 
 @pytest.mark.parametrize(
@@ -50,17 +50,17 @@ def test_generation_takes_more(smaller: list[str], larger: list[str]) -> None:
 
 
 def test_nothing_is_trained_without_a_method_that_trains() -> None:
-    found = of("method=zero-shot")
+    prediction = of("method=zero-shot")
 
-    assert (found.trainable_parameters, found.train_peak_bytes) == (0, 0)
-    assert found.peak_bytes == found.generate_peak_bytes > 1.3e9
+    assert (prediction.trainable_parameters, prediction.train_peak_bytes) == (0, 0)
+    assert prediction.peak_bytes == prediction.generate_peak_bytes > 1.3e9
 
 
 def test_every_weight_is_trained_with_its_gradient() -> None:
-    found = estimate(compose_cell(["model=codegen-350m-mono", "method=full", "model.architecture.n_layer=2"]))
+    prediction = estimate(compose_cell(["model=codegen-350m-mono", "method=full", "model.architecture.n_layer=2"]))
 
-    assert found is not None
-    assert found.train_peak_bytes > found.total_parameters * (4 + 4)
+    assert prediction is not None
+    assert prediction.train_peak_bytes > prediction.total_parameters * (4 + 4)
 
 
 def test_a_model_known_to_a_folder_alone_has_no_estimate(tmp_path: object) -> None:

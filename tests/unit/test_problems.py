@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from peft_study.errors import UserError
+from peft_study.judging.asserts.instrument import instrument
+from peft_study.judging.asserts.splitting import split_assertions
 from peft_study.judging.compare import LongInteger
 from peft_study.judging.inputs import Candidate, read_candidates, read_problems
-from peft_study.judging.instrument import instrument
 from peft_study.judging.problems import problem_of_assertions, problem_of_inputs
-from peft_study.judging.splitting import split_assertions
 from peft_study.sandbox.inside.prelude import ANY_LENGTH, APPS_PRELUDE
 from peft_study.sandbox.jobs import Kind
 from tests.conftest import write_jsonl
@@ -144,28 +144,36 @@ def test_the_published_prelude_gives_the_published_names() -> None:
         ('{"problem_id": 1', "not JSON", "input_output"),
         ("[1]", "holds a list, not an object", "input_output"),
         ({"tests": ASSERTS}, '"problem_id" is missing', "problem_id"),
-        ({"problem_id": True, "tests": ASSERTS}, "no number or text", "problem_id"),
-        ('{"problem_id": NaN, "tests": "assert f()"}', "no number or text", "problem_id"),
-        ({"problem_id": "", "tests": ASSERTS}, "no number or text", "problem_id"),
-        ({"problem_id": 0, "tests": ASSERTS}, "a second problem 0", "id of its own"),
+        ({"problem_id": True, "tests": ASSERTS}, '"problem_id" must be an integer or text', "problem_id"),
+        ('{"problem_id": NaN, "tests": "assert f()"}', '"problem_id" must be an integer or text', "problem_id"),
+        ({"problem_id": "", "tests": ASSERTS}, '"problem_id" must be an integer or text', "problem_id"),
+        ({"problem_id": 0, "tests": ASSERTS}, "problem_id must be unique, got 0", "id"),
         (
             {"problem_id": 1, "tests": ASSERTS, "input_output": {"inputs": ["1"], "outputs": ["1"]}},
-            "both",
+            '"input_output" and "tests"',
             "one of them",
         ),
-        ({"problem_id": 1, "test": ASSERTS}, "'test' and no tests", "'tests'"),
-        ({"problem_id": 1, "input_outputs": {}}, "'input_outputs' and no tests", "'input_output'"),
-        ({"problem_id": 1, "tests": ["assert f()"]}, "a list, not text", "tests"),
+        ({"problem_id": 1, "test": ASSERTS}, "'test'", "'tests'"),
+        ({"problem_id": 1, "input_outputs": {}}, "'input_outputs'", "'input_output'"),
+        ({"problem_id": 1, "tests": ["assert f()"]}, '"tests" must be text, got list', "tests"),
         ({"problem_id": 1, "tests": "assert f("}, "not Python ('(' was never closed, their line 1)", "assert"),
         ({"problem_id": 1, "tests": "assert f()\0"}, "not Python", "assert"),
         ({"problem_id": 1, "tests": "assert f('\ud800')"}, "surrogate", "surrogate"),
-        ({"problem_id": 1, "tests": ASSERTS, "prelude": 3}, '"prelude" is not text', "leave it out"),
-        ({"problem_id": 1, "input_output": "{"}, "not JSON", "input_output"),
-        ({"problem_id": 1, "input_output": [1]}, "a list, not an object", "input_output"),
-        ({"problem_id": 1, "input_output": {"inputs": ["1"]}}, "two lists", "input_output"),
-        ({"problem_id": 1, "input_output": {"inputs": ["1"], "outputs": []}}, "1 inputs and 0 outputs", "one output"),
-        ({"problem_id": 1, "input_output": {"inputs": [3], "outputs": ["1"]}}, "int where text", "fn_name"),
-        ({"problem_id": 1, "input_output": {"inputs": ["1"], "outputs": [["1", 2]]}}, "list where text", "fn_name"),
+        ({"problem_id": 1, "tests": ASSERTS, "prelude": 3}, '"prelude" must be text', "leave it out"),
+        ({"problem_id": 1, "input_output": "{"}, "must be JSON", "input_output"),
+        ({"problem_id": 1, "input_output": [1]}, '"input_output" must be an object, got list', "input_output"),
+        ({"problem_id": 1, "input_output": {"inputs": ["1"]}}, '"inputs" and "outputs"', "input_output"),
+        (
+            {"problem_id": 1, "input_output": {"inputs": ["1"], "outputs": []}},
+            "inputs and outputs must have equal lengths, got 1 and 0",
+            "one output",
+        ),
+        ({"problem_id": 1, "input_output": {"inputs": [3], "outputs": ["1"]}}, "must be text, got int", "fn_name"),
+        (
+            {"problem_id": 1, "input_output": {"inputs": ["1"], "outputs": [["1", 2]]}},
+            "must be text, got list",
+            "fn_name",
+        ),
         ({"problem_id": 1, "input_output": {"inputs": ["\ud800"], "outputs": ["1"]}}, "surrogate", "surrogate"),
         (
             {"problem_id": 1, "input_output": {"inputs": [3], "outputs": [1], "fn_name": "f"}},
@@ -174,22 +182,30 @@ def test_the_published_prelude_gives_the_published_names() -> None:
         ),
         (
             {"problem_id": 1, "input_output": {"inputs": [[]], "outputs": [1], "fn_name": 3}},
-            '"fn_name" is not text',
+            '"fn_name" must be text',
             "leave",
         ),
-        ({"problem_id": 1, "input_output": {"inputs": [[]], "outputs": [1], "fn_name": "f()"}}, "no name", "two_sum"),
+        (
+            {"problem_id": 1, "input_output": {"inputs": [[]], "outputs": [1], "fn_name": "f()"}},
+            "fn_name must be the name of a function, got 'f()'",
+            "two_sum",
+        ),
         (
             {"problem_id": 1, "input_output": {"inputs": [[]], "outputs": [1], "fn_name": "class"}},
-            "no name",
+            "fn_name must be the name of a function, got 'class'",
             "two_sum",
         ),
         ({"problem_id": 1, "input_output": {"inputs": ["1"], "outputs": ["\ud800"]}}, "surrogate", "surrogate"),
-        ({"problem_id": 1, "tests": ASSERTS, "prelude": "def f(:"}, "prelude is not Python (invalid", "before each"),
-        ({"problem_id": 1, "tests": ASSERTS, "prelude": "x = '\0'"}, "prelude is not Python", "before each"),
+        (
+            {"problem_id": 1, "tests": ASSERTS, "prelude": "def f(:"},
+            "prelude must be Python source (invalid",
+            "before each",
+        ),
+        ({"problem_id": 1, "tests": ASSERTS, "prelude": "x = '\0'"}, "prelude must be Python source", "before each"),
         ({"problem_id": 1, "tests": ASSERTS, "prelude": "x = '\ud800'"}, "surrogate", "surrogate"),
         (
             {"problem_id": 1, "input_output": {"inputs": ["1"], "outputs": ["1"]}, "prelude": "x ="},
-            "prelude is not Python",
+            "prelude must be Python source",
             "before each",
         ),
         ({"problem_id": 1, "tests": f"assert f({'+'.join('1' * 900)}) == 900"}, "cannot be taken apart", "shorter"),
@@ -230,14 +246,14 @@ def test_candidates_keep_their_places(tmp_path: Path) -> None:
     [
         ("nonsense", "not JSON", "candidates"),
         ({"candidates": []}, '"problem_id" is missing', "candidates"),
-        ({"problem_id": 1}, 'lacks "candidates"', "candidates"),
-        ({"problem_id": 1, "candidates": "print(1)"}, 'lacks "candidates", a list', "candidates"),
-        ({"problem_id": 1, "candidates": ["a", None]}, "candidate 1 is a NoneType", "candidates"),
-        ({"problem_id": 1, "candidates": [["a"]]}, "candidate 0 is a list", "candidates"),
-        ({"problem_id": 0, "candidates": []}, "a second line for problem 0", "on one line"),
-        ({"problem_id": "1", "candidates": []}, "there is no problem '1'", "did you mean 1?"),
-        ({"problem_id": "tusk", "candidates": []}, "there is no problem 'tusk'", "did you mean 'task'?"),
-        ({"problem_id": 9, "candidates": []}, "there is no problem 9", "an id"),
+        ({"problem_id": 1}, '"candidates" must be a list', "candidates"),
+        ({"problem_id": 1, "candidates": "print(1)"}, '"candidates" must be a list', "candidates"),
+        ({"problem_id": 1, "candidates": ["a", None]}, "candidate 1 must be text, got NoneType", "candidates"),
+        ({"problem_id": 1, "candidates": [["a"]]}, "candidate 0 must be text, got list", "candidates"),
+        ({"problem_id": 0, "candidates": []}, "problem_id must be unique, got 0", "on one line"),
+        ({"problem_id": "1", "candidates": []}, "unknown problem '1'", "did you mean 1?"),
+        ({"problem_id": "tusk", "candidates": []}, "unknown problem 'tusk'", "did you mean 'task'?"),
+        ({"problem_id": 9, "candidates": []}, "unknown problem 9", "an id"),
     ],
 )
 def test_a_bad_line_of_candidates_is_named(tmp_path: Path, row: Any, what: str, hint: str) -> None:

@@ -4,7 +4,8 @@ import ast
 
 import pytest
 
-from peft_study.judging.reach import Reach, is_check, may_fail, reach_of_assertions
+from peft_study.judging.asserts.failing import is_check, may_fail
+from peft_study.judging.asserts.reach import Reach, reach_of_assertions
 
 ALWAYS, SOMETIMES, CAUGHT = Reach(), Reach(required=False), Reach(required=False, caught=True)
 

@@ -1,4 +1,4 @@
-"""Everything that shows an interval shows the same one for the same cells."""
+"""All outputs show the same interval for the same cells."""
 
 import io
 import json

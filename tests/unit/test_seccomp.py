@@ -16,7 +16,7 @@ kernel.no_new_privileges()
 parent = os.getppid()
 child = seccomp.child_program(processes={processes}, signals={signals}, rights={rights}, times={times})
 kernel.install_filter(seccomp.worker_program())
-kernel.install_filter(seccomp.own(child, os.getpid()))
+kernel.install_filter(seccomp.with_pid(child, os.getpid()))
 """
 _THREAD = "import threading; t = threading.Thread(target=print); t.start(); t.join()"
 

@@ -1,4 +1,4 @@
-"""Intervals of shares and their differences, against published examples and scipy."""
+"""Intervals of shares and their differences, compared with published examples and scipy."""
 
 import math
 
@@ -37,7 +37,7 @@ def test_no_hit_has_an_upper_end() -> None:
 
 
 def test_rare_shares_are_covered_at_every_number_of_samples() -> None:
-    """Exactly, by the binomial distribution; Wilson's own interval covers 1 % of 55 samples in 89.5 of 100 cases."""
+    """The coverage is exact. Wilson's interval alone covers a share of 1 % of 55 samples in 89.5 of 100 cases."""
     for samples in range(50, 629):
         hits = np.arange(40)
         low, high = np.array([share_interval(number / samples, samples) for number in hits]).T
@@ -80,7 +80,7 @@ def test_tangos_interval_and_mcnemars_test_are_the_published_ones() -> None:
 
 
 @pytest.mark.parametrize("pairs", [(0, 0, 54), (4, 0, 200), (12, 30, 543), (543, 0, 543)])
-def test_the_ends_are_where_the_score_is_not_rejected_any_more(pairs: tuple[int, int, int]) -> None:
+def test_the_score_at_both_ends_is_the_normal_quantile(pairs: tuple[int, int, int]) -> None:
     table = Pairs(*pairs)
     low, high = table.ends()
 
@@ -90,8 +90,8 @@ def test_the_ends_are_where_the_score_is_not_rejected_any_more(pairs: tuple[int,
             assert table.score(end) == pytest.approx(sign * 1.959964, abs=1e-4)
 
 
-def test_equal_predictions_leave_a_doubt_that_shrinks_with_the_samples() -> None:
-    """Without discordant pairs Tango's interval ends where Wilson's of no hit does."""
+def test_the_interval_of_equal_predictions_shrinks_with_the_samples() -> None:
+    """Without discordant pairs, Tango's interval has the upper end of Wilson's for a share of 0."""
     for samples in (20, 543):
         assert Pairs(0, 0, samples).ends()[1] == pytest.approx(wilson(0.0, samples)[1], abs=1e-9)
 

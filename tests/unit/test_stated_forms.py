@@ -14,7 +14,7 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from peft_study.cell.run import template_of
+from peft_study.cell.encoding import template_of
 from peft_study.config.compose import compose_cell
 from peft_study.config.schema import CellConfig, ExampleChoice
 from peft_study.data.examples import choose

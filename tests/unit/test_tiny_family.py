@@ -51,8 +51,8 @@ def test_an_identifier_tokenises_alike_wherever_it_stands() -> None:
     tokenizer = load_tokenizer()
     word = tokenizer("frobnicate_xs").input_ids
     for text in ("sort 'frobnicate_xs' now", "[n for n in frobnicate_xs if n]", "frobnicate_xs.sort()"):
-        found = tokenizer(text).input_ids
-        assert any(found[start : start + len(word)] == word for start in range(len(found)))
+        ids = tokenizer(text).input_ids
+        assert any(ids[start : start + len(word)] == word for start in range(len(ids)))
 
 
 def test_offsets_say_where_a_token_stands() -> None:
@@ -73,8 +73,8 @@ def test_the_family_is_small() -> None:
     files = [path for path in FOLDER.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     assert sum(path.stat().st_size for path in files) < MOST_BYTES
     for name in MODELS:
-        found = {path.name for path in (FOLDER / name).iterdir()}
-        assert {"config.json", "model.safetensors", "MODEL_CARD.md"} <= found
+        names = {path.name for path in (FOLDER / name).iterdir()}
+        assert {"config.json", "model.safetensors", "MODEL_CARD.md"} <= names
 
 
 @pytest.mark.parametrize("name", [name for name in MODELS if name != "tiny-codegen2"])

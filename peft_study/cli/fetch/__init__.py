@@ -1,1 +1,1 @@
-"""Downloads what a sweep needs ahead of it."""
+"""Downloads what a sweep needs, before it starts."""

@@ -1,4 +1,4 @@
-"""Download ahead of time all that a command would load from the hub: `python -m peft_study fetch +study=paper`."""
+"""Download everything that a command would load from the hub: `python -m peft_study fetch +study=paper`."""
 
 import argparse
 import json
@@ -26,25 +26,28 @@ from peft_study.results.redaction import redact
 from peft_study.sweep.command import add_arguments, plan_command
 
 SPARE_SHARE = 0.05
+"""Of the download: blobs in parts and the cache of `datasets` come on top of the files."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Download what the cells of a command line need, so that they run with HF_HUB_OFFLINE=1.
 
     Returns:
-        the exit code: 0 where all is there, or can be had in a dry run; 1 where something cannot be had; 2 where the
-        command or the machine is at fault; 128 and the signal's number after an interrupt.
+        the exit code: 0 if everything is there, or available in a dry run; 1 if something is not available; 2 if the
+        command or the machine is wrong; 128 plus the signal's number after an interrupt.
     """
     parser = argparse.ArgumentParser(prog="python -m peft_study fetch", description=__doc__)
     add_arguments(parser)
-    parser.add_argument("--dry-run", action="store_true", help="only say what would be downloaded")
-    parser.add_argument("--json", action="store_true", help="for programs: every repository, its size, its problem")
-    given = parser.parse_intermixed_args(arguments)
+    parser.add_argument("--dry-run", action="store_true", help="list what would be downloaded, and stop")
+    parser.add_argument(
+        "--json", action="store_true", help="print a record for programs: each repository with its size and problem"
+    )
+    options = parser.parse_intermixed_args(arguments)
     if not sys.stderr.isatty():
         disable_progress_bars()
     return run_command(
-        lambda: fetch(given.overrides, given.config_dir, dry_run=given.dry_run, as_json=given.json),
-        interrupted="whole files stay, and the same command goes on",
+        lambda: fetch(options.overrides, options.config_dir, dry_run=options.dry_run, as_json=options.json),
+        interrupted="complete files stay, and the same command resumes",
     )
 
 
@@ -57,13 +60,13 @@ def fetch(
         overrides: the command line's.
         config_dir: a further folder of config groups.
         dry_run: stop before anything is downloaded.
-        as_json: print a record in place of the table, once all is done.
+        as_json: print a record instead of the table, at the end.
 
     Returns:
         the exit code.
 
     Raises:
-        UserError: the command, the network or the disk does not allow any of it.
+        UserError: the command is wrong, the hub is unreachable, or the disk is too small.
     """
     cells = _runnable(overrides, config_dir)
     repositories = [Repository(need) for need in merged(need for cell in cells for need in needs_of(cell))]
@@ -78,7 +81,7 @@ def fetch(
     wanted_bytes = sum(repository.missing_bytes for repository in repositories) * (1 + SPARE_SHARE)
     if wanted_bytes > free_bytes:
         raise UserError(
-            f"{as_size(wanted_bytes)} are wanted and {as_size(free_bytes)} are free",
+            f"{as_size(wanted_bytes)} are needed, {as_size(free_bytes)} are free",
             where=str(folder),
             hint="HF_HOME=FOLDER on a larger disk, here and for the runs, or fewer models at a time",
         )
@@ -97,26 +100,24 @@ def _runnable(overrides: Sequence[str], config_dir: Path | None) -> list[CellCon
     if len(refusals) == len(planned):
         raise refusals[0]
     if refusals:
-        print_line(
-            f"{len(refusals)} of {len(planned)} cells cannot run and need nothing; the first: {refusals[0].what}"
-        )
+        print_line(f"{len(refusals)} of {len(planned)} cells cannot run and are skipped. The first: {refusals[0].what}")
     return [cell.cell for cell in planned if cell.refusal is None]
 
 
 def _require_hub() -> None:
     if is_offline_mode():
-        raise UserError(f"{OFFLINE} forbids every download", where="the environment", hint=f"{OFFLINE}=0")
+        raise UserError(f"{OFFLINE} must be 0 to download from the hub", where="the environment", hint=f"{OFFLINE}=0")
     use_cache_if_unreachable()
     if is_offline_mode():
         raise UserError(
-            "the hub is out of reach",
+            "the hub cannot be reached",
             where=str(redact(constants.ENDPOINT)),
             hint="a machine with a network and the same HF_HOME, or HTTPS_PROXY=...",
         )
 
 
 def _cache() -> tuple[Path, int]:
-    """The hub's cache, and the free bytes where it lies or will lie."""
+    """The folder of the hub's cache, which may not exist yet, and the free bytes on its disk."""
     folder = Path(constants.HF_HUB_CACHE).absolute()
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     return folder, shutil.disk_usage(existing).free
@@ -127,7 +128,11 @@ def _download_all(repositories: Sequence[Repository], cells: Sequence[CellConfig
         if repository.problem is None:
             with _problems_of(repository):
                 download(repository)
-    by_source = {(each.need.repository, each.need.revision): each for each in repositories if each.need.kind == DATASET}
+    by_source = {
+        (repository.need.repository, repository.need.revision): repository
+        for repository in repositories
+        if repository.need.kind == DATASET
+    }
     seen: list[DatasetConfig] = []
     for cell in cells:
         dataset = replace(cell.dataset, limit=None, test_limit=None)
@@ -141,7 +146,7 @@ def _download_all(repositories: Sequence[Repository], cells: Sequence[CellConfig
 
 @contextmanager
 def _problems_of(repository: Repository) -> Iterator[None]:
-    """Note what goes wrong with a repository, so that the others are fetched all the same."""
+    """Record an error of a repository, so that it does not block the others."""
     try:
         yield
     except Exception as error:
@@ -153,10 +158,10 @@ def _close(repositories: Sequence[Repository], *, dry_run: bool) -> int:
     for problem in problems:
         print_error(problem)
     if problems:
-        print_line(f"{len(problems)} of {len(repositories)} repositories cannot be had")
+        print_line(f"{len(problems)} of {len(repositories)} repositories are not available")
         return EXIT_FAILED
     if not repositories:
         print_line("nothing is needed from the hub")
     elif not dry_run:
-        print_line(f"all is there: with {OFFLINE}=1 it runs without a network")
+        print_line(f"everything is there: with {OFFLINE}=1 it runs without a network")
     return EXIT_OK

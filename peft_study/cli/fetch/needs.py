@@ -1,4 +1,4 @@
-"""Which files of the hub the cells of a sweep load."""
+"""The files of the hub that the cells of a sweep load."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -9,7 +9,7 @@ from peft_study.cli.fetch.table import DATASET, MODEL, Need
 from peft_study.config.schema import CellConfig, DatasetConfig, DatasetSource, ExampleChoice, Weights
 from peft_study.config.sources import EMBEDDED_SOURCE, EMBEDDED_TOKENIZER, LEXICAL_RETRIEVER
 
-# What is wanted is listed, so that no pickle and no code of a repository is ever downloaded.
+# Only listed files are downloaded, so that no pickle and no code of a repository ever is.
 WEIGHTS = "*.safetensors"
 WEIGHT_FILES = (WEIGHTS, "model.safetensors.index.json", "config.json", "generation_config.json")
 VOCABULARY_FILES = ("vocab.json", "vocab.txt", "merges.txt", "tokenizer.model", "spiece.model")
@@ -18,14 +18,14 @@ TOKENIZER_FILES = (
     *("chat_template.json", "chat_template.jinja"),
     *VOCABULARY_FILES,
 )
-# sentence-transformers keeps the settings of each part, and the weights of some, in numbered folders.
+# sentence-transformers stores the settings of each part, and the weights of some, in numbered folders.
 RETRIEVER_FILES = (WEIGHTS, "*.json", *VOCABULARY_FILES, "[0-9]_*/*.json", "[0-9]_*/*.safetensors")
 DATA_FILES = ("**/*.parquet", "**/*.json*", "**/*.csv*")
 DATA_CARD = ("README.md", ".huggingface.yaml", "dataset_infos.json")
 
 
 def needs_of(cell: CellConfig) -> Iterator[Need]:
-    """What a cell loads from the hub; nothing for what is local, generated, random or in the package."""
+    """The files that a cell loads from the hub; none for parts that are local, generated, random or in the package."""
     model, method, dataset = cell.model, cell.method, cell.dataset
     source, tokenizer = _on_hub(model.source), _on_hub(model.tokenizer or model.source)
     tokenizer_use = f"{model.name} (tokenizer)"
@@ -45,33 +45,34 @@ def needs_of(cell: CellConfig) -> Iterator[Need]:
 
 
 def merged(needs: Iterable[Need]) -> list[Need]:
-    """Put together what is needed of one repository and revision, in the order of first need."""
-    found: dict[tuple[str, str, str | None], Need] = {}
+    """Merge the needs of each repository and revision, in the order of their first occurrence."""
+    by_source: dict[tuple[str, str, str | None], Need] = {}
     for need in needs:
         key = (need.kind, need.repository, need.revision)
-        known = found.setdefault(key, need)
-        found[key] = replace(
-            known,
-            patterns=tuple(dict.fromkeys(known.patterns + need.patterns)),
-            essential=tuple(dict.fromkeys(known.essential + need.essential)),
-            uses=tuple(dict.fromkeys(known.uses + need.uses)),
+        earlier = by_source.setdefault(key, need)
+        by_source[key] = replace(
+            earlier,
+            patterns=tuple(dict.fromkeys(earlier.patterns + need.patterns)),
+            essential=tuple(dict.fromkeys(earlier.essential + need.essential)),
+            uses=tuple(dict.fromkeys(earlier.uses + need.uses)),
         )
-    return list(found.values())
+    return list(by_source.values())
 
 
 def matches(path: str, pattern: str) -> bool:
-    """Whether a file of a repository is meant by a pattern."""
+    """Whether a pattern matches a file of a repository; `*` stays within a folder, unlike in `huggingface_hub`."""
     if "**" in pattern:
         return fnmatchcase(path, pattern.replace("**/", "*"))
     return fnmatchcase(path, pattern) and path.count("/") == pattern.count("/")
 
 
 def is_remote(dataset: DatasetConfig) -> bool:
+    """Whether a data set comes from the hub."""
     return dataset.path is None and dataset.source is DatasetSource.hub
 
 
 def _on_hub(source: str | None) -> str | None:
-    """The source where it names a repository of the hub."""
+    """The source if it names a repository of the hub, else None."""
     if not source or source in {EMBEDDED_TOKENIZER, LEXICAL_RETRIEVER} or source.startswith(EMBEDDED_SOURCE):
         return None
     return None if Path(source).exists() else source

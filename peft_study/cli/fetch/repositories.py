@@ -23,7 +23,10 @@ CONVERSION_BOT = "SFconvertbot"
 
 
 def look_up(repository: Repository) -> None:
-    """Ask the hub for the wanted files and their sizes, and the cache which of them it lacks."""
+    """Fill in the wanted files and their sizes from the hub, and which of them the cache lacks.
+
+    `snapshot_download(dry_run=True)` asks for each file, writes into the cache, and lets `*` match folders.
+    """
     need, api = repository.need, HfApi()
     ask = api.model_info if need.kind == MODEL else api.dataset_info
     info = ask(need.repository, revision=need.revision, files_metadata=True, timeout=TIMEOUT_SECONDS)
@@ -34,41 +37,41 @@ def look_up(repository: Repository) -> None:
         raise _without_essential(need)
     repository.commit = info.sha
     repository.sizes = {
-        name: size for name, size in sizes.items() if any(matches(name, each) for each in need.patterns)
+        name: size for name, size in sizes.items() if any(matches(name, pattern) for pattern in need.patterns)
     }
     repository.missing = _lacking(repository, info.sha)
 
 
 def download(repository: Repository) -> None:
-    """Bring the wanted files into the cache, and note there what the revision stands for.
+    """Download the wanted files into the cache, together with the commit of the revision.
 
-    One after the other and in this thread: `snapshot_download` would let its threads finish files of many GB after an
-    interrupt.
+    They are downloaded one by one in this thread. After an interrupt, the threads of `snapshot_download` would first
+    finish files of many GB.
     """
     need = repository.need
     for name in repository.sizes:
         with_retries(partial(hf_hub_download, need.repository, name, repo_type=need.kind, revision=need.revision))
     repository.missing = _lacking(repository, need.revision)
     if repository.missing:
-        raise UserError(f"{need} changed while it was downloaded, or the network failed", hint="the same command again")
+        raise UserError(f"{need} changed during the download, or the network failed", hint="the same command again")
     files = "1 file" if len(repository.sizes) == 1 else f"{len(repository.sizes)} files"
-    print_line(f"{need}: {files}, {as_size(repository.total_bytes)}, all there")
+    print_line(f"{need}: {files}, {as_size(repository.total_bytes)}, complete")
 
 
 def prepare(dataset: DatasetConfig) -> None:
-    """Fill the cache of `datasets`, which is another one, and see that it can be read without the hub."""
+    """Fill the separate cache of `datasets`, and check that the data loads without the hub."""
     with_retries(partial(load, dataset))
     with _offline():
         load(dataset)
 
 
 def _lacking(repository: Repository, revision: str | None) -> list[str]:
-    """The files of the wanted commit that the cache does not hold whole under a revision."""
+    """The files of the wanted commit that are missing or incomplete in the cache, under a revision."""
     need = repository.need
 
     def is_whole(name: str, size: int) -> bool:
         path = try_to_load_from_cache(need.repository, name, revision=revision, repo_type=need.kind)
-        # Without a network huggingface_hub is content with the same file of an earlier commit.
+        # Without a network, huggingface_hub returns the file of an earlier commit.
         return isinstance(path, str) and repository.commit in Path(path).parts and Path(path).stat().st_size == size
 
     return [name for name, size in repository.sizes.items() if not is_whole(name, size)]
@@ -77,18 +80,20 @@ def _lacking(repository: Repository, revision: str | None) -> list[str]:
 def _without_essential(need: Need) -> UserError:
     if WEIGHTS not in need.essential:
         files = ", ".join(need.essential)
-        return UserError(f"{need} holds none of {files}", hint="dataset.hub_files=..., dataset.revision=...")
+        return UserError(
+            f"{need} must have one of the files {files}", hint="dataset.hub_files=..., dataset.revision=..."
+        )
     hint = "a model with *.safetensors, or model.source=FOLDER with converted weights"
     reference = _conversion(need)
     if reference:
         hint = f"model.revision={reference} (`revision: {reference}` in the model's YAML): the hub's own conversion"
-    return UserError(f"{need} has no weights as safetensors, and pickles are never read", hint=hint)
+    return UserError(f"{need} has no weights as safetensors, and pickles are not read", hint=hint)
 
 
 def _conversion(need: Need) -> str | None:
-    """The pull request in which the hub itself offers the weights as safetensors."""
+    """The pull request in which the hub's bot offers the weights as safetensors, if there is one."""
     api = HfApi()
-    # A hint, nothing more: what goes wrong here hides what went wrong before.
+    # This is only for a hint: an error here would hide the one that the hint is for.
     with suppress(Exception):
         for request in api.get_repo_discussions(need.repository, author=CONVERSION_BOT, discussion_type="pull_request"):
             reference = f"refs/pr/{request.num}"
@@ -100,7 +105,7 @@ def _conversion(need: Need) -> str | None:
 
 @contextmanager
 def _offline() -> Iterator[None]:
-    """Leave the hub's libraries in this process nothing but their caches, and what they say about that unsaid."""
+    """Limit the hub's libraries in this process to their caches, without their warnings about it."""
     import datasets.config
 
     modules = (constants, datasets.config)

@@ -1,4 +1,4 @@
-"""Trying again what a network may do better the next time."""
+"""Retries of actions that a network may have failed."""
 
 import errno
 import time
@@ -19,22 +19,22 @@ T = TypeVar("T")
 
 
 def with_retries(action: Callable[[], T]) -> T:
-    """Try again, after a pause, what a network may do better the next time."""
+    """Run an action; after an error that may be temporary, retry it after a pause."""
     for pause in PAUSES_SECONDS:
         try:
             return action()
-        except Exception as error:  # the hub's libraries pass on those of several HTTP clients
+        except Exception as error:  # the hub's libraries raise those of several HTTP clients
             if _is_final(error):
                 raise
-            print_line(f"{summary(error)}; trying again in {pause:.0f} s")
+            print_line(f"{summary(error)}; retrying in {pause:.0f} s")
             time.sleep(pause)
     return action()
 
 
 def _is_final(error: BaseException) -> bool:
-    """Whether trying again is in vain."""
+    """Whether a retry cannot help."""
     if isinstance(error, UserError | LocalEntryNotFoundError):
-        # Either may stand for a failed connection.
+        # Both also wrap a failed connection.
         return error.__cause__ is None or _is_final(error.__cause__)
     if isinstance(error, HfHubHTTPError):
         status = error.response.status_code

@@ -1,4 +1,4 @@
-"""What a person sees of a download from the hub: the table of repositories, and what went wrong in words."""
+"""The output about downloads from the hub: the table of repositories, and readable errors."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -34,9 +34,9 @@ class Need:
         repository: its id.
         kind: "model" or "dataset".
         revision: branch, tag or commit; None is the default branch.
-        patterns: the files that are wanted where they exist; `*` stays within a folder, `**/` is any number of them.
-        essential: of these there must be one; empty where nothing is indispensable.
-        uses: what for, by the names of models and data sets.
+        patterns: the files to download if they exist; `*` stays within a folder, `**/` matches any number of folders.
+        essential: patterns of which at least one must match a file; empty if no file is required.
+        uses: the names of the models and data sets that need the files.
     """
 
     repository: str
@@ -52,14 +52,14 @@ class Need:
 
 @dataclass
 class Repository:
-    """A need, and what is known of it so far.
+    """A need, and its state so far.
 
     Attributes:
-        need: what is wanted.
-        commit: what the revision stands for; None where the hub did not say.
+        need: the wanted files.
+        commit: the commit of the revision; None before the hub said it.
         sizes: bytes by wanted file.
-        missing: those that the cache lacks.
-        problem: why it cannot be had.
+        missing: wanted files that the cache lacks.
+        problem: the error that makes it unavailable.
     """
 
     need: Need
@@ -75,11 +75,11 @@ class Repository:
 
     @property
     def missing_bytes(self) -> int:
-        """The size of those that the cache lacks."""
+        """The size of the files that the cache lacks."""
         return sum(self.sizes[name] for name in self.missing)
 
     def record(self) -> dict[str, Any]:
-        """The same for a program."""
+        """The same for programs, ready for JSON."""
         return {
             "repository": self.need.repository,
             "kind": self.need.kind,
@@ -94,32 +94,37 @@ class Repository:
 
 
 def print_repositories(repositories: Sequence[Repository], folder: Path, free_bytes: int) -> None:
-    """Print what is wanted, what of it the cache holds and what is left to download.
+    """Print for each repository the size of its files, in total, in the cache and to download.
 
     Args:
         repositories: in any order.
-        folder: the cache.
-        free_bytes: free space where it lies.
+        folder: the folder of the cache.
+        free_bytes: free space on its disk.
     """
     console = Console()
-    total, missing = (sum(getattr(known, name) for known in repositories) for name in ("total_bytes", "missing_bytes"))
+    total, missing = (
+        sum(getattr(repository, name) for repository in repositories) for name in ("total_bytes", "missing_bytes")
+    )
     table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False, show_footer=True)
     table.add_column("repository", "total", overflow="fold")
     table.add_column("for", overflow="fold")
-    table.add_column("files", str(sum(len(known.sizes) for known in repositories)), justify="right", no_wrap=True)
+    table.add_column(
+        "files", str(sum(len(repository.sizes) for repository in repositories)), justify="right", no_wrap=True
+    )
     for title, footer in (("size", total), ("cached", total - missing), ("to download", missing)):
         table.add_column(title, as_size(footer), justify="right", no_wrap=True)
-    for known in repositories:
-        sizes = (known.total_bytes, known.total_bytes - known.missing_bytes, known.missing_bytes)
-        figures = [MISSING] * 4 if known.problem else [str(len(known.sizes)), *map(as_size, sizes)]
-        row = (str(known.need), ", ".join(known.need.uses), *figures)
+    for repository in repositories:
+        cached = repository.total_bytes - repository.missing_bytes
+        sizes = (repository.total_bytes, cached, repository.missing_bytes)
+        figures = [MISSING] * 4 if repository.problem else [str(len(repository.sizes)), *map(as_size, sizes)]
+        row = (str(repository.need), ", ".join(repository.need.uses), *figures)
         table.add_row(*(Text(printable(text, console)) for text in row))
     console.print(table)
     console.print(Text(printable(f"cache: {folder}, {as_size(free_bytes)} free", console)), soft_wrap=True)
 
 
 def as_size(number_of_bytes: float) -> str:
-    """Write bytes for a person, in decimal units."""
+    """Format a number of bytes in decimal units."""
     for unit, size in _UNITS.items():
         if number_of_bytes >= size:
             return f"{number_of_bytes / size:.1f} {unit}"
@@ -127,17 +132,17 @@ def as_size(number_of_bytes: float) -> str:
 
 
 def problem_with(need: Need, error: Exception) -> UserError:
-    """Say of an error of the hub what it means and what to try.
+    """Turn an error of the hub into one that says what it means and what to try.
 
     Args:
-        need: what was wanted when it occurred.
-        error: a UserError of our own, or any of the hub's libraries.
+        need: the files that were wanted.
+        error: a UserError, or any error of the hub's libraries.
     """
     page = f"{constants.ENDPOINT}/{'datasets/' if need.kind == DATASET else ''}{need.repository}"
     if isinstance(error, LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
         error = error.__cause__
     status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
-    what, hint = f"{need}: {summary(error)}", "the same command goes on from here"
+    what, hint = f"{need}: {summary(error)}", "the same command resumes"
     if isinstance(error, UserError):
         what, hint = error.what, error.hint or hint
     elif isinstance(error, RepositoryNotFoundError) and not isinstance(error, GatedRepoError):
@@ -148,13 +153,13 @@ def problem_with(need: Need, error: Exception) -> UserError:
     elif isinstance(error, RevisionNotFoundError):
         what, hint = f"{need.repository} has no revision {need.revision!r}", f"one of {page}/tree/main"
     elif status in {401, 403}:
-        what, hint = f"{need.repository} is gated: its owner decides who gets it", f"ask on {page}, then hf auth login"
+        what, hint = f"{need.repository} is gated: its owner grants access", f"ask on {page}, then hf auth login"
     return UserError(
         str(redact(what, "commit")), where=f"{need.kind} {', '.join(need.uses)}", hint=str(redact(hint, "commit"))
     )
 
 
 def summary(error: BaseException) -> str:
-    """The kind of an error and its first line, without secrets."""
+    """The type of an error and its first line, without secrets."""
     lines = str(redact(str(error), "commit")).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

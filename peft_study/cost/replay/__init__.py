@@ -1,1 +1,1 @@
-"""One training step and one step of generation on tensors without data, to count what they would allocate."""
+"""Replay a training step and the last steps of generation on tensors without data, to count their bytes."""

@@ -1,7 +1,7 @@
-"""What torch and bitsandbytes do on a GPU and not on a CPU, for tensors that only pretend to lie on either.
+"""Rules that make fake CPU tensors follow the code path of a GPU in torch and bitsandbytes.
 
-A torch without CUDA ends the process where autograd meets a fake CUDA tensor. The replay therefore uses fake CPU
-tensors on every machine, and these rules make them follow the GPU's code path.
+A torch without CUDA ends the process when autograd meets a fake CUDA tensor. The replay therefore uses fake CPU tensors
+on every machine.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,25 +11,32 @@ from typing import Any
 import bitsandbytes
 import torch
 from bitsandbytes import functional as bitsandbytes_functional
-from bitsandbytes.autograd._functions import MatMul8bitLt
 from torch import nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from peft_study.cost.replay.compat import (
+    MatMul8bitLt,
+    efficient_attention,
+    fill_table_of_8bit_values,
+    flash_attention,
+    run_backward,
+)
 from peft_study.cost.replay.live_bytes import Transient
 
 FUSED_ROWS = 1536
-"""bitsandbytes 0.50 multiplies up to so many rows without expanding a 4-bit weight (backends/cuda/ops.py)."""
+"""bitsandbytes 0.50 multiplies up to this many rows without expanding a 4-bit weight (backends/cuda/ops.py)."""
 _HALF, _INT32 = 2, 4
+"""Bytes of a number."""
 _BLOCK = 64
-"""Weights that share a scale, bitsandbytes' default."""
+"""Number of weights that share a scale, by bitsandbytes' default."""
 
 
 class CudaRules(TorchFunctionMode):
     """Applies CUDA's autocast list of 32-bit operations and CUDA's attention kernels.
 
-    CPU autocast already has CUDA's list of 16-bit operations. The 32-bit ones are those that transformers' models and
-    our loss call (ATen/autocast_mode.h, AT_FORALL_FP32 and AT_FORALL_FP32_SET_OPT_DTYPE).
+    CPU autocast already has CUDA's list of 16-bit operations. The list of 32-bit operations holds those that the models
+    and our loss call. Source: ATen/autocast_mode.h, AT_FORALL_FP32 and AT_FORALL_FP32_SET_OPT_DTYPE.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -40,13 +47,9 @@ class CudaRules(TorchFunctionMode):
         if func is functional.dropout:
             return _dropout(*args, **kwargs)
         if func is torch.Tensor.backward:
-            # Called as it is, it would leave these rules off for what checkpointing recomputes.
+            # A plain backward pass would run the recomputed operations without these rules: see `run_backward`.
             with self:
-                loss = args[0]
-                run = torch.autograd.graph._engine_run_backward
-                return run(
-                    (loss,), (torch.ones_like(loss),), False, False, (), allow_unreachable=True, accumulate_grad=True
-                )
+                return run_backward(args[0])
         if func in _IN_FP32 and torch.is_autocast_enabled("cpu"):
             args = tuple(_in_fp32(value) for value in args)
             kwargs = {name: _in_fp32(value) for name, value in kwargs.items()}
@@ -54,7 +57,7 @@ class CudaRules(TorchFunctionMode):
 
 
 def _dropout(values: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> torch.Tensor:
-    """Dropout as CUDA's kernel does it: it keeps a mask of one byte a value, where a CPU keeps the scaled noise."""
+    """Dropout by CUDA's kernel, which stores a mask with a byte for each value. A CPU stores the scaled noise."""
     if not training or p == 0.0:
         return values
     dropped: torch.Tensor = torch.ops.aten.native_dropout(values, p, True)[0]
@@ -88,24 +91,23 @@ def _attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> torch.Tensor:
-    """Attention as CUDA's kernels do it: flash for 16 bits without a mask, else the memory-efficient one.
+    """Attention by CUDA's kernels: flash attention for 16 bits without a mask, else memory-efficient attention.
 
     Args:
         query: (batch, heads, queries, head size).
         key: (batch, key heads, keys, head size).
-        value: likewise.
+        value: (batch, key heads, keys, head size).
         attn_mask: broadcasts to (batch, heads, queries, keys).
-        dropout_p: of the attention weights.
-        is_causal: mask what comes later.
-        scale: of the scores.
+        dropout_p: dropout of the attention weights.
+        is_causal: mask later keys.
+        scale: factor of the scores.
         enable_gqa: several query heads share a key head.
     """
     if torch.is_autocast_enabled("cpu"):
         dtype = torch.get_autocast_dtype("cpu")
         query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
     if attn_mask is None and query.dtype is not torch.float32:
-        flash = torch.ops.aten._scaled_dot_product_flash_attention
-        outputs: tuple[torch.Tensor, ...] = flash(query, key, value, dropout_p, is_causal, False, scale=scale)
+        outputs: tuple[torch.Tensor, ...] = flash_attention(query, key, value, dropout_p, is_causal, False, scale=scale)
         return outputs[0]
     if enable_gqa:
         shared = query.shape[1] // key.shape[1]
@@ -113,17 +115,15 @@ def _attention(
     if attn_mask is not None:
         bias = torch.zeros_like(attn_mask, dtype=query.dtype) if attn_mask.dtype is torch.bool else attn_mask
         attn_mask = bias.to(query.dtype).expand(query.shape[0], query.shape[1], query.shape[2], key.shape[2])
-    efficient = torch.ops.aten._scaled_dot_product_efficient_attention
-    outputs = efficient(query, key, value, attn_mask, torch.is_grad_enabled(), dropout_p, is_causal, scale=scale)
+    keep_statistics = torch.is_grad_enabled()
+    outputs = efficient_attention(query, key, value, attn_mask, keep_statistics, dropout_p, is_causal, scale=scale)
     return outputs[0]
 
 
 @contextmanager
 def cuda_layers() -> Iterator[None]:
-    """Let bitsandbytes' layers hold fake weights and take the GPU's code path."""
-    if "dynamic" not in bitsandbytes_functional.name2qmap:
-        # A table of the process: filled here, it never holds a fake tensor.
-        bitsandbytes_functional.name2qmap["dynamic"] = bitsandbytes_functional.create_dynamic_map()  # type: ignore[no-untyped-call]
+    """Make bitsandbytes' layers accept fake weights and follow the GPU's code path."""
+    fill_table_of_8bit_values()
     with ExitStack() as stack:
         stack.enter_context(replaced(bitsandbytes, "matmul", _int8_matmul))
         for module in (bitsandbytes.nn, bitsandbytes.nn.modules):
@@ -134,22 +134,22 @@ def cuda_layers() -> Iterator[None]:
 
 @contextmanager
 def replaced(module: Any, name: str, value: Any) -> Iterator[None]:
-    """Put another value in the place of a module's attribute for a while."""
-    plain = getattr(module, name)
+    """Replace an attribute of a module while the context is active."""
+    original = getattr(module, name)
     setattr(module, name, value)
     try:
         yield
     finally:
-        setattr(module, name, plain)
+        setattr(module, name, original)
 
 
 def _weight_4bit(data: torch.Tensor, module: Any = None, **settings: Any) -> nn.Parameter:
-    """What `Params4bit` holds, without its class, which no fake tensor can have.
+    """A parameter with the attributes of `Params4bit`. A fake tensor cannot have that class.
 
     Args:
         data: (outputs, inputs); on the meta device until the weights are read.
         module: the layer.
-        **settings: those of `Params4bit`; others are passed over.
+        **settings: settings of `Params4bit`; others are ignored.
     """
     weight = nn.Parameter(data, requires_grad=False)
     if data.device.type != "meta":
@@ -168,7 +168,7 @@ def _weight_4bit(data: torch.Tensor, module: Any = None, **settings: Any) -> nn.
 
 
 def _weight_8bit(data: torch.Tensor, has_fp16_weights: bool = False, **_: Any) -> nn.Parameter:
-    """What `Int8Params` holds, likewise."""
+    """A parameter with the attributes of `Int8Params`. A fake tensor cannot have that class."""
     scales = None
     if data.device.type != "meta" and data.dtype is not torch.int8:
         data, scales, _outliers = bitsandbytes_functional.int8_vectorwise_quant(data.contiguous().half())
@@ -185,7 +185,7 @@ def _int8_matmul(
     threshold: float = 0.0,
     bias: Any = None,
 ) -> Any:
-    # Which columns hold outliers depends on values, and they are few: without a threshold none is split off.
+    # Outlier columns depend on values, which fake tensors lack, and are few. A threshold of 0 splits off no columns.
     state.threshold = 0.0
     return MatMul8bitLt.apply(inputs, weight, out, bias, state)  # type: ignore[no-untyped-call]
 
@@ -197,7 +197,7 @@ def _expanded_4bit(args: Sequence[Any]) -> int:
 
 
 def _int8_quantised(args: Sequence[Any]) -> int:
-    # Absolute values in 16 bits, and a mask.
+    # The kernel allocates absolute values in 16 bits, and a mask of bytes.
     return int(args[0].numel() * (_HALF + 1))
 
 
@@ -211,4 +211,4 @@ TRANSIENTS: Mapping[str, Transient] = {
     "bitsandbytes::int8_vectorwise_quant": _int8_quantised,
     "bitsandbytes::int8_scaled_mm": _int8_product,
 }
-"""What bitsandbytes' CUDA kernels allocate within one operation, of which its fake operations say nothing."""
+"""Bytes that CUDA kernels of bitsandbytes allocate and free within an operation; its fake operations allocate none."""

@@ -1,4 +1,4 @@
-"""The prefill and the last steps of a beam search, where its key-value cache is longest."""
+"""Replay the prefill and the last steps of a beam search, when the key-value cache is longest."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from transformers import Cache, DynamicCache, EncoderDecoderCache, PreTrainedMod
 from peft_study.models.precision import Compute
 
 LAST_STEPS = 2
-"""The second one meets the beams that the first has reordered."""
+"""The second step starts from a cache that the first has reordered, as every step but the first does."""
 
 
 def write(
@@ -20,15 +20,15 @@ def write(
     read_once: bool,
     compute: Compute,
 ) -> None:
-    """Read prompts and take the last steps of their candidates, as `generation.decode` has `generate` take them.
+    """Read the prompts and run the last steps of their candidates, like `generate` under `generation.decode`.
 
     Args:
-        model: the base, an adapter's layers in it, on fake tensors.
-        prompts: of the batch.
-        prompt_tokens: of each, virtual tokens included.
-        new_tokens: of each candidate.
-        sequences: candidates that are written side by side for each prompt.
-        read_once: whether a prompt is read once, and not once a sequence.
+        model: the base, with the layers of an adapter, on fake tensors.
+        prompts: number of prompts in the batch.
+        prompt_tokens: length of each prompt, virtual tokens included.
+        new_tokens: length of each candidate.
+        sequences: number of sequences for each prompt.
+        read_once: whether a prompt is read once, instead of once for each sequence.
         compute: the number format.
     """
     rows = prompts * sequences
@@ -88,7 +88,7 @@ def _write_behind_encoder(model: Any, prompts: int, prompt_tokens: int, new_toke
 
 
 def _lengthen(cache: Cache, tokens: int) -> None:
-    """Fill a cache as if so many more tokens had been written."""
+    """Lengthen a cache as if this many more tokens had been generated."""
     layers: list[Any] = cache.layers
     for index, layer in enumerate(layers):
         keys, values = layer.keys, layer.values
@@ -97,7 +97,7 @@ def _lengthen(cache: Cache, tokens: int) -> None:
 
 
 def _best(output: Any, prompts: int, sequences: int, scores: torch.Tensor | None) -> torch.Tensor:
-    """The best continuations, by as many copies of the scores as transformers' beam search makes."""
+    """The scores of the best continuations, with as many copies of the scores as transformers' beam search makes."""
     logits = output.logits[:, -1, :].to(copy=True, dtype=torch.float32)
     logged = torch.log_softmax(logits, dim=-1)
     if scores is not None:

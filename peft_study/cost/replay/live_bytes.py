@@ -1,12 +1,12 @@
-"""Counts the bytes of the tensors that are alive, as the operations create them and Python frees them."""
+"""Count the bytes of live tensors while operations create them and Python frees them."""
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+
+from peft_study.cost.replay.compat import TorchDispatchMode, is_read_as_number, storage_key, tree_leaves
 
 ALLOCATION_UNIT = 512
 """CUDA's caching allocator rounds each allocation up to a multiple of this (CUDACachingAllocator, kMinBlockSize)."""
@@ -14,16 +14,17 @@ Transient = Callable[[Sequence[Any]], int]
 
 
 class LiveBytes(TorchDispatchMode):
-    """Counts live bytes and their peak while it is active, of real and of fake tensors alike.
+    """Counts the live bytes of real and fake tensors, and their peak, while it is active.
 
     Args:
-        unit: each storage counts as a multiple of this many bytes.
-        transients: bytes that a kernel allocates and frees within one operation, by the operation's name.
-        scalar: what a tensor without data answers when Python asks for its value; None lets it raise.
+        unit: the size of each storage is rounded up to a multiple of this number of bytes.
+        transients: by the name of an operation, the bytes that its kernel allocates and frees.
+        scalar: the value of a tensor without data when Python reads it; None lets the read raise.
 
     Attributes:
         live: bytes that are allocated now.
-        peaks: the most that were allocated at once, by segment of the work.
+        peaks: largest number of bytes allocated at a time, by segment.
+        scalar: see the argument.
     """
 
     def __init__(
@@ -39,7 +40,7 @@ class LiveBytes(TorchDispatchMode):
         self.begin("")
 
     def begin(self, segment: str) -> None:
-        """Count what follows as another segment of the work."""
+        """Begin another segment, which gets a separate peak."""
         self._segment = segment
         self._reach(self.live)
 
@@ -47,12 +48,12 @@ class LiveBytes(TorchDispatchMode):
         self.peaks[self._segment] = max(self.peaks.get(self._segment, 0), allocated)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run an operation and count what it creates."""
-        if self.scalar is not None and func is torch.ops.aten._local_scalar_dense.default:
+        """Run an operation and count the tensors that it creates."""
+        if self.scalar is not None and is_read_as_number(func):
             return bool(self.scalar) if args[0].dtype is torch.bool else self.scalar
         result = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(result):
-            # What lies on the meta device has a size and takes no memory.
+            # Tensors on the meta device have a size, but take no memory.
             if isinstance(leaf, torch.Tensor) and leaf.device.type != "meta":
                 self._count(leaf)
         transient = self._transients.get(func.name())
@@ -62,7 +63,7 @@ class LiveBytes(TorchDispatchMode):
 
     def _count(self, tensor: torch.Tensor) -> None:
         storage = tensor.untyped_storage()
-        key = storage._cdata
+        key = storage_key(storage)
         if key in self._storages:
             return
         size = -(-storage.nbytes() // self._unit) * self._unit

@@ -1,25 +1,23 @@
-"""A cell's model on fake tensors, loaded by the same code as a real one."""
+"""Load a cell's model on fake tensors, by the same code as a real model."""
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from peft_study.config.schema import CellConfig
+from peft_study.cost.replay.compat import FakeTensorMode, without_loading_threads
 from peft_study.cost.replay.cuda_rules import TRANSIENTS, CudaRules, cuda_layers, replaced
 from peft_study.cost.replay.live_bytes import LiveBytes
+from peft_study.models.compat import tied_names
 from peft_study.models.loading import load_state
 from peft_study.models.precision import Compute
 
-_SYNCHRONOUS = "HF_DEACTIVATE_ASYNC_LOAD"
-
 
 class _UnreadWeight:
-    """A weight of a file: it takes memory once it is read."""
+    """A weight of a file, which takes memory when it is read."""
 
     def __init__(self, shape: torch.Size, dtype: torch.dtype) -> None:
         self.shape, self.dtype = shape, dtype
@@ -30,21 +28,22 @@ class _UnreadWeight:
 
 @contextmanager
 def fake_tensors(*, like_cuda: bool = True) -> Iterator[LiveBytes]:
-    """Run everything within on tensors without data and count their bytes.
+    """Create all tensors without data while the context is active, and count their bytes.
 
     Args:
-        like_cuda: follow the GPU's code path and its allocator; else the CPU's, whose allocator rounds nothing.
+        like_cuda: follow the code path and the allocator of a GPU; else those of a CPU, whose allocator does not round.
 
     Yields:
         the counter.
     """
     with ExitStack() as stack:
-        stack.enter_context(_loading_in_this_thread())
+        stack.enter_context(without_loading_threads())
+        stack.enter_context(_without_progress_bar())
         stack.enter_context(cuda_layers())
-        # Module.to exchanges fake parameters, which refuse because a weak reference to each exists.
+        # Module.to swaps the tensors of fake parameters, which torch refuses because weak references to them exist.
         stack.enter_context(replaced(torch.utils, "swap_tensors", _take_data))
         stack.enter_context(torch.random.fork_rng(devices=[]))
-        # Inputs of the libraries' own making, such as tables of positions, may be real.
+        # Tensors that the libraries made earlier, such as tables of positions, may be real.
         stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
         if like_cuda:
             counter = stack.enter_context(LiveBytes(transients=TRANSIENTS, scalar=0))
@@ -55,15 +54,15 @@ def fake_tensors(*, like_cuda: bool = True) -> Iterator[LiveBytes]:
 
 
 def load(cell: CellConfig, skeleton: PreTrainedModel, compute: Compute) -> PreTrainedModel:
-    """Load a cell's base, within `fake_tensors`.
+    """Load a cell's base inside `fake_tensors`.
 
     Args:
         cell: the typed config.
-        skeleton: its model on the meta device.
+        skeleton: the cell's model on the meta device.
         compute: the number format; the device is the CPU.
     """
     dtype = compute.storage(cell.method.kind)
-    tied = set(getattr(skeleton, "all_tied_weights_keys", None) or {})
+    tied = tied_names(skeleton)
     state = {
         name: _UnreadWeight(value.shape, dtype) for name, value in skeleton.state_dict().items() if name not in tied
     }
@@ -75,18 +74,11 @@ def _take_data(parameter: torch.Tensor, converted: torch.Tensor) -> None:
 
 
 @contextmanager
-def _loading_in_this_thread() -> Iterator[None]:
-    """Keep transformers from reading weights in other threads, which know nothing of fake tensors, and from a bar."""
-    before = os.environ.get(_SYNCHRONOUS)
-    bar = transformers_logging.is_progress_bar_enabled()
-    os.environ[_SYNCHRONOUS] = "1"
+def _without_progress_bar() -> Iterator[None]:
+    shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:
         yield
     finally:
-        if before is None:
-            del os.environ[_SYNCHRONOUS]
-        else:
-            os.environ[_SYNCHRONOUS] = before
-        if bar:
+        if shown:
             transformers_logging.enable_progress_bar()

@@ -1,4 +1,4 @@
-"""The peak memory of a cell's phases, counted on tensors without data."""
+"""Count the peak memory of a cell's phases on tensors without data."""
 
 import copy
 from collections.abc import Mapping
@@ -22,29 +22,29 @@ from peft_study.models.precision import Compute
 from peft_study.models.random_weights import on_meta_device
 
 CUBLAS_WORKSPACE_BYTES = 8_519_680
-"""What torch allocates for cuBLAS at its first product (4096 KiB x 2 and 16 KiB x 8); 33,554,432 on Hopper cards."""
+"""Memory that torch allocates for cuBLAS at the first product: 2 x 4096 + 8 x 16 KiB; 33,554,432 bytes on Hopper."""
 
 DEPTHS = (2, 4)
-"""Layers of the two shallow models."""
+"""Numbers of layers of the two shallow models."""
 _WITHOUT_LAYERS = frozenset(
     {
         *("_target_", "r", "lora_alpha", "lora_dropout", "bias", "use_rslora", "use_dora", "init_lora_weights"),
         *("num_virtual_tokens", "prompt_tuning_init", "prefix_projection", "encoder_hidden_size"),
     }
 )
-"""Settings of adapters that say nothing about single layers."""
+"""Settings of adapters that apply to all layers."""
 _LOAD, _TRAIN, _GENERATE = "load", "train", "generate"
 
 
 @dataclass(frozen=True)
 class Peaks:
-    """What a cell allocates.
+    """Parameters and peak memory of a cell.
 
     Attributes:
-        trainable_parameters: exact.
-        total_parameters: exact, the adapter included.
+        trainable_parameters: exact number.
+        total_parameters: exact number, the adapter included.
         load_bytes: peak while the base is loaded and the adapter is attached.
-        train_bytes: peak of training, evaluation included; 0 where nothing is trained.
+        train_bytes: peak of training, evaluation included; 0 if nothing is trained.
         generate_bytes: peak of generation.
     """
 
@@ -56,34 +56,33 @@ class Peaks:
 
 
 def replay(cell: CellConfig, config: PretrainedConfig, adapter: PeftConfig | None, precision: Precision) -> Peaks:
-    """Load, train one step and write the last tokens of a batch on fake tensors, and count what they allocate.
+    """Load a model, train a step and generate the last tokens of a batch on fake tensors, and count their bytes.
 
-    Every sample fills the data set's limits, so that this is the peak over all data that keeps to them. CUDA's context
-    and fragmentation come on top: `cost.predict.Estimate.overhead_bytes`.
-
-    The layers of a stack are alike, and each segment of the work takes so many bytes and so many more a layer. Two
-    shallow models therefore say what a deep one takes, unless the adapter treats its layers differently.
+    Every sample fills the data set's limits, so that the peaks bound those of all data within the limits. CUDA's
+    context and fragmentation are not included: see `cost.predict.Estimate.overhead_bytes`.
 
     Args:
         cell: the typed config.
-        config: of its model.
-        adapter: the config of its adapter.
+        config: config of the cell's model.
+        adapter: config of the cell's adapter.
         precision: the number format; never auto.
 
     Returns:
-        bytes by phase.
+        parameters, and peak bytes of each phase.
     """
+    # With equal layers the bytes of each segment are linear in the number of layers. So two shallow models give the
+    # bytes of a deep one, in a fraction of the time of a replay with all layers.
     compute = Compute(torch.device("cpu"), precision)
     batch = _batch(cell, config, virtual_tokens(adapter), compute.dtype.itemsize)
     depth = int(config.num_hidden_layers)
-    if depth <= max(DEPTHS) or not _alike(config, cell.method.adapter):
+    if depth <= max(DEPTHS) or not _has_equal_layers(config, cell.method.adapter):
         return _peaks(_counts(cell, config, adapter, compute, batch))
     shallow, deeper = (_counts(cell, _with_layers(config, layers), adapter, compute, batch) for layers in DEPTHS)
     distance = (depth - DEPTHS[0]) / (DEPTHS[1] - DEPTHS[0])
     return _peaks({name: round(value + (deeper[name] - value) * distance) for name, value in shallow.items()})
 
 
-def _alike(config: PretrainedConfig, adapter: dict[str, Any] | None) -> bool:
+def _has_equal_layers(config: PretrainedConfig, adapter: dict[str, Any] | None) -> bool:
     decoder = getattr(config, "num_decoder_layers", None)
     return decoder in (None, config.num_hidden_layers) and not (adapter or {}).keys() - _WITHOUT_LAYERS
 
@@ -93,7 +92,7 @@ def _with_layers(config: PretrainedConfig, layers: int) -> PretrainedConfig:
     for name in ("num_hidden_layers", "num_decoder_layers"):
         if getattr(shallow, name, None) is not None:
             setattr(shallow, name, layers)
-    # A list with an entry for each layer, which transformers' Llama makes of its config.
+    # transformers' Llama adds a list with an entry for each layer to its config.
     if getattr(shallow, "layer_types", None):
         shallow.layer_types = shallow.layer_types[:layers]
     return shallow
@@ -117,7 +116,7 @@ def _peaks(counts: Mapping[str, int]) -> Peaks:
 def _counts(
     cell: CellConfig, config: PretrainedConfig, adapter: PeftConfig | None, compute: Compute, batch: "_Batch"
 ) -> dict[str, int]:
-    """Parameters, and the peak bytes of each segment of the work, by name."""
+    """Parameters, and the peak bytes of each segment, by name."""
     skeleton = on_meta_device(cell.model, config)
     with fake_tensors() as counter:
         counter.begin(f"{_LOAD} ")
@@ -133,9 +132,9 @@ def _counts(
 def _train(cell: CellConfig, model: Model, compute: Compute, counter: LiveBytes) -> None:
     if cell.training.gradient_checkpointing:
         recompute_activations(model)
-    # A batch of one sample has no padding, so that attention needs no mask.
+    # A micro-batch of a single sample has no padding. transformers reads that from the mask, and drops the mask.
     counter.scalar = int(cell.training.micro_batch_size == 1)
-    # On which side samples are padded to the limits makes no difference to their memory.
+    # The side of the padding does not change the memory.
     settings = replace(cell.training, memory=MemoryPolicy.paper) if cell.conventions.left_padding else cell.training
     training.take_step(model, settings, cell.dataset, compute, lambda name: counter.begin(f"{_TRAIN} {name}"))
     counter.scalar = 0
@@ -154,11 +153,11 @@ class _Batch:
     """A batch of prompts that fill the limits.
 
     Attributes:
-        prompts: of the batch.
-        prompt_tokens: of each, examples and virtual tokens included.
-        new_tokens: of each candidate.
-        sequences: side by side for each prompt.
-        read_once: whether a prompt is read once, and not once a sequence.
+        prompts: number of prompts.
+        prompt_tokens: length of each prompt, examples and virtual tokens included.
+        new_tokens: length of each candidate.
+        sequences: number of sequences for each prompt.
+        read_once: whether a prompt is read once, instead of once for each sequence.
     """
 
     prompts: int

@@ -1,4 +1,4 @@
-"""One optimizer step and one evaluation, as `training.loop` has transformers' Trainer take them."""
+"""Replay an optimizer step and an evaluation, as transformers' Trainer runs them in `training.loop`."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,33 +18,33 @@ from peft_study.training.loss import training_loss
 from peft_study.training.packing import BatchBuilder, batch_builder
 
 PLACEHOLDER = 0
-"""A token that stands for any."""
+"""Id of every token of the replay; its value does not matter."""
 
 Begin = Callable[[str], None]
 
 
 def take_step(model: Model, settings: TrainingConfig, dataset: DatasetConfig, compute: Compute, begin: Begin) -> None:
-    """Train one step with the optimizer's state in place, and evaluate one batch.
+    """Train a step with an optimizer that already has its state, and evaluate a batch.
 
     Args:
         model: base or adapter with `requires_grad` set, on fake tensors.
-        settings: batch and gradient clipping.
-        dataset: the limits, to which every sample is filled.
+        settings: batch sizes and gradient clipping.
+        dataset: gives the limits, which every sample fills.
         compute: the number format.
-        begin: receives the name of each segment of the step as it begins.
+        begin: receives the name of each segment when it begins.
     """
     collator = batch_builder(model, PLACEHOLDER, settings, dataset)
     model.train()
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = Adafactor(trained, lr=1e-3, scale_parameter=False, relative_step=False)
     begin("first step")
-    # It makes the optimizer's state, without which the next step would be too small.
+    # The first step creates the optimizer's state, which takes memory in all later steps.
     for parameter in trained:
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step()
     if settings.micro_batch_size == settings.batch_size:
         optimizer.zero_grad(set_to_none=True)
-    # Else this stands for the step's second micro-batch, which meets the gradients of the first.
+    # With several micro-batches, gradients of the first are in memory during the second: they stay for this step.
     begin("forward")
     with _mixed_precision(model, compute), _halves_of_backward(model, begin):
         loss = _loss(model, collator, settings.micro_batch_size, dataset)
@@ -62,10 +62,9 @@ def take_step(model: Model, settings: TrainingConfig, dataset: DatasetConfig, co
 
 @contextmanager
 def _halves_of_backward(model: Model, begin: Begin) -> Iterator[None]:
-    """Begin another segment in the middle of each stack of layers.
-
-    Activations go and gradients come along the backward pass, so that its peak is at either end.
-    """
+    """Begin another segment in the middle of the backward pass of each stack of layers."""
+    # Along the backward pass activations are freed and gradients created, so that the peak is at one of the ends. A
+    # segment for each end keeps the bytes of a segment linear in the number of layers.
 
     def watch(number: int) -> Callable[..., None]:
         def before_layer(_layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -76,7 +75,7 @@ def _halves_of_backward(model: Model, begin: Begin) -> Iterator[None]:
         return before_layer
 
     lists = [module for module in model.modules() if isinstance(module, nn.ModuleList) and len(module) > 1]
-    # A T5 layer has a list of its own inside, so that numbers of all lists would depend on the depth.
+    # A T5 layer contains a list as well. If it counted, the names of the segments would depend on the number of layers.
     nested = {id(inner) for outer in lists for inner in outer.modules() if inner is not outer}
     stacks = [stack for stack in lists if id(stack) not in nested]
     handles = [
@@ -92,7 +91,7 @@ def _halves_of_backward(model: Model, begin: Begin) -> Iterator[None]:
 
 @contextmanager
 def _mixed_precision(model: Model, compute: Compute) -> Iterator[None]:
-    """Compute as accelerate prepares a model for: autocast within its forward, outputs in 32 bits."""
+    """Compute as accelerate does: autocast inside the model's forward, and outputs in 32 bits."""
     if compute.precision is Precision.fp32:
         yield
         return

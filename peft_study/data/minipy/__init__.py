@@ -1,4 +1,4 @@
-"""minipy: a small text-to-code data set that is generated, the same for everybody."""
+"""minipy: a small text-to-code data set that is generated, the same on every machine."""
 
 from peft_study.data.minipy.generator import SIZES, generate
 

@@ -1,6 +1,6 @@
-"""Input/output checks: draw inputs, run the answer, write down what it gives.
+"""Input/output checks: draw inputs, run the answer, record its value.
 
-The code that runs here is this package's own.
+Only code that this package generates runs here.
 """
 
 from random import Random
@@ -60,12 +60,12 @@ def run(answer: str, setup: str, probe: str) -> object:
 
 
 def make_checks(draft: Draft, rng: Random) -> tuple[Check, ...]:
-    """Draw inputs on which the answer gives values that differ and hold more than one element, as far as it can.
+    """Draw inputs for which the answer has different values, with more than one element if possible.
 
     Returns:
-        Three checks, or two where the answer knows only two values; none where it fails on most inputs.
+        Three checks, or two if the answer has only two values; nothing if it fails on most inputs.
     """
-    found: dict[str, Check] = {}
+    distinct: dict[str, Check] = {}
     spare: list[Check] = []
     for _ in range(25):
         setup = "; ".join(f"{name} = {draw_value(rng, kind)!r}" for name, kind in draft.variables)
@@ -76,13 +76,13 @@ def make_checks(draft: Draft, rng: Random) -> tuple[Check, ...]:
         if isinstance(value, int) and abs(value) > 10**12:
             continue
         check = Check(setup, draft.probe, literal(value))
-        telling = not isinstance(value, list | set | dict) or len(value) > 1
-        if check.expected in found or not telling:
+        is_telling = not isinstance(value, list | set | dict) or len(value) > 1
+        if check.expected in distinct or not is_telling:
             spare.append(check)
         else:
-            found[check.expected] = check
-        if len(found) == CHECKS:
+            distinct[check.expected] = check
+        if len(distinct) == CHECKS:
             break
     spare.sort(key=lambda check: -len(check.expected))
-    checks = [*found.values(), *spare][:CHECKS]
+    checks = [*distinct.values(), *spare][:CHECKS]
     return tuple(checks) if len(checks) >= 2 else ()

@@ -1,4 +1,4 @@
-"""What the operation families share: a draft of a sample, a piece of an operation, and the names to fill in."""
+"""Shared by the families of operations: a draft of a sample, a piece of an operation, and variable names."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -57,10 +57,10 @@ class Piece:
     """One part of an operation: a filter, a mapping, a reduction, a method.
 
     Attributes:
-        name: names the part, for deciding which combinations only the test split has.
+        name: of the part; names decide which combinations only the test split has.
         phrases: its wordings, with "{...}" fields that the family fills.
         code: its code, with the same fields.
-        weight: how often it is drawn beside the other pieces of its kind; 0 keeps it for the test split.
+        weight: how often it is drawn, relative to the other pieces of its kind; 0 keeps it for the test split.
     """
 
     name: str
@@ -74,6 +74,8 @@ class Draft:
     """A sample without its id and its checks.
 
     Attributes:
+        instruction: the natural-language intent.
+        answer: the code that answers it.
         pieces: the names of its parts, outermost first.
         variables: name and kind ("ints", "words", "text", "mapping", "int") of every variable that the answer reads.
         probe: what to evaluate after the answer; "_" is the value of an answer that is an expression.
@@ -87,7 +89,11 @@ class Draft:
 
 
 class Source(Random):
-    """A source of chance that also says how often the pieces of weight 0 are drawn: never, unless it is set."""
+    """A random generator that also holds the weight of pieces of weight 0.
+
+    Attributes:
+        unseen_weight: their weight in a draw; 0 never draws them.
+    """
 
     unseen_weight = 0
 
@@ -98,12 +104,12 @@ def draw(rng: Source, pieces: Sequence[Piece]) -> Piece:
 
 
 def mention(rng: Random, name: str, noun: str) -> str:
-    """Name a variable as an intent does: quoted, sometimes after what it is."""
+    """Name a variable as an intent does: quoted, sometimes after its type."""
     return rng.choice((f"'{name}'", f"'{name}'", f"{noun} '{name}'", f"the {noun} '{name}'"))
 
 
 def fill(template: str, **fields: object) -> str:
-    """Put values into "{...}" fields and leave every other brace as it is, which code needs."""
+    """Put values into "{...}" fields. `str.format` would also read the other braces, which belong to the code."""
     for name, value in fields.items():
         template = template.replace("{" + name + "}", str(value))
     return template

@@ -13,7 +13,7 @@ from peft_study.errors import UserError, near_names
 SEED = 2308_10462
 SIZES = {"train": 2_000, "validation": 300, "test": 1_000}
 NEW_SHARE = 0.3
-"""Share of validation and of test whose combination of pieces occurs in no other split."""
+"""Share of validation and of test samples whose combination of pieces is in no other split."""
 UNSEEN_SHARE = 0.03
 """Share of test that uses a function which no other split uses."""
 FAMILIES: tuple[tuple[Callable[[Source], Draft], int], ...] = (
@@ -45,9 +45,9 @@ UNSEEN = tuple(
 
 
 def home(pieces: tuple[str, ...]) -> str:
-    """Say which split owns a combination of pieces: "any", or the one split that has it.
+    """Choose the split of a combination of pieces: "any", or the only split that has it.
 
-    A checksum decides, so that the split does not hang on the order of drawing or on Python's hash seed.
+    A checksum decides, so that the split depends neither on the order of drawing nor on Python's hash seed.
     """
     core = tuple(piece for piece in pieces if piece != "bind")
     if len(core) < 2:
@@ -63,13 +63,15 @@ def generate(split: str) -> list[Sample]:
         UserError: for a split other than train, validation and test.
     """
     if split not in SIZES:
-        raise UserError(f"unknown split {split!r} of minipy", hint=near_names(split, SIZES))
+        raise UserError(
+            f"the split of minipy must be train, validation or test, got {split!r}", hint=near_names(split, SIZES)
+        )
     return list(_splits()[split])
 
 
 @cache
 def _splits() -> dict[str, tuple[Sample, ...]]:
-    """Draw all splits, which know of each other so that no instruction occurs twice."""
+    """Draw all splits together, so that no instruction occurs twice."""
     taken: set[str] = set()
     return {split: tuple(_draw_split(split, size, taken)) for split, size in SIZES.items()}
 

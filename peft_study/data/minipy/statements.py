@@ -59,7 +59,7 @@ def changes(rng: Source) -> Draft:
 
 
 def bindings(rng: Source) -> Draft:
-    """Bind one or two new variables to what can be said of a list."""
+    """Bind one or two new variables to properties of a list."""
     targets = rng.sample(TARGETS, 2)
     if rng.random() < 0.4:
         source = sequences.slicing(rng) if rng.random() < 0.5 else sequences.comprehension(rng)
@@ -69,7 +69,7 @@ def bindings(rng: Source) -> Draft:
     name = rng.choice(NUMBER_LISTS)
     first = draw(rng, SUMMARIES)
     second = draw(rng, [piece for piece in SUMMARIES if piece != first])
-    known = mention(rng, name, "list")
+    mentioned = mention(rng, name, "list")
     instruction = fill(
         rng.choice(
             (
@@ -79,7 +79,7 @@ def bindings(rng: Source) -> Draft:
         ),
         a=targets[0],
         b=targets[1],
-        p=fill(first.phrases[0], x=known),
+        p=fill(first.phrases[0], x=mentioned),
         q=fill(second.phrases[0], x="it"),
     )
     answer = f"{targets[0]} = {fill(first.code, x=name)}\n{targets[1]} = {fill(second.code, x=name)}"

@@ -39,7 +39,7 @@ ENDS = (
 
 
 def chain(rng: Source) -> Draft:
-    """One to three steps on a string, the last of them perhaps no string any more."""
+    """One to three steps on a string; the last one may return another type."""
     first_steps = rng.choices((0, 1, 2), weights=(2, 5, 3))[0]
     steps: list[Piece] = []
     while len(steps) < first_steps:
@@ -50,8 +50,8 @@ def chain(rng: Source) -> Draft:
     name = rng.choice(TEXTS)
     code, phrases = name, []
     for position, step in enumerate(steps):
-        taken, given = rng.sample(LETTERS, 2)
-        fields = {"c": taken, "t": given, "k": rng.randint(2, 6), "sep": rng.choice((",", ":", "-", ";", "/", "="))}
+        old, new = rng.sample(LETTERS, 2)
+        fields = {"c": old, "t": new, "k": rng.randint(2, 6), "sep": rng.choice((",", ":", "-", ";", "/", "="))}
         told = "it" if position else mention(rng, name, "string")
         phrases.append(fill(rng.choice(step.phrases), x=told, **fields))
         inner = f"({code})" if " * " in code else code

@@ -1,7 +1,7 @@
 """CodeBLEU (Ren et al. 2020, arXiv 2009.10297) for Python: n-grams, keywords, syntax, data flow, a quarter each.
 
-The scores in use under this name differ, so three conventions are scored at once (`conventions.py`). A sample becomes
-counts that add up (`pooling.py`), from which the corpus, each sample and a bootstrap's corpora are scored alike.
+Published scores of this name follow different conventions, so all of them are scored at once (`conventions.py`). A
+sample becomes counts that add up (`pooling.py`). One formula scores the corpus, a sample and a resampled corpus.
 """
 
 from peft_study.metrics.codebleu.conventions import CODEXGLUE, CONVENTIONS, PACKAGE, PYPI, STRICT, Convention

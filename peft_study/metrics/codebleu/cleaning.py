@@ -1,11 +1,11 @@
-"""What the evaluators do to a program's text before they parse it."""
+"""What the published evaluators do to a program's text before they parse it."""
 
 import io
 import re
 import tokenize
 
 _OPENING = re.compile(r"//|/\*|'|\"")
-# Possessive, so that a quote without an end costs one scan.
+# Possessive, so that a quote that is never closed costs one scan.
 _REST = {
     "//": re.compile(r"[^\n]*"),
     "/*": re.compile(r".*?\*/", re.DOTALL),
@@ -16,33 +16,34 @@ _STATEMENT_START = {tokenize.INDENT, tokenize.NEWLINE}
 
 
 def without_java_comments(text: str) -> str:
-    """Take out Java's comments, each of which leaves a space, and the lines that are then blank.
+    """Replace Java's comments by a space each, and remove lines that are then blank.
 
-    Applied to Python, as CodeXGLUE's evaluator does, it keeps `#` and cuts a line at an integer division.
+    CodeXGLUE's evaluator applies this to Python: `#` comments stay, and an integer division cuts the line.
     """
     kept: list[str] = []
     position = written = 0
     unclosed: set[str] = set()
-    while found := _OPENING.search(text, position):
-        opening, position = found.group(), found.start() + 1
-        # What is never closed once is never closed later, so that each kind is searched in vain only once.
-        rest = None if opening in unclosed else _REST[opening].match(text, found.end())
+    while match := _OPENING.search(text, position):
+        opening, position = match.group(), match.start() + 1
+        # An opening that is not closed from here on is not closed later either. One failed search for each kind keeps
+        # the time linear.
+        rest = None if opening in unclosed else _REST[opening].match(text, match.end())
         if rest is None:
             unclosed.add(opening)
             continue
         position = rest.end()
         if opening[0] == "/":
-            kept += text[written : found.start()], " "
+            kept += text[written : match.start()], " "
             written = position
     return _without_blank_lines("".join(kept) + text[written:])
 
 
 def without_python_comments(text: str) -> str:
-    """Take out Python's comments and docstrings as the package codebleu does; what does not tokenise stays as it is.
+    """Remove Python's comments and docstrings as the package codebleu does; text that does not tokenize is unchanged.
 
-    A string is taken for a docstring where it opens a line that is not a continuation: after an indentation, after a
-    logical line, or in column 0. Whatever Python's tokenizer skips comes back as spaces, so a backslash at a line's
-    end joins the lines.
+    A string counts as a docstring if it opens a line that is not a continuation: after an indentation, after a logical
+    line, or in column 0. Everything that Python's tokenizer skips becomes spaces, so a backslash at the end of a line
+    joins the lines.
     """
     kept: list[str] = []
     line, column, before = -1, 0, tokenize.INDENT
@@ -57,7 +58,7 @@ def without_python_comments(text: str) -> str:
             if kind != tokenize.COMMENT and not docstring:
                 kept.append(token)
             line, column, before = end_line, end_column, kind
-    except Exception:  # the tokenizer raises errors of many kinds, which differ between Python's versions
+    except Exception:  # the tokenizer's exceptions are many and differ between versions of Python
         return text
     return _without_blank_lines("".join(kept))
 

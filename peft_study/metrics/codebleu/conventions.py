@@ -1,4 +1,4 @@
-"""The ways in which CodeBLEU is scored here."""
+"""The conventions by which CodeBLEU is scored."""
 
 import keyword
 from collections.abc import Callable
@@ -13,31 +13,31 @@ _KEYWORDS = frozenset(keyword.kwlist)
 
 
 class NoDataFlow(StrEnum):
-    """What a data-flow match of nothing, or without a reference edge, counts as in the sum of the four components."""
+    """How a missing data-flow match counts in the mean of the four components."""
 
     zero = "zero"
-    one = "one"
+    full = "full"
     left_out = "left_out"
 
 
 @dataclass(frozen=True)
 class Convention:
-    """One way of scoring.
+    """One convention.
 
     Attributes:
-        name: under which its scores are reported.
-        split: gives a text's words for the n-gram matches; None takes the tokens of the parsed program.
-        clean: gives the text that is parsed.
-        cut: gives what is scored of a candidate; references are scored whole.
-        bare: comments and docstrings are left out of the tree.
-        as_evaluators: data flow with what the evaluators get wrong: tokens are cut with columns in bytes taken for
-            columns in characters, any expressions are paired by their parts, `not in` and `is not` are two names each.
+        name: part of the names of its scores.
+        split: splits a text into words for the n-gram matches; None uses the tokens of the parsed program.
+        clean: prepares a text for the parser.
+        bare: whether comments and docstrings are left out of the tree.
+        as_evaluators: whether the data flow repeats the errors of the published evaluators. They read columns in bytes
+            as columns in characters, pair any expressions by their parts, and read `not in` and `is not` as two names.
         keywords: the unigrams that weigh five times the others.
-        reference_length: what the keyword-weighted match's brevity penalty takes for every reference's length; None
-            takes its length. The evaluators measure the pair of tokens and weights, which is 2.
-        at_least_one: a sample without n-grams of an order counts as one with a single unmatched one.
-        clipped: a candidate's subtree answers one of the reference's, not any number.
-        no_data_flow: what a missing data flow counts as.
+        reference_length: the length of every reference in the brevity penalty of the keyword-weighted match; None for
+            its true length. The published evaluators measure the pair of tokens and weights, which is 2.
+        at_least_one: whether a sample without n-grams of an order counts as having a single unmatched one.
+        clipped: whether a candidate's subtree matches only one subtree of the reference, not any number.
+        no_data_flow: how a missing data-flow match counts.
+        cut: returns the part of a candidate that is scored; references are scored whole.
     """
 
     name: str
@@ -69,11 +69,11 @@ STRICT = Convention(
     clipped=True,
     no_data_flow=NoDataFlow.left_out,
 )
-"""The project's own: what the paper of CodeBLEU (arXiv 2009.10297) describes, on programs as they are.
+"""What the paper of CodeBLEU (arXiv 2009.10297) describes, on unchanged programs.
 
-Line breaks stay, comments and docstrings are left out, tokens are Python's, so that spacing makes no difference. What
-the reference has nothing of (n-grams of an order, subtrees, data flow) is left out and the rest weighs more: an
-identical candidate scores 1 and one that shares nothing 0.
+Line breaks stay, comments and docstrings are left out, and tokens are Python's, so spacing makes no difference. If the
+reference lacks n-grams of an order, subtrees or data flow, that component is left out and the rest weighs more. An
+identical candidate scores 1, and a candidate that shares nothing scores 0.
 """
 
 CODEXGLUE = Convention(
@@ -88,11 +88,13 @@ CODEXGLUE = Convention(
     clipped=False,
     no_data_flow=NoDataFlow.zero,
 )
-"""As the study's authors scored their first revisions (arXiv 2308.10462): CodeXGLUE's evaluator on code that was made
-one line, with comments taken out as Java's, a data flow of 0 where the whole corpus has none."""
+"""As the study's authors scored their first revisions (arXiv 2308.10462), with CodeXGLUE's evaluator.
+
+Code is joined into one line, comments are removed as in Java, and the data flow is 0 if the whole corpus has none.
+"""
 
 PACKAGE = replace(CODEXGLUE, name="package", cut=cut_at_angle_brackets)
-"""`codexglue` on candidates as the study's replication package cut them: what the paper's table 3 holds."""
+"""`codexglue` on candidates cut as in the study's replication package: the numbers of the paper's table 3."""
 
 PYPI = Convention(
     name="pypi",
@@ -100,13 +102,16 @@ PYPI = Convention(
     clean=lambda text: without_python_comments(text.strip()),
     bare=False,
     as_evaluators=True,
+    # The package's list of keywords includes these soft keywords.
     keywords=_KEYWORDS | {"match", "case", "type"},
     reference_length=2,
     at_least_one=True,
     clipped=False,
-    no_data_flow=NoDataFlow.one,
+    no_data_flow=NoDataFlow.full,
 )
-"""As the PyPI package codebleu 0.7 scores, which the authors' later revision uses: a data-flow match of 0 counts as 1,
-so that an empty candidate scores at least 0.25."""
+"""As the PyPI package codebleu 0.7, which the authors' later revision uses.
+
+A data-flow match of 0 counts as 1, so an empty candidate scores at least 0.25.
+"""
 
 CONVENTIONS = (STRICT, CODEXGLUE, PACKAGE, PYPI)

@@ -1,10 +1,13 @@
 """Where the values in a program come from: the edges of CodeBLEU's data-flow match (Ren et al. 2020, section 3.3).
 
-What counts as an edge follows CodeXGLUE's evaluator for Python, because its scores are to be compared with. Every use
-of a name comes from the places that may have set it last; what stands left of an assignment, an augmented assignment,
-or a `for` is computed from what stands right of it, part by part or as a whole; a parameter comes from its default.
-The branches of an `if` are joined, and a loop is walked twice, so that its end reaches its beginning. Attributes,
-keyword arguments and called functions count as names; definitions open no scope; `with`, `import` and `:=` set nothing.
+The edges are those of CodeXGLUE's evaluator for Python, so that scores can be compared with published ones:
+
+- A use of a name comes from the places that may have set it last.
+- The left side of an assignment, an augmented assignment or a `for` is computed from the right side, part by part or
+  as a whole. A parameter comes from its default.
+- The branches of an `if` are joined. A loop is walked twice, so that its end reaches its beginning.
+- Attributes, keyword arguments and called functions count as names.
+- Definitions do not open a scope, and `with`, `import` and `:=` do not set a name.
 """
 
 from collections import Counter
@@ -18,25 +21,25 @@ Edge = tuple[str, str, tuple[str, ...]]
 
 
 def edges(tree: Tree, texts: Sequence[str], as_evaluators: bool) -> Counter[Edge]:
-    """Find the normalised edges of a program.
+    """Count the normalised edges of a program.
 
-    Variables are numbered by their first appearance. Where the evaluators leave the order of an edge's sources to
-    Python's string hashes (what two walks of a loop find is joined as a set), they stand in the order found.
+    Variables are numbered by their first appearance. The published evaluators join the two walks of a loop as a set,
+    so the order of an edge's sources depends on string hashes. This function uses the order in which they are visited.
 
     Args:
         tree: the program.
-        texts: the text of each of its tokens.
-        as_evaluators: pair the parts of any two expressions that have as many, and not only those of tuples and lists.
-            `a, b = f(c)` then takes `a` from `f`; and where a string's quotes are paired so (`a.b = 'c'`), the
-            evaluators find no data flow in all of the program.
+        texts: the text of each token.
+        as_evaluators: pair the parts of any two expressions with equally many parts, and not only those of tuples and
+            lists. `a, b = f(c)` then takes `a` from `f`. If a string's quotes are paired like this (`a.b = 'c'`), the
+            published evaluators find no data flow in the whole program.
 
     Returns:
-        How often each edge occurs; nothing for a program that cannot be walked.
+        How often each edge occurs; empty for a program that cannot be walked.
 
     Raises:
-        OverLimitError: it takes more than MAX_STEPS steps.
+        OverLimitError: the walk takes more than MAX_STEPS steps.
     """
-    # Tokens of no width, which the parser made up, can share a span; the last one's place counts.
+    # Tokens without width, which the parser inserts, can share a span. The last token's place counts.
     last_at = {span: index for index, span in enumerate(tree.spans)}
     walk = Walk(texts, tree.token_types, [last_at[span] for span in tree.spans], as_evaluators)
     try:
@@ -47,7 +50,7 @@ def edges(tree: Tree, texts: Sequence[str], as_evaluators: bool) -> Counter[Edge
 
 
 def _joined(facts: list[Fact]) -> Iterable[Fact]:
-    """Keep what comes from somewhere or is come from, one fact a place, in the order of the text."""
+    """Keep the facts that have a source or are one, merged by place, in the order of the text."""
     linked = {place for fact in facts for place in fact.source_places}
     linked |= {fact.place for fact in facts if fact.source_places}
     at_place: dict[int, list[Fact]] = {}

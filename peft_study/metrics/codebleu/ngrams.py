@@ -1,4 +1,4 @@
-"""Matching n-grams of tokens, counted so that samples can be pooled."""
+"""Counts of matching n-grams of tokens, which can be summed over samples."""
 
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -7,19 +7,19 @@ from typing import Any
 
 ORDERS = 4
 KEYWORD_WEIGHT, OTHER_WEIGHT = 1.0, 0.2
-"""Of a unigram in the keyword-weighted match, as in CodeXGLUE's evaluator; only their ratio, 5, matters in a corpus."""
+"""Weights of a unigram in the keyword-weighted match, as in CodeXGLUE's evaluator. Only their ratio, 5, matters."""
 
 
 @dataclass(frozen=True)
 class Matches:
-    """How the n-grams of a candidate meet those of its reference, by order from 1 to 4.
+    """The matching n-grams of a candidate and its reference, by order from 1 to 4.
 
     Attributes:
-        matched: n-grams in both, each as often as in the one that has fewer.
+        matched: n-grams in both, each counted as often as in the text that has fewer.
         in_candidate: n-grams of the candidate.
         in_reference: n-grams of the reference.
-        weighted_matched: as `matched`, unigrams weighted.
-        weighted_in_reference: as `in_reference`, unigrams weighted.
+        weighted_matched: as `matched`, with weighted unigrams.
+        weighted_in_reference: as `in_reference`, with weighted unigrams.
     """
 
     matched: tuple[float, ...]

@@ -1,12 +1,12 @@
-"""CodeBLEU from counts that add up, so that a corpus, a sample and a resampled corpus are scored by one formula."""
+"""CodeBLEU from counts that add up. One formula scores a corpus, a sample and a resampled corpus."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from peft_study.metrics.codebleu.conventions import Convention, NoDataFlow
 from peft_study.metrics.codebleu.ngrams import ORDERS, Matches
+from peft_study.metrics.scores import Floats
 
-Floats = NDArray[np.float64]
 COMPONENTS = ("ngram", "weighted_ngram", "syntax", "dataflow")
 _BY_ORDER = ("matched", "in_candidate", "weighted_matched", "weighted_in_reference")
 _SINGLE = (
@@ -19,9 +19,9 @@ _SINGLE = (
     "reference_edges",
 )
 COLUMNS = tuple(f"{name}_{order}" for name in _BY_ORDER for order in range(1, ORDERS + 1)) + _SINGLE
-"""What a row of counts holds, in order."""
+"""The columns of a row of counts, in order."""
 _EPSILON = 0.1
-"""What stands for no match of an order: method 1 of Chen and Cherry (2014), with NLTK's value."""
+"""Replaces a count of 0 matches of an order: method 1 of Chen and Cherry (2014), with NLTK's value."""
 
 
 def row(
@@ -31,10 +31,10 @@ def row(
 
     Args:
         ngrams: the matching n-grams.
-        lengths: number of tokens of candidate and reference.
-        subtrees: matched ones, and all of the reference.
-        edges: matched ones, and all of the reference.
-        convention: the one that they were counted by.
+        lengths: number of tokens of the candidate and of the reference.
+        subtrees: number of matched subtrees, and of all subtrees of the reference.
+        edges: number of matched edges, and of all edges of the reference.
+        convention: by which they were counted.
     """
     candidate, reference = lengths
     weighted_reference = reference if convention.reference_length is None else convention.reference_length
@@ -50,18 +50,18 @@ def components(counts: Floats, convention: Convention) -> Floats:
 
     Args:
         counts: (..., columns), summed over the samples of each corpus.
-        convention: the one that they were counted by.
+        convention: by which they were counted.
 
     Returns:
-        (..., 4) in the order of COMPONENTS, from 0 to 1. Where the references have nothing of a component it is NaN
-        if the convention leaves it out, else 0.
+        (..., 4) in the order of COMPONENTS, from 0 to 1. If the references lack a component, it is NaN if the
+        convention leaves it out, and 0 otherwise.
     """
     orders = np.split(counts[..., : 4 * ORDERS], 4, axis=-1)
     matched, in_candidate, weighted_matched, in_reference = orders
     candidate, reference, weighted_reference, *rest = np.moveaxis(counts[..., 4 * ORDERS :], -1, 0)
     matched_subtrees, subtrees, matched_edges, edges = rest
     present = in_reference > 0
-    found = np.stack(
+    scores = np.stack(
         [
             _brevity_penalty(candidate, reference) * _geometric_mean(matched, in_candidate, present),
             _brevity_penalty(candidate, weighted_reference) * _geometric_mean(weighted_matched, in_reference, present),
@@ -70,38 +70,39 @@ def components(counts: Floats, convention: Convention) -> Floats:
         ],
         axis=-1,
     )
-    return found if convention.no_data_flow is NoDataFlow.left_out else np.nan_to_num(found, nan=0.0)
+    return scores if convention.no_data_flow is NoDataFlow.left_out else np.nan_to_num(scores, nan=0.0)
 
 
-def total(found: Floats, convention: Convention) -> Floats:
-    """Weigh the components by a quarter each; what a missing one counts as is up to the convention.
+def total(scores: Floats, convention: Convention) -> Floats:
+    """Average the components. The convention decides how a missing one counts.
 
     Args:
-        found: (..., 4), as `components` gives them.
-        convention: how to score.
+        scores: (..., 4), as returned by `components`.
+        convention: by which they were scored.
 
     Returns:
-        (...), from 0 to 1; NaN where no component is defined.
+        (...), from 0 to 1; NaN if no component is defined.
     """
     if convention.no_data_flow is NoDataFlow.left_out:
-        defined = ~np.isnan(found)
+        defined = ~np.isnan(scores)
         number = defined.sum(axis=-1)
-        summed = np.where(defined, found, 0.0).sum(axis=-1)
+        summed = np.where(defined, scores, 0.0).sum(axis=-1)
         return np.where(number > 0, summed / np.maximum(number, 1), np.nan)
-    flow = found[..., -1:]
-    if convention.no_data_flow is NoDataFlow.one:
+    flow = scores[..., -1:]
+    if convention.no_data_flow is NoDataFlow.full:
         flow = np.where(flow == 0, 1.0, flow)
-    return np.asarray(np.concatenate([found[..., :-1], flow], axis=-1).mean(axis=-1))
+    return np.asarray(np.concatenate([scores[..., :-1], flow], axis=-1).mean(axis=-1))
 
 
 def _brevity_penalty(candidate: Floats, reference: Floats) -> Floats:
-    """Papineni et al. 2002, section 2.2.2."""
+    """The brevity penalty of Papineni et al. 2002, section 2.2.2."""
     short = np.exp(1 - reference / np.maximum(candidate, 1))
     return np.where(candidate > reference, 1.0, np.where(candidate > 0, short, 0.0))
 
 
 def _geometric_mean(matched: Floats, of: Floats, present: NDArray[np.bool_]) -> Floats:
-    """Of the shares of each order that is present; 0 without a matching unigram, NaN without an order."""
+    """The mean of the shares of each order that is present; 0 without a matching unigram, NaN without any order."""
+    # A divisor of 1 for absent orders avoids warnings. The mean leaves these orders out.
     shares = np.where(matched > 0, matched, _EPSILON) / np.maximum(of, np.where(of > 0, of, 1.0))
     number = present.sum(axis=-1)
     logarithms = np.where(present, np.log(shares), 0.0).sum(axis=-1)

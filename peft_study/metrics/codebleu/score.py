@@ -1,4 +1,4 @@
-"""CodeBLEU of a corpus of candidates by all conventions at once."""
+"""CodeBLEU of a corpus of candidates, by all conventions in one pass."""
 
 import math
 from collections import Counter
@@ -11,50 +11,55 @@ import numpy as np
 from peft_study.data.line_ends import with_line_feeds
 from peft_study.metrics.codebleu import flow, ngrams
 from peft_study.metrics.codebleu.conventions import CONVENTIONS, STRICT, Convention, NoDataFlow
-from peft_study.metrics.codebleu.pooling import COLUMNS, COMPONENTS, Floats, components, row, total
+from peft_study.metrics.codebleu.pooling import COLUMNS, COMPONENTS, components, row, total
 from peft_study.metrics.codebleu.trees import Tree
 from peft_study.metrics.codebleu.walk import OverLimitError
-from peft_study.metrics.scores import Pool, Scores
+from peft_study.metrics.scores import Floats, Pool, Scores
 
 MAX_CHARACTERS = 20_000
-"""A longer candidate or reference is scored by its beginning. With walk.MAX_STEPS this bounds the time of a pair.
+"""A longer candidate or reference is cut to its beginning. With walk.MAX_STEPS this bounds the time of a pair.
 
-Of the texts in tests/unit/test_codebleu_hostile.py (`-m slow`) the worst, open strings that Python 3.11's tokenizer
-reads in quadratic time, took 7 seconds a pair on one core, and all others about one."""
+The slowest texts in tests/unit/test_codebleu_hostile.py (`-m slow`) took 7 seconds a pair on one core. They are open
+strings, which Python 3.11's tokenizer reads in quadratic time. All others took about one second.
+"""
 
 
 @dataclass(frozen=True, eq=False)
 class CodeBleu(Scores):
-    """The scores, and the counts that they come from.
+    """The scores and the counts that they are computed from.
 
     Attributes:
-        counts: for every convention, (samples, pooling.COLUMNS): what the scores are pooled from.
+        counts: for every convention by name, (samples, pooling.COLUMNS).
     """
 
     counts: Mapping[str, Floats] = field(default_factory=dict)
 
 
 def score_codebleu(candidates: Sequence[str], references: Sequence[str]) -> CodeBleu:
-    """Score one candidate a sample.
+    """Score one candidate per sample.
 
     Args:
-        candidates: generated programs, any text at all; a carriage return counts as the line end that it is.
-        references: as many references.
+        candidates: generated programs, which may be any text; a carriage return counts as a line end.
+        references: the reference of each sample.
 
     Returns:
-        The corpus' scores, pooled over the samples' counts, and each sample's. Of every convention C in "strict",
-        "codexglue", "package" and "pypi": "codebleu_C" and its components "codebleu_C_ngram", "_weighted_ngram",
-        "_syntax" and "_dataflow". "codebleu" is the strict score. "codebleu_no_dataflow_share": the samples whose
-        reference has no data flow (strict). "codebleu_over_limit_share": those of which a text was cut or a data flow
-        given up.
+        The scores of the corpus, pooled over the samples' counts, and those of each sample:
+
+        - for every convention C ("strict", "codexglue", "package", "pypi"): "codebleu_C" and its components
+          "codebleu_C_ngram", "_weighted_ngram", "_syntax" and "_dataflow";
+        - "codebleu": the strict score;
+        - "codebleu_no_dataflow_share": share of samples whose reference has no data flow (strict);
+        - "codebleu_over_limit_share": share of samples with a text that was cut or a data flow that was given up.
 
     Raises:
-        ValueError: there is no sample, or the numbers differ.
+        ValueError: there are no samples, or the numbers of candidates and references differ.
     """
     if len(candidates) != len(references):
-        raise ValueError(f"{len(candidates)} candidates for {len(references)} references")
+        raise ValueError(
+            f"candidates and references must have the same length, got {len(candidates)} and {len(references)}"
+        )
     if not references:
-        raise ValueError("CodeBLEU of no sample is undefined")
+        raise ValueError("references must hold at least one sample, got an empty sequence")
     rows: dict[str, list[list[float]]] = {convention.name: [] for convention in CONVENTIONS}
     over_limit = []
     for candidate_text, reference_text in zip(candidates, references, strict=True):
@@ -72,14 +77,14 @@ def score_first_candidates(candidates: Sequence[Sequence[str]], references: Sequ
 
     Args:
         candidates: of every sample, best first.
-        references: one a sample.
+        references: the reference of each sample.
 
     Returns:
-        the scores of `score_codebleu`. The corpus scores are no means of the samples' scores, so the samples' are
-        recorded and the corpus scores come with the counts they are pooled from.
+        the scores of `score_codebleu`. A corpus score is not the mean of the samples' scores. The samples' scores are
+        therefore recorded, and the corpus scores come with the counts that they are computed from.
 
     Raises:
-        ValueError: there is no sample, or the numbers differ.
+        ValueError: there are no samples, or the numbers of candidates and references differ.
     """
     scored = score_codebleu([texts[0] for texts in candidates], references)
     names = ["codebleu", *(f"codebleu_{convention.name}" for convention in CONVENTIONS)]
@@ -100,14 +105,14 @@ def score_first_candidates(candidates: Sequence[Sequence[str]], references: Sequ
 
 
 def corpus_score(counts: Floats, convention: Convention) -> Floats:
-    """CodeBLEU of corpora, from the sums of their samples' counts.
+    """Return the CodeBLEU of corpora from the sums of their samples' counts.
 
     Args:
         counts: (..., pooling.COLUMNS).
-        convention: the one that they were counted by.
+        convention: by which they were counted.
 
     Returns:
-        (...), NaN where the references have nothing to match.
+        (...), from 0 to 1; NaN if the references have nothing to match.
     """
     return total(components(counts, convention), convention)
 
@@ -120,10 +125,10 @@ class _Program:
 
 
 class _Reader:
-    """Reads the programs of one sample, each distinct reading once.
+    """Parses the programs of one sample, each distinct text once.
 
     Attributes:
-        over_limit: whether a text was cut or a data flow given up.
+        over_limit: whether a text was cut or a data flow was given up.
     """
 
     def __init__(self) -> None:
@@ -154,6 +159,7 @@ class _Reader:
 
 def _count(candidate: _Program, reference: _Program, convention: Convention) -> list[float]:
     strict = convention.no_data_flow is NoDataFlow.left_out
+    # Counts of 0 leave the sample out of the corpus.
     if strict and not reference.words:
         return [0.0] * len(COLUMNS)
     if convention.clipped:
@@ -178,8 +184,8 @@ def _report(counts: Mapping[str, Floats], over_limit: Sequence[bool]) -> CodeBle
     ]
     for convention in CONVENTIONS:
         metrics |= _named(counts[convention.name].sum(axis=0, keepdims=True), convention)[0]
-        for sample, own in zip(samples, _named(counts[convention.name], convention), strict=True):
-            sample |= own
+        for sample, scores in zip(samples, _named(counts[convention.name], convention), strict=True):
+            sample |= scores
     for values in (metrics, *samples):
         values["codebleu"] = values[f"codebleu_{STRICT.name}"]
     undefined = {
@@ -191,8 +197,8 @@ def _report(counts: Mapping[str, Floats], over_limit: Sequence[bool]) -> CodeBle
 
 
 def _named(counts: Floats, convention: Convention) -> list[dict[str, float | None]]:
-    found = components(counts, convention)
-    table = np.column_stack([total(found, convention), found])
+    by_component = components(counts, convention)
+    table = np.column_stack([total(by_component, convention), by_component])
     prefix = f"codebleu_{convention.name}"
     names = [prefix, *(f"{prefix}_{component}" for component in COMPONENTS)]
     return [

@@ -1,4 +1,4 @@
-"""Python programs as syntax trees, without recursion: how deep a program nests is up to whoever wrote it."""
+"""Python programs as syntax trees. Generated programs may nest to any depth, so nothing here is recursive."""
 
 import re
 from bisect import bisect_right
@@ -17,20 +17,20 @@ _PLAIN_STRING = re.compile(rb"[rRuU]?['\"]")
 
 
 class Node:
-    """One node of a tree.
+    """A node of a tree.
 
     Attributes:
-        type: its name in the grammar.
-        label: what a printed tree shows for it.
-        field: the role it plays in its parent.
-        shown: whether a printed tree shows it at all; punctuation and keywords are not shown.
-        broken: whether something below it, shown or not, is missing or fits nowhere.
+        type: the name of the node in the grammar.
+        label: what a printed tree shows for the node.
+        field: the role of the node in its parent.
+        shown: whether a printed tree shows the node; it shows neither punctuation nor keywords.
+        broken: whether a node below, shown or not, is missing or an error.
         children: in the order of the text.
-        first: its first token, an index into the tree's tokens.
-        last: one beyond its last token.
-        is_token: whether it is a token itself.
-        shape: a number that is the same for nodes that print alike, set by `shapes`.
-        documented: whether a docstring of it was left out.
+        first: index of the first token in the tree's tokens.
+        last: index of the last token plus 1.
+        is_token: whether the node is a token.
+        shape: equal for nodes that are printed the same, set by `shapes`.
+        documented: whether its docstring was left out.
     """
 
     __slots__ = (
@@ -61,7 +61,7 @@ class Node:
         self.documented = False
 
     def child(self, field: str) -> "Node | None":
-        """The first child that plays this role."""
+        """Return the first child in this role."""
         return next((child for child in self.children if child.field == field), None)
 
 
@@ -69,16 +69,16 @@ class Tree:
     """A parsed program.
 
     Args:
-        text: any text; what is not Python becomes a tree with error nodes.
-        bare: leave out comments and docstrings.
-        split_operators: give `not in` and `is not` as two tokens each, of the operator's type, as grammars up to 0.21
-            did; because text and type differ, the evaluators take both for names.
+        text: any text; a text that is not Python becomes a tree with error nodes.
+        bare: whether to leave out comments and docstrings.
+        split_operators: whether to split `not in` and `is not` into two tokens of the operator's type, as grammars up
+            to 0.21 did. The published evaluators read both as names, because text and type differ.
 
     Attributes:
-        nodes: all of them, parents before children; the first is the root.
-        token_types: of every token, its name in the grammar; a keyword or sign is its own name.
-        spans: of every token, where it begins and ends in `data`, in bytes. A string is one token.
-        data: the text in UTF-8, with a question mark for what cannot be encoded.
+        nodes: all nodes, parents before children; the first is the root.
+        token_types: the name of every token in the grammar. The name of a keyword or a punctuation mark is its text.
+        spans: start and end of every token in `data`, in bytes. A string is one token.
+        data: the text in UTF-8, with a question mark for every character that cannot be encoded.
     """
 
     def __init__(self, text: str, bare: bool, split_operators: bool) -> None:
@@ -89,60 +89,62 @@ class Tree:
         self._read(bare, split_operators)
 
     def texts(self) -> list[str]:
-        """The text of every token."""
+        """Return the text of every token."""
         return [self.data[start:end].decode("utf-8", "replace") for start, end in self.spans]
 
     def words(self) -> list[str]:
-        """The text of every token that has any, however `not in` and `is not` are spaced."""
+        """Return the text of every token that is not empty, with `not in` and `is not` spaced normally."""
         spaced = {"not in", "is not"}
         texts = zip(self.token_types, self.texts(), strict=True)
         return [kind if kind in spaced else text for kind, text in texts if text]
 
     def texts_by_character(self) -> list[str]:
-        """The text of every token as CodeXGLUE's evaluator cuts it: columns in bytes, taken for columns in characters.
+        """Return the text of every token as CodeXGLUE's evaluator cuts it.
 
-        The line breaks in a token are lost. In a line that is ASCII up to the token's end nothing else differs.
+        It reads columns in bytes as columns in characters, and drops the line breaks in a token. If a line is ASCII up
+        to the token's end, nothing else differs.
         """
         if self.data.isascii():
             return [text.replace("\n", "") for text in self.texts()]
         lines = self.data.decode("utf-8").split("\n")
         starts = list(accumulate((len(line.encode("utf-8")) + 1 for line in lines), initial=0))
-        found = []
+        texts = []
         for start, end in self.spans:
             row, last = bisect_right(starts, start) - 1, bisect_right(starts, end) - 1
             pieces = [*lines[row:last], lines[last][: end - starts[last]]]
             pieces[0] = pieces[0][start - starts[row] :]
-            found.append("".join(pieces))
-        return found
+            texts.append("".join(pieces))
+        return texts
 
-    def shapes(self, known: dict[Hashable, int]) -> Counter[int]:
-        """Count the subtrees by what they look like: the root, and every node that has children.
+    def shapes(self, numbers: dict[Hashable, int]) -> Counter[int]:
+        """Count the subtrees by shape: the root and every node with children.
 
-        Two subtrees look alike where tree-sitter prints them alike: names of nodes and roles, neither identifiers nor
-        operators. Printing takes quadratic time in a deep tree, so shapes are numbered, the leaves' first.
+        Two subtrees have the same shape if tree-sitter prints them the same. It prints the names of nodes and roles,
+        but neither identifiers nor operators. Printing takes quadratic time in a deep tree, so shapes are numbered
+        from the leaves up.
 
         Args:
-            known: the numbers given so far, added to; the trees that are compared must share it.
+            numbers: the number of each shape, to which new shapes are added. Trees that are compared must share it.
         """
-        found: Counter[int] = Counter()
+        counts: Counter[int] = Counter()
         for node in reversed(self.nodes):
             parts: list[Hashable] = [node.label]
             if node.broken and node.type != "ERROR" and not any(child.broken for child in node.children):
-                parts.append("missing")  # a line's end, say, which is printed but is no child
+                parts.append("missing")  # such as a line end, which is printed but is not a child
             for child in node.children:
                 if child.shown:
                     parts += child.field, child.shape
-            node.shape = known.setdefault(tuple(parts), len(known))
+            node.shape = numbers.setdefault(tuple(parts), len(numbers))
             if node.children:
-                found[node.shape] += 1
+                counts[node.shape] += 1
         if not self.nodes[0].children:
-            found[self.nodes[0].shape] += 1
-        return found
+            counts[self.nodes[0].shape] += 1
+        return counts
 
     def _read(self, bare: bool, split_operators: bool) -> None:
         cursor = _parser().parse(self.data).walk()
         above: list[Node] = []
-        string: Node | None = None  # the one that is being read, whose parts are no tokens
+        string: Node | None = None  # the string that is being read, whose parts are not tokens
         while True:
             syntax = cursor.node
             assert syntax is not None, "a cursor over a whole tree stands on a node"
@@ -183,7 +185,7 @@ class Tree:
 
 @cache
 def _parser() -> "Parser":
-    # Imported on first use: composing a cell and reading a result need no parser.
+    # Composing a cell and reading a result do not need the parser.
     import tree_sitter_python
     from tree_sitter import Language, Parser
 
@@ -194,12 +196,12 @@ def _label(syntax: "SyntaxNode") -> str:
     if syntax.is_missing:
         return f"missing {syntax.type}"
     if syntax.type == "ERROR" and syntax.child_count == 0:
-        return str(syntax)  # names the character that fits nowhere
+        return str(syntax)  # names the unexpected character
     return syntax.type
 
 
 def _is_backslash(syntax: "SyntaxNode", above: list[Node]) -> bool:
-    """Whether this is a backslash that escapes nothing, which grammars up to 0.21 gave no node (as in `'\\d'`)."""
+    """Whether a backslash escapes nothing, as in `'\\d'`. Grammars up to 0.21 had no node for it."""
     return bool(above) and above[-1].type == "string_content" and not syntax.is_named
 
 
@@ -212,7 +214,7 @@ def _left_out(syntax: "SyntaxNode", above: list[Node]) -> bool:
     if parent.children or parent.documented:
         return False
     if parent.type == "module":
-        # A program that is nothing but a string is not documentation of nothing.
+        # A program that consists of a single string is not a docstring.
         parent.documented = syntax.next_named_sibling is not None
     else:
         parent.documented = parent.type == "block" and above[-2].type in _DEFINITIONS

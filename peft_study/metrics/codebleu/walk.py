@@ -1,4 +1,4 @@
-"""The walk over a program that finds where its values come from; `flow.py` says what it is for."""
+"""The walk over a program that finds where its values come from; see `flow.py`."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -8,30 +8,33 @@ from typing import NamedTuple
 from peft_study.metrics.codebleu.trees import Node
 
 MAX_STEPS = 200_000
-"""Loops are walked twice at every level, so that the time doubles with each level; a program that takes more steps than
-this has no data flow. The first 20,000 characters of each of 34 modules of the standard library take at most 51,000."""
+"""A walk with more steps is given up, and the program counts as one without data flow.
+
+Loops are walked twice at every level, so the time doubles with each level. The first 20,000 characters of each of 34
+modules of the standard library take at most 51,000 steps.
+"""
 _ASSIGNMENTS = {"assignment", "augmented_assignment"}
 _SEQUENCES = {"pattern_list", "tuple_pattern", "list_pattern", "expression_list", "tuple", "list"}
 _COMPUTED, _COMES = "computedFrom", "comesFrom"
 
 
 class OverLimitError(Exception):
-    """The program takes more than MAX_STEPS steps."""
+    """The walk takes more than MAX_STEPS steps."""
 
 
 class MissingPartError(Exception):
-    """A broken program lacks a part that the walk needs; the evaluators then take it to have no data flow."""
+    """A broken program lacks a part that the walk needs. The published evaluators then find no data flow."""
 
 
 class Fact(NamedTuple):
-    """Where the value at one place comes from.
+    """Where the value at a place comes from.
 
     Attributes:
-        name: the text there.
+        name: the text at the place.
         place: the number of its token.
-        relation: computed from the sources, or simply come from them.
-        sources: the texts that it comes from.
-        source_places: the numbers of their tokens.
+        relation: "computedFrom" or "comesFrom" the sources.
+        sources: the texts that the value comes from.
+        source_places: the numbers of the sources' tokens.
     """
 
     name: str
@@ -42,7 +45,7 @@ class Fact(NamedTuple):
 
 
 def merged(facts: Sequence[Fact]) -> Fact:
-    """Join facts about one place, each source once, in the order found; a single fact stays as it is."""
+    """Merge facts about the same place, each source once, in order; a single fact is unchanged."""
     if len(facts) == 1:
         return facts[0]
     return facts[-1]._replace(
@@ -53,15 +56,16 @@ def merged(facts: Sequence[Fact]) -> Fact:
 
 @dataclass
 class Walk:
-    """One walk over a program.
+    """A walk over a program.
 
     Attributes:
-        texts: of every token.
-        types: of every token.
-        places: of every token, the number under which it is known.
+        texts: the text of every token.
+        types: the type of every token.
+        places: the number of every token.
         as_evaluators: whether all expressions are paired by their parts.
-        facts: what was found, in the order found.
+        facts: the facts so far, in the order of the walk.
         setters: for every name, the places that may have set it last.
+        steps: number of steps so far.
     """
 
     texts: Sequence[str]
@@ -73,7 +77,7 @@ class Walk:
     steps: int = 0
 
     def run(self, root: Node) -> None:
-        """Walk the tree. The generators stand on a list, not on Python's stack, which a deep program would exceed."""
+        """Walk the tree. A list holds the generators, because a deep program would exceed Python's stack."""
         waiting = [iter((root,))]
         while waiting:
             node = next(waiting[-1], None)
@@ -92,7 +96,7 @@ class Walk:
             raise OverLimitError
 
     def _parts(self, node: Node) -> Iterator[Node]:
-        """Give the nodes below that are to be walked next, doing this node's own work between them."""
+        """Yield the nodes below that are walked next. The work for this node happens between them."""
         if node.type == "default_parameter":
             return self._parameter(node)
         if node.type in _ASSIGNMENTS:
@@ -109,7 +113,7 @@ class Walk:
     def _use(self, node: Node) -> None:
         text, place = self.texts[node.first], self.places[node.first]
         if node.type == text:
-            return  # a keyword or a sign
+            return  # a keyword or a punctuation mark
         setters = self.setters.get(text)
         if setters is not None:
             self._spend(len(setters))
@@ -157,6 +161,7 @@ class Walk:
                 yield child
                 through = self.setters
         ends.append(through)
+        # Without an `else`, it is possible that no branch runs.
         if not any("else" in child.type for child in node.children):
             ends.append(before)
         self.setters = self._union(ends)
@@ -175,6 +180,7 @@ class Walk:
 
     def _loop(self, node: Node) -> Iterator[Node]:
         start = len(self.facts)
+        # The second round sees the names that the first has set.
         for _ in range(2):
             if node.type == "while_statement":
                 yield from node.children
@@ -182,14 +188,14 @@ class Walk:
             pairs = self._pairs(node.child("left"), node.child("right"))
             yield from (source for _, source in pairs)
             self._compute(pairs)
-            # With an `else` the body is not the last part, and the evaluators pass over it.
+            # With an `else` the body is not the last part, and the published evaluators skip it.
             if node.children[-1].type == "block":
                 yield node.children[-1]
-        alike: dict[tuple[str, int, str], list[Fact]] = {}
+        by_target: dict[tuple[str, int, str], list[Fact]] = {}
         for fact in self.facts[start:]:
             self._spend(1 + len(fact.source_places))
-            alike.setdefault(fact[:3], []).append(fact)
-        self.facts[start:] = map(merged, alike.values())
+            by_target.setdefault(fact[:3], []).append(fact)
+        self.facts[start:] = map(merged, by_target.values())
 
     def _compute(self, pairs: Iterable[tuple[Node | None, Node]]) -> None:
         for target_node, source_node in pairs:
@@ -205,20 +211,20 @@ class Walk:
         self.setters[self.texts[target]] = (self.places[target],)
 
     def _variables(self, node: Node | None) -> list[int]:
-        """The tokens under a node that are not keywords or signs."""
+        """The tokens under a node that are neither keywords nor punctuation."""
         if node is None:
             raise MissingPartError
         self._spend(node.last - node.first)
         return [index for index in range(node.first, node.last) if self.types[index] != self.texts[index]]
 
     def _pairs(self, left: Node | None, right: Node | None) -> list[tuple[Node | None, Node]]:
-        """Pair what is assigned to with what is assigned: part by part where both have as many, else as wholes."""
+        """Pair targets with sources: part by part if their numbers are equal, and as wholes otherwise."""
         if left is None or right is None:
             raise MissingPartError
         targets, sources = self._assigned(left), self._assigned(right)
         if len(targets) != len(sources) or not targets:
             return [(left, right)]
-        if left.is_token or right.is_token:  # a string's parts are no tokens, and the evaluators look them up
+        if left.is_token or right.is_token:  # the published evaluators fail on a string's parts, which are not tokens
             raise MissingPartError
         return list(zip(targets, sources, strict=True))
 

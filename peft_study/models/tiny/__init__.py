@@ -1,4 +1,4 @@
-"""The embedded family: tiny models pretrained on generated code, with one tokenizer for all of them."""
+"""The embedded family: tiny models pretrained on generated code, with a shared tokenizer."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,14 +7,14 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 FOLDER = Path(__file__).parent
-"""Holds the tokenizer's files and one folder a model."""
+"""Folder with the tokenizer's files and a folder for each model."""
 
 MODELS = ("tiny-llama", "tiny-codegen", "tiny-codegen2", "tiny-t5")
-"""The models whose weights are shipped."""
+"""Names of the models whose weights the package ships."""
 
 
 def load_tokenizer() -> "PreTrainedTokenizerFast":
-    """Load the tokenizer that all the tiny models share."""
+    """Load the tokenizer that all embedded models share."""
     from transformers import PreTrainedTokenizerFast
 
     tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(FOLDER)

@@ -8,8 +8,10 @@ from statistics import fmean
 
 import pandas as pd
 
-from peft_study.metrics.differences import Choice, Difference, MethodScore, compare_methods, run_variance
+from peft_study.metrics.choices import Choice
+from peft_study.metrics.differences import Difference, compare_methods
 from peft_study.metrics.intervals import RESAMPLES, counts_hits, recorded_interval
+from peft_study.metrics.method_scores import MethodScore, run_variance
 from peft_study.metrics.shares import WIDTH
 from peft_study.report.groups import Group, caveats
 from peft_study.report.names import method_name

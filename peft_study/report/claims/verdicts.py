@@ -264,8 +264,8 @@ def odds_of(comparison: Comparison, margin: float = 0.0) -> Odds:
     """Whether the first exceeds the second by more than a margin.
 
     Args:
-        one: the comparison. Printed numbers decide by their sign. Others decide where they speak of methods, and of
-            `FEWEST_SAMPLES` test samples or more.
+        comparison: the comparison. Printed numbers decide by their sign. Others decide if they compare methods on at
+            least `FEWEST_SAMPLES` test samples.
         margin: in the unit of the difference; negative where "not much worse" is enough.
     """
     if comparison.scope is Scope.printed:
@@ -281,7 +281,7 @@ def all_hold(what: str, comparisons: Sequence[Comparison | None], margin: float 
 
     Args:
         what: the comparisons are of.
-        found: one that is None could not be made, and is left out.
+        comparisons: those that are None are left out.
         margin: see `odds_of`.
     """
     made = [comparison for comparison in comparisons if comparison is not None]

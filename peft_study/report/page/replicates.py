@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from peft_study.metrics.intervals import Floats
+from peft_study.metrics.scores import Floats
 from peft_study.report.groups import score_of_values
 from peft_study.report.study import Study
 

@@ -10,9 +10,10 @@ import numpy as np
 
 from peft_study.metrics.codebleu import CONVENTIONS, STRICT, Convention, corpus_score
 from peft_study.metrics.codebleu.pooling import COLUMNS
-from peft_study.metrics.differences import MethodScore, run_variance
 from peft_study.metrics.exact_match import package_matches
-from peft_study.metrics.intervals import Floats, PooledScore, as_counts, by_cluster, mean_of_counts, resampled
+from peft_study.metrics.method_scores import MethodScore, run_variance
+from peft_study.metrics.resampling import PooledScore, as_counts, by_cluster, mean_of_counts, resampled
+from peft_study.metrics.scores import Floats
 from peft_study.results.store import Prediction
 
 _SAME = 1e-6

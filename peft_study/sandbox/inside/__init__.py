@@ -1,1 +1,1 @@
-"""What runs beside hostile code: the standard library and this folder alone."""
+"""Code that runs in the same process as hostile code. It imports only the standard library and this package."""

@@ -1,6 +1,6 @@
-"""Tries to get out of a sandbox; run as a program in one, never imported. Standard input: JSON of what to aim at.
+"""Attacks on the sandbox. Runs as a program in it and is never imported.
 
-Prints the names of the attacks that succeeded, as a JSON list.
+Reads the targets from standard input as JSON, and prints the names of the successful attacks as a JSON list.
 """
 
 import ctypes
@@ -40,14 +40,14 @@ def _runs(function: Callable[..., object], *arguments: object) -> bool:
 
 
 def _keeps_rights(path: str) -> bool:
-    """Whether a file that is open to be read can be given the rights that it has."""
+    """Whether `fchmod` works on a file that is open for reading. It sets the permissions that the file has."""
     with Path(path).open("rb") as opened:
         os.fchmod(opened.fileno(), os.fstat(opened.fileno()).st_mode & 0o7777)
     return True
 
 
 def main() -> None:
-    """Make every attack."""
+    """Run all attacks."""
     aim = json.load(sys.stdin)
     outside = Path(aim["folder"])
     attempts: dict[str, Callable[[], bool]] = {

@@ -1,9 +1,9 @@
-"""Values of a program as bytes: two forms, written without calling anything that the program may have defined.
+"""Encodes values of a program in two forms, without calling anything that the program may have defined.
 
-`to_json` is for the value that a called function returns: what JSON can say, tuples as lists. `to_tagged` is for the
-values that assertions look at: it tells a tuple from a list and knows sets, complex numbers and what else a test may
-compare. Types are looked up where Python itself keeps them (an object can lie about its `__class__`), and a subclass
-of a built-in type is read by the built-in's own methods.
+`to_json` encodes the return value of a call: JSON values, with tuples as lists. `to_tagged` encodes the values that
+assertions compare: it distinguishes tuples from lists, and covers sets, complex numbers and other types. Types are read
+from `type(value)`, because an object can lie about `__class__`. A subclass of a built-in type is read by the methods of
+the built-in type.
 """
 
 import builtins
@@ -17,7 +17,7 @@ from itertools import islice
 from json.encoder import encode_basestring_ascii
 from typing import Any
 
-# A program can put its own functions into the module of built-ins; what is defined below keeps those of now.
+# Functions keep the built-ins that exist when they are defined, so a program cannot replace them.
 globals()["__builtins__"] = dict(vars(builtins))
 
 Write = Callable[[Any, "Write"], str]
@@ -27,20 +27,20 @@ _quote = encode_basestring_ascii
 _SMALL = 1 << 53
 _MOST_MEMBERS = 10_000
 OPAQUE = '["o"]'
-"""Stands for an object that has no form as bytes."""
+"""Stands for an object that cannot be encoded."""
 _NAMES_OF_TYPES = {id(kind): name for name, kind in vars(builtins).items() if type(kind) is type}
-"""By identity: a class of a program can have a hash and an equality of its own."""
+"""By identity, because a class of a program may define hash and equality."""
 
 
 class NotPlainError(Exception):
-    """A value that has no form as bytes."""
+    """The value cannot be encoded."""
 
 
 def know_scalars(base: type) -> None:
-    """Write the scalars of a package as the plain values that they equal, which their `item` gives.
+    """Encode the scalars of a package as the plain values that `item` returns.
 
     Args:
-        base: the class of all of them, such as numpy.generic.
+        base: their common base class, for example numpy.generic.
     """
     item = base.item  # type: ignore[attr-defined]
 
@@ -51,29 +51,28 @@ def know_scalars(base: type) -> None:
         return write(plain, write)
 
     def tagged(value: Any, write: Write) -> str:
-        # It equals True, but is not True.
+        # As an integer: numpy's True equals True, but is not True.
         return form(value, write) if type(item(value)) is not bool else write(int(item(value)), write)
 
     _JSON[base], _TAGGED[base] = form, tagged
 
 
 def to_json(value: Any) -> str:
-    """Write a value as JSON.
+    """Encode a value as JSON.
 
     Raises:
-        NotPlainError: the value, or a part of it, is neither None, a number, text, a list, a tuple nor a dict with
-        keys of
-            those.
+        NotPlainError: the value, or a part of it, is not None, a number, text, a list, a tuple or a dict. Keys of a
+            dict must be text, numbers, booleans or None.
     """
     return _write(value, _JSON)
 
 
 def to_tagged(value: Any) -> str:
-    """Write a value as JSON in which everything but None, booleans, text and small integers is a list behind a tag.
+    """Encode a value as JSON. All values except None, booleans, text and small integers become a list with a tag.
 
     Raises:
-        NotPlainError: the value, or a part of it, is of a type that the program or a test made up, or it is nested
-            more deeply than Python's calls can be.
+        NotPlainError: the value, or a part of it, is of a type that the program or a test defines, or it is nested
+            beyond the recursion limit.
     """
     try:
         return _write(value, _TAGGED)
@@ -82,7 +81,7 @@ def to_tagged(value: Any) -> str:
 
 
 def to_tagged_open(value: Any) -> str:
-    """Write a value as `to_tagged` does, and whatever has no form as bytes as `OPAQUE`, which tells nothing of it."""
+    """Encode a value as `to_tagged` does, with `OPAQUE` for each part that cannot be encoded."""
     try:
         return _write_open(value, _write_open)
     except RecursionError:
@@ -90,9 +89,9 @@ def to_tagged_open(value: Any) -> str:
 
 
 def members_tagged(value: Any) -> str:
-    """Write what `in` would look through: a value that has a form as it is, any other by iterating over it.
+    """Encode the right side of `in`. A value that cannot be encoded is replaced by the list of its members.
 
-    Of what has no end, such as a generator, the first members.
+    The list is cut, because an iterator may be infinite.
     """
     if _form_of(type(value), _TAGGED) is not None:
         return to_tagged_open(value)
@@ -104,9 +103,9 @@ def members_tagged(value: Any) -> str:
 
 
 def has_equality_of_its_class(value: Any) -> bool:
-    """Whether a subclass of a built-in type compares in its own way, as OrderedDict and the calls of a Mock do.
+    """Return whether a value, or a member of it, is of a subclass that overrides the equality of a built-in type.
 
-    Of a list, a tuple or a dict, whether a member does.
+    Examples are OrderedDict and the calls of a Mock.
     """
     kind = type(value)
     equality = next((vars(base)["__eq__"] for base in _lineage(kind) if "__eq__" in vars(base)), None)
@@ -197,7 +196,7 @@ def _fields(tag: str, *names: str) -> Write:
 
 
 def _plain_only(kind: type, form: Write) -> Write:
-    """Types whose parts are read through attributes, which a subclass can redefine."""
+    """Restrict a form to the exact type. Its parts are read through attributes, which a subclass can redefine."""
 
     def checked(value: Any, write: Write) -> str:
         if type(value) is not kind:

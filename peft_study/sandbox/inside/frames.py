@@ -1,4 +1,4 @@
-"""Messages between the pool and a worker: JSON behind its length, with open files attached."""
+"""Messages between the pool and a worker: a length, then JSON, with open files attached."""
 
 import array
 import json
@@ -15,13 +15,13 @@ def send(connection: socket.socket, message: dict[str, Any], files: Sequence[int
 
     Args:
         connection: a Unix stream socket.
-        message: what JSON can hold.
-        files: descriptors that the receiver gets copies of, at most eight.
+        message: a JSON object.
+        files: descriptors to copy to the receiver, at most eight.
 
     Raises:
-        OSError: the other end is gone.
+        OSError: the other end is closed.
     """
-    # Programs may hold lone surrogates, which UTF-8 cannot: JSON's escapes carry them.
+    # A program may hold lone surrogates. UTF-8 cannot encode them, JSON's escapes can.
     body = json.dumps(message).encode("ascii")
     head = len(body).to_bytes(_LENGTH_BYTES, "big")
     attached = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", files))] if files else []
@@ -34,7 +34,7 @@ def receive(connection: socket.socket) -> tuple[dict[str, Any], list[int]] | Non
     """Wait for one message.
 
     Returns:
-        The message and the descriptors that came with it, or None where the other end is gone.
+        The message and the attached descriptors, or None if the other end is closed.
     """
     files: list[int] = []
     head = _exactly(connection, _LENGTH_BYTES, files)

@@ -1,4 +1,4 @@
-"""What is imported for a candidate before its own code runs."""
+"""Source that runs before a candidate."""
 
 import re
 
@@ -18,25 +18,25 @@ import random
 import heapq
 from heapq import *
 """
-"""The names that the checker published with APPS gives every program (Hendrycks et al. 2021, eval/testing_util.py);
-scores made without them are not comparable. It has numpy as well, see `apps_prelude`."""
+"""Imports that the published APPS checker adds to every program (Hendrycks et al. 2021, eval/testing_util.py). Scores
+without them are not comparable. The checker also imports numpy, see `apps_prelude`."""
 
 ANY_LENGTH = '__import__("sys").set_int_max_str_digits(0)\n'
-"""The published tests hold integers of more than 4,300 digits; they were made with a Python that had no such limit."""
+"""The published tests hold integers of more than 4,300 digits. They come from a Python without this limit."""
 _STREAMS = "stdin = sys.stdin\nstdout = sys.stdout\n"
 _NUMPY = "try:\n    import numpy as np\nexcept ImportError:\n    pass\n"
 _NAMES_NUMPY = re.compile(r"\bnp\b")
 
 
 def apps_prelude(source: str, *, script: bool) -> str:
-    """The prelude of one candidate.
+    """Return the prelude of one candidate.
 
-    numpy is imported only for a source that says `np`, because importing it takes longer than most tests, and passed
-    over where the sandbox has none: many programs call a variable of their own so.
+    numpy is imported only for a source that contains the name `np`, because the import takes longer than most tests. A
+    failed import is ignored, because `np` may be a variable of the program.
 
     Args:
         source: the candidate.
-        script: whether it reads standard input; the published checker then also binds `stdin` and `stdout`.
+        script: the candidate reads standard input. The published checker then also binds `stdin` and `stdout`.
     """
     numpy = _NUMPY if _NAMES_NUMPY.search(source) else ""
     return APPS_PRELUDE + numpy + (_STREAMS if script else "")

@@ -1,4 +1,4 @@
-"""Standard input, output and error as a new interpreter has them, for a process that was forked from another one."""
+"""Standard streams of a forked process, in the state that a new interpreter gives them."""
 
 import builtins
 import gc
@@ -8,24 +8,24 @@ import sys
 from contextlib import suppress
 from typing import Any
 
-# What is defined below keeps the built-ins of now, whatever a program puts in their place.
+# Functions keep the built-ins that exist when they are defined, so a program cannot replace them.
 globals()["__builtins__"] = dict(vars(builtins))
 
 _NAMES = ("stdin", "stdout", "stderr")
 _DESCRIPTORS = {f"/dev/{name}": number for number, name in enumerate(_NAMES)} | {
     f"{folder}/{number}": number for folder in ("/dev/fd", "/proc/self/fd") for number in range(len(_NAMES))
 }
-"""Paths that lead to /proc, which a sandbox lacks."""
+"""Paths that lead to /proc, which the sandbox lacks."""
 _collect, _is_enabled = gc.collect, gc.isenabled
 _written: list[io.TextIOWrapper] = []
-"""Standard output and error, whatever a program puts in their place."""
+"""Standard output and error, even if a program replaces them in `sys`."""
 
 
 def prepare() -> None:
-    """Open the streams and let `open` find them by their paths; done once, before the first fork.
+    """Open the streams and let `open` find them by their paths. Called once, before the first fork.
 
-    Opening streams takes longer than what most programs do. The pipes of now are only for what a stream asks when it is
-    opened, such as whether it can seek; a child finds its own pipes at 0, 1 and 2.
+    Opening streams takes longer than most programs run. The pipes serve only for queries when a stream is opened, such
+    as whether it can seek. A child has other pipes at 0, 1 and 2.
     """
     reading, writing = os.pipe()
     for source, number in ((reading, 0), (writing, 1), (writing, 2)):
@@ -42,10 +42,10 @@ def prepare() -> None:
 
 
 def flush() -> bool:
-    """Write out what the streams hold.
+    """Flush the streams.
 
     Returns:
-        whether what stands in their place now could be written, too.
+        False if flushing a stream that the program has put in their place failed.
     """
     written = True
     for name in ("stdout", "stderr"):
@@ -55,19 +55,19 @@ def flush() -> bool:
                 stream.flush()
         except BaseException:
             written = False
-    for stream in _written:  # an interpreter lets these go, if they have been replaced, without a word
+    for stream in _written:  # an interpreter ignores errors of replaced streams
         with suppress(BaseException):
             stream.flush()
     return written
 
 
 def finalize(module: str) -> None:
-    """Let go of a program's objects, whose `__del__` may still write, in the order of CPython's `Py_FinalizeEx`.
+    """Release the objects of a program in the order of CPython's `Py_FinalizeEx`. Their `__del__` may still write.
 
     Args:
-        module: its name. Nobody else may hold on to it or its names.
+        module: name of the program's module. Nothing else may refer to the module or its names.
     """
-    # The first collection finds little garbage, but puts a file before its buffer in the order of the second.
+    # This collection finds little garbage. It makes the second one release a file before its buffer.
     with suppress(BaseException):
         if _is_enabled():
             _collect()
@@ -79,7 +79,7 @@ def finalize(module: str) -> None:
 
 
 def _stream(number: int, name: str) -> io.TextIOWrapper:
-    """A standard stream as `create_stdio` of CPython's pylifecycle.c makes it, in UTF-8 mode."""
+    """A standard stream as `create_stdio` in CPython's pylifecycle.c makes it in UTF-8 mode."""
     raw = io.FileIO(number, "rb" if number == 0 else "wb", closefd=False)
     raw.name = f"<{name}>"
     buffer = io.BufferedReader(raw) if number == 0 else io.BufferedWriter(raw)
@@ -90,7 +90,7 @@ def _stream(number: int, name: str) -> io.TextIOWrapper:
 
 
 def _find_by_path() -> None:
-    """Let `open` and `os.open` take a duplicate of the descriptor that a path such as /dev/stdin stands for."""
+    """Let `open` and `os.open` duplicate the descriptor that a path such as /dev/stdin names."""
     open_file, open_descriptor, path_of, duplicate = io.open, os.open, os.fspath, os.dup
 
     def number_of(file: Any) -> int | None:

@@ -1,10 +1,9 @@
-"""The process that forks one child a test; it starts once and serves many tests.
+"""The process that forks one child per test. It starts once and serves many tests.
 
-It is started with an empty environment and without site-packages, confines itself, and then answers the pool's
-messages on a socket: a job is one fork of this interpreter, with everything that programs commonly import already
-loaded. The child confines itself further (`confine.enter`), closes every descriptor but its own pipes, and only then
-reads the program. The pool hears of its end at once, and then of what was left of the test: that it is killed and
-removed.
+It starts with an empty environment and without site-packages, confines itself, and answers the pool's messages on a
+socket. A job is one fork of this interpreter, with commonly imported modules loaded. The child confines itself further
+(`confine.enter`), closes all descriptors except its pipes, and only then reads the program. The pool receives two
+messages: the end of the program, and later that its leftovers are killed and removed.
 """
 
 import fcntl
@@ -45,11 +44,11 @@ _PRELOADED = [
     "time",
     "typing",
 ]
-"""What programs commonly import: loaded once here, and not once a test. Not more: a fork copies what is
-loaded, and threading's own work after every fork takes as long as importing it where it is used."""
-_plain_signal = importlib.import_module("_signal")  # `signal` turns every number into a member of an enumeration
+"""Modules that programs commonly import, loaded once per worker. The list is short because a fork copies what is
+loaded. `threading` is left out: its work after each fork takes as long as the import."""
+_plain_signal = importlib.import_module("_signal")  # `signal` converts each number to an enum member, which is slow
 _SETUP = 5
-"""The child's descriptors: standard input, output and error, the reply, the tests, and this one until it is set up."""
+"""The last of the child's descriptors, after the standard streams, the reply and the tests. Open during the setup."""
 _OUT_OF_THE_WAY = 64
 _POLL_SECONDS = 0.002
 
@@ -58,12 +57,12 @@ def main(control_fd: int) -> None:
     """Serve jobs until the pool's end of the socket closes.
 
     Args:
-        control_fd: this process's end of the socket.
+        control_fd: descriptor of this process's end of the socket.
     """
-    # Out of the way of the numbers that children use.
+    # Above the descriptor numbers that children use.
     control = socket.socket(fileno=fcntl.fcntl(control_fd, fcntl.F_DUPFD_CLOEXEC, _OUT_OF_THE_WAY))
     os.close(control_fd)
-    # Without a handler, the first process of a process namespace cannot be signalled from within.
+    # Without a handler, process 1 of a namespace cannot be signalled from inside.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     first = frames.receive(control)
     if first is None:
@@ -71,7 +70,7 @@ def main(control_fd: int) -> None:
     try:
         confinement = confine.prepare(first[0], control)
         _warm_up(first[0].get("packages", []))
-    except Exception as error:  # whatever it is, the pool has to hear of it
+    except Exception as error:  # the pool reports any failure to the caller
         frames.send(control, {"op": "broken", "detail": f"{type(error).__name__}: {error}"})
         return
     frames.send(control, {"op": "ready", "layers": confinement.layers})
@@ -79,9 +78,9 @@ def main(control_fd: int) -> None:
         while (message := frames.receive(control)) is not None:
             if message[0]["op"] == "job":
                 frames.send(control, _run(control, message[0], message[1], confinement))
-                # How the program ended is known by now, however long it takes to clear up behind it.
+                # A second message, so that slow clearing up does not delay or change the result.
                 frames.send(control, {"op": "cleared", "clean": confinement.clear()})
-    except OSError:  # the pool went away in the middle of an answer
+    except OSError:  # the pool ended during an answer
         return
     finally:
         confinement.kill_all()
@@ -97,9 +96,9 @@ def _warm_up(packages: list[str]) -> None:
     os.environ.clear()
     if packages:
         os.environ.update(SINGLE_THREADED)
-    # Loaded in each test, numpy would take most of its time: 120 tests would take the 11 s of the package's checker.
+    # Importing numpy in each test would dominate its time: 120 tests would use the 11 s of the package's checker.
     for name in map(os.path.basename, packages):
-        if name.isidentifier():  # beside it are the folders of shared libraries
+        if name.isidentifier():  # skips the folders of shared libraries
             package = importlib.import_module(name)
             encode.know_scalars(package.generic)
     harness.prepare()
@@ -110,7 +109,7 @@ def _warm_up(packages: list[str]) -> None:
 def _run(
     control: socket.socket, job: dict[str, Any], files: list[int], confinement: confine.Confinement
 ) -> dict[str, Any]:
-    """Fork and wait."""
+    """Fork a child, wait for its end, and return the message for the pool."""
     setup_read, setup_write = os.pipe()
     used_before = _cpu_seconds()
     started = time.monotonic()
@@ -122,7 +121,7 @@ def _run(
     status = _wait(control, pid)
     seconds = time.monotonic() - started
     with os.fdopen(setup_read, "rb") as setup:
-        # The child cannot be forged here: it has closed its end before it reads the program.
+        # A program cannot forge this: the child closes its end before it reads the program.
         problem = setup.read().decode(errors="replace")
     return {
         "op": "ended",
@@ -134,7 +133,7 @@ def _run(
 
 
 def _wait(control: socket.socket, pid: int) -> int:
-    """Wait for the child; the pool's word, or its end, kills it.
+    """Wait for the child. A message from the pool, or the end of the pool, kills it.
 
     Returns:
         The child's wait status.
@@ -161,7 +160,7 @@ def _wait(control: socket.socket, pid: int) -> int:
 
 
 def _child(job: dict[str, Any], files: list[int], setup: int, confinement: confine.Confinement) -> None:
-    """Become the program; does not return."""
+    """Become the program. Does not return."""
     exit_now = os._exit
     try:
         os.setsid()
@@ -180,7 +179,7 @@ def _child(job: dict[str, Any], files: list[int], setup: int, confinement: confi
 
 
 def _arrange(files: list[int], setup: int) -> None:
-    """Put the descriptors where the harness expects them, whatever numbers they came with."""
+    """Move descriptors to the numbers that the harness expects."""
     high = [fcntl.fcntl(fd, fcntl.F_DUPFD, _OUT_OF_THE_WAY) for fd in (*files, setup)]
     os.closerange(0, confine.FIRST_KEPT)
     for number, fd in enumerate(high[:-1]):

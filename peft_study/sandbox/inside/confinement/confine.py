@@ -1,7 +1,7 @@
-"""What a worker, and each child of it, gives up.
+"""Confines a worker and its children.
 
-At level A a worker is process 1 of its own namespaces, and what a test leaves is killed by one call there. At level B
-and C it adopts the orphans of its children and kills them by their user, where it has one for itself, or one by one.
+At level A, a worker is process 1 of new namespaces, and one call kills all leftovers of a test. At levels B and C, a
+worker adopts the orphans of its children. It kills them by their user if that user is separate, otherwise one by one.
 """
 
 import os
@@ -19,31 +19,32 @@ from peft_study.sandbox.inside.confinement.namespaces import ABOVE_WORK, INNER_I
 from peft_study.sandbox.inside.confinement.packages_inside import FOLDER
 
 FIRST_KEPT = 6
-"""The first descriptor behind the child's own."""
+"""The first descriptor after those of the child."""
 _STACK_BYTES = 128 << 20
 _OPEN_FILES = 64
 _RULESET = 100
 _IN_NAMESPACE = 2
 _TASKS_TO_COME = 256
-"""Room for what the same user may start beside, where all of a user's tasks count."""
+"""Allowance for other processes of the same user, if the kernel counts all tasks of a user."""
 
 
 class Confinement:
-    """What this worker's children are held to.
+    """The restrictions of a worker's children.
 
     Args:
-        work: the folder that they start in and may write to.
-        work_bytes: its size, where it is a mount of its own.
-        inner_id: the user that they become, or None.
-        beyond_bytes: address space that a process has beyond the memory limit.
+        work: the work folder, where children start and may write.
+        work_bytes: size of the work folder, if it is a separate mount.
+        inner_id: the user that children become, or None.
+        beyond_bytes: address space of a process above the memory limit.
 
     Attributes:
-        layers: names of the layers in force.
-        kept: descriptors from FIRST_KEPT on that children keep: folders of the interpreter that they could not open.
-        own_namespace: this is process 1 of its own namespace.
-        tasks_of_others: what the kernel counts beside a test's own tasks; None leaves them without a limit.
-        ruleset: a descriptor for `landlock.restrict`.
-        filter: for `seccomp.own`; empty at level C.
+        layers: names of the active layers.
+        kept: number of descriptors from FIRST_KEPT on that children keep. They are folders of the interpreter that the
+            user of programs cannot open.
+        own_namespace: this process is process 1 of a new namespace.
+        tasks_of_others: tasks that the kernel counts in addition to those of a test. None sets no limit on tasks.
+        ruleset: descriptor for `landlock.restrict`.
+        filter: program for `seccomp.with_pid`. Empty at level C.
     """
 
     def __init__(self, work: str, work_bytes: int, inner_id: int | None, beyond_bytes: int) -> None:
@@ -59,13 +60,13 @@ class Confinement:
         self.filter = b""
 
     def enter(self, limits: dict[str, Any]) -> None:
-        """Called in a child, before it reads its program.
+        """Confine a child, before it reads its program.
 
         Args:
             limits: the fields of `Limits`.
 
         Raises:
-            OSError: a layer does not hold.
+            OSError: the machine denies a layer.
         """
         os.chdir(self.work)
         self._limit(limits)
@@ -77,13 +78,13 @@ class Confinement:
         os.closerange(_RULESET + 1, 1 << 20)
         if not self.filter:
             return
-        if not self.own_namespace:  # which ends with its first process
+        if not self.own_namespace:  # a namespace ends with process 1, so its processes need no signal
             kernel.die_with_parent()
         kernel.drop_capabilities()
         if self.ruleset is not None:
             landlock.restrict(self.ruleset)
             os.close(self.ruleset)
-        kernel.install_filter(seccomp.own(self.filter, os.getpid()))
+        kernel.install_filter(seccomp.with_pid(self.filter, os.getpid()))
 
     def _limit(self, limits: dict[str, Any]) -> None:
         cpu_seconds = int(-(-limits["cpu_seconds"] // 1)) + 1
@@ -99,7 +100,7 @@ class Confinement:
             _at_most(what, value)
 
     def kill_all(self) -> None:
-        """Kill every process of the test."""
+        """Kill all processes of the test."""
         if self.own_namespace:
             with suppress(ProcessLookupError):
                 os.kill(-1, signal.SIGKILL)
@@ -109,17 +110,17 @@ class Confinement:
             leftovers.kill_descendants()
 
     def clear(self) -> bool:
-        """Remove what a test left: its processes, and its files.
+        """Remove the processes and files that a test left.
 
         Returns:
-            False where something stays; the worker is then of no more use.
+            False if something remains. The worker must then be replaced.
         """
         return leftovers.reap(self.kill_all) and self._wipe()
 
     def _wipe(self) -> bool:
         os.chmod(self.work, 0o700)  # the program may have changed it
-        with os.scandir(self.work) as found:
-            if next(found, None) is None:
+        with os.scandir(self.work) as listing:
+            if next(listing, None) is None:
                 return True
         if self.own_namespace:
             namespaces.replace_work(self.work_bytes)
@@ -128,12 +129,15 @@ class Confinement:
 
 
 def prepare(plan: dict[str, Any], control: socket.socket) -> Confinement:
-    """Confine this worker; at level A, returns in another process than it was called in.
+    """Confine this worker. At level A, it returns in a child of the calling process.
 
     Args:
-        plan: `level`, `work` (a folder of its own), `inner_id` (the user that programs run as, or None for this one),
-            `file_bytes` and `beyond_bytes`.
+        plan: `level`, `work` (the work folder), `inner_id` (the user that programs run as, None for the same user),
+            `file_bytes` and `beyond_bytes`. With packages also `packages` and `packages_folder`.
         control: the socket to the pool.
+
+    Returns:
+        the restrictions of its children.
 
     Raises:
         OSError: the machine denies a layer.
@@ -161,7 +165,7 @@ def prepare(plan: dict[str, Any], control: socket.socket) -> Confinement:
         files = files._replace(read=[*files.read, *folders, *([plan["packages_folder"]] if folders else [])])
     _add_landlock(confinement, files, needed=level == "B")
     if not seccomp.available():
-        raise OSError("this machine's system calls are not known")
+        raise OSError(f"system calls of {os.uname().machine} are not listed")
     whole = confinement.own_namespace or confinement.inner_id is not None
     signals = whole or landlock.scopes_signals()
     confinement.filter = seccomp.child_program(
@@ -179,7 +183,7 @@ def _at_most(what: int, value: int, *, hard_too: bool = True) -> None:
     try:
         resource.setrlimit(what, (value, value if hard_too else hard))
     except (OSError, ValueError):
-        if sys.platform == "linux":  # other kernels know some limits by name alone
+        if sys.platform == "linux":  # other kernels define some limits without supporting them
             raise
 
 
@@ -189,7 +193,7 @@ def _enter_namespaces(confinement: Confinement, files: Files, plan: dict[str, An
     confinement.work = WORK
     confinement.own_namespace = True
     confinement.inner_id = INNER_ID if plan["inner_id"] is not None else None
-    # Where programs have no user of their own, this process and the one that waits for it count, too.
+    # Without a separate user, the kernel also counts this process and the one that waits for it.
     confinement.tasks_of_others = 0 if confinement.inner_id is not None else _tasks_beside(_IN_NAMESPACE)
     confinement.layers += [f"{name} namespace" for name in ("user", "mount", "pid", "network", "ipc")]
     confinement.layers.append("private root")
@@ -209,10 +213,10 @@ def _stay_outside(confinement: Confinement, files: Files) -> None:
 
 
 def _tasks_beside(in_namespace: int | None) -> int:
-    """Tasks that the kernel's limit on a user's processes counts beside those of a test.
+    """Number of tasks that the kernel's limit on processes counts in addition to those of a test.
 
     Args:
-        in_namespace: their number where only a namespace of one's own counts, which kernels do from Linux 5.14 on.
+        in_namespace: the number inside a user namespace. From Linux 5.14 on, the limit counts per namespace.
     """
     major, minor = map(int, re.findall(r"\d+", os.uname().release)[:2])
     if in_namespace is not None and (major, minor) >= (5, 14):
@@ -226,7 +230,7 @@ def _tasks_beside(in_namespace: int | None) -> int:
 
 
 def _reach_interpreter(confinement: Confinement, files: Files) -> None:
-    """Where a folder above the interpreter is closed to other users, go on through descriptors that are open."""
+    """Replace import paths that other users cannot reach by descriptors that stay open."""
     for position, path in enumerate(sys.path):
         if os.path.isdir(path) and not _open_to_all(path):
             fd = os.open(path, os.O_PATH)
@@ -234,7 +238,7 @@ def _reach_interpreter(confinement: Confinement, files: Files) -> None:
             os.dup2(fd, number)
             os.close(fd)
             sys.path[position] = f"/proc/self/fd/{number}"
-            for module in list(sys.modules.values()):  # packages that are loaded know the way to the rest of themselves
+            for module in list(sys.modules.values()):  # loaded packages remember the folders of their submodules
                 for index, folder in enumerate(getattr(module, "__path__", [])):
                     if f"{folder}/".startswith(f"{path}/"):
                         module.__path__[index] = f"{sys.path[position]}{folder.removeprefix(path)}"
@@ -243,7 +247,7 @@ def _reach_interpreter(confinement: Confinement, files: Files) -> None:
 
 
 def _open_to_all(path: str) -> bool:
-    """Any user may go through every folder down to this one."""
+    """Whether any user may traverse every folder down to this one."""
     while os.stat(path).st_mode & 0o001:
         if path == "/":
             return True
@@ -254,7 +258,7 @@ def _open_to_all(path: str) -> bool:
 def _add_landlock(confinement: Confinement, files: Files, *, needed: bool) -> None:
     try:
         work = ABOVE_WORK if confinement.own_namespace else confinement.work
-        # In a root of its own, something empty is mounted over what is hidden.
+        # Inside a private root, hidden folders are covered by empty mounts.
         read = [*files.read, FOLDER] if confinement.own_namespace and os.path.isdir(FOLDER) else files.read
         fd = landlock.ruleset(read, [] if confinement.own_namespace else files.hidden, [work], DEVICES)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Which files this interpreter needs: what stays readable in a sandbox, and nothing else."""
+"""The files that this interpreter needs. Only they stay readable in a sandbox."""
 
 import os
 import sys
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 _LINKS = ("/lib64", "/lib", "/usr/lib64", "/usr/lib")
 _ALSO = ("/usr/share/zoneinfo", "/usr/lib64", "/lib64")
-"""Time zones, and the program that loads every other one."""
+"""Time zones, and the folders of the dynamic loader."""
 _THIRD_PARTY = ("site-packages", "dist-packages")
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 
@@ -16,8 +16,8 @@ class Files(NamedTuple):
 
     Attributes:
         read: folders and single files.
-        links: links at the root, such as /lib64, with where they point.
-        hidden: folders inside those of `read` that hold what other people installed.
+        links: links at the root, such as /lib64, with their targets.
+        hidden: folders of installed packages inside those of `read`.
     """
 
     read: list[str]
@@ -26,7 +26,7 @@ class Files(NamedTuple):
 
 
 def needed() -> Files:
-    """Find the standard library, the executable, and the folders of the shared libraries that are loaded now."""
+    """Find the standard library, the executable and the folders of the loaded shared libraries."""
     library = os.path.dirname(os.path.realpath(os.__file__))
     folders, files = {library}, {os.path.realpath(sys.executable)}
     for entry in map(os.path.realpath, filter(os.path.isabs, sys.path)):
@@ -35,7 +35,7 @@ def needed() -> Files:
     for path in _loaded():
         folder = os.path.dirname(path)
         if _inside(library, folder):
-            # /usr/lib beside /usr/lib/python3.11, say: not the whole of it.
+            # For example /usr/lib, which holds /usr/lib/python3.11: only its shared libraries.
             files |= {f"{folder}/{name}" for name in os.listdir(folder) if ".so" in name}
         else:
             folders.add(folder)
@@ -48,7 +48,7 @@ def needed() -> Files:
 
 
 def _loaded() -> set[str]:
-    """Shared libraries mapped into this process."""
+    """Paths of the shared libraries that this process maps."""
     with open("/proc/self/maps") as maps:
         paths = [line.rstrip("\n").partition("/")[2] for line in maps]
     return {os.path.realpath(f"/{path}") for path in paths if ".so" in path}

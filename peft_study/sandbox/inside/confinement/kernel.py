@@ -1,4 +1,4 @@
-"""The Linux calls that Python has no function for, by ctypes."""
+"""Linux system calls that Python lacks, through ctypes."""
 
 import ctypes
 import os
@@ -38,30 +38,30 @@ def call(number: int, *arguments: int | bytes | None) -> int:
     """Make a system call by its number.
 
     Raises:
-        OSError: it failed.
+        OSError: the call failed.
     """
     converted = [ctypes.c_long(each) if isinstance(each, int) else ctypes.c_char_p(each) for each in arguments]
     return _checked(_libc.syscall(ctypes.c_long(number), *converted))
 
 
 def unshare(flags: int) -> None:
-    """Give this process namespaces of its own (unshare(2))."""
+    """Move this process into new namespaces (unshare(2))."""
     _checked(_libc.unshare(ctypes.c_int(flags)))
 
 
 def mount(source: str, target: str, kind: str, flags: int, data: str = "") -> None:
-    """Mount (mount(2)); the error names the target."""
+    """Mount (mount(2)). The error names the target."""
     answer = _libc.mount(source.encode(), target.encode(), kind.encode(), ctypes.c_ulong(flags), data.encode() or None)
     _checked(answer, target)
 
 
 def unmount(target: str) -> None:
-    """Take a mount out of sight at once, whoever uses it (umount2(2))."""
+    """Detach a mount at once, even if it is in use (umount2(2))."""
     _checked(_libc.umount2(target.encode(), MNT_DETACH), target)
 
 
 def pivot_root() -> None:
-    """Make the current folder, a mount, the root, and take the old one away (pivot_root(2), on its use of ".")."""
+    """Make the current folder, which is a mount, the root, and detach the old root (pivot_root(2), use of ".")."""
     call(_PIVOT_ROOT[os.uname().machine], b".", b".")
     unmount(".")
     os.chdir("/")
@@ -73,30 +73,30 @@ def die_with_parent() -> None:
 
 
 def hide_memory() -> None:
-    """Let no process of the same user read this one's memory."""
+    """Keep other processes of the same user from reading this one's memory."""
     _prctl(_PR_SET_DUMPABLE, 0)
 
 
 def adopt_orphans() -> None:
-    """Become the parent of every descendant whose own parent ends."""
+    """Become the parent of each descendant whose parent ends."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def no_new_privileges() -> None:
-    """Let no program that is started from here gain anything by it."""
+    """Keep programs that are started from here from gaining privileges."""
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
 
 def drop_capabilities() -> None:
-    """Give up every capability."""
+    """Drop all capabilities."""
     _checked(_libc.capset(_THIS_PROCESS, _NO_CAPABILITIES))
 
 
 def install_filter(program: bytes) -> None:
-    """Put a seccomp filter on this thread.
+    """Install a seccomp filter on this thread.
 
     Args:
-        program: classic BPF, eight bytes an instruction.
+        program: classic BPF, eight bytes per instruction.
     """
 
     filled = _Program(len(program) // 8, program)

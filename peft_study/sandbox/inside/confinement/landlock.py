@@ -1,6 +1,6 @@
-"""Landlock: which files a process may open, and that it reaches no socket and no process outside.
+"""Landlock: restricts which files a process may open, and its access to sockets and processes outside.
 
-Rights and structures: linux/landlock.h. What an older kernel does not know is left out.
+Rights and structures are from linux/landlock.h. Rights that the kernel's version lacks are left out.
 """
 
 import os
@@ -23,7 +23,7 @@ _ABSTRACT_SOCKETS_AND_SIGNALS = 3
 
 
 def version() -> int:
-    """The kernel's Landlock version; 0 where there is none."""
+    """Return the Landlock version of the kernel, 0 without Landlock."""
     try:
         return kernel.call(_CREATE, None, 0, _VERSION_FLAG)
     except OSError:
@@ -31,31 +31,31 @@ def version() -> int:
 
 
 def scopes_signals() -> bool:
-    """Landlock keeps signals inside, too."""
+    """Return whether Landlock restricts signals, too."""
     return version() >= _SCOPE_VERSION
 
 
 def ruleset(read: Sequence[str], hidden: Sequence[str], write: Sequence[str], devices: Sequence[str]) -> int:
-    """Describe what stays open; nothing is restricted yet.
+    """Build a ruleset. It restricts nothing until `restrict` applies it.
 
     Args:
-        read: folders and files to be read and executed.
-        hidden: folders directly in those, not to be read.
+        read: folders and files that may be read and executed.
+        hidden: folders directly inside those of `read` that may not be read.
         write: folders in which regular files, folders and links may be made.
-        devices: files to be read and written.
+        devices: files that may be read and written.
 
     Returns:
         A descriptor for `restrict`.
 
     Raises:
-        OSError: this kernel has no Landlock, or a path is not there.
+        OSError: this kernel has no Landlock, or a path does not exist.
     """
-    known = version()
-    rights = max(right for least, right in _FILE_RIGHTS_BY_VERSION.items() if least <= max(known, 1))
+    kernel_version = version()
+    rights = max(right for least, right in _FILE_RIGHTS_BY_VERSION.items() if least <= max(kernel_version, 1))
     fields = [rights]
-    if known >= _NETWORK_VERSION:
+    if kernel_version >= _NETWORK_VERSION:
         fields.append(_BIND_AND_CONNECT_TCP)
-    if known >= _SCOPE_VERSION:
+    if kernel_version >= _SCOPE_VERSION:
         fields.append(_ABSTRACT_SOCKETS_AND_SIGNALS)
     attributes = struct.pack(f"={len(fields)}Q", *fields)
     fd = kernel.call(_CREATE, attributes, len(attributes), 0)
@@ -72,12 +72,12 @@ def ruleset(read: Sequence[str], hidden: Sequence[str], write: Sequence[str], de
 
 
 def restrict(fd: int) -> None:
-    """Hold this thread and what it starts to a ruleset, for good."""
+    """Apply a ruleset to this thread and its children. It cannot be undone."""
     kernel.call(_RESTRICT, fd, 0)
 
 
 def _beside(read: Sequence[str], hidden: Sequence[str]) -> Iterator[str]:
-    """A rule opens all below a folder: where something in it is hidden, what is beside that is opened one by one."""
+    # A rule allows everything below a folder. If an entry is hidden, the others are allowed one by one.
     for path in read:
         if any(os.path.dirname(other) == path for other in hidden):
             yield from (entry.path for entry in os.scandir(path) if entry.path not in hidden)

@@ -1,4 +1,4 @@
-"""Clears up behind a test where it has no namespace of its own that could be thrown away."""
+"""Clears up after a test that has no private namespace to discard."""
 
 import os
 import signal
@@ -14,13 +14,13 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def reap(kill: Callable[[], None]) -> bool:
-    """Collect every process that is left of a test, and kill those that run.
+    """Kill the remaining processes of a test and wait for them.
 
     Args:
         kill: kills all of them.
 
     Returns:
-        False where some do not go.
+        False if some remain.
     """
     for _ in range(_TRIES):
         try:
@@ -36,9 +36,9 @@ def reap(kill: Callable[[], None]) -> bool:
 
 
 def kill_user(user: int) -> None:
-    """Kill every process of a user, by one that becomes this user.
+    """Kill all processes of a user from a child that becomes this user.
 
-    Those that run may stop that one, or kill it; the caller tries again for as long as some are left.
+    The processes may stop or kill that child first. The caller tries again until none is left.
     """
     pid = os.fork()
     if pid == 0:
@@ -57,7 +57,7 @@ def kill_user(user: int) -> None:
 
 
 def kill_descendants() -> None:
-    """Kill every process below this one, which adopts orphans."""
+    """Kill all processes below this one. Orphans are among them, because this process adopts them."""
     if sys.platform != "linux":
         return
     waiting = [os.getpid()]
@@ -80,13 +80,13 @@ def _children(path: str) -> list[int]:
 
 
 def empty(folder: str) -> bool:
-    """Remove everything in a folder that no process uses any more, however deep and whatever its rights.
+    """Remove everything in a folder, at any depth and with any permissions. No process may use the folder.
 
-    It goes down and up by descriptors, one at a time: a path may be too long for the kernel, and names are the
-    program's.
+    It moves down and up by descriptors, one at a time: the program chooses names, and a path may be too long for the
+    kernel.
 
     Returns:
-        False where something stays.
+        False if something remains.
     """
     try:
         fd = os.open(folder, _FOLDER)
@@ -102,7 +102,7 @@ def empty(folder: str) -> bool:
             elif above:
                 name, identity = above.pop()
                 fd = _move(fd, "..")
-                if _identity(fd) != identity:  # somebody moved it
+                if _identity(fd) != identity:  # the folder was moved
                     return False
                 os.rmdir(name, dir_fd=fd)
             else:
@@ -114,13 +114,13 @@ def empty(folder: str) -> bool:
 
 
 def _remove_until_a_folder(fd: int) -> str | None:
-    """Remove files and empty folders; the name of the first folder that holds something, None where nothing is left."""
-    found_any = True
-    while found_any:
-        found_any = False
-        with os.scandir(fd) as found:
-            for entry in found:
-                found_any = True
+    """Remove files and empty folders. Return the name of the first folder with content, None if nothing is left."""
+    remaining = True
+    while remaining:
+        remaining = False
+        with os.scandir(fd) as listing:
+            for entry in listing:
+                remaining = True
                 if not entry.is_dir(follow_symlinks=False):
                     os.unlink(entry.name, dir_fd=fd)
                     continue
@@ -132,15 +132,15 @@ def _remove_until_a_folder(fd: int) -> str | None:
 
 
 def _move(fd: int, name: str) -> int:
-    """Open a folder beside or above an open one, in its place."""
+    """Replace an open folder by its parent or by a folder in it, under the same descriptor."""
     try:
-        there = os.open(name, _FOLDER, dir_fd=fd)
+        target = os.open(name, _FOLDER, dir_fd=fd)
     except PermissionError:
         os.chmod(name, 0o700, dir_fd=fd)
-        there = os.open(name, _FOLDER, dir_fd=fd)
-    os.fchmod(there, 0o700)
-    os.dup2(there, fd, inheritable=False)
-    os.close(there)
+        target = os.open(name, _FOLDER, dir_fd=fd)
+    os.fchmod(target, 0o700)
+    os.dup2(target, fd, inheritable=False)
+    os.close(target)
     return fd
 
 

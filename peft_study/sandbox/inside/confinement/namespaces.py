@@ -1,4 +1,4 @@
-"""A worker's own view of the machine: no other process, no network, and of the file system an interpreter alone."""
+"""A private view of the machine for a worker: no other processes, no network, and only an interpreter's files."""
 
 import contextlib
 import os
@@ -12,10 +12,10 @@ from peft_study.sandbox.inside.confinement.interpreter import DEVICES, Files
 from peft_study.sandbox.inside.confinement.packages_inside import FOLDER
 
 INNER_ID = 1000
-"""The user and group that programs run as, as they see it."""
+"""The user and group of programs inside the namespace."""
 ABOVE_WORK = "/home"
 WORK = f"{ABOVE_WORK}/work"
-"""A mount of its own below a folder that stays: Landlock opens the folder, through whatever is mounted in it."""
+"""A mount that is replaced after a test. Landlock allows its parent folder, so the rule survives the replacement."""
 _NEEDED = kernel.CLONE_NEWUSER | kernel.CLONE_NEWNS | kernel.CLONE_NEWPID | kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC
 _SAFE = kernel.MS_NOSUID | kernel.MS_NODEV
 _MOST_FILES = 4096
@@ -23,19 +23,22 @@ _ROOT_BYTES = 1 << 20
 
 
 def enter(control: socket.socket) -> None:
-    """Put this process's next child, and what it starts, into namespaces of their own; returns only in that child.
+    """Fork a child in new namespaces. Returns only in that child.
 
-    The child is process 1 of its namespace: it has every capability there and none outside, cannot be signalled from
-    within, and all else in the namespace ends with it. This process waits for it and does nothing else.
+    The child is process 1 of its namespace. It has all capabilities inside and none outside, cannot be signalled from
+    inside, and the namespace ends with it. The calling process only waits for it.
+
+    Args:
+        control: the socket to the pool, which maps the users of the namespace.
 
     Raises:
-        OSError: the machine denies it.
+        OSError: the machine denies a namespace.
     """
     kernel.unshare(_NEEDED)
     for extra in (kernel.CLONE_NEWUTS, kernel.CLONE_NEWCGROUP):
-        with contextlib.suppress(OSError):  # nothing hangs on these two
+        with contextlib.suppress(OSError):  # optional: nothing depends on these two
             kernel.unshare(extra)
-    # Only somebody outside may say who the users in here are.
+    # Only a process outside the namespace may map its users.
     frames.send(control, {"op": "map"})
     answer = frames.receive(control)
     if answer is None or answer[0]["op"] != "mapped":
@@ -51,16 +54,16 @@ def enter(control: socket.socket) -> None:
 
 
 def build_root(files: Files, mount_point: str, work_bytes: int, packages: Sequence[str] = ()) -> None:
-    """Make a root of the interpreter's files, read-only, and go there; nothing else of the file system is left.
+    """Make a read-only root of the interpreter's files and change to it. No other files remain visible.
 
     Args:
-        files: what to show, under the paths it has outside.
+        files: files to show, under the same paths as outside.
         mount_point: an empty folder.
-        work_bytes: the size of the work folder.
+        work_bytes: size of the work folder.
         packages: folders to show in `packages_inside.FOLDER`.
 
     Raises:
-        OSError: the machine denies it.
+        OSError: the machine denies a mount.
     """
     kernel.mount("none", "/", "", kernel.MS_REC | kernel.MS_PRIVATE)
     kernel.mount("tmpfs", mount_point, "tmpfs", _SAFE, f"size={_ROOT_BYTES},mode=755")
@@ -77,7 +80,7 @@ def build_root(files: Files, mount_point: str, work_bytes: int, packages: Sequen
     for path in files.hidden:
         kernel.mount("tmpfs", root + path, "tmpfs", _SAFE | kernel.MS_RDONLY, "size=4k,mode=755")
     os.makedirs(root + WORK)
-    for other in ("/dev/shm", "/tmp"):  # noqa: S108 - of the sandbox
+    for other in ("/dev/shm", "/tmp"):  # noqa: S108 - inside the sandbox
         if not os.path.exists(root + other):  # the interpreter may live below /tmp
             os.symlink(WORK, root + other)
     os.chdir(root)
@@ -95,13 +98,13 @@ def mount_work(size_bytes: int) -> None:
 
 
 def replace_work(size_bytes: int) -> None:
-    """Put an empty work folder in the place of one that holds something."""
+    """Replace the work folder by an empty one."""
     kernel.unmount(WORK)
     mount_work(size_bytes)
 
 
 def _show(path: str, root: str, flags: int, shown_as: str | None = None) -> None:
-    """Bind one file or folder, read-only, below the new root."""
+    """Bind one file or folder, read-only, into the new root."""
     target = root + (shown_as or path)
     if os.path.isdir(path):
         os.makedirs(target, exist_ok=True)
@@ -109,7 +112,7 @@ def _show(path: str, root: str, flags: int, shown_as: str | None = None) -> None
         os.makedirs(os.path.dirname(target), exist_ok=True)
         os.close(os.open(target, os.O_CREAT | os.O_WRONLY))
     kernel.mount(path, target, "", kernel.MS_BIND)
-    # Flags that a mount outside has cannot be taken away here, and have to be named again.
+    # A remount in a user namespace must repeat the flags of the original mount.
     flags |= os.statvfs(target).f_flag & (kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC | 0x1C00)
     read_only = 0 if path in DEVICES else kernel.MS_RDONLY
     kernel.mount("none", target, "", kernel.MS_REMOUNT | kernel.MS_BIND | read_only | flags)

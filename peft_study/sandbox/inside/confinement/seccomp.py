@@ -1,7 +1,7 @@
-"""A seccomp filter: which system calls a program may make, written as classic BPF.
+"""A seccomp filter in classic BPF: the system calls that a program may make.
 
-What is not listed in `syscalls` does not exist for it. Of those with arguments: no new namespaces, no sockets but
-connected pairs, no limits of other processes, no device controls, nobody else as the receiver of a file's signals.
+Calls that `syscalls` does not list return "function not implemented". Arguments are restricted too: no new namespaces,
+no sockets except connected pairs, no limits of other processes, no device controls, no signals of files to others.
 """
 
 import errno
@@ -32,7 +32,7 @@ _RIGHTS = ("chmod", "fchmod", "fchmodat", "fchmodat2", "truncate")
 _TIMES = ("utime", "utimes", "utimensat", "futimesat")
 _AF_UNIX, _SOCK_STREAM, _SOCK_TYPES = 1, 1, 0xF
 _OWN_PROCESS = 0x00C0FFEE
-"""Stands for the process's own number until the filter is installed."""
+"""Placeholder for the process id until the filter is installed."""
 
 Instruction = tuple[int, int, int, int]
 
@@ -42,15 +42,18 @@ def _packed(code: list[Instruction]) -> bytes:
 
 
 def available() -> bool:
-    """This machine's calls are numbered in `syscalls`."""
+    """Return whether `syscalls` lists the calls of this machine."""
     return MACHINE in AUDIT_ARCHITECTURES
 
 
 def worker_program() -> bytes:
-    """Write the filter of a worker, which its children inherit: the kernel takes a millisecond to install a long one.
+    """Build the filter of a worker.
+
+    Children inherit it, because installing a long filter takes a millisecond. It still allows the calls that confine
+    children. `child_program` refuses those.
 
     Returns:
-        Eight bytes an instruction. It leaves what a worker needs to confine its children: `child_program` takes that.
+        BPF, eight bytes per instruction.
     """
     code = _start()
     for number in WITHOUT_ATTRIBUTES.values():
@@ -68,17 +71,17 @@ def worker_program() -> bytes:
 
 
 def child_program(*, processes: bool, signals: bool, rights: bool, times: bool) -> bytes:
-    """Write what a child adds to its worker's filter.
+    """Build the filter that a child adds to that of its worker.
 
     Args:
-        processes: new processes are allowed, and not only threads.
-        signals: any process may be signalled, as something else keeps those outside safe; otherwise only the own one.
-        rights: rights of files may be changed, by their path or once they are open to be read, which Landlock does not
-            keep from the files of the same user outside.
-        times: times of files may be changed, which Landlock does not keep from files that the user may write to.
+        processes: allow new processes, not only threads.
+        signals: allow signals to any process, because another layer protects those outside. Otherwise only to itself.
+        rights: allow changes of file permissions. Landlock does not restrict them, so files of the same user outside
+            would be exposed.
+        times: allow changes of file times. Landlock does not restrict them either.
 
     Returns:
-        Eight bytes an instruction, for `own`.
+        BPF, eight bytes per instruction, for `with_pid`.
     """
     code = _start()
     for name in (*(() if rights else _RIGHTS), *(() if times else _TIMES)):
@@ -91,9 +94,9 @@ def child_program(*, processes: bool, signals: bool, rights: bool, times: bool) 
     return _packed([*code, _RETURN_ALLOW])
 
 
-def own(written: bytes, pid: int) -> bytes:
-    """Put a process's number into a filter."""
-    return written.replace(struct.pack("=I", _OWN_PROCESS), struct.pack("=I", pid))
+def with_pid(program: bytes, pid: int) -> bytes:
+    """Insert the process id into a filter."""
+    return program.replace(struct.pack("=I", _OWN_PROCESS), struct.pack("=I", pid))
 
 
 _RETURN_ALLOW: Instruction = (_RETURN, 0, 0, _ALLOW)
@@ -116,18 +119,18 @@ def _refuse(number: int) -> Instruction:
 
 
 def _if_number(number: int, body: list[Instruction]) -> list[Instruction]:
-    """Every body returns, so that the number is still loaded behind it."""
+    # Every body returns, so the number of the call is still loaded after it.
     return [(_EQUAL, 0, len(body), number), *body]
 
 
 def _confining() -> dict[str, list[Instruction]]:
-    """What only a worker does: it makes and unmakes the work folder, and takes from its children what it has."""
+    """Calls that only a worker makes: to replace the work folder and to confine its children."""
     names = "mount umount2 setgroups setresgid setresuid capset landlock_restrict_self seccomp pidfd_open"
     return {name: [_refuse(errno.EPERM)] for name in names.split()}
 
 
 def _restricted(*, processes: bool, signals: bool) -> dict[str, list[Instruction]]:
-    """What a worker may do in more ways than its children."""
+    """Calls that children may make with fewer arguments than a worker."""
     refused = _refuse(errno.EPERM)
     fork = [_RETURN_ALLOW if processes else refused]
     kill = [_RETURN_ALLOW] if signals else _one_of(0, (0, _OWN_PROCESS))
@@ -177,7 +180,7 @@ def _with_arguments() -> dict[str, list[Instruction]]:
 
 
 def _argument(position: int, *, high: bool = False) -> Instruction:
-    """Load the lower half of an argument, all that the kernel reads of an int; both machines are little-endian."""
+    """Load the lower half of an argument. The kernel reads only that of an int, and both machines are little-endian."""
     return (_LOAD, 0, 0, _ARGUMENTS + 8 * position + 4 * high)
 
 

@@ -1,7 +1,7 @@
-"""System calls by number: those that a program needs, and those whose refusal it should understand.
+"""Numbers of system calls: those that programs need, and those that are refused with a clear error.
 
-Numbers: Linux's arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h. A line is `name x86_64
-aarch64`, with `-` where the machine has no such call.
+Numbers are from Linux's arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h. An entry is
+`name x86_64 aarch64`, with `-` if the machine lacks the call.
 """
 
 import os
@@ -58,7 +58,7 @@ landlock_add_rule 445 445, landlock_restrict_self 446 446, open_by_handle_at 304
 process_madvise 440 440, mq_open 240 180, splice 275 76, vmsplice 278 75, tee 276 77, capset 126 91
 """
 AUDIT_ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
-"""What the kernel calls a machine whose calls are numbered here (AUDIT_ARCH_* in linux/audit.h)."""
+"""The kernel's number of each supported machine (AUDIT_ARCH_* in linux/audit.h)."""
 MACHINE = os.uname().machine
 
 
@@ -69,10 +69,10 @@ def _numbers(table: str) -> dict[str, int]:
 
 
 ALLOWED = _numbers(_ALLOWED)
-"""Allowed whatever their arguments."""
+"""Allowed with any arguments."""
 WITH_ARGUMENTS = _numbers(_WITH_ARGUMENTS)
 """Allowed for some arguments."""
 WITHOUT_ATTRIBUTES = _numbers(_WITHOUT_ATTRIBUTES)
-"""Answered as by a file system that knows no extended attributes."""
+"""Answered as by a file system without extended attributes."""
 REFUSED = _numbers(_REFUSED)
-"""Answered with "not permitted"; everything that is nowhere listed does not exist."""
+"""Answered with "not permitted". Calls that no table lists return "function not implemented"."""

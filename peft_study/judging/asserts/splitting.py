@@ -1,11 +1,11 @@
-"""Splitting a problem's `tests` into verdicts without changing what they mean."""
+"""Splits the tests of a problem into separate verdicts without changing their meaning."""
 
 import ast
 import builtins
 import warnings
 from collections.abc import Iterator, Sequence
 
-from peft_study.judging.reach import is_check, may_fail
+from peft_study.judging.asserts.failing import is_check, may_fail
 
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
@@ -13,38 +13,37 @@ _IMPORTS = (ast.Import, ast.ImportFrom)
 _ACTING = frozenset(
     {"__import__", "delattr", "eval", "exec", "globals", "input", "locals", "next", "open", "setattr", "vars"}
 )
-"""Built-ins that can change, or show, what a later assertion sees."""
+"""Built-in functions that can change or read what a later assertion sees."""
 _PURE = frozenset(dir(builtins)) - _ACTING
 
 
 def split_assertions(tests: str) -> list[str]:
-    """The sources to run one by one: a verdict each.
+    """Split tests into sources that each give a verdict.
 
-    An assertion that runs on its own, in a new interpreter, sees nothing that an earlier one did. So tests are split
-    (MBPP's are, mostly) only where all of this holds; all others are one source and one verdict:
+    An assertion in a new interpreter sees no effects of earlier ones. So tests are split (most of MBPP's are) only if
+    all of the following holds. Other tests stay one source with one verdict:
 
-    - Imports, functions and classes come first, then nothing but assertions. No definition says `global` or
-      `nonlocal`, writes to an attribute or a member of what the tests define or import, or has a default that can be
-      changed.
-    - Every assertion calls one and the same function under test, a name that the tests neither define nor import,
-      and says that name in no other way. It may be a built-in's name where the assertions say no other (`sum`).
-    - What else an assertion names is built in (and neither reads nor changes a namespace, a file or an iterator),
-      defined or imported by the tests, or a variable of its own comprehension or lambda. It binds no name (`:=`).
-    - No call of the function under test stands in two assertions that expect something different.
+    - Imports, functions and classes come first, and only assertions follow. No definition uses `global` or `nonlocal`,
+      writes to an attribute or a member of what the tests define or import, or has a mutable default.
+    - Every assertion calls the same function under test, whose name the tests neither define nor import. They use the
+      name only in calls. The name may be that of a built-in function if the assertions use no other name (`sum`).
+    - Other names in an assertion are built in (and neither read nor change a namespace, a file or an iterator),
+      defined or imported by the tests, or variables of a comprehension or lambda. No assertion binds a name (`:=`).
+    - No call of the function under test appears in two assertions that expect different results.
 
-    What remains: a function that keeps something between calls is judged from its first state at each assertion.
-    Assertions in a function that the tests call stay together whatever they hold.
+    A function that keeps state between calls starts from its first state at each assertion. Assertions in a function
+    that the tests call always stay together.
 
     Args:
         tests: Python source.
 
     Returns:
-        the sources, in order; none where the tests hold nothing that a wrong program would fail.
+        the sources, in order. Empty if no wrong program can fail the tests.
 
     Raises:
         ValueError: the source does not parse.
     """
-    # As Python's tokenizer ends lines, so that positions in the tree are positions in this text.
+    # Line ends as in Python's tokenizer, so that positions in the tree are positions in this text.
     tests = _without_warnings(tests.replace("\r\n", "\n").replace("\r", "\n"))
     tree = ast.parse(tests)
     if not may_fail(tree):
@@ -60,14 +59,14 @@ def split_assertions(tests: str) -> list[str]:
 
 
 def _on_its_line(tests: str, assertion: ast.Assert, first_line: int) -> str:
-    """An assertion's text behind empty lines, so that it keeps its line number."""
+    """An assertion's text after empty lines, so that it keeps its line number."""
     return "\n" * (assertion.lineno - first_line) + (ast.get_source_segment(tests, assertion) or "") + "\n"
 
 
 def _without_warnings(tests: str) -> str:
-    """The tests, written anew where they hold what Python warns of, such as an invalid escape sequence.
+    """Rewrite tests that Python warns of, for example because of an invalid escape sequence.
 
-    They are compiled again for every candidate, in several threads, and nobody here can mend them.
+    They are compiled for every candidate, in several threads, and each time would warn.
     """
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
@@ -87,10 +86,10 @@ def _asserts(statement: ast.stmt) -> bool:
 def _independent(setup: Sequence[ast.stmt], assertions: Sequence[ast.Assert]) -> bool:
     if not all(isinstance(statement, (*_DEFINITIONS, *_IMPORTS)) for statement in setup):
         return False
-    known = {name for statement in setup for name in _names_bound(statement)}
-    if any(_keeps_state(statement, known) for statement in setup):
+    defined = {name for statement in setup for name in _names_bound(statement)}
+    if any(_keeps_state(statement, defined) for statement in setup):
         return False
-    name = _under_test(assertions, known)
+    name = _under_test(assertions, defined)
     if name is None:
         return False
     expected: dict[str, str] = {}
@@ -99,21 +98,21 @@ def _independent(setup: Sequence[ast.stmt], assertions: Sequence[ast.Assert]) ->
             return False
         calls = _only_calls(assertion.test, name)
         whole = ast.dump(assertion.test)
-        # What gives one thing first and another one later has a memory.
+        # A function that gives different results for the same call keeps state.
         if not calls or any(expected.setdefault(call, whole) != whole for call in calls):
             return False
     return True
 
 
-def _under_test(assertions: Sequence[ast.Assert], known: set[str]) -> str | None:
-    """The one name in all assertions that is neither known nor built in; else the only one, built in or not (`sum`)."""
-    names = set().union(*(_free_names(assertion.test) for assertion in assertions)) - known
-    found = names - _PURE or names
-    return found.pop() if len(found) == 1 else None
+def _under_test(assertions: Sequence[ast.Assert], defined: set[str]) -> str | None:
+    """The only name in the assertions that is neither defined nor built in, otherwise the only name (`sum`)."""
+    names = set().union(*(_free_names(assertion.test) for assertion in assertions)) - defined
+    candidates = names - _PURE or names
+    return candidates.pop() if len(candidates) == 1 else None
 
 
 def _names_bound(statement: ast.stmt) -> Iterator[str]:
-    """What an import or a definition gives a name to."""
+    """Names that an import or a definition binds."""
     if isinstance(statement, _DEFINITIONS):
         yield statement.name
     elif isinstance(statement, _IMPORTS):
@@ -121,14 +120,14 @@ def _names_bound(statement: ast.stmt) -> Iterator[str]:
             yield alias.asname or alias.name.partition(".")[0]
 
 
-def _keeps_state(definition: ast.stmt, known: set[str]) -> bool:
-    """Whether what is defined may remember its calls."""
+def _keeps_state(definition: ast.stmt, defined: set[str]) -> bool:
+    """Whether a definition may keep state between calls."""
     for node in ast.walk(definition):
         if isinstance(node, ast.Global | ast.Nonlocal):
             return True
         if isinstance(node, ast.Attribute | ast.Subscript) and not isinstance(node.ctx, ast.Load):
             root = _root(node)
-            if not isinstance(root, ast.Name) or root.id in known or root.id == "cls":
+            if not isinstance(root, ast.Name) or root.id in defined or root.id == "cls":
                 return True
         if isinstance(node, _FUNCTIONS):
             defaults = [default for default in (*node.args.defaults, *node.args.kw_defaults) if default is not None]
@@ -144,7 +143,7 @@ def _root(node: ast.expr) -> ast.expr:
 
 
 def _free_names(expression: ast.expr) -> set[str]:
-    """The names in it, without those that a comprehension or a lambda in it binds."""
+    """Names in an expression without those that it binds in a comprehension or lambda."""
     nodes = list(ast.walk(expression))
     bound = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
     bound |= {node.arg for node in nodes if isinstance(node, ast.arg)}
@@ -152,7 +151,7 @@ def _free_names(expression: ast.expr) -> set[str]:
 
 
 def _only_calls(expression: ast.expr, name: str) -> list[str] | None:
-    """All calls of a function, as text; None where its name stands for something else than a call."""
+    """All calls of a function as text, None if its name appears outside a call."""
     nodes = list(ast.walk(expression))
     calls = [
         node
@@ -164,7 +163,7 @@ def _only_calls(expression: ast.expr, name: str) -> list[str] | None:
 
 
 def _text_before(source: str, statement: ast.stmt) -> str:
-    """The source up to a statement, whose column is counted in UTF-8 bytes."""
+    """The source up to a statement. The column of a statement counts UTF-8 bytes."""
     lines = source.split("\n")
     head = lines[statement.lineno - 1].encode()[: statement.col_offset].decode()
     return "".join(f"{line}\n" for line in lines[: statement.lineno - 1]) + head

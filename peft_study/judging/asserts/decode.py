@@ -1,7 +1,7 @@
-"""Reads what `encode.to_tagged` wrote; the bytes may come from anybody.
+"""Decodes what `encode.to_tagged` wrote. The bytes are untrusted.
 
-Every value that is built is one whose comparisons, sums and roundings take about as long as it is large: what would
-take the parent longer, and keep its other threads waiting meanwhile, is no value.
+Comparisons, sums and roundings of a decoded value take time linear in its size. Bytes that would need more time are
+refused, because they would block the other threads of the parent.
 """
 
 import builtins
@@ -15,27 +15,24 @@ from itertools import pairwise
 from typing import Any
 
 _MOST_HASHED = 100_000
-"""Members of a set or dict."""
+"""Limit on the members of a set or dict."""
 _MOST_COLLISIONS = 8
-"""Members with one hash: numbers and tuples can be chosen so that all collide, and then take the square of their
-number. Those of honest programs do so by chance alone, or in pairs (-1 and -2)."""
+"""Limit on members with the same hash. A program can choose numbers and tuples that all collide, which takes quadratic
+time. In honest programs, hashes collide only by chance or in pairs (-1 and -2)."""
 _MOST_BITS = 1 << 18
-"""Of an integer: beside a Decimal it is converted, which takes the square of its length."""
+"""Limit on the bits of an integer. Comparison with a Decimal converts it in quadratic time."""
 _MOST_FRACTION_BITS = 10_000
-"""Of a numerator or denominator: they are multiplied, and divided by what they share."""
+"""Limit on the bits of a numerator or denominator, which arithmetic multiplies and reduces."""
 _MOST_DECIMAL_DIGITS = 10_000
-"""Also the largest exponent: a comparison with a fraction writes it out."""
+"""Also the limit on the exponent. Comparison with a fraction expands it."""
 _MOST_STEPS = 1_000_000
-"""Of a range, which is gone through from its start where anything but an integer is looked for in it."""
+"""Limit on the length of a range. A search for a non-integer in it visits every member."""
 _MOST_ROUNDED_DIGITS = 400
-"""More than any float has, before its point or behind it."""
+"""More digits than any float has before or after its point."""
 
 
 class Opaque:
-    """Stands for an object of which nothing is known but that it is none of the values that have a form as bytes.
-
-    So it is not None and equals nothing but itself.
-    """
+    """Stands for an object that the sandbox could not encode. It is not None and equals only itself."""
 
 
 TYPES = {name: kind for name, kind in vars(builtins).items() if type(kind) is type}
@@ -43,17 +40,20 @@ TYPES = {name: kind for name, kind in vars(builtins).items() if type(kind) is ty
 
 
 class NotAValueError(Exception):
-    """Bytes that stand for no value."""
+    """The bytes do not encode a value."""
 
 
 def from_tagged(value: Any) -> Any:
-    """Build a value.
+    """Decode a value.
 
     Args:
         value: parsed JSON.
 
+    Returns:
+        the value.
+
     Raises:
-        NotAValueError: it stands for none.
+        NotAValueError: the JSON does not encode a value, or the value is too expensive.
     """
     if value is None or isinstance(value, bool | int | str):
         return value
@@ -66,10 +66,10 @@ def from_tagged(value: Any) -> Any:
 
 
 def small_integer(text: str) -> int:
-    """Read an integer that stands in JSON itself, for `json.loads`; large ones have a form of their own.
+    """Read an integer for `json.loads`. Large integers have a tagged form instead.
 
     Raises:
-        NotAValueError: it is large.
+        NotAValueError: the integer is too large.
     """
     if len(text) > len(str(-(1 << 53))):
         raise NotAValueError("an integer that is too long")
@@ -77,10 +77,10 @@ def small_integer(text: str) -> int:
 
 
 def bounded_round(number: Any, ndigits: Any = None) -> Any:
-    """`round`, where both may come from anybody.
+    """`round` for untrusted arguments.
 
     Raises:
-        NotAValueError: so many digits would take long.
+        NotAValueError: so many digits would take too long.
     """
     if ndigits is None:
         return round(number)
@@ -100,10 +100,10 @@ def _integer(values: list[Any]) -> int:
 
 
 def _integers(values: list[Any], most_bits: int) -> list[int]:
-    found = _parts(values)
-    if not all(type(value) is int and value.bit_length() <= most_bits for value in found):
+    integers = _parts(values)
+    if not all(type(value) is int and value.bit_length() <= most_bits for value in integers):
         raise NotAValueError("not an integer, or one that is too long")
-    return found
+    return integers
 
 
 def _hashable(values: list[Any]) -> list[Any]:
@@ -124,14 +124,14 @@ def _dict(values: list[Any]) -> dict[Any, Any]:
 
 def _items(values: list[Any]) -> Any:
     built = _dict(values).items()
-    with suppress(TypeError):  # values that have no hash cannot collide
+    with suppress(TypeError):  # values without a hash cannot collide
         _hashable(list(built))
     return built
 
 
 def _range(values: list[Any]) -> range:
     built = range(*_integers(values, 63))
-    # The length of a long range has no form as a C integer.
+    # Not `len`, which fails on lengths above a C integer.
     if built and abs(built[-1] - built.start) // abs(built.step) >= _MOST_STEPS:
         raise NotAValueError("a range that is too long")
     return built

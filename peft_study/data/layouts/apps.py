@@ -1,12 +1,15 @@
-"""APPS: contest problems that are scored by running the code (protocol: "Datasets")."""
+"""APPS: contest problems that are scored by running the code (Hendrycks et al. 2021, arXiv 2105.09938)."""
 
 import json
 import logging
 import random
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
+from peft_study.config.schema import DatasetConfig
 from peft_study.data import jsonl
+from peft_study.data.layouts.base import BaseLayout, Row, Tables
 from peft_study.data.samples import ProgramTests, Sample
 from peft_study.errors import UserError
 
@@ -19,33 +22,39 @@ TESTED_PER_LEVEL = 250
 # Python reads integers of at most 4,300 digits at once, because longer ones take quadratic time; APPS has some.
 DIGITS_AT_ONCE = 4_000
 
-Row = tuple[str, dict[str, Any]]
 
+class Layout(BaseLayout):
+    """The study's splits of the published problems.
 
-def split(train: Iterable[Row], test: Iterable[Row], dropped: dict[str, int]) -> dict[str, list[Sample]]:
-    """The study's splits of APPS.
-
-    The published training problems, shuffled as `datasets` does with seed 42, give 500 for validation and then 4,500
-    for training; of the published test problems, the first 250 of each level are kept.
+    The training problems, shuffled as `datasets` does with seed 42, give 500 for validation and then 4,500 for
+    training. Of the test problems, the first 250 of each level are kept.
 
     A training or validation problem without a solution is dropped. A test problem without one stays, with an empty
     reference: its tests score it.
-
-    Args:
-        train: place and fields of each published training problem, in order.
-        test: the same of the test problems; read no further than needed.
-        dropped: filled with the number of problems left out by split.
-
-    Raises:
-        UserError: a field is missing or holds something else than text, or two problems have one id.
     """
-    rows = _shuffled(list(train))
-    parts = {
-        "train": rows[VALIDATION_SIZE : VALIDATION_SIZE + TRAIN_SIZE],
-        "validation": rows[:VALIDATION_SIZE],
-        "test": _first_of_each_level(test),
-    }
-    return {name: _samples(name, part, dropped) for name, part in parts.items()}
+
+    expected = "a folder with train.jsonl and test.jsonl, as published"
+    takes_folder = True
+    takes_file = False
+
+    def hub_tables(self, dataset: DatasetConfig) -> dict[str, str]:
+        return {"train": "train", "test": "test"}
+
+    def minimum(self, dataset: DatasetConfig) -> str:
+        return f"the first {VALIDATION_SIZE} training problems are for validation: it needs one more"
+
+    def read(self, path: Path) -> Tables:
+        return {split: jsonl.read_rows(path / f"{split}.jsonl") for split in ("train", "test")}
+
+    def samples(self, tables: Tables, dataset: DatasetConfig, dropped: dict[str, int]) -> dict[str, list[Sample]]:
+        """As in `BaseLayout`; two problems with one id are an error."""
+        rows = _shuffled(list(tables["train"]))
+        parts = {
+            "train": rows[VALIDATION_SIZE : VALIDATION_SIZE + TRAIN_SIZE],
+            "validation": rows[:VALIDATION_SIZE],
+            "test": _first_of_each_level(tables["test"]),
+        }
+        return {split: _samples(split, part, dropped) for split, part in parts.items()}
 
 
 def _shuffled(rows: list[Row]) -> list[Row]:
@@ -56,39 +65,44 @@ def _shuffled(rows: list[Row]) -> list[Row]:
 
 
 def _first_of_each_level(rows: Iterable[Row]) -> list[Row]:
-    found: dict[str, list[Row]] = {level: [] for level in LEVELS}
+    by_level: dict[str, list[Row]] = {level: [] for level in LEVELS}
     for where, row in rows:
-        of_level = found.get(jsonl.text_field(row, "difficulty", where) or "")
-        if of_level is not None and len(of_level) < TESTED_PER_LEVEL:
-            of_level.append((where, row))
-            if all(len(part) == TESTED_PER_LEVEL for part in found.values()):
+        same_level = by_level.get(jsonl.text_field(row, "difficulty", where) or "")
+        if same_level is not None and len(same_level) < TESTED_PER_LEVEL:
+            same_level.append((where, row))
+            # The file is hundreds of megabytes: the rest of it is not read.
+            if all(len(part) == TESTED_PER_LEVEL for part in by_level.values()):
                 break
-    return [row for level in LEVELS for row in found[level]]
+    return [row for level in LEVELS for row in by_level[level]]
 
 
-def _samples(split_name: str, rows: Sequence[Row], dropped: dict[str, int]) -> list[Sample]:
-    samples = [sample for where, row in rows if (sample := _sample(split_name, where, row))]
+def _samples(split: str, rows: Sequence[Row], dropped: dict[str, int]) -> list[Sample]:
+    samples = [sample for where, row in rows if (sample := _sample(split, where, row))]
     if len(samples) < len(rows):
-        dropped[split_name] = len(rows) - len(samples)
-        lacks = "a question" if split_name == "test" else "a question or solution"
-        logger.warning("apps: %d problems of %s lack %s and were left out", dropped[split_name], split_name, lacks)
-    untested = sum(not (sample.tests and sample.tests.inputs) for sample in samples) if split_name == "test" else 0
+        dropped[split] = len(rows) - len(samples)
+        lacks = "a question" if split == "test" else "a question or solution"
+        logger.warning("apps: %d problems of %s lack %s and were left out", dropped[split], split, lacks)
+    untested = sum(not (sample.tests and sample.tests.inputs) for sample in samples) if split == "test" else 0
     if untested:
         logger.warning("apps: %d test problems have no tests to score by", untested)
     _refuse_equal_ids(samples)
     return samples
 
 
-def _sample(split_name: str, where: str, row: dict[str, Any]) -> Sample | None:
+def _sample(split: str, where: str, row: dict[str, Any]) -> Sample | None:
     problem = row.get("problem_id", row.get("id"))
     if not isinstance(problem, int | str):
-        raise UserError("a problem has no problem_id", where=where, hint="a number or text that no other problem has")
+        raise UserError(
+            f"problem_id must be a number or a text, got {problem!r}",
+            where=f"problem_id, {where}",
+            hint="an id that no other problem has",
+        )
     question = jsonl.text_field(row, "question", where) or ""
     solutions = _solutions(jsonl.text_field(row, "solutions", where))
-    if not question.strip() or not (solutions or split_name == "test"):
+    if not question.strip() or not (solutions or split == "test"):
         return None
     return Sample(
-        id=f"{split_name}-{problem}",
+        id=f"{split}-{problem}",
         instruction=question,
         # Drawn by problem, so that no other problem's presence changes it.
         answer=random.Random(f"{SEED} {problem}").choice(solutions) if solutions else "",  # noqa: S311 - no secret
@@ -102,7 +116,11 @@ def _refuse_equal_ids(samples: Iterable[Sample]) -> None:
     seen = set()
     for sample in samples:
         if sample.id in seen:
-            raise UserError(f"two problems are {sample.id!r}", where="problem_id", hint="each problem needs its own")
+            raise UserError(
+                f"problem_id must be unique, got {sample.id!r} twice",
+                where="problem_id",
+                hint="another id for one of the two problems",
+            )
         seen.add(sample.id)
 
 
@@ -123,11 +141,11 @@ def _tests(text: str | None) -> ProgramTests | None:
     name = fn_name if isinstance(fn_name, str) and fn_name else None
     if not pairs and not name:
         return None
-    return ProgramTests(tuple(given for given, _ in pairs), tuple(expected for _, expected in pairs), name)
+    return ProgramTests(tuple(test_input for test_input, _ in pairs), tuple(expected for _, expected in pairs), name)
 
 
 def _parsed(text: str | None) -> Any:
-    """The value of a field that is JSON inside of text; None where it is empty or malformed."""
+    """The value of a field that holds JSON as text; None if it is empty or malformed."""
     try:
         return json.loads(text or "null", parse_int=_integer)
     except (ValueError, RecursionError):

@@ -1,18 +1,18 @@
-"""How tests end by an exit: `unittest.main()`, `sys.exit(0)`, `raise SystemExit`, and other names for them."""
+"""Exits that end tests: `unittest.main()`, `sys.exit(0)`, `raise SystemExit`, and aliases of them."""
 
 import ast
 
 _RUNNERS = frozenset({"main", "TestProgram"})
-"""Functions of unittest that run tests and exit with what became of them."""
+"""Functions of unittest that run tests and exit with their outcome."""
 _LEAVING = frozenset({"exit", "quit"})
 _EXITS = _RUNNERS | _LEAVING
 
 
 class Exits:
-    """What ends the tests, by its names in the tests.
+    """The names of exits in some tests.
 
-    A name counts as an exit where the tests import it, or assign an exit to it. So a function `main` of the program is
-    not an exit. `exit` and `quit` are built in.
+    A name is an exit if the tests import it or assign an exit to it. A function `main` of the program is therefore not
+    an exit. `exit` and `quit` are built in.
 
     Args:
         tree: the tests.
@@ -35,11 +35,11 @@ class Exits:
             pass
 
     def ends_tests(self, node: ast.AST) -> bool:
-        """Whether a node names an exit, or raises what may be one."""
+        """Return whether a node names an exit, or raises an exception that may be one."""
         return self._raises_exit(node) or (isinstance(node, ast.expr) and bool(self._exit_named(node)))
 
     def may_pass(self, node: ast.AST) -> bool:
-        """Whether a node may end the tests at once without failing them."""
+        """Return whether a node may end the tests at once without failing them."""
         match node:
             case ast.Call(ast.Name(name) | ast.Attribute(_, name)) if name in self._ending:
                 return True
@@ -51,7 +51,7 @@ class Exits:
         return self._raises_exit(node)
 
     def may_fail(self, node: ast.AST) -> bool:
-        """Whether a node may end the tests with a failure."""
+        """Return whether a node may end the tests with a failure."""
         match node:
             case ast.Attribute() | ast.Name():
                 return self._exit_named(node) in _RUNNERS
@@ -72,7 +72,7 @@ class Exits:
                 self._roots.add(name)
 
     def _assign(self, node: ast.Assign) -> bool:
-        """Note what an assignment gives a name to; whether that is new."""
+        """Note the names that an assignment binds to an exit. Return whether any is new."""
         before = len(self._names), len(self._roots)
         exit_name, root = self._exit_named(node.value), _root(node.value)
         for target in node.targets:
@@ -83,14 +83,14 @@ class Exits:
         return before != (len(self._names), len(self._roots))
 
     def _define(self, function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
-        """Note a function that may end the tests; whether that is new."""
+        """Note a function that may end the tests. Return whether it is new."""
         new = function.name not in self._ending and any(map(self.may_pass, ast.walk(function)))
         if new:
             self._ending.add(function.name)
         return new
 
     def _exit_named(self, node: ast.expr) -> str:
-        """The exit that an expression names; "" where it names something else."""
+        """The exit that an expression names, "" if it names something else."""
         match node:
             case ast.Name(name):
                 return self._names.get(name, "")
@@ -108,7 +108,7 @@ class Exits:
 
 
 def _root(node: ast.expr) -> str:
-    """The name that a chain of attributes and calls begins with."""
+    """The first name in a chain of attributes and calls."""
     while isinstance(node, ast.Attribute | ast.Call):
         node = node.value if isinstance(node, ast.Attribute) else node.func
     return node.id if isinstance(node, ast.Name) else ""

@@ -1,0 +1,231 @@
+"""Turns a cell's data set into token ids, and checks that prompts and answers fit the model's positions."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from peft_study.config.schema import CellConfig, ExampleChoice, Family, MethodKind, Truncation
+from peft_study.data import loading, tokens
+from peft_study.data.examples import choose
+from peft_study.data.prompts import Template
+from peft_study.data.samples import Sample
+from peft_study.errors import UserError
+from peft_study.models.declared import Positions
+from peft_study.models.families import FAMILIES
+from peft_study.models.retrieval import load_retriever
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A cell's data in token form.
+
+    Attributes:
+        train: encoded training split.
+        validation: encoded validation split.
+        test: the test samples.
+        prompt_texts: what the model reads for each test sample.
+        prompts: the same as token ids.
+    """
+
+    train: Sequence[tokens.Encoded]
+    validation: Sequence[tokens.Encoded]
+    test: Sequence[Sample]
+    prompt_texts: Sequence[str]
+    prompts: Sequence[Sequence[int]]
+
+
+class CellEncoder:
+    """Encodes the samples of one cell within the settings' limits and the model's positions.
+
+    Args:
+        cell: the typed, checked config.
+        template: the prompts that the model reads.
+        tokenizer: the model's tokenizer.
+        positions: the model's positions; None if it has no limit.
+        device: where a retriever of examples computes.
+    """
+
+    def __init__(
+        self,
+        cell: CellConfig,
+        template: Template,
+        tokenizer: PreTrainedTokenizerBase,
+        positions: Positions | None,
+        device: torch.device,
+    ) -> None:
+        self._cell = cell
+        self._template = template
+        self._tokenizer = tokenizer
+        self._positions = positions
+        self._device = device
+        self._trains = cell.method.kind is not MethodKind.prompting
+        self._for_encoder = FAMILIES[cell.model.family].encoder_decoder
+
+    def check_lengths(self) -> None:
+        """Check that the longest prompt and answer that the settings allow fit the model together.
+
+        Raises:
+            UserError: they do not fit.
+        """
+        dataset, positions = self._cell.dataset, self._positions
+        if positions is None:
+            return
+        lengths = {"dataset.max_new_tokens": dataset.max_new_tokens}
+        if self._trains:
+            budget = dataset.max_prompt_tokens + dataset.max_target_tokens
+            lengths["dataset.max_prompt_tokens, dataset.max_target_tokens"] = budget
+        for settings, longest in lengths.items():
+            if longest > positions.free:
+                raise _too_long(positions, "prompt and answer", longest, settings, hint="lower them")
+
+    def prepare(self) -> tuple[Prepared, dict[str, Any]]:
+        """Load the data set and encode its splits.
+
+        Returns:
+            the data in token form, and the "data" of the cell's result.
+
+        Raises:
+            UserError: the data cannot be read, or a sample does not fit the model.
+        """
+        splits = loading.load(self._cell.dataset)
+        # The test split goes first: its prompts hold examples and are the longest, so a refusal comes early.
+        test = self._encode_test(splits.test, self._choose_examples(splits))
+        encoded = {
+            "train": self._encode(splits.train, "training"),
+            "validation": self._encode(splits.validation, "validation"),
+        }
+        longest = self._cell.conventions.max_sample_tokens
+        kept = {split: tokens.not_longer_than(longest, samples) for split, samples in encoded.items()}
+        left_out = {split: len(samples) - len(kept[split]) for split, samples in encoded.items()}
+        if any(left_out[split] and not kept[split] for split in kept):
+            raise UserError(
+                f"conventions.max_sample_tokens must leave samples to train on and to validate with, got {longest}",
+                where="conventions.max_sample_tokens",
+                hint="a larger number, or null",
+            )
+        encoded = {**kept, "test": test}
+        record = {
+            "name": self._cell.dataset.name,
+            "origin": splits.origin,
+            "fingerprint": splits.fingerprint,
+            "sizes": splits.sizes(),
+            "dropped": dict(splits.dropped),
+            "too_long": left_out,
+            "leakage": asdict(splits.leakage),
+            "token_lengths": tokens.lengths(encoded["train"]),
+            "changed_targets": tokens.changed_targets(encoded),
+            "truncation": {name: asdict(tokens.truncation(samples)) for name, samples in encoded.items()},
+        }
+        prepared = Prepared(
+            train=encoded["train"],
+            validation=encoded["validation"],
+            test=splits.test,
+            prompt_texts=[str(self._tokenizer.decode(list(sample.prompt))) for sample in test],
+            prompts=[sample.prompt for sample in test],
+        )
+        return prepared, record
+
+    def _choose_examples(self, splits: loading.Splits) -> list[tuple[Sample, ...]]:
+        method = self._cell.method
+        embed = None
+        if method.examples is ExampleChoice.nearest:
+            assert method.retriever is not None, "config.checks asks for a retriever"
+            corpus = [sample.instruction for sample in splits.train]
+            embed = load_retriever(method.retriever, corpus, self._device)
+        if method.num_examples > len(splits.train):
+            logger.warning(
+                "method.num_examples should be at most %d, the samples of the training split, got %d",
+                len(splits.train),
+                method.num_examples,
+            )
+        return choose(method.examples, method.num_examples, splits.train, splits.test, self._cell.seed, embed)
+
+    def _encode(self, samples: Sequence[Sample], split: str) -> list[tokens.Encoded]:
+        dataset = self._cell.dataset
+        limits = tokens.Limits(
+            dataset.max_prompt_tokens, dataset.max_target_tokens, shared=dataset.truncation is Truncation.joint
+        )
+        encoded = []
+        for sample in samples:
+            ids = tokens.encode(sample, self._template, self._tokenizer, limits, for_encoder=self._for_encoder)
+            # A cell that only prompts reads these samples as examples, which `_encode_test` checks.
+            if self._trains:
+                self._check_fits(ids, len(ids.target), f"{split} prompt")
+            encoded.append(ids)
+        return encoded
+
+    def _encode_test(self, samples: Sequence[Sample], examples: Sequence[Sequence[Sample]]) -> list[tokens.Encoded]:
+        dataset, positions = self._cell.dataset, self._positions
+        limits = tokens.Limits(
+            None if dataset.truncation is Truncation.joint else dataset.max_prompt_tokens,
+            dataset.max_target_tokens,
+            prompt_positions=None if positions is None else positions.free - dataset.max_new_tokens,
+        )
+        template = self._template
+        if self._cell.conventions.leading_newline and self._trains and not self._for_encoder:
+            template = replace(template, prefix=f"\n{template.prefix}")
+        encoded = []
+        for sample, shown in zip(samples, examples, strict=True):
+            ids = tokens.encode(
+                sample, template, self._tokenizer, limits, for_encoder=self._for_encoder, examples=shown
+            )
+            self._check_fits(ids, dataset.max_new_tokens, "test prompt")
+            encoded.append(ids)
+        return encoded
+
+    def _check_fits(self, sample: tokens.Encoded, answer_tokens: int, name: str) -> None:
+        """Refuse a prompt that does not fit the model with its answer after everything that may be cut is cut."""
+        longest = len(sample.prompt) + answer_tokens
+        if self._positions is not None and longest > self._positions.free:
+            raise _too_long(
+                self._positions,
+                f"a {name} (examples and instruction left out) and its answer",
+                longest,
+                "dataset.max_new_tokens, method.preamble, model",
+                hint="lower max_new_tokens, shorten the preamble, or use a model with more positions",
+            )
+
+
+def template_of(cell: CellConfig) -> Template:
+    """Return the prompts that a cell's model reads, and the rules for where its candidates end."""
+    model, dataset = cell.model, cell.dataset
+    sentinel = model.prompt_sentinel if cell.method.kind is MethodKind.prompting else ""
+    prefix = "" if sentinel else model.prompt_prefix
+    conventions = cell.conventions
+    return Template(
+        dataset.prompt_form,
+        prefix,
+        dataset.stop_at_newline,
+        cell.method.preamble,
+        sentinel,
+        # Llama's tokenizers are configured to leave spaces as they are.
+        cleaned=conventions.clean_up_spaces and cell.model.family is not Family.llama,
+        cut_at_brackets=conventions.cut_at_angle_brackets,
+    )
+
+
+def check_sentinel(template: Template, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Check that the sentinel of a template is one token of the tokenizer.
+
+    Raises:
+        UserError: the tokenizer does not have it.
+    """
+    if template.sentinel and template.sentinel not in tokenizer.get_vocab():
+        raise UserError(
+            f"model.prompt_sentinel must be a token of the tokenizer, got {template.sentinel!r}",
+            where="model.prompt_sentinel, model.tokenizer",
+            hint="model.prompt_sentinel='' for none",
+        )
+
+
+def _too_long(positions: Positions, subject: str, longest: int, settings: str, hint: str) -> UserError:
+    """Return the error for lengths beyond the positions. It names virtual tokens if the lengths would fit without."""
+    if longest <= positions.total and positions.virtual:
+        settings, hint = f"method.adapter.num_virtual_tokens, {settings}", f"fewer virtual tokens; or {hint}"
+    return UserError(f"{subject} must fit {positions}, got {longest} tokens", where=settings, hint=hint)

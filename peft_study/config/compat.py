@@ -1,0 +1,25 @@
+"""Private interfaces of Hydra 1.3.2 and OmegaConf 2.3.0: pyproject.toml keeps both below their next minor version."""
+
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.config_repository import CachingConfigRepository
+from hydra.core.config_loader import ConfigLoader
+from omegaconf import DictConfig
+
+
+def cache_yaml_files(loader: ConfigLoader) -> None:
+    """Let a loader read each YAML once. Hydra reads a group's YAML again for every cell, which takes most of a plan."""
+    loader.repository = CachingConfigRepository(loader.repository)  # type: ignore[attr-defined]
+
+
+def add_config_folder(loader: ConfigLoader, folder: Path) -> None:
+    """Let a loader search a further folder first, as `--config-dir` of Hydra's own command line does."""
+    search_path = loader.get_search_path()
+    search_path.prepend("command-line", f"file://{folder.absolute()}", anchor="schema")
+    loader.repository.initialize_sources(search_path)  # type: ignore[attr-defined]
+
+
+def raw_node(config: DictConfig, name: str) -> Any:
+    """A node of a config with its type. Public access resolves interpolations and raises for a missing value."""
+    return config._get_node(name)

@@ -1,0 +1,42 @@
+"""The machine."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from omegaconf import MISSING
+
+
+class Device(StrEnum):
+    """The device of a cell; `auto` is a GPU if there is one."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+@dataclass
+class HardwareConfig:
+    """The machine, which is not part of a cell's identity.
+
+    Attributes:
+        name: the config's name.
+        device: auto, cpu or cuda.
+        threads: CPU threads; null is torch's default.
+        memory_budget_gb: GPU memory in GB (1e9 bytes) that a cell may use, even on a larger card; null is all of it.
+        gpus: the GPUs of a sweep, one per cell: "auto" (all visible ones), "none", or a list of indices.
+        cells_at_once: cells of a sweep that run in parallel; null is one per GPU, or as many as cores and free memory
+            allow on a CPU.
+    """
+
+    name: str = MISSING
+    device: Device = Device.auto
+    threads: int | None = None
+    memory_budget_gb: float | None = None
+    gpus: Any = "auto"
+    cells_at_once: int | None = None
+
+    @property
+    def budget_bytes(self) -> int | None:
+        """The memory budget in bytes; None is the whole memory of the device."""
+        return None if self.memory_budget_gb is None else round(self.memory_budget_gb * 1e9)

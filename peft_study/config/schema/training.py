@@ -1,0 +1,56 @@
+"""Fine-tuning."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Precision(StrEnum):
+    """Number format of training and generation; `auto` asks the device."""
+
+    auto = "auto"
+    fp32 = "fp32"
+    bf16 = "bf16"
+    fp16 = "fp16"
+
+
+class MemoryPolicy(StrEnum):
+    """How micro-batch and gradient checkpointing are chosen, which does not change the result.
+
+    Attributes:
+        auto: the fastest choice that fits the memory budget, by the prediction.
+        fast: the whole batch at once, nothing recomputed.
+        small: one sample at a time, activations recomputed.
+        paper: the whole batch at once, as the study's authors trained.
+    """
+
+    auto = "auto"
+    fast = "fast"
+    small = "small"
+    paper = "paper"
+
+
+@dataclass
+class TrainingConfig:
+    """Fine-tuning.
+
+    Attributes:
+        epochs: passes over the training split; a fraction is allowed.
+        batch_size: samples per optimizer step.
+        memory: how to choose the micro-batch and gradient checkpointing, unless one of them differs from its default.
+        micro_batch_size: samples per forward pass; must divide `batch_size`. Gradients are accumulated.
+        warmup_fraction: share of the steps during which the learning rate rises.
+        evaluations_per_epoch: validation losses per epoch.
+        max_grad_norm: norm at which gradients are clipped.
+        precision: number format.
+        gradient_checkpointing: recompute activations instead of storing them.
+    """
+
+    epochs: float = 5.0
+    batch_size: int = 8
+    micro_batch_size: int = 8
+    warmup_fraction: float = 0.05
+    evaluations_per_epoch: int = 5
+    max_grad_norm: float = 1.0
+    precision: Precision = Precision.auto
+    gradient_checkpointing: bool = False
+    memory: MemoryPolicy = MemoryPolicy.auto

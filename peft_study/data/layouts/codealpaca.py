@@ -1,0 +1,75 @@
+"""CodeAlpacaPy rebuilt from the raw CodeAlpaca: the samples whose output is Python."""
+
+import ast
+import logging
+from collections import Counter
+from collections.abc import Iterable
+from itertools import chain
+from pathlib import Path
+
+from peft_study.config.schema import DatasetConfig
+from peft_study.data import jsonl
+from peft_study.data.layouts.base import BaseLayout, Row, Tables, split_single_table
+from peft_study.data.layouts.pairs import minimum_to_split
+from peft_study.data.samples import Sample
+from peft_study.data.syntax import parse
+
+logger = logging.getLogger(__name__)
+
+
+class Layout(BaseLayout):
+    """The samples of CodeAlpaca whose output is a Python program, split 80/10/10.
+
+    A sample is kept if its output parses as Python and is more than a single name, number or string. The study's
+    authors published what their filter left (antolin/codealpaca-filtered), not the filter, so the number of samples
+    differs from theirs.
+    """
+
+    expected = "one file, the JSON list or JSONL of CodeAlpaca"
+
+    def minimum(self, dataset: DatasetConfig) -> str:
+        return minimum_to_split(dataset) or super().minimum(dataset)
+
+    def read(self, path: Path) -> Tables:
+        return {"all": jsonl.read_objects(path)}
+
+    def samples(self, tables: Tables, dataset: DatasetConfig, dropped: dict[str, int]) -> dict[str, list[Sample]]:
+        """As in `BaseLayout`; an input follows its instruction after a line break."""
+        pairs = _python_pairs(chain.from_iterable(tables.values()), dropped)
+        return {
+            split: [Sample(f"{split}-{index}", *pair) for index, pair in enumerate(part)]
+            for split, part in split_single_table(dataset, pairs).items()
+        }
+
+
+def _python_pairs(rows: Iterable[Row], dropped: dict[str, int]) -> list[tuple[str, str]]:
+    pairs, counts = [], Counter[str]()
+    for where, row in rows:
+        instruction, addition, output = (
+            jsonl.text_field(row, field, where) or "" for field in ("instruction", "input", "output")
+        )
+        reason = _reason_to_drop(instruction, output)
+        if reason:
+            counts[reason] += 1
+        else:
+            pairs.append((f"{instruction}\n{addition}" if addition.strip() else instruction, output))
+    dropped.update(counts)
+    logger.info("CodeAlpaca: %d samples kept, left out: %s", len(pairs), dict(counts))
+    return pairs
+
+
+def _reason_to_drop(instruction: str, output: str) -> str | None:
+    if not instruction.strip() or not output.strip():
+        return "blank"
+    tree = parse(output)
+    if tree is None:
+        return "no Python"
+    # A line of another language that begins with "#" is a comment, and leaves no statement at all.
+    return "a bare word, number or text" if all(_says_nothing(statement) for statement in tree.body) else None
+
+
+def _says_nothing(statement: ast.stmt) -> bool:
+    value = statement.value if isinstance(statement, ast.Expr) else None
+    if isinstance(value, ast.UnaryOp):
+        value = value.operand
+    return isinstance(value, ast.Name | ast.Constant)

@@ -1,0 +1,118 @@
+"""Whether tests can fail: which statements fail them, and which of those a run may reach."""
+
+import ast
+from collections.abc import Iterator, Mapping, Set
+
+from peft_study.judging.asserts.exits import Exits
+from peft_study.judging.asserts.names import last_name, loaded_names, names_in, without_dots
+
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+_DEFINITIONS = (*_FUNCTIONS, ast.ClassDef)
+_LOOKUPS = frozenset(
+    {"globals", "locals", "vars", "dir", "eval", "exec", "getattr", "__dict__", "__subclasses__", "getmembers"}
+    | {"TestLoader", "defaultTestLoader", "testmod", "run_module", "run_path", "register", "__main__"}
+)
+"""Names of functions and attributes that find functions by name, or call them later."""
+
+
+def is_check(node: ast.AST) -> bool:
+    """Return whether a node can fail a test by itself.
+
+    Such nodes are an `assert`, a call such as `m.assert_called_once()` or `self.fail()`, a raised AssertionError, and a
+    context that expects an exception (`pytest.raises`).
+    """
+    match node:
+        case ast.Assert():
+            return True
+        case ast.Call(function):
+            return last_name(function).startswith("assert") or last_name(function) in ("raises", "fail")
+        case ast.Attribute(_, name, ast.Load()):
+            return name.startswith("assert")  # may be bound to another name and called later
+        case ast.Raise(ast.expr() as exception):
+            return "AssertionError" in names_in(exception)
+    return False
+
+
+def may_fail(tree: ast.Module) -> bool:
+    """Return whether a run of the tests may reach something that fails them: a check, an exception or an exit.
+
+    A test function that nothing calls, and a `TestCase` that nothing runs, fail no program. If the tests look functions
+    up by name, all functions count as called. A decorated function counts as called if the tests define the decorator.
+
+    Args:
+        tree: the tests.
+    """
+    exits = Exits(tree)
+    bases = {node.name: _base_names(node) for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+    defined = set(_names_defined(tree))
+    waiting: list[ast.AST] = [tree]
+    loaded: set[str] = set()
+    functions: list[tuple[set[str], ast.stmt]] = []
+    while waiting:
+        node = waiting.pop()
+        if _can_fail(node, exits):
+            return True
+        names = set(loaded_names(node))
+        loaded |= names
+        if _LOOKUPS & without_dots(names):
+            return any(_can_fail(each, exits) for each in ast.walk(tree))
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, _DEFINITIONS) and any(map(defined.__contains__, _decorator_names(child))):
+                loaded.add(child.name)
+            if isinstance(child, _FUNCTIONS):
+                waiting += [part for part in ast.iter_child_nodes(child) if part not in child.body]
+                functions += [(_callers(child, node), statement) for statement in child.body]
+            elif not (isinstance(node, ast.ClassDef) and isinstance(child, ast.Name) and child in node.bases):
+                waiting.append(child)
+        if not waiting:
+            loaded = _with_bases(loaded, bases) | {_subclass_of(name) for each in bases.values() for name in each}
+            waiting = [statement for callers, statement in functions if callers & loaded]
+            functions = [(callers, statement) for callers, statement in functions if not callers & loaded]
+    return False
+
+
+def _can_fail(node: ast.AST, exits: Exits) -> bool:
+    if isinstance(node, ast.Raise) or is_check(node) or exits.may_fail(node):
+        return True
+    return isinstance(node, ast.Call) and last_name(node.func) == "exec"
+
+
+def _callers(function: ast.FunctionDef | ast.AsyncFunctionDef, parent: ast.AST) -> set[str]:
+    """Names whose use may call a function: its name, and the name of its class if it is a method."""
+    if not isinstance(parent, ast.ClassDef):
+        return {function.name}
+    subclass = {_subclass_of(parent.name)} if function.name == "__init_subclass__" else set()
+    return {function.name, parent.name} | subclass
+
+
+def _subclass_of(name: str) -> str:
+    """Stands among loaded names for the definition of a subclass."""
+    return f"{name}()"
+
+
+def _base_names(node: ast.ClassDef) -> set[str]:
+    return {base.id for base in node.bases if isinstance(base, ast.Name)}
+
+
+def _with_bases(loaded: set[str], bases: Mapping[str, Set[str]]) -> set[str]:
+    """Add the base classes of loaded classes."""
+    while more := {base for name in loaded for base in bases.get(name, ())} - loaded:
+        loaded = loaded | more
+    return loaded
+
+
+def _names_defined(tree: ast.Module) -> Iterator[str]:
+    """Names that the tests define or assign. `lambda` stands for a lambda used as a decorator."""
+    yield "lambda"
+    for node in ast.walk(tree):
+        if isinstance(node, _DEFINITIONS):
+            yield node.name
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+
+
+def _decorator_names(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> Iterator[str]:
+    for decorator in node.decorator_list:
+        yield from names_in(decorator)
+        if any(isinstance(part, ast.Lambda) for part in ast.walk(decorator)):
+            yield "lambda"
