@@ -144,7 +144,8 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for seed in (1, 2):
             samples = [prediction(f"t-{place}", texts) for place, texts in enumerate(SAMPLES[method])]
             write_cell(study, method, seed, em=em + seed / 100, predictions=samples)
-    return write(folder, load([study]).frame, drawn=("quality-memory", "figure4"))
+    frame = load([study]).frame.assign(commit="0123456789abcdef")
+    return write(folder, frame, drawn=("quality-memory", "figure4"))
 
 
 @pytest.fixture
@@ -191,6 +192,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     frame = load([folder / "one", folder / "two"]).frame
     # The device is none of the settings.
     frame["device"] = [f"device {row}" for row in range(len(frame))]
+    frame["train_seconds"] = 100 + frame["seed"]
     return write(folder, frame)
 
 

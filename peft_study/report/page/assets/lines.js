@@ -119,9 +119,8 @@ function median(numbers) {
   return sorted.length % 2 === 1 ? sorted[half] : (sorted[half - 1] + sorted[half]) / 2;
 }
 
-// A spreadsheet skips white space, control characters and characters without a width before a formula. The files beside
-// the page follow the same rule (outward.py).
-const FORMULA = /^(?:[\t\r\n]|[\s\x00-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]*[=+\-@])/;
+// The files beside the page follow the same rule (outward.py), with the characters of OWASP's page "CSV Injection".
+const FORMULA = /^[=+\-@\t\r\n]/;
 
 /** Format a field; an apostrophe marks a text that a spreadsheet would evaluate as a formula. */
 function csvField(value) {
