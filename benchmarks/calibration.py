@@ -27,8 +27,8 @@ from peft_study.metrics.choices import Choice
 from peft_study.metrics.differences import compare_methods, holm
 from peft_study.metrics.resampling import mean_of_counts
 from peft_study.metrics.shares import share_interval
-from peft_study.report.claims.all import CLAIMS
 from peft_study.report.claims.evidence import Evidence
+from peft_study.report.claims.paper import CLAIMS
 from peft_study.report.claims.verdicts import Verdict, judge
 from peft_study.report.groups import groups
 from peft_study.report.read.per_sample import Run, method_score

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import record
-from peft_study.report.claims.all import check_all
+from peft_study.report.claims.paper import check_all
 from peft_study.report.read.rows import load
 from peft_study.report.study import Study
 from peft_study.report.tables.paper import TABLES

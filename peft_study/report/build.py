@@ -11,8 +11,8 @@ from pathlib import Path
 import pandas as pd
 
 from peft_study import __version__
-from peft_study.report.claims.all import check_all
 from peft_study.report.claims.comparison import compare
+from peft_study.report.claims.paper import check_all
 from peft_study.report.claims.verdicts import Finding
 from peft_study.report.figures import FIGURES, draw_matplotlib
 from peft_study.report.figures.drawing import Drawing

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from peft_study.report import study as study_module
-from peft_study.report.claims.all import check_all
 from peft_study.report.claims.comparison import compare
+from peft_study.report.claims.paper import check_all
 from peft_study.report.figures import FIGURES
 from peft_study.report.page.replicates import replicates_of
 from peft_study.report.read.reference import paper_rows
