@@ -129,7 +129,7 @@ def test_a_study_against_another(tmp_path: Path) -> None:
     [
         (["nowhere"], "no such folder"),
         (["one", "--against", "nowhere"], "no such folder"),
-        (["one", "--against", "empty"], "no cell to compare with"),
+        (["one", "--against", "empty"], "--against must be a source with cells"),
         (["one", "--out", "one"], "something else than a report"),
         (["one", "--out", "file/report"], "cannot be written"),
     ],
@@ -178,7 +178,7 @@ def test_an_interrupt_leaves_the_earlier_report(tmp_path: Path, number: signal.S
     _, said = process.communicate(timeout=60)
 
     assert process.returncode == code
-    assert "an earlier one stays as it was" in said
+    assert "an earlier report is unchanged" in said
     assert "Traceback" not in said
     assert (tmp_path / "report" / "index.html").read_bytes() == before
     assert not begun.exists()
