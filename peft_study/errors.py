@@ -1,17 +1,17 @@
-"""The error that a user caused and can mend."""
+"""The error that the user can correct."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 
 class UserError(Exception):
-    """Something outside the code is wrong, and the person who ran the command can put it right.
+    """The input is wrong: a setting, a file or the machine. The user can correct it.
 
-    The command line prints it on one screen, without a traceback, and exits with status 2.
+    The command line prints the error on one screen, without a traceback, and exits with code 2.
 
     Args:
         what: what is wrong, one sentence without a full stop.
-        where: the file and line, or the setting, in which it is wrong.
+        where: the file and line, or the setting, that is wrong.
         hint: the next thing to try.
     """
 
@@ -37,13 +37,17 @@ def _rebuild(what: str, where: str | None, hint: str | None) -> UserError:
     return UserError(what, where=where, hint=hint)
 
 
-def near_names(name: str, known: Iterable[str]) -> str:
-    """Say which known names a mistyped one may have meant.
+def near_names(name: str, options: Iterable[str]) -> str:
+    """Suggest the options that a mistyped name may mean.
+
+    Args:
+        name: what the user typed.
+        options: the names that exist.
 
     Returns:
-        "did you mean 'a' or 'b'? " (with the trailing space) where some are close, followed by every known name.
+        "did you mean 'a' or 'b'? " (with the trailing space) if some are close, followed by all options.
     """
-    names = sorted(known)
+    names = sorted(options)
     close = get_close_matches(name, names, n=3, cutoff=0.6)
-    meant = f"did you mean {' or '.join(repr(option) for option in close)}? " if close else ""
-    return f"{meant}known: {', '.join(names)}"
+    suggestion = f"did you mean {' or '.join(repr(option) for option in close)}? " if close else ""
+    return f"{suggestion}known: {', '.join(names)}"

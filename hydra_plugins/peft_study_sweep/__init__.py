@@ -1,1 +1,1 @@
-"""What Hydra finds by itself, under the name that it looks for: the sweeper and the local launcher."""
+"""The sweeper and the local launcher. Hydra discovers plugins in the namespace package `hydra_plugins`."""

@@ -1,4 +1,4 @@
-"""`hydra/launcher=local`: each cell in a process of its own on this machine, several side by side."""
+"""`hydra/launcher=local`: runs each cell in a separate process on this machine, several side by side."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class LocalLauncherConf:
-    """How many cells run at once, and on which GPUs, is in the hardware group."""
+    """The launcher has no settings: the hardware group says how many cells run at once, and on which GPUs."""
 
     _target_: str = "hydra_plugins.peft_study_sweep.local_launcher.LocalLauncher"
 
@@ -40,26 +40,26 @@ class LocalLauncher(Launcher):
 
         Args:
             job_overrides: the overrides of each cell.
-            initial_job_idx: the first one's number; this launcher does not number cells.
+            initial_job_idx: number of the first job, which this launcher does not use.
 
         Returns:
-            a job with its outcome for each distinct cell.
+            a job for each distinct cell, with the outcome as its return value.
         """
         from peft_study.sweep.plan import compose_all
 
         return self.run(compose_all(job_overrides, self._config, self._context.config_loader))
 
     def run(self, cells: "Sequence[PlannedCell]") -> Sequence[JobReturn]:
-        """Run composed cells; returns a job with its outcome for each of them."""
+        """Run composed cells. Return a job for each cell, with the outcome as its return value."""
         from peft_study.cell.task import Command
         from peft_study.sweep.display import SweepDisplay
         from peft_study.sweep.machine import slots_for
         from peft_study.sweep.pool import Pool
 
         assert isinstance(self._task, Command)
-        where = slots_for([cell.cell.hardware for cell in cells])
-        display = SweepDisplay([cell.folder.name for cell in cells], len(where))
-        outcomes = Pool(where, display, show_traceback=self._task.show_traceback).run(cells)
+        slots = slots_for([cell.cell.hardware for cell in cells])
+        display = SweepDisplay([cell.folder.name for cell in cells], len(slots))
+        outcomes = Pool(slots, display, show_traceback=self._task.show_traceback).run(cells)
         return [
             JobReturn(overrides=cell.overrides, status=JobStatus.COMPLETED, _return_value=outcome)
             for cell, outcome in zip(cells, outcomes, strict=True)

@@ -28,7 +28,7 @@ ConfigStore.instance().store(group="hydra/sweeper", name="study", node=StudySwee
 
 
 class StudySweeper(Sweeper):
-    """Turns `+study=NAME` and `--multirun model=a,b` into cells and hands those that can run to the launcher."""
+    """Turns `+study=NAME` and `--multirun model=a,b` into cells and passes those that can run to the launcher."""
 
     hydra_context: HydraContext
     config: DictConfig
@@ -45,7 +45,7 @@ class StudySweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> None:
-        """Run every cell; how each ended is left with the task function of this process.
+        """Run every cell, and add the outcomes to the task function of this process.
 
         Args:
             arguments: the command line's overrides.

@@ -1,4 +1,4 @@
-"""One cell of a command: run, continued, skipped or refused, and every way in which it can end."""
+"""One cell of a command: it runs, resumes, is skipped or is refused, and its outcome says how it ended."""
 
 import contextlib
 import gc
@@ -35,9 +35,9 @@ class Outcome:
 
     Attributes:
         cell_id: the cell.
-        status: how it ended; None where nothing says so.
-        reason: why it did not end well.
-        exit_code: what the process should exit with on its account.
+        status: how it ended; None if nothing says so.
+        reason: why it did not succeed; None if it did.
+        exit_code: the exit code of a process that runs this cell alone.
         folder: where its result is; None for a cell without a name.
     """
 
@@ -50,13 +50,13 @@ class Outcome:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a cell is run, which changes nothing about its result.
+    """How a cell is run. The options do not change its result.
 
     Attributes:
-        sweep: one of several cells: a refusal is then recorded as that cell's result, so that the sweep's record is
-            whole. A single cell that is refused before any work leaves nothing behind.
-        show_traceback: print the frames of an error, which otherwise stand in log.txt only.
-        watch: follows the cell in place of the console.
+        sweep: whether the cell is one of several. In a sweep, a refusal is recorded as the cell's result, so that the
+            sweep's record is complete. A single cell that is refused before any work leaves nothing behind.
+        show_traceback: print the frames of an error, which otherwise are in log.txt only.
+        watch: a tracker that follows the cell in place of the console.
     """
 
     sweep: bool
@@ -65,19 +65,19 @@ class RunOptions:
 
 
 class UnreadableError(UserError):
-    """A result that this version cannot read, and therefore does not touch."""
+    """This version cannot read the cell's result, and therefore does not touch it."""
 
 
 def run_cell(cell: CellConfig, path: Path, options: RunOptions) -> Outcome:
-    """Run one cell, go on with it where it was interrupted, or skip it where its result is there already.
+    """Run one cell. An interrupted cell resumes, and a finished one is skipped.
 
     Args:
         cell: the typed config.
-        path: its folder.
+        path: the cell's folder.
         options: how it is run.
 
     Raises:
-        KeyboardInterrupt: after an interrupt, once the result says so.
+        KeyboardInterrupt: after an interrupt, once it is recorded in the result.
     """
     try:
         check(cell)
@@ -102,13 +102,13 @@ def run_cell(cell: CellConfig, path: Path, options: RunOptions) -> Outcome:
 
 
 def refuse(cell: CellConfig, path: Path, error: UserError, *, record: bool) -> Outcome:
-    """Say how a cell ended that broke a rule.
+    """Return the outcome of a cell whose settings break a rule.
 
     Args:
         cell: the typed config.
-        path: its folder.
-        error: the rule.
-        record: also leave it as the cell's result, unless there is one.
+        path: the cell's folder.
+        error: the rule and how the cell breaks it.
+        record: also write it as the cell's result, unless the cell has a result already.
     """
     reason = error.what
     if record and not (path / RESULT).exists():
@@ -116,19 +116,19 @@ def refuse(cell: CellConfig, path: Path, error: UserError, *, record: bool) -> O
         result.status, result.reason = Status.infeasible, str(error)
         try:
             CellFolder(path).write_result(result)
-        except OSError as unwritable:  # no reason to end the other cells of a sweep
+        except OSError as unwritable:  # the other cells of a sweep still run
             reason = f"{reason}; not recorded: {unwritable.strerror or unwritable}"
     return Outcome(path.name, Status.infeasible, reason, EXIT_USER_ERROR, path)
 
 
 def new_result(cell: CellConfig, path: Path) -> RunResult:
-    """The record of a cell that begins."""
+    """Return the record of a cell that starts."""
     config = redact(identity.plain(cell))
     return RunResult(cell_id=path.name, study=cell.study.name, status=Status.running, config=config)
 
 
 def _run_locked(cell: CellConfig, folder: CellFolder, result: RunResult, options: RunOptions) -> tuple[Outcome, bool]:
-    """Run the cell, or skip it; also say whether there is anything worth leaving in its folder."""
+    """Run the cell, or skip it. Return its outcome, and whether its folder holds anything to keep."""
     fresh = not (folder.path / RESULT).exists()
     earlier = None if cell.rerun else _earlier(folder)
     if earlier is not None and earlier.status is Status.ok:
@@ -146,12 +146,12 @@ def _run_locked(cell: CellConfig, folder: CellFolder, result: RunResult, options
         outcome = Outcome(result.cell_id, result.status, ended.what, EXIT_USER_ERROR, folder.path)
         return outcome, not fresh or folder.holds_work()
     if isinstance(ended, KeyboardInterrupt):
-        print_line(f"{result.cell_id}: interrupted; the same command goes on from here")
+        print_line(f"{result.cell_id}: interrupted; the same command resumes it")
         raise ended
     _show(result, folder)
     if ended is None:
         return Outcome(result.cell_id, Status.ok, None, EXIT_OK, folder.path), True
-    hint = "the log has the details; the same command goes on from here"
+    hint = "the log has the details; the same command resumes the cell"
     print_error(UserError(result.reason or "", where=str(folder.path / LOG), hint=hint))
     return Outcome(result.cell_id, result.status, result.reason, EXIT_FAILED, folder.path), True
 
@@ -170,14 +170,14 @@ def _earlier(folder: CellFolder) -> RunResult | None:
 def _show(result: RunResult, folder: CellFolder) -> None:
     from peft_study.tracking.console import print_closing_table
 
-    # rich ends the process when nobody reads its output any more; the rest of a sweep needs no reader.
+    # rich exits the process when its output is closed (`| head`), but the rest of a sweep needs no reader.
     with contextlib.suppress(SystemExit, BrokenPipeError):
         print_closing_table(summary_of(result), folder.path)
 
 
 @cache
 def _keep_what_was_imported() -> None:
-    """Spare the collections between phases the libraries' half a million objects, which live as long as the process."""
+    """Exclude the libraries' half a million objects, which are never freed, from the collections between phases."""
     gc.collect()
     gc.freeze()
 
@@ -191,7 +191,7 @@ def _attempt(
     *,
     fresh: bool,
 ) -> BaseException | None:
-    """Run the cell; the error that ended it is classified in the result and returned without its frames.
+    """Run the cell. Record the error that ended it in the result, and return the error without its frames.
 
     The frames would keep the model alive, and with it the memory that the sweep's next cell needs.
     """
@@ -211,23 +211,24 @@ def _attempt(
             )
             if needs_hub(cell):
                 use_cache_if_unreachable()
-            # torch and its relatives take seconds to import, which a refusal should not; what they log goes to log.txt.
+            # Imported this late because torch takes seconds, which a refusal should not, and so that the log file
+            # gets what the libraries log.
             from peft_study.cell.run import CellRun
 
             _keep_what_was_imported()
             quiet_transformers()
-            execution = CellRun(cell, folder, trackers, result, earlier)
-            execution.load()
-            # Only now is it sure that a result can follow: an earlier one stands until here.
+            cell_run = CellRun(cell, folder, trackers, result, earlier)
+            cell_run.load()
+            # An earlier result stays until here, because only a loaded cell is sure to replace it.
             if cell.rerun:
                 folder.remove_work()
             folder.write_config(result.config)
             folder.write_result(result)
             begun = True
-            execution.run()
+            cell_run.run()
             result.status, result.finished_at = Status.ok, _now()
             folder.write_result(result)
-            execution.tidy()
+            cell_run.tidy()
         except BaseException as error:  # sys.exit in a library must not end a sweep either
             if result.status is not Status.ok:
                 result.status, result.reason = classify(error)
@@ -249,10 +250,10 @@ def _attempt(
 
 
 def classify(error: BaseException) -> tuple[Status, str]:
-    """What an error that ended a cell means for its result.
+    """Classify the error that ended a cell.
 
     Returns:
-        the status and, for a person, the reason with what to try.
+        the status, and the reason with what to try, for the user.
     """
     from peft_study.models.out_of_memory import is_out_of_memory
     from peft_study.training.loop import DivergedError

@@ -1,4 +1,4 @@
-"""What a shell leaves in a process's environment and would change how a cell computes."""
+"""Protects a cell from environment variables and interpreter options that would change what it computes."""
 
 import logging
 import os
@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from peft_study.errors import UserError
 
 # Read in accelerate 1.15 (state.py, accelerator.py, utils/environment.py, utils/dataclasses.py), transformers 5.23
-# (training_args.py, utils/import_utils.py, distributed/) and torch 2.13 (distributed/rendezvous.py). Slurm's own
-# variables are not among them, and submitit needs those.
+# (training_args.py, utils/import_utils.py, distributed/) and torch 2.13 (distributed/rendezvous.py). Slurm's
+# variables are not in the list: none of these libraries reads them, and submitit needs them.
 _NAMES = frozenset({
     "RANK",
     "WORLD_SIZE",
@@ -45,7 +45,7 @@ def one_process() -> Iterator[None]:
     """Hide the variables of a distributed job while a cell runs, because a cell is one process.
 
     With `RANK` and `WORLD_SIZE` of an interactive job, `accelerate` waits for processes that do not exist. With
-    `ACCELERATE_USE_DEEPSPEED` or `ACCELERATE_TORCH_DEVICE`, it fails, or computes elsewhere than the record says.
+    `ACCELERATE_USE_DEEPSPEED` or `ACCELERATE_TORCH_DEVICE`, it fails, or uses another device than the record says.
     """
     hidden = {name: value for name, value in os.environ.items() if name in _NAMES or name.startswith(_PREFIXES)}
     if hidden:
@@ -59,14 +59,14 @@ def one_process() -> Iterator[None]:
 
 
 def check_interpreter() -> None:
-    """Refuse an interpreter without docstrings, under which transformers cannot be imported.
+    """Check that the interpreter keeps docstrings, because transformers cannot be imported without them.
 
     Raises:
         UserError: the interpreter was started with PYTHONOPTIMIZE=2 or -OO.
     """
     if sys.flags.optimize >= _WITHOUT_DOCSTRINGS:
         raise UserError(
-            f"transformers needs docstrings, and optimization level {sys.flags.optimize} removes them",
+            f"PYTHONOPTIMIZE must be 0 or 1, because transformers needs docstrings, got {sys.flags.optimize}",
             where="PYTHONOPTIMIZE, or python -OO",
             hint="unset PYTHONOPTIMIZE, or PYTHONOPTIMIZE=1 (python -O)",
         )

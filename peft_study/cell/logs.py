@@ -1,4 +1,4 @@
-"""Where log records go while a cell runs: all of them to its log.txt, our own warnings to the person as well."""
+"""Where log records go while a cell runs: all to its log.txt, and this package's warnings to the terminal as well."""
 
 import logging
 import sys
@@ -12,7 +12,7 @@ _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 class _CurrentStderr(logging.StreamHandler[TextIO]):
-    """Writes to whatever sys.stderr is at that moment: a live progress display stands in for it."""
+    """Writes to the current sys.stderr, because a live progress display replaces it for a time."""
 
     def __init__(self) -> None:
         super().__init__(sys.stderr)
@@ -23,7 +23,7 @@ class _CurrentStderr(logging.StreamHandler[TextIO]):
 
 
 class _PrintableFormatter(logging.Formatter):
-    """Escapes what would drive a terminal: names and texts of data and models are anybody's."""
+    """Escapes terminal control characters, which names and texts of data and models may hold."""
 
     def format(self, record: logging.LogRecord) -> str:
         return "".join(
@@ -33,7 +33,7 @@ class _PrintableFormatter(logging.Formatter):
 
 
 def quiet_transformers() -> None:
-    """Let transformers log like everybody else, and show no bars of its own; a download's bar stays on a terminal."""
+    """Let transformers log through the root logger and show no progress bars. On a terminal, downloads keep theirs."""
     from huggingface_hub.utils import enable_progress_bars  # type: ignore[attr-defined]
     from transformers.utils import logging as transformers_logging
 
@@ -54,14 +54,14 @@ def logging_to(path: Path) -> Iterator[None]:
     root, ours = logging.getLogger(), logging.getLogger("peft_study")
     file = logging.FileHandler(path, encoding="utf-8")
     file.setFormatter(_PrintableFormatter(_FORMAT))
-    person = _CurrentStderr()
-    person.setLevel(logging.WARNING)
-    person.setFormatter(_PrintableFormatter("%(levelname)s: %(message)s"))
+    terminal = _CurrentStderr()
+    terminal.setLevel(logging.WARNING)
+    terminal.setFormatter(_PrintableFormatter("%(levelname)s: %(message)s"))
     root_level, our_level = root.level, ours.level
     root.setLevel(logging.WARNING)
     ours.setLevel(logging.INFO)
     root.addHandler(file)
-    ours.addHandler(person)
+    ours.addHandler(terminal)
     with warnings.catch_warnings():
         logging.captureWarnings(True)
         try:
@@ -69,7 +69,7 @@ def logging_to(path: Path) -> Iterator[None]:
         finally:
             logging.captureWarnings(False)
             root.removeHandler(file)
-            ours.removeHandler(person)
+            ours.removeHandler(terminal)
             root.setLevel(root_level)
             ours.setLevel(our_level)
             file.close()

@@ -12,16 +12,16 @@ from peft_study.results.schema import Status
 
 
 class Command:
-    """What Hydra calls for each cell. The outcome is the job's return value, because launchers use other processes.
+    """The task function. It returns the outcome of a cell, because launchers may call it in other processes.
 
     Args:
-        show_traceback: print the frames of an error, which otherwise stand in log.txt only.
-        in_worker: this is a copy in a process that a launcher started.
+        show_traceback: print the frames of an error, which otherwise are in log.txt only.
+        in_worker: whether this is a copy in a process that a launcher started.
 
     Attributes:
-        outcomes: of a cell that ran alone. A sweeper puts those of its cells here.
-        cells: of the sweep; None where there is no sweep.
-        problem: what went wrong with a sweep as a whole.
+        outcomes: the outcome of a single cell, or those that the sweeper collected from its cells.
+        cells: number of cells in the sweep; None for a single cell.
+        problem: what went wrong with the sweep as a whole; None if nothing did.
     """
 
     def __init__(self, *, show_traceback: bool, in_worker: bool = False) -> None:
@@ -38,15 +38,17 @@ class Command:
         """Run one composed cell.
 
         Raises:
-            UserError: a study without cells.
-            KeyboardInterrupt: after an interrupt of the process that the person started.
+            UserError: the study has no cells.
+            KeyboardInterrupt: after an interrupt of the process that the user started.
         """
         # Hydra numbers the jobs of a sweep, and only those.
         sweep = not OmegaConf.is_missing(HydraConfig.get().job, "num")
         study = HydraConfig.get().runtime.choices.get("study")
         if study and not sweep:
             raise UserError(
-                f"study {study} has no cells", where=f"+study={study}", hint="its YAML needs blocks, or includes"
+                f"+study must name a study with cells, got {study}",
+                where=f"+study={study}",
+                hint="add blocks or includes to its YAML",
             )
         outcome = self._run(config, sweep=sweep)
         if not sweep:
@@ -58,7 +60,7 @@ class Command:
             cell = to_cell(config)
             path = folder_of(cell)
         except UserError as error:
-            # Raised here, it would end the whole sweep.
+            # Reported and not raised, because an exception here would end the whole sweep.
             print_error(error)
             return Outcome("a cell without a name", Status.infeasible, error.what, EXIT_USER_ERROR)
         try:
@@ -71,6 +73,6 @@ class Command:
 
 
 def _command_in_worker(show_traceback: bool) -> Command:
-    """Rebuild a command that a launcher sent to another process, which has to know the resolvers of the config."""
+    """Rebuild a command that a launcher sent to another process. That process needs the config's resolvers."""
     register()
     return Command(show_traceback=show_traceback, in_worker=True)

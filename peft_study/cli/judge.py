@@ -1,4 +1,4 @@
-"""Run candidate programs against the tests of their problems, each test in a sandbox, and write the verdicts."""
+"""Run candidate programs against the tests of their problems in a sandbox, and write the verdicts."""
 
 import argparse
 import itertools
@@ -34,11 +34,11 @@ class Arguments:
         problems: file of problems.
         candidates: file of candidates.
         out: file of verdicts.
-        comparator: whose verdicts come first.
-        workers: tests at once; None is one a core.
-        limits: of every test.
+        comparator: the comparator whose verdicts come first.
+        workers: number of tests at once; None means one for each core.
+        limits: limits of every test.
         accept_level_c: see `Pool`.
-        packages: that programs may import, see `Pool`.
+        packages: packages that programs may import; see `Pool`.
         apps_package_rules: judge every candidate a second time under the rules of `package_rules`.
         give_up_after_timeouts: see `judge`.
     """
@@ -58,38 +58,44 @@ class Arguments:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Judge a file of candidates.
 
+    Args:
+        arguments: what follows the name of the command; those of the process if None.
+
     Returns:
-        the exit code: 0 where every candidate was judged, whatever the verdicts; 1 where the sandbox failed on some; 2
-        where the command, a file or the machine is at fault; 128 and the signal's number after an interrupt.
+        the exit code: 0 if every candidate was judged, whatever the verdicts; 1 if the sandbox failed on some; 2 if
+        the command line, a file or the machine is wrong; 128 plus the signal's number after an interrupt.
     """
-    given = _given(arguments)
-    return run_command(lambda: run(given), interrupted="what was judged stays, and the same command goes on")
+    options = _parse(arguments)
+    return run_command(lambda: run(options), interrupted="the verdicts so far are kept, and the same command resumes")
 
 
-def run(given: Arguments) -> int:
-    """Judge what is not judged yet, tell how it went, and print the scores.
+def run(options: Arguments) -> int:
+    """Judge the candidates that have no verdicts yet, and print the scores.
+
+    Args:
+        options: the command line.
 
     Returns:
         the exit code.
 
     Raises:
-        UserError: a file or the machine does not allow it.
+        UserError: a file cannot be used, or the sandbox does not work on this machine.
     """
     with spinner("reading problems and candidates ..."):
-        problems = read_problems(given.problems)
-        candidates = read_candidates(given.candidates, problems.ids)
-    _refuse_overwriting(given)
+        problems = read_problems(options.problems)
+        candidates = read_candidates(options.candidates, problems.ids)
+    _refuse_overwriting(options)
     tested = _tested(problems, candidates)
-    code = _judge(problems, tested, given)
-    if given.apps_package_rules:
-        code = max(code, _judge(*_under_package_rules(problems, tested, given)))
+    code = _judge(problems, tested, options)
+    if options.apps_package_rules:
+        code = max(code, _judge(*_under_package_rules(problems, tested, options)))
     return code
 
 
 def _under_package_rules(
-    problems: Problems, tested: Sequence[Candidate], given: Arguments
+    problems: Problems, tested: Sequence[Candidate], options: Arguments
 ) -> tuple[Problems, list[Candidate], Arguments]:
-    """What is judged the second time; problems with assertions are left out."""
+    """Return what is judged the second time, without the problems that have assertions."""
     compared = {
         identity: problem.under_package_rules()
         for identity, problem in problems.judged.items()
@@ -97,16 +103,16 @@ def _under_package_rules(
     }
     candidates = [candidate for candidate in tested if candidate.problem_id in compared]
     print_line(
-        f"under the rules of the study's package: {len(candidates):,} candidates, into {_package_out(given.out)}"
+        f"under the rules of the study's package: {len(candidates):,} candidates, into {_package_out(options.out)}"
     )
     return (
         replace(problems, judged=compared),
         candidates,
         replace(
-            given,
-            out=_package_out(given.out),
+            options,
+            out=_package_out(options.out),
             comparator=Comparator.apps,
-            limits=package_limits(given.limits),
+            limits=package_limits(options.limits),
             packages=PACKAGES,
         ),
     )
@@ -116,38 +122,38 @@ def _package_out(out: Path) -> Path:
     return out.with_name(f"{out.stem}.package{out.suffix}")
 
 
-def _judge(problems: Problems, tested: Sequence[Candidate], given: Arguments) -> int:
-    keys = _keys(problems, tested, given)
+def _judge(problems: Problems, tested: Sequence[Candidate], options: Arguments) -> int:
+    keys = _keys(problems, tested, options)
     tests = {identity: len(problem.cases) for identity, problem in problems.judged.items()}
-    most_workers = max(1, sum(tests[one.problem_id] for one in tested))
+    most_workers = max(1, sum(tests[candidate.problem_id] for candidate in tested))
     with (
         Pool(
-            min(given.workers or available_cores(), most_workers),
-            given.limits,
-            accept_level_c=given.accept_level_c,
-            packages=given.packages,
+            min(options.workers or available_cores(), most_workers),
+            options.limits,
+            accept_level_c=options.accept_level_c,
+            packages=options.packages,
         ) as pool,
-        VerdictFile(given.out, given.comparator, keys, tests) as file,
+        VerdictFile(options.out, options.comparator, keys, tests) as file,
     ):
         print_line(f"sandbox level {pool.level}: {', '.join(pool.layers)}")
-        kept = file.keep(pool.level)
-        _tell(kept, given.out)
-        judged = dict(kept.judged)
-        left = [one for one in tested if (one.problem_id, one.index) not in judged]
-        verdicts = judge(problems.judged, left, pool, give_up_after_timeouts=given.give_up_after_timeouts)
+        resumed = file.keep(pool.level)
+        _print_resumed(resumed, options.out)
+        judged = dict(resumed.judged)
+        left = [candidate for candidate in tested if (candidate.problem_id, candidate.index) not in judged]
+        verdicts = judge(problems.judged, left, pool, give_up_after_timeouts=options.give_up_after_timeouts)
         with closing(verdicts), JudgingDisplay(len(tested), len(judged)) as display:
-            for one in verdicts:
-                file.add(one, pool.level)
-                judged[one.problem_id, one.index] = one
-                display.judged(passed=one.passed(given.comparator))
+            for judgement in verdicts:
+                file.add(judgement, pool.level)
+                judged[judgement.problem_id, judgement.index] = judgement
+                display.judged(passed=judgement.passed(options.comparator))
         file.finish()
-    return _close(judged.values(), given)
+    return _close(judged.values(), options)
 
 
 def _tested(problems: Problems, candidates: Sequence[Candidate]) -> list[Candidate]:
-    """The candidates that can be judged; those of problems without tests are left out and counted."""
+    """Return the candidates whose problems have tests. Print how many others there are."""
     if problems.untested:
-        untested = sum(one.problem_id in problems.untested for one in candidates)
+        untested = sum(candidate.problem_id in problems.untested for candidate in candidates)
         print_line(f"left out: {len(problems.untested):,} problems without tests, and {untested:,} candidates for them")
     if problems.unasserted:
         unasserted = sum(candidate.problem_id in problems.unasserted for candidate in candidates)
@@ -157,72 +163,75 @@ def _tested(problems: Problems, candidates: Sequence[Candidate]) -> list[Candida
             f"left out: {len(problems.unasserted):,} problems whose tests assert nothing, or only in functions that "
             f"nothing calls ({names}{more}), and {unasserted:,} candidates for them"
         )
-    tested = [one for one in candidates if one.problem_id in problems.judged]
+    tested = [candidate for candidate in candidates if candidate.problem_id in problems.judged]
     if not tested:
         print_line("there is no candidate to judge")
     return tested
 
 
-def _keys(problems: Problems, candidates: Iterable[Candidate], given: Arguments) -> dict[Place, str]:
+def _keys(problems: Problems, candidates: Iterable[Candidate], options: Arguments) -> dict[Place, str]:
     of_problem: dict[object, str] = {}
     keys: dict[Place, str] = {}
-    for one in candidates:
-        if one.problem_id not in of_problem:
-            problem = problems.judged[one.problem_id]
-            of_problem[one.problem_id] = fingerprint(
-                problem, given.limits, given.give_up_after_timeouts, versioned(given.packages)
+    for candidate in candidates:
+        identity = candidate.problem_id
+        if identity not in of_problem:
+            of_problem[identity] = fingerprint(
+                problems.judged[identity], options.limits, options.give_up_after_timeouts, versioned(options.packages)
             )
-        keys[one.problem_id, one.index] = key_of(of_problem[one.problem_id], one.source)
+        keys[identity, candidate.index] = key_of(of_problem[identity], candidate.source)
     return keys
 
 
-def _refuse_overwriting(given: Arguments) -> None:
-    outs = [given.out, *([_package_out(given.out)] if given.apps_package_rules else [])]
-    for file, out in itertools.product((given.problems, given.candidates), outs):
-        with suppress(OSError):  # what does not open is said where it is opened
+def _refuse_overwriting(options: Arguments) -> None:
+    outs = [options.out, *([_package_out(options.out)] if options.apps_package_rules else [])]
+    for file, out in itertools.product((options.problems, options.candidates), outs):
+        with suppress(OSError):  # a file that does not exist is reported when it is opened
             if out.samefile(file):
-                raise UserError("the verdicts would replace what is read", where=str(out), hint="--out FILE elsewhere")
+                raise UserError(
+                    f"--out must not be a file that is read, got {out}", where=str(out), hint="--out OTHER_FILE"
+                )
 
 
-def _tell(kept: Resumed, out: Path) -> None:
-    if kept.judged:
-        print_line(f"{out} has verdicts on {len(kept.judged):,} of these candidates, which stand")
-    if kept.dropped:
+def _print_resumed(resumed: Resumed, out: Path) -> None:
+    if resumed.judged:
+        print_line(f"{out} has verdicts on {len(resumed.judged):,} of these candidates, which are kept")
+    if resumed.dropped:
         print_line(
-            f"{out}: {kept.dropped:,} lines were dropped, which do not stand: another source, problem or limit, or a "
-            "sandbox that was weaker or failed"
+            f"{out}: {resumed.dropped:,} lines were dropped: the source, the problem or a limit changed, or the "
+            "sandbox was weaker or failed"
         )
-    if kept.old is not None:
-        print_line(f"the file as it was, with what was dropped, is kept as {kept.old}")
-    if kept.torn:
+    if resumed.old is not None:
+        print_line(f"the old file, with the dropped lines, is kept as {resumed.old}")
+    if resumed.torn:
         print_line(f"{out}: the last line was cut off and was dropped")
 
 
-def _close(judged: Iterable[Judgement], given: Arguments) -> int:
-    found = list(judged)
-    order = sorted(Comparator, key=lambda comparator: comparator is not given.comparator)
-    print_scores({str(comparator): _scores(found, comparator) for comparator in order}, str(given.out))
-    broken = [one for one in found if one.is_broken]
+def _close(judged: Iterable[Judgement], options: Arguments) -> int:
+    judgements = list(judged)
+    # Python's sort is stable, so the other comparators keep their order behind the chosen one.
+    order = sorted(Comparator, key=lambda comparator: comparator is not options.comparator)
+    print_scores({str(comparator): _scores(judgements, comparator) for comparator in order}, str(options.out))
+    broken = [judgement for judgement in judgements if judgement.is_broken]
     if broken:
         first = broken[0]
         print_line(
-            f"the sandbox failed on {len(broken):,} of {len(found):,} candidates, which the same command tries again; "
-            f"the first: problem {first.problem_id!r}, candidate {first.index}: {first.trouble}"
+            f"the sandbox failed on {len(broken):,} of {len(judgements):,} candidates, which the same command tries "
+            f"again; the first: problem {first.problem_id!r}, candidate {first.index}: {first.trouble}"
         )
     return EXIT_FAILED if broken else EXIT_OK
 
 
 def _scores(judged: Sequence[Judgement], comparator: Comparator) -> Scores:
     scores = Scores(len(judged))
-    for one in judged:
-        scores.passed += one.passed(comparator)
-        scores.share += one.share(comparator)
-        for verdict in one.verdicts[comparator]:
+    for judgement in judged:
+        scores.passed += judgement.passed(comparator)
+        scores.share += judgement.share(comparator)
+        for verdict in judgement.verdicts[comparator]:
             scores.verdicts[verdict] = scores.verdicts.get(verdict, 0) + 1
     return scores
 
 
-def _given(arguments: Sequence[str] | None) -> Arguments:
+def _parse(arguments: Sequence[str] | None) -> Arguments:
     parser = argparse.ArgumentParser(prog="python -m peft_study judge", description=__doc__)
     parser.add_argument("--problems", type=Path, required=True, metavar="FILE", help="JSON lines: problems with tests")
     parser.add_argument(
@@ -234,9 +243,11 @@ def _given(arguments: Sequence[str] | None) -> Arguments:
         type=Comparator,
         choices=list(Comparator),
         default=Comparator.strict,
-        help="whose verdicts come first; the other's are in each line as well; default: strict",
+        help="the comparator whose verdicts come first; each line has all verdicts; default: strict",
     )
-    parser.add_argument("--workers", type=_count, metavar="N", help="tests at once; default: one a core")
+    parser.add_argument(
+        "--workers", type=_count, metavar="N", help="number of tests at once; default: the number of cores"
+    )
     for name, default, unit in (
         ("cpu-seconds", _DEFAULTS.cpu_seconds, "CPU time of a test"),
         ("wall-seconds", _DEFAULTS.wall_seconds, "time of a test"),
@@ -250,50 +261,50 @@ def _given(arguments: Sequence[str] | None) -> Arguments:
         "--give-up-after-timeouts",
         type=_count,
         metavar="N",
-        help="after N timeouts of a candidate, take its tests that have not begun for timeouts too; default: run all",
+        help="after N timeouts of a candidate, count its tests that have not started as timeouts; default: run all",
     )
     parser.add_argument(
         "--package",
         action="append",
         default=[],
         metavar="NAME",
-        help="an installed package that programs may import, such as numpy; default: the standard library alone",
+        help="an installed package that programs may import, such as numpy; default: only the standard library",
     )
     parser.add_argument(
         "--apps-package-rules",
         action="store_true",
-        help="judge a second time as the checker of the study's package does, into OUT with .package before its suffix",
+        help="judge a second time by the rules of the study's package, into OUT with .package before its suffix",
     )
     parser.add_argument(
-        "--accept-level-c", action="store_true", help="go on where this machine contains nothing but resources"
+        "--accept-level-c", action="store_true", help="also run if this machine can limit resources only"
     )
-    given = parser.parse_args(arguments)
+    values = parser.parse_args(arguments)
     try:
         limits = replace(
             _DEFAULTS,
-            cpu_seconds=given.cpu_seconds,
-            wall_seconds=given.wall_seconds,
-            memory_bytes=max(1, round(given.memory_mb * 2**20)),
-            output_bytes=max(1, round(given.output_kb * 2**10)),
+            cpu_seconds=values.cpu_seconds,
+            wall_seconds=values.wall_seconds,
+            memory_bytes=max(1, round(values.memory_mb * 2**20)),
+            output_bytes=max(1, round(values.output_kb * 2**10)),
         )
     except (UserError, OverflowError) as error:
         parser.error(f"{error.what if isinstance(error, UserError) else error} (--cpu-seconds to --output-kb)")
     return Arguments(
-        given.problems,
-        given.candidates,
-        given.out,
-        given.comparator,
-        given.workers,
+        values.problems,
+        values.candidates,
+        values.out,
+        values.comparator,
+        values.workers,
         limits,
-        given.accept_level_c,
-        tuple(sorted(set(given.package))),
-        given.apps_package_rules,
-        given.give_up_after_timeouts,
+        values.accept_level_c,
+        tuple(sorted(set(values.package))),
+        values.apps_package_rules,
+        values.give_up_after_timeouts,
     )
 
 
 def _count(text: str) -> int:
-    return int(_checked(text, int, lambda value: value >= 1, "a number from 1 up"))
+    return int(_checked(text, int, lambda value: value >= 1, "an integer of at least 1"))
 
 
 def _amount(text: str) -> float:
@@ -306,5 +317,5 @@ def _checked(text: str, kind: Callable[[str], float], holds: Callable[[float], b
     except ValueError:
         value = math.nan
     if not holds(value):
-        raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
+        raise argparse.ArgumentTypeError(f"must be {what}, got {text!r}")
     return value

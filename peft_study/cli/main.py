@@ -1,4 +1,4 @@
-"""`peft-study` and `python -m peft_study`: chooses the command by the first argument."""
+"""`peft-study` and `python -m peft_study`: the first argument chooses the command."""
 
 import importlib
 import re
@@ -19,7 +19,7 @@ COMMANDS: Mapping[str, str] = {
     "report": "peft_study.cli.report",
     "judge": "peft_study.cli.judge",
 }
-"""Each command and its module, which is imported only when the command runs."""
+"""Commands and their modules. A module is imported only when its command runs, because some import torch."""
 _NAME = re.compile(r"[A-Za-z][\w-]*")
 
 

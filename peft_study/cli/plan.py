@@ -1,4 +1,4 @@
-"""What a command would run and what it would cost: `python -m peft_study plan +study=table3`."""
+"""Show what a command would run and what it would cost: `python -m peft_study plan +study=table3`."""
 
 import argparse
 import json
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 NEW, DONE, INTERRUPTED = "new", "done", "interrupted"
 DISAGREEING = 0.2
-"""Share of test samples that one of two methods hits and the other misses: an assumption."""
+"""Assumed share of test samples that exactly one of two methods solves."""
 RUN_SPREAD = 0.01
-"""Standard deviation of a run's score between seeds: an assumption, 1 point; the demo study has 0.9 to 1.4."""
+"""Assumed standard deviation of a score between seeds: 1 point. The demo study has 0.9 to 1.4 points."""
 USUAL_SEEDS = 5
 TimeKey = tuple[str | None, str | None]
 
@@ -40,21 +40,29 @@ TimeKey = tuple[str | None, str | None]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the plan of a command line.
 
+    Args:
+        arguments: what follows the name of the command; those of the process if None.
+
     Returns:
-        the exit code: 0; 2 where the command is at fault; 128 and the signal's number after an interrupt.
+        the exit code: 0 on success, 2 if the command line is wrong, and 128 plus the signal's number after an
+        interrupt.
     """
     parser = argparse.ArgumentParser(prog="python -m peft_study plan", description=__doc__)
     add_arguments(parser)
-    parser.add_argument("--json", action="store_true", help="for programs: every cell, and totals")
+    parser.add_argument("--json", action="store_true", help="print every cell and the totals as JSON")
     parser.add_argument(
-        "--points", type=float, default=3.0, metavar="X", help="say what telling a difference of X points needs (3)"
+        "--points",
+        type=float,
+        default=3.0,
+        metavar="X",
+        help="the difference between two methods to detect, in points; default: 3",
     )
-    given = parser.parse_intermixed_args(arguments)
-    # What libraries say of models that are never run is no news.
+    options = parser.parse_intermixed_args(arguments)
+    # Libraries warn about the models whose memory is predicted, but the plan never runs those models.
     logging.captureWarnings(True)
     logging.getLogger().addHandler(logging.NullHandler())
     return run_command(
-        lambda: show(given.overrides, given.config_dir, as_json=given.json, points=given.points),
+        lambda: show(options.overrides, options.config_dir, as_json=options.json, points=options.points),
         interrupted="a plan changes nothing",
     )
 
@@ -65,10 +73,10 @@ def show(
     """Print the plan of a command line.
 
     Args:
-        overrides: the command line's.
-        config_dir: a further folder of config groups.
-        as_json: print a record in place of the table.
-        points: the difference between two methods, in points, that the study is to tell.
+        overrides: the overrides of the command line.
+        config_dir: another folder of config groups.
+        as_json: print JSON in place of the table.
+        points: the difference between two methods, in points, that the study should detect.
 
     Returns:
         the exit code.
@@ -93,11 +101,14 @@ def show(
 
 
 def forecast(cells: Sequence[PlannedCell], advance: Callable[[int, int], None] | None = None) -> list[Forecast]:
-    """Foretell each cell: its size, its memory, its time, and what is known of it already.
+    """Estimate the size, memory and time of each cell, and read the states of those that ran before.
 
     Args:
-        cells: planned, in their order.
-        advance: is told how many cells are done, and of how many.
+        cells: planned cells, in their order.
+        advance: called with the number of cells done and the number of all cells.
+
+    Returns:
+        an estimate for each cell, in the same order.
     """
     from peft_study.cost.policy import MemoryChoice, choose_memory
 
@@ -117,26 +128,29 @@ def forecast(cells: Sequence[PlannedCell], advance: Callable[[int, int], None] |
 
 
 def needed(cells: Sequence[PlannedCell], points: float) -> str | None:
-    """How many seeds and samples a difference between two methods needs, on each data set whose size is known.
+    """Describe how many seeds and samples a difference between two methods needs, for each data set of known size.
 
     Args:
-        cells: planned.
-        points: the difference.
+        cells: planned cells.
+        points: the difference, in points.
+
+    Returns:
+        a sentence; None if no size is known.
     """
     sizes = {cell.cell.dataset.name: size for cell in cells if (size := _test_samples(cell.cell.dataset)) is not None}
     if not sizes:
         return None
     parts = [f"{name} {_need(points / 100, size)}" for name, size in sizes.items()]
     return (
-        f"Needed to tell {points:g} points between two methods (--points) at 5 % with a power of 0.8: "
+        f"Needed to detect {points:g} points between two methods (--points) at 5 % with a power of 0.8: "
         f"{'; '.join(parts)}. Assumed: the methods disagree on {100 * DISAGREEING:g} % of the samples, and the scores "
         f"of seeds have a standard deviation of {100 * RUN_SPREAD:g} point"
     )
 
 
 def _test_samples(dataset: DatasetConfig) -> int | None:
-    known = [size for size in (dataset.sizes.get("test"), dataset.limit, dataset.test_limit) if size is not None]
-    return min(known, default=None)
+    sizes = (dataset.sizes.get("test"), dataset.limit, dataset.test_limit)
+    return min((size for size in sizes if size is not None), default=None)
 
 
 def _need(difference: float, samples: int) -> str:
@@ -150,18 +164,25 @@ def _need(difference: float, samples: int) -> str:
 
 
 def totals(forecasts: Sequence[Forecast]) -> dict[str, Any]:
-    """Count cells by state, and add up the time that is left where it is known."""
+    """Count the cells by state, and sum the predicted seconds of the cells that are not done.
+
+    Args:
+        forecasts: of all cells.
+
+    Returns:
+        "cells", "states", "over_budget", "seconds_left" (None if no time is known) and "cells_of_unknown_time".
+    """
     states: dict[str, int] = {}
     for cell in forecasts:
         states[cell.state] = states.get(cell.state, 0) + 1
     open_cells = [cell for cell in forecasts if cell.state not in {DONE, str(Status.infeasible)}]
-    known = [cell.predicted_seconds for cell in open_cells if cell.predicted_seconds is not None]
+    seconds = [cell.predicted_seconds for cell in open_cells if cell.predicted_seconds is not None]
     return {
         "cells": len(forecasts),
         "states": states,
         "over_budget": sum(cell.over_budget for cell in forecasts),
-        "seconds_left": sum(known) if known else None,
-        "cells_of_unknown_time": len(open_cells) - len(known),
+        "seconds_left": sum(seconds) if seconds else None,
+        "cells_of_unknown_time": len(open_cells) - len(seconds),
     }
 
 
@@ -206,11 +227,11 @@ def _result(folder: Path) -> RunResult | None:
     try:
         return read_result(folder / RESULT)
     except (OSError, ValueError):
-        return None  # the cell itself says what is wrong with it
+        return None  # the cell runs, and reports what is wrong with its result
 
 
 def _rates(cells: Sequence[PlannedCell]) -> Mapping[TimeKey, float]:
-    """Median seconds of the finished cells under the same output folders, of whatever study, by what they were."""
+    """Return the median seconds of the finished cells of all studies under the same output folders, by time key."""
     seconds: dict[TimeKey, list[float]] = {}
     for output in {cell.cell.output_dir for cell in cells}:
         for file in Path(output).glob(f"*/*/{RESULT}"):
@@ -218,9 +239,9 @@ def _rates(cells: Sequence[PlannedCell]) -> Mapping[TimeKey, float]:
             if result is not None and result.status is Status.ok:
                 total = sum(cost.seconds for cost in result.phases.values())
                 seconds.setdefault(_time_key(result.config), []).append(total)
-    return {kind: statistics.median(values) for kind, values in seconds.items()}
+    return {key: statistics.median(values) for key, values in seconds.items()}
 
 
 def _time_key(config: Mapping[str, Any]) -> TimeKey:
-    """Cells with the same key take the same time: replicates under one hardware option."""
+    """Return the key of cells that take the same time: replicates under the same hardware option."""
     return identity.settings_key(config), (config.get("hardware") or {}).get("name")

@@ -1,4 +1,4 @@
-"""The table of a plan: one row for cells that differ in the seed alone."""
+"""The table of a plan: one row for each configuration."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,10 +7,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from peft_study.console.formats import duration
+from peft_study.console.formats import MISSING, duration
 from peft_study.console.messages import printable
 from peft_study.cost.forecast import Forecast
-from peft_study.tracking.console import MISSING
 
 
 def print_plan(
@@ -19,10 +18,10 @@ def print_plan(
     """Print a plan.
 
     Args:
-        cells: in the order in which they run.
-        totals: cells, states, over_budget, seconds_left, cells_of_unknown_time.
+        cells: the estimates of the cells, in the order in which they run.
+        totals: "cells", "states", "over_budget", "seconds_left" and "cells_of_unknown_time"; see `plan.totals`.
         needed: how many seeds and samples a difference needs; None prints no line.
-        console: where to print; the standard output where None.
+        console: where to print; the standard output if None.
     """
     console = console or Console()
     table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
@@ -32,52 +31,52 @@ def print_plan(
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("state", overflow="fold")
     reasons: dict[str, int] = {}
-    advised: dict[str, None] = {}
-    for alike in _alike(cells):
-        table.add_row(*(Text(printable(value, console)) for value in _row(alike)))
-        if alike[0].advice:
-            advised[f"! {' '.join(_row(alike)[:3])}: {alike[0].advice}"] = None
-        for cell in alike:
+    advice: dict[str, None] = {}
+    for replicates in _group_replicates(cells):
+        row = _row(replicates)
+        table.add_row(*(Text(printable(value, console)) for value in row))
+        if replicates[0].advice:
+            advice[f"! {' '.join(row[:3])}: {replicates[0].advice}"] = None
+        for cell in replicates:
             if cell.reason:
                 reasons[cell.reason.splitlines()[0]] = reasons.get(cell.reason.splitlines()[0], 0) + 1
     console.print(table)
     for reason, number in reasons.items():
         console.print(Text(printable(f"{number} x {reason}", console)), soft_wrap=True)
-    for advice in advised:
-        console.print(Text(printable(advice, console)), soft_wrap=True)
+    for line in advice:
+        console.print(Text(printable(line, console)), soft_wrap=True)
     console.print(Text(_summary(totals)), soft_wrap=True)
     if needed:
         console.print(Text(printable(needed, console)), soft_wrap=True)
 
 
-def _alike(cells: Sequence[Forecast]) -> list[list[Forecast]]:
+def _group_replicates(cells: Sequence[Forecast]) -> list[list[Forecast]]:
     grouped: dict[tuple[object, ...], list[Forecast]] = {}
     for cell in cells:
+        # The peak is part of the key, because hardware.memory_budget_gb changes it but not the configuration.
         grouped.setdefault((cell.settings, cell.predicted_peak_bytes), []).append(cell)
     return list(grouped.values())
 
 
-def _row(alike: Sequence[Forecast]) -> list[str]:
-    first = alike[0]
+def _row(replicates: Sequence[Forecast]) -> list[str]:
+    first = replicates[0]
     examples = f" {first.num_examples}" if first.num_examples else ""
     bits = "" if first.quantization == "none" else f" {first.quantization}"
     states: dict[str, int] = {}
-    for cell in alike:
+    for cell in replicates:
         states[cell.state] = states.get(cell.state, 0) + 1
-    only = (
-        next(iter(states)) if len(states) == 1 else ", ".join(f"{number} {state}" for state, number in states.items())
-    )
+    state = first.state if len(states) == 1 else ", ".join(f"{number} {state}" for state, number in states.items())
     peak = MISSING if first.predicted_peak_bytes is None else f"{first.predicted_peak_bytes / 1e9:.1f}"
     return [
         first.model,
         f"{first.method}{examples}{bits}",
         first.dataset,
-        str(len(alike)),
+        str(len(replicates)),
         MISSING if first.trainable_parameters is None else f"{first.trainable_parameters:,}",
         f"{peak}!" if first.over_budget else peak,
         first.division or MISSING,
-        MISSING if first.predicted_seconds is None else duration(first.predicted_seconds * len(alike)),
-        only,
+        MISSING if first.predicted_seconds is None else duration(first.predicted_seconds * len(replicates)),
+        state,
     ]
 
 
@@ -89,5 +88,7 @@ def _summary(totals: Mapping[str, Any]) -> str:
     if totals["seconds_left"] is not None:
         parts.append(f"{duration(totals['seconds_left'])} of work left, one at a time")
     if totals["cells_of_unknown_time"]:
-        parts.append(f"time unknown for {totals['cells_of_unknown_time']}: no cell like them has run under output_dir")
+        parts.append(
+            f"time unknown for {totals['cells_of_unknown_time']}: no replicate of them has run under output_dir"
+        )
     return "; ".join(parts)

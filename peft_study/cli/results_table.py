@@ -1,4 +1,4 @@
-"""The table that closes a sweep: one row a model, method and data set, over its seeds."""
+"""The table that closes a sweep: one row for each configuration, over its seeds."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -10,29 +10,29 @@ from rich.text import Text
 
 from peft_study.config.conventions import label
 from peft_study.config.identity import settings_key
+from peft_study.console.formats import MISSING, percent
 from peft_study.console.messages import printable
 from peft_study.metrics.intervals import recorded_interval
 from peft_study.metrics.registry import HEADLINES
 from peft_study.metrics.seed_intervals import Spread, seeds_interval
 from peft_study.results.schema import PhaseCost, RunResult, Status
-from peft_study.tracking.console import MISSING
 
 EXACT = ("em@1", "em@10", "codebleu")
 WIDE = 92
-"""Columns of a terminal that has room for a third score."""
+"""Width in columns of a terminal that has room for a third score."""
 _WORK = ("train", "generate")
 _UNITS = {"G": 1e9, "M": 1e6, "k": 1e3}
 
 
 @dataclass(frozen=True)
 class Row:
-    """What cells that differ in nothing but the seed found.
+    """The results of one configuration.
 
     Attributes:
-        dataset: config name.
-        model: config name.
-        method: config name, with the quantization where there is one, and conventions other than the paper's.
-        results: one a seed.
+        dataset: config name of the data set.
+        model: config name of the model.
+        method: config name of the method, with the quantization if any, and conventions that differ from the paper's.
+        results: one for each replicate.
     """
 
     dataset: str
@@ -41,7 +41,7 @@ class Row:
     results: tuple[RunResult, ...]
 
     def score(self, metric: str) -> Spread | None:
-        """A metric of the cells that are done, with its 95 % interval; None where no cell has it."""
+        """Return a metric of the cells that are done, with its 95 % interval; None if no cell has it."""
         done = [
             result for result in self.results if result.status is Status.ok and result.metrics.get(metric) is not None
         ]
@@ -49,17 +49,17 @@ class Row:
         return seeds_interval(scores, [_interval(result, metric) for result in done]) if done else None
 
     def seconds(self, phase: str) -> list[float]:
-        """Wall-clock seconds of a phase."""
+        """Return the wall-clock seconds of a phase, for each cell that ran it."""
         return [result.phases[phase].seconds for result in self.results if phase in result.phases]
 
     def peak_bytes(self) -> int | None:
-        """The largest memory peak of training and generation."""
+        """Return the largest memory peak of training and generation; None if it is unknown."""
         peaks = [cost.peak_bytes for result in self.results for cost in _work(result) if cost.peak_bytes is not None]
         return max(peaks, default=None)
 
 
 def rows(results: Sequence[RunResult]) -> list[Row]:
-    """Group results by everything that the table shows but the seed, in the order of their first appearance."""
+    """Group results by configuration, in the order of their first appearance."""
     grouped: dict[str | None, list[RunResult]] = {}
     for result in results:
         grouped.setdefault(settings_key(result.config), []).append(result)
@@ -75,28 +75,29 @@ def rows(results: Sequence[RunResult]) -> list[Row]:
 
 
 def print_results(results: Sequence[RunResult], console: Console | None = None) -> None:
-    """Print a table of results; scores are means over seeds with the ends of their 95 % intervals, those of a report.
+    """Print a table of results.
 
-    Seconds are medians, the peak is the largest of training and generation.
+    Scores are means over seeds with the ends of their 95 % intervals, as in a report. Seconds are medians. The peak is
+    the largest of training and generation.
 
     Args:
-        results: one a cell.
-        console: where to print; the standard output where None.
+        results: one for each cell.
+        console: where to print; the standard output if None.
     """
     console = console or Console()
-    found = rows(results)
-    several_datasets = len({row.dataset for row in found}) > 1
-    # Tight enough for 80 columns with two scores and their deviations.
+    table_rows = rows(results)
+    several_datasets = len({row.dataset for row in table_rows}) > 1
+    # This padding lets two scores with their intervals fit into 80 columns.
     table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
     if several_datasets:
         table.add_column("data set", no_wrap=True)
     table.add_column("model", no_wrap=True)
     table.add_column("method", no_wrap=True)
-    scores = _shown_scores(found, wide=console.width >= WIDE)
+    scores = _shown_scores(table_rows, wide=console.width >= WIDE)
     titles = [f"{HEADLINES[name]} %" for name in scores]
     for title in ("cells", *titles, "trained", "train s", "gen. s", "GB"):
         table.add_column(title, justify="right", no_wrap=True)
-    for row in found:
+    for row in table_rows:
         values = [
             *([row.dataset] if several_datasets else []),
             row.model,
@@ -112,10 +113,10 @@ def print_results(results: Sequence[RunResult], console: Console | None = None) 
     console.print(table)
 
 
-def _shown_scores(found: Sequence[Row], *, wide: bool) -> list[str]:
-    """The two scores, or three where there is room, that say most: of tests where programs are scored by them."""
-    names = ("pass@1", "pass@5", "tests_passed_share") if any(row.score("pass@1") for row in found) else EXACT
-    return list(names) if wide and any(row.score(names[2]) for row in found) else list(names[:2])
+def _shown_scores(table_rows: Sequence[Row], *, wide: bool) -> list[str]:
+    """Choose two scores, or three on a wide terminal. If programs were tested, choose the scores of the tests."""
+    names = ("pass@1", "pass@5", "tests_passed_share") if any(row.score("pass@1") for row in table_rows) else EXACT
+    return list(names) if wide and any(row.score(names[2]) for row in table_rows) else list(names[:2])
 
 
 def _method(result: RunResult) -> str:
@@ -134,7 +135,7 @@ def _work(result: RunResult) -> list[PhaseCost]:
 
 
 def _cells(row: Row) -> str:
-    """How many there are, and of those that did not end well how."""
+    """Format how many cells succeeded, and the statuses of the others."""
     done = sum(result.status is Status.ok for result in row.results)
     other = sorted({str(result.status) for result in row.results if result.status is not Status.ok})
     return str(done) if not other else f"{done} of {len(row.results)} ({', '.join(other)})"
@@ -149,11 +150,11 @@ def _interval(result: RunResult, metric: str) -> tuple[float, float] | None:
 def _score(score: Spread | None) -> str:
     if score is None:
         return MISSING
-    mean = f"{100 * score.mean:.1f}"
+    mean = percent(score.mean, 1, unit="")
     if score.low is None or score.high is None:
         return mean
-    # Whole points: two scores with their ends fit 80 columns.
-    return f"{mean} {100 * score.low:.0f}-{100 * score.high:.0f}"
+    # Ends in whole points let two scores fit into 80 columns.
+    return f"{mean} {percent(score.low, 0, unit='')}-{percent(score.high, 0, unit='')}"
 
 
 def _count(row: Row) -> str:

@@ -1,4 +1,4 @@
-"""Runs the cell, or the sweep, that a command line describes: the Hydra side of it."""
+"""Runs the cell, or the sweep, that the command line describes, with Hydra."""
 
 import contextlib
 import os
@@ -24,13 +24,13 @@ def main() -> int:
     """Run the cell, or the sweep, that the command line describes.
 
     Returns:
-        the exit code: 0 where all cells are done, 1 where one failed, 2 where the command or its input is at fault, 128
-        and the signal's number after an interrupt.
+        the exit code: 0 if all cells succeeded, 1 if one failed, 2 if the command line or its input is wrong, and 128
+        plus the signal's number after an interrupt.
     """
     users_choice = os.environ.get(FULL_ERROR)
     command = Command(show_traceback=users_choice == "1")
     register()
-    # With this set, Hydra passes errors on instead of printing them and exiting with 1.
+    # With this variable, Hydra raises errors instead of printing them and exiting with 1.
     os.environ[FULL_ERROR] = "1"
     try:
         check_interpreter()
@@ -46,7 +46,7 @@ def main() -> int:
     except BrokenPipeError:
         raise
     except (OSError, ValueError) as error:
-        # Hydra makes a sweep's folders and checks group names without errors of its own.
+        # Hydra raises these built-in errors for a sweep's folders and for the names of groups.
         if command.show_traceback:
             traceback.print_exc()
         hint = "check output_dir and the names of groups; HYDRA_FULL_ERROR=1 shows where it comes from"
@@ -60,9 +60,9 @@ def main() -> int:
 
 
 def _close(command: Command) -> int:
-    """Show what a sweep found and which of its cells did not end well, and choose the exit code.
+    """Print the results of a sweep and the cells that did not succeed. Return the exit code.
 
-    A failure weighs more than a refusal.
+    A failure takes precedence over a refusal.
     """
     if command.cells is not None:
         _show_sweep(command.outcomes, command.cells)
@@ -86,13 +86,13 @@ def _show_sweep(outcomes: Sequence[Outcome], cells: int) -> None:
     for outcome in outcomes:
         if outcome.exit_code != EXIT_OK:
             reason, _, _ = (outcome.reason or "").partition("\n")
-            where = f" ({_words_of(outcome.folder)})" if outcome.folder is not None else ""
+            where = f" ({_most_telling_file(outcome.folder)})" if outcome.folder is not None else ""
             print_line(f"{outcome.cell_id}: {outcome.status or 'unknown'}: {reason}{where}")
     done = sum(outcome.exit_code == EXIT_OK for outcome in outcomes)
     studies = sorted({str(folder.parent) for folder in folders})
     print_line(f"{done} of {cells} cells done" + (f", results in {', '.join(studies)}" if studies else ""))
 
 
-def _words_of(folder: Path) -> Path:
-    """The file of a cell that says most about how it ended."""
+def _most_telling_file(folder: Path) -> Path:
+    """Return the file of a cell that says most about how the cell ended."""
     return next((folder / name for name in (LOG, OUTPUT) if (folder / name).exists()), folder / RESULT)

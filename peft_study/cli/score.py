@@ -1,4 +1,4 @@
-"""Score finished cells again from what their models wrote: `python -m peft_study score multirun/demo`."""
+"""Score finished cells again from their candidates: `python -m peft_study score multirun/demo`."""
 
 import argparse
 from collections import Counter
@@ -14,6 +14,7 @@ from peft_study.config.checks import check, scoring_problems
 from peft_study.config.compose import CONFIG_ERRORS, explain, to_cell
 from peft_study.config.schema import CellConfig, DatasetSource, ScoringConfig
 from peft_study.console.exit import EXIT_FAILED, EXIT_OK, run_command
+from peft_study.console.formats import percent
 from peft_study.console.messages import print_error, print_line, spinner
 from peft_study.data.samples import Sample
 from peft_study.errors import UserError, near_names
@@ -22,24 +23,27 @@ from peft_study.results import provenance
 from peft_study.results.schema import RunResult, Status
 from peft_study.results.store import PREDICTIONS, RESULT, CellFolder, Prediction, read_result
 
-_KEPT = "its scores stand as they were"
+_KEPT = "the scores of this cell are unchanged"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Score cells again; their other figures stay.
+    """Score cells again. Each cell keeps its old scores until all new ones are computed.
+
+    Args:
+        arguments: what follows the name of the command; those of the process if None.
 
     Returns:
-        the exit code: 0; 1 where a cell could not be scored; 2 where the command is at fault; 128 and the signal's
-        number after an interrupt. Each cell keeps its old scores until all of its new ones are there.
+        the exit code: 0 on success, 1 if a cell could not be scored, 2 if the command line is wrong, and 128 plus the
+        signal's number after an interrupt.
     """
     parser = argparse.ArgumentParser(prog="python -m peft_study score", description=__doc__)
-    parser.add_argument("folders", nargs="+", help="a cell, a study or a whole multirun/; and scoring.SETTING=VALUE")
-    parser.add_argument("--dry-run", action="store_true", help="say what would change, and change nothing")
-    given = parser.parse_intermixed_args(arguments)
-    settings = [word for word in given.folders if word.startswith("scoring.")]
-    folders = [Path(word) for word in given.folders if word not in settings]
+    parser.add_argument("folders", nargs="+", help="a cell, a study or multirun/; and scoring.SETTING=VALUE")
+    parser.add_argument("--dry-run", action="store_true", help="print what would change, and change nothing")
+    options = parser.parse_intermixed_args(arguments)
+    settings = [word for word in options.folders if word.startswith("scoring.")]
+    folders = [Path(word) for word in options.folders if word not in settings]
     return run_command(
-        lambda: rescore(folders, settings, given.dry_run), interrupted="the same command scores all of them again"
+        lambda: rescore(folders, settings, options.dry_run), interrupted="the same command scores all of them again"
     )
 
 
@@ -48,24 +52,27 @@ def rescore(folders: Sequence[Path], settings: Sequence[str], dry_run: bool = Fa
 
     Args:
         folders: cells, studies, or folders of studies.
-        settings: such as "scoring.wall_seconds=20", in place of what the cells were scored with.
+        settings: such as "scoring.wall_seconds=20"; they replace the settings that the cells were scored with.
         dry_run: write nothing.
 
     Returns:
         the exit code.
 
     Raises:
-        UserError: there is no such folder, no finished cell, or no such setting.
+        UserError: a folder or a setting does not exist, or no cell is finished.
     """
     changed = _settings(settings)
     cells = list(dict.fromkeys(path for folder in folders for path in _cells_below(folder)))
-    lacking = {path: _lack(path) for path in cells}
-    finished = [path for path in cells if lacking[path] is None]
-    for lack, number in Counter(lack for lack in lacking.values() if lack is not None).items():
-        print_line(f"{number} of {len(cells)} cells passed over: {lack}")
+    obstacles = {path: _obstacle(path) for path in cells}
+    finished = [path for path in cells if obstacles[path] is None]
+    for obstacle, number in Counter(obstacle for obstacle in obstacles.values() if obstacle is not None).items():
+        print_line(f"{number} of {len(cells)} cells skipped: {obstacle}")
     if not finished:
-        where = ", ".join(map(str, folders))
-        raise UserError("no finished cell", where=where, hint="a folder such as multirun/demo, or one cell of it")
+        raise UserError(
+            "FOLDER must hold a finished cell, got none",
+            where=", ".join(map(str, folders)),
+            hint="a folder such as multirun/demo, or one cell of it",
+        )
     results, failed = [], 0
     for number, path in enumerate(finished, start=1):
         try:
@@ -73,10 +80,9 @@ def rescore(folders: Sequence[Path], settings: Sequence[str], dry_run: bool = Fa
                 before, after = _rescore_cell(path, changed, dry_run)
         except (UserError, ValueError, OSError) as error:
             failed += 1
-            place, hint = (error.where, error.hint) if isinstance(error, UserError) else (None, None)
-            print_error(
-                UserError(f"{path.name}: {error}".splitlines()[0], where=place or str(path), hint=hint or _KEPT)
-            )
+            where, hint = (error.where, error.hint) if isinstance(error, UserError) else (None, None)
+            message = f"{path.name}: {error}".splitlines()[0]
+            print_error(UserError(message, where=where or str(path), hint=hint or _KEPT))
             continue
         print_line(f"[{number}/{len(finished)}] {path.name}: {_difference(before, after)}")
         results.append(after)
@@ -88,12 +94,12 @@ def rescore(folders: Sequence[Path], settings: Sequence[str], dry_run: bool = Fa
 
 
 def _settings(words: Sequence[str]) -> dict[str, object]:
-    """The scoring settings of the command line."""
-    known = [spec.name for spec in fields(ScoringConfig)]
+    """Parse the scoring settings of the command line."""
+    names = [spec.name for spec in fields(ScoringConfig)]
     for word in words:
         name = word.removeprefix("scoring.").partition("=")[0]
-        if name not in known:
-            raise UserError(f"there is no setting 'scoring.{name}'", where=word, hint=near_names(name, known))
+        if name not in names:
+            raise UserError(f"there is no setting 'scoring.{name}'", where=word, hint=near_names(name, names))
     changed: set[str] = set()
     merged = OmegaConf.structured(ScoringConfig)
     for word in words:
@@ -112,24 +118,28 @@ def _settings(words: Sequence[str]) -> dict[str, object]:
 
 def _cells_below(folder: Path) -> Iterator[Path]:
     if not folder.is_dir():
-        raise UserError("no such folder", where=str(folder), hint="a folder such as multirun/demo, or one cell of it")
+        raise UserError(
+            f"FOLDER must exist, got {folder}",
+            where=str(folder),
+            hint="a folder such as multirun/demo, or one cell of it",
+        )
     for pattern in (RESULT, f"*/{RESULT}", f"*/*/{RESULT}"):
         yield from sorted(file.parent for file in folder.glob(pattern))
 
 
-def _lack(path: Path) -> str | None:
-    """Why a cell cannot be scored; None where it can."""
+def _obstacle(path: Path) -> str | None:
+    """Return why a cell cannot be scored; None if it can."""
     try:
         result = read_result(path / RESULT)
     except (ValueError, OSError) as error:
         return f"result.json cannot be read ({error})"
     if result is None or result.status is not Status.ok:
-        return "not finished" if result is None else f"{result.status}"
+        return "not finished" if result is None else str(result.status)
     return None if (path / PREDICTIONS).is_file() else f"no {PREDICTIONS}"
 
 
 def _rescore_cell(path: Path, changed: dict[str, object], dry_run: bool) -> tuple[RunResult, RunResult]:
-    """The result before and after; written unless it is a dry run."""
+    """Score one cell. Return its result before and after, which is written unless this is a dry run."""
     from peft_study.scoring.score import Answers, score
 
     folder = CellFolder(path)
@@ -169,10 +179,10 @@ def _rescore_cell(path: Path, changed: dict[str, object], dry_run: bool) -> tupl
 
 
 def _samples(cell: CellConfig, result: RunResult, predictions: Sequence[Prediction]) -> list[Sample]:
-    """The cell's test samples, with their tests; without, where the data never had any and is not at hand.
+    """Return the cell's test samples. If the data is not available, build samples without tests from the predictions.
 
     Raises:
-        UserError: the tests are needed, and the data cannot be had or is another.
+        UserError: tests are needed, but the data is not available or differs from the data of the cell.
     """
     from peft_study.data import loading
 
@@ -180,7 +190,9 @@ def _samples(cell: CellConfig, result: RunResult, predictions: Sequence[Predicti
         splits = loading.load(cell.dataset)
         if splits.fingerprint != result.data.get("fingerprint"):
             raise UserError(
-                "the data is another than the cell was run on", where=splits.origin, hint="the same revision or files"
+                "the data differs from the data that the cell was run on",
+                where=splits.origin,
+                hint="the same revision or files",
             )
     except UserError:
         generated = cell.dataset.source is DatasetSource.generated and cell.dataset.path is None
@@ -190,7 +202,7 @@ def _samples(cell: CellConfig, result: RunResult, predictions: Sequence[Predicti
         sizes = result.data.get("sizes") or {}
         if len({prediction.id for prediction in predictions}) != sizes.get("test", len(predictions)):
             raise ValueError(f"{PREDICTIONS} does not hold the {sizes['test']} test samples, once each") from None
-        return [Sample(one.id, "", one.reference, level=one.level, cluster=one.cluster) for one in predictions]
+        return [Sample(row.id, "", row.reference, level=row.level, cluster=row.cluster) for row in predictions]
     by_id = {sample.id: sample for sample in splits.test}
     if [prediction.id for prediction in predictions] != list(by_id):
         raise ValueError(f"{PREDICTIONS} does not hold the {len(by_id)} samples of the test split, once each, in order")
@@ -198,9 +210,9 @@ def _samples(cell: CellConfig, result: RunResult, predictions: Sequence[Predicti
 
 
 def _stamp() -> dict[str, object]:
-    found = provenance.collect()
+    origin = provenance.collect()
     at = datetime.now(UTC).isoformat(timespec="seconds")
-    return {"at": at, "commit": found["commit"], "dirty": found["dirty"], "python": found["python"]}
+    return {"at": at, "commit": origin["commit"], "dirty": origin["dirty"], "python": origin["python"]}
 
 
 def _plain(settings: ScoringConfig) -> dict[str, object]:
@@ -208,14 +220,10 @@ def _plain(settings: ScoringConfig) -> dict[str, object]:
 
 
 def _difference(before: RunResult, after: RunResult) -> str:
-    """What changed among the scores that are shown first."""
+    """Describe what changed among the headline scores."""
     changes = [
-        f"{title} {_percent(before.metrics.get(name))} -> {_percent(after.metrics.get(name))}"
+        f"{title} {percent(before.metrics.get(name), unit='')} -> {percent(after.metrics.get(name), unit='')}"
         for name, title in HEADLINES.items()
         if before.metrics.get(name) != after.metrics.get(name)
     ]
-    return ", ".join(changes) or "as before"
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.2f}"
+    return ", ".join(changes) or "unchanged"

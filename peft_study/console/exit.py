@@ -1,4 +1,4 @@
-"""How a command ends: its exit code, and what the person is told of an end that came early."""
+"""How a command ends: its exit code, and what it prints when it ends early."""
 
 import signal
 from collections.abc import Callable
@@ -11,14 +11,14 @@ EXIT_OK, EXIT_FAILED, EXIT_USER_ERROR = 0, 1, 2
 
 
 def run_command(work: Callable[[], int], *, interrupted: str) -> int:
-    """Do a command's work, and end as every command does.
+    """Run a command, and turn errors and interrupts into messages and exit codes.
 
     Args:
-        work: returns the exit code.
-        interrupted: said after an interrupt: what stays, and how to go on.
+        work: does the work and returns the exit code.
+        interrupted: printed after an interrupt: what is kept, and how to resume.
 
     Returns:
-        that code; 2 after an error that the person can mend, which is printed; 128 and the number of the signal after
+        the code that `work` returned; 2 after a `UserError`, which is printed; 128 plus the number of the signal after
         Ctrl-C or SIGTERM.
     """
     try:
@@ -33,5 +33,5 @@ def run_command(work: Callable[[], int], *, interrupted: str) -> int:
 
 
 def interrupt_code(interrupt: KeyboardInterrupt) -> int:
-    """The exit code after an interrupt: 130 after Ctrl-C, 143 after SIGTERM."""
+    """Return the exit code after an interrupt: 130 after Ctrl-C, 143 after SIGTERM."""
     return 128 + (signal.SIGTERM if isinstance(interrupt, TerminatedError) else signal.SIGINT)

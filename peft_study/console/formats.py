@@ -1,8 +1,24 @@
-"""Seconds as a person reads them."""
+"""Numbers as people read them. `MISSING` stands for a value that is not known."""
+
+MISSING = "-"
+
+
+def percent(share: float | None, digits: int = 2, unit: str = " %") -> str:
+    """Format a share as a percentage.
+
+    Args:
+        share: from 0 to 1.
+        digits: after the decimal point.
+        unit: follows the number; empty for a column whose title has the unit.
+
+    Returns:
+        such as "71.50 %"; `MISSING` if there is no share.
+    """
+    return MISSING if share is None else f"{100 * share:.{digits}f}{unit}"
 
 
 def duration(seconds: float) -> str:
-    """Write a duration.
+    """Format a duration.
 
     Returns:
         such as "0:07", "12:30" or "1:02:03".

@@ -1,4 +1,4 @@
-"""Making a request to end look like Ctrl-C, and a reader that went away like the end of what it wanted to see."""
+"""Turns SIGTERM into an exception like that of Ctrl-C, and a closed output into a quiet exit."""
 
 import os
 import signal
@@ -10,14 +10,14 @@ from types import FrameType
 
 
 class TerminatedError(KeyboardInterrupt):
-    """SIGTERM asked this process to end; the cell can go on later."""
+    """SIGTERM asked this process to end. An interrupted cell can be resumed."""
 
 
 @contextmanager
 def termination_raises() -> Iterator[None]:
-    """Raise TerminatedError on SIGTERM, so that a scheduler's time limit ends a cell as cleanly as a person does.
+    """Raise TerminatedError on SIGTERM, so that a scheduler's time limit ends a cell as cleanly as Ctrl-C.
 
-    Only a process's main thread receives signals; in another one nothing changes.
+    Only the main thread of a process receives signals. In other threads, this does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -34,19 +34,19 @@ def termination_raises() -> Iterator[None]:
 
 
 def exit_quietly_on_broken_pipe(main: Callable[[], int]) -> int:
-    """Run a command's main function; nobody reading its output any more (`| head`) is no error.
+    """Run a command's main function. An output that is closed early (`| head`) does not count as an error.
 
     Args:
         main: returns the exit code.
 
     Returns:
-        that code, or 0 where the reader left.
+        that code, or 0 if the output was closed.
     """
     try:
         code = main()
         sys.stdout.flush()
     except BrokenPipeError:
-        # Python flushes once more at its end, and would complain there.
+        # Python flushes stdout again when it exits, and would print an error then.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return code

@@ -1,4 +1,4 @@
-"""Single lines for the person at the command line."""
+"""Prints messages and progress to the standard error stream."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -13,26 +13,26 @@ _EVERY_SECONDS = 20.0
 
 
 def print_line(line: str) -> None:
-    """Print one line to the standard error stream, as it is."""
+    """Print one line without wrapping or markup."""
     console = Console(stderr=True)
     console.print(Text(_printable_lines(line, console)), soft_wrap=True)
 
 
 def spinner(what: str) -> AbstractContextManager[object]:
-    """Show on a terminal that something takes a while; elsewhere nothing."""
+    """Show on a terminal that something takes a while. Elsewhere, show nothing."""
     console = Console(stderr=True)
     return console.status(Text(what)) if console.is_terminal else nullcontext()
 
 
 @contextmanager
 def progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Show how far something is: on a terminal at every step, elsewhere a line every `_EVERY_SECONDS`.
+    """Show the progress of something: at every step on a terminal, else one line every `_EVERY_SECONDS`.
 
     Args:
-        what: is done.
+        what: description of the work, such as "predicting memory".
 
     Yields:
-        a function to call with how many steps are done, and of how many.
+        a function to call with the number of steps done and the number of all steps.
     """
     console = Console(stderr=True)
     if console.is_terminal:
@@ -51,14 +51,19 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def print_error(error: UserError) -> None:
-    """Print an error that the person can mend: what, where, what to try."""
+    """Print what is wrong, where, and what to try."""
     console = Console(stderr=True)
     text = _printable_lines(str(error), console)
     console.print(Text.assemble(("error: ", "bold red"), text), soft_wrap=True)
 
 
 def printable(text: str, console: Console) -> str:
-    """Escape what would drive the terminal (a folder name may hold an escape code) or what its encoding lacks."""
+    """Escape control characters, which a folder name may hold, and characters that the encoding of the console lacks.
+
+    Args:
+        text: one line.
+        console: the console that will print it.
+    """
     escaped = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
     return escaped.encode(console.encoding, "backslashreplace").decode(console.encoding)
 

@@ -1,4 +1,4 @@
-"""The bar of what goes on, which every live display has."""
+"""The progress bar of the live displays."""
 
 import sys
 
@@ -13,15 +13,15 @@ from rich.progress import (
 )
 
 REFRESHES_PER_SECOND = 4
-# A batch of beam search can take minutes; rich's own 30 seconds would then hold no two of them.
+# rich estimates the speed from the steps of the last 30 s by default, but a batch of beam search can take minutes.
 SPEED_ESTIMATE_SECONDS = 600
 
 
 def progress_bar(label: str, console: Console) -> Progress:
-    """A bar that is gone in the end; its tasks need a field "latest", the text behind it.
+    """Create a bar that disappears when it is stopped. Its tasks need a field "latest", the text after the bar.
 
     Args:
-        label: before the bar, a format of rich's over the task, such as "{task.description}".
+        label: text before the bar, in rich's format for tasks, such as "{task.description}".
         console: a terminal.
     """
     return Progress(
@@ -36,6 +36,6 @@ def progress_bar(label: str, console: Console) -> Progress:
         expand=True,
         refresh_per_second=REFRESHES_PER_SECOND,
         speed_estimate_period=SPEED_ESTIMATE_SECONDS,
-        # rich would move what is printed to this display's stream: wrong where stdout is a file or a pipe.
+        # By default, rich sends what is printed to the stream of the display, even if stdout is a file or a pipe.
         redirect_stdout=sys.stdout.isatty(),
     )

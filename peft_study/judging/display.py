@@ -11,10 +11,9 @@ from rich.progress import Progress, TaskID
 from rich.table import Table
 from rich.text import Text
 
-from peft_study.console.formats import duration
+from peft_study.console.formats import MISSING, duration
 from peft_study.console.messages import printable
 from peft_study.console.progress_bar import progress_bar
-from peft_study.tracking.console import MISSING
 
 SECONDS_BETWEEN_LINES = 30.0
 

@@ -1,1 +1,1 @@
-"""The result folder: its schema, its files, where a result comes from. No torch here."""
+"""The folder of a cell: the schema of its result, its files and its provenance. Needs no torch."""

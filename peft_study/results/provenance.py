@@ -1,4 +1,4 @@
-"""Where a result comes from: versions, commit, machine."""
+"""The origin of a result: versions, commit, machine."""
 
 import os
 import platform
@@ -27,10 +27,11 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def collect() -> dict[str, Any]:
-    """Versions of what computed a result, the commit of this package and whether its tree was dirty, and the machine.
+    """Collect the versions of the libraries, the commit of this package, and the machine.
 
     Returns:
-        "python", "packages", "commit" and "dirty" (None for an installed wheel), "platform" and "cpu_count".
+        "python", "packages", "commit" and "dirty" (whether files were changed; both None for an installed wheel),
+        "platform" and "cpu_count".
     """
     commit, dirty = _commit()
     return {
@@ -51,7 +52,8 @@ def _version(name: str) -> str | None:
 
 
 def _commit() -> tuple[str | None, bool | None]:
-    # A wheel may lie inside somebody else's repository: only a tree that tracks this very file counts.
+    # A wheel may be installed inside another repository, whose commit says nothing about this package. Therefore the
+    # repository must track a file of this package.
     if _git("ls-files", "--error-unmatch", str(_PACKAGE / "__init__.py")) is None:
         return None, None
     status = _git("status", "--porcelain")
@@ -60,9 +62,9 @@ def _commit() -> tuple[str | None, bool | None]:
 
 def _git(*arguments: str) -> str | None:
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             ["git", "-C", str(_PACKAGE), *arguments], capture_output=True, text=True, timeout=10, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    return process.stdout.strip() if process.returncode == 0 else None

@@ -1,4 +1,4 @@
-"""Keeping keys and passwords out of everything that is written."""
+"""Keeps keys and passwords out of everything that is written."""
 
 import os
 import re
@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 REDACTED = "[redacted]"
-# Shorter values of the environment are words that a setting may well hold by chance.
+# Shorter values of environment variables may be ordinary words, which a setting may hold as well.
 ENVIRONMENT_SECRET_CHARACTERS_AT_LEAST = 16
 
 _SECRET_NAME = re.compile(r"key|token|secret|passw|credential", re.IGNORECASE)
 _NUMBER_NAME = re.compile(r"key|token", re.IGNORECASE)
 _TOKENIZER = re.compile(r"tokeni[sz](?:ers?|ed|e|ing|ation)", re.IGNORECASE)
-# 40 hexadecimal digits are a W&B key, but under these names the public commit of a model, a data set or the code.
+# 40 hexadecimal digits look like a W&B key, but under these names they are a commit of a model, data set or the code.
 _COMMIT_NAME = re.compile(r"revision|commit|sha|hash", re.IGNORECASE)
 _FORTY_HEX = re.compile(r"(?<![0-9A-Fa-f])[0-9A-Fa-f]{40}(?![0-9A-Fa-f])")
 _SECRET_VALUE = re.compile(
@@ -22,15 +22,22 @@ _SECRET_VALUE = re.compile(
 
 
 def redact(value: Any, name: str = "") -> Any:
-    """Copy plain containers with what may be a secret replaced by "[redacted]".
+    """Copy plain containers, and replace possible secrets by "[redacted]".
 
-    Replaced are: values whose key names a key, token, secret, password or credential (numbers under a "key" or "token"
-    are settings such as max_new_tokens and stay); what looks like a W&B, Hugging Face, OpenAI or GitHub key; the
-    password of an address; and the values of the environment variables that are named so.
+    These are replaced:
+
+    - values whose name contains key, token, secret, passw or credential. Numbers under "key" or "token" stay, because
+      they are settings such as max_new_tokens.
+    - texts that look like a W&B, Hugging Face, OpenAI or GitHub key
+    - the user and password of an address
+    - the values of environment variables with such names
 
     Args:
         value: a mapping, a sequence, or a plain value.
-        name: the key under which the value stands.
+        name: the key of the value.
+
+    Returns:
+        the copy, with texts for all values that are not plain.
     """
     if _is_secret(name, value):
         return REDACTED

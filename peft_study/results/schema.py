@@ -1,4 +1,4 @@
-"""The versioned record of one cell. An unknown is None, and so is a number that is not finite, with a reason."""
+"""The versioned record of one cell. An unknown value is None. So is a number that is not finite, which is listed."""
 
 import math
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -22,7 +22,7 @@ class Status(StrEnum):
 
 
 class MemoryKind(StrEnum):
-    """What a memory peak means."""
+    """How a memory peak was measured."""
 
     cpu_peak_rss = "cpu_peak_rss"
     cuda_allocated = "cuda_allocated"
@@ -33,9 +33,9 @@ class PhaseCost:
     """Cost of one phase.
 
     Attributes:
-        seconds: wall clock.
-        peak_bytes: peak memory of the kind that the result names; None where it cannot be measured.
-        reserved_bytes: on a GPU, what torch's allocator held at its peak.
+        seconds: wall-clock time.
+        peak_bytes: peak memory of the kind that the result names; None if it cannot be measured.
+        reserved_bytes: on a GPU, the peak of what torch's allocator reserved; None elsewhere.
     """
 
     seconds: float
@@ -43,7 +43,7 @@ class PhaseCost:
     reserved_bytes: int | None
 
     def after(self, earlier: Self) -> Self:
-        """The cost of a phase that was interrupted and gone on with: seconds add up, the larger peak counts."""
+        """Return the cost of a phase that was resumed after an interrupt: seconds are added, the larger peak counts."""
         return replace(
             self,
             seconds=self.seconds + earlier.seconds,
@@ -52,8 +52,8 @@ class PhaseCost:
         )
 
 
-def _larger(one: int | None, other: int | None) -> int | None:
-    return max((value for value in (one, other) if value is not None), default=None)
+def _larger(first: int | None, second: int | None) -> int | None:
+    return max((value for value in (first, second) if value is not None), default=None)
 
 
 @dataclass
@@ -61,27 +61,27 @@ class RunResult:
     """One cell's result.json.
 
     Attributes:
-        cell_id: readable name with the settings' hash.
-        study: the study's name.
-        status: how the cell ended; "running" in the file of a dead process means that it was killed.
-        reason: why it did not end well.
+        cell_id: readable name with the hash of the settings.
+        study: name of the study.
+        status: how the cell ended. If the process is dead, "running" means that it was killed.
+        reason: why the cell did not succeed; None if it did.
         config: the composed config.
-        metrics: "em@1", "codebleu", "pass@1" and so on, shares from 0 to 1; None where undefined.
+        metrics: "em@1", "codebleu", "pass@1" and so on, shares from 0 to 1; None if undefined.
         intervals: the two ends of the 95 % interval of each metric that is a mean over samples.
-        execution: how programs were contained when they were run, and how many; empty where none was.
+        execution: how programs were contained, and how many ran; empty if none ran.
         parameters: "total" and "trainable".
-        training: steps, best step, losses in nats a token, the step an interrupted run went on from; empty where
+        training: steps, best step, losses in nats per token, the step that an interrupted run resumed from; empty if
             nothing is trained.
-        predicted: peak bytes before the run, as a whole and by phase, and how `training.memory` divided the batch and
-            why; empty where the prediction is unknown.
+        predicted: predicted peak bytes in total and by phase, and how `training.memory` divided the batch and why;
+            empty if there is no prediction.
         data: sizes, fingerprint, origin, leakage, lengths in tokens, truncation counts by split, and how many
             targets of each split the tokenizer cannot write ("changed_targets").
         phases: cost of "load", "train", "generate" and "score".
-        memory_kind: what the peaks in `phases` mean.
+        memory_kind: how the peaks in `phases` were measured.
         provenance: versions, commit, device, seeds.
-        started_at: UTC, ISO 8601.
-        finished_at: likewise.
-        schema_version: of this record.
+        started_at: start of the last run, UTC, ISO 8601.
+        finished_at: end of the last run, UTC, ISO 8601.
+        schema_version: version of this record.
     """
 
     cell_id: str
@@ -104,7 +104,7 @@ class RunResult:
     schema_version: int = SCHEMA_VERSION
 
     def to_json(self) -> dict[str, Any]:
-        """Plain containers for JSON; numbers that are not finite become None and are named under "not_finite"."""
+        """Return plain containers for JSON. Numbers that are not finite become None and are listed in "not_finite"."""
         lost: list[str] = []
         record = _finite(asdict(self), "", lost)
         assert isinstance(record, dict)
@@ -114,22 +114,25 @@ class RunResult:
 
     @classmethod
     def from_json(cls, record: Any) -> Self:
-        """Read a record of this version or an older one; fields that it does not know are passed over.
+        """Read a record of this version or an older one. Unknown fields are ignored.
+
+        Args:
+            record: what JSON holds.
 
         Raises:
             NewerSchemaError: the record was written by a later version.
-            ValueError: the record is none.
+            ValueError: the record is not a result.
         """
         if not isinstance(record, dict):
-            raise ValueError(f"it holds a {type(record).__name__}")
+            raise ValueError(f"the record must be a dict, got {type(record).__name__}")
         version = record.get("schema_version")
         if not isinstance(version, int):
-            raise ValueError("no schema_version")
+            raise ValueError(f"schema_version must be an integer, got {version!r}")
         if version > SCHEMA_VERSION:
             raise NewerSchemaError(version)
-        known = {spec.name for spec in fields(cls)}
+        names = {spec.name for spec in fields(cls)}
         try:
-            values = {key: value for key, value in record.items() if key in known}
+            values = {key: value for key, value in record.items() if key in names}
             values["status"] = Status(values["status"])
             values["phases"] = {name: PhaseCost(**cost) for name, cost in (values.get("phases") or {}).items()}
             if values.get("memory_kind") is not None:
@@ -146,7 +149,7 @@ class RunResult:
                 "provenance",
             ):
                 if not isinstance(values.get(name, {}), dict):
-                    raise ValueError(f"its {name} hold a {type(values[name]).__name__}")
+                    raise ValueError(f"{name} must be a dict, got {type(values[name]).__name__}")
             return cls(**values)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a result: {error}") from error
@@ -162,7 +165,7 @@ class NewerSchemaError(ValueError):
 
 
 def finite(value: Any) -> Any:
-    """Plain containers with None for every number that is not finite, as JSON has no name for those."""
+    """Copy plain containers with None for every number that is not finite, because JSON cannot represent those."""
     return _finite(value, "", [])
 
 

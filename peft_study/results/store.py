@@ -1,4 +1,4 @@
-"""The files of a cell's folder. Each appears whole or not at all; step and partial records grow line by line."""
+"""The files of a cell's folder. Each is written atomically; only steps and candidates grow line by line."""
 
 import fcntl
 import json
@@ -21,7 +21,7 @@ METRICS = "metrics.jsonl"
 CONFIG = "config.yaml"
 LOG = "log.txt"
 OUTPUT = "output.txt"
-"""What the process of a sweep's cell prints."""
+"""Gets what the process of a sweep's cell prints."""
 _PARTIAL_PREDICTIONS = "predictions.jsonl.partial"
 _LOCK = ".lock"
 _LIGHT = frozenset({RESULT, CONFIG, LOG, OUTPUT, _LOCK})
@@ -32,18 +32,18 @@ class Prediction:
     """One line of predictions.jsonl.
 
     Attributes:
-        id: the sample's id.
-        prompt: the text the model read.
+        id: id of the sample.
+        prompt: the text that the model read.
         reference: the reference code.
         candidates: what the model wrote, best first.
-        matched: which candidates equal the reference, once both are normalised.
-        matched_raw: which equal it as it stands.
-        scores: of the first candidate, and of all together, by name.
-        verdicts: what became of each test, by comparator, a row for each candidate; empty where nothing was run.
-        counts: what a score that is pooled over the corpus is made of, by the score's name: this sample's counts, in
-            the order of the metric's own columns.
-        level: the sample's difficulty, where the data set states it.
-        cluster: what it shares with samples that are not independent of it, such as the question that it phrases.
+        matched: whether each candidate equals the reference after both are normalized.
+        matched_raw: whether each candidate equals the reference exactly.
+        scores: scores of the first candidate, and of all candidates, by name.
+        verdicts: verdict on each test, by comparator, a row for each candidate; empty if nothing was run.
+        counts: this sample's counts for each score that is pooled over the corpus, by the name of the score, in the
+            order of the metric's columns.
+        level: difficulty of the sample, if the data set states it.
+        cluster: name shared by samples that are not independent, such as those that phrase the same question.
     """
 
     id: str
@@ -81,10 +81,13 @@ class CellFolder:
         write_atomically(self.path / RESULT, json.dumps(result.to_json(), indent=2, ensure_ascii=False) + "\n")
 
     def read_result(self) -> RunResult | None:
-        """Read result.json, None where there is none.
+        """Read result.json.
+
+        Returns:
+            None if there is no such file.
 
         Raises:
-            ValueError: the file is no result, or a later version's.
+            ValueError: the file is not a result, or was written by a later version.
         """
         return read_result(self.path / RESULT)
 
@@ -93,62 +96,65 @@ class CellFolder:
         write_atomically(self.path / CONFIG, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
 
     def write_predictions(self, predictions: Iterable[Prediction]) -> None:
-        """Write predictions.jsonl and drop the partial record."""
+        """Write predictions.jsonl and remove the partial record."""
         lines = (json.dumps(asdict(prediction), ensure_ascii=False) + "\n" for prediction in predictions)
         write_atomically(self.path / PREDICTIONS, "".join(lines))
         (self.path / _PARTIAL_PREDICTIONS).unlink(missing_ok=True)
 
     def read_predictions(self) -> list[Prediction]:
-        """Read predictions.jsonl, whose every line counts.
+        """Read predictions.jsonl, of which every line must be valid.
 
         Raises:
-            ValueError: a line is no prediction; the message has its number.
+            ValueError: a line is not a prediction. The message has its number.
             OSError: there is no such file.
         """
         text = (self.path / PREDICTIONS).read_text(encoding="utf-8")
-        # Not splitlines: JSON may hold other line separators inside of texts.
+        # Not `splitlines`, which also splits at separators such as U+2028 that JSON texts may hold.
         lines = text.removesuffix("\n").split("\n") if text else []
         return [_prediction(line, number) for number, line in enumerate(lines, start=1)]
 
     def append_candidates(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Add generated candidates to the partial record, on disk before this returns."""
+        """Append generated candidates to the partial record. They are on disk when this returns."""
         append_lines(self.path / _PARTIAL_PREDICTIONS, rows)
 
     def read_candidates(self, prompts: int, candidates: int) -> dict[int, list[str]]:
-        """The partial record of an interrupted generation; a row that cannot be part of it is passed over.
+        """Read the partial record of an interrupted generation. Invalid rows are skipped.
 
         Args:
-            prompts: how many prompts the test split has.
-            candidates: how many candidates each prompt gets.
+            prompts: number of prompts in the test split.
+            candidates: number of candidates for each prompt.
+
+        Returns:
+            the candidates by index of the prompt.
         """
-        found: dict[int, list[str]] = {}
+        texts_by_index: dict[int, list[str]] = {}
         for row in _rows(self.path / _PARTIAL_PREDICTIONS):
             index, texts = row.get("index"), row.get("candidates")
             if not isinstance(index, int) or not 0 <= index < prompts or not isinstance(texts, list):
                 continue
             if len(texts) == candidates and all(isinstance(text, str) for text in texts):
-                found[index] = texts
-        return found
+                texts_by_index[index] = texts
+        return texts_by_index
 
     def forget_candidates(self) -> None:
-        """Drop the partial record: its candidates are another model's."""
+        """Remove the partial record, because its candidates come from other weights."""
         (self.path / _PARTIAL_PREDICTIONS).unlink(missing_ok=True)
 
     def append_step(self, step: int, values: Mapping[str, float]) -> None:
-        """Add a line to metrics.jsonl, on disk before this returns."""
+        """Append a line to metrics.jsonl. It is on disk when this returns."""
         append_lines(self.path / METRICS, [{"step": step, **values}])
 
     def forget_steps_after(self, step: int) -> None:
-        """Drop the steps that an interrupted run made after its last checkpoint and will make again."""
+        """Remove the steps after the last checkpoint of an interrupted run, because they will be repeated."""
         kept = [row for row in _rows(self.path / METRICS) if isinstance(row.get("step"), int) and row["step"] <= step]
         write_atomically(self.path / METRICS, "".join(json.dumps(row) + "\n" for row in kept))
 
     def read_steps(self) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl."""
+        """Read metrics.jsonl. Invalid lines are skipped."""
         return list(_rows(self.path / METRICS))
 
     def remove_work(self) -> None:
-        """Remove what an earlier run made: weights, predictions, steps, checkpoints."""
+        """Remove the work of an earlier run: weights, predictions, steps, checkpoints."""
         for entry in self._work():
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)
@@ -156,11 +162,11 @@ class CellFolder:
                 entry.unlink()
 
     def holds_work(self) -> bool:
-        """Whether there is anything here that took time to make."""
+        """Return whether the folder holds files that took time to make."""
         return bool(self._work())
 
     def remove_light_files(self) -> None:
-        """Remove what a run writes before its work begins."""
+        """Remove the files that a run writes before its work starts."""
         for name in self._light_files:
             entry = self.path / name
             if entry.is_dir() and not entry.is_symlink():
@@ -173,10 +179,10 @@ class CellFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes from running the same cell meanwhile; a dead process holds no lock.
+        """Keep other processes from running the same cell. The lock ends with the process.
 
         Raises:
-            CellBusyError: another process runs it.
+            CellBusyError: another process runs the cell.
         """
         with (self.path / _LOCK).open("w") as file:
             try:
@@ -191,19 +197,22 @@ class CellFolder:
 
 
 def read_result(file: Path) -> RunResult | None:
-    """Read a result.json, None where there is none.
+    """Read a result.json.
+
+    Returns:
+        None if there is no such file.
 
     Raises:
-        ValueError: the file is no result, or a later version's.
+        ValueError: the file is not a result, or was written by a later version.
     """
     return RunResult.from_json(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else None
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a file so that a reader, or a crash, finds the old one or the new one."""
+    """Write a file so that readers see either the old or the new content, also after a crash."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     with partial.open("w", encoding="utf-8") as file:
-        # A lone surrogate, which JSON may escape, has no UTF-8 form.
+        # A lone surrogate, which JSON can hold as an escape, cannot be encoded in UTF-8.
         file.write(text.encode("utf-8", "backslashreplace").decode("utf-8"))
         file.flush()
         os.fsync(file.fileno())
@@ -212,7 +221,7 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Wait until a folder's entries are on disk, a rename among them."""
+    """Wait until the entries of a folder are on disk, including renames."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -231,14 +240,14 @@ def append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 def _prediction(line: str, number: int) -> Prediction:
     try:
         row = json.loads(line)
-        known = {spec.name for spec in fields(Prediction)}
-        prediction = Prediction(**{name: value for name, value in row.items() if name in known})
+        names = {spec.name for spec in fields(Prediction)}
+        prediction = Prediction(**{name: value for name, value in row.items() if name in names})
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{PREDICTIONS}, line {number}, is no prediction") from error
+        raise ValueError(f"{PREDICTIONS}, line {number}, is not a prediction") from error
     texts = [prediction.id, prediction.prompt, prediction.reference]
     lists = [prediction.candidates, prediction.matched]
-    if not all(isinstance(text, str) for text in texts) or not all(isinstance(each, list) for each in lists):
-        raise ValueError(f"{PREDICTIONS}, line {number}, is no prediction")
+    if not all(isinstance(text, str) for text in texts) or not all(isinstance(items, list) for items in lists):
+        raise ValueError(f"{PREDICTIONS}, line {number}, is not a prediction")
     if not prediction.candidates or not all(isinstance(text, str) for text in prediction.candidates):
         raise ValueError(f"{PREDICTIONS}, line {number}, has no candidates")
     return prediction
@@ -247,11 +256,11 @@ def _prediction(line: str, number: int) -> Prediction:
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
     if not path.is_file():
         return
-    # A damaged byte damages its line only.
+    # Replacing bytes that are not UTF-8 limits the damage to their line.
     for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
         try:
             row = json.loads(line)
         except json.JSONDecodeError:
-            continue  # the last line of a process killed while it wrote
+            continue  # a process was killed while it wrote its last line
         if isinstance(row, dict):
             yield row

@@ -1,15 +1,15 @@
-"""A study's blocks, and what the command line says, expanded into cells as lists of overrides. Pure."""
+"""Expands a study's blocks and the command line into cells, each a list of overrides. Pure functions."""
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from peft_study.config.grammar import quote
 from peft_study.errors import UserError, near_names
 
 Choices = Mapping[str, Sequence[str]]
-"""Overrides by what they set: {"model": ["model=a", "model=b"], "seed": ["seed=1"]}."""
+"""Overrides by the key that they set: {"model": ["model=a", "model=b"], "seed": ["seed=1"]}."""
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./+-]*")
 _WORDS_WITH_A_MEANING = frozenset({"true", "false", "null", "inf", "nan"})
@@ -24,11 +24,14 @@ def read_blocks(
 
     Args:
         file: the YAML, for errors.
-        common: settings of every block; a block's own value goes before it.
-        blocks: each a grid: what to set, and the value or the list of values it takes.
+        common: settings of every block. The value of a block takes precedence.
+        blocks: grids: for each key the value, or the list of values, that it takes.
+
+    Returns:
+        the overrides of each block, by key.
 
     Raises:
-        UserError: a block sets something to nothing, or something that is not a cell's.
+        UserError: a block gives a key no value, or sets something that is not a setting of a cell.
     """
     read = []
     for number, block in enumerate(blocks, start=1):
@@ -40,42 +43,42 @@ def read_blocks(
 
 
 def block_of(file: str, number: int) -> str:
-    """How errors name a block, counted from 1."""
+    """Return how errors name a block; `number` counts from 1."""
     return f"{file}, block {number}"
 
 
 def _check_setting(key: str, values: Sequence[Any], where: str) -> None:
     if not values:
-        raise UserError(f"{key} has no value", where=where, hint="name one or more values")
+        raise UserError(f"{key} must have at least one value, got []", where=where, hint=f"{key}: [VALUE, VALUE]")
     root = re.split(r"[./@]", key.removeprefix("+"), maxsplit=1)[0]
     if key.startswith("~") or root in _NOT_A_CELLS:
         raise UserError(
-            f"a block cannot set {key}",
+            f"{key} must not be set in a block, which holds groups and settings of a cell",
             where=where,
-            hint="a block sets groups (model: tiny-llama) and settings (training.epochs: 1) of a cell",
+            hint="a group such as model: tiny-llama, or a setting such as training.epochs: 1",
         )
     nameless = [value for value in values if is_group(key) and (value is None or isinstance(value, list | dict))]
     if nameless:
         raise UserError(
-            f"{key} is a group, and {literal(nameless[0])} is no name of an option",
+            f"{key} must be the name of an option, got {literal(nameless[0])}",
             where=where,
             hint=f"{key}: NAME, or {key}: [NAME, NAME]",
         )
 
 
 def expand(study: str, blocks: Sequence[Choices], command: Choices) -> list[tuple[str, ...]]:
-    """List the cells of a study, or of a plain grid, each once; those of one base model stand together.
+    """List the cells of a study, or of a plain grid, each once.
 
-    A group that the study names is restricted by the command line (`model=a` keeps the cells of model a). Any other
-    setting of the command line replaces the values of the blocks that name it, and where none does it is set for all.
+    The command line restricts a group that the study names: `model=a` keeps the cells of model a. Any other setting of
+    the command line replaces the values in the blocks that name it. If no block names it, it applies to all cells.
 
     Args:
-        study: its name, for errors; empty for a plain grid.
-        blocks: the study's blocks; none for a plain grid.
-        command: the command line's overrides, a sweep as several values.
+        study: name of the study, for errors; empty for a plain grid.
+        blocks: the study's blocks; empty for a plain grid.
+        command: the command line's overrides by key; several values are a sweep.
 
     Returns:
-        the overrides of each cell, in the order of the blocks but for cells of one base model.
+        the overrides of each cell, in the order of the blocks, except that cells of one base model are adjacent.
 
     Raises:
         UserError: the blocks name different groups, or the restriction leaves no cell.
@@ -106,14 +109,14 @@ def _check_groups(study: str, blocks: Sequence[Choices]) -> None:
     for number, names in enumerate(groups, start=1):
         if names != groups[0]:
             raise UserError(
-                f"the blocks differ in which groups they name: {', '.join(sorted(names ^ groups[0]))}",
-                where=f"study {study}, block {number} against block 1",
-                hint="every block names the same groups, so that the command line can choose among cells",
+                f"blocks must name the same groups, got a difference in {', '.join(sorted(names ^ groups[0]))}",
+                where=f"study {study}, block {number} and block 1",
+                hint="name the group in every block, so that the command line can choose among the cells",
             )
 
 
 def is_group(key: str) -> bool:
-    """Whether an override chooses a config group's option; one with a dot, and the seed, set a value."""
+    """Return whether a key chooses an option of a config group. A key with a dot, and the seed, set a value."""
     return "." not in key and key not in {"seed", "rerun", "output_dir"}
 
 
@@ -134,35 +137,30 @@ def literal(value: Any) -> str:
 
 
 def _base_models_together(cells: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """Order cells by model, then by how its weights are stored, each in the order of first appearance."""
+    """Order cells by model, then by quantization, each in the order of first appearance."""
     rank: dict[str, int] = {}
     for override in itertools.chain.from_iterable(cells):
         rank.setdefault(override, len(rank))
 
-    def place(cell: tuple[str, ...]) -> list[int]:
+    def base_model_rank(cell: tuple[str, ...]) -> list[int]:
         chosen = {override.partition("=")[0]: override for override in cell}
         return [rank[chosen[group]] if group in chosen else -1 for group in _BASE_MODEL]
 
-    return sorted(cells, key=place)
+    return sorted(cells, key=base_model_rank)
 
 
 def _nothing_left(study: str, blocks: Sequence[Choices], restrictions: Choices) -> UserError:
     for key, values in restrictions.items():
-        known = set(_values_of(key, blocks))
-        unknown = [value.partition("=")[2] for value in values if value.partition("=")[2] not in known]
+        options = {override.partition("=")[2] for block in blocks for override in block[key]}
+        unknown = [value.partition("=")[2] for value in values if value.partition("=")[2] not in options]
         if len(unknown) == len(values):
             return UserError(
                 f"study {study} has no cell with {key}={unknown[0]}",
                 where=f"{key}={','.join(unknown)}",
-                hint=near_names(unknown[0], known),
+                hint=near_names(unknown[0], options),
             )
     return UserError(
-        f"study {study} has no cell with all of these",
+        f"study {study} has no cell with all of these values",
         where=" ".join(override for values in restrictions.values() for override in values),
         hint=f"python -m peft_study plan +study={study} lists its cells",
     )
-
-
-def _values_of(key: str, blocks: Sequence[Choices]) -> Iterator[str]:
-    for block in blocks:
-        yield from (override.partition("=")[2] for override in block[key])

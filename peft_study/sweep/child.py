@@ -1,4 +1,4 @@
-"""One cell of a sweep in a process of its own."""
+"""Runs one cell of a sweep in a separate process."""
 
 import ctypes
 import faulthandler
@@ -21,7 +21,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main() -> int:
-    """Run the cell that standard input describes; the exit code is the cell's."""
+    """Run the cell that standard input describes. Return the exit code of the cell."""
     faulthandler.enable()
     description = json.load(sys.stdin)
     end_with_parent(description["parent"])
@@ -33,7 +33,7 @@ def run(description: Mapping[str, Any], events: int) -> int:
 
     Args:
         description: `config`, `folder` and `show_traceback`, as the pool sends them.
-        events: the descriptor that progress is written to.
+        events: descriptor of the pipe that gets the progress.
 
     Returns:
         the exit code of the process.
@@ -48,13 +48,13 @@ def run(description: Mapping[str, Any], events: int) -> int:
 
 
 def end_with_parent(parent: int) -> None:
-    """Let the kernel ask this process to end when its parent dies (Linux), so that no cell runs on unseen.
+    """Let the kernel terminate this process when its parent dies (Linux), so that no cell is left running unseen.
 
     Args:
-        parent: the process id of the parent.
+        parent: process id of the parent.
 
     Raises:
-        SystemExit: it is gone already.
+        SystemExit: the parent died already.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

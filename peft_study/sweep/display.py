@@ -1,4 +1,4 @@
-"""The live table of a sweep's cells; on a stream that is not a terminal, one line when a cell begins or ends."""
+"""The live table of a sweep's cells. On a stream that is not a terminal: one line when a cell starts or ends."""
 
 import statistics
 import time
@@ -24,7 +24,7 @@ _LINES_AROUND_THE_TABLE = 6
 
 @dataclass
 class _Shown:
-    """What is known of one cell."""
+    """The state of one cell."""
 
     name: str
     state: str = WAITING
@@ -33,17 +33,17 @@ class _Shown:
     ended_seconds: float | None = None
 
     def elapsed(self, now: float) -> float | None:
-        """Seconds that it has run."""
+        """Return the seconds that the cell has run; None before it starts."""
         return None if self.began_seconds is None else (self.ended_seconds or now) - self.began_seconds
 
 
 class SweepDisplay:
-    """Shows how the cells of a sweep do. A context manager: the table is live within.
+    """Shows the states of a sweep's cells. Use it as a context manager: the table is live inside of it.
 
     Args:
         cells: the names of all cells, in their order.
         at_once: how many run side by side.
-        console: where to show them; the standard error stream where None.
+        console: where to show them; the standard error stream if None.
     """
 
     def __init__(self, cells: Sequence[str], at_once: int, console: Console | None = None) -> None:
@@ -73,18 +73,18 @@ class SweepDisplay:
             live.stop()
 
     def started(self, name: str) -> None:
-        """A cell's process was started."""
+        """Note that a cell's process started."""
         cell = self._cells[name]
         cell.state, cell.began_seconds = RUNNING, time.monotonic()
         if self._live is None:
             self._say(f"{name}: started")
 
     def progress(self, name: str, progress: Progress) -> None:
-        """A cell said where it is."""
+        """Note the progress that a cell reported."""
         self._cells[name].progress = progress
 
     def ended(self, name: str, status: str, reason: str | None) -> None:
-        """A cell's process is gone, or the cell was done before."""
+        """Note that a cell's process ended, or that the cell was done before."""
         cell = self._cells[name]
         cell.state, cell.ended_seconds = status, time.monotonic()
         elapsed = cell.elapsed(time.monotonic())
@@ -94,8 +94,8 @@ class SweepDisplay:
             self._say(f"[{self._ended()}/{len(self._cells)}] {name}: {took}{first_line}{self._left()}")
 
     def interrupted(self, running: int) -> None:
-        """The sweep ends early; its running cells leave their records."""
-        self._say(f"ending {running} running cells; the same command goes on from here (once more to end at once)")
+        """Note that the sweep ends early while its running cells write their results."""
+        self._say(f"ending {running} running cells; the same command resumes the sweep (interrupt again to end now)")
 
     def _ended(self) -> int:
         return sum(cell.state not in {WAITING, RUNNING} for cell in self._cells.values())
@@ -105,7 +105,7 @@ class SweepDisplay:
         return "" if seconds is None else f" ({duration(seconds)} left)"
 
     def _seconds_left(self) -> float | None:
-        """Guess from the median of the cells that ran; None before one ended and after the last."""
+        """Estimate from the median time of the cells that ran; None before the first ended and after the last."""
         now = time.monotonic()
         took = [cell.elapsed(now) for cell in self._cells.values() if cell.ended_seconds is not None]
         typical = [seconds for seconds in took if seconds is not None]
@@ -129,13 +129,13 @@ class SweepDisplay:
         return Group(table, Text(f"{len(self._cells)} cells: {summary}{self._left()}"))
 
     def _visible(self) -> list[_Shown]:
-        """As many cells as the terminal has lines for: the running, the failed, the latest done, the next."""
+        """Choose as many cells as the terminal has lines: running ones first, then failed, latest done, next."""
         room = max(self._at_once, self._console.height - _LINES_AROUND_THE_TABLE)
         cells = list(self._cells.values())
         by_need = {RUNNING: 0, "ok": 2, WAITING: 3}
         chosen = sorted(cells, key=lambda cell: (by_need.get(cell.state, 1), -(cell.ended_seconds or 0.0)))[:room]
-        kept = {cell.name for cell in chosen}
-        return [cell for cell in cells if cell.name in kept]
+        names = {cell.name for cell in chosen}
+        return [cell for cell in cells if cell.name in names]
 
     def _row(self, cell: _Shown) -> list[Text]:
         progress, elapsed = cell.progress, cell.elapsed(time.monotonic())

@@ -1,4 +1,4 @@
-"""Refuses a sweep whose outcomes would be lost, and folders that no cell would use, before anything runs."""
+"""Refuses, before anything runs, a sweeper that would lose the outcomes of cells, and settings of Hydra's folders."""
 
 from typing import Any, NoReturn
 
@@ -14,18 +14,16 @@ _SWEEPER = "hydra_plugins.peft_study_sweep.study_sweeper.StudySweeper"
 
 
 class SweeperGuard(Callback):
-    """Accepts `hydra/sweeper=study` alone: other sweepers drop what the launcher returned about the cells.
+    """Accepts only `hydra/sweeper=study`, because other sweepers drop the outcomes that the launcher returns.
 
-    A cell's folder follows from `output_dir` and its identity, so that Hydra's settings for folders are refused.
-
-    An Exception of a callback becomes a warning in Hydra, so that the guard exits instead.
+    A cell's folder follows from `output_dir` and its identity, so Hydra's settings for folders are refused.
     """
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """See `Callback.on_run_start`.
 
         Raises:
-            SystemExit: Hydra is told a folder.
+            SystemExit: the command line sets a folder of Hydra's.
         """
         _refuse_folders(config)
 
@@ -33,12 +31,12 @@ class SweeperGuard(Callback):
         """See `Callback.on_multirun_start`.
 
         Raises:
-            SystemExit: another sweeper is chosen, or Hydra is told a folder.
+            SystemExit: the command line chooses another sweeper, or sets a folder of Hydra's.
         """
         _refuse_folders(config)
         if config.hydra.sweeper._target_ != _SWEEPER:
             _refuse(
-                "the sweeper must be study, because others do not return how cells ended",
+                "hydra/sweeper must be study, because other sweepers do not return how cells ended",
                 where=f"hydra/sweeper={config.hydra.runtime.choices.get('hydra/sweeper')}",
                 hint="leave it out: hydra/sweeper=study expands model=A,B seed=1,2 and takes every hydra/launcher",
             )
@@ -49,12 +47,13 @@ def _refuse_folders(config: DictConfig) -> None:
         if override.lstrip("+").startswith(_FOLDERS):
             setting = override.lstrip("+").partition("=")[0]
             _refuse(
-                f"{setting} must not be set: cells go to output_dir/study.name/NAME, where NAME says what they are",
+                f"{setting} must not be set: a cell's folder is output_dir/study.name/CELL",
                 where=override,
                 hint="output_dir=FOLDER, and study.name=NAME for the folder below it",
             )
 
 
 def _refuse(what: str, *, where: str, hint: str) -> NoReturn:
+    # Hydra turns an Exception of a callback into a warning, so the guard exits.
     print_error(UserError(what, where=where, hint=hint))
     raise SystemExit(EXIT_USER_ERROR)

@@ -1,4 +1,4 @@
-"""What one machine offers a sweep: places for cells, each with its GPU or its share of the cores."""
+"""The slots that one machine offers a sweep, each with a GPU or a share of the cores."""
 
 import os
 import subprocess
@@ -13,72 +13,75 @@ from peft_study.errors import UserError
 from peft_study.sandbox.cores import SHARE, available_cores
 
 GIGABYTES_A_CPU_CELL = 2.0
-"""Free memory, in GB (1e9 bytes), that a cell on the CPU is given where nobody says how many run at once: torch and its
-relatives take 0.8 GB before there is a model."""
+"""Free memory, in GB (1e9 bytes), reserved for a cell on the CPU if `hardware.cells_at_once` is not set. The libraries
+alone take 0.8 GB."""
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 THREADS = "OMP_NUM_THREADS"
 
 
 @dataclass(frozen=True)
 class Slot:
-    """Where one cell at a time can run.
+    """A GPU or a share of the cores, for one cell at a time.
 
     Attributes:
-        gpu: what CUDA_VISIBLE_DEVICES is set to; None leaves a cell without a GPU.
-        threads: its share of the cores.
+        gpu: value of CUDA_VISIBLE_DEVICES; None hides all GPUs.
+        threads: number of cores.
     """
 
     gpu: str | None
     threads: int
 
     def environment(self) -> dict[str, str]:
-        """The variables that keep a process in its place; a number of threads that the person set stays."""
+        """Return the variables that confine a process to this slot. An OMP_NUM_THREADS that the user set stays."""
         threads = os.environ.get(THREADS) or str(self.threads)
         return {VISIBLE: self.gpu or "", THREADS: threads, SHARE: str(self.threads)}
 
 
 def slots_for(cells: Sequence[HardwareConfig]) -> list[Slot]:
-    """Decide how many cells run side by side, and on what, from what the cells themselves say.
+    """Choose the slots of a sweep from the settings of its cells.
 
     Args:
-        cells: the hardware group of each.
+        cells: the hardware settings of each cell.
 
     Raises:
-        UserError: they do not agree, there is no such GPU, or there are more cells at once than GPUs.
+        UserError: the cells differ in these settings, a GPU does not exist, or there are more cells at once than GPUs.
     """
     for name in ("gpus", "cells_at_once"):
         values = {str(getattr(hardware, name)) for hardware in cells}
         if len(values) > 1:
             raise UserError(
-                f"the cells differ in what holds for a sweep as a whole: {' and '.join(sorted(values))}",
+                f"hardware.{name} must have one value in all cells of a sweep, got {' and '.join(sorted(values))}",
                 where=f"hardware.{name}",
-                hint=f"one value, in a study's common settings or behind its name: hardware.{name}=...",
+                hint=f"set it in the study's common settings or on the command line: hardware.{name}=...",
             )
     if not cells:
-        return places("none", 1)
+        return slots("none", 1)
     cpu_only = all(hardware.device is Device.cpu for hardware in cells)
-    return places(cells[0].gpus, cells[0].cells_at_once, cpu_only=cpu_only)
+    return slots(cells[0].gpus, cells[0].cells_at_once, cpu_only=cpu_only)
 
 
-def places(gpus: Any, cells_at_once: int | None, *, cpu_only: bool = False) -> list[Slot]:
-    """Decide how many cells run side by side, and on what.
+def slots(gpus: Any, cells_at_once: int | None, *, cpu_only: bool = False) -> list[Slot]:
+    """Choose how many cells run side by side, and on which GPUs.
 
     Args:
         gpus: "auto", "none", or the indices as a list or as text ("0,1").
-        cells_at_once: how many; None is one a GPU or, without one, as many as cores and free memory carry.
-        cpu_only: the cells were told to run on the CPU.
+        cells_at_once: number of slots. None means one for each GPU or, without GPUs, as many as the cores and the free
+            memory allow.
+        cpu_only: whether the settings keep all cells on the CPU.
 
     Raises:
-        UserError: there is no such GPU, or there are more cells at once than GPUs.
+        UserError: a GPU does not exist, or there are more cells at once than GPUs.
     """
     chosen = [] if cpu_only else _choose(gpus)
     if cells_at_once is not None and cells_at_once < 1:
         raise UserError(
-            f"{cells_at_once} cells at once", where="hardware.cells_at_once", hint="hardware.cells_at_once=1 or more"
+            f"hardware.cells_at_once must be at least 1, got {cells_at_once}",
+            where="hardware.cells_at_once",
+            hint="hardware.cells_at_once=1",
         )
     if chosen and cells_at_once is not None and cells_at_once > len(chosen):
         raise UserError(
-            f"{cells_at_once} cells at once on {len(chosen)} GPUs: each cell needs a GPU of its own",
+            f"hardware.cells_at_once must be at most {len(chosen)}, the number of GPUs, got {cells_at_once}",
             where="hardware.cells_at_once",
             hint=f"hardware.cells_at_once={len(chosen)}, or hardware.device=cpu",
         )
@@ -89,15 +92,15 @@ def places(gpus: Any, cells_at_once: int | None, *, cpu_only: bool = False) -> l
 
 
 def visible_gpus() -> list[str]:
-    """The GPUs that a process started here would see, by index or UUID, without importing torch."""
+    """Return the GPUs that a process started now would see, by index or UUID, without importing torch."""
     if VISIBLE in os.environ:
         return [gpu.strip() for gpu in os.environ[VISIBLE].split(",") if gpu.strip() not in {"", "-1"}]
     query = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
     try:
-        found = subprocess.run(query, capture_output=True, text=True, timeout=30, check=False)
+        listing = subprocess.run(query, capture_output=True, text=True, timeout=30, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return []
-    return found.stdout.split() if found.returncode == 0 else []
+    return listing.stdout.split() if listing.returncode == 0 else []
 
 
 def _choose(gpus: Any) -> list[str]:
@@ -107,12 +110,13 @@ def _choose(gpus: Any) -> list[str]:
     wanted = gpus.split(",") if isinstance(gpus, str) else gpus if isinstance(gpus, list) else [gpus]
     indices = [str(gpu).strip() for gpu in wanted]
     if not indices or not all(index.isdecimal() for index in indices) or len(set(indices)) < len(indices):
-        raise UserError(f"{gpus!r} names no GPUs", where=where, hint=hint)
-    seen = visible_gpus()
+        raise UserError(f"hardware.gpus must be auto, none or distinct indices, got {gpus!r}", where=where, hint=hint)
+    visible = visible_gpus()
     for index in indices:
-        if int(index) >= len(seen):
-            raise UserError(f"there is no GPU {index}: this machine shows {len(seen)}", where=where, hint=hint)
-    return [seen[int(index)] for index in indices]
+        if int(index) >= len(visible):
+            message = f"hardware.gpus must be below {len(visible)}, the number of visible GPUs, got {index}"
+            raise UserError(message, where=where, hint=hint)
+    return [visible[int(index)] for index in indices]
 
 
 def _free_gigabytes() -> float:

@@ -1,4 +1,4 @@
-"""How the cells of a sweep ended: what the launcher returned or, where nothing came back, what their folders hold."""
+"""How the cells of a sweep ended: what the launcher returned, or else what their folders record."""
 
 import traceback
 from collections.abc import Callable, Sequence
@@ -19,17 +19,17 @@ Launch = Callable[[], Sequence[JobReturn] | None]
 
 
 def run_with(launch: Launch, name: str, cells: Sequence[PlannedCell], command: Command) -> None:
-    """Run cells with a launcher, and note with the command how each of them ended.
+    """Run cells with a launcher, and add the outcome of each to the command.
 
     Args:
-        launch: runs the cells and returns what Hydra's `Launcher.launch` does: one job a cell, in their order.
-        name: of the launcher, for messages.
-        cells: what it runs.
-        command: gets an outcome of each cell, and a problem where the launcher did not return all of them.
+        launch: runs the cells and returns what Hydra's `Launcher.launch` does: one job a cell, in the same order.
+        name: name of the launcher, for messages.
+        cells: the cells that it runs.
+        command: gets an outcome for each cell, and a problem if the launcher did not return all of them.
 
     Raises:
-        KeyboardInterrupt: after an interrupt; the command then has the outcomes of the cells that ended before.
-        UserError: the launcher refused to begin; so do errors of Hydra's configuration.
+        KeyboardInterrupt: after an interrupt. The command then has the outcomes of the cells that ended before.
+        UserError: the launcher refused to start. Errors of Hydra's configuration are raised, too.
     """
     where = f"hydra/launcher={name}"
     try:
@@ -41,14 +41,14 @@ def run_with(launch: Launch, name: str, cells: Sequence[PlannedCell], command: C
         raise
     except (BrokenPipeError, UserError, *CONFIG_ERRORS):
         raise
-    except Exception as error:  # a launcher's own errors: a worker that died, a queue that is gone
+    except Exception as error:  # launchers raise what they like: a worker that died, a queue that is gone
         if command.show_traceback:
             traceback.print_exc()
         hint = "the same command resumes the sweep; HYDRA_FULL_ERROR=1 shows where the error comes from"
         command.problem = UserError(f"the launcher failed: {type(error).__name__}: {error}", where=where, hint=hint)
         command.outcomes += map(recorded_outcome, cells)
         return
-    if len(jobs) != len(cells):  # which job is which cell's is then unknown
+    if len(jobs) != len(cells):  # jobs cannot be assigned to cells
         jobs = [JobReturn()] * len(cells)
     outcomes = [returned_outcome(cell, job) for cell, job in zip(cells, jobs, strict=True)]
     missing = outcomes.count(None)
@@ -56,20 +56,20 @@ def run_with(launch: Launch, name: str, cells: Sequence[PlannedCell], command: C
         command.problem = UserError(
             f"the launcher must return an outcome for each of {len(cells)} cells, {missing} are missing",
             where=where,
-            hint="the lines above say of those cells what their folders hold",
+            hint="for those cells, the lines above show what their folders hold",
         )
     command.outcomes += [outcome or recorded_outcome(cell) for cell, outcome in zip(cells, outcomes, strict=True)]
 
 
 def returned_outcome(cell: PlannedCell, job: JobReturn) -> Outcome | None:
-    """What a launcher returned for a cell.
+    """Return the outcome that a launcher returned for a cell.
 
     Args:
         cell: the cell that the job ran.
-        job: a job that raised an error outside of the cell gives an outcome with that error as its reason.
+        job: Hydra's record of the job. An error outside of the cell becomes the reason of the outcome.
 
     Returns:
-        None where the job holds no outcome.
+        None if the job holds no outcome.
     """
     if job.status is JobStatus.UNKNOWN:
         return None
@@ -83,7 +83,7 @@ def returned_outcome(cell: PlannedCell, job: JobReturn) -> Outcome | None:
 
 
 def recorded_outcome(cell: PlannedCell) -> Outcome:
-    """What a cell's folder says about how it ended; the status is None where there is no result."""
+    """Return the outcome that a cell's folder records. The status is None if there is no result."""
     name, folder = cell.folder.name, cell.folder
     try:
         result = read_result(folder / RESULT)

@@ -1,4 +1,4 @@
-"""From a sweep's command line to the cells that run and those that cannot."""
+"""Turns the command line of a sweep into cells, and says which of them cannot run."""
 
 import copy
 import gc
@@ -35,10 +35,10 @@ class PlannedCell:
     """One cell of a sweep, before it runs.
 
     Attributes:
-        overrides: what composes it on the command line.
+        overrides: the overrides of the command line that compose it.
         cell: the typed config.
         folder: where its results go.
-        refusal: why it cannot run; None where it can.
+        refusal: why it cannot run; None if it can.
     """
 
     overrides: tuple[str, ...]
@@ -51,35 +51,33 @@ def plan_sweep(arguments: Sequence[str], master: DictConfig, loader: ConfigLoade
     """Expand a study, or a plain grid, into distinct composed cells, in the order in which they run.
 
     Args:
-        arguments: the command line's overrides, `+study=NAME` among them or not.
+        arguments: the command line's overrides, with or without `+study=NAME`.
         master: the config that Hydra composed for the sweep as a whole.
-        loader: Hydra's.
+        loader: Hydra's config loader.
 
     Raises:
-        UserError: an override does not compose, or there is no such cell.
+        UserError: an override does not compose, or the study has no such cell.
     """
     return compose_all(expand_sweep(arguments, master, loader), master, loader)
 
 
 def expand_sweep(arguments: Sequence[str], master: DictConfig, loader: ConfigLoader) -> list[tuple[str, ...]]:
-    """Expand a study, or a plain grid, into the overrides of its cells; two may be one cell in other words.
+    """Expand a study, or a plain grid, into the overrides of its cells. Different overrides may compose the same cell.
 
     Args:
-        arguments: the command line's overrides, `+study=NAME` among them or not.
+        arguments: the command line's overrides, with or without `+study=NAME`.
         master: the config that Hydra composed for the sweep as a whole.
-        loader: Hydra's.
+        loader: Hydra's config loader.
 
     Raises:
-        UserError: an override that cannot be read, or there is no such cell.
+        UserError: an override cannot be read, or the study has no such cell.
     """
     command: dict[str, list[str]] = {}
     for override in OverridesParser.create(config_loader=loader).parse_overrides(list(arguments)):
         key = override.get_key_element()
         if key == STUDY and (STUDY in command or override.is_sweep_override()):
-            hint = (
-                "a study of your own takes others in: includes: [table3, figure3]; +study=paper is all of the paper's"
-            )
-            raise UserError("one study at a time", where=STUDY, hint=hint)
+            hint = "write a study with includes: [table3, figure3], or use +study=paper for all of the paper's"
+            raise UserError(f"+study must name one study, got {override.input_line}", where=STUDY, hint=hint)
         command[key] = _values(override)
         if is_group(key) and override.is_sweep_override():
             _check_options(key, command[key], loader)
@@ -97,54 +95,58 @@ def expand_sweep(arguments: Sequence[str], master: DictConfig, loader: ConfigLoa
 def _blocks(
     option: str, study: Mapping[str, Any], loader: ConfigLoader, within: tuple[str, ...] = ()
 ) -> list[dict[str, list[str]]]:
-    """The blocks of the studies that a study includes, and its own."""
+    """Return the blocks of the included studies, followed by those of the study itself."""
     file = yaml_of(f"study/{option}")
     blocks: list[dict[str, list[str]]] = []
     for name in study["includes"]:
         if name in (*within, option):
-            raise UserError(f"study {name} includes itself", where=f"{file}, includes", hint="leave it out")
+            raise UserError(f"study {name} includes itself", where=f"{file}, includes", hint=f"remove {name} there")
         try:
             included: Any = loader.load_configuration("config", [f"{STUDY}={name}"], RunMode.RUN).study
         except CONFIG_ERRORS as error:
-            found = explain(error)
-            where = ", ".join(part for part in (f"{file}, includes", found.where) if part)
-            raise UserError(found.what, where=where, hint=found.hint) from error
+            problem = explain(error)
+            where = ", ".join(part for part in (f"{file}, includes", problem.where) if part)
+            raise UserError(problem.what, where=where, hint=problem.hint) from error
         blocks += _blocks(name, OmegaConf.to_container(included, resolve=True), loader, (*within, option))  # type: ignore[arg-type]
-    own = read_blocks(file, study["common"], study["blocks"])
-    for number, block in enumerate(own, start=1):
+    direct = read_blocks(file, study["common"], study["blocks"])
+    for number, block in enumerate(direct, start=1):
         for key, values in block.items():
             if is_group(key):
                 _check_options(key, values, loader, block_of(file, number))
-    return blocks + own
+    return blocks + direct
 
 
 def compose_all(cells: Iterable[Sequence[str]], master: DictConfig, loader: ConfigLoader) -> list[PlannedCell]:
-    """Compose cells, and keep the first of those that have one identity and therefore one folder.
+    """Compose cells. Of cells with the same identity, and therefore the same folder, keep the first.
 
     Args:
-        cells: the overrides of each.
+        cells: the overrides of each cell.
         master: the config that Hydra composed for the sweep as a whole.
-        loader: Hydra's.
+        loader: Hydra's config loader.
+
+    Returns:
+        the distinct cells, in the order of their first appearance.
 
     Raises:
         UserError: the overrides do not compose.
     """
     composer = _Composer(master, loader)
-    found: dict[Path, PlannedCell] = {}
+    planned: dict[Path, PlannedCell] = {}
     composed: dict[tuple[str, ...], CellConfig] = {}
     with _without_garbage_collection():
         for overrides in cells:
-            # Cells that differ in the seed alone are composed once.
+            # Composing takes most of the time, so cells that differ only in their seed are composed once.
             seed = next((match for override in overrides if (match := _SEED.fullmatch(override))), None)
             shared = tuple(override for override in overrides if not _SEED.fullmatch(override))
             if shared not in composed:
                 composed[shared] = composer.cell(shared)
             cell = replace(composed[shared], seed=int(seed[1])) if seed else composed[shared]
             folder = folder_of(cell)
-            found.setdefault(folder, PlannedCell(tuple(overrides), cell, folder, next(problems(cell), None)))
-    return list(found.values())
+            planned.setdefault(folder, PlannedCell(tuple(overrides), cell, folder, next(problems(cell), None)))
+    return list(planned.values())
 
 
+# Thousands of composed configs stay alive, and each collection would visit all of them.
 @contextmanager
 def _without_garbage_collection() -> Iterator[None]:
     was_on = gc.isenabled()
@@ -157,9 +159,9 @@ def _without_garbage_collection() -> Iterator[None]:
 
 
 class _Composer:
-    """Composes cells as Hydra does, but each combination of options once: that is what takes the time.
+    """Composes cells as Hydra does, but composes each combination of options only once, because that is slow.
 
-    Settings (`group.key=value`) come on top of a copy of the composed options, which is Hydra's own order.
+    Settings (`group.key=value`) are applied to a copy of the composed options. Hydra applies them in the same order.
     """
 
     def __init__(self, master: DictConfig, loader: ConfigLoader) -> None:
@@ -169,34 +171,34 @@ class _Composer:
         self._composed: dict[tuple[str, ...], DictConfig] = {}
 
     def cell(self, overrides: Sequence[str]) -> CellConfig:
-        """Compose one.
+        """Compose one cell.
 
         Raises:
             UserError: the overrides do not compose.
         """
         try:
-            config = copy.deepcopy(self._of_options(tuple(each for each in overrides if not _SETTING.match(each))))
-            for setting in self._parser.parse_overrides([each for each in overrides if _SETTING.match(each)]):
+            config = copy.deepcopy(self._of_options(tuple(line for line in overrides if not _SETTING.match(line))))
+            for setting in self._parser.parse_overrides([line for line in overrides if _SETTING.match(line)]):
                 _update(config, setting)
             return to_cell(config)
         except (UserError, ValueError, *CONFIG_ERRORS) as error:
-            found = explain(error)
+            problem = explain(error)
             cell = f"the cell {' '.join(overrides)}"
-            where = cell if found.where is None else f"{found.where} in {cell}"
-            raise UserError(found.what, where=where, hint=found.hint) from error
+            where = cell if problem.where is None else f"{problem.where} in {cell}"
+            raise UserError(problem.what, where=where, hint=problem.hint) from error
 
     def _of_options(self, options: tuple[str, ...]) -> DictConfig:
         if options not in self._composed:
             config = self._loader.load_sweep_config(self._master, list(options))
             OmegaConf.set_struct(config, False)
-            del config["hydra"]  # three quarters of what would be copied, and no part of a cell
+            del config["hydra"]  # not part of a cell, and three quarters of what each copy would hold
             OmegaConf.set_struct(config, True)
             self._composed[options] = config
         return self._composed[options]
 
 
 def _update(config: DictConfig, setting: Override) -> None:
-    """Set one value as Hydra does, and name the setting where its value does not fit."""
+    """Set one value as Hydra does, and name the setting in the error if its value does not fit."""
     try:
         OmegaConf.update(config, setting.key_or_group, setting.value(), merge=True)
     except OmegaConfBaseException as error:
@@ -204,13 +206,13 @@ def _update(config: DictConfig, setting: Override) -> None:
 
 
 def _check_options(group: str, overrides: Sequence[str], loader: ConfigLoader, where: str = "") -> None:
-    """Refuse a mistyped option among several, which a study would otherwise pass over as one that it does not have."""
+    """Refuse a mistyped option. Without this check, a study would treat it as an option that none of its cells has."""
     options = loader.get_group_options(group)
     for override in overrides:
         name = override.partition("=")[2]
         if options and name not in options:
-            place = f"{where}, {override}" if where else override
-            raise UserError(f"{group} has no option {name!r}", where=place, hint=near_names(name, options))
+            location = f"{where}, {override}" if where else override
+            raise UserError(f"{group} has no option {name!r}", where=location, hint=near_names(name, options))
 
 
 def _values(override: Override) -> list[str]:
@@ -221,14 +223,14 @@ def _values(override: Override) -> list[str]:
     value = line.partition("=")[2]
     if override.is_choice_sweep() and not is_group(key) and Path(value).expanduser().exists():
         raise UserError(
-            f"{key} must be quoted, got {value}: its commas separate values, and there is one path of this name",
+            f"{key} must be quoted, got {value}: commas separate values, but a path with this name exists",
             where=line,
             hint=shell_form(line),
         )
     if not override.is_discrete_sweep():
         raise UserError(
-            f"{key} sweeps over a range of real numbers, which has no end",
+            f"{key} must sweep over a finite list of values, got {value}",
             where=override.input_line,
-            hint=f"list the values, {key}=A,B,C, or whole numbers, {key}=range(1,4)",
+            hint=f"{key}=A,B,C, or {key}=range(1,4) for integers",
         )
     return [f"{key}={value}" for value in override.sweep_string_iterator()]

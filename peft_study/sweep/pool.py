@@ -1,4 +1,4 @@
-"""Runs the cells of a sweep in fresh processes, as many at a time as there are places."""
+"""Runs the cells of a sweep in fresh processes, one at a time in each slot."""
 
 import contextlib
 import os
@@ -25,7 +25,7 @@ from peft_study.sweep.processes import CellProcess, ServerLostError, starter
 from peft_study.tracking.events import Progress
 
 SECONDS_TO_SAVE = 120.0
-"""How long an interrupted cell may take to leave its record before it is killed."""
+"""How long an interrupted cell may take to write its result before it is killed."""
 _POLL_SECONDS = 0.05
 
 
@@ -34,24 +34,24 @@ class _Child:
     """A running cell."""
 
     cell: PlannedCell
-    place: Slot
+    slot: Slot
     process: CellProcess
     events: int
-    begun_before: str | None
+    earlier_start: str | None
     unread: bytes = b""
 
 
 class Pool:
-    """Runs cells side by side, each in a process of its own, so that a crash is one cell's result and no more.
+    """Runs cells side by side, each in a separate process, so that a crash ends one cell only.
 
     Args:
-        places: where cells run; as many at a time.
-        display: shows how they do.
+        slots: where cells run, one cell at a time in each.
+        display: shows the state of the cells.
         show_traceback: let cells print the frames of an error.
     """
 
-    def __init__(self, places: Sequence[Slot], display: SweepDisplay, *, show_traceback: bool = False) -> None:
-        self._free = list(places)
+    def __init__(self, slots: Sequence[Slot], display: SweepDisplay, *, show_traceback: bool = False) -> None:
+        self._free = list(slots)
         self._display = display
         self._show_traceback = show_traceback
         self._starter = starter()
@@ -60,10 +60,17 @@ class Pool:
         self._outcomes: dict[Path, Outcome] = {}
 
     def run(self, cells: Sequence[PlannedCell]) -> list[Outcome]:
-        """Run the cells in their order, passing over those that are done.
+        """Run the cells in their order and skip those that are done.
+
+        Args:
+            cells: planned cells, each with its folder.
+
+        Returns:
+            the outcome of each cell, in the same order.
 
         Raises:
-            KeyboardInterrupt: after an interrupt, once the cells that ran have left their records; the sweep can go on.
+            KeyboardInterrupt: after an interrupt, once the running cells have written their results. The same sweep
+                can be resumed.
         """
         waiting = list(cells)
         with self._display, termination_raises(), contextlib.closing(self._starter), self._ending_children():
@@ -85,7 +92,7 @@ class Pool:
         self._display.ended(outcome.cell_id, str(outcome.status), outcome.reason)
 
     def _try_to_start(self, cell: PlannedCell) -> Outcome | None:
-        """Start a cell; one whose folder cannot be written to ends here, and the others go on."""
+        """Start a cell. Return an outcome if it cannot start, so that the other cells still run."""
         try:
             self._start(cell)
         except OSError as error:
@@ -96,7 +103,7 @@ class Pool:
 
     def _start(self, cell: PlannedCell) -> None:
         folder = CellFolder(cell.folder).path
-        before = _begun(cell)
+        earlier_start = _earlier_start(cell)
         (folder / OUTPUT).touch()
         description = {
             "config": identity.plain(cell.cell),
@@ -113,43 +120,43 @@ class Pool:
             raise
         finally:
             os.close(writing)
-        self._children[reading] = _Child(cell, self._free.pop(0), process, reading, before)
+        self._children[reading] = _Child(cell, self._free.pop(0), process, reading, earlier_start)
         self._selector.register(reading, selectors.EVENT_READ)
         self._display.started(cell.folder.name)
 
     def _listen(self) -> None:
-        """Wait a moment for news of the cells and show it."""
+        """Wait briefly for progress of the cells and show it."""
         for key, _ in self._selector.select(_POLL_SECONDS):
             child = self._children[key.fd]
             received = os.read(key.fd, 65_536)
             *lines, child.unread = (child.unread + received).split(b"\n")
             if lines:
                 self._display.progress(child.cell.folder.name, Progress.from_line(lines[-1]))
-            if not received:  # the child closed its end: it is about to end
+            if not received:  # the child closed its end of the pipe: it is about to exit
                 self._selector.unregister(key.fd)
 
     def _collect(self, child: _Child, code: int) -> Outcome:
-        """Say how a cell ended whose process is gone, and free its place."""
+        """Return the outcome of a cell whose process ended, and free its slot."""
         with contextlib.suppress(KeyError):
             self._selector.unregister(child.events)
         os.close(child.events)
         del self._children[child.events]
-        self._free.append(child.place)
+        self._free.append(child.slot)
         try:
-            return outcome_of(child.cell, code, child.begun_before)
+            return outcome_of(child.cell, code, child.earlier_start)
         except OSError as error:
             return _unwritable(child.cell, error)
 
     @contextmanager
     def _ending_children(self) -> Iterator[None]:
-        """Whatever ends the sweep ends its cells, which get the time to leave a record that can be gone on with."""
+        """End the running cells when the sweep ends, and give them time to write a result that can be resumed."""
         try:
             yield
         finally:
             processes = [child.process for child in self._children.values()]
             for process in processes:
                 process.send_signal(signal.SIGTERM)
-                process.send_signal(signal.SIGCONT)  # a stopped one could not save
+                process.send_signal(signal.SIGCONT)  # a stopped process cannot save
             if processes:
                 self._display.interrupted(len(processes))
             try:
@@ -157,25 +164,25 @@ class Pool:
                 for process in processes:
                     with contextlib.suppress(subprocess.TimeoutExpired):
                         process.wait(max(0.0, deadline - time.monotonic()))
-            finally:  # a second interrupt does not wait
+            finally:  # a second interrupt ends the wait
                 for child in self._children.values():
                     child.process.send_signal(signal.SIGKILL)
                     code = child.process.wait()
-                    with contextlib.suppress(OSError):  # it also writes the record of a cell that was killed
-                        outcome_of(child.cell, code, child.begun_before)
+                    with contextlib.suppress(OSError):  # also writes the result of a cell that was killed
+                        outcome_of(child.cell, code, child.earlier_start)
 
 
-def outcome_of(cell: PlannedCell, returncode: int, begun_before: str | None) -> Outcome:
-    """Say how a cell ended, from its result and its process's exit code.
+def outcome_of(cell: PlannedCell, returncode: int, earlier_start: str | None) -> Outcome:
+    """Return how a cell ended, from its result and the exit code of its process.
 
-    A process that died without a word (a crash in native code, a kill) leaves a result that says "running": the
-    truth about it is written here.
+    A process that was killed, or that crashed in native code, leaves a result that says "running". This function
+    replaces such a result by one that says how the process ended.
 
     Args:
-        cell: what ran.
-        returncode: of its process.
-        begun_before: when the result that lay there before had begun. One that still lies there is not this process's,
-            and stays: a rerun that could not begin leaves it.
+        cell: the cell that ran.
+        returncode: exit code of its process.
+        earlier_start: `started_at` of the result that existed before the process; None if there was none. If the
+            result still has this time, the process did not write it, and it stays.
     """
     folder = CellFolder(cell.folder)
     name = cell.folder.name
@@ -184,13 +191,14 @@ def outcome_of(cell: PlannedCell, returncode: int, begun_before: str | None) -> 
     except ValueError as error:
         return Outcome(name, Status.failed, f"its result cannot be read: {error}", EXIT_USER_ERROR, cell.folder)
     code = EXIT_USER_ERROR if returncode == EXIT_USER_ERROR else EXIT_FAILED
-    if returncode != EXIT_OK and result is not None and begun_before is not None and result.started_at == begun_before:
-        return Outcome(name, Status.failed, f"{_how(returncode)}; an earlier result stands", code, cell.folder)
+    same_result = result is not None and earlier_start is not None and result.started_at == earlier_start
+    if returncode != EXIT_OK and same_result:
+        return Outcome(name, Status.failed, f"{_describe(returncode)}; the earlier result stays", code, cell.folder)
     if result is None or result.status is Status.running:
         try:
             with folder.locked():
                 result = result or new_result(cell.cell, cell.folder)
-                result.status, result.reason = Status.failed, _how(returncode)
+                result.status, result.reason = Status.failed, _describe(returncode)
                 result.finished_at = datetime.now(UTC).isoformat(timespec="seconds")
                 folder.write_result(result)
         except CellBusyError as error:
@@ -205,19 +213,19 @@ def _unwritable(cell: PlannedCell, error: OSError) -> Outcome:
     return Outcome(cell.folder.name, Status.failed, reason, EXIT_USER_ERROR, cell.folder)
 
 
-def _how(returncode: int) -> str:
-    """How a process ended that left no result of its own."""
+def _describe(returncode: int) -> str:
+    """Describe the end of a process that wrote no result."""
     if returncode >= 0:
         return f"its process ended with exit code {returncode} and no result; see {OUTPUT} in its folder"
     try:
         name = signal.Signals(-returncode).name
     except ValueError:  # a real-time signal
         name = f"signal {-returncode}"
-    perhaps = ", perhaps by the kernel for want of memory" if -returncode == signal.SIGKILL else ""
-    return f"its process was ended by {name}{perhaps}; the same command goes on from its last checkpoint"
+    cause = ", perhaps by the kernel because memory ran out" if -returncode == signal.SIGKILL else ""
+    return f"its process was ended by {name}{cause}; the same command resumes from its last checkpoint"
 
 
-def _begun(cell: PlannedCell) -> str | None:
+def _earlier_start(cell: PlannedCell) -> str | None:
     try:
         result = CellFolder(cell.folder).read_result()
     except ValueError:
@@ -231,6 +239,6 @@ def _done_before(cell: PlannedCell) -> Outcome | None:
     try:
         result = read_result(cell.folder / RESULT)
     except (OSError, ValueError):
-        return None  # the cell itself says what is wrong with it
+        return None  # the cell runs, and reports what is wrong with its result
     done = result is not None and result.status is Status.ok
     return Outcome(cell.folder.name, Status.ok, None, EXIT_OK, cell.folder) if done else None

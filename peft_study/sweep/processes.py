@@ -1,4 +1,4 @@
-"""The pool's side of the processes that cells run in: forked from a server (Linux), or started one by one."""
+"""The pool's side of the processes that run cells: forked from a server (Linux), or started one by one."""
 
 import contextlib
 import json
@@ -14,29 +14,32 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 MAX_MESSAGE_BYTES = 1 << 20
-"""Of a message between pool and server; a cell's config takes some thousands."""
+"""Limit of a message between pool and server. The config of a cell takes some thousand bytes."""
 _LOOK_SECONDS = 0.05
 
 
 class CellProcess(Protocol):
-    """A process that runs a cell, as `subprocess.Popen` has it."""
+    """A process that runs a cell, with the interface of `subprocess.Popen`."""
 
     @property
     def returncode(self) -> int | None:
-        """The exit code, or the negative signal; None while it runs."""
+        """The exit code, or the negative number of the signal that ended the process; None while it runs."""
 
     def poll(self) -> int | None:
-        """Look whether it has ended."""
+        """Return the exit code if the process has ended, else None."""
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait for its end.
+        """Wait until the process ends, and return its exit code.
+
+        Args:
+            timeout: how long to wait, in seconds; None waits without limit.
 
         Raises:
-            subprocess.TimeoutExpired: it runs still.
+            subprocess.TimeoutExpired: the process still runs.
         """
 
     def send_signal(self, sig: int) -> None:
-        """Send a signal, unless it has ended."""
+        """Send a signal, unless the process has ended."""
 
 
 class Starter(Protocol):
@@ -45,26 +48,26 @@ class Starter(Protocol):
     def start(
         self, description: Mapping[str, Any], environment: Mapping[str, str], output: int, events: int
     ) -> CellProcess:
-        """Start a cell in a session of its own.
+        """Start a cell in a new session.
 
         Args:
             description: see `child.run`.
-            environment: variables beside this process's.
-            output: the descriptor of its output.
-            events: the descriptor of its progress.
+            environment: variables that are added to those of this process.
+            output: descriptor that gets the cell's output.
+            events: descriptor that gets the cell's progress.
         """
 
     def close(self) -> None:
-        """No cell follows."""
+        """End what starts cells. No cell follows."""
 
 
 def starter() -> Starter:
-    """The fastest way to start cells on this platform."""
+    """Return the fastest starter that this platform has."""
     return ForkingStarter() if sys.platform == "linux" and hasattr(os, "pidfd_open") else SpawningStarter()
 
 
 class SpawningStarter:
-    """Starts an interpreter for each cell, which imports everything itself."""
+    """Starts a new interpreter for each cell, which imports all libraries again."""
 
     def start(
         self, description: Mapping[str, Any], environment: Mapping[str, str], output: int, events: int
@@ -77,10 +80,10 @@ class SpawningStarter:
             stderr=subprocess.STDOUT,
             pass_fds=[events],
             env={**os.environ, **environment},
-            start_new_session=True,  # a Ctrl-C in the terminal comes to the sweep alone, which passes it on once
+            start_new_session=True,  # a Ctrl-C in the terminal reaches the sweep only, which passes it on once
         )
         assert process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # a child that died at once is collected like any other
+        with contextlib.suppress(BrokenPipeError):  # the pool collects a child that died at once like any other
             process.stdin.write(json.dumps({**description, "parent": os.getpid()}).encode())
             process.stdin.close()
         return process
@@ -90,10 +93,10 @@ class SpawningStarter:
 
 
 class ForkingStarter:
-    """Lets a server fork the cells (`server`). One that died is started again with the next cell."""
+    """Lets a server fork the cells (see `server`). If the server died, the next cell starts another one."""
 
     def __init__(self) -> None:
-        # Those that died stay until the end: how their cells ended is asked of them.
+        # Servers that died stay in the list, because they hold the exit codes of their cells.
         self._servers: list[_Server] = []
 
     def start(
@@ -111,23 +114,23 @@ class ForkingStarter:
 
 
 class ServerLostError(Exception):
-    """The server ended."""
+    """The process that starts cells ended."""
 
 
 class _Server:
-    """The server's process, and the cells that it forked."""
+    """The process of a server, with the exit codes of the cells that it forked."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
-        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._socket, remote = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - `close` closes it
-        with theirs:
+        with remote:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "peft_study.sweep.server", str(theirs.fileno()), str(os.getpid())],
+                [sys.executable, "-m", "peft_study.sweep.server", str(remote.fileno()), str(os.getpid())],
                 stdin=subprocess.DEVNULL,
                 stdout=self._output,
                 stderr=subprocess.STDOUT,
-                pass_fds=[theirs.fileno()],
-                # Libraries read their number of threads when they are loaded.
+                pass_fds=[remote.fileno()],
+                # Libraries read their number of threads when they are imported, which the server does.
                 env={**os.environ, **environment},
                 start_new_session=True,
             )
@@ -151,11 +154,11 @@ class _Server:
             raise ServerLostError(f"the process that starts cells ended with exit code {code}: {last}") from error
 
     def code_of(self, process: int, timeout: float) -> int | None:
-        """The exit code of a cell, None while it runs.
+        """Return the exit code of a cell; None while the cell runs.
 
         Args:
-            process: its id.
-            timeout: how long to wait for it, in seconds.
+            process: process id of the cell.
+            timeout: how long to wait, in seconds.
         """
         deadline = time.monotonic() + timeout
         while process not in self._codes:
@@ -164,7 +167,7 @@ class _Server:
                 return None
             try:
                 self._receive()
-            except OSError:  # the server is gone, and the kernel asks its cells to end
+            except OSError:  # the server died, so the kernel terminates its cells
                 if not _exists(process):
                     return -signal.SIGKILL
                 time.sleep(min(timeout, _LOOK_SECONDS))

@@ -1,7 +1,7 @@
-"""The process that forks the cells of a sweep: it imports the libraries once, which each cell would take seconds for.
+"""The process that forks the cells of a sweep. It imports the libraries once, which saves each cell some seconds.
 
-It runs no cell itself and never touches a GPU, so every cell begins from the same state. The pool sends a cell as a
-JSON message with two descriptors, its output and its events, and hears of the cell's end.
+The server runs no cell itself and never uses a GPU, so that every cell starts from the same state. The pool sends a
+cell as a JSON message with two descriptors, for its output and its events. The server reports when the cell ends.
 """
 
 import faulthandler
@@ -18,7 +18,7 @@ import traceback
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-# Counting GPUs through CUDA's runtime would initialize it, and a fork of an initialized process cannot use CUDA.
+# By default, torch counts GPUs through CUDA's runtime. That initializes CUDA, which a forked process then cannot use.
 os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
 
 from peft_study.cell.environment import one_process
@@ -29,14 +29,14 @@ from peft_study.sweep.processes import MAX_MESSAGE_BYTES
 
 _DESCRIPTORS = 2
 _MODEL_CLASSES = ("LlamaForCausalLM", "CodeGenForCausalLM", "T5ForConditionalGeneration", "Trainer")
-"""transformers imports a class's module at its first use."""
+"""Names to look up in the server, because transformers imports the module of a class at its first use."""
 
 
 def main() -> None:
-    """Serve the pool on the socket that the first argument names, until the pool closes it."""
+    """Serve the pool on the socket whose descriptor is the first argument, until the pool closes it."""
     pool = socket.socket(fileno=int(sys.argv[1]))
     child.end_with_parent(int(sys.argv[2]))
-    # The pool decides when cells end; an interrupt of the terminal reaches it alone.
+    # The pool decides when cells end, so an interrupt from the terminal must not end the server.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _import_libraries()
     poll = select.poll()
@@ -74,7 +74,7 @@ def _import_libraries() -> None:
 
 
 def _generate_data(dataset: Mapping[str, Any]) -> None:
-    """Draw generated samples before the first cell that reads them; all cells read the same."""
+    """Generate the samples once in the server, because all cells read the same ones."""
     if dataset["path"] is None and dataset["source"] == DatasetSource.generated:
         minipy.generate("train")
 
@@ -85,7 +85,7 @@ def _report(pool: socket.socket, process: int) -> None:
 
 
 def _fork(description: dict[str, Any], descriptors: list[int], foreign: list[int]) -> int:
-    """Start a cell; returns its process id."""
+    """Start a cell and return its process id."""
     parent = os.getpid()
     process = os.fork()
     if process == 0:
@@ -109,7 +109,7 @@ def _become_cell(description: dict[str, Any], descriptors: list[int], foreign: l
         signal.signal(signal.SIGINT, signal.default_int_handler)
         child.end_with_parent(parent)
         os.environ.update(description["environment"])
-        # Two cells must not draw the same names for runs and files.
+        # A fork copies the state of `random`. Without a new seed, two cells would draw the same names for files.
         random.seed()
         code = child.run(description, events)
     except SystemExit as leaving:
@@ -121,7 +121,7 @@ def _become_cell(description: dict[str, Any], descriptors: list[int], foreign: l
 
 
 def _leave(code: int) -> NoReturn:
-    """End as an interpreter does, except for the modules' own end, which takes long for these libraries."""
+    """Exit as an interpreter does, but without tearing down the modules, which is slow for these libraries."""
     import atexit
     import threading
 

@@ -1,4 +1,4 @@
-"""The protocol between a running cell and whatever watches it."""
+"""The protocol between a running cell and its trackers."""
 
 import contextlib
 import logging
@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class CellStart:
-    """What a tracker learns when a cell begins.
+    """What a tracker learns when a cell starts.
 
     Attributes:
         cell_id: the cell's readable name with its hash, unique within a study.
@@ -24,7 +24,7 @@ class CellStart:
         seed: the cell's seed.
         folder: where the results go.
         config: the composed config, plain containers only.
-        resumed: whether an interrupted run of the same cell goes on.
+        resumed: whether the cell resumes an interrupted run.
     """
 
     cell_id: str
@@ -40,13 +40,13 @@ class CellStart:
 
 
 class Tracker(Protocol):
-    """Watches one cell. Calls come in the order of the methods; `progress` and `step` any number of times."""
+    """Follows one cell. The methods are called in this order, `progress` and `step` any number of times in a phase."""
 
     def start(self, cell: CellStart) -> None:
-        """A cell begins."""
+        """A cell starts."""
 
     def phase(self, name: str, total: int | None) -> None:
-        """A phase ("load", "train", "generate", "score") begins; `total` is its number of units where known."""
+        """A phase ("load", "train", "generate", "score") starts; `total` is its number of units, None if unknown."""
 
     def progress(self, done: int) -> None:
         """`done` units of the current phase are finished."""
@@ -62,7 +62,9 @@ class Tracker(Protocol):
 
 
 class Trackers:
-    """Passes every call to several trackers; one that raises is said once, finished and dropped, and the cell goes on.
+    """Passes every call to several trackers. A tracker that raises is reported, finished and dropped.
+
+    The cell continues, because tracking must not make it fail.
 
     Args:
         trackers: the trackers, called in this order.
@@ -102,6 +104,6 @@ class Trackers:
             except Exception as error:
                 self._trackers.remove(tracker)
                 logger.warning("%s stopped tracking: %s", type(tracker).__name__, error)
-                # Nobody will call it again, and it may hold a live display or an open connection.
+                # It gets no more calls, and may hold a live display or an open connection.
                 with contextlib.suppress(Exception):
                     tracker.finish("failed")

@@ -1,4 +1,4 @@
-"""The progress display of a running cell, and the table that closes it."""
+"""The progress display of a running cell, and the closing table."""
 
 import atexit
 import math
@@ -11,6 +11,7 @@ from rich.progress import Progress, TaskID
 from rich.table import Table
 from rich.text import Text
 
+from peft_study.console.formats import MISSING, percent
 from peft_study.console.messages import printable
 from peft_study.console.progress_bar import progress_bar
 from peft_study.metrics.intervals import recorded_interval
@@ -18,7 +19,6 @@ from peft_study.metrics.registry import ALWAYS_SHOWN, HEADLINES
 from peft_study.tracking.base import CellStart
 
 PHASES = ("load", "train", "generate", "score")
-MISSING = "-"
 BYTES_PER_GIGABYTE = 1e9
 
 _SHOWN_METRICS = {"loss": "loss", "validation_loss": "val"}
@@ -26,10 +26,10 @@ _MEMORY_LABELS = {"cpu_peak_rss": "peak RSS", "cuda_allocated": "GPU allocated"}
 
 
 class ConsoleTracker:
-    """Shows a cell's phases as they go; on a stream that is not a terminal, one line at each end of the cell.
+    """Shows the phases of a cell. On a stream that is not a terminal: one line when the cell starts and when it ends.
 
     Args:
-        console: where to show them; the standard error stream where None, so that a piped output stays clean.
+        console: where to show them; the standard error stream if None, so that a piped output stays clean.
     """
 
     def __init__(self, console: Console | None = None) -> None:
@@ -45,8 +45,8 @@ class ConsoleTracker:
         self._close()
         self._cell_id = cell.cell_id
         self._started_seconds = time.monotonic()
-        goes_on = " goes on" if cell.resumed else ""
-        self._say(f"{cell.cell_id}{goes_on}: results go to {cell.folder}")
+        resumes = " resumes" if cell.resumed else ""
+        self._say(f"{cell.cell_id}{resumes}: results go to {cell.folder}")
         if self._console.is_terminal:
             self._open()
 
@@ -77,18 +77,18 @@ class ConsoleTracker:
         """Nothing: `print_closing_table` shows the summary once the display is closed."""
 
     def finish(self, status: str) -> None:
-        """See `Tracker.finish`; the display is gone afterwards, whatever ended the cell."""
+        """See `Tracker.finish`. The display is closed afterwards, however the cell ended."""
         self._close()
         self._say(f"{self._cell_id}: {status} after {time.monotonic() - self._started_seconds:.0f} s")
 
     def _open(self) -> None:
         self._progress = progress_bar("{task.description:<8}", self._console)
-        # A live display hides the cursor; a process that ends without `finish` must give it back.
+        # A live display hides the cursor, and a process that exits without `finish` must restore it.
         atexit.register(self._close)
         self._progress.start()
 
     def _end_phase(self) -> None:
-        """Stop the clock of the current phase; a bar whose total was never known is filled."""
+        """Stop the clock of the current phase. A bar without a total is filled."""
         if self._progress is None or self._task is None:
             return
         self._progress.stop_task(self._task)
@@ -108,20 +108,19 @@ class ConsoleTracker:
 def print_closing_table(
     summary: Mapping[str, float | int | str | None], folder: Path, console: Console | None = None
 ) -> None:
-    """Print what a cell found, what it cost and where its results lie.
+    """Print the scores of a cell, its costs and its folder.
 
     Args:
-        summary: the cell's final numbers, flat: scores (fractions from 0 to 1) and the "_low" and "_high" ends of their
-            intervals, "test_samples",
-            "trainable_parameters", "total_parameters", "best_validation_loss", "status", "memory_kind"
-            ("cpu_peak_rss" or "cuda_allocated"), and "<phase>_seconds" and "<phase>_peak_bytes" of each phase.
-            One that is missing, None or not finite is shown as "-".
+        summary: the cell's final numbers, flat: scores (shares from 0 to 1) and the "_low" and "_high" ends of their
+            intervals, "test_samples", "trainable_parameters", "total_parameters", "best_validation_loss", "status",
+            "memory_kind" ("cpu_peak_rss" or "cuda_allocated"), and "<phase>_seconds" and "<phase>_peak_bytes" of each
+            phase. A value that is missing, None or not finite is shown as "-".
         folder: the cell's result folder.
-        console: where to print; the standard output where None.
+        console: where to print; the standard output if None.
     """
     console = console or Console()
     console.print(Group(_metrics_table(summary, console), Text(), _cost_table(summary)))
-    # A path broken over lines cannot be copied, so this line is never wrapped.
+    # The line is not wrapped, because a path that is broken over lines cannot be copied.
     console.print(Text(printable(f"results in {folder}", console)), soft_wrap=True)
 
 
@@ -170,16 +169,12 @@ def _text(summary: Mapping[str, float | int | str | None], name: str, console: C
 
 
 def _score(summary: Mapping[str, float | int | str | None], name: str) -> str:
-    """A score with its 95 % interval, where that is known."""
+    """Format a score with its 95 % interval, if that is known."""
     low, high = _number(summary, f"{name}_low"), _number(summary, f"{name}_high")
-    known = None if low is None or high is None else (low, high)
-    ends = recorded_interval(name, _number(summary, name), known, _number(summary, "test_samples"))
-    between = "" if ends is None else f" ({100 * ends[0]:.2f} to {100 * ends[1]:.2f})"
-    return f"{_percent(_number(summary, name))}{between}"
-
-
-def _percent(fraction: float | None) -> str:
-    return MISSING if fraction is None else f"{100 * fraction:.2f} %"
+    recorded = None if low is None or high is None else (low, high)
+    ends = recorded_interval(name, _number(summary, name), recorded, _number(summary, "test_samples"))
+    interval = "" if ends is None else f" ({percent(ends[0], unit='')} to {percent(ends[1], unit='')})"
+    return f"{percent(_number(summary, name))}{interval}"
 
 
 def _count(value: float | None) -> str:

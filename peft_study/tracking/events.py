@@ -1,4 +1,4 @@
-"""A cell's progress as lines of JSON on a pipe, for the process that started it."""
+"""A cell's progress as lines of JSON on a pipe, for the process that started the cell."""
 
 import json
 import os
@@ -14,16 +14,16 @@ SECONDS_BETWEEN = 0.3
 
 @dataclass
 class Progress:
-    """Where a cell is.
+    """How far a cell is.
 
     Attributes:
         phase: "load", "train", "generate" or "score"; None before the first.
         done: finished units of the phase.
-        total: its units; None where nobody knows.
+        total: all units of the phase; None if unknown.
         phase_seconds: how long the phase has run.
         loss: the latest training loss.
         validation_loss: the latest validation loss.
-        peak_bytes: peak memory so far.
+        peak_bytes: peak memory so far; None if it cannot be measured.
     """
 
     phase: str | None = None
@@ -36,16 +36,16 @@ class Progress:
 
     @classmethod
     def from_line(cls, line: bytes) -> "Progress":
-        """Read what `EventTracker` wrote."""
+        """Parse a line that `EventTracker` wrote."""
         return cls(**json.loads(line))
 
 
 class EventTracker:
-    """Writes a cell's progress to a pipe, a whole state a line, a few times a second.
+    """Writes a cell's progress to a pipe a few times a second. Each line holds the whole state.
 
     Args:
-        descriptor: the pipe's end to write to; nobody waits for a slow reader.
-        peak_bytes: measures peak memory.
+        descriptor: the writing end of the pipe. Lines are dropped if the reader is slow.
+        peak_bytes: measures the peak memory, in bytes.
     """
 
     def __init__(self, descriptor: int, peak_bytes: Callable[[], int | None]) -> None:
@@ -86,7 +86,7 @@ class EventTracker:
         self._state.phase_seconds = self._written_seconds - self._began_seconds
         self._state.peak_bytes = self._peak_bytes()
         state: dict[str, Any] = asdict(self._state)
-        # A line below the pipe's atomic size arrives whole or, where the pipe is full or closed, not at all.
+        # A line is shorter than PIPE_BUF, so it arrives whole or, if the pipe is full or closed, not at all.
         try:
             os.write(self._descriptor, json.dumps(state).encode() + b"\n")
         except (BlockingIOError, BrokenPipeError):

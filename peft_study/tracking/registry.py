@@ -20,7 +20,7 @@ class TrackerKind:
 
     Attributes:
         create: makes the tracker of a cell from its settings and its folder.
-        files: names of what it leaves in a cell's folder. They are no work of the cell: removing them loses nothing.
+        files: names of the files and folders that the tracker leaves in a cell's folder. They do not count as work.
     """
 
     create: Callable[[TrackingConfig, Path], Tracker]
@@ -39,15 +39,15 @@ def tracker_kinds() -> Mapping[str, TrackerKind]:
 
 
 def tracker_files() -> frozenset[str]:
-    """Return the names of what any tracker leaves in a cell's folder."""
+    """Return the names of all files and folders that trackers leave in a cell's folder."""
     return frozenset().union(*(kind.files for kind in tracker_kinds().values()))
 
 
 def check_tracker(tracking: TrackingConfig) -> None:
-    """Refuse a tracker that does not exist.
+    """Check that the tracker exists.
 
     Raises:
-        UserError: no module has this name.
+        UserError: there is no tracker with this name.
     """
     names = [NONE, *tracker_kinds()]
     if tracking.kind not in names:

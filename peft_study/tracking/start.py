@@ -1,4 +1,4 @@
-"""Which trackers follow a cell."""
+"""Chooses the trackers that follow a cell."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,22 +19,22 @@ def start_trackers(
     resumed: bool,
     watch: Tracker | None = None,
 ) -> Trackers:
-    """Begin to follow a cell on the console and, where asked, on a dashboard.
+    """Start to follow a cell on the console and, if its settings name one, on a dashboard.
 
     Args:
         cell: the typed config.
         config: the same as plain containers.
         cell_id: readable name with hash.
         folder: the cell's folder.
-        resumed: whether an interrupted run goes on.
-        watch: stands in for the console.
+        resumed: whether the cell resumes an interrupted run.
+        watch: replaces the console.
     """
     trackers: list[Tracker] = [watch or ConsoleTracker()]
     tracker = create_tracker_of(cell.tracking, folder)
     if tracker is not None:
         trackers.append(tracker)
-    following = Trackers(trackers)
-    following.start(
+    combined = Trackers(trackers)
+    combined.start(
         CellStart(
             cell_id=cell_id,
             study=cell.study.name,
@@ -48,4 +48,4 @@ def start_trackers(
             resumed=resumed,
         )
     )
-    return following
+    return combined

@@ -1,4 +1,4 @@
-"""The final numbers of a cell in one flat mapping."""
+"""The final numbers of a cell as one flat mapping."""
 
 from peft_study.metrics.registry import HEADLINES
 from peft_study.results.schema import RunResult
@@ -10,11 +10,11 @@ def summary_of(result: RunResult) -> Summary:
     """Return the numbers that a dashboard and the closing table show.
 
     Args:
-        result: of a cell, finished or not.
+        result: the record of a cell, finished or not.
 
     Returns:
-        status, metrics with the ends of the headline metrics' intervals, parameters, training figures, and seconds and
-        peak memory of every phase.
+        status, metrics with the ends of the headline metrics' intervals, parameters, numbers of the training, and
+        seconds and peak memory of every phase.
     """
     flat: Summary = {"status": str(result.status), **result.metrics}
     for name in HEADLINES.keys() & result.intervals.keys():

@@ -1,4 +1,4 @@
-"""One Weights & Biases run a cell, which never becomes the reason that the cell fails."""
+"""Writes one Weights & Biases run for each cell. A failure of W&B never makes the cell fail."""
 
 import hashlib
 import logging
@@ -23,7 +23,7 @@ _unreachable: set[str] = set()
 
 
 FILES = ("wandb",)
-"""What W&B leaves in a cell's folder: its own folder of run files."""
+"""What W&B leaves in a cell's folder: a folder with the files of the run."""
 
 
 def create_tracker(tracking: TrackingConfig, folder: Path) -> "WandbTracker":
@@ -47,19 +47,20 @@ class WandbTracker:
 
     Args:
         project: the W&B project.
-        entity: the user or team that owns the project; the account's default where None.
-        mode: "online", "offline", "disabled", or "auto": what `WANDB_MODE` says, else online where a key is configured
-            (`WANDB_API_KEY`, an identity token, netrc or W&B's settings file) and offline otherwise. `WANDB_DISABLED`
-            turns every mode off. A server that cannot be reached makes an online run an offline one.
-        folder: the folder in which W&B makes its own `wandb` folder; the cell's folder where None.
-        group: the group of the runs; the cell's study where None.
-        tags: tags besides the cell's model, method, data set and quantization.
+        entity: the user or team that owns the project; the account's default if None.
+        mode: "online", "offline", "disabled" or "auto". "auto" follows `WANDB_MODE`. If that is not set, it means
+            online if a key is configured (`WANDB_API_KEY`, an identity token, netrc or W&B's settings file), else
+            offline. `WANDB_DISABLED` turns every mode off. If the server cannot be reached, an online run becomes an
+            offline run.
+        folder: the folder in which W&B creates the folder `wandb`; the cell's folder if None.
+        group: the group of the runs; the cell's study if None.
+        tags: tags in addition to the cell's model, method, data set and quantization.
         init_timeout_seconds: how long to wait for the server before the run is written offline.
         finish_timeout_seconds: how long to wait for the upload when the cell ends.
-        note: takes what the person should know, each text once a process; a logged warning by default.
+        note: called with messages for the user, with each text once per process; logs a warning by default.
 
     Raises:
-        ValueError: `mode` is none of the four.
+        ValueError: `mode` is not one of the four.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class WandbTracker:
         note: Callable[[str], None] = logger.warning,
     ) -> None:
         if mode not in MODES:
-            raise ValueError(f"tracking mode {mode!r} is not one of {', '.join(MODES)}")
+            raise ValueError(f"tracking.mode must be one of {', '.join(MODES)}, got {mode!r}")
         self._project = project
         self._entity = entity
         self._mode = mode
@@ -97,7 +98,7 @@ class WandbTracker:
         if mode == "disabled":
             return
         self._run = self._open(wandb, cell, mode)
-        # summary="none": the summary holds the result's numbers and nothing that W&B derives from the steps.
+        # With summary="none", W&B adds no values of its own to the summary, which holds the numbers of the result.
         self._run.define_metric("train/step", summary="none")
         self._run.define_metric("train/*", step_metric="train/step", summary="none")
 
@@ -105,7 +106,7 @@ class WandbTracker:
         """Nothing: the summary holds each phase's seconds and memory."""
 
     def progress(self, done: int) -> None:
-        """Nothing: the steps tell how far the training is."""
+        """Nothing: the steps show how far the training is."""
 
     def step(self, step: int, values: Mapping[str, float]) -> None:
         """See `Tracker.step`."""
@@ -118,7 +119,7 @@ class WandbTracker:
             self._run.summary.update(dict(values))
 
     def finish(self, status: str) -> None:
-        """See `Tracker.finish`; W&B shows the run as failed where the status is not "ok"."""
+        """See `Tracker.finish`. W&B shows the run as failed if the status is not "ok"."""
         run, self._run = self._run, None
         if run is None:
             return
@@ -132,7 +133,7 @@ class WandbTracker:
             )
 
     def _effective_mode(self, settings: Any) -> str:
-        """Resolve "auto", and online where it cannot work: without a key W&B would ask for one at the prompt."""
+        """Resolve "auto", and replace online by offline if there is no key, because W&B would prompt for one."""
         mode = self._mode if self._mode != "auto" else _MODE_OF_SETTINGS.get(settings.mode, "online")
         if mode == "online" and settings.base_url in _unreachable:
             return "offline"
@@ -148,7 +149,7 @@ class WandbTracker:
             base_url = wandb.setup().settings.base_url
             try:
                 return wandb.init(mode="online", resume="allow", **self._init_arguments(wandb, cell))
-            # SystemExit: W&B's teardown and login paths may exit the process, and the cell must go on.
+            # SystemExit, too: W&B's login and teardown may exit the process, but the cell must continue.
             except (Exception, SystemExit) as error:
                 _unreachable.add(base_url)
                 reason = (str(error).splitlines() or [type(error).__name__])[0]
@@ -158,7 +159,7 @@ class WandbTracker:
 
     def _init_arguments(self, wandb: Any, cell: CellStart) -> dict[str, Any]:
         folder = self._folder or cell.folder
-        # W&B would write to the machine's temporary folder where it cannot make this one.
+        # W&B writes to the machine's temporary folder if this folder does not exist.
         folder.mkdir(parents=True, exist_ok=True)
         tags = (cell.model, cell.method, cell.dataset, cell.quantization, *self._tags)
         return {
@@ -171,7 +172,7 @@ class WandbTracker:
             "dir": str(folder),
             "config": redact(cell.config),
             "tags": list(dict.fromkeys(tag[:TAG_CHARACTERS_AT_MOST] for tag in tags if tag)),
-            # By default a second run of the process would be the first one again.
+            # By default, a second run in the same process continues the first.
             "reinit": "create_new",
             "settings": _settings(wandb, self._init_timeout_seconds, self._finish_timeout_seconds),
         }
@@ -186,18 +187,18 @@ _MODE_OF_SETTINGS = {"offline": "offline", "dryrun": "offline", "disabled": "dis
 
 
 def run_id(cell: CellStart) -> str:
-    """The id of a cell's run: the same whenever the cell runs, so that a resumed cell goes on in its run."""
+    """Return the id of a cell's run. It is the same whenever the cell runs, so that a resumed cell resumes its run."""
     return hashlib.sha256(f"{cell.study}/{cell.cell_id}".encode()).hexdigest()[:RUN_ID_CHARACTERS]
 
 
 def _disabled_by_environment() -> bool:
-    """W&B itself no longer reads WANDB_DISABLED, which people and transformers still set."""
+    """Return whether WANDB_DISABLED is set. W&B no longer reads it, but users and transformers still set it."""
     return os.environ.get("WANDB_DISABLED", "").lower() in {"1", "true", "yes", "on"}
 
 
 def _load_wandb() -> Any:
-    """Import W&B when a cell is tracked (it costs a second) and keep its own lines off the terminal."""
-    # Its usage reports go to the same server: with that unreachable they print errors and delay the exit by 10 s.
+    """Import W&B, which takes a second, and keep its messages off the terminal."""
+    # If the server cannot be reached, W&B's usage reports print errors and delay the exit by 10 s.
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     import wandb
 
@@ -206,7 +207,7 @@ def _load_wandb() -> Any:
 
 
 def _restart(wandb: Any) -> Any:
-    """End W&B's service process: after a failed online `init` it refuses the same run id as being in use."""
+    """Restart W&B's service process. After a failed online `init`, it refuses the same run id as in use."""
     try:
         wandb.teardown()
     except SystemExit as error:
@@ -222,19 +223,19 @@ def _settings(wandb: Any, init_timeout_seconds: float, finish_timeout_seconds: f
         "silent": True,
         "console": "off",
         "symlink": False,
-        # The cell's result.json holds the provenance. W&B's own would store the command line, and any secret on it.
+        # result.json holds the provenance. W&B would also store the command line, with any secret in it.
         "disable_git": True,
         "disable_code": True,
         "save_code": False,
         "x_disable_meta": True,
         "x_disable_machine_info": True,
         "x_save_requirements": False,
-        # Sampled every 15 s, they miss the peaks that the cell measures itself.
+        # W&B samples the system every 15 s, which misses the peaks that the cell measures.
         "x_disable_stats": True,
     }
-    # Versions differ in their settings, and W&B refuses one that it does not know.
-    known = wandb.Settings.model_fields
-    return wandb.Settings(**{name: value for name, value in wanted.items() if name in known})
+    # W&B refuses unknown settings, and the settings differ between its versions.
+    names = wandb.Settings.model_fields
+    return wandb.Settings(**{name: value for name, value in wanted.items() if name in names})
 
 
 def _has_key(settings: Any) -> bool:
@@ -242,7 +243,7 @@ def _has_key(settings: Any) -> bool:
         return True
     hosts = {urlsplit(settings.base_url).netloc}
     if settings.base_url == type(settings).model_fields["base_url"].default:
-        hosts.add("api.wandb.ai")  # keys stored under the earlier default address still work
+        hosts.add("api.wandb.ai")  # keys stored under the earlier default host still work
     try:
         stored = netrc(os.environ.get("NETRC") or Path.home() / ".netrc")
     except (OSError, NetrcParseError):

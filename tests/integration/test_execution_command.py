@@ -480,7 +480,7 @@ def test_an_interrupted_run_goes_on(study: Study, start: Starter, number: signal
 
     assert process.returncode == code
     assert "Traceback" not in err
-    assert ("the same command goes on" in err) == (code > 0)
+    assert ("the same command resumes" in err) == (code > 0)
     assert left == []
     assert 2 <= len(before) < SLEEPS
     assert ended.code == 0

@@ -57,7 +57,7 @@ def test_scores_follow_the_predictions_and_nothing_else_changes(cell: CellFolder
     before = cell.read_result()
     assert before is not None
     code, out, err = run("multirun")
-    assert (code, "as before" in err) == (0, True), err
+    assert (code, "unchanged" in err) == (0, True), err
     rewrite(cell, lambda prediction: {"candidates": [prediction.reference, *prediction.candidates[1:]]})
 
     stands = cell.read_result()
@@ -103,7 +103,7 @@ def test_a_cell_whose_data_changed_keeps_its_scores(
     rewrite(folder, lambda _prediction: {"verdicts": {"strict": [["pass"]]}})
     code, _, err = run("multirun")
     assert code == 1
-    assert "the data is another than the cell was run on" in err
+    assert "the data differs" in err
     assert folder.read_result() == after
 
 
@@ -113,8 +113,8 @@ def test_a_cell_whose_data_changed_keeps_its_scores(
         ([".", "scoring.wall=3"], "known: accept_level_c, apps_package_rules, cpu_seconds"),
         ([".", "scoring.wall_seconds=-1"], "scoring.wall_seconds must be above 0 and at most 86,400, got -1.0"),
         ([".", "scoring.memory_mb=99999999999"], "scoring.memory_mb must be above 0 and at most"),
-        (["nowhere"], "no such folder"),
-        (["."], "no finished cell"),
+        (["nowhere"], "FOLDER must exist, got nowhere"),
+        (["."], "must hold a finished cell"),
         ([".", "scoring.wall_second=3"], "wall_second"),
         ([".", "scoring.workers=many"], "many"),
     ],
@@ -138,7 +138,7 @@ def test_an_unfinished_cell_is_passed_over(cell: CellFolder, run: Run) -> None:
     code, _, err = run("multirun")
 
     assert code == 0
-    assert "1 of 2 cells passed over: preempted" in err
+    assert "1 of 2 cells skipped: preempted" in err
     assert json.loads((unfinished / "result.json").read_text()) == record
 
 

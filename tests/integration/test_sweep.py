@@ -229,9 +229,9 @@ def test_cells_of_a_sweep_run_in_this_process_where_asked(command: Command, smal
     ("arguments", "says"),
     [
         (["method=lora,nosuch"], "method has no option 'nosuch'"),
-        (["seed=1,2", "hardware.cells_at_once=0"], "0 cells at once"),
-        (["seed=1,2", "hardware.gpus=some"], "'some' names no GPUs"),
-        (["seed=1,2", "hardware.gpus=[9]", "hardware.cells_at_once=1"], "there is no GPU 9"),
+        (["seed=1,2", "hardware.cells_at_once=0"], "hardware.cells_at_once must be at least 1, got 0"),
+        (["seed=1,2", "hardware.gpus=some"], "hardware.gpus must be auto, none or distinct indices, got 'some'"),
+        (["seed=1,2", "hardware.gpus=[9]", "hardware.cells_at_once=1"], "hardware.gpus must be below"),
         (["+study=quickstart", "model=codegen-350m-mono"], "has no cell with model=codegen-350m-mono"),
     ],
 )
@@ -289,5 +289,5 @@ def test_an_interrupted_sweep_ends_its_cells_and_goes_on(
     assert process.returncode == (130 if sent is signal.SIGINT else -9)
     assert {result.status for result in results_of(tmp_path).values()} == {Status.preempted}
     if sent is signal.SIGINT:
-        assert "the same command goes on from here" in printed
+        assert "the same command resumes" in printed
         assert "Traceback" not in printed

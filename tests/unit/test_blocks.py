@@ -73,8 +73,8 @@ def test_a_setting_that_only_some_blocks_name_is_replaced_there() -> None:
 
 
 def test_a_plain_grid_needs_no_study() -> None:
-    found = expand("", [], {"model": ["model=a", "model=b"], "seed": ["seed=1"], "+x": ["+x=1"]})
-    assert found == [("model=a", "seed=1", "+x=1"), ("model=b", "seed=1", "+x=1")]
+    expanded = expand("", [], {"model": ["model=a", "model=b"], "seed": ["seed=1"], "+x": ["+x=1"]})
+    assert expanded == [("model=a", "seed=1", "+x=1"), ("model=b", "seed=1", "+x=1")]
 
 
 @pytest.mark.parametrize(
@@ -92,16 +92,16 @@ def test_a_restriction_that_leaves_nothing_is_refused(command: dict[str, list[st
 @pytest.mark.parametrize(
     ("blocks", "says"),
     [
-        ([{"model": "a", "method": "b"}, {"model": "a"}], "differ in which groups they name: method"),
-        ([{"model": []}], "model has no value"),
-        ([{"model": None}], "model is a group, and null is no name"),
-        ([{"model": {"name": "a"}}], "model is a group, and {name:a} is no name"),
-        ([{"model": ["a", ["b"]]}], r"model is a group, and \[b\] is no name"),
-        ([{"model": "a", "hydra.mode": "RUN"}], "cannot set hydra.mode"),
-        ([{"model": "a", "+study": "demo"}], "cannot set [+]study"),
-        ([{"model": "a", "study.name": "b"}], "cannot set study.name"),
-        ([{"model": "a", "hydra/launcher": "local"}], "cannot set hydra/launcher"),
-        ([{"model": "a", "~tracking": None}], "cannot set ~tracking"),
+        ([{"model": "a", "method": "b"}, {"model": "a"}], "blocks must name the same groups.* method"),
+        ([{"model": []}], "model must .* got"),
+        ([{"model": None}], "model must .* got null"),
+        ([{"model": {"name": "a"}}], "model must .* got {name:a}"),
+        ([{"model": ["a", ["b"]]}], r"model must .* got \[b\]"),
+        ([{"model": "a", "hydra.mode": "RUN"}], "hydra.mode must not be set"),
+        ([{"model": "a", "+study": "demo"}], "[+]study must not be set"),
+        ([{"model": "a", "study.name": "b"}], "study.name must not be set"),
+        ([{"model": "a", "hydra/launcher": "local"}], "hydra/launcher must not be set"),
+        ([{"model": "a", "~tracking": None}], "~tracking must not be set"),
     ],
 )
 def test_a_broken_block_is_named(blocks: list[dict[str, Any]], says: str) -> None:

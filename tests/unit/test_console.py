@@ -82,7 +82,7 @@ def test_a_log_file_gets_one_plain_line_at_each_end_of_the_cell(resumed: bool, s
     run_cell(Console(file=stream, width=80), resumed=resumed, status=status)
     first, last = stream.getvalue().splitlines()
     assert "multirun/demo/lora-tiny-1234abcd" in first
-    assert ("goes on" in first) == resumed
+    assert ("resumes" in first) == resumed
     assert f"lora-tiny-1234abcd: {status} after" in last
 
 

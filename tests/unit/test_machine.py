@@ -10,7 +10,7 @@ from peft_study.config.schema import Device, HardwareConfig
 from peft_study.errors import UserError
 from peft_study.sandbox import cores
 from peft_study.sweep import machine
-from peft_study.sweep.machine import Slot, places, slots_for
+from peft_study.sweep.machine import Slot, slots, slots_for
 
 
 @pytest.fixture(autouse=True)
@@ -32,34 +32,37 @@ def _machine(monkeypatch: pytest.MonkeyPatch) -> None:
         ("none", None, [Slot(None, 1)] * 8),
     ],
 )
-def test_places(gpus: Any, at_once: int | None, expected: list[Slot]) -> None:
-    assert places(gpus, at_once) == expected
+def test_slots(gpus: Any, at_once: int | None, expected: list[Slot]) -> None:
+    assert slots(gpus, at_once) == expected
 
 
 def test_cells_on_the_cpu_are_as_many_as_memory_carries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "_free_gigabytes", lambda: 5.0)
-    assert places("auto", None, cpu_only=True) == [Slot(None, 4)] * 2
+    assert slots("auto", None, cpu_only=True) == [Slot(None, 4)] * 2
     monkeypatch.setattr(machine, "_free_gigabytes", lambda: 0.5)
-    assert places("none", None) == [Slot(None, 8)]
+    assert slots("none", None) == [Slot(None, 8)]
 
 
 @pytest.mark.parametrize(
-    ("gpus", "at_once", "says"),
+    ("gpus", "at_once", "setting", "wrong"),
     [
-        ([3], None, "there is no GPU 3: this machine shows 3"),
-        ("first", None, "'first' names no GPUs"),
-        ([], None, "names no GPUs"),
-        ([0, 0], None, "names no GPUs"),
-        ("auto", 4, "4 cells at once on 3 GPUs"),
-        ("none", 0, "0 cells at once"),
+        ([3], None, "hardware.gpus", "3"),
+        ("first", None, "hardware.gpus", "'first'"),
+        ([], None, "hardware.gpus", "[]"),
+        ([0, 0], None, "hardware.gpus", "[0, 0]"),
+        ("auto", 4, "hardware.cells_at_once", "4"),
+        ("none", 0, "hardware.cells_at_once", "0"),
     ],
 )
-def test_what_a_machine_cannot_give_is_refused(gpus: Any, at_once: int | None, says: str) -> None:
-    with pytest.raises(UserError, match=says):
-        places(gpus, at_once)
+def test_what_a_machine_cannot_give_is_refused(gpus: Any, at_once: int | None, setting: str, wrong: str) -> None:
+    with pytest.raises(UserError) as caught:
+        slots(gpus, at_once)
+    assert caught.value.where == setting
+    assert caught.value.what.startswith(f"{setting} must ")
+    assert caught.value.what.endswith(f"got {wrong}")
 
 
-def test_a_place_hides_other_gpus_and_keeps_a_persons_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slot_hides_other_gpus_and_keeps_a_persons_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert Slot("3", 4).environment() == {
         "CUDA_VISIBLE_DEVICES": "3",
@@ -136,6 +139,6 @@ def test_a_sweep_goes_by_what_its_cells_say(settings: list[dict[str, Any]], expe
     [([{"gpus": "auto"}, {"gpus": [1]}], "hardware.gpus"), ([{}, {"cells_at_once": 1}], "hardware.cells_at_once")],
 )
 def test_cells_that_disagree_about_the_sweep_are_refused(settings: list[dict[str, Any]], where: str) -> None:
-    with pytest.raises(UserError, match="the cells differ") as caught:
+    with pytest.raises(UserError, match="must have one value in all cells") as caught:
         slots_for([HardwareConfig(name="auto", **each) for each in settings])
     assert caught.value.where == where

@@ -160,7 +160,7 @@ def test_a_damaged_file_of_predictions_is_an_error_that_says_so(tmp_path: Path, 
     cell = write_cell(tmp_path / "study", predictions=[prediction("t-0", ["a"])])
     (cell / "predictions.jsonl").write_text(line + "\n")
 
-    with pytest.raises(ValueError, match=r"predictions\.jsonl, line 1, is no prediction"):
+    with pytest.raises(ValueError, match=r"predictions\.jsonl, line 1, is not a prediction"):
         read_samples(cell)
 
 

@@ -83,8 +83,8 @@ def test_columns_have_their_types_whatever_is_missing(make: Callable[[Path], pd.
     [
         ("{", "invalid JSON"),
         ("", "invalid JSON"),
-        ("[]", "it holds a list"),
-        ("{}", "no schema_version"),
+        ("[]", "must be a dict, got list"),
+        ("{}", "schema_version must be"),
         (json.dumps({"schema_version": SCHEMA_VERSION + 1}), "is newer than"),
         (json.dumps({"schema_version": 1, "cell_id": "x", "study": "y", "status": "best"}), "'best'"),
         ("[" * 200_000, "nested too deeply"),
