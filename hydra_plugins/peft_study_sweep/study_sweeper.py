@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 
 from hydra_plugins.peft_study_sweep.local_launcher import LocalLauncher
 
+# Hydra imports all plugins whenever it starts, so this module imports the package inside of its functions.
 if TYPE_CHECKING:
     from peft_study.sweep.plan import PlannedCell
 
@@ -72,6 +73,7 @@ class StudySweeper(Sweeper):
         run_with(lambda: self._launch(runnable), launcher, runnable, self._task)
 
     def _launch(self, cells: "list[PlannedCell]") -> Sequence[JobReturn]:
+        # The local launcher takes the composed cells. Other launchers compose each cell again from its overrides.
         if isinstance(self.launcher, LocalLauncher):
             return self.launcher.run(cells)
         return self.launcher.launch([list(cell.overrides) for cell in cells], initial_job_idx=0) if cells else []

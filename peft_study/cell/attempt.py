@@ -93,6 +93,7 @@ def run_cell(cell: CellConfig, path: Path, options: RunOptions) -> Outcome:
             outcome, leave = _run_locked(cell, folder, result, options)
             if not leave and not options.sweep:
                 folder.remove_light_files()
+                # `made` starts with the innermost folder, so each one is empty in turn.
                 for empty in made:
                     empty.rmdir()
             return outcome
@@ -244,7 +245,7 @@ def _attempt(
             if trackers is not None:
                 trackers.summary(summary_of(result))
                 trackers.finish(str(result.status))
-        except KeyboardInterrupt as interrupt:
+        except KeyboardInterrupt as interrupt:  # during an upload, after the result was written
             ended = ended or interrupt
     return ended
 

@@ -132,6 +132,7 @@ class CellRun:
         apply_budget(self._compute.device, hardware.budget_bytes)
         set_seed(self._cell.seed)
         self._result.memory_kind = self._meter.kind
+        # The meter fills this mapping, so that every write of the result has the costs so far.
         self._result.phases = self._meter.phases
         self._result.provenance = provenance.collect() | {
             "device": _device_name(self._compute.device),
@@ -146,6 +147,7 @@ class CellRun:
         if self._compute.device.type != "cuda":
             return  # the prediction is for a GPU's memory, and takes seconds
         cell = self._cell
+        # The prediction needs the precision in use, because the setting may be auto.
         in_force = replace(cell.training, precision=self._compute.precision)
         budget = device_bytes(self._compute.device, cell.hardware.budget_bytes)
         choice = choose_memory(replace(cell, training=in_force), budget)
@@ -209,6 +211,7 @@ class CellRun:
         assert self._cell.method.learning_rate is not None, "config.checks asks for a learning rate"
         folder = self._folder.path / CHECKPOINTS
         last = resume.last_complete(folder)
+        # Training repeats the steps after the last checkpoint, which would otherwise be in the record twice.
         self._folder.forget_steps_after((resume.step_of(last) or 0) if last else -1)
         trained = train(
             self._model,
@@ -226,6 +229,7 @@ class CellRun:
         if trained.resumed_from_step != trained.steps:
             # Steps were taken, so candidates in the folder come from other weights.
             self._folder.forget_candidates()
+        # The best checkpoint by validation loss, not the weights after the last step.
         checkpoint.restore(self._model, trained.checkpoint)
         base = self._cell.model
         checkpoint.keep(self._model, trained.checkpoint, self._folder.path, base.source or base.name, base.revision)

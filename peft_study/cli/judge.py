@@ -125,6 +125,7 @@ def _package_out(out: Path) -> Path:
 def _judge(problems: Problems, tested: Sequence[Candidate], options: Arguments) -> int:
     keys = _keys(problems, tested, options)
     tests = {identity: len(problem.cases) for identity, problem in problems.judged.items()}
+    # A worker without a test would only cost the start of a sandbox.
     most_workers = max(1, sum(tests[candidate.problem_id] for candidate in tested))
     with (
         Pool(

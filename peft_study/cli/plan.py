@@ -120,6 +120,7 @@ def forecast(cells: Sequence[PlannedCell], advance: Callable[[int, int], None] |
             advance(number, len(cells))
         config = identity.plain(planned.cell)
         budget = planned.cell.hardware.budget_bytes
+        # A prediction takes seconds, and replicates with the same budget share it.
         replicates = (identity.settings_key(config), budget, planned.refusal is not None)
         if replicates not in choices:
             choices[replicates] = None if planned.refusal else choose_memory(planned.cell, budget)

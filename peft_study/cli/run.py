@@ -43,7 +43,7 @@ def main() -> int:
             traceback.print_exc()
         print_error(explain(error))
         return EXIT_USER_ERROR
-    except BrokenPipeError:
+    except BrokenPipeError:  # an OSError, but `cli.main` ends quietly after it
         raise
     except (OSError, ValueError) as error:
         # Hydra raises these built-in errors for a sweep's folders and for the names of groups.

@@ -123,6 +123,7 @@ def _cells_below(folder: Path) -> Iterator[Path]:
             where=str(folder),
             hint="a folder such as multirun/demo, or one cell of it",
         )
+    # The folder is a cell, a study, or a folder of studies.
     for pattern in (RESULT, f"*/{RESULT}", f"*/*/{RESULT}"):
         yield from sorted(file.parent for file in folder.glob(pattern))
 
@@ -157,6 +158,7 @@ def _rescore_cell(path: Path, changed: dict[str, object], dry_run: bool) -> tupl
             sampled=cell.generation.temperature is not None,
         )
         scored = score(answers, cell.scoring)
+        # Programs that could not be run would count as wrong, so the old scores are kept.
         errors = scored.execution.get("sandbox_errors")
         if errors:
             raise UserError(

@@ -184,6 +184,7 @@ class CellFolder:
         Raises:
             CellBusyError: another process runs the cell.
         """
+        # The kernel releases a `flock` with its process. A file that holds a process id would outlive a crash.
         with (self.path / _LOCK).open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -210,6 +211,7 @@ def read_result(file: Path) -> RunResult | None:
 
 def write_atomically(path: Path, text: str) -> None:
     """Write a file so that readers see either the old or the new content, also after a crash."""
+    # In the same folder, because a rename is atomic only within one file system.
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     with partial.open("w", encoding="utf-8") as file:
         # A lone surrogate, which JSON can hold as an escape, cannot be encoded in UTF-8.

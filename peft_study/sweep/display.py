@@ -19,6 +19,7 @@ from peft_study.tracking.events import Progress
 REFRESHES_PER_SECOND = 4
 WAITING, RUNNING = "waiting", "running"
 _STYLES = {RUNNING: "cyan", "ok": "green", WAITING: "dim"}
+# Header, summary, and room for messages above the table. rich cuts a live table that is higher than the terminal.
 _LINES_AROUND_THE_TABLE = 6
 
 

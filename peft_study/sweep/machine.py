@@ -86,6 +86,7 @@ def slots(gpus: Any, cells_at_once: int | None, *, cpu_only: bool = False) -> li
             hint=f"hardware.cells_at_once={len(chosen)}, or hardware.device=cpu",
         )
     cores = available_cores()
+    # One cell runs even if the free memory looks too small: its model may be tiny.
     number = cells_at_once or len(chosen) or min(cores, int(_free_gigabytes() / GIGABYTES_A_CPU_CELL)) or 1
     threads = max(1, cores // number)
     return [Slot(chosen[index] if chosen else None, threads) for index in range(number)]
@@ -116,6 +117,7 @@ def _choose(gpus: Any) -> list[str]:
         if int(index) >= len(visible):
             message = f"hardware.gpus must be below {len(visible)}, the number of visible GPUs, got {index}"
             raise UserError(message, where=where, hint=hint)
+    # Indices count the visible GPUs, as torch does. CUDA_VISIBLE_DEVICES may hide others, or name them by UUID.
     return [visible[int(index)] for index in indices]
 
 

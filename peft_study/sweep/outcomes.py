@@ -36,6 +36,7 @@ def run_with(launch: Launch, name: str, cells: Sequence[PlannedCell], command: C
         with termination_raises():
             jobs = list(launch() or ())
     except KeyboardInterrupt:
+        # An interrupted launcher returns nothing, but the cells that ended before left their results.
         recorded = map(recorded_outcome, cells)
         command.outcomes += [outcome for outcome in recorded if outcome.status not in {None, Status.running}]
         raise

@@ -104,6 +104,7 @@ class Pool:
     def _start(self, cell: PlannedCell) -> None:
         folder = CellFolder(cell.folder).path
         earlier_start = _earlier_start(cell)
+        # Raises before the pipe exists if the folder is not writable.
         (folder / OUTPUT).touch()
         description = {
             "config": identity.plain(cell.cell),
@@ -119,6 +120,7 @@ class Pool:
             os.close(reading)
             raise
         finally:
+            # Only the child may hold the writing end, so that its exit closes the pipe.
             os.close(writing)
         self._children[reading] = _Child(cell, self._free.pop(0), process, reading, earlier_start)
         self._selector.register(reading, selectors.EVENT_READ)
@@ -131,6 +133,7 @@ class Pool:
             received = os.read(key.fd, 65_536)
             *lines, child.unread = (child.unread + received).split(b"\n")
             if lines:
+                # Each line holds the whole state, so the last one is enough.
                 self._display.progress(child.cell.folder.name, Progress.from_line(lines[-1]))
             if not received:  # the child closed its end of the pipe: it is about to exit
                 self._selector.unregister(key.fd)
@@ -196,6 +199,7 @@ def outcome_of(cell: PlannedCell, returncode: int, earlier_start: str | None) ->
         return Outcome(name, Status.failed, f"{_describe(returncode)}; the earlier result stays", code, cell.folder)
     if result is None or result.status is Status.running:
         try:
+            # If the lock is taken, another process runs the cell, and "running" is true.
             with folder.locked():
                 result = result or new_result(cell.cell, cell.folder)
                 result.status, result.reason = Status.failed, _describe(returncode)

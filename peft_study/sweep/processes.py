@@ -63,6 +63,7 @@ class Starter(Protocol):
 
 def starter() -> Starter:
     """Return the fastest starter that this platform has."""
+    # The server learns of the ends of its cells through pidfds (Linux 5.3, and Python's build must know them).
     return ForkingStarter() if sys.platform == "linux" and hasattr(os, "pidfd_open") else SpawningStarter()
 
 
@@ -121,6 +122,7 @@ class _Server:
     """The process of a server, with the exit codes of the cells that it forked."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
+        # SOCK_SEQPACKET keeps the bounds of messages: each `recv` returns one.
         self._socket, remote = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - `close` closes it
         with remote:
@@ -148,6 +150,7 @@ class _Server:
                 if "started" in message:
                     return _ForkedCell(self, message["started"])
         except OSError as error:
+            # The last line of a traceback says why the server ended.
             self._output.seek(0)
             last = self._output.read().decode(errors="replace").strip().rpartition("\n")[2]
             code = self._process.wait()

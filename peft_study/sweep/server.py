@@ -69,6 +69,7 @@ def _import_libraries() -> None:
             importlib.import_module(f"peft_study.{module}")
         for name in _MODEL_CLASSES:
             getattr(transformers, name)
+    # The collector does not touch frozen objects, so the forked cells share their memory pages.
     gc.collect()
     gc.freeze()
 
@@ -99,6 +100,7 @@ def _become_cell(description: dict[str, Any], descriptors: list[int], foreign: l
     code = 1
     try:
         os.setsid()
+        # The pool waits for the socket to close when the server dies, and a copy here would keep it open.
         for fd in foreign:
             os.close(fd)
         output, events = descriptors
@@ -126,6 +128,7 @@ def _leave(code: int) -> NoReturn:
     import threading
 
     try:
+        # These two private functions join the threads and run the exit handlers, as `Py_FinalizeEx` does.
         threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
         sys.stdout.flush()

@@ -284,7 +284,7 @@ def test_a_file_that_cannot_take_verdicts_is_left_alone(study: Study) -> None:
     assert {name: ended.code for name, ended in ends.items()} == dict.fromkeys(ends, 2)
     assert {path: path.read_bytes() for path in study.folder.iterdir()} == before
     assert "does not hold verdicts" in ends["lines"].err
-    assert "replace what is read" in ends["C.jsonl"].err
+    assert "--out must not be a file that is read" in ends["C.jsonl"].err
 
 
 def test_a_name_that_no_file_can_have_is_a_complaint(study: Study) -> None:
