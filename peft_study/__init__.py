@@ -1,6 +1,6 @@
 """A Hydra-driven sweep framework for the study of arXiv 2308.10462: which way of adapting a code LLM is worth it.
 
-The Python API; every other name is internal:
+The stable Python API:
 
     cell = peft_study.compose_cell("model=tiny-llama", "method=lora")
     result = peft_study.run_cell(cell)
@@ -67,7 +67,7 @@ def load_results(*sources: str | Path) -> "pd.DataFrame":
         sources: folders of cells, studies or sweeps, or "wandb://entity/project".
 
     Returns:
-        settings, status, metrics (from 0 to 1), seconds and peak memory in bytes; docs/results.md lists the columns.
+        settings, status, metrics (from 0 to 1), seconds and peak memory in bytes: `report.read.cells.COLUMNS`.
 
     Raises:
         peft_study.errors.UserError: a source does not exist or cannot be read.

@@ -87,7 +87,15 @@ def run_cell(cell: CellConfig, path: Path, options: RunOptions) -> Outcome:
         return refuse(cell, path, error, record=options.sweep)
     result = new_result(cell, path)
     made = [folder for folder in (path, *path.parents) if not folder.exists()]
-    folder = CellFolder(path, tracker_files())
+    try:
+        folder = CellFolder(path, tracker_files())
+    except OSError as unwritable:
+        what = f"output_dir must be a folder that can be written, got {cell.output_dir}"
+        refusal = UserError(
+            f"{what}: {unwritable.strerror or unwritable}", where="output_dir", hint="output_dir=multirun"
+        )
+        print_error(refusal)
+        return Outcome(result.cell_id, Status.infeasible, refusal.what, EXIT_USER_ERROR, path)
     try:
         with folder.locked():
             outcome, leave = _run_locked(cell, folder, result, options)

@@ -5,7 +5,8 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 
-from peft_study.console.exit import EXIT_USER_ERROR
+from peft_study import __version__
+from peft_study.console.exit import EXIT_OK, EXIT_USER_ERROR
 from peft_study.console.interrupts import exit_quietly_on_broken_pipe
 from peft_study.console.messages import print_error
 from peft_study.errors import UserError, near_names
@@ -43,6 +44,9 @@ def dispatch(arguments: Sequence[str]) -> int:
         the exit code; see `main`.
     """
     first = arguments[0] if arguments else ""
+    if first in {"--version", "-V"}:
+        print(f"peft_study {__version__}")  # noqa: T201 - an answer, not a message
+        return EXIT_OK
     if first not in COMMANDS and _NAME.fullmatch(first):
         print_error(
             UserError(
@@ -54,8 +58,8 @@ def dispatch(arguments: Sequence[str]) -> int:
         return EXIT_USER_ERROR
     name, rest = (first, arguments[1:]) if first in COMMANDS else (RUN, arguments)
     if name == RUN:
-        # Hydra reads the arguments of the process.
-        sys.argv[1:] = rest
+        # Hydra reads the arguments of the process, and shows the name in its usage.
+        sys.argv[:] = ["python -m peft_study", *rest]
     command = importlib.import_module(COMMANDS[name])
     code: int = command.main() if name == RUN else command.main(list(rest))
     return code

@@ -89,6 +89,7 @@ def _summary(totals: Mapping[str, Any]) -> str:
         parts.append(f"{duration(totals['seconds_left'])} of work left, one at a time")
     if totals["cells_of_unknown_time"]:
         parts.append(
-            f"time unknown for {totals['cells_of_unknown_time']}: no replicate of them has run under output_dir"
+            f"time unknown for {totals['cells_of_unknown_time']}: no replicate has run under output_dir on this "
+            "hardware option"
         )
     return "; ".join(parts)

@@ -184,7 +184,9 @@ def explain(error: BaseException) -> UserError:
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, name = str(error.missing_cfg_file).partition("/")
         return UserError(
-            f"{group} has no option {name!r}", where=f"{group}={name}", hint=near_names(name, error.options)
+            f"{group} has no option {name!r}" if name else f"{group} must be one of its options, got nothing",
+            where=f"{group}={name}",
+            hint=near_names(name, error.options),
         )
     if isinstance(error, yaml.MarkedYAMLError):
         mark = error.problem_mark
@@ -228,7 +230,7 @@ def explain(error: BaseException) -> UserError:
         return explain_container(override, what)
     setting = _match(r"full_key: (\S+)", text) or override
     return UserError(
-        what,
+        _expected(what, (setting or "").partition("=")[0]),
         where=" ".join(part for part in (yaml_of(where) if where else "", setting or "") if part) or None,
         hint=SETTINGS_HINT,
     )
@@ -238,6 +240,20 @@ def yaml_of(option: str) -> str:
     """The name in errors of the YAML of an option such as "study/table3"."""
     inside = (conf_folder() / f"{option}.yaml").is_file()
     return f"conf/{option}.yaml" if inside else f"{option}.yaml in the folder of --config-dir"
+
+
+_TYPES = {"Integer": "an integer", "Float": "a number", "Boolean": "true or false", "bool": "true or false"}
+
+
+def _expected(what: str, setting: str) -> str:
+    """OmegaConf's message about a value, with the setting first."""
+    value = re.match(r"Value '(.*)' (?:of type '\w+' could not be converted to|is not a valid) (\w+)", what)
+    if setting and value:
+        return f"{setting} must be {_TYPES.get(value[2], f'of type {value[2]}')}, got {value[1]}"
+    choice = re.match(r"Invalid value '(.*)', expected one of \[(.*)\]", what)
+    if setting and choice:
+        return f"{setting} must be one of {choice[2]}, got {choice[1]}"
+    return what
 
 
 def _unknown_key(text: str, key: str) -> UserError:

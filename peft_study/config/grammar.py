@@ -49,6 +49,9 @@ def explain_unread(error: OverrideParseException) -> UserError:
     """The error for an override that Hydra cannot parse, with the quoted value as a hint."""
     override = str(error.override)
     key, _, value = override.partition("=")
+    if not any(sign in override for sign in "=~+"):
+        what = f"an override must be written group.key=value, got {override}"
+        return UserError(what, where=override, hint=SETTINGS_HINT)
     form = shell_form(override)
     evaluated = re.search(r"^\w+ while evaluating .*", str(error), re.MULTILINE)
     if form is None or evaluated:

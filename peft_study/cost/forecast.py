@@ -26,8 +26,8 @@ class Forecast:
         division: the micro-batch that `training.memory` chooses, and whether activations are recomputed.
         settings: `identity.settings_key`: cells with the same key are replicates.
         advice: a change that makes the cell fit, if the prediction with overhead exceeds the budget; else None.
-        predicted_seconds: median duration of finished cells with this model, method, data set and quantization, without
-            the import of libraries; None if there are no such cells.
+        predicted_seconds: median duration of finished replicates of this cell on the same hardware option, without the
+            import of libraries; None if there are none under the output folder.
     """
 
     cell_id: str

@@ -1,1 +1,1 @@
-"""Beam search over the test split."""
+"""Beam search and sampling over the test split."""

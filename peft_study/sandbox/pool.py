@@ -103,7 +103,7 @@ class Pool:
             )
         self._number = workers or min(available_cores(), MOST_WORKERS)
         self._limits = limits
-        self._folder = Path(tempfile.mkdtemp(prefix="peft-study-execution-"))
+        self._folder = Path(tempfile.mkdtemp(prefix="peft-study-sandbox-"))
         self._folder.chmod(0o711)  # the user of a program must reach its work folder
         self._packages = folders_of(packages)
         try:

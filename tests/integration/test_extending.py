@@ -51,9 +51,6 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
             source = (folder / path).read_text(encoding="utf-8")
             assert source.count(f"\n{line}\n") == 1, f"{path}: {line}"
             head, tail = source.split(f"\n{line}\n")
-            if tail.lstrip().startswith('"""'):
-                docstring, tail = tail.split('"""\n', maxsplit=1)
-                line = f'{line}\n{docstring}"""'
             (folder / path).write_text(f"{head}\n{line}\n{block}{tail}", encoding="utf-8")
     return folder
 

@@ -1,7 +1,9 @@
 """What design rules can be counted: names, phrases, sizes of rooms, and the README."""
 
+import ast
 import io
 import re
+import sys
 import tokenize
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "peft_study"
 VAGUE_NAMES = frozenset({"one", "found", "known", "its", "own", "here", "given"})
+INSIDE = "peft_study.sandbox.inside."
 MOST_VAGUE_NAMES = 150
 PHRASES = re.compile(r"(?<!there )\b(?:is no|is none|are none)\b(?! longer)")
 MOST_FILES_IN_A_ROOM = 15
@@ -59,6 +62,24 @@ def test_rooms_are_small() -> None:
 
     assert {room: size for room, size in sizes.items() if size > MOST_FILES_IN_A_ROOM} == {}
     assert len(names) <= MOST_ROOMS, sorted(names)
+
+
+def test_beside_hostile_code_run_the_standard_library_and_that_room_alone() -> None:
+    foreign = [
+        f"{file.relative_to(ROOT)}:{node.lineno}: {name}"
+        for file in (PACKAGE / "sandbox" / "inside").rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        for name in _imported(node)
+        if name.partition(".")[0] not in sys.stdlib_module_names and not f"{name}.".startswith(INSIDE)
+    ]
+
+    assert foreign == []
+
+
+def _imported(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.ImportFrom):
+        return [str(node.module)]
+    return [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
 
 
 def test_the_readme_is_one_screen() -> None:
