@@ -58,7 +58,7 @@ def test_every_cell_has_its_state(capsys: pytest.CaptureFixture[str]) -> None:
     }
     reasons = {cell["state"]: cell["reason"] for cell in cells}
     assert reasons["failed"] == "it did"
-    assert "quantised" in reasons["infeasible"]
+    assert "quantization.bits must be" in reasons["infeasible"]
     assert not list(Path("multirun").glob("*/*full*nf4*")), "a plan leaves nothing behind"
 
 
