@@ -168,6 +168,12 @@ def _ranges(cell: CellConfig) -> Iterator[UserError]:
             where="generation.length_penalty",
             hint="generation.length_penalty=1.0",
         )
+    if not 0 <= training.weight_decay < float("inf"):
+        yield UserError(
+            f"training.weight_decay must be at least 0, got {training.weight_decay}",
+            where="training.weight_decay",
+            hint="training.weight_decay=0.01",
+        )
     if not 0 <= training.warmup_fraction < 1:
         yield UserError(
             f"training.warmup_fraction must be at least 0 and below 1, got {training.warmup_fraction}",

@@ -11,7 +11,17 @@ from typing import Any
 from peft import PeftConfig
 from transformers import AutoConfig, PreTrainedModel
 
-from peft_study.config.schema import CellConfig, Device, Family, MemoryPolicy, MethodKind, ModelConfig, Precision
+from peft_study.config.schema import (
+    Attention,
+    CellConfig,
+    Device,
+    Family,
+    MemoryPolicy,
+    MethodKind,
+    ModelConfig,
+    Optimizer,
+    Precision,
+)
 from peft_study.config.sources import EMBEDDED_SOURCE
 from peft_study.cost.stored import StoredValues
 from peft_study.errors import UserError
@@ -134,9 +144,17 @@ def _key(cell: CellConfig) -> str:
         "precision": _precision(cell),
         "method": [method.kind, method.targets, _without_text(method.adapter), method.num_examples],
         "limits": [dataset.max_prompt_tokens, dataset.max_target_tokens, dataset.max_new_tokens],
-        "training": [training.batch_size, training.micro_batch_size, training.gradient_checkpointing, padded]
+        "training": [
+            training.batch_size,
+            training.micro_batch_size,
+            training.gradient_checkpointing,
+            padded,
+            *([] if training.optimizer is Optimizer.adafactor else [training.optimizer]),
+        ]
         if trains
         else [],
+        # Keys without the default stay those of stored predictions.
+        **({} if cell.model.attention is Attention.auto else {"attention": cell.model.attention}),
         "generation": [generation.sequences, generation.batch_size, generation.cache_gb],
     }
     return hashlib.sha256(_as_json(decisive).encode()).hexdigest()[:32]

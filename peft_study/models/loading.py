@@ -1,6 +1,7 @@
 """Load a model and its tokenizer from the settings of a cell."""
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -16,7 +17,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from peft_study.config.schema import Family, MethodKind, ModelConfig, QuantizationConfig, Weights
+from peft_study.config.schema import Attention, Family, MethodKind, ModelConfig, QuantizationConfig, Weights
 from peft_study.config.sources import EMBEDDED_SOURCE, EMBEDDED_TOKENIZER
 from peft_study.errors import UserError, near_names
 from peft_study.models import tiny
@@ -125,7 +126,7 @@ def load_model(
         skeleton = on_meta_device(model, random_architecture(model, tokenizer))
         return load_state(model, quantization, kind, compute, skeleton, random_state(skeleton, compute.device))
     assert model.source is not None, "config.checks asks for a source"
-    options = _loading_options(quantization, kind, compute) | {"revision": model.revision or "main"}
+    options = _loading_options(model, quantization, kind, compute) | {"revision": model.revision or "main"}
     if model.family is Family.codegen2:
         loaded = as_codegen(_from_pretrained(model, _resolved(model.source), auto=CodeGen2ForCausalLM, **options))
     else:
@@ -154,12 +155,25 @@ def load_state(
         state: by the name of a weight, an object that returns the weight when sliced, like a slice of a safetensors
             file.
     """
-    options = _loading_options(quantization, kind, compute)
+    options = _loading_options(model, quantization, kind, compute)
     return _from_pretrained(model, None, auto=type(skeleton), config=skeleton.config, state_dict=state, **options)
 
 
-def _loading_options(quantization: QuantizationConfig, kind: MethodKind, compute: Compute) -> dict[str, Any]:
+def _loading_options(
+    model: ModelConfig, quantization: QuantizationConfig, kind: MethodKind, compute: Compute
+) -> dict[str, Any]:
     options: dict[str, Any] = {"dtype": compute.storage(kind), "device_map": {"": compute.device}}
+    if model.attention == Attention.flash_attention_2 and (
+        find_spec("flash_attn") is None or compute.device.type != "cuda"
+    ):
+        raise UserError(
+            f"model.attention=flash_attention_2 needs the package flash-attn and a GPU, got device {compute.device.type}"
+            f"{'' if find_spec('flash_attn') else ' and no such package'}",
+            where="model.attention",
+            hint="model.attention=sdpa",
+        )
+    if model.attention != Attention.auto:
+        options["attn_implementation"] = str(model.attention)
     quantised = bitsandbytes_config(quantization, compute)
     return options if quantised is None else options | {"quantization_config": quantised}
 

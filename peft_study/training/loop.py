@@ -14,7 +14,7 @@ from peft import PeftModel
 from torch.utils.data import Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from peft_study.config.schema import Precision, TrainingConfig
+from peft_study.config.schema import Optimizer, Precision, RateSchedule, TrainingConfig
 from peft_study.data.tokens import IGNORED_LABEL, Encoded
 from peft_study.models.compat import use_one_gpu
 from peft_study.models.loading import Model
@@ -28,6 +28,19 @@ from peft_study.training.schedule import Schedule, plan
 LOGGED_STEPS = 200
 """Number of loss values of a run: enough for the shape of a curve, few enough for a small record."""
 OnStep = Callable[[int, Mapping[str, float]], None]
+# The names of transformers. The fused AdamW updates in place; the unfused one copies all trained parameters at a step.
+_OPTIMIZERS: Mapping[Optimizer, str] = {
+    Optimizer.adafactor: "adafactor",
+    Optimizer.adamw: "adamw_torch_fused",
+    Optimizer.adamw_8bit: "adamw_bnb_8bit",
+    Optimizer.paged_adamw: "paged_adamw_32bit",
+    Optimizer.paged_adamw_8bit: "paged_adamw_8bit",
+}
+_SCHEDULES: Mapping[RateSchedule, str] = {
+    RateSchedule.linear: "linear",
+    RateSchedule.cosine: "cosine",
+    RateSchedule.constant: "constant_with_warmup",
+}
 
 
 class DivergedError(Exception):
@@ -238,9 +251,10 @@ def _arguments(
         per_device_train_batch_size=settings.micro_batch_size,
         per_device_eval_batch_size=settings.batch_size,
         gradient_accumulation_steps=settings.batch_size // settings.micro_batch_size,
-        optim="adafactor",
+        optim=_OPTIMIZERS[settings.optimizer],
+        weight_decay=settings.weight_decay,
         learning_rate=learning_rate,
-        lr_scheduler_type="linear",
+        lr_scheduler_type=_SCHEDULES[settings.schedule],
         warmup_steps=math.ceil(settings.warmup_fraction * schedule.total_steps),
         max_grad_norm=settings.max_grad_norm,
         bf16=compute.precision is Precision.bf16,

@@ -82,6 +82,8 @@ def layout_for(model: Model) -> Layout:
     """
     if model.config.is_encoder_decoder:
         return Layout.encoder_decoder
+    if attention_kernel(model.config) not in {"sdpa", "eager"}:
+        return Layout.padded  # other kernels take no mask for several sequences in a row
     adapter = model.active_peft_config if isinstance(model, PeftModel) else None
     return Layout.packed if adapter is None or _works_on_tokens(adapter) else Layout.padded
 

@@ -10,13 +10,14 @@ from peft_study.config.schema.dataset import DatasetConfig, DatasetLayout, Datas
 from peft_study.config.schema.generation import GenerationConfig
 from peft_study.config.schema.hardware import Device, HardwareConfig
 from peft_study.config.schema.method import ExampleChoice, MethodConfig, MethodKind, Targets
-from peft_study.config.schema.model import Family, ModelConfig, SizeClass, Weights
+from peft_study.config.schema.model import Attention, Family, ModelConfig, SizeClass, Weights
 from peft_study.config.schema.quantization import QuantizationConfig
 from peft_study.config.schema.scoring import ExecutionChoice, ScoringConfig
 from peft_study.config.schema.tracking import TrackingConfig, WandbMode
-from peft_study.config.schema.training import MemoryPolicy, Precision, TrainingConfig
+from peft_study.config.schema.training import MemoryPolicy, Optimizer, Precision, RateSchedule, TrainingConfig
 
 __all__ = [
+    "Attention",
     "CellConfig",
     "ConventionsConfig",
     "DatasetConfig",
@@ -32,9 +33,11 @@ __all__ = [
     "MethodConfig",
     "MethodKind",
     "ModelConfig",
+    "Optimizer",
     "Precision",
     "PromptForm",
     "QuantizationConfig",
+    "RateSchedule",
     "ScoringConfig",
     "SizeClass",
     "StudyConfig",

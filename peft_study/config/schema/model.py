@@ -30,6 +30,22 @@ class Weights(StrEnum):
     random = "random"
 
 
+class Attention(StrEnum):
+    """The attention kernel.
+
+    Attributes:
+        auto: `sdpa` if the architecture supports it, else `eager`.
+        sdpa: torch's scaled_dot_product_attention.
+        eager: scores as a matrix, for comparison; takes memory for tokens x tokens.
+        flash_attention_2: the package flash-attn, which must be installed.
+    """
+
+    auto = "auto"
+    sdpa = "sdpa"
+    eager = "eager"
+    flash_attention_2 = "flash_attention_2"
+
+
 @dataclass
 class ModelConfig:
     """A base model.
@@ -45,6 +61,7 @@ class ModelConfig:
         prompt_prefix: text before every prompt.
         prompt_sentinel: the token of an encoder-decoder that stands for missing text in pretraining. A model that was
             not trained further gets it behind the prompt, in place of `prompt_prefix`.
+        attention: the attention kernel.
         architecture: arguments of the transformers config that are enough to build the model with random weights.
         learning_rates: learning rate by method, if this model needs another rate than the study's.
         preamble: the line before a prompt, and its examples, of a model without an adapter.
@@ -60,6 +77,7 @@ class ModelConfig:
     tokenizer: str | None = None
     prompt_prefix: str = ""
     prompt_sentinel: str = ""
+    attention: Attention = Attention.auto
     architecture: dict[str, Any] = field(default_factory=dict)
     learning_rates: dict[str, float] = field(default_factory=dict)
     preamble: str = "Generate Python code given a natural language instruction."

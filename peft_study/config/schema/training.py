@@ -29,6 +29,38 @@ class MemoryPolicy(StrEnum):
     paper = "paper"
 
 
+class Optimizer(StrEnum):
+    """The optimizer.
+
+    Attributes:
+        adafactor: as the study; factored second moments, no first moment.
+        adamw: two moments of 32 bits for each trained parameter.
+        adamw_8bit: two moments of 8 bits, by bitsandbytes.
+        paged_adamw: as `adamw`, with moments that move to the host's memory if the GPU's is short.
+        paged_adamw_8bit: as `adamw_8bit`, paged likewise.
+    """
+
+    adafactor = "adafactor"
+    adamw = "adamw"
+    adamw_8bit = "adamw_8bit"
+    paged_adamw = "paged_adamw"
+    paged_adamw_8bit = "paged_adamw_8bit"
+
+
+class RateSchedule(StrEnum):
+    """The learning rate behind the warm-up.
+
+    Attributes:
+        linear: falls to 0 at the last step, as in the study.
+        cosine: falls to 0 along half a cosine.
+        constant: stays.
+    """
+
+    linear = "linear"
+    cosine = "cosine"
+    constant = "constant"
+
+
 @dataclass
 class TrainingConfig:
     """Fine-tuning.
@@ -38,6 +70,9 @@ class TrainingConfig:
         batch_size: samples per optimizer step.
         memory: how to choose the micro-batch and gradient checkpointing, unless one of them differs from its default.
         micro_batch_size: samples per forward pass; must divide `batch_size`. Gradients are accumulated.
+        optimizer: the optimizer.
+        weight_decay: decoupled decay of the trained parameters; Adafactor's and AdamW's both follow arXiv 1711.05101.
+        schedule: the learning rate behind the warm-up.
         warmup_fraction: share of the steps during which the learning rate rises.
         evaluations_per_epoch: validation losses per epoch.
         max_grad_norm: norm at which gradients are clipped.
@@ -54,3 +89,6 @@ class TrainingConfig:
     precision: Precision = Precision.auto
     gradient_checkpointing: bool = False
     memory: MemoryPolicy = MemoryPolicy.auto
+    optimizer: Optimizer = Optimizer.adafactor
+    weight_decay: float = 0.0
+    schedule: RateSchedule = RateSchedule.linear

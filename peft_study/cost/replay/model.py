@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 
 import torch
 from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from peft_study.config.schema import CellConfig
+from peft_study.config.schema import Attention, CellConfig
 from peft_study.cost.replay.compat import FakeTensorMode, without_loading_threads
 from peft_study.cost.replay.cuda_rules import TRANSIENTS, CudaRules, cuda_layers, replaced
 from peft_study.cost.replay.live_bytes import LiveBytes
@@ -66,7 +67,11 @@ def load(cell: CellConfig, skeleton: PreTrainedModel, compute: Compute) -> PreTr
     state = {
         name: _UnreadWeight(value.shape, dtype) for name, value in skeleton.state_dict().items() if name not in tied
     }
-    return load_state(cell.model, cell.quantization, cell.method.kind, compute, skeleton, state)
+    model = cell.model
+    if model.attention is Attention.flash_attention_2:
+        # Its kernels take no fake tensors; torch's need as much memory, since neither stores scores.
+        model = replace(model, attention=Attention.sdpa)
+    return load_state(model, cell.quantization, cell.method.kind, compute, skeleton, state)
 
 
 def _take_data(parameter: torch.Tensor, converted: torch.Tensor) -> None:

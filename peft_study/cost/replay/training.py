@@ -1,6 +1,6 @@
 """Replay an optimizer step and an evaluation, as transformers' Trainer runs them in `training.loop`."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -8,9 +8,11 @@ import torch
 from accelerate.utils import convert_outputs_to_fp32  # type: ignore[import-untyped]
 from torch import nn
 from torch.nn.utils import clip_grad_norm_
+from torch.optim import Optimizer
 from transformers.optimization import Adafactor
 
 from peft_study.config.schema import DatasetConfig, Precision, TrainingConfig
+from peft_study.config.schema import Optimizer as OptimizerKind
 from peft_study.data.tokens import Encoded
 from peft_study.models.loading import Model
 from peft_study.models.precision import Compute
@@ -20,6 +22,12 @@ from peft_study.training.packing import BatchBuilder, batch_builder
 PLACEHOLDER = 0
 """Id of every token of the replay; its value does not matter."""
 
+BNB_SMALLEST = 4096
+"""Elements of a tensor below which an 8-bit optimizer keeps 32 bits: bitsandbytes 0.50, `Optimizer8bit.min_8bit_size`."""
+BNB_PAGED = 100_000
+"""Elements of a tensor from which a paged optimizer pages its state: bitsandbytes 0.50, `get_state_buffer`."""
+BNB_BLOCK = 256
+"""Elements for each scale of 8-bit moments: bitsandbytes 0.50, blockwise quantization."""
 Begin = Callable[[str], None]
 
 
@@ -36,7 +44,7 @@ def take_step(model: Model, settings: TrainingConfig, dataset: DatasetConfig, co
     collator = batch_builder(model, PLACEHOLDER, settings, dataset)
     model.train()
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = Adafactor(trained, lr=1e-3, scale_parameter=False, relative_step=False)
+    optimizer = optimizer_of(trained, settings.optimizer)
     begin("first step")
     # The first step creates the optimizer's state, which takes memory in all later steps.
     for parameter in trained:
@@ -58,6 +66,52 @@ def take_step(model: Model, settings: TrainingConfig, dataset: DatasetConfig, co
     model.eval()
     with torch.no_grad(), _mixed_precision(model, compute):
         _loss(model, collator, settings.batch_size, dataset)
+
+
+class _StateOnly(Optimizer):
+    """An optimizer that creates its state and computes nothing: its kernels update in place.
+
+    Args:
+        parameters: trained parameters.
+        kind: an AdamW.
+    """
+
+    def __init__(self, parameters: Sequence[nn.Parameter], kind: OptimizerKind) -> None:
+        super().__init__(parameters, {})
+        self._kind = kind
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """Create the two moments of each parameter at the first step."""
+        for parameter in (parameter for group in self.param_groups for parameter in group["params"]):
+            if parameter not in self.state:
+                self.state[parameter] = {"moments": self._moments(parameter)}
+
+    def _moments(self, parameter: nn.Parameter) -> list[torch.Tensor]:
+        if self._kind is OptimizerKind.adamw:
+            return [torch.empty_like(parameter) for _ in range(2)]
+        eight_bits = self._kind in {OptimizerKind.adamw_8bit, OptimizerKind.paged_adamw_8bit}
+        # bitsandbytes keeps 32 bits for tensors that are smaller than this.
+        if not eight_bits or parameter.numel() < BNB_SMALLEST:
+            # Managed memory of paged moments is no memory of torch's allocator; bitsandbytes pages large tensors only.
+            paged = self._kind is OptimizerKind.paged_adamw and parameter.numel() >= BNB_PAGED
+            return [] if paged else [torch.empty_like(parameter, dtype=torch.float32) for _ in range(2)]
+        blocks = -(-parameter.numel() // BNB_BLOCK)
+        paged = self._kind is OptimizerKind.paged_adamw_8bit and parameter.numel() >= BNB_PAGED
+        moments = [] if paged else [torch.empty_like(parameter, dtype=torch.uint8) for _ in range(2)]
+        scales = [torch.empty(blocks, dtype=torch.float32) for _ in range(2)]
+        return [*moments, *scales]
+
+
+def optimizer_of(parameters: Sequence[nn.Parameter], kind: OptimizerKind) -> Optimizer:
+    """Create the optimizer of a replay.
+
+    Args:
+        parameters: trained parameters.
+        kind: the setting `training.optimizer`.
+    """
+    if kind is OptimizerKind.adafactor:
+        return Adafactor(parameters, lr=1e-3, scale_parameter=False, relative_step=False)
+    return _StateOnly(parameters, kind)
 
 
 @contextmanager
