@@ -166,9 +166,10 @@ def _loading_options(
     if model.attention == Attention.flash_attention_2 and (
         find_spec("flash_attn") is None or compute.device.type != "cuda"
     ):
+        missing = "" if find_spec("flash_attn") else ", without the package"
         raise UserError(
-            f"model.attention=flash_attention_2 needs the package flash-attn and a GPU, got device {compute.device.type}"
-            f"{'' if find_spec('flash_attn') else ' and no such package'}",
+            "model.attention=flash_attention_2 needs the package flash-attn and a GPU, "
+            f"got device {compute.device.type}{missing}",
             where="model.attention",
             hint="model.attention=sdpa",
         )

@@ -5,11 +5,12 @@ import gc
 import pytest
 import torch
 from bitsandbytes import functional as bitsandbytes_functional
+from bitsandbytes import optim as bitsandbytes_optim
 from torch.profiler import ProfilerActivity, profile
 from transformers import PreTrainedModel
 
 from peft_study.config.compose import compose_cell
-from peft_study.config.schema import CellConfig, Precision
+from peft_study.config.schema import CellConfig, Optimizer, Precision
 from peft_study.cost.replay import training
 from peft_study.cost.replay.live_bytes import LiveBytes
 from peft_study.cost.replay.model import fake_tensors, load
@@ -76,6 +77,40 @@ def test_a_step_takes_what_torchs_profiler_sees_of_real_tensors(overrides: tuple
         training.take_step(real, cell.training, cell.dataset, CPU, lambda _: None)
 
     assert predicted == pytest.approx(allocated_bytes(profiler), rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("kind", "real_class"),
+    [(Optimizer.adamw, torch.optim.AdamW), (Optimizer.adamw_8bit, bitsandbytes_optim.AdamW8bit)],
+)
+def test_an_optimizers_state_is_as_large_as_the_real_one(
+    kind: Optimizer, real_class: type[torch.optim.Optimizer]
+) -> None:
+    parameters = [torch.nn.Parameter(torch.randn(size)) for size in (10, 4_096, 70_000, 250_000)]
+    for parameter in parameters:
+        parameter.grad = torch.randn_like(parameter)
+    optimizers = [training.optimizer_of(parameters, kind), real_class(parameters)]
+
+    sizes = []
+    for optimizer in optimizers:
+        optimizer.step()
+        values = [value for state in optimizer.state.values() for value in state.values()]
+        tensors = [tensor for value in values for tensor in (value if isinstance(value, list) else [value])]
+        # bitsandbytes shares its two tables of 256 values among all tensors.
+        tensors = [tensor for tensor in tensors if isinstance(tensor, torch.Tensor) and tensor.shape != (256,)]
+        sizes.append(sum(tensor.nbytes for tensor in tensors if tensor.numel() > 1))
+
+    assert sizes[0] == sizes[1]
+
+
+def test_paged_moments_are_not_counted() -> None:
+    large, small = (torch.nn.Parameter(torch.zeros(size)) for size in (100_000, 99_999))
+    optimizer = training.optimizer_of([large, small], Optimizer.paged_adamw)
+
+    optimizer.step()
+
+    assert optimizer.state[large]["moments"] == []
+    assert [tensor.nbytes for tensor in optimizer.state[small]["moments"]] == [4 * 99_999] * 2
 
 
 def test_what_is_freed_counts_no_more() -> None:

@@ -23,7 +23,7 @@ PLACEHOLDER = 0
 """Id of every token of the replay; its value does not matter."""
 
 BNB_SMALLEST = 4096
-"""Elements of a tensor below which an 8-bit optimizer keeps 32 bits: bitsandbytes 0.50, `Optimizer8bit.min_8bit_size`."""
+"""Elements of a tensor below which moments keep 32 bits: bitsandbytes 0.50, `min_8bit_size`."""
 BNB_PAGED = 100_000
 """Elements of a tensor from which a paged optimizer pages its state: bitsandbytes 0.50, `get_state_buffer`."""
 BNB_BLOCK = 256

@@ -1,0 +1,101 @@
+"""`training.optimizer`, `training.schedule`, `training.weight_decay` and `model.attention`."""
+
+import json
+import math
+from pathlib import Path
+
+import bitsandbytes
+import pytest
+import torch
+from transformers.optimization import Adafactor
+
+from tests.conftest import Command
+
+QUICK = ["training.epochs=2", "dataset.max_new_tokens=4", "hardware=cpu", "method.adapter.lora_dropout=0.0"]
+CLASSES = {
+    "adafactor": Adafactor,
+    "adamw": torch.optim.AdamW,
+    "adamw_8bit": bitsandbytes.optim.AdamW,
+    "paged_adamw": bitsandbytes.optim.AdamW,
+    "paged_adamw_8bit": bitsandbytes.optim.AdamW,
+}
+
+
+def steps_of(folder: Path) -> list[dict[str, float]]:
+    (file,) = folder.glob("single/*/metrics.jsonl")
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+@pytest.mark.filterwarnings("ignore:Paged optimizers are not supported on CPU:UserWarning")
+@pytest.mark.parametrize("name", CLASSES)
+def test_an_optimizer_is_the_librarys(
+    name: str, command: Command, small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[tuple[str, float]] = []
+
+    def watch(optimizer: torch.optim.Optimizer, *_: object) -> None:
+        used.append((type(optimizer).__name__, float(optimizer.param_groups[0]["weight_decay"])))
+
+    hook = torch.optim.optimizer.register_optimizer_step_post_hook(watch)
+    try:
+        cell = ["model=tiny-llama", f"dataset.path={small_data}", *QUICK, "training.epochs=1"]
+        ended = command(*cell, f"training.optimizer={name}", "training.weight_decay=0.01")
+    finally:
+        hook.remove()
+
+    assert ended.code == 0, ended.err
+    assert {kind for kind, _ in used} == {CLASSES[name].__name__}
+    assert {decay for _, decay in used} == {0.01}
+    assert all(math.isfinite(step["loss"]) for step in steps_of(tmp_path / "multirun") if "loss" in step)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "share_left"),
+    [
+        ("linear", lambda done: 1 - done),
+        ("cosine", lambda done: 0.5 * (1 + math.cos(math.pi * done))),
+        ("constant", lambda done: 1.0),
+    ],
+)
+def test_a_schedule_has_its_formula(
+    schedule: str, share_left: "object", command: Command, small_data: Path, tmp_path: Path
+) -> None:
+    assert callable(share_left)
+    settings = ["training.warmup_fraction=0", "method.learning_rate=1e-3", f"training.schedule={schedule}"]
+    assert command("model=tiny-llama", f"dataset.path={small_data}", *QUICK, *settings).code == 0
+
+    rates = {int(step["step"]): step["learning_rate"] for step in steps_of(tmp_path / "multirun") if "loss" in step}
+    last = max(rates)
+    # The Trainer logs the rate of the step that follows.
+    for step, rate in rates.items():
+        assert rate == pytest.approx(1e-3 * share_left(min(1.0, step / last)), abs=1e-9) or rate == pytest.approx(
+            1e-3 * share_left((step - 1) / last), abs=1e-9
+        )
+
+
+def test_kernels_of_attention_agree(command: Command, small_data: Path, tmp_path: Path) -> None:
+    losses = {}
+    for kernel in ("sdpa", "eager"):
+        cell = ["model=tiny-llama", f"dataset.path={small_data}", *QUICK, f"model.attention={kernel}"]
+        assert command(*cell, f"output_dir={kernel}").code == 0
+        losses[kernel] = [step["loss"] for step in steps_of(tmp_path / kernel) if "loss" in step]
+
+    assert losses["sdpa"] == pytest.approx(losses["eager"], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("override", "setting"),
+    [
+        ("training.optimizer=sgd", "training.optimizer"),
+        ("training.schedule=step", "training.schedule"),
+        ("training.weight_decay=-1", "training.weight_decay"),
+        ("model.attention=flash_attention_2", "model.attention"),
+        ("model.attention=flash", "model.attention"),
+    ],
+)
+def test_wrong_values_are_refused(override: str, setting: str, command: Command, small_data: Path) -> None:
+    ended = command("model=tiny-llama", f"dataset.path={small_data}", "hardware=cpu", override)
+
+    assert ended.code == 2
+    assert setting in ended.err
+    assert "Traceback" not in ended.err
