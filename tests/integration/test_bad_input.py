@@ -110,7 +110,10 @@ CASES: dict[str, tuple[Arguments, list[str]]] = {
         ["model=tiny-llama", "+method.adapter.target_modules=[qkv]"],
         ["peft cannot attach the adapter", "target_modules"],
     ),
-    "a word for a number": (["training.epochs=many"], ["training.epochs", "'many'"]),
+    "a word for a number": (
+        ["training.epochs=many"],
+        ["training.epochs", "training.epochs must be a number, got many"],
+    ),
     "a fraction for a whole number": (["training.batch_size=2.5"], ["training.batch_size", "2.5"]),
     "no such choice": (["training.precision=fp8"], ["training.precision", "fp8", "bf16"]),
     "no assignment": (["training.epochs"], ["training.epochs", "group.key=value"]),

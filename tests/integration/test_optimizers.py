@@ -7,6 +7,7 @@ from pathlib import Path
 import bitsandbytes
 import pytest
 import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook
 from transformers.optimization import Adafactor
 
 from tests.conftest import Command
@@ -36,7 +37,7 @@ def test_an_optimizer_is_the_librarys(
     def watch(optimizer: torch.optim.Optimizer, *_: object) -> None:
         used.append((type(optimizer).__name__, float(optimizer.param_groups[0]["weight_decay"])))
 
-    hook = torch.optim.optimizer.register_optimizer_step_post_hook(watch)
+    hook = register_optimizer_step_post_hook(watch)
     try:
         cell = ["model=tiny-llama", f"dataset.path={small_data}", *QUICK, "training.epochs=1"]
         ended = command(*cell, f"training.optimizer={name}", "training.weight_decay=0.01")

@@ -92,7 +92,7 @@ class _StateOnly(Optimizer):
         eight_bits = self._kind in {OptimizerKind.adamw_8bit, OptimizerKind.paged_adamw_8bit}
         # bitsandbytes keeps 32 bits for tensors that are smaller than this.
         if not eight_bits or parameter.numel() < BNB_SMALLEST:
-            # Managed memory of paged moments is no memory of torch's allocator; bitsandbytes pages large tensors only.
+            # Paged moments are outside torch's allocator. bitsandbytes pages large tensors only.
             paged = self._kind is OptimizerKind.paged_adamw and parameter.numel() >= BNB_PAGED
             return [] if paged else [torch.empty_like(parameter, dtype=torch.float32) for _ in range(2)]
         blocks = -(-parameter.numel() // BNB_BLOCK)
