@@ -60,8 +60,8 @@ from peft_study.sandbox.watch import WorkerLostError
 
 __all__ = ["Ending", "Job", "Kind", "Level", "Limits", "Pool", "TestResult"]
 
+# Jobs per worker that are taken from the caller and not yet returned: a worker never waits, and few sources are held.
 _AHEAD = 2
-"""Jobs per worker that are taken from the caller and not yet returned."""
 
 
 class Pool:
@@ -146,6 +146,7 @@ class Pool:
         Raises:
             RuntimeError: another call of `run` is not finished.
         """
+        # Both calls would read the same outbox, and each would get results of the other.
         if self._running:
             raise RuntimeError("the pool is running other jobs")
         waiting = iter(jobs)
@@ -176,6 +177,7 @@ class Pool:
             while True:
                 self._inbox.get_nowait()
                 open_jobs -= 1
+        # Their threads wait for programs that may run for another `wall_seconds`.
         for worker in self._workers:
             worker.interrupt()
         for _ in range(open_jobs):
@@ -196,12 +198,14 @@ class Pool:
     def _remove_folder(self) -> None:
         with suppress(OSError):  # holds only links
             shutil.rmtree(self._folder / "packages")
+        # By descriptors, because a program may have nested folders deeper than a path may be long.
         with suppress(Exception):  # a program may have made it unremovable
             leftovers.empty(str(self._folder))
             self._folder.rmdir()
 
     def _worker(self, level: Level, own_user: bool) -> Worker:
         work = Path(tempfile.mkdtemp(dir=self._folder))
+        # RLIMIT_NPROC counts by user and is ignored for root, so workers of a root parent do not share a user.
         user = next_user() if own_user else None
         if user is not None:
             os.chown(work, user, user)
@@ -236,9 +240,8 @@ def _attempt(worker: Worker, job: Job, limits: Limits) -> TestResult:
         return worker.run(job, limits)
     except WorkerLostError as error:
         reason = str(error)
-    except (
-        BaseException
-    ) as error:  # for example tests that do not parse: the other jobs still run, and the caller waits
+    except BaseException as error:
+        # For example tests that do not parse: the other jobs still run, and the caller waits for this result.
         reason = f"{type(error).__name__}: {error}"
     with suppress(Exception):  # `start` stops it again
         worker.stop()

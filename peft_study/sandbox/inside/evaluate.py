@@ -56,8 +56,9 @@ def run_tests(module: types.ModuleType) -> None:
         received += part
     _close(TESTS_FD)
     tests = json.loads(received)
+    # `pop`, so that no object of Python holds the key when the program's functions are called again.
     chain = blake2b(key=bytes.fromhex(tests.pop("key")), digest_size=DIGEST_BYTES)
-    received = b""
+    received = b""  # holds the key, too
 
     def record(text: str) -> None:
         body = text.encode("ascii")
@@ -147,6 +148,7 @@ def checker(record: Callable[[str], None]) -> Callable[..., None]:
             try:
                 values += _FORMS[mode](part())
             except Exception:
+                # Python would have evaluated this part, so its exception ends the tests as in plain Python.
                 if position < optional:
                     raise
                 values += [RAISED] * VALUES_OF_MODE[mode]
