@@ -91,6 +91,7 @@ def print_scores(scores: Mapping[str, Scores], file: str, console: Console | Non
     table.add_column("")
     for comparator in scores:
         table.add_column(comparator, justify="right")
+    # Both comparators judged the same runs, so their columns have the same candidates.
     columns = list(scores.values())
     table.add_row("candidates", *(f"{of.candidates:,}" for of in columns))
     table.add_row("passed every test", *(f"{of.passed:,}{_percent(of.passed, of.candidates)}" for of in columns))

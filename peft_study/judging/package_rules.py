@@ -74,10 +74,9 @@ del _caller
 
 def package_limits(limits: Limits) -> Limits:
     """Return the limits of one test, with at most the checker's time."""
+    # The checker sets an alarm, which counts wall-clock time.
     return replace(
-        limits,
-        cpu_seconds=min(limits.cpu_seconds, TEST_SECONDS),
-        wall_seconds=min(limits.wall_seconds, TEST_SECONDS),
+        limits, cpu_seconds=min(limits.cpu_seconds, TEST_SECONDS), wall_seconds=min(limits.wall_seconds, TEST_SECONDS)
     )
 
 

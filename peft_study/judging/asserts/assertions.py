@@ -55,16 +55,15 @@ _FUNCTIONS = {
     function.__name__: function for function in (abs, math.isclose, math.fabs, set, frozenset, tuple, list, dict, float)
 } | {"round": bounded_round}
 _MATH = SimpleNamespace(isclose=math.isclose, fabs=math.fabs, inf=math.inf, nan=math.nan, pi=math.pi, e=math.e)
+# Names that the parent evaluates on untrusted values. Each takes bounded time and has no side effects.
 _NAMES: dict[str, Any] = {
     "__builtins__": {},
     "math": _MATH,
     **TYPES,
     **{name: _FUNCTIONS[name] for name in (*NUMERIC, *BUILDERS)},
 }
-"""Names that the parent evaluates on untrusted values. Each takes bounded time and has no side effects."""
 _KEY_BYTES = 32
-_MOST_MESSAGE = 120
-"""Length of an exception's message in a reason."""
+_MOST_MESSAGE = 120  # length of an exception's message in a reason, so that a reason stays a line
 
 
 class Proof:
@@ -83,13 +82,8 @@ class Proof:
     def __init__(self, tests: str) -> None:
         self._instrumented = instrument(tests)
         self._key = secrets.token_bytes(_KEY_BYTES)
-        message = {
-            "source": self._instrumented.source,
-            "name": self._instrumented.name,
-            "exits": self._instrumented.exits,
-            "key": self._key.hex(),
-        }
-        self.tests = json.dumps(message).encode("ascii")
+        message = {name: getattr(self._instrumented, name) for name in ("source", "name", "exits")}
+        self.tests = json.dumps(message | {"key": self._key.hex()}).encode("ascii")
 
     def missing(self, reply: bytes, exit_code: int) -> str:
         """Return the first reason why the reply does not prove the tests.

@@ -15,14 +15,10 @@ from peft_study.judging.asserts.failing import may_fail
 from peft_study.judging.asserts.parts import BUILDERS, NUMERIC, Parts
 from peft_study.judging.asserts.reach import Reach, reach_of_assertions
 
-_OF_MATH = frozenset({"isclose", "fabs"})
-"""Functions among NUMERIC that are not built in."""
-_LOOPING = frozenset({"range", "zip", "enumerate", "print"})
-"""Further built-in functions that do not identify the function under test."""
-_SCOPED = (ast.NamedExpr, ast.Await, ast.Yield, ast.YieldFrom)
-"""Expressions whose meaning changes inside a lambda."""
-_SCOPED_CALLS = frozenset({"super", "locals", "vars", "dir", "eval", "exec"})
-"""Built-in functions that depend on the function that calls them."""
+_OF_MATH = frozenset({"isclose", "fabs"})  # those of NUMERIC that are not built in
+_LOOPING = frozenset({"range", "zip", "enumerate", "print"})  # further ones that are not the function under test
+_SCOPED = (ast.NamedExpr, ast.Await, ast.Yield, ast.YieldFrom)  # their meaning changes inside a lambda
+_SCOPED_CALLS = frozenset({"super", "locals", "vars", "dir", "eval", "exec"})  # they depend on the calling function
 
 
 @dataclass(frozen=True)
@@ -75,18 +71,13 @@ def instrument(tests: str) -> Instrumented:
 
     The result is cached, because the limit on integer digits may be lower at a later call.
 
-    Args:
-        tests: Python source.
-
-    Returns:
-        the instrumented tests.
-
     Raises:
         SyntaxError: the source does not parse, or holds an integer above the current limit on digits.
         RecursionError: the source is nested too deeply.
     """
     tree = ast.parse(tests)
     asserts = may_fail(tree)
+    # Random, so that neither the program nor the tests use the name.
     name = f"_check_{secrets.token_hex(8)}"
     transformer = _Transformer(name, _shared_names(tree), reach_of_assertions(tree))
     tree = ast.fix_missing_locations(transformer.visit(tree))
@@ -101,10 +92,9 @@ def instrument(tests: str) -> Instrumented:
 
 def _lines(tree: ast.Module, written_anew: ast.Module) -> tuple[tuple[int, int], ...]:
     # `ast.unparse` keeps the order of statements, so they pair up.
-    written, read = (
-        [node.lineno for node in ast.walk(module) if isinstance(node, ast.stmt)] for module in (written_anew, tree)
-    )
-    return tuple(sorted(zip(written, read, strict=True)))
+    modules = (written_anew, tree)
+    lines = ([node.lineno for node in ast.walk(each) if isinstance(node, ast.stmt)] for each in modules)
+    return tuple(sorted(zip(*lines, strict=True)))
 
 
 def _shared_names(tree: ast.AST) -> frozenset[str]:
@@ -131,7 +121,11 @@ def _bound(tree: ast.AST) -> Iterator[str]:
             case ast.arg(name) | ast.FunctionDef(name) | ast.AsyncFunctionDef(name) | ast.ClassDef(name):
                 yield name
             case ast.Import(names):
-                yield from (alias.asname or alias.name.partition(".")[0] for alias in names if not _is_math(alias))
+                yield from (
+                    alias.asname or alias.name.partition(".")[0]
+                    for alias in names
+                    if not (alias.name == "math" and alias.asname in (None, "math"))
+                )
             case ast.ImportFrom(module, names):
                 from_math = module == "math"
                 yield from (
@@ -143,10 +137,6 @@ def _bound(tree: ast.AST) -> Iterator[str]:
                 yield name
             case ast.MatchMapping(rest=str(name)):
                 yield name
-
-
-def _is_math(alias: ast.alias) -> bool:
-    return alias.name == "math" and alias.asname in (None, "math")
 
 
 class _Transformer(ast.NodeTransformer):

@@ -1,7 +1,6 @@
 """Divides an assertion into parts, evaluated in the sandbox, and the rest, which only the parent evaluates."""
 
 import ast
-from collections.abc import Iterator
 
 from peft_study.judging.asserts.decode import TYPES
 from peft_study.sandbox.inside.reply import VALUES_OF_MODE
@@ -49,7 +48,7 @@ class Parts:
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
             return ast.UnaryOp(node.op, self.truth(node.operand))
         # If it names only built-ins, a program may have redefined the function under test under such a name.
-        self._calls_inside = self._names_nothing_else(node)
+        self._calls_inside = all(part.id in self._shared for part in ast.walk(node) if isinstance(part, ast.Name))
         if isinstance(node, ast.Compare):
             return self._comparison(node)
         if self._mixes(node) or self._is_literal(node):
@@ -82,6 +81,7 @@ class Parts:
         return ast.Compare(left, node.ops, [self._hidden(self._side(*pair), pair[0]) for pair in pairs])
 
     def _side(self, operator: ast.cmpop, node: ast.expr) -> ast.expr:
+        # A container that cannot be encoded is replaced by its members.
         if isinstance(operator, _MEMBERSHIP) and not self._is_literal(node):
             return self._part(node, "m")
         return self.value(node)
@@ -116,9 +116,6 @@ class Parts:
         self.parts.append(node)
         self.modes += mode
         self.values += VALUES_OF_MODE[mode]
-
-    def _names_nothing_else(self, node: ast.expr) -> bool:
-        return all(part.id in self._shared for part in ast.walk(node) if isinstance(part, ast.Name))
 
     def _mixes(self, node: ast.expr) -> bool:
         """Whether a sum, a difference or a numeric function contains a literal, which must not reach the sandbox."""
@@ -158,11 +155,6 @@ class Parts:
                     and all(map(self._is_literal, node.args))
                 )
             case ast.List() | ast.Tuple() | ast.Set() | ast.Dict() | ast.UnaryOp() | ast.BinOp():
-                return all(map(self._is_literal, _operands(node)))
+                operands = (child for child in ast.iter_child_nodes(node) if isinstance(child, ast.expr))
+                return all(map(self._is_literal, operands))
         return False
-
-
-def _operands(node: ast.expr) -> Iterator[ast.expr]:
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.expr):
-            yield child

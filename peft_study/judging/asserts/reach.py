@@ -16,10 +16,10 @@ _LOOPS = (ast.For, ast.AsyncFor, ast.While)
 _CATCH_ASSERTIONS = frozenset({"AssertionError", "Exception", "BaseException"})
 _CATCHING_CONTEXTS = frozenset({"suppress", "raises", "assertRaises", "assertRaisesRegex"})
 _LEAVING_CALLS = frozenset({"exit", "quit", "_exit", "fail"})
+# The result of these calls is as long as their arguments, so a loop over literals runs.
 _PURE_CALLS = frozenset(
     {"range", "zip", "enumerate", "list", "tuple", "set", "dict", "sorted", "reversed", "items", "keys", "values"}
 )
-"""Calls in an iterable whose result is as long as their arguments."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,7 @@ class _Flow:
                 passes = not isinstance(test, ast.Constant) or bool(test.value)
                 self.reaches[node] = replace(reach, required=reach.required and passes and not reach.caught)
             case ast.If():
+                # The program's module becomes `__main__` before the tests run, so their main guard holds.
                 self.block(node.body, reach if _is_main_guard(node.test) else sometimes)
                 self.block(node.orelse, sometimes)
             case ast.For() | ast.AsyncFor():
