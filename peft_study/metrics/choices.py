@@ -48,6 +48,7 @@ def largest_errors(first: Sequence[Choice], second: Sequence[Choice], paired: bo
         places = [np.stack([noise.of(option) for option in place.options]) for place in side]
         highest.append(np.mean([place.max(axis=0) for place in places], axis=0))
         lowest.append(np.mean([place.min(axis=0) for place in places], axis=0))
+    # Both directions, because the best of the second mean may be the lucky choice, too.
     return np.sort(np.maximum(highest[0] - lowest[1], highest[1] - lowest[0]))
 
 

@@ -10,10 +10,8 @@ from statistics import NormalDist
 CONFIDENCE = 0.95
 FEW = 10
 """With fewer hits or misses, an interval is widened as Brown, Cai and DasGupta propose."""
-# The interval has a width of at most 2, so the root is exact to 1e-13.
-_HALVINGS = 44
-# Standard errors beyond which a normal probability underflows.
-_WIDEST = 38.0
+_HALVINGS = 44  # the interval has a width of at most 2, so the root is exact to 1e-13
+_WIDEST = 38.0  # standard errors beyond which a normal probability underflows
 
 
 def normal_quantile(confidence: float = CONFIDENCE) -> float:

@@ -6,9 +6,7 @@ from statistics import NormalDist
 from peft_study.metrics.distributions import student_quantile
 from peft_study.metrics.shares import CONFIDENCE
 
-# Larger studies are not practical.
-_MOST_SEEDS = 100
-_MOST_SAMPLES = 10_000_000
+_MOST_SEEDS, _MOST_SAMPLES = 100, 10_000_000  # larger studies are not practical
 
 
 def seeds_needed(

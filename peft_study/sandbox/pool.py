@@ -35,6 +35,7 @@ Not covered:
 but `os.path.exists` does not. `docs/trust.md` lists the tests that check all of this.
 """
 
+import itertools
 import os
 import queue
 import shutil
@@ -151,20 +152,17 @@ class Pool:
             raise RuntimeError("the pool is running other jobs")
         waiting = iter(jobs)
         self._running = True
-        open_jobs, more = 0, True
+        open_jobs = 0
         try:
-            while more or open_jobs:
-                while more and open_jobs < _AHEAD * self._number:
-                    job = next(waiting, None)
-                    if job is None:
-                        more = False
-                        break
+            while True:
+                for job in itertools.islice(waiting, _AHEAD * self._number - open_jobs):
                     self._inbox.put(job)
                     open_jobs += 1
-                if open_jobs:
-                    result = self._outbox.get()
-                    open_jobs -= 1
-                    yield result
+                if not open_jobs:
+                    return
+                result = self._outbox.get()
+                open_jobs -= 1
+                yield result
         finally:
             if open_jobs:
                 self._abandon(open_jobs)

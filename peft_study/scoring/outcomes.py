@@ -32,6 +32,7 @@ def add_test_scores(answers: Answers, tested: Tested, table: ScoreTable) -> None
         return
     # Assertions and checks hold or do not hold. Only outputs are compared, so only they have two comparators.
     compared = any(answers.samples[index].tests is not None for index in judged)
+    # pass@k is undefined for fewer than k candidates.
     ks = [k for k in KS if k <= min(len(answers.programs[index]) for index in judged)]
     for comparator, prefix in PREFIXES.items():
         if comparator is Comparator.strict or compared:

@@ -125,14 +125,10 @@ class _Program:
 
 
 class _Reader:
-    """Parses the programs of one sample, each distinct text once.
-
-    Attributes:
-        over_limit: whether a text was cut or a data flow was given up.
-    """
+    """Parses the programs of one sample, each distinct text once."""
 
     def __init__(self) -> None:
-        self.over_limit = False
+        self.over_limit = False  # a text was cut, or a data flow was given up
         self._shapes: dict[Hashable, int] = {}
         self._parsed: dict[Hashable, tuple[list[str], Counter[int], Counter[flow.Edge]]] = {}
 
