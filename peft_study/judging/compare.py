@@ -185,6 +185,7 @@ def strictly_equal(returned: Any, expected: Any) -> bool:
         if isinstance(wanted, float):
             if not _same_number(value, wanted):
                 return False
+        # Python's True equals 1, and 1 equals 1.0.
         elif type(value) is not type(wanted):
             return False
         elif isinstance(wanted, list):

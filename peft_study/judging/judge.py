@@ -19,6 +19,7 @@ from peft_study.sandbox.jobs import Ending, Job, Kind, TestResult
 JUDGE_VERSION = 5
 """Increased if a verdict may change, so that stored verdicts are made again."""
 _MOST_REASON = 300  # length of a reason. A program that forges records can influence the text
+# Python prints no "Traceback" for an error of syntax.
 _UNCAUGHT = re.compile(rb"^Traceback \(most recent call last\)|^(Syntax|Indentation|Tab)Error\b", re.MULTILINE)
 
 
@@ -80,7 +81,7 @@ class Runner(Protocol):
         """Run jobs, drawn lazily, and yield each key with its result, in any order."""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False)  # by identity, because it is part of a job's key
 class _Tally:
     """The results of one source on one problem, and the candidates with that source."""
 

@@ -102,6 +102,7 @@ def package_source(source: str, function: str | None) -> str:
         return f"{_IMPORTS}{source}\n{FUNCTION} = {owner}{function}\n"
     lines = source.split("\n")
     first = next((place for place, line in enumerate(lines) if not line.startswith(("from ", "import "))), len(lines))
+    # A tab, as in the checker. The lines of a long string get it, too, and change.
     body = [f"\t{line}" for line in lines[first:]]
     # Without a body there is no function, and the checker counts an error.
     streams = ["stdin = sys.stdin", "stdout = sys.stdout", "def code():"] if body else []

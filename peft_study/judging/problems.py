@@ -198,7 +198,7 @@ def _check_prelude(prelude: str | None, where: str) -> None:
     _utf8(prelude, where)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+            warnings.simplefilter("ignore")  # for example of an invalid escape sequence in a published prelude
             compile(prelude, "prelude", "exec", dont_inherit=True)
     except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError) as error:
         raise UserError(

@@ -153,6 +153,7 @@ class VerdictFile:
             judgement, made_at = _judged(row), Level(row["level"])
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
             return None
+        # The key changes with everything that decides a verdict: source, problem, limits, judge, version of Python.
         place = (judgement.problem_id, judgement.index)
         if place not in self._keys or row["key"] != self._keys[place]:
             return None
@@ -236,6 +237,7 @@ class VerdictFile:
             row["trouble"] = judged.trouble
         if judged.reasons:
             row["reasons"] = judged.reasons
+        # NaN is not JSON, and readers other than Python refuse it.
         return json.dumps(row, allow_nan=False).encode() + b"\n"
 
     def _row(self, line: bytes, number: int) -> dict[str, Any]:

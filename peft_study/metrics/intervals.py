@@ -78,6 +78,7 @@ def mean_intervals(
         return {}
     table = [[sample.get(name) for name in names] for sample in samples]
     values = np.array([[math.nan if value is None else value for value in row] for row in table])
+    # Values beside the number of values, so that a mean over the samples that have a score can be resampled.
     counts = by_cluster(np.concatenate([np.nan_to_num(values), ~np.isnan(values)], axis=1), clusters)
 
     def means(sums: Floats) -> Floats:

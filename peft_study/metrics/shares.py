@@ -60,6 +60,7 @@ def share_interval(share: float, samples: float, confidence: float = CONFIDENCE)
     """
     low, high = wilson(share, samples, normal_quantile(confidence))
     hits, misses = share * samples, (1 - share) * samples
+    # Without a hit the lower end is 0 already.
     if 0 < hits < FEW:
         low = min(low, _poisson_bound(hits, confidence) / samples)
     if 0 < misses < FEW:

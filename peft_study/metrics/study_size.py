@@ -56,6 +56,7 @@ def samples_needed(
 
 
 def _detects(difference: float, of_samples: float, run_deviation: float, seeds: int, power: float) -> bool:
+    # Both methods have this number of runs, while they share their samples.
     of_runs = 2 * run_deviation**2 / seeds
     variance = of_samples + of_runs
     # Satterthwaite's degrees of freedom; the variance over samples counts as known.

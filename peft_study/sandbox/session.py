@@ -131,8 +131,7 @@ class Worker:
         assert self._control is not None
         assert self._process is not None
         with ExitStack() as stack:
-            run = Run(self._control, self._forker, job, limits, stack, self._folder_outside)
-            ran, clean = run.wait()
+            ran, clean = Run(self._control, self._forker, job, limits, stack, self._folder_outside).wait()
         if not clean:
             self.stop()
         return ran

@@ -161,8 +161,7 @@ class Run:
         # The kernel drops the time of a process whose parent does not wait for it. So time already seen is kept.
         self._gone_seconds += sum(spent for pid, spent in self._spent.items() if pid not in used.own_seconds)
         self._spent = used.own_seconds
-        alive = sum(used.own_seconds.values())
-        return max(used.cpu_seconds, alive + self._gone_seconds)
+        return max(used.cpu_seconds, sum(used.own_seconds.values()) + self._gone_seconds)
 
     def _end(self, why: Ending) -> None:
         if self._why is None:

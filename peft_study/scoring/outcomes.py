@@ -43,6 +43,7 @@ def add_test_scores(answers: Answers, tested: Tested, table: ScoreTable) -> None
         for index in judged
         if (judgements := tested.by_package.get(answers.samples[index].id)) and not _any_broken(judgements)
     }
+    # Always by `apps`: that checker has no other comparison.
     if by_package:
         outcomes = [_outcomes(judgements, Comparator.apps) for judgements in by_package.values()]
         scores = _named(outcomes, ks, PACKAGE_PREFIX, sampled=answers.sampled)

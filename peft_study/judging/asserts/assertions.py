@@ -54,10 +54,11 @@ from peft_study.sandbox.inside.reply import DIGEST_BYTES, RAISED_MARK, READY, TE
 _FUNCTIONS = {
     function.__name__: function for function in (abs, math.isclose, math.fabs, set, frozenset, tuple, list, dict, float)
 } | {"round": bounded_round}
+# Not the module itself, whose `factorial` or `comb` of an untrusted value could take unbounded time.
 _MATH = SimpleNamespace(isclose=math.isclose, fabs=math.fabs, inf=math.inf, nan=math.nan, pi=math.pi, e=math.e)
 # Names that the parent evaluates on untrusted values. Each takes bounded time and has no side effects.
 _NAMES: dict[str, Any] = {
-    "__builtins__": {},
+    "__builtins__": {},  # `eval` would otherwise add all built-in functions
     "math": _MATH,
     **TYPES,
     **{name: _FUNCTIONS[name] for name in (*NUMERIC, *BUILDERS)},
@@ -116,6 +117,7 @@ class Proof:
             if reason:
                 return reason
             held.add(number)
+        # An assertion that does not hold is the better reason, so the exception comes after the records.
         if raised:
             return raised
         for number, check in enumerate(checks):

@@ -27,6 +27,7 @@ class Exits:
             if isinstance(node, ast.Import | ast.ImportFrom):
                 self._import(node)
         assignments = [node for node in nodes if isinstance(node, ast.Assign)]
+        # Until nothing changes, because an alias may stand for another alias.
         while any(self._assign(node) for node in assignments):
             pass
         self._ending: set[str] = set()
@@ -103,7 +104,7 @@ class Exits:
     def _raises_exit(self, node: ast.AST) -> bool:
         match node:
             case ast.Raise(ast.Name(name)) if name in self._variables:
-                return True
+                return True  # the variable may hold a SystemExit
             case ast.Raise(ast.expr() as exception):
                 return any(isinstance(part, ast.Name) and part.id == "SystemExit" for part in ast.walk(exception))
         return False

@@ -69,6 +69,7 @@ def may_fail(tree: ast.Module) -> bool:
                 functions += [(_callers(child, node), statement) for statement in child.body]
             elif not (isinstance(node, ast.ClassDef) and isinstance(child, ast.Name) and child in node.bases):
                 waiting.append(child)
+        # The body of a function is looked through once the tests load a name that may call it.
         if not waiting:
             loaded = _with_bases(loaded, bases) | {_subclass_of(name) for each in bases.values() for name in each}
             waiting = [statement for callers, statement in functions if callers & loaded]

@@ -82,6 +82,7 @@ def instrument(tests: str) -> Instrumented:
     transformer = _Transformer(name, _shared_names(tree), reach_of_assertions(tree))
     tree = ast.fix_missing_locations(transformer.visit(tree))
     source = ast.unparse(tree)
+    # Parsed again, because the sandbox reports lines of the written source.
     written = ast.parse(source)
     ends_tests = Exits(written).ends_tests
     exits = tuple(

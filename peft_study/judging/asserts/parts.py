@@ -44,6 +44,7 @@ class Parts:
             first = self.truth(node.values[0])
             if self._always is None:
                 self._always = len(self.parts)
+            # Python may skip the rest, whose parts may therefore raise.
             return ast.BoolOp(node.op, [first, *map(self.truth, node.values[1:])])
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
             return ast.UnaryOp(node.op, self.truth(node.operand))

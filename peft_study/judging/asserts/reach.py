@@ -100,6 +100,7 @@ class _Flow:
                 self.block(node.body, reach if _is_main_guard(node.test) else sometimes)
                 self.block(node.orelse, sometimes)
             case ast.For() | ast.AsyncFor():
+                # A loop over a name counts as run. A program could otherwise skip it by shadowing the name.
                 self.block(node.body, sometimes if _calls_the_program(node.iter) else reach)
                 self.block(node.orelse, sometimes)
             case ast.While():

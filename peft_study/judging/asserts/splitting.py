@@ -121,7 +121,7 @@ def _keeps_state(definition: ast.stmt, defined: set[str]) -> bool:
         if isinstance(node, ast.Global | ast.Nonlocal):
             return True
         if isinstance(node, ast.Attribute | ast.Subscript) and not isinstance(node.ctx, ast.Load):
-            root = _root(node)
+            root = _root(node)  # a class keeps what a method writes to `cls`
             if not isinstance(root, ast.Name) or root.id in defined or root.id == "cls":
                 return True
         if isinstance(node, _FUNCTIONS):

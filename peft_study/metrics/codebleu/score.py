@@ -63,6 +63,7 @@ def score_codebleu(candidates: Sequence[str], references: Sequence[str]) -> Code
     rows: dict[str, list[list[float]]] = {convention.name: [] for convention in CONVENTIONS}
     over_limit = []
     for candidate_text, reference_text in zip(candidates, references, strict=True):
+        # Candidate and reference share a reader, because equal shapes must have equal numbers.
         reader = _Reader()
         for convention in CONVENTIONS:
             candidate = reader.read(with_line_feeds(convention.cut(candidate_text)), convention)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tree_sitter import Parser
 
 _DEFINITIONS = {"function_definition", "class_definition"}
-_PLAIN_STRING = re.compile(rb"[rRuU]?['\"]")
+_PLAIN_STRING = re.compile(rb"[rRuU]?['\"]")  # bytes and f-strings are not docstrings
 
 
 class Node:

@@ -82,8 +82,7 @@ def _warm_up(packages: list[str]) -> None:
     # Importing numpy in each test would dominate its time: 120 tests would use the 11 s of the package's checker.
     for name in map(os.path.basename, packages):
         if name.isidentifier():  # skips the folders of shared libraries
-            package = importlib.import_module(name)
-            encode.know_scalars(package.generic)
+            encode.know_scalars(importlib.import_module(name).generic)
     harness.prepare()
     gc.collect()
     gc.freeze()  # a collection in a child would write to pages that it shares with the worker, and so copy them

@@ -167,9 +167,8 @@ def prepare(plan: dict[str, Any], control: socket.socket) -> Confinement:
     if not seccomp.available():
         raise OSError(f"system calls of {os.uname().machine} are not listed")
     whole = confinement.own_namespace or confinement.inner_id is not None
-    signals = whole or landlock.scopes_signals()
     confinement.filter = seccomp.child_program(
-        processes=whole, signals=signals, rights=whole, times=confinement.own_namespace
+        processes=whole, signals=whole or landlock.scopes_signals(), rights=whole, times=confinement.own_namespace
     )
     # Without privileges, the kernel installs a filter only after this (seccomp(2)).
     kernel.no_new_privileges()
