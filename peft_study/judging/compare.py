@@ -119,11 +119,9 @@ def _all_close(lines: Sequence[str], wanted: Sequence[str]) -> bool:
 
 
 def _same_sets(lines: Iterable[str], wanted: Iterable[str], form: Callable[[list[str]], frozenset[Any]]) -> bool:
-    """Whether both have the same set of lines, each a set of tokens.
-
-    The published checker drops empty lines of the expected text before it strips lines, and those of the output after.
-    So no output matches an expected line of blanks.
-    """
+    """Whether both have the same set of lines, each a set of tokens."""
+    # The published checker drops empty lines of the expected text before it strips lines, and those of the output
+    # after. So no output matches an expected line of blanks.
     try:
         right = {form(line.split()) for line in wanted}
         seen = set()
@@ -139,10 +137,8 @@ def _same_sets(lines: Iterable[str], wanted: Iterable[str], form: Callable[[list
 
 
 def _apps_value(returned: Any, expected: Any) -> bool:
-    """Python's equality with the expected output, or with its first element if it is a list.
-
-    The published checker converts tuples to lists at the top and one level below. JSON converts them at every depth.
-    """
+    """Python's equality with the expected output, or with its first element if it is a list."""
+    # The published checker converts tuples to lists at the top and one level below. JSON converts them at every depth.
     return bool(returned == expected) or (isinstance(expected, list) and expected != [] and returned == expected[0])
 
 

@@ -238,10 +238,8 @@ def _printed(comparator: Comparator, case: Case, ran: TestResult) -> Verdict:
 
 
 def _chose_to_exit(ran: TestResult) -> bool:
-    """Whether an exit code comes from `sys.exit`. An exception would leave a traceback on standard error.
-
-    Only the end of that stream is kept. If the stream is full, the start of a traceback may be cut off.
-    """
+    """Whether an exit code comes from `sys.exit`. An exception would leave a traceback on standard error."""
+    # Only the end of that stream is kept. If the stream is full, the start of a traceback may be cut off.
     raised = _UNCAUGHT.search(ran.stderr) or (ran.exit_code == 1 and len(ran.stderr) >= STDERR_TAIL_BYTES)
     return (ran.exit_code or 0) > 0 and not raised
 

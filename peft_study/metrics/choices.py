@@ -56,8 +56,7 @@ class _Noise:
     """Deviations of scores over samples and runs. A score that occurs twice has the same deviations."""
 
     def __init__(self, paired: bool, resamples: int = 10_000) -> None:
-        self._paired = paired
-        self._resamples = resamples
+        self._paired, self._resamples = paired, resamples
         self._generator = np.random.default_rng(_NOISE_SEED)
         self._by_score: dict[int, Floats] = {}
 

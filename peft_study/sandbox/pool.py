@@ -44,7 +44,6 @@ import threading
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from peft_study.errors import UserError
@@ -116,9 +115,7 @@ class Pool:
         except BaseException:
             self._remove_folder()
             raise
-        self.level = reached.level
-        self.layers = reached.layers
-        self.denied = reached.denied
+        self.level, self.layers, self.denied = reached.level, reached.layers, reached.denied
         self._inbox: queue.SimpleQueue[tuple[Hashable, Job] | None] = queue.SimpleQueue()
         self._outbox: queue.SimpleQueue[tuple[Hashable, TestResult]] = queue.SimpleQueue()
         self._stopping = self._running = self._abandoned = False
@@ -130,9 +127,7 @@ class Pool:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def run(self, jobs: Iterable[tuple[Hashable, Job]]) -> Iterator[tuple[Hashable, TestResult]]:

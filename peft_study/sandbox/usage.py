@@ -112,10 +112,8 @@ def usage(worker: int, folder: str | None) -> Usage:
 
 
 def _memory_bytes(pid: int, *, shared: bool) -> float:
-    """Anonymous and shared memory. Of shared pages a proportional part, if the kernel reports it.
-
-    If the first thread of a process has ended, its entry shows no memory. So all threads are tried in turn.
-    """
+    """Anonymous and shared memory. Of shared pages a proportional part, if the kernel reports it."""
+    # If the first thread of a process has ended, its entry shows no memory. So all threads are tried in turn.
     for task in _tasks(pid):
         # The kernel walks all pages for smaps_rollup, so it is read only if processes can share pages.
         if shared:
@@ -181,10 +179,8 @@ def _removed_file_bytes(pid: int) -> int:
 
 
 def _file_bytes(folder: str) -> float:
-    """Total size of a folder. Infinite if it has too many entries or too many levels.
-
-    Each file counts as at least 1 KiB, so that empty files reach the limit too.
-    """
+    """Total size of a folder. Infinite if it has too many entries or too many levels."""
+    # Each file counts as at least 1 KiB, so that empty files reach the limit too.
     try:
         fd = os.open(folder, _FOLDER)
     except OSError:

@@ -33,11 +33,7 @@ class Run:
     def __init__(
         self, control: socket.socket, pid: int, job: Job, limits: Limits, stack: ExitStack, work: str | None
     ) -> None:
-        self._control = control
-        self._pid = pid
-        self._limits = limits
-        self._work = work
-        self._stack = stack
+        self._control, self._pid, self._limits, self._stack, self._work = control, pid, limits, stack, work
         self._poll = select.poll()
         self._sources: dict[int, Source] = {}
         self._sinks: dict[int, Sink] = {}

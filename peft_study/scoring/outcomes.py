@@ -87,11 +87,9 @@ def _outcomes(judgements: Sequence[Judgement], comparator: Comparator) -> list[l
 
 
 def _named(outcomes: Sequence[list[list[bool]]], ks: Sequence[int], prefix: str, *, sampled: bool) -> Scores:
-    """Scores of tests under the comparator's prefix.
-
-    Sampled candidates are interchangeable, so pass@k and the mean over candidates use all of them. A search ranks its
-    candidates, so its first candidate is the answer, and pass@k is not defined.
-    """
+    """Scores of tests under the comparator's prefix."""
+    # Sampled candidates are interchangeable, so pass@k and the mean over candidates use all of them. A search ranks its
+    # candidates, so its first candidate is the answer, and pass@k is not defined.
     scores = score_tests(outcomes, ks)
     firsts = scores if sampled else score_tests([candidates[:1] for candidates in outcomes], [1])
     prefixes = ("top@", "pass@") if sampled else ("top@",)

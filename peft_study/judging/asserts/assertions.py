@@ -26,16 +26,7 @@ Not covered, because the program and the tests share an interpreter:
 A comparison with a literal holds only for a value that makes it true. For `==` and an order, the program must know such
 a value. For `!=`, `is not` and `not in`, nearly any value will do.
 
-Verdicts differ from plain Python's in these cases:
-
-- An object that cannot be encoded and equals a literal by a method of its class (`Money(3) == 3`, a `ChainMap` and a
-  dict) does not hold. The same applies to orders and sums. A NaN equals no NaN, even if both are the same object.
-- All parts of `a or b` are evaluated, and exceptions of those that Python would skip are ignored.
-- An assertion in a loop over a name is required, even if the name stands for an empty value.
-- A main guard of the program (`if __name__ == "__main__":`) does not run. One of the tests runs.
-- `abs`, `round`, `set` and similar functions keep their meaning if the program redefines them, except in a comparison
-  that names nothing else.
-- An exit with code 0 in which the program takes part, and `os._exit`, do not end the tests.
+docs/scoring.md lists the cases in which verdicts differ from plain Python's.
 """
 
 import json
@@ -145,10 +136,8 @@ class Proof:
         return before + newline, f"{_plain(name)}{': ' if message else ''}{_plain(message)}{where}"
 
     def _judge(self, body: bytes) -> tuple[int, str]:
-        """Return the number of a record's assertion, and why it does not hold, or "".
-
-        Any exception here comes from what the sandbox wrote, so the record proves nothing.
-        """
+        """Return the number of a record's assertion, and why it does not hold, or ""."""
+        # Any exception here comes from what the sandbox wrote, so the record proves nothing.
         # Text cannot contain this by itself, because its quotes are escaped.
         opaque = ", which may be because of an object that has no form as bytes" if OPAQUE.encode() in body else ""
         try:

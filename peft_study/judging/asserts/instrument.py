@@ -144,9 +144,7 @@ class _Transformer(ast.NodeTransformer):
     """Replaces each assertion and records the check that the parent makes."""
 
     def __init__(self, name: str, shared: frozenset[str], reaches: Mapping[ast.Assert, Reach]) -> None:
-        self._name = name
-        self._shared = shared
-        self._reaches = reaches
+        self._name, self._shared, self._reaches = name, shared, reaches
         self.checks: list[Check] = []
 
     def visit_Assert(self, node: ast.Assert) -> ast.AST:

@@ -63,10 +63,8 @@ def split_assertions(tests: str) -> list[str]:
 
 
 def _without_warnings(tests: str) -> str:
-    """Rewrite tests that Python warns of, for example because of an invalid escape sequence.
-
-    They are compiled for every candidate, in several threads, and each time would warn.
-    """
+    """Rewrite tests that Python warns of, for example because of an invalid escape sequence."""
+    # They are compiled for every candidate, in several threads, and each time would warn.
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         try:

@@ -81,11 +81,9 @@ def run_tests(module: types.ModuleType) -> None:
 
 
 def _ends_tests(leaving: SystemExit, tests: types.CodeType, exits: list[int]) -> bool:
-    """Whether an exit comes from the tests.
-
-    No frame of the program may lie between the tests and the exit, and the innermost frame of the tests must be at one
-    of the lines of `exits`. File names do not decide: a program can give its code any name.
-    """
+    """Whether an exit comes from the tests."""
+    # No frame of the program may lie between the tests and the exit, and the innermost frame of the tests must be at
+    # one of the lines of `exits`. File names do not decide: a program can give its code any name.
     codes_of_tests = {id(code) for code in _codes(tests)}
     frames: types.TracebackType | None = exceptions.traceback_of(leaving)
     while frames is not None and frames.tb_frame.f_code is not tests:

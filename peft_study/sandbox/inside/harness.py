@@ -96,21 +96,16 @@ def _program(kind: str, module: types.ModuleType, job: dict[str, Any]) -> None:
 
 
 def _function(namespace: dict[str, Any], name: str) -> Callable[..., Any]:
-    """The method of class `Solution`, as in the published APPS checker, or the function of that name.
-
-    The method comes first because a prelude may hold a function of the same name (`product`).
-    """
+    """The method of class `Solution`, as in the published APPS checker, or the function of that name."""
+    # The method comes first because a prelude may hold a function of the same name (`product`).
     has_method = hasattr(namespace.get("Solution"), name)
     function: Callable[..., Any] = getattr(namespace["Solution"](), name) if has_method else namespace[name]
     return function
 
 
 def _arguments(text: str) -> list[Any]:
-    """The arguments of a call.
-
-    JSON keys are text. If all keys of the first argument are integers, they become integers again, as in the published
-    APPS checker.
-    """
+    # JSON keys are text. If all keys of the first argument are integers, they become integers again, as in the
+    # published APPS checker.
     arguments: list[Any] = json.loads(text)
     if arguments and type(arguments[0]) is dict:
         with suppress(ValueError):

@@ -48,10 +48,7 @@ class Confinement:
     """
 
     def __init__(self, work: str, work_bytes: int, inner_id: int | None, beyond_bytes: int) -> None:
-        self.work = work
-        self.work_bytes = work_bytes
-        self.inner_id = inner_id
-        self.beyond_bytes = beyond_bytes
+        self.work, self.work_bytes, self.inner_id, self.beyond_bytes = work, work_bytes, inner_id, beyond_bytes
         self.layers = ["rlimits"]
         self.kept = 0
         self.own_namespace = False
