@@ -71,14 +71,7 @@ def read_problems(path: Path) -> Problems:
     # The tests of APPS hold integers of more than 9,000 digits.
     with integers_of_any_length():
         for where, row in _rows(path, PROBLEM_FORM):
-            identity = _identity(row, where, PROBLEM_FORM)
-            if identity in seen:
-                raise UserError(
-                    f"problem_id must be unique, got {identity!r} twice",
-                    where=where,
-                    hint="give each problem another id",
-                )
-            seen.add(identity)
+            identity = _identity(row, where, PROBLEM_FORM, seen, "give each problem another id")
             try:
                 problem = _problem(identity, row, where)
             except NothingAssertedError:
@@ -107,16 +100,9 @@ def read_candidates(path: Path, problem_ids: Collection[ProblemId]) -> list[Cand
     candidates: list[Candidate] = []
     seen: set[ProblemId] = set()
     for where, row in _rows(path, CANDIDATE_FORM):
-        identity = _identity(row, where, CANDIDATE_FORM)
+        identity = _identity(row, where, CANDIDATE_FORM, seen, "put all candidates of a problem on one line")
         if identity not in problem_ids:
             raise UserError(f"unknown problem {identity!r}", where=where, hint=_similar(identity, problem_ids))
-        if identity in seen:
-            raise UserError(
-                f"problem_id must be unique, got {identity!r} twice",
-                where=where,
-                hint="put all candidates of a problem on one line",
-            )
-        seen.add(identity)
         sources = row.get("candidates")
         if not isinstance(sources, list):
             raise UserError('"candidates" must be a list', where=where, hint=CANDIDATE_FORM)
@@ -137,13 +123,16 @@ def _rows(path: Path, form: str) -> Iterator[tuple[str, dict[str, Any]]]:
         raise UserError(error.what, where=error.where, hint=hint) from error
 
 
-def _identity(row: dict[str, Any], where: str, form: str) -> ProblemId:
+def _identity(row: dict[str, Any], where: str, form: str, seen: set[ProblemId], hint_if_seen: str) -> ProblemId:
     identity = row.get("problem_id")
     # Not `isinstance`: true is an int in Python, and would be the same id as 1.
-    if type(identity) is int or (isinstance(identity, str) and identity and jsonl.has_utf8_form(identity)):
-        return identity
-    problem = "must be an integer or text" if "problem_id" in row else "is missing"
-    raise UserError(f'"problem_id" {problem}', where=where, hint=form)
+    if type(identity) is not int and not (isinstance(identity, str) and identity and jsonl.has_utf8_form(identity)):
+        problem = "must be an integer or text" if "problem_id" in row else "is missing"
+        raise UserError(f'"problem_id" {problem}', where=where, hint=form)
+    if identity in seen:
+        raise UserError(f"problem_id must be unique, got {identity!r} twice", where=where, hint=hint_if_seen)
+    seen.add(identity)
+    return identity
 
 
 def _similar(identity: ProblemId, problem_ids: Collection[ProblemId]) -> str:

@@ -194,7 +194,9 @@ class VerdictFile:
         self._rewrite([self._lines[place] for place in self._keys if place in self._lines])
 
     def _locked(self, path: Path) -> FileIO:
+        # For appending, so that the file is not emptied before the lock is held.
         file = self._open.enter_context(path.open("ab", buffering=0))
+        # The rename would replace a device such as /dev/null.
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise UserError("--out must be a regular file", where=str(path), hint="use another --out FILE")
         try:

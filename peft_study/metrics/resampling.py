@@ -107,5 +107,6 @@ def _draws(samples: int, resamples: int, seed: int) -> Sequence[NDArray[np.uint8
         drawn = generator.integers(samples, size=(size, samples)) + samples * np.arange(size)[:, None]
         # With fewer than 256 samples a count is at most 255. With more, a larger count practically never occurs.
         times = np.bincount(drawn.ravel(), minlength=size * samples).reshape(size, samples)
+        # A byte each: 10,000 resamples of 543 samples stay in the cache with 5 MB.
         parts.append(np.minimum(times, 255).astype(np.uint8))
     return parts

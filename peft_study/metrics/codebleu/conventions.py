@@ -93,6 +93,7 @@ Code is joined into one line, comments are removed as in Java, and the data flow
 PACKAGE = replace(CODEXGLUE, name="package", cut=cut_at_angle_brackets)
 """`codexglue` on candidates cut as in the study's replication package: the numbers of the paper's table 3."""
 
+# Not computed by the package itself: codebleu 0.7.0 fails with tree-sitter-python from 0.23 on.
 PYPI = Convention(
     name="pypi",
     split=str.split,

@@ -38,6 +38,7 @@ def row(
     """
     candidate, reference = lengths
     weighted_reference = reference if convention.reference_length is None else convention.reference_length
+    # NLTK's modified precision divides by at least 1, and CodeXGLUE's evaluator contains a copy of it.
     least = 1.0 if convention.at_least_one else 0.0
     in_candidate = [max(least, count) for count in ngrams.in_candidate]
     in_reference = [max(least, count) for count in ngrams.weighted_in_reference]

@@ -137,6 +137,7 @@ class _Reader:
         self.over_limit |= len(text) > MAX_CHARACTERS
         text = text[:MAX_CHARACTERS]
         code = convention.clean(text)
+        # `package` is `codexglue` on cut candidates, so most texts are parsed once for both.
         key = (code, convention.bare, convention.as_evaluators)
         if key not in self._parsed:
             self._parsed[key] = self._parse(code, convention)

@@ -185,7 +185,8 @@ class Tree:
 
 @cache
 def _parser() -> "Parser":
-    # Composing a cell and reading a result do not need the parser.
+    # tree-sitter takes any text, and the published evaluators score its trees.
+    # Imported late: composing a cell and reading a result do not need the parser.
     import tree_sitter_python
     from tree_sitter import Language, Parser
 
