@@ -26,7 +26,7 @@ STRICT_TOLERANCE = 1e-6
 DIGITS_AT_ONCE = 4_300
 """Limit on the digits of an integer that Python reads (sys.int_info.default_max_str_digits). Longer integers take
 quadratic time."""
-_ROUNDED_DIGITS = 3
+_ROUNDED_DIGITS = 3  # as the published checker rounds
 _NON_INTEGER = re.compile(r"[+-]?(?:\d+\.\d*|\.\d+|\d+(?=[eE]))(?:[eE][+-]?\d+)?", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 
@@ -65,6 +65,7 @@ def same_output(comparator: Comparator, printed: bytes, expected: str) -> bool:
         printed: the whole standard output. Bytes that are not UTF-8 equal nothing.
         expected: the expected text.
     """
+    # Escaped bytes become lone surrogates, which `problems` refuses in expected text.
     text = printed.decode("utf-8", "surrogateescape")
     return _apps_output(text, expected) if comparator is Comparator.apps else _strict_output(text, expected)
 
@@ -102,7 +103,7 @@ def _apps_output(printed: str, expected: str) -> bool:
         wanted in (lines, filled)
         or _all_close(filled, wanted)
         or _same_sets(filled, wanted, frozenset)
-        or _same_sets(filled, wanted, _rounded)
+        or _same_sets(filled, wanted, lambda tokens: frozenset(round(float(each), _ROUNDED_DIGITS) for each in tokens))
     )
 
 
@@ -118,11 +119,9 @@ def _all_close(lines: Sequence[str], wanted: Sequence[str]) -> bool:
 
 
 def _same_sets(lines: Iterable[str], wanted: Iterable[str], form: Callable[[list[str]], frozenset[Any]]) -> bool:
-    """Whether both have the same set of lines, each a set of tokens.
-
-    The published checker drops empty lines of the expected text before it strips lines, and those of the output after.
-    So no output matches an expected line of blanks.
-    """
+    """Whether both have the same set of lines, each a set of tokens."""
+    # The published checker drops empty lines of the expected text before it strips lines, and those of the output
+    # after. So no output matches an expected line of blanks.
     try:
         right = {form(line.split()) for line in wanted}
         seen = set()
@@ -137,15 +136,9 @@ def _same_sets(lines: Iterable[str], wanted: Iterable[str], form: Callable[[list
     return seen == right
 
 
-def _rounded(tokens: Iterable[str]) -> frozenset[float]:
-    return frozenset(round(float(token), _ROUNDED_DIGITS) for token in tokens)
-
-
 def _apps_value(returned: Any, expected: Any) -> bool:
-    """Python's equality with the expected output, or with its first element if it is a list.
-
-    The published checker converts tuples to lists at the top and one level below. JSON converts them at every depth.
-    """
+    """Python's equality with the expected output, or with its first element if it is a list."""
+    # The published checker converts tuples to lists at the top and one level below. JSON converts them at every depth.
     return bool(returned == expected) or (isinstance(expected, list) and expected != [] and returned == expected[0])
 
 
@@ -171,6 +164,7 @@ def _same_token(token: str, wanted: str) -> bool:
 
 
 def _near(number: float, wanted: float) -> bool:
+    # An infinite bound would accept anything.
     return abs(number - wanted) <= STRICT_TOLERANCE * max(1.0, abs(wanted)) < float("inf")
 
 
@@ -180,12 +174,14 @@ def strictly_equal(returned: Any, expected: Any) -> bool:
     A non-integer (4.0 counts as one) equals an integer or another non-integer within STRICT_TOLERANCE, and NaN equals
     NaN. Nesting may have any depth.
     """
+    # Without recursion, because a program chooses how deep its value nests.
     pairs = [(returned, expected)]
     while pairs:
         value, wanted = pairs.pop()
         if isinstance(wanted, float):
             if not _same_number(value, wanted):
                 return False
+        # Python's True equals 1, and 1 equals 1.0.
         elif type(value) is not type(wanted):
             return False
         elif isinstance(wanted, list):
@@ -206,6 +202,6 @@ def _same_number(value: Any, wanted: float) -> bool:
         return False
     try:
         number = float(value)
-    except OverflowError:
+    except OverflowError:  # an integer beyond 1e308
         return False
     return number == wanted or (number != number and wanted != wanted) or _near(number, wanted)

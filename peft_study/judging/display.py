@@ -3,7 +3,6 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Self
 
 from rich.console import Console
@@ -58,9 +57,7 @@ class JudgingDisplay:
             self._progress.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         progress, self._progress = self._progress, None
         if progress is not None:
             progress.stop()
@@ -91,6 +88,7 @@ def print_scores(scores: Mapping[str, Scores], file: str, console: Console | Non
     table.add_column("")
     for comparator in scores:
         table.add_column(comparator, justify="right")
+    # Both comparators judged the same runs, so their columns have the same candidates.
     columns = list(scores.values())
     table.add_row("candidates", *(f"{of.candidates:,}" for of in columns))
     table.add_row("passed every test", *(f"{of.passed:,}{_percent(of.passed, of.candidates)}" for of in columns))

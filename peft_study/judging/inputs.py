@@ -68,16 +68,10 @@ def read_problems(path: Path) -> Problems:
     """
     problems = Problems()
     seen: set[ProblemId] = set()
+    # The tests of APPS hold integers of more than 9,000 digits.
     with integers_of_any_length():
         for where, row in _rows(path, PROBLEM_FORM):
-            identity = _identity(row, where, PROBLEM_FORM)
-            if identity in seen:
-                raise UserError(
-                    f"problem_id must be unique, got {identity!r} twice",
-                    where=where,
-                    hint="give each problem another id",
-                )
-            seen.add(identity)
+            identity = _identity(row, where, PROBLEM_FORM, seen, "give each problem another id")
             try:
                 problem = _problem(identity, row, where)
             except NothingAssertedError:
@@ -106,16 +100,9 @@ def read_candidates(path: Path, problem_ids: Collection[ProblemId]) -> list[Cand
     candidates: list[Candidate] = []
     seen: set[ProblemId] = set()
     for where, row in _rows(path, CANDIDATE_FORM):
-        identity = _identity(row, where, CANDIDATE_FORM)
+        identity = _identity(row, where, CANDIDATE_FORM, seen, "put all candidates of a problem on one line")
         if identity not in problem_ids:
             raise UserError(f"unknown problem {identity!r}", where=where, hint=_similar(identity, problem_ids))
-        if identity in seen:
-            raise UserError(
-                f"problem_id must be unique, got {identity!r} twice",
-                where=where,
-                hint="put all candidates of a problem on one line",
-            )
-        seen.add(identity)
         sources = row.get("candidates")
         if not isinstance(sources, list):
             raise UserError('"candidates" must be a list', where=where, hint=CANDIDATE_FORM)
@@ -136,12 +123,16 @@ def _rows(path: Path, form: str) -> Iterator[tuple[str, dict[str, Any]]]:
         raise UserError(error.what, where=error.where, hint=hint) from error
 
 
-def _identity(row: dict[str, Any], where: str, form: str) -> ProblemId:
+def _identity(row: dict[str, Any], where: str, form: str, seen: set[ProblemId], hint_if_seen: str) -> ProblemId:
     identity = row.get("problem_id")
-    if type(identity) is int or (isinstance(identity, str) and identity and jsonl.has_utf8_form(identity)):
-        return identity
-    problem = "must be an integer or text" if "problem_id" in row else "is missing"
-    raise UserError(f'"problem_id" {problem}', where=where, hint=form)
+    # Not `isinstance`: true is an int in Python, and would be the same id as 1.
+    if type(identity) is not int and not (isinstance(identity, str) and identity and jsonl.has_utf8_form(identity)):
+        problem = "must be an integer or text" if "problem_id" in row else "is missing"
+        raise UserError(f'"problem_id" {problem}', where=where, hint=form)
+    if identity in seen:
+        raise UserError(f"problem_id must be unique, got {identity!r} twice", where=where, hint=hint_if_seen)
+    seen.add(identity)
+    return identity
 
 
 def _similar(identity: ProblemId, problem_ids: Collection[ProblemId]) -> str:
@@ -157,33 +148,27 @@ def _problem(identity: ProblemId, row: dict[str, Any], where: str) -> Problem | 
     if len(names) > 1:
         raise UserError('a problem has both "input_output" and "tests"', where=where, hint="keep only one of them")
     if not names:
-        _refuse_misspelt(row, where)
+        # Without this check, a misspelt key would leave its problem out without a word.
+        for name in row:
+            if name not in _TESTS and (close := get_close_matches(name, _TESTS, n=1, cutoff=0.8)):
+                raise UserError(
+                    f"unknown key {name!r} in a problem without tests", where=where, hint=f"did you mean {close[0]!r}?"
+                )
         return None
     prelude = row.get("prelude")
     if prelude is not None and not isinstance(prelude, str):
         raise UserError('"prelude" must be text', where=where, hint="Python source, or leave it out")
     try:
         if names == ["tests"]:
-            return problem_of_assertions(identity, _source(row["tests"], where), prelude)
+            if not isinstance(row["tests"], str):
+                what = f'"tests" must be text, got {type(row["tests"]).__name__}'
+                raise UserError(what, where=where, hint=PROBLEM_FORM)
+            return problem_of_assertions(identity, row["tests"], prelude)
         return _in_apps_form(identity, _object(row["input_output"], where), where, prelude)
     except NothingAssertedError:
         raise
     except UserError as error:
         raise UserError(error.what, where=where, hint=error.hint) from error
-
-
-def _refuse_misspelt(row: dict[str, Any], where: str) -> None:
-    for name in row:
-        if name not in _TESTS and (close := get_close_matches(name, _TESTS, n=1, cutoff=0.8)):
-            raise UserError(
-                f"unknown key {name!r} in a problem without tests", where=where, hint=f"did you mean {close[0]!r}?"
-            )
-
-
-def _source(value: Any, where: str) -> str:
-    if not isinstance(value, str):
-        raise UserError(f'"tests" must be text, got {type(value).__name__}', where=where, hint=PROBLEM_FORM)
-    return value
 
 
 def _object(value: Any, where: str) -> dict[str, Any]:

@@ -18,8 +18,8 @@ from peft_study.sandbox.jobs import Ending, Job, Kind, TestResult
 
 JUDGE_VERSION = 5
 """Increased if a verdict may change, so that stored verdicts are made again."""
-_MOST_REASON = 300
-"""Length of a reason. A program that forges records can influence the text."""
+_MOST_REASON = 300  # length of a reason. A program that forges records can influence the text
+# Python prints no "Traceback" for an error of syntax.
 _UNCAUGHT = re.compile(rb"^Traceback \(most recent call last\)|^(Syntax|Indentation|Tab)Error\b", re.MULTILINE)
 
 
@@ -81,7 +81,7 @@ class Runner(Protocol):
         """Run jobs, drawn lazily, and yield each key with its result, in any order."""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False)  # by identity, because it is part of a job's key
 class _Tally:
     """The results of one source on one problem, and the candidates with that source."""
 
@@ -96,7 +96,7 @@ class _Tally:
 
     @property
     def is_out_of_time(self) -> bool:
-        """Whether all tests fail, because the package's checker would have been killed."""
+        # The package's checker would have been killed, and then counts all tests as failed.
         return self.problem.package_rules and self.seconds > CANDIDATE_SECONDS
 
     @property
@@ -152,11 +152,15 @@ def judge(
             problem = problems[candidate.problem_id]
             key = (problem.id, hashlib.sha256(candidate.source.encode("utf-8", "surrogatepass")).digest())
             if (twin := tallies.get(key)) is not None:
-                _join(twin, candidate.index, done)
+                if twin.is_complete:
+                    done.append(twin.judged(candidate.index))
+                else:
+                    twin.indices.append(candidate.index)
                 continue
             tally = tallies[key] = _Tally(problem, candidate.source, [candidate.index])
             for case, job in _jobs_of(tally, give_up_after_timeouts):
                 yield (tally, case), job
+            # Without a single run, no result comes back to close the tally.
             if tally.is_complete:
                 _close(tally, done)
 
@@ -216,6 +220,7 @@ def verdicts_of(problem: Problem, case: Case, ran: TestResult) -> dict[Comparato
         return {comparator: _printed(comparator, case, ran) for comparator in Comparator}
     if ran.exit_code != 0 or ran.reply is None:
         return dict.fromkeys(Comparator, Verdict.error)
+    # The program can write to the reply's descriptor, so the reply may be anything.
     try:
         returned = parsed(ran.reply)
     except (ValueError, RecursionError):
@@ -233,10 +238,8 @@ def _printed(comparator: Comparator, case: Case, ran: TestResult) -> Verdict:
 
 
 def _chose_to_exit(ran: TestResult) -> bool:
-    """Whether an exit code comes from `sys.exit`. An exception would leave a traceback on standard error.
-
-    Only the end of that stream is kept. If the stream is full, the start of a traceback may be cut off.
-    """
+    """Whether an exit code comes from `sys.exit`. An exception would leave a traceback on standard error."""
+    # Only the end of that stream is kept. If the stream is full, the start of a traceback may be cut off.
     raised = _UNCAUGHT.search(ran.stderr) or (ran.exit_code == 1 and len(ran.stderr) >= STDERR_TAIL_BYTES)
     return (ran.exit_code or 0) > 0 and not raised
 
@@ -244,6 +247,7 @@ def _chose_to_exit(ran: TestResult) -> bool:
 def _asserted(ran: TestResult) -> Verdict:
     if ran.proved:
         return Verdict.passed
+    # An assertion that the sandbox evaluates as a whole fails by its exception.
     failed = ran.exit_code == 0 or b"AssertionError" in ran.stderr.rstrip().rpartition(b"\n")[2]
     return Verdict.failed if failed else Verdict.error
 
@@ -263,13 +267,6 @@ def _jobs_of(tally: _Tally, give_up_after_timeouts: int | None) -> Iterator[tupl
             tally.results[index] = dict.fromkeys(Comparator, Verdict.timeout)
         else:
             yield index, tally.problem.job(tally.source, case)
-
-
-def _join(tally: _Tally, index: int, done: deque[Judgement]) -> None:
-    if tally.is_complete:
-        done.append(tally.judged(index))
-    else:
-        tally.indices.append(index)
 
 
 def _close(tally: _Tally, done: deque[Judgement]) -> None:

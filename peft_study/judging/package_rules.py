@@ -74,10 +74,9 @@ del _caller
 
 def package_limits(limits: Limits) -> Limits:
     """Return the limits of one test, with at most the checker's time."""
+    # The checker sets an alarm, which counts wall-clock time.
     return replace(
-        limits,
-        cpu_seconds=min(limits.cpu_seconds, TEST_SECONDS),
-        wall_seconds=min(limits.wall_seconds, TEST_SECONDS),
+        limits, cpu_seconds=min(limits.cpu_seconds, TEST_SECONDS), wall_seconds=min(limits.wall_seconds, TEST_SECONDS)
     )
 
 
@@ -103,6 +102,7 @@ def package_source(source: str, function: str | None) -> str:
         return f"{_IMPORTS}{source}\n{FUNCTION} = {owner}{function}\n"
     lines = source.split("\n")
     first = next((place for place, line in enumerate(lines) if not line.startswith(("from ", "import "))), len(lines))
+    # A tab, as in the checker. The lines of a long string get it, too, and change.
     body = [f"\t{line}" for line in lines[first:]]
     # Without a body there is no function, and the checker counts an error.
     streams = ["stdin = sys.stdin", "stdout = sys.stdout", "def code():"] if body else []

@@ -139,6 +139,7 @@ def problem_of_inputs(
         raise UserError(
             f"fn_name must be the name of a function, got {fn_name!r}", where=where, hint="for example two_sum"
         )
+    # JSON and back, so that both sides of a comparison have the same form: tuples are lists, and keys are text.
     with integers_of_any_length():
         cases = [
             Case(arguments=_arguments(arguments, where), expected=parsed(json.dumps(expected)))
@@ -169,6 +170,7 @@ def problem_of_assertions(identity: ProblemId, tests: str, prelude: str | None =
     _check_prelude(prelude, where)
     _utf8(tests, where)
     try:
+        # The published tests hold integers above the limit on digits, and they are trusted.
         with integers_of_any_length():
             sources = split_assertions(tests)
             for source in sources:
@@ -196,7 +198,7 @@ def _check_prelude(prelude: str | None, where: str) -> None:
     _utf8(prelude, where)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+            warnings.simplefilter("ignore")  # for example of an invalid escape sequence in a published prelude
             compile(prelude, "prelude", "exec", dont_inherit=True)
     except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError) as error:
         raise UserError(

@@ -62,6 +62,7 @@ def fingerprint(
         packages: packages that candidates may import, with their versions.
     """
     decisive = (JUDGE_VERSION, sys.version_info[:2], APPS_PRELUDE, problem, asdict(limits), give_up_after_timeouts)
+    # Added only if set, so that stored verdicts without the rules keep their keys.
     by_package = (PACKAGE_RULES_VERSION,) if problem.package_rules else ()
     return _digest(repr(decisive + by_package + ((tuple(packages), PACKAGES_VERSION) if packages else ())))
 
@@ -137,6 +138,7 @@ class VerdictFile:
                     place = (judgement.problem_id, judgement.index)
                     judged[place] = judgement
                     self._lines[place] = self._line(judgement, Level(row["level"]))
+                # A sandbox error is not worth a copy of the file.
                 lost += judgement is None and "trouble" not in row
         if rest and not _is_torn(rest):
             raise self._not_verdicts(len(whole) + 1)
@@ -151,6 +153,7 @@ class VerdictFile:
             judgement, made_at = _judged(row), Level(row["level"])
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
             return None
+        # The key changes with everything that decides a verdict: source, problem, limits, judge, version of Python.
         place = (judgement.problem_id, judgement.index)
         if place not in self._keys or row["key"] != self._keys[place]:
             return None
@@ -166,6 +169,7 @@ class VerdictFile:
         for number in itertools.count(1):
             old = self._path.with_name(f"{self._path.name}{_OLD}{number if number > 1 else ''}")
             try:
+                # "x" fails if the name is taken, so that a copy is never replaced.
                 with old.open("xb", buffering=0) as file:
                     _write(file, content)
                     os.fsync(file.fileno())
@@ -190,10 +194,13 @@ class VerdictFile:
         self._rewrite([self._lines[place] for place in self._keys if place in self._lines])
 
     def _locked(self, path: Path) -> FileIO:
+        # For appending, so that the file is not emptied before the lock is held.
         file = self._open.enter_context(path.open("ab", buffering=0))
+        # The rename would replace a device such as /dev/null.
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise UserError("--out must be a regular file", where=str(path), hint="use another --out FILE")
         try:
+            # The kernel releases this lock when the process ends, however it ends.
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UserError(
@@ -203,19 +210,16 @@ class VerdictFile:
 
     def _rewrite(self, lines: Iterable[bytes]) -> None:
         """Replace the file. The new file is locked before the rename, and the old one stays locked."""
+        partial = self._path.with_name(f".{self._path.name}.{os.getpid()}")
         try:
-            self._replace(b"".join(lines))
+            partial.unlink(missing_ok=True)  # left by a killed process with the same number
+            file = self._locked(partial)
+            _write(file, b"".join(lines))
+            os.fsync(file.fileno())  # before the rename, so that a power cut leaves either content
+            partial.replace(self._path)
+            sync_folder(self._path.parent)
         except OSError as error:
             raise self._unwritable(error) from error
-
-    def _replace(self, content: bytes) -> None:
-        partial = self._path.with_name(f".{self._path.name}.{os.getpid()}")
-        partial.unlink(missing_ok=True)  # left by a killed process with the same number
-        file = self._locked(partial)
-        _write(file, content)
-        os.fsync(file.fileno())
-        partial.replace(self._path)
-        sync_folder(self._path.parent)
         self._file = file
 
     def _line(self, judged: Judgement, level: Level) -> bytes:
@@ -235,6 +239,7 @@ class VerdictFile:
             row["trouble"] = judged.trouble
         if judged.reasons:
             row["reasons"] = judged.reasons
+        # NaN is not JSON, and readers other than Python refuse it.
         return json.dumps(row, allow_nan=False).encode() + b"\n"
 
     def _row(self, line: bytes, number: int) -> dict[str, Any]:
@@ -253,9 +258,7 @@ class VerdictFile:
 
     def _not_verdicts(self, number: int) -> UserError:
         return UserError(
-            "the file does not hold verdicts",
-            where=f"{self._path}, line {number}",
-            hint="use another --out FILE",
+            "the file does not hold verdicts", where=f"{self._path}, line {number}", hint="use another --out FILE"
         )
 
 
@@ -306,7 +309,7 @@ def _exactly(kind: type[Value], value: Any) -> Value:
 
 def _write(file: FileIO, content: bytes) -> None:
     """Write all bytes. A call writes a whole line unless the disk is full, and then the next call raises."""
-    rest = memoryview(content)
+    rest = memoryview(content)  # slices without copies
     while rest:
         rest = rest[file.write(rest) :]
 

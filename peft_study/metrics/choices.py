@@ -48,6 +48,7 @@ def largest_errors(first: Sequence[Choice], second: Sequence[Choice], paired: bo
         places = [np.stack([noise.of(option) for option in place.options]) for place in side]
         highest.append(np.mean([place.max(axis=0) for place in places], axis=0))
         lowest.append(np.mean([place.min(axis=0) for place in places], axis=0))
+    # Both directions, because the best of the second mean may be the lucky choice, too.
     return np.sort(np.maximum(highest[0] - lowest[1], highest[1] - lowest[0]))
 
 
@@ -55,8 +56,7 @@ class _Noise:
     """Deviations of scores over samples and runs. A score that occurs twice has the same deviations."""
 
     def __init__(self, paired: bool, resamples: int = 10_000) -> None:
-        self._paired = paired
-        self._resamples = resamples
+        self._paired, self._resamples = paired, resamples
         self._generator = np.random.default_rng(_NOISE_SEED)
         self._by_score: dict[int, Floats] = {}
 

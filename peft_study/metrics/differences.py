@@ -86,7 +86,8 @@ def compare_methods(first: Sequence[Choice], second: Sequence[Choice]) -> Differ
     """
     sides = [_parts(side) for side in (first, second)]
     every = [part for side in (first, second) for place in side for option in place.options for part in option]
-    paired = _are_paired(every)
+    key = every[0].key
+    paired = key is not None and all(part.deviations is not None and part.key == key for part in every)
     estimate = _mean(sides[0]) - _mean(sides[1])
     of_samples = _paired_variance(*sides) if paired else _separate_variance(*sides)
     if of_samples is None:
@@ -125,6 +126,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     """
     order = sorted(range(len(p_values)), key=lambda place: p_values[place])
     adjusted = [1.0] * len(p_values)
+    # The largest so far, so that a larger p-value never gets a smaller adjusted one.
     largest = 0.0
     for rank, place in enumerate(order):
         largest = max(largest, min(1.0, (len(order) - rank) * p_values[place]))
@@ -132,22 +134,15 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-_Part = tuple[MethodScore, float]
-"""A score and its weight in the mean."""
+_Part = tuple[MethodScore, float]  # a score and its weight in the mean
 
 
 def _parts(side: Sequence[Choice]) -> list[_Part]:
-    """The chosen scores with their weights in the mean."""
     return [(part, 1 / len(side) / len(place.chosen)) for place in side for part in place.chosen]
 
 
 def _mean(side: Sequence[_Part]) -> float:
     return sum(weight * part.estimate for part, weight in side)
-
-
-def _are_paired(parts: Sequence[MethodScore]) -> bool:
-    key = parts[0].key
-    return key is not None and all(part.deviations is not None and part.key == key for part in parts)
 
 
 def _paired_variance(first: Sequence[_Part], second: Sequence[_Part]) -> float | None:
@@ -182,8 +177,11 @@ def _freedom(variance: float, of_samples: float, sides: Sequence[Sequence[_Part]
     """Satterthwaite's degrees of freedom, with the observed variance between runs as the uncertain part."""
     samples = min((part.samples for side in sides for part, _ in side if part.samples), default=math.inf)
     uncertainty = of_samples**2 / max(1.0, samples - 1)
-    parts = [part_and_weight for side in sides for part_and_weight in side]
-    uncertainty += sum((weight**2 * part.run_spread / part.runs) ** 2 / part.run_freedom for part, weight in parts)
+    # The observed spread, which includes the chance on samples. With the estimate alone, tables of many tests had too
+    # many false positives (`python -m benchmarks.calibration`).
+    uncertainty += sum(
+        (weight**2 * part.run_spread / part.runs) ** 2 / part.run_freedom for side in sides for part, weight in side
+    )
     return variance**2 / uncertainty if uncertainty else math.inf
 
 
@@ -206,16 +204,9 @@ def _two_shares(first: Sequence[_Part], second: Sequence[_Part], paired: bool) -
 def _ratio(
     first: Sequence[_Part], second: Sequence[_Part], paired: bool, width: float
 ) -> tuple[float, float, float] | None:
-    """The ratio of two means and its interval, by the delta method on the logarithm.
-
-    Args:
-        first: the numerator.
-        second: the denominator.
-        paired: whether both are of the same samples.
-        width: half the interval's width, in standard errors.
-    """
+    """The first mean over the second, and its interval of `width` standard errors to each side."""
+    # The delta method on the logarithm keeps both ends above 0.
     above, below = _mean(first), _mean(second)
-    # The logarithm of the ratio is undefined.
     if above <= 0 or below <= 0:
         return None
     if paired:

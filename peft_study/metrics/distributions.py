@@ -62,7 +62,7 @@ class Student:
         statistic = (self.estimate - margin) / self.standard_error
         if math.isinf(self.freedom):
             return _NORMAL.cdf(-statistic)
-        from scipy.special import stdtr
+        from scipy.special import stdtr  # loads slowly
 
         return float(stdtr(self.freedom, -statistic))
 
@@ -108,5 +108,6 @@ class Chosen:
         distance = abs(self.estimate - margin)
         # The tolerance includes resamples that equal the distance up to rounding.
         rarer = len(self.largest) - int(np.searchsorted(self.largest, distance - 1e-12))
+        # The observed difference counts as a resample, so that a p-value is never 0.
         one_sided = min(1.0, (1 + rarer) / (1 + len(self.largest))) / 2
         return one_sided if self.estimate >= margin else 1 - one_sided

@@ -6,7 +6,7 @@ from peft_study.data.line_ends import with_line_feeds
 from peft_study.data.package_v1 import cut_at_angle_brackets
 from peft_study.metrics.scores import Scores
 
-MAX_K = 10
+MAX_K = 10  # the largest cut-off in the paper's tables
 
 
 def normalise(code: str) -> str:
@@ -82,15 +82,11 @@ def score_exact_match(
         raise ValueError(
             f"candidates and references must have the same length, got {len(candidates)} and {len(references)}"
         )
-    pairs = list(zip(candidates, references, strict=True))
-    by_comparison = {
-        "em": [matches(*pair) for pair in pairs],
-        "raw_em": [raw_matches(*pair) for pair in pairs],
-        "em_package": [package_matches(*pair) for pair in pairs],
-    }
     metrics: dict[str, float | None] = {}
-    samples: list[dict[str, float | None]] = [{} for _ in pairs]
-    for name, matched in by_comparison.items():
+    samples: list[dict[str, float | None]] = [{} for _ in references]
+    # The package's cut at any `<` makes 2.4 % of CoNaLa's references unreachable. The paper's table 3 is made with it.
+    for name, compare in (("em", matches), ("raw_em", raw_matches), ("em_package", package_matches)):
+        matched = list(map(compare, candidates, references))
         metrics |= em_at_k(matched, ks, name)
         for sample, row in zip(samples, matched, strict=True):
             sample |= {f"{name}@{k}": float(any(row[:k])) for k in ks if f"{name}@{k}" in metrics}

@@ -78,6 +78,7 @@ def mean_intervals(
         return {}
     table = [[sample.get(name) for name in names] for sample in samples]
     values = np.array([[math.nan if value is None else value for value in row] for row in table])
+    # Values beside the number of values, so that a mean over the samples that have a score can be resampled.
     counts = by_cluster(np.concatenate([np.nan_to_num(values), ~np.isnan(values)], axis=1), clusters)
 
     def means(sums: Floats) -> Floats:
@@ -92,11 +93,7 @@ def mean_intervals(
 
 
 def pooled_interval(
-    counts: Floats,
-    score: PooledScore,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-    clusters: Clusters | None = None,
+    counts: Floats, score: PooledScore, resamples: int = RESAMPLES, seed: int = 0, clusters: Clusters | None = None
 ) -> Interval:
     """Return the 95 % bootstrap interval of a score that is pooled over a corpus, by percentiles.
 
@@ -121,6 +118,7 @@ def pooled_interval(
     estimate = float(score(counts.sum(axis=0)))
     rows = by_cluster(counts, clusters)
     low, high = _percentiles(resampled(rows, score, resamples, seed))
+    # A bootstrap of equal samples has a width of 0, which would claim certainty.
     if low is not None and high is not None and high - low < EQUAL:
         low, high = _unseen(estimate, len(rows))
     return Interval(None if math.isnan(estimate) else estimate, low, high)
@@ -158,6 +156,7 @@ def recorded_interval(
 
 
 def _percentiles(scores: Floats) -> tuple[float | None, float | None]:
+    # A pooled score may be undefined on a resample, for example CodeBLEU if no reference has code.
     defined = scores[~np.isnan(scores)]
     if not len(defined):
         return None, None
@@ -167,13 +166,7 @@ def _percentiles(scores: Floats) -> tuple[float | None, float | None]:
 
 
 def _mean_interval(values: Floats, ends: tuple[float | None, float | None], clusters: Clusters | None) -> Interval:
-    """The interval of a mean.
-
-    Args:
-        values: (samples,); NaN is left out of the mean.
-        ends: the percentiles of the bootstrap.
-        clusters: of the samples.
-    """
+    """The interval of the mean of `values` without NaN. `ends` are the percentiles of the bootstrap."""
     present = ~np.isnan(values)
     defined = values[present]
     if not len(defined):

@@ -65,15 +65,13 @@ def score_tests(outcomes: Sequence[Sequence[Sequence[bool]]], ks: Sequence[int] 
         raise ValueError("outcomes must hold at least one problem, got an empty sequence")
     samples = [_score_problem(problem, ks) for problem in outcomes]
     metrics = mean_of(samples)
-    undefined = {name: "no problem has tests" for name, value in metrics.items() if value is None}
-    return Scores(metrics, samples, undefined)
+    return Scores(metrics, samples, {name: "no problem has tests" for name in metrics if metrics[name] is None})
 
 
 def group(levels: Sequence[str]) -> dict[str, list[int]]:
     """Return the indices of the problems by level: APPS' levels from easy to hard, then others by name."""
-    in_apps = [level for level in LEVELS if level in levels]
-    others = sorted(set(levels) - set(LEVELS))
-    return {name: [index for index, level in enumerate(levels) if level == name] for name in (*in_apps, *others)}
+    names = [*(level for level in LEVELS if level in levels), *sorted(set(levels) - set(LEVELS))]
+    return {name: [index for index, level in enumerate(levels) if level == name] for name in names}
 
 
 def by_level(samples: Sequence[Values], levels: Sequence[str]) -> dict[str, dict[str, float | None]]:
@@ -102,6 +100,7 @@ def _score_problem(problem: Sequence[Sequence[bool]], ks: Sequence[int]) -> dict
     # Computed for problems without tests too, so that too few candidates are always refused.
     scores: dict[str, float | None] = {f"pass@{k}": pass_at_k(len(problem), sum(passing), k) for k in ks}
     scores |= {f"top@{k}": float(any(passing[:k])) for k in ks}
+    # Some problems of APPS have no tests. They are no failures.
     num_tests = max(numbers, default=0)
     shares = [sum(tests) / num_tests for tests in problem if num_tests]
     scores["tests_passed_share"] = sum(shares) / len(shares) if shares else None

@@ -80,6 +80,7 @@ METRICS: Sequence[Metric] = (
         quality_rank=1,
         published_as=("em@10",),
     ),
+    # Table 3 of the paper holds scores of candidates that the package cut, so its columns stand under these, too.
     Metric("em_package@1", "EM@1", compared_as=f"EM@1 ({_CUT})", published_as=("em@1",)),
     Metric("em_package@10", "EM@10", compared_as=f"EM@10 ({_CUT})", published_as=("em@10",)),
     Metric(
@@ -131,6 +132,7 @@ METRICS: Sequence[Metric] = (
         axis="tests passed, %",
         quality_rank=4,
     ),
+    # The paper's APPS scores come from its package's checker, which runs programs in another way (docs/scoring.md).
     Metric("apps_package_tests_passed_share", "Tests passed", published_as=("avg_tests_passed",)),
     Metric("apps_package_pass@1", "Pass@1", published_as=("pass@1",)),
     Metric("apps_package_pass@2", "Pass@2", published_as=("pass@2",)),

@@ -59,5 +59,6 @@ def seeds_interval(scores: Sequence[float], intervals: Sequence[tuple[float, flo
     of_runs = deviation**2 / runs
     total = of_samples + of_runs
     freedom = (runs - 1) * (total / of_runs) ** 2
+    # With three seeds the normal quantile would be too narrow: their variance is itself uncertain.
     half = student_quantile(CONFIDENCE, freedom) * math.sqrt(total)
     return Spread(mean, deviation, max(0.0, mean - half), min(1.0, mean + half), runs)

@@ -10,10 +10,8 @@ from statistics import NormalDist
 CONFIDENCE = 0.95
 FEW = 10
 """With fewer hits or misses, an interval is widened as Brown, Cai and DasGupta propose."""
-# The interval has a width of at most 2, so the root is exact to 1e-13.
-_HALVINGS = 44
-# Standard errors beyond which a normal probability underflows.
-_WIDEST = 38.0
+_HALVINGS = 44  # the interval has a width of at most 2, so the root is exact to 1e-13
+_WIDEST = 38.0  # standard errors beyond which a normal probability underflows
 
 
 def normal_quantile(confidence: float = CONFIDENCE) -> float:
@@ -62,6 +60,7 @@ def share_interval(share: float, samples: float, confidence: float = CONFIDENCE)
     """
     low, high = wilson(share, samples, normal_quantile(confidence))
     hits, misses = share * samples, (1 - share) * samples
+    # Without a hit the lower end is 0 already.
     if 0 < hits < FEW:
         low = min(low, _poisson_bound(hits, confidence) / samples)
     if 0 < misses < FEW:

@@ -6,9 +6,7 @@ from statistics import NormalDist
 from peft_study.metrics.distributions import student_quantile
 from peft_study.metrics.shares import CONFIDENCE
 
-# Larger studies are not practical.
-_MOST_SEEDS = 100
-_MOST_SAMPLES = 10_000_000
+_MOST_SEEDS, _MOST_SAMPLES = 100, 10_000_000  # larger studies are not practical
 
 
 def seeds_needed(
@@ -58,6 +56,7 @@ def samples_needed(
 
 
 def _detects(difference: float, of_samples: float, run_deviation: float, seeds: int, power: float) -> bool:
+    # Both methods have this number of runs, while they share their samples.
     of_runs = 2 * run_deviation**2 / seeds
     variance = of_samples + of_runs
     # Satterthwaite's degrees of freedom; the variance over samples counts as known.

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-_CHUNK_BYTES = 1 << 16
+_CHUNK_BYTES = 1 << 16  # the capacity of a pipe on Linux (pipe(7))
 STDERR_TAIL_BYTES = 4096
 
 
@@ -51,6 +51,7 @@ class Sink:
         self.seen_bytes += len(part)
         self.data += part
         if self.tail_bytes is not None:
+            # The last line names the exception, which a long traceback would push out of the start.
             del self.data[: -self.tail_bytes]
         if self.watch is not None and part:
             self.watch(part)
@@ -81,6 +82,7 @@ class Source:
     def write(self) -> None:
         """Write what fits. Close at the end of the data, or if the reader has closed the pipe."""
         with suppress(BlockingIOError):
+            # A program may end without reading its input, and its answer still counts.
             try:
                 self.data = self.data[os.write(self.fd, self.data[:_CHUNK_BYTES]) :] if self.data else self.data
             except BrokenPipeError:

@@ -11,6 +11,7 @@ _CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 def available_cores() -> int:
     """Return the smallest of the affinity mask, the container's quota and the share of this process."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    # With two cores, two torch threads beside a busy process are several times slower than a single one.
     share = os.environ.get(SHARE, "")
     if share.isdecimal() and int(share):
         cores = min(cores, int(share))

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from peft_study.errors import UserError
 
+# Above what any machine has, and below what the kernel can count (signed 64 bits, 22 bits for processes).
 _MOST = {
     "cpu_seconds": 2**31,
     "wall_seconds": 2**31,
@@ -15,7 +16,6 @@ _MOST = {
     "file_bytes": 2**50,
     "processes": 2**22,
 }
-"""Above what any machine has, and below what the kernel can count (signed 64 bits, 22 bits for processes)."""
 
 
 class Kind(StrEnum):
@@ -144,9 +144,6 @@ class TestResult:
         seconds: wall-clock time of the test.
         detail: the reason of a sandbox error. For `asserts` that are not proved, the first missing or failed assertion.
     """
-
-    # pytest would collect the class as a test.
-    __test__ = False
 
     ending: Ending
     exit_code: int | None = None

@@ -35,6 +35,7 @@ Not covered:
 but `os.path.exists` does not. `docs/trust.md` lists the tests that check all of this.
 """
 
+import itertools
 import os
 import queue
 import shutil
@@ -43,7 +44,6 @@ import threading
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from peft_study.errors import UserError
@@ -60,8 +60,8 @@ from peft_study.sandbox.watch import WorkerLostError
 
 __all__ = ["Ending", "Job", "Kind", "Level", "Limits", "Pool", "TestResult"]
 
+# Jobs per worker that are taken from the caller and not yet returned: a worker never waits, and few sources are held.
 _AHEAD = 2
-"""Jobs per worker that are taken from the caller and not yet returned."""
 
 
 class Pool:
@@ -115,9 +115,7 @@ class Pool:
         except BaseException:
             self._remove_folder()
             raise
-        self.level = reached.level
-        self.layers = reached.layers
-        self.denied = reached.denied
+        self.level, self.layers, self.denied = reached.level, reached.layers, reached.denied
         self._inbox: queue.SimpleQueue[tuple[Hashable, Job] | None] = queue.SimpleQueue()
         self._outbox: queue.SimpleQueue[tuple[Hashable, TestResult]] = queue.SimpleQueue()
         self._stopping = self._running = self._abandoned = False
@@ -129,9 +127,7 @@ class Pool:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def run(self, jobs: Iterable[tuple[Hashable, Job]]) -> Iterator[tuple[Hashable, TestResult]]:
@@ -146,24 +142,22 @@ class Pool:
         Raises:
             RuntimeError: another call of `run` is not finished.
         """
+        # Both calls would read the same outbox, and each would get results of the other.
         if self._running:
             raise RuntimeError("the pool is running other jobs")
         waiting = iter(jobs)
         self._running = True
-        open_jobs, more = 0, True
+        open_jobs = 0
         try:
-            while more or open_jobs:
-                while more and open_jobs < _AHEAD * self._number:
-                    job = next(waiting, None)
-                    if job is None:
-                        more = False
-                        break
+            while True:
+                for job in itertools.islice(waiting, _AHEAD * self._number - open_jobs):
                     self._inbox.put(job)
                     open_jobs += 1
-                if open_jobs:
-                    result = self._outbox.get()
-                    open_jobs -= 1
-                    yield result
+                if not open_jobs:
+                    return
+                result = self._outbox.get()
+                open_jobs -= 1
+                yield result
         finally:
             if open_jobs:
                 self._abandon(open_jobs)
@@ -176,6 +170,7 @@ class Pool:
             while True:
                 self._inbox.get_nowait()
                 open_jobs -= 1
+        # Their threads wait for programs that may run for another `wall_seconds`.
         for worker in self._workers:
             worker.interrupt()
         for _ in range(open_jobs):
@@ -196,12 +191,14 @@ class Pool:
     def _remove_folder(self) -> None:
         with suppress(OSError):  # holds only links
             shutil.rmtree(self._folder / "packages")
+        # By descriptors, because a program may have nested folders deeper than a path may be long.
         with suppress(Exception):  # a program may have made it unremovable
             leftovers.empty(str(self._folder))
             self._folder.rmdir()
 
     def _worker(self, level: Level, own_user: bool) -> Worker:
         work = Path(tempfile.mkdtemp(dir=self._folder))
+        # RLIMIT_NPROC counts by user and is ignored for root, so workers of a root parent do not share a user.
         user = next_user() if own_user else None
         if user is not None:
             os.chown(work, user, user)
@@ -236,9 +233,8 @@ def _attempt(worker: Worker, job: Job, limits: Limits) -> TestResult:
         return worker.run(job, limits)
     except WorkerLostError as error:
         reason = str(error)
-    except (
-        BaseException
-    ) as error:  # for example tests that do not parse: the other jobs still run, and the caller waits
+    except BaseException as error:
+        # For example tests that do not parse: the other jobs still run, and the caller waits for this result.
         reason = f"{type(error).__name__}: {error}"
     with suppress(Exception):  # `start` stops it again
         worker.stop()

@@ -24,7 +24,7 @@ from peft_study.sandbox.users import can_change_user
 from peft_study.sandbox.watch import WorkerLostError
 
 Build = Callable[[Level, bool], Worker]
-_LIMITS = Limits(cpu_seconds=5, wall_seconds=10)
+_LIMITS = Limits(cpu_seconds=5, wall_seconds=10)  # two attacks wait up to 2 s for a connection
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ def reach(build: Build, highest: Level) -> Reached:
     """
     denied: list[str] = []
     users = (True, False) if can_change_user() else (False,)
+    # Docker's default profile and some clusters deny parts of a level, so only attacks tell which level holds.
     if sys.platform == "linux":
         for level in (Level.A, Level.B):
             for own_user in users if level >= highest else ():
@@ -75,11 +76,7 @@ def reach(build: Build, highest: Level) -> Reached:
 
 
 def _attack(worker: Worker) -> list[str]:
-    """Names of the attacks that succeed.
-
-    Raises:
-        WorkerLostError: the attacks did not run, so the level is unknown.
-    """
+    """Names of the attacks that succeed. If they do not run, the level is unknown, and the worker counts as lost."""
     with _targets() as targets:
         source = Path(attacks.__file__).read_text(encoding="utf-8")
         ran = worker.run(Job(source, Kind.script, stdin=json.dumps(targets).encode()), _LIMITS)
@@ -96,6 +93,7 @@ def _targets() -> Iterator[dict[str, Any]]:
     """The targets of the attacks. All belong to this process."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="peft-study-probe-")))
+        # Open to all, so that only the sandbox can refuse: programs may run as a separate user.
         folder.chmod(0o777)
         (folder / "secret").write_text("secret")
         (folder / "secret").chmod(0o666)

@@ -79,6 +79,7 @@ class Worker:
         ours.settimeout(START_SECONDS)
         self._control = ours
         # Not -I: it ignores PYTHONHASHSEED, and the order of sets is part of what a program prints.
+        # -s, -S and -P leave only the standard library on the path, -B writes no files, and streams are always UTF-8.
         arguments = [sys.executable, "-s", "-S", "-P", "-B", "-X", "utf8", "-c", _START, str(theirs.fileno())]
         nothing = subprocess.DEVNULL
         with theirs:
@@ -130,8 +131,7 @@ class Worker:
         assert self._control is not None
         assert self._process is not None
         with ExitStack() as stack:
-            run = Run(self._control, self._forker, job, limits, stack, self._folder_outside)
-            ran, clean = run.wait()
+            ran, clean = Run(self._control, self._forker, job, limits, stack, self._folder_outside).wait()
         if not clean:
             self.stop()
         return ran
@@ -142,6 +142,7 @@ class Worker:
         control = self._control
         if control is not None:
             with suppress(OSError):
+                # Not `close`: the other thread may be waiting on this descriptor, whose number could be used again.
                 control.shutdown(socket.SHUT_RDWR)
 
     def stop(self) -> None:
@@ -149,7 +150,7 @@ class Worker:
         process, control = self._process, self._control
         self._process = self._control = None
         if control is not None:
-            control.close()
+            control.close()  # the worker ends by itself when its end of the socket closes
         if process is not None:
             try:
                 process.wait(LEAVE_SECONDS)

@@ -17,11 +17,9 @@ BEYOND_UNWATCHED_BYTES = 64 << 20
 """The same if this process cannot see what programs use. Address space is then the only limit on memory."""
 _TICKS_A_SECOND = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 _MOST_ENTRIES = 20_000
-_DEEPEST = 64
-"""Depth of nested folders."""
+_DEEPEST = 64  # depth of nested folders: each level holds a descriptor, and Python's recursion has a limit
 _MOST_ROUNDS = 100
-_EXITING = 0x4
-"""PF_EXITING of linux/sched.h: a task that releases its memory."""
+_EXITING = 0x4  # PF_EXITING of linux/sched.h: a task that releases its memory
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -66,6 +64,7 @@ def descendants(pid: int) -> list[int]:
 
 def kill_user(user: int) -> None:
     """Kill the processes of a user until none is left."""
+    # In rounds, because a process may fork while the list is read.
     for _ in range(_MOST_ROUNDS):
         pids = [int(process.name) for process in Path("/proc").iterdir() if _belongs(process, user)]
         for pid in pids:
@@ -113,11 +112,10 @@ def usage(worker: int, folder: str | None) -> Usage:
 
 
 def _memory_bytes(pid: int, *, shared: bool) -> float:
-    """Anonymous and shared memory. Of shared pages a proportional part, if the kernel reports it.
-
-    If the first thread of a process has ended, its entry shows no memory. So all threads are tried in turn.
-    """
+    """Anonymous and shared memory. Of shared pages a proportional part, if the kernel reports it."""
+    # If the first thread of a process has ended, its entry shows no memory. So all threads are tried in turn.
     for task in _tasks(pid):
+        # The kernel walks all pages for smaps_rollup, so it is read only if processes can share pages.
         if shared:
             with suppress(OSError, KeyError):
                 rollup = _fields(Path(f"{task}/smaps_rollup").read_bytes().partition(b"\n")[2])
@@ -174,16 +172,15 @@ def _removed_file_bytes(pid: int) -> int:
         for opened in Path(f"/proc/{pid}/fd").iterdir():
             with suppress(OSError):
                 status = opened.stat()
+                # Files with a name are counted in the work folder.
                 if stat.S_ISREG(status.st_mode) and status.st_nlink == 0:
                     total += status.st_blocks * 512
     return total
 
 
 def _file_bytes(folder: str) -> float:
-    """Total size of a folder. Infinite if it has too many entries or too many levels.
-
-    Each file counts as at least 1 KiB, so that empty files reach the limit too.
-    """
+    """Total size of a folder. Infinite if it has too many entries or too many levels."""
+    # Each file counts as at least 1 KiB, so that empty files reach the limit too.
     try:
         fd = os.open(folder, _FOLDER)
     except OSError:

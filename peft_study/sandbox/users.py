@@ -4,11 +4,11 @@ import itertools
 import os
 from pathlib import Path
 
+# systemd assigns no user numbers from this one to 2^31 (Users, Groups, UIDs and GIDs on systemd Systems).
 _FIRST = 0x70000000
-"""systemd assigns no user numbers from this one to 2^31 (Users, Groups, UIDs and GIDs on systemd Systems)."""
 MOST_WORKERS = 64
 """Workers of one process. Each has a separate user."""
-_PIDS = 1 << 22
+_PIDS = 1 << 22  # PID_MAX_LIMIT of linux/threads.h on 64-bit machines
 _serial = itertools.count()
 
 
@@ -55,6 +55,7 @@ def map_users(pid: int, own_user: int | None, inner_id: int) -> None:
         OSError: the machine denies the mapping.
     """
     folder = Path(f"/proc/{pid}")
+    # The kernel lets a process without privileges map groups only after this (user_namespaces(7)).
     if own_user is None:
         (folder / "setgroups").write_text("deny")
     for name, ours in (("uid_map", os.geteuid()), ("gid_map", os.getegid())):

@@ -19,8 +19,8 @@ VALUES_BYTES = 32 * 1024 * 1024
 """Size of the reply of assertions, if the output limit is lower."""
 LEAVE_SECONDS = 5.0
 """How long a worker may take to clear up after a test."""
+# Interval between readings of memory, CPU time and files. A shorter peak of memory goes unseen (docs/trust.md).
 _LOOK_SECONDS = 0.02
-"""Interval between readings of memory, CPU time and files."""
 
 
 class WorkerLostError(Exception):
@@ -33,11 +33,7 @@ class Run:
     def __init__(
         self, control: socket.socket, pid: int, job: Job, limits: Limits, stack: ExitStack, work: str | None
     ) -> None:
-        self._control = control
-        self._pid = pid
-        self._limits = limits
-        self._work = work
-        self._stack = stack
+        self._control, self._pid, self._limits, self._stack, self._work = control, pid, limits, stack, work
         self._poll = select.poll()
         self._sources: dict[int, Source] = {}
         self._sinks: dict[int, Sink] = {}
@@ -49,11 +45,15 @@ class Run:
         self._gone_seconds = 0.0
         theirs: list[int] = []
         try:
-            self._add_source(job.stdin, theirs)
+            reading, writing = os.pipe()
+            theirs.append(reading)
+            self._write_to(writing, job.stdin)
             self._out = self._add_sink(theirs)
             self._err = self._add_sink(theirs, tail_bytes=STDERR_TAIL_BYTES)
             if job.kind is not Kind.script:
-                self._reply = self._add_sink(theirs, most_bytes=self._most_reply_bytes())
+                # Values that assertions compare are not output: a correct program may return a million numbers.
+                most_bytes = limits.output_bytes if self._proof is None else max(limits.output_bytes, VALUES_BYTES)
+                self._reply = self._add_sink(theirs, most_bytes=most_bytes)
             if self._reply is not None and self._proof is not None:
                 self._reply.watch = self._on_reply
                 reading, self._tests = os.pipe()
@@ -97,11 +97,6 @@ class Run:
             elif self._why is not None and now >= deadline:
                 raise WorkerLostError("it did not end a test in time")
 
-    def _add_source(self, data: bytes, theirs: list[int]) -> None:
-        reading, writing = os.pipe()
-        theirs.append(reading)
-        self._write_to(writing, data)
-
     def _write_to(self, fd: int, data: bytes) -> None:
         os.set_blocking(fd, False)
         source = Source(fd, memoryview(data))
@@ -110,10 +105,6 @@ class Run:
         if not source.closed:
             self._sources[fd] = source
             self._poll.register(fd, select.POLLOUT)
-
-    def _most_reply_bytes(self) -> int:
-        # Values that assertions compare are not output: a correct program may return a million numbers.
-        return self._limits.output_bytes if self._proof is None else max(self._limits.output_bytes, VALUES_BYTES)
 
     def _add_sink(self, theirs: list[int], tail_bytes: int | None = None, most_bytes: int | None = None) -> Sink:
         reading, writing = os.pipe()
@@ -134,6 +125,7 @@ class Run:
         sink = self._sinks[fd]
         sink.read()
         if sink.flooded:
+            # Nobody reads the pipe from here on, so the program would block until its time is over.
             self._end(Ending.output_limit)
         if sink.closed or sink.flooded:
             self._poll.unregister(fd)
@@ -165,8 +157,7 @@ class Run:
         # The kernel drops the time of a process whose parent does not wait for it. So time already seen is kept.
         self._gone_seconds += sum(spent for pid, spent in self._spent.items() if pid not in used.own_seconds)
         self._spent = used.own_seconds
-        alive = sum(used.own_seconds.values())
-        return max(used.cpu_seconds, alive + self._gone_seconds)
+        return max(used.cpu_seconds, sum(used.own_seconds.values()) + self._gone_seconds)
 
     def _end(self, why: Ending) -> None:
         if self._why is None:
@@ -182,6 +173,7 @@ class Run:
         if answer is None:
             raise WorkerLostError("it ended in the middle of a test")
         message = answer[0]
+        # The end of a program may arrive before its last output has been read from the pipes.
         for sink in self._sinks.values():
             sink.drain()
         if message["problem"]:
@@ -225,10 +217,12 @@ class Run:
             return self._why
         if message["cpu_seconds"] >= limits.cpu_seconds or message["seconds"] >= limits.wall_seconds:
             return Ending.timeout
+        # The soft and hard limit of CPU time are equal, and at the hard limit the kernel sends SIGKILL.
         if status == -signal.SIGXCPU or (
             status == -signal.SIGKILL and message["cpu_seconds"] > 0.9 * limits.cpu_seconds
         ):
             return Ending.timeout
+        # An allocation beyond the address space fails inside the program, before a reading sees it.
         last = self._err.data.rstrip().rpartition(b"\n")[2]
         if status != 0 and last.startswith(b"MemoryError"):
             return Ending.memory

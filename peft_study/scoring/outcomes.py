@@ -32,6 +32,7 @@ def add_test_scores(answers: Answers, tested: Tested, table: ScoreTable) -> None
         return
     # Assertions and checks hold or do not hold. Only outputs are compared, so only they have two comparators.
     compared = any(answers.samples[index].tests is not None for index in judged)
+    # pass@k is undefined for fewer than k candidates.
     ks = [k for k in KS if k <= min(len(answers.programs[index]) for index in judged)]
     for comparator, prefix in PREFIXES.items():
         if comparator is Comparator.strict or compared:
@@ -42,6 +43,7 @@ def add_test_scores(answers: Answers, tested: Tested, table: ScoreTable) -> None
         for index in judged
         if (judgements := tested.by_package.get(answers.samples[index].id)) and not _any_broken(judgements)
     }
+    # Always by `apps`: that checker has no other comparison.
     if by_package:
         outcomes = [_outcomes(judgements, Comparator.apps) for judgements in by_package.values()]
         scores = _named(outcomes, ks, PACKAGE_PREFIX, sampled=answers.sampled)
@@ -85,11 +87,9 @@ def _outcomes(judgements: Sequence[Judgement], comparator: Comparator) -> list[l
 
 
 def _named(outcomes: Sequence[list[list[bool]]], ks: Sequence[int], prefix: str, *, sampled: bool) -> Scores:
-    """Scores of tests under the comparator's prefix.
-
-    Sampled candidates are interchangeable, so pass@k and the mean over candidates use all of them. A search ranks its
-    candidates, so its first candidate is the answer, and pass@k is not defined.
-    """
+    """Scores of tests under the comparator's prefix."""
+    # Sampled candidates are interchangeable, so pass@k and the mean over candidates use all of them. A search ranks its
+    # candidates, so its first candidate is the answer, and pass@k is not defined.
     scores = score_tests(outcomes, ks)
     firsts = scores if sampled else score_tests([candidates[:1] for candidates in outcomes], [1])
     prefixes = ("top@", "pass@") if sampled else ("top@",)

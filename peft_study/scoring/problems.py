@@ -14,6 +14,7 @@ from peft_study.scoring import checks
 
 logger = logging.getLogger(__name__)
 
+# As text, because the sandbox cannot import this package.
 _HARNESS = Path(checks.__file__).read_text(encoding="utf-8")
 _CALLED = "run_the_checks"
 

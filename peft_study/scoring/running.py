@@ -67,17 +67,15 @@ def run_tests(
     try:
         pool = open_pool(settings, settings.workers)
     except UserError as error:
+        # A setting that is wrong is refused on every machine.
         if needs_sandbox(samples, settings) or error.where != "scoring.execution":
             raise
         logger.warning("tests do not run, scores come from references only: %s", error.what)
         return None
     with pool:
         judged = judge_all(problems, sources, pool, on_progress)
-        record = {
-            "level": str(pool.level),
-            "layers": list(pool.layers),
-            "denied": [str(reason) for reason in pool.denied],
-        }
+        # The level decides how far a verdict can be trusted, so each result says it.
+        record = {"level": str(pool.level), "layers": list(pool.layers), "denied": list(map(str, pool.denied))}
     by_package = _by_package(samples, programs, problems, settings)
     return Tested(judged, record | _record(samples, judged, by_package, settings), by_package)
 
@@ -102,12 +100,9 @@ def _by_package(
         sample.id: [without_starter(sample, program) for program in candidates]
         for sample, candidates in zip(samples, programs, strict=True)
     }
-    with Pool(
-        settings.workers,
-        package_limits(limits_of(settings)),
-        accept_level_c=settings.accept_level_c,
-        packages=PACKAGES,
-    ) as pool:
+    # A second pool, because these rules have other limits and packages.
+    limits = package_limits(limits_of(settings))
+    with Pool(settings.workers, limits, accept_level_c=settings.accept_level_c, packages=PACKAGES) as pool:
         return judge_all(compared, sources, pool)
 
 

@@ -9,7 +9,6 @@ from peft_study.data.samples import Sample
 from peft_study.metrics.exact_match import matches, raw_matches
 from peft_study.metrics.intervals import mean_intervals, pooled_interval
 from peft_study.metrics.registry import reference_scorers
-from peft_study.metrics.scores import Pool
 from peft_study.results.store import Prediction
 from peft_study.scoring.answers import Answers, ScoreTable, Values
 from peft_study.scoring.needs import runs_tests
@@ -71,6 +70,7 @@ def score(answers: Answers, settings: ScoringConfig, on_progress: Callable[[int]
 
 
 def _compare_with_references(answers: Answers, table: ScoreTable, settings: ScoringConfig) -> None:
+    # A problem of APPS may have no solution. An empty reference would count every empty candidate as a hit.
     indices = [index for index, sample in enumerate(answers.samples) if sample.answer.strip()]
     if not indices:
         return
@@ -86,17 +86,14 @@ def _compare_with_references(answers: Answers, table: ScoreTable, settings: Scor
             for index, row in zip(indices, pool.counts.tolist(), strict=True):
                 table.counts[index][pool.names[0]] = row
             if settings.resamples:
-                _add_interval(pool, table, settings.resamples, _clusters(samples))
-
-
-def _add_interval(pool: Pool, table: ScoreTable, resamples: int, clusters: Sequence[str] | None) -> None:
-    interval = pooled_interval(pool.counts, pool.score, resamples, clusters=clusters)
-    if interval.low is not None and interval.high is not None:
-        table.intervals |= {name: [interval.low, interval.high] for name in pool.names}
+                ends = pooled_interval(pool.counts, pool.score, settings.resamples, clusters=_clusters(samples))
+                if ends.low is not None and ends.high is not None:
+                    table.intervals |= {name: [ends.low, ends.high] for name in pool.names}
 
 
 def _clusters(samples: Sequence[Sample]) -> list[str] | None:
     """The cluster of each sample, None if every sample is a cluster by itself."""
+    # Several phrasings of one question succeed or fail together, so they are drawn together.
     clusters = [sample.cluster or sample.id for sample in samples]
     return clusters if len(set(clusters)) < len(clusters) else None
 

@@ -26,16 +26,7 @@ Not covered, because the program and the tests share an interpreter:
 A comparison with a literal holds only for a value that makes it true. For `==` and an order, the program must know such
 a value. For `!=`, `is not` and `not in`, nearly any value will do.
 
-Verdicts differ from plain Python's in these cases:
-
-- An object that cannot be encoded and equals a literal by a method of its class (`Money(3) == 3`, a `ChainMap` and a
-  dict) does not hold. The same applies to orders and sums. A NaN equals no NaN, even if both are the same object.
-- All parts of `a or b` are evaluated, and exceptions of those that Python would skip are ignored.
-- An assertion in a loop over a name is required, even if the name stands for an empty value.
-- A main guard of the program (`if __name__ == "__main__":`) does not run. One of the tests runs.
-- `abs`, `round`, `set` and similar functions keep their meaning if the program redefines them, except in a comparison
-  that names nothing else.
-- An exit with code 0 in which the program takes part, and `os._exit`, do not end the tests.
+docs/scoring.md lists the cases in which verdicts differ from plain Python's.
 """
 
 import json
@@ -54,17 +45,17 @@ from peft_study.sandbox.inside.reply import DIGEST_BYTES, RAISED_MARK, READY, TE
 _FUNCTIONS = {
     function.__name__: function for function in (abs, math.isclose, math.fabs, set, frozenset, tuple, list, dict, float)
 } | {"round": bounded_round}
+# Not the module itself, whose `factorial` or `comb` of an untrusted value could take unbounded time.
 _MATH = SimpleNamespace(isclose=math.isclose, fabs=math.fabs, inf=math.inf, nan=math.nan, pi=math.pi, e=math.e)
+# Names that the parent evaluates on untrusted values. Each takes bounded time and has no side effects.
 _NAMES: dict[str, Any] = {
-    "__builtins__": {},
+    "__builtins__": {},  # `eval` would otherwise add all built-in functions
     "math": _MATH,
     **TYPES,
     **{name: _FUNCTIONS[name] for name in (*NUMERIC, *BUILDERS)},
 }
-"""Names that the parent evaluates on untrusted values. Each takes bounded time and has no side effects."""
 _KEY_BYTES = 32
-_MOST_MESSAGE = 120
-"""Length of an exception's message in a reason."""
+_MOST_MESSAGE = 120  # length of an exception's message in a reason, so that a reason stays a line
 
 
 class Proof:
@@ -83,13 +74,8 @@ class Proof:
     def __init__(self, tests: str) -> None:
         self._instrumented = instrument(tests)
         self._key = secrets.token_bytes(_KEY_BYTES)
-        message = {
-            "source": self._instrumented.source,
-            "name": self._instrumented.name,
-            "exits": self._instrumented.exits,
-            "key": self._key.hex(),
-        }
-        self.tests = json.dumps(message).encode("ascii")
+        message = {name: getattr(self._instrumented, name) for name in ("source", "name", "exits")}
+        self.tests = json.dumps(message | {"key": self._key.hex()}).encode("ascii")
 
     def missing(self, reply: bytes, exit_code: int) -> str:
         """Return the first reason why the reply does not prove the tests.
@@ -122,6 +108,7 @@ class Proof:
             if reason:
                 return reason
             held.add(number)
+        # An assertion that does not hold is the better reason, so the exception comes after the records.
         if raised:
             return raised
         for number, check in enumerate(checks):
@@ -149,10 +136,8 @@ class Proof:
         return before + newline, f"{_plain(name)}{': ' if message else ''}{_plain(message)}{where}"
 
     def _judge(self, body: bytes) -> tuple[int, str]:
-        """Return the number of a record's assertion, and why it does not hold, or "".
-
-        Any exception here comes from what the sandbox wrote, so the record proves nothing.
-        """
+        """Return the number of a record's assertion, and why it does not hold, or ""."""
+        # Any exception here comes from what the sandbox wrote, so the record proves nothing.
         # Text cannot contain this by itself, because its quotes are escaped.
         opaque = ", which may be because of an object that has no form as bytes" if OPAQUE.encode() in body else ""
         try:

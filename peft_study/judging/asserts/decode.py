@@ -15,20 +15,14 @@ from itertools import pairwise
 from typing import Any
 
 _MOST_HASHED = 100_000
-"""Limit on the members of a set or dict."""
+# A program can choose numbers and tuples that all have the same hash, and then a set takes quadratic time. In honest
+# programs, hashes collide only by chance or in pairs (-1 and -2).
 _MOST_COLLISIONS = 8
-"""Limit on members with the same hash. A program can choose numbers and tuples that all collide, which takes quadratic
-time. In honest programs, hashes collide only by chance or in pairs (-1 and -2)."""
-_MOST_BITS = 1 << 18
-"""Limit on the bits of an integer. Comparison with a Decimal converts it in quadratic time."""
-_MOST_FRACTION_BITS = 10_000
-"""Limit on the bits of a numerator or denominator, which arithmetic multiplies and reduces."""
-_MOST_DECIMAL_DIGITS = 10_000
-"""Also the limit on the exponent. Comparison with a fraction expands it."""
-_MOST_STEPS = 1_000_000
-"""Limit on the length of a range. A search for a non-integer in it visits every member."""
-_MOST_ROUNDED_DIGITS = 400
-"""More digits than any float has before or after its point."""
+_MOST_BITS = 1 << 18  # comparison with a Decimal converts an integer in quadratic time
+_MOST_FRACTION_BITS = 10_000  # arithmetic multiplies numerators and denominators, and reduces them
+_MOST_DECIMAL_DIGITS = 10_000  # also of the exponent, which a comparison with a fraction expands
+_MOST_STEPS = 1_000_000  # a search for a non-integer in a range visits every member
+_MOST_ROUNDED_DIGITS = 400  # more than any float has before or after its point
 
 
 class Opaque:
@@ -44,13 +38,7 @@ class NotAValueError(Exception):
 
 
 def from_tagged(value: Any) -> Any:
-    """Decode a value.
-
-    Args:
-        value: parsed JSON.
-
-    Returns:
-        the value.
+    """Decode a value from parsed JSON.
 
     Raises:
         NotAValueError: the JSON does not encode a value, or the value is too expensive.

@@ -2,8 +2,7 @@
 
 import ast
 
-_RUNNERS = frozenset({"main", "TestProgram"})
-"""Functions of unittest that run tests and exit with their outcome."""
+_RUNNERS = frozenset({"main", "TestProgram"})  # of unittest: they run tests and exit with their outcome
 _LEAVING = frozenset({"exit", "quit"})
 _EXITS = _RUNNERS | _LEAVING
 
@@ -28,6 +27,7 @@ class Exits:
             if isinstance(node, ast.Import | ast.ImportFrom):
                 self._import(node)
         assignments = [node for node in nodes if isinstance(node, ast.Assign)]
+        # Until nothing changes, because an alias may stand for another alias.
         while any(self._assign(node) for node in assignments):
             pass
         self._ending: set[str] = set()
@@ -46,8 +46,11 @@ class Exits:
             case ast.Call(function, arguments, keywords):
                 name = self._exit_named(function)
                 if name in _RUNNERS:
-                    return not any(keyword.arg == "exit" and _is_false(keyword.value) for keyword in keywords)
-                return bool(name) and (not arguments or not _is_true(arguments[0]))
+                    return not any(
+                        keyword.arg == "exit" and _literal_truth(keyword.value) is False for keyword in keywords
+                    )
+                # An argument that is not a literal may be 0.
+                return bool(name) and not (arguments and _literal_truth(arguments[0]) is True)
         return self._raises_exit(node)
 
     def may_fail(self, node: ast.AST) -> bool:
@@ -56,7 +59,7 @@ class Exits:
             case ast.Attribute() | ast.Name():
                 return self._exit_named(node) in _RUNNERS
             case ast.Call(function, [code, *_]):
-                return bool(self._exit_named(function)) and not _is_false(code)
+                return bool(self._exit_named(function)) and _literal_truth(code) is not False
         return False
 
     def _import(self, node: ast.Import | ast.ImportFrom) -> None:
@@ -101,7 +104,7 @@ class Exits:
     def _raises_exit(self, node: ast.AST) -> bool:
         match node:
             case ast.Raise(ast.Name(name)) if name in self._variables:
-                return True
+                return True  # the variable may hold a SystemExit
             case ast.Raise(ast.expr() as exception):
                 return any(isinstance(part, ast.Name) and part.id == "SystemExit" for part in ast.walk(exception))
         return False
@@ -114,9 +117,5 @@ def _root(node: ast.expr) -> str:
     return node.id if isinstance(node, ast.Name) else ""
 
 
-def _is_false(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and not node.value
-
-
-def _is_true(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and bool(node.value)
+def _literal_truth(node: ast.expr) -> bool | None:
+    return bool(node.value) if isinstance(node, ast.Constant) else None

@@ -8,11 +8,11 @@ from peft_study.judging.asserts.names import last_name, loaded_names, names_in, 
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _DEFINITIONS = (*_FUNCTIONS, ast.ClassDef)
+# Functions and attributes that find functions by name, or call them later. What they find cannot be read off the tests.
 _LOOKUPS = frozenset(
     {"globals", "locals", "vars", "dir", "eval", "exec", "getattr", "__dict__", "__subclasses__", "getmembers"}
     | {"TestLoader", "defaultTestLoader", "testmod", "run_module", "run_path", "register", "__main__"}
 )
-"""Names of functions and attributes that find functions by name, or call them later."""
 
 
 def is_check(node: ast.AST) -> bool:
@@ -43,7 +43,11 @@ def may_fail(tree: ast.Module) -> bool:
         tree: the tests.
     """
     exits = Exits(tree)
-    bases = {node.name: _base_names(node) for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+    bases = {
+        node.name: {base.id for base in node.bases if isinstance(base, ast.Name)}
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+    }
     defined = set(_names_defined(tree))
     waiting: list[ast.AST] = [tree]
     loaded: set[str] = set()
@@ -59,11 +63,13 @@ def may_fail(tree: ast.Module) -> bool:
         for child in ast.iter_child_nodes(node):
             if isinstance(child, _DEFINITIONS) and any(map(defined.__contains__, _decorator_names(child))):
                 loaded.add(child.name)
+            # Decorators and defaults run with the definition, and the body only if something calls the function.
             if isinstance(child, _FUNCTIONS):
                 waiting += [part for part in ast.iter_child_nodes(child) if part not in child.body]
                 functions += [(_callers(child, node), statement) for statement in child.body]
             elif not (isinstance(node, ast.ClassDef) and isinstance(child, ast.Name) and child in node.bases):
                 waiting.append(child)
+        # The body of a function is looked through once the tests load a name that may call it.
         if not waiting:
             loaded = _with_bases(loaded, bases) | {_subclass_of(name) for each in bases.values() for name in each}
             waiting = [statement for callers, statement in functions if callers & loaded]
@@ -88,10 +94,6 @@ def _callers(function: ast.FunctionDef | ast.AsyncFunctionDef, parent: ast.AST) 
 def _subclass_of(name: str) -> str:
     """Stands among loaded names for the definition of a subclass."""
     return f"{name}()"
-
-
-def _base_names(node: ast.ClassDef) -> set[str]:
-    return {base.id for base in node.bases if isinstance(base, ast.Name)}
 
 
 def _with_bases(loaded: set[str], bases: Mapping[str, Set[str]]) -> set[str]:

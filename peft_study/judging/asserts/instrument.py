@@ -15,14 +15,10 @@ from peft_study.judging.asserts.failing import may_fail
 from peft_study.judging.asserts.parts import BUILDERS, NUMERIC, Parts
 from peft_study.judging.asserts.reach import Reach, reach_of_assertions
 
-_OF_MATH = frozenset({"isclose", "fabs"})
-"""Functions among NUMERIC that are not built in."""
-_LOOPING = frozenset({"range", "zip", "enumerate", "print"})
-"""Further built-in functions that do not identify the function under test."""
-_SCOPED = (ast.NamedExpr, ast.Await, ast.Yield, ast.YieldFrom)
-"""Expressions whose meaning changes inside a lambda."""
-_SCOPED_CALLS = frozenset({"super", "locals", "vars", "dir", "eval", "exec"})
-"""Built-in functions that depend on the function that calls them."""
+_OF_MATH = frozenset({"isclose", "fabs"})  # those of NUMERIC that are not built in
+_LOOPING = frozenset({"range", "zip", "enumerate", "print"})  # further ones that are not the function under test
+_SCOPED = (ast.NamedExpr, ast.Await, ast.Yield, ast.YieldFrom)  # their meaning changes inside a lambda
+_SCOPED_CALLS = frozenset({"super", "locals", "vars", "dir", "eval", "exec"})  # they depend on the calling function
 
 
 @dataclass(frozen=True)
@@ -75,22 +71,18 @@ def instrument(tests: str) -> Instrumented:
 
     The result is cached, because the limit on integer digits may be lower at a later call.
 
-    Args:
-        tests: Python source.
-
-    Returns:
-        the instrumented tests.
-
     Raises:
         SyntaxError: the source does not parse, or holds an integer above the current limit on digits.
         RecursionError: the source is nested too deeply.
     """
     tree = ast.parse(tests)
     asserts = may_fail(tree)
+    # Random, so that neither the program nor the tests use the name.
     name = f"_check_{secrets.token_hex(8)}"
     transformer = _Transformer(name, _shared_names(tree), reach_of_assertions(tree))
     tree = ast.fix_missing_locations(transformer.visit(tree))
     source = ast.unparse(tree)
+    # Parsed again, because the sandbox reports lines of the written source.
     written = ast.parse(source)
     ends_tests = Exits(written).ends_tests
     exits = tuple(
@@ -101,10 +93,9 @@ def instrument(tests: str) -> Instrumented:
 
 def _lines(tree: ast.Module, written_anew: ast.Module) -> tuple[tuple[int, int], ...]:
     # `ast.unparse` keeps the order of statements, so they pair up.
-    written, read = (
-        [node.lineno for node in ast.walk(module) if isinstance(node, ast.stmt)] for module in (written_anew, tree)
-    )
-    return tuple(sorted(zip(written, read, strict=True)))
+    modules = (written_anew, tree)
+    lines = ([node.lineno for node in ast.walk(each) if isinstance(node, ast.stmt)] for each in modules)
+    return tuple(sorted(zip(*lines, strict=True)))
 
 
 def _shared_names(tree: ast.AST) -> frozenset[str]:
@@ -131,7 +122,11 @@ def _bound(tree: ast.AST) -> Iterator[str]:
             case ast.arg(name) | ast.FunctionDef(name) | ast.AsyncFunctionDef(name) | ast.ClassDef(name):
                 yield name
             case ast.Import(names):
-                yield from (alias.asname or alias.name.partition(".")[0] for alias in names if not _is_math(alias))
+                yield from (
+                    alias.asname or alias.name.partition(".")[0]
+                    for alias in names
+                    if not (alias.name == "math" and alias.asname in (None, "math"))
+                )
             case ast.ImportFrom(module, names):
                 from_math = module == "math"
                 yield from (
@@ -145,17 +140,11 @@ def _bound(tree: ast.AST) -> Iterator[str]:
                 yield name
 
 
-def _is_math(alias: ast.alias) -> bool:
-    return alias.name == "math" and alias.asname in (None, "math")
-
-
 class _Transformer(ast.NodeTransformer):
     """Replaces each assertion and records the check that the parent makes."""
 
     def __init__(self, name: str, shared: frozenset[str], reaches: Mapping[ast.Assert, Reach]) -> None:
-        self._name = name
-        self._shared = shared
-        self._reaches = reaches
+        self._name, self._shared, self._reaches = name, shared, reaches
         self.checks: list[Check] = []
 
     def visit_Assert(self, node: ast.Assert) -> ast.AST:

@@ -1,7 +1,6 @@
 """Divides an assertion into parts, evaluated in the sandbox, and the rest, which only the parent evaluates."""
 
 import ast
-from collections.abc import Iterator
 
 from peft_study.judging.asserts.decode import TYPES
 from peft_study.sandbox.inside.reply import VALUES_OF_MODE
@@ -45,11 +44,12 @@ class Parts:
             first = self.truth(node.values[0])
             if self._always is None:
                 self._always = len(self.parts)
+            # Python may skip the rest, whose parts may therefore raise.
             return ast.BoolOp(node.op, [first, *map(self.truth, node.values[1:])])
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
             return ast.UnaryOp(node.op, self.truth(node.operand))
         # If it names only built-ins, a program may have redefined the function under test under such a name.
-        self._calls_inside = self._names_nothing_else(node)
+        self._calls_inside = all(part.id in self._shared for part in ast.walk(node) if isinstance(part, ast.Name))
         if isinstance(node, ast.Compare):
             return self._comparison(node)
         if self._mixes(node) or self._is_literal(node):
@@ -82,6 +82,7 @@ class Parts:
         return ast.Compare(left, node.ops, [self._hidden(self._side(*pair), pair[0]) for pair in pairs])
 
     def _side(self, operator: ast.cmpop, node: ast.expr) -> ast.expr:
+        # A container that cannot be encoded is replaced by its members.
         if isinstance(operator, _MEMBERSHIP) and not self._is_literal(node):
             return self._part(node, "m")
         return self.value(node)
@@ -116,9 +117,6 @@ class Parts:
         self.parts.append(node)
         self.modes += mode
         self.values += VALUES_OF_MODE[mode]
-
-    def _names_nothing_else(self, node: ast.expr) -> bool:
-        return all(part.id in self._shared for part in ast.walk(node) if isinstance(part, ast.Name))
 
     def _mixes(self, node: ast.expr) -> bool:
         """Whether a sum, a difference or a numeric function contains a literal, which must not reach the sandbox."""
@@ -158,11 +156,6 @@ class Parts:
                     and all(map(self._is_literal, node.args))
                 )
             case ast.List() | ast.Tuple() | ast.Set() | ast.Dict() | ast.UnaryOp() | ast.BinOp():
-                return all(map(self._is_literal, _operands(node)))
+                operands = (child for child in ast.iter_child_nodes(node) if isinstance(child, ast.expr))
+                return all(map(self._is_literal, operands))
         return False
-
-
-def _operands(node: ast.expr) -> Iterator[ast.expr]:
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.expr):
-            yield child

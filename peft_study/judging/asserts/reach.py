@@ -16,10 +16,10 @@ _LOOPS = (ast.For, ast.AsyncFor, ast.While)
 _CATCH_ASSERTIONS = frozenset({"AssertionError", "Exception", "BaseException"})
 _CATCHING_CONTEXTS = frozenset({"suppress", "raises", "assertRaises", "assertRaisesRegex"})
 _LEAVING_CALLS = frozenset({"exit", "quit", "_exit", "fail"})
+# The result of these calls is as long as their arguments, so a loop over literals runs.
 _PURE_CALLS = frozenset(
     {"range", "zip", "enumerate", "list", "tuple", "set", "dict", "sorted", "reversed", "items", "keys", "values"}
 )
-"""Calls in an iterable whose result is as long as their arguments."""
 
 
 @dataclass(frozen=True)
@@ -67,17 +67,12 @@ class _Flow:
         caught: names of functions whose calls are in code that catches AssertionError.
         calling: names of decorators that call the decorated function.
         exits: exits that end the tests.
-
-    Attributes:
-        reaches: the reach of each assertion.
-        called: the names among `called` that every complete run reads.
     """
 
     def __init__(self, called: Set[str], caught: Set[str], calling: Set[str], exits: Exits) -> None:
         self.reaches: dict[ast.Assert, Reach] = {}
-        self.called: set[str] = set()
-        self._may_be_called, self._caught, self._calling = called, caught, calling
-        self._exits = exits
+        self.called: set[str] = set()  # those of the names that every complete run reads
+        self._may_be_called, self._caught, self._calling, self._exits = called, caught, calling, exits
         self._class = ""
 
     def block(self, statements: Iterable[ast.stmt], reach: Reach) -> None:
@@ -96,9 +91,11 @@ class _Flow:
                 passes = not isinstance(test, ast.Constant) or bool(test.value)
                 self.reaches[node] = replace(reach, required=reach.required and passes and not reach.caught)
             case ast.If():
+                # The program's module becomes `__main__` before the tests run, so their main guard holds.
                 self.block(node.body, reach if _is_main_guard(node.test) else sometimes)
                 self.block(node.orelse, sometimes)
             case ast.For() | ast.AsyncFor():
+                # A loop over a name counts as run. A program could otherwise skip it by shadowing the name.
                 self.block(node.body, sometimes if _calls_the_program(node.iter) else reach)
                 self.block(node.orelse, sometimes)
             case ast.While():
@@ -122,10 +119,8 @@ class _Flow:
                 self._class = outer
 
     def _is_called(self, node: ast.FunctionDef | ast.AsyncFunctionDef, *, method: bool) -> bool:
-        """Whether the tests call a function by its name, or a method by its attribute if they name its class too.
-
-        `re.compile('a').match('a')` is therefore not a call of a function or method `match` of the tests.
-        """
+        """Whether the tests call a function by its name, or a method by its attribute if they name its class too."""
+        # `re.compile('a').match('a')` is therefore not a call of a function or method `match` of the tests.
         names = {self._class, f".{node.name}"} if method else {node.name}
         return bool(names <= self._may_be_called or self._calling & {ast.unparse(each) for each in node.decorator_list})
 
@@ -211,10 +206,8 @@ def _fails(statements: Sequence[ast.stmt]) -> bool:
 
 
 def _may_leave(node: ast.AST, exits: Exits, *, in_loop: bool = False) -> bool:
-    """Whether a statement may leave the block around it early.
-
-    It may by a return, a break, a yield that is not resumed, or an exit that does not fail the tests.
-    """
+    """Whether a statement may leave the block around it early."""
+    # It may by a return, a break, a yield that is not resumed, or an exit that does not fail the tests.
     if isinstance(node, ast.Return | ast.Yield | ast.YieldFrom) or exits.may_pass(node):
         return True
     if isinstance(node, ast.Break | ast.Continue):

@@ -10,10 +10,10 @@ from peft_study.judging.asserts.failing import is_check, may_fail
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 _IMPORTS = (ast.Import, ast.ImportFrom)
+# Built-in functions that can change or read what a later assertion sees.
 _ACTING = frozenset(
     {"__import__", "delattr", "eval", "exec", "globals", "input", "locals", "next", "open", "setattr", "vars"}
 )
-"""Built-in functions that can change or read what a later assertion sees."""
 _PURE = frozenset(dir(builtins)) - _ACTING
 
 
@@ -49,25 +49,22 @@ def split_assertions(tests: str) -> list[str]:
     if not may_fail(tree):
         return []
     body = tree.body
-    first = next((index for index, statement in enumerate(body) if _asserts(statement)), len(body))
+    first = next((index for index, each in enumerate(body) if any(map(is_check, ast.walk(each)))), len(body))
     setup, rest = body[:first], body[first:]
     assertions = [statement for statement in rest if isinstance(statement, ast.Assert)]
     if not assertions or len(assertions) < len(rest) or not _independent(setup, assertions):
         return [tests]
-    before = _text_before(tests, assertions[0])
-    return [before + _on_its_line(tests, assertion, assertions[0].lineno) for assertion in assertions]
-
-
-def _on_its_line(tests: str, assertion: ast.Assert, first_line: int) -> str:
-    """An assertion's text after empty lines, so that it keeps its line number."""
-    return "\n" * (assertion.lineno - first_line) + (ast.get_source_segment(tests, assertion) or "") + "\n"
+    before, first_line = _text_before(tests, assertions[0]), assertions[0].lineno
+    # Empty lines before an assertion keep its line number, which reasons name.
+    return [
+        before + "\n" * (each.lineno - first_line) + (ast.get_source_segment(tests, each) or "") + "\n"
+        for each in assertions
+    ]
 
 
 def _without_warnings(tests: str) -> str:
-    """Rewrite tests that Python warns of, for example because of an invalid escape sequence.
-
-    They are compiled for every candidate, in several threads, and each time would warn.
-    """
+    """Rewrite tests that Python warns of, for example because of an invalid escape sequence."""
+    # They are compiled for every candidate, in several threads, and each time would warn.
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         try:
@@ -77,10 +74,6 @@ def _without_warnings(tests: str) -> str:
             raise ValueError(f"the tests are not Python ({error.msg}, their line {error.lineno})") from error
         except (ValueError, RecursionError, MemoryError) as error:
             raise ValueError(f"the tests are not Python ({error or 'nested too deeply'})") from error
-
-
-def _asserts(statement: ast.stmt) -> bool:
-    return any(map(is_check, ast.walk(statement)))
 
 
 def _independent(setup: Sequence[ast.stmt], assertions: Sequence[ast.Assert]) -> bool:
@@ -126,10 +119,11 @@ def _keeps_state(definition: ast.stmt, defined: set[str]) -> bool:
         if isinstance(node, ast.Global | ast.Nonlocal):
             return True
         if isinstance(node, ast.Attribute | ast.Subscript) and not isinstance(node.ctx, ast.Load):
-            root = _root(node)
+            root = _root(node)  # a class keeps what a method writes to `cls`
             if not isinstance(root, ast.Name) or root.id in defined or root.id == "cls":
                 return True
         if isinstance(node, _FUNCTIONS):
+            # A mutable default lives as long as its function.
             defaults = [default for default in (*node.args.defaults, *node.args.kw_defaults) if default is not None]
             if not all(isinstance(default, ast.Constant | ast.Name | ast.UnaryOp) for default in defaults):
                 return True

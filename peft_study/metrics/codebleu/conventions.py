@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from peft_study.data.line_ends import with_line_feeds
 from peft_study.data.package_v1 import cut_at_angle_brackets
 from peft_study.metrics.codebleu.cleaning import without_java_comments, without_python_comments
 from peft_study.metrics.exact_match import normalise
@@ -53,14 +54,10 @@ class Convention:
     cut: Callable[[str], str] = str
 
 
-def _with_unix_line_ends(text: str) -> str:
-    return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
 STRICT = Convention(
     name="strict",
     split=None,
-    clean=_with_unix_line_ends,
+    clean=with_line_feeds,
     bare=True,
     as_evaluators=False,
     keywords=_KEYWORDS,
@@ -96,6 +93,7 @@ Code is joined into one line, comments are removed as in Java, and the data flow
 PACKAGE = replace(CODEXGLUE, name="package", cut=cut_at_angle_brackets)
 """`codexglue` on candidates cut as in the study's replication package: the numbers of the paper's table 3."""
 
+# Not computed by the package itself: codebleu 0.7.0 fails with tree-sitter-python from 0.23 on.
 PYPI = Convention(
     name="pypi",
     split=str.split,

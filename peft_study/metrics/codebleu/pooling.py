@@ -20,8 +20,8 @@ _SINGLE = (
 )
 COLUMNS = tuple(f"{name}_{order}" for name in _BY_ORDER for order in range(1, ORDERS + 1)) + _SINGLE
 """The columns of a row of counts, in order."""
+# Replaces a count of 0 matches of an order: method 1 of Chen and Cherry (2014), with NLTK's value.
 _EPSILON = 0.1
-"""Replaces a count of 0 matches of an order: method 1 of Chen and Cherry (2014), with NLTK's value."""
 
 
 def row(
@@ -38,6 +38,7 @@ def row(
     """
     candidate, reference = lengths
     weighted_reference = reference if convention.reference_length is None else convention.reference_length
+    # NLTK's modified precision divides by at least 1, and CodeXGLUE's evaluator contains a copy of it.
     least = 1.0 if convention.at_least_one else 0.0
     in_candidate = [max(least, count) for count in ngrams.in_candidate]
     in_reference = [max(least, count) for count in ngrams.weighted_in_reference]
@@ -56,10 +57,9 @@ def components(counts: Floats, convention: Convention) -> Floats:
         (..., 4) in the order of COMPONENTS, from 0 to 1. If the references lack a component, it is NaN if the
         convention leaves it out, and 0 otherwise.
     """
-    orders = np.split(counts[..., : 4 * ORDERS], 4, axis=-1)
-    matched, in_candidate, weighted_matched, in_reference = orders
-    candidate, reference, weighted_reference, *rest = np.moveaxis(counts[..., 4 * ORDERS :], -1, 0)
-    matched_subtrees, subtrees, matched_edges, edges = rest
+    matched, in_candidate, weighted_matched, in_reference = np.split(counts[..., : 4 * ORDERS], 4, axis=-1)
+    single = np.moveaxis(counts[..., 4 * ORDERS :], -1, 0)
+    candidate, reference, weighted_reference, matched_subtrees, subtrees, matched_edges, edges = single
     present = in_reference > 0
     scores = np.stack(
         [
@@ -89,6 +89,7 @@ def total(scores: Floats, convention: Convention) -> Floats:
         summed = np.where(defined, scores, 0.0).sum(axis=-1)
         return np.where(number > 0, summed / np.maximum(number, 1), np.nan)
     flow = scores[..., -1:]
+    # The package computes `dataflow or 1`, so a total mismatch counts as a full match, too.
     if convention.no_data_flow is NoDataFlow.full:
         flow = np.where(flow == 0, 1.0, flow)
     return np.asarray(np.concatenate([scores[..., :-1], flow], axis=-1).mean(axis=-1))

@@ -63,6 +63,7 @@ def score_codebleu(candidates: Sequence[str], references: Sequence[str]) -> Code
     rows: dict[str, list[list[float]]] = {convention.name: [] for convention in CONVENTIONS}
     over_limit = []
     for candidate_text, reference_text in zip(candidates, references, strict=True):
+        # Candidate and reference share a reader, because equal shapes must have equal numbers.
         reader = _Reader()
         for convention in CONVENTIONS:
             candidate = reader.read(with_line_feeds(convention.cut(candidate_text)), convention)
@@ -125,14 +126,10 @@ class _Program:
 
 
 class _Reader:
-    """Parses the programs of one sample, each distinct text once.
-
-    Attributes:
-        over_limit: whether a text was cut or a data flow was given up.
-    """
+    """Parses the programs of one sample, each distinct text once."""
 
     def __init__(self) -> None:
-        self.over_limit = False
+        self.over_limit = False  # a text was cut, or a data flow was given up
         self._shapes: dict[Hashable, int] = {}
         self._parsed: dict[Hashable, tuple[list[str], Counter[int], Counter[flow.Edge]]] = {}
 
@@ -140,6 +137,7 @@ class _Reader:
         self.over_limit |= len(text) > MAX_CHARACTERS
         text = text[:MAX_CHARACTERS]
         code = convention.clean(text)
+        # `package` is `codexglue` on cut candidates, so most texts are parsed once for both.
         key = (code, convention.bare, convention.as_evaluators)
         if key not in self._parsed:
             self._parsed[key] = self._parse(code, convention)

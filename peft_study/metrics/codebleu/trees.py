@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tree_sitter import Parser
 
 _DEFINITIONS = {"function_definition", "class_definition"}
-_PLAIN_STRING = re.compile(rb"[rRuU]?['\"]")
+_PLAIN_STRING = re.compile(rb"[rRuU]?['\"]")  # bytes and f-strings are not docstrings
 
 
 class Node:
@@ -185,7 +185,8 @@ class Tree:
 
 @cache
 def _parser() -> "Parser":
-    # Composing a cell and reading a result do not need the parser.
+    # tree-sitter takes any text, and the published evaluators score its trees.
+    # Imported late: composing a cell and reading a result do not need the parser.
     import tree_sitter_python
     from tree_sitter import Language, Parser
 

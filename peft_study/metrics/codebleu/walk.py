@@ -15,7 +15,7 @@ modules of the standard library take at most 51,000 steps.
 """
 _ASSIGNMENTS = {"assignment", "augmented_assignment"}
 _SEQUENCES = {"pattern_list", "tuple_pattern", "list_pattern", "expression_list", "tuple", "list"}
-_COMPUTED, _COMES = "computedFrom", "comesFrom"
+_COMPUTED, _COMES = "computedFrom", "comesFrom"  # as in CodeXGLUE's evaluator
 
 
 class OverLimitError(Exception):

@@ -63,6 +63,7 @@ def main() -> None:
         "trace a process outside": lambda: _call("ptrace", _PTRACE_SEIZE, aim["pid"], 0, 0),
         "read the password file": lambda: _runs(Path("/etc/passwd").read_bytes),
         "see processes": lambda: _runs(Path("/proc/1/status").read_bytes),
+        # With packages, the worker sets the numbers of threads of BLAS.
         "read its environment": lambda: any(not name.endswith("_NUM_THREADS") for name in os.environ),
         "become root": lambda: _runs(os.setuid, 0),
         "make a namespace": lambda: _libc.unshare(_NEW_USER_NAMESPACE) == 0,
@@ -73,6 +74,7 @@ def main() -> None:
         "read performance counters": lambda: _call("perf_event_open", 0, 0, -1, -1, 0),
         "queue input and output": lambda: _libc.syscall(425, 1, ctypes.create_string_buffer(256)) != -1,
     }
+    # Any other exception is an error of this program, which then must not count as contained.
     escaped = []
     for name, attempt in attempts.items():
         try:

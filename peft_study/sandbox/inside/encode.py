@@ -24,12 +24,12 @@ Write = Callable[[Any, "Write"], str]
 _lineage = type.__dict__["__mro__"].__get__
 _unlimited_digits = getattr(sys, "set_int_max_str_digits", lambda digits: None)
 _quote = encode_basestring_ascii
-_SMALL = 1 << 53
+_SMALL = 1 << 53  # larger integers are sent in hexadecimal, because decimal digits take quadratic time
 _MOST_MEMBERS = 10_000
 OPAQUE = '["o"]'
 """Stands for an object that cannot be encoded."""
+# By identity, because a class of a program may define hash and equality.
 _NAMES_OF_TYPES = {id(kind): name for name, kind in vars(builtins).items() if type(kind) is type}
-"""By identity, because a class of a program may define hash and equality."""
 
 
 class NotPlainError(Exception):
@@ -144,6 +144,7 @@ def _form_of(kind: type, forms: dict[type, Write]) -> Write | None:
 
 
 def _integer(value: int, write: Write) -> str:
+    # APPS expects integers of more than 9,000 digits, and Python refuses to write more than 4,300.
     _unlimited_digits(0)
     return int.__repr__(value)
 
@@ -156,7 +157,7 @@ def _builtin_type(value: type, write: Write) -> str:
 
 
 def _big_integer(value: int, write: Write) -> str:
-    exact = int.__add__(value, 0)
+    exact = int.__add__(value, 0)  # a subclass may define comparisons and formats
     return int.__repr__(exact) if -_SMALL < exact < _SMALL else f'["i","{exact:x}"]'
 
 

@@ -56,8 +56,9 @@ def run_tests(module: types.ModuleType) -> None:
         received += part
     _close(TESTS_FD)
     tests = json.loads(received)
+    # `pop`, so that no object of Python holds the key when the program's functions are called again.
     chain = blake2b(key=bytes.fromhex(tests.pop("key")), digest_size=DIGEST_BYTES)
-    received = b""
+    received = b""  # holds the key, too
 
     def record(text: str) -> None:
         body = text.encode("ascii")
@@ -80,11 +81,9 @@ def run_tests(module: types.ModuleType) -> None:
 
 
 def _ends_tests(leaving: SystemExit, tests: types.CodeType, exits: list[int]) -> bool:
-    """Whether an exit comes from the tests.
-
-    No frame of the program may lie between the tests and the exit, and the innermost frame of the tests must be at one
-    of the lines of `exits`. File names do not decide: a program can give its code any name.
-    """
+    """Whether an exit comes from the tests."""
+    # No frame of the program may lie between the tests and the exit, and the innermost frame of the tests must be at
+    # one of the lines of `exits`. File names do not decide: a program can give its code any name.
     codes_of_tests = {id(code) for code in _codes(tests)}
     frames: types.TracebackType | None = exceptions.traceback_of(leaving)
     while frames is not None and frames.tb_frame.f_code is not tests:
@@ -147,6 +146,7 @@ def checker(record: Callable[[str], None]) -> Callable[..., None]:
             try:
                 values += _FORMS[mode](part())
             except Exception:
+                # Python would have evaluated this part, so its exception ends the tests as in plain Python.
                 if position < optional:
                     raise
                 values += [RAISED] * VALUES_OF_MODE[mode]

@@ -26,6 +26,7 @@ def send(connection: socket.socket, message: dict[str, Any], files: Sequence[int
     head = len(body).to_bytes(_LENGTH_BYTES, "big")
     attached = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", files))] if files else []
     sent = connection.sendmsg([head, body], attached)
+    # A socket takes megabytes in parts. The descriptors travel with the first part.
     if sent < len(head) + len(body):
         connection.sendall((head + body)[sent:])
 

@@ -19,8 +19,7 @@ from peft_study.sandbox.inside.reply import PROGRAM_FILE, send
 # Functions keep the built-ins that exist when they are defined, so a program cannot replace them.
 globals()["__builtins__"] = dict(vars(builtins))
 
-_FRAMES_TO_PROGRAM = 4
-"""Frames from `run` to the program's module."""
+_FRAMES_TO_PROGRAM = 4  # from `run` to the program's module
 _HARNESS = globals(), vars(evaluate)
 _compile, _exec = compile, exec
 
@@ -33,7 +32,7 @@ def prepare() -> None:
     for name in ("exit", "quit"):  # the site module defines them, and the worker runs without it
         setattr(builtins, name, _sitebuiltins.Quitter(name, "Ctrl-D (i.e. EOF)"))
     builtins.help = _sitebuiltins._Helper()
-    atexit._clear()
+    atexit._clear()  # handlers of modules that the worker has loaded, which would run at the end of every test
     streams.prepare()
 
 
@@ -47,6 +46,7 @@ def run(job: dict[str, Any]) -> int:
         The exit code of an interpreter that runs this program.
     """
     kind = job["kind"]
+    # As in the published APPS checker, a program that is called is an imported module. Its main guard does not run.
     name = "__main__" if kind == "script" else "candidate"
     sys.argv = [PROGRAM_FILE]
     # The program gets the full recursion depth, as if no frames of the harness were below it.
@@ -96,21 +96,16 @@ def _program(kind: str, module: types.ModuleType, job: dict[str, Any]) -> None:
 
 
 def _function(namespace: dict[str, Any], name: str) -> Callable[..., Any]:
-    """The method of class `Solution`, as in the published APPS checker, or the function of that name.
-
-    The method comes first because a prelude may hold a function of the same name (`product`).
-    """
+    """The method of class `Solution`, as in the published APPS checker, or the function of that name."""
+    # The method comes first because a prelude may hold a function of the same name (`product`).
     has_method = hasattr(namespace.get("Solution"), name)
     function: Callable[..., Any] = getattr(namespace["Solution"](), name) if has_method else namespace[name]
     return function
 
 
 def _arguments(text: str) -> list[Any]:
-    """The arguments of a call.
-
-    JSON keys are text. If all keys of the first argument are integers, they become integers again, as in the published
-    APPS checker.
-    """
+    # JSON keys are text. If all keys of the first argument are integers, they become integers again, as in the
+    # published APPS checker.
     arguments: list[Any] = json.loads(text)
     if arguments and type(arguments[0]) is dict:
         with suppress(ValueError):
@@ -119,15 +114,7 @@ def _arguments(text: str) -> list[Any]:
 
 
 def _guarded(program: Callable[[], None], *, report: bool) -> int:
-    """Run a program and handle an uncaught exception as an interpreter does.
-
-    Args:
-        program: runs the program.
-        report: send the exception to the parent too.
-
-    Returns:
-        the exit code.
-    """
+    """Run a program, handle an uncaught exception as an interpreter does, and return the exit code."""
     try:
         program()
     except SystemExit as leaving:

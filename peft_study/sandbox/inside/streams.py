@@ -12,13 +12,13 @@ from typing import Any
 globals()["__builtins__"] = dict(vars(builtins))
 
 _NAMES = ("stdin", "stdout", "stderr")
+# These paths lead to /proc, which the sandbox lacks, and `open("/dev/stdin")` is common in contest programs.
 _DESCRIPTORS = {f"/dev/{name}": number for number, name in enumerate(_NAMES)} | {
     f"{folder}/{number}": number for folder in ("/dev/fd", "/proc/self/fd") for number in range(len(_NAMES))
 }
-"""Paths that lead to /proc, which the sandbox lacks."""
 _collect, _is_enabled = gc.collect, gc.isenabled
+# Standard output and error, even if a program replaces them in `sys`.
 _written: list[io.TextIOWrapper] = []
-"""Standard output and error, even if a program replaces them in `sys`."""
 
 
 def prepare() -> None:
@@ -85,7 +85,7 @@ def _stream(number: int, name: str) -> io.TextIOWrapper:
     buffer = io.BufferedReader(raw) if number == 0 else io.BufferedWriter(raw)
     errors = "backslashreplace" if name == "stderr" else "surrogateescape"
     stream: Any = io.TextIOWrapper(buffer, "utf-8", errors, newline="\n", line_buffering=name == "stderr")
-    stream.mode = "r" if number == 0 else "w"
+    stream.mode = "r" if number == 0 else "w"  # templates of contest programs look at `sys.stdin.mode`
     return stream  # type: ignore[no-any-return]
 
 

@@ -22,33 +22,15 @@ from peft_study.sandbox.inside import encode, frames, harness
 from peft_study.sandbox.inside.confinement import confine
 from peft_study.sandbox.inside.confinement.packages_inside import SINGLE_THREADED
 
-_PRELOADED = [
-    "array",
-    "bisect",
-    "collections",
-    "copy",
-    "datetime",
-    "decimal",
-    "enum",
-    "fractions",
-    "functools",
-    "heapq",
-    "io",
-    "itertools",
-    "json",
-    "math",
-    "operator",
-    "random",
-    "re",
-    "string",
-    "time",
-    "typing",
-]
-"""Modules that programs commonly import, loaded once per worker. The list is short because a fork copies what is
-loaded. `threading` is left out: its work after each fork takes as long as the import."""
+# Modules that programs commonly import, loaded once per worker. The list is short because a fork copies what is loaded.
+# `threading` is left out: its work after each fork takes as long as the import.
+_PRELOADED = (
+    "array bisect collections copy datetime decimal enum fractions functools heapq io itertools json math operator "
+    "random re string time typing"
+)
 _plain_signal = importlib.import_module("_signal")  # `signal` converts each number to an enum member, which is slow
+# The last of the child's descriptors, after the standard streams, the reply and the tests. Open during the setup.
 _SETUP = 5
-"""The last of the child's descriptors, after the standard streams, the reply and the tests. Open during the setup."""
 _OUT_OF_THE_WAY = 64
 _POLL_SECONDS = 0.002
 
@@ -87,9 +69,10 @@ def main(control_fd: int) -> None:
 
 
 def _warm_up(packages: list[str]) -> None:
-    for name in _PRELOADED:
+    for name in _PRELOADED.split():
         with suppress(ImportError):  # an interpreter built without an optional module
             importlib.import_module(name)
+    # A program could otherwise import the harness from `sys.modules` by name.
     for name in [name for name in sys.modules if name.partition(".")[0] == "peft_study"]:
         del sys.modules[name]
     sys.modules.pop("__main__", None)
@@ -99,11 +82,10 @@ def _warm_up(packages: list[str]) -> None:
     # Importing numpy in each test would dominate its time: 120 tests would use the 11 s of the package's checker.
     for name in map(os.path.basename, packages):
         if name.isidentifier():  # skips the folders of shared libraries
-            package = importlib.import_module(name)
-            encode.know_scalars(package.generic)
+            encode.know_scalars(importlib.import_module(name).generic)
     harness.prepare()
     gc.collect()
-    gc.freeze()
+    gc.freeze()  # a collection in a child would write to pages that it shares with the worker, and so copy them
 
 
 def _run(
@@ -133,11 +115,8 @@ def _run(
 
 
 def _wait(control: socket.socket, pid: int) -> int:
-    """Wait for the child. A message from the pool, or the end of the pool, kills it.
-
-    Returns:
-        The child's wait status.
-    """
+    """Wait for the child and return its wait status. A message from the pool, or the end of the pool, kills it."""
+    # Only Linux has process descriptors (since 5.3). Elsewhere the child is polled.
     ended = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else None
     poll = select.poll()
     poll.register(control, select.POLLIN)
@@ -161,7 +140,7 @@ def _wait(control: socket.socket, pid: int) -> int:
 
 def _child(job: dict[str, Any], files: list[int], setup: int, confinement: confine.Confinement) -> None:
     """Become the program. Does not return."""
-    exit_now = os._exit
+    exit_now = os._exit  # a program can replace the function in `os`
     try:
         os.setsid()
         _plain_signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -180,6 +159,7 @@ def _child(job: dict[str, Any], files: list[int], setup: int, confinement: confi
 
 def _arrange(files: list[int], setup: int) -> None:
     """Move descriptors to the numbers that the harness expects."""
+    # First out of the way: a target number may be that of a descriptor that is still to be moved.
     high = [fcntl.fcntl(fd, fcntl.F_DUPFD, _OUT_OF_THE_WAY) for fd in (*files, setup)]
     os.closerange(0, confine.FIRST_KEPT)
     for number, fd in enumerate(high[:-1]):

@@ -24,8 +24,8 @@ _STACK_BYTES = 128 << 20
 _OPEN_FILES = 64
 _RULESET = 100
 _IN_NAMESPACE = 2
+# Allowance for other processes of the same user, if the kernel counts all tasks of a user.
 _TASKS_TO_COME = 256
-"""Allowance for other processes of the same user, if the kernel counts all tasks of a user."""
 
 
 class Confinement:
@@ -48,10 +48,7 @@ class Confinement:
     """
 
     def __init__(self, work: str, work_bytes: int, inner_id: int | None, beyond_bytes: int) -> None:
-        self.work = work
-        self.work_bytes = work_bytes
-        self.inner_id = inner_id
-        self.beyond_bytes = beyond_bytes
+        self.work, self.work_bytes, self.inner_id, self.beyond_bytes = work, work_bytes, inner_id, beyond_bytes
         self.layers = ["rlimits"]
         self.kept = 0
         self.own_namespace = False
@@ -70,10 +67,12 @@ class Confinement:
         """
         os.chdir(self.work)
         self._limit(limits)
+        # Groups first: after the change of user, the process may no longer change them.
         if self.inner_id is not None:
             os.setgroups([])
             os.setresgid(self.inner_id, self.inner_id, self.inner_id)
             os.setresuid(self.inner_id, self.inner_id, self.inner_id)
+        # Around the ruleset, which is needed until `restrict`.
         os.closerange(FIRST_KEPT + self.kept, _RULESET)
         os.closerange(_RULESET + 1, 1 << 20)
         if not self.filter:
@@ -84,24 +83,22 @@ class Confinement:
         if self.ruleset is not None:
             landlock.restrict(self.ruleset)
             os.close(self.ruleset)
+        # Last, because the filter refuses the calls above.
         kernel.install_filter(seccomp.with_pid(self.filter, os.getpid()))
 
     def _limit(self, limits: dict[str, Any]) -> None:
-        cpu_seconds = int(-(-limits["cpu_seconds"] // 1)) + 1
-        wanted = [
-            (resource.RLIMIT_CPU, cpu_seconds),
-            (resource.RLIMIT_AS, limits["memory_bytes"] + self.beyond_bytes),
-            (resource.RLIMIT_FSIZE, limits["file_bytes"]),
-            (resource.RLIMIT_NOFILE, _OPEN_FILES),
-        ]
+        # The kernel counts whole seconds of one process. The parent measures the fraction and all processes together.
+        _at_most(resource.RLIMIT_CPU, int(-(-limits["cpu_seconds"] // 1)) + 1)
+        _at_most(resource.RLIMIT_AS, limits["memory_bytes"] + self.beyond_bytes)
+        _at_most(resource.RLIMIT_FSIZE, limits["file_bytes"])
+        _at_most(resource.RLIMIT_NOFILE, _OPEN_FILES)
         if self.tasks_of_others is not None:
-            wanted.append((resource.RLIMIT_NPROC, limits["processes"] + self.tasks_of_others))
-        for what, value in wanted:
-            _at_most(what, value)
+            _at_most(resource.RLIMIT_NPROC, limits["processes"] + self.tasks_of_others)
 
     def kill_all(self) -> None:
         """Kill all processes of the test."""
         if self.own_namespace:
+            # Process 1 of a namespace reaches all others in it, however often they have forked (kill(2)).
             with suppress(ProcessLookupError):
                 os.kill(-1, signal.SIGKILL)
         elif self.inner_id is not None:
@@ -167,10 +164,10 @@ def prepare(plan: dict[str, Any], control: socket.socket) -> Confinement:
     if not seccomp.available():
         raise OSError(f"system calls of {os.uname().machine} are not listed")
     whole = confinement.own_namespace or confinement.inner_id is not None
-    signals = whole or landlock.scopes_signals()
     confinement.filter = seccomp.child_program(
-        processes=whole, signals=signals, rights=whole, times=confinement.own_namespace
+        processes=whole, signals=whole or landlock.scopes_signals(), rights=whole, times=confinement.own_namespace
     )
+    # Without privileges, the kernel installs a filter only after this (seccomp(2)).
     kernel.no_new_privileges()
     kernel.install_filter(seccomp.worker_program())
     confinement.layers += ["seccomp", "no capabilities", "no new privileges"]
@@ -204,6 +201,7 @@ def _enter_namespaces(confinement: Confinement, files: Files, plan: dict[str, An
 def _stay_outside(confinement: Confinement, files: Files) -> None:
     kernel.adopt_orphans()
     if confinement.inner_id is None:
+        # Programs run as the user of this worker then.
         kernel.hide_memory()
         confinement.tasks_of_others = _tasks_beside(None)
         return
@@ -213,11 +211,8 @@ def _stay_outside(confinement: Confinement, files: Files) -> None:
 
 
 def _tasks_beside(in_namespace: int | None) -> int:
-    """Number of tasks that the kernel's limit on processes counts in addition to those of a test.
-
-    Args:
-        in_namespace: the number inside a user namespace. From Linux 5.14 on, the limit counts per namespace.
-    """
+    """Number of tasks that the kernel's limit on processes counts in addition to those of a test."""
+    # From Linux 5.14 on, the limit counts per user namespace.
     major, minor = map(int, re.findall(r"\d+", os.uname().release)[:2])
     if in_namespace is not None and (major, minor) >= (5, 14):
         return in_namespace

@@ -5,8 +5,7 @@ import sys
 from typing import NamedTuple
 
 _LINKS = ("/lib64", "/lib", "/usr/lib64", "/usr/lib")
-_ALSO = ("/usr/share/zoneinfo", "/usr/lib64", "/lib64")
-"""Time zones, and the folders of the dynamic loader."""
+_ALSO = ("/usr/share/zoneinfo", "/usr/lib64", "/lib64")  # time zones, and the folders of the dynamic loader
 _THIRD_PARTY = ("site-packages", "dist-packages")
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 

@@ -7,19 +7,12 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWIPC = 0x20000, 0x2000000, 0x4000000, 0x8000000
 CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x10000000, 0x20000000, 0x40000000
-MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = (
-    1,
-    2,
-    4,
-    8,
-    32,
-    4096,
-    16384,
-    1 << 18,
-)
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
+MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 32, 4096, 16384, 1 << 18
 MNT_DETACH = 2
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 1, 4, 22, 36, 38
 _SECCOMP_MODE_FILTER = 2
+# The C library has no function for this call (pivot_root(2)).
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 _CAPGET_VERSION_3 = 0x20080522
 
@@ -46,6 +39,7 @@ def call(number: int, *arguments: int | bytes | None) -> int:
 
 def unshare(flags: int) -> None:
     """Move this process into new namespaces (unshare(2))."""
+    # Python has `os.unshare` only since 3.12.
     _checked(_libc.unshare(ctypes.c_int(flags)))
 
 
@@ -98,7 +92,6 @@ def install_filter(program: bytes) -> None:
     Args:
         program: classic BPF, eight bytes per instruction.
     """
-
     filled = _Program(len(program) // 8, program)
     answer = _libc.prctl(_PR_SET_SECCOMP, ctypes.c_ulong(_SECCOMP_MODE_FILTER), ctypes.byref(filled), 0, 0)
     _checked(answer, "seccomp")

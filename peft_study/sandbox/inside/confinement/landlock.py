@@ -51,6 +51,7 @@ def ruleset(read: Sequence[str], hidden: Sequence[str], write: Sequence[str], de
         OSError: this kernel has no Landlock, or a path does not exist.
     """
     kernel_version = version()
+    # The kernel refuses a ruleset with a right that it does not know.
     rights = max(right for least, right in _FILE_RIGHTS_BY_VERSION.items() if least <= max(kernel_version, 1))
     fields = [rights]
     if kernel_version >= _NETWORK_VERSION:
@@ -89,6 +90,7 @@ def _allow(fd: int, path: str, rights: int) -> None:
     beneath = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
         if not stat.S_ISDIR(os.fstat(beneath).st_mode):
+            # The kernel refuses rights of folders on a single file (landlock_add_rule(2)).
             rights &= _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE
         if not rights:
             return

@@ -22,6 +22,7 @@ def reap(kill: Callable[[], None]) -> bool:
     Returns:
         False if some remain.
     """
+    # Several times: a process may fork between listing and kill, or stop the child of `kill_user` first.
     for _ in range(_TRIES):
         try:
             while os.waitpid(-1, os.WNOHANG)[0]:
@@ -40,6 +41,7 @@ def kill_user(user: int) -> None:
 
     The processes may stop or kill that child first. The caller tries again until none is left.
     """
+    # As that user, the kernel protects all other processes from the signal to -1.
     pid = os.fork()
     if pid == 0:
         try:
@@ -67,6 +69,7 @@ def kill_descendants() -> None:
             for thread in os.listdir(f"/proc/{parent}/task"):
                 for child in _children(f"/proc/{parent}/task/{thread}/children"):
                     waiting.append(child)
+                    # Stopped first, so that it cannot fork while its children are listed.
                     with suppress(ProcessLookupError):
                         os.kill(child, signal.SIGSTOP)
         if parent != os.getpid():
@@ -138,7 +141,7 @@ def _move(fd: int, name: str) -> int:
     except PermissionError:
         os.chmod(name, 0o700, dir_fd=fd)
         target = os.open(name, _FOLDER, dir_fd=fd)
-    os.fchmod(target, 0o700)
+    os.fchmod(target, 0o700)  # entries of a folder without write permission cannot be removed
     os.dup2(target, fd, inheritable=False)
     os.close(target)
     return fd

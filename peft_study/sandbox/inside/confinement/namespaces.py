@@ -18,7 +18,7 @@ WORK = f"{ABOVE_WORK}/work"
 """A mount that is replaced after a test. Landlock allows its parent folder, so the rule survives the replacement."""
 _NEEDED = kernel.CLONE_NEWUSER | kernel.CLONE_NEWNS | kernel.CLONE_NEWPID | kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC
 _SAFE = kernel.MS_NOSUID | kernel.MS_NODEV
-_MOST_FILES = 4096
+_MOST_FILES = 4096  # empty files take kernel memory that the size of a tmpfs does not count
 _ROOT_BYTES = 1 << 20
 
 
@@ -49,6 +49,7 @@ def enter(control: socket.socket) -> None:
         control.close()
         os.waitpid(first, 0)
         os._exit(0)
+    # Again, because the kernel clears this setting for the child of a fork (prctl(2)).
     kernel.die_with_parent()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
@@ -65,6 +66,7 @@ def build_root(files: Files, mount_point: str, work_bytes: int, packages: Sequen
     Raises:
         OSError: the machine denies a mount.
     """
+    # Mounts in a new user namespace are slaves at first: later mounts of the machine would appear in them.
     kernel.mount("none", "/", "", kernel.MS_REC | kernel.MS_PRIVATE)
     kernel.mount("tmpfs", mount_point, "tmpfs", _SAFE, f"size={_ROOT_BYTES},mode=755")
     root = mount_point

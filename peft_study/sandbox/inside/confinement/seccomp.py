@@ -22,17 +22,17 @@ _NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16
 _X32 = 0x40000000
 _NEW_NAMESPACES = 0x7E020000
 _CLONE_THREAD = 0x10000
+# TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX.
 _IOCTLS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
-"""TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX."""
+# PR_GET_DUMPABLE, PR_SET_NAME, PR_GET_NAME, PR_CAPBSET_READ, PR_GET_NO_NEW_PRIVS, PR_SET_VMA.
 _PRCTLS = (3, 15, 16, 23, 39, 0x53564D41)
-"""PR_GET_DUMPABLE, PR_SET_NAME, PR_GET_NAME, PR_CAPBSET_READ, PR_GET_NO_NEW_PRIVS, PR_SET_VMA."""
+# F_SETOWN, F_SETSIG, F_SETOWN_EX, F_SETLEASE, F_NOTIFY: they direct a file's signals to any process.
 _FCNTLS_REFUSED = (8, 10, 15, 1024, 1026)
-"""F_SETOWN, F_SETSIG, F_SETOWN_EX, F_SETLEASE, F_NOTIFY."""
 _RIGHTS = ("chmod", "fchmod", "fchmodat", "fchmodat2", "truncate")
 _TIMES = ("utime", "utimes", "utimensat", "futimesat")
 _AF_UNIX, _SOCK_STREAM, _SOCK_TYPES = 1, 1, 0xF
+# Placeholder for the process id until the filter is installed: a program is built once and used for every child.
 _OWN_PROCESS = 0x00C0FFEE
-"""Placeholder for the process id until the filter is installed."""
 
 Instruction = tuple[int, int, int, int]
 
@@ -109,6 +109,7 @@ def _start() -> list[Instruction]:
         (_RETURN, 0, 0, _KILL_PROCESS),
         (_LOAD, 0, 0, _NUMBER),
     ]
+    # x32 calls have the same architecture and other numbers, so a list of numbers alone would miss them (seccomp(2)).
     if MACHINE == "x86_64":
         code += [(_AT_LEAST, 0, 1, _X32), (_RETURN, 0, 0, _KILL_PROCESS)]
     return code
@@ -147,29 +148,21 @@ def _restricted(*, processes: bool, signals: bool) -> dict[str, list[Instruction
 
 def _with_arguments() -> dict[str, list[Instruction]]:
     refused = _refuse(errno.EPERM)
+    # A filter cannot read memory, so it cannot check the address of sendmsg. A datagram socket could send to any
+    # abstract socket that way. A stream socket cannot.
     return {
         "clone": [_argument(0), (_ANY_BIT, 0, 1, _NEW_NAMESPACES), refused, _RETURN_ALLOW],
         "ioctl": _one_of(1, _IOCTLS),
         "prlimit64": _one_of(0, (0,)),
         "socketpair": [
-            _argument(0),
-            (_EQUAL, 1, 0, _AF_UNIX),
-            refused,
+            *_must_be(0, _AF_UNIX),
             _argument(1),
             (_AND, 0, 0, _SOCK_TYPES),
             (_EQUAL, 1, 0, _SOCK_STREAM),
             refused,
             _RETURN_ALLOW,
         ],
-        "sendto": [
-            _argument(4),
-            (_EQUAL, 1, 0, 0),
-            refused,
-            _argument(4, high=True),
-            (_EQUAL, 1, 0, 0),
-            refused,
-            _RETURN_ALLOW,
-        ],
+        "sendto": [*_must_be(4, 0), *_must_be(4, 0, high=True), _RETURN_ALLOW],
         "fcntl": [
             _argument(1),
             *[(_EQUAL, len(_FCNTLS_REFUSED) - i, 0, number) for i, number in enumerate(_FCNTLS_REFUSED)],
@@ -182,6 +175,10 @@ def _with_arguments() -> dict[str, list[Instruction]]:
 def _argument(position: int, *, high: bool = False) -> Instruction:
     """Load the lower half of an argument. The kernel reads only that of an int, and both machines are little-endian."""
     return (_LOAD, 0, 0, _ARGUMENTS + 8 * position + 4 * high)
+
+
+def _must_be(position: int, value: int, *, high: bool = False) -> list[Instruction]:
+    return [_argument(position, high=high), (_EQUAL, 1, 0, value), _refuse(errno.EPERM)]
 
 
 def _one_of(position: int, values: tuple[int, ...]) -> list[Instruction]:
