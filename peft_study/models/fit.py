@@ -39,6 +39,7 @@ def check_fit(
         return
     skeleton = on_meta_device(model, config)
     needed = weight_bytes(skeleton, quantization, compute.storage(kind))
+    # A lower bound: activations and the optimizer's state come on top, and `cost.predict` counts them.
     if kind is MethodKind.full:
         needed *= 2
     available = _available_bytes(compute.device, budget_bytes)

@@ -52,8 +52,9 @@ def load_tokenizer(model: ModelConfig) -> PreTrainedTokenizerBase:
     try:
         revision = {"revision": model.revision} if model.revision and name == model.source else {}
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(name, trust_remote_code=False, **revision)
-    except Exception as error:
+    except Exception as error:  # the package tokenizers raises a plain Exception for a damaged file
         raise _unreachable(model, f"the tokenizer {name}", error) from error
+    # `data.tokens` finds the boundary between prompt and target by the offsets.
     if not tokenizer.is_fast:
         raise UserError(
             f"the tokenizer {name} must give character offsets",
@@ -131,6 +132,7 @@ def load_model(
         loaded = as_codegen(_from_pretrained(model, _resolved(model.source), auto=CodeGen2ForCausalLM, **options))
     else:
         loaded = _from_pretrained(model, _resolved(model.source), **options)
+    # A wrong order raises no error and gives wrong numbers, so the weights are asked which order they have.
     if model.family in (Family.codegen, Family.codegen2):
         check_layout(loaded, tokenizer, model.source, model.family)
     return loaded
@@ -163,10 +165,9 @@ def _loading_options(
     model: ModelConfig, quantization: QuantizationConfig, kind: MethodKind, compute: Compute
 ) -> dict[str, Any]:
     options: dict[str, Any] = {"dtype": compute.storage(kind), "device_map": {"": compute.device}}
-    if model.attention == Attention.flash_attention_2 and (
-        find_spec("flash_attn") is None or compute.device.type != "cuda"
-    ):
-        missing = "" if find_spec("flash_attn") else ", without the package"
+    installed = find_spec("flash_attn") is not None
+    if model.attention == Attention.flash_attention_2 and not (installed and compute.device.type == "cuda"):
+        missing = "" if installed else ", without the package"
         raise UserError(
             "model.attention=flash_attention_2 needs the package flash-attn and a GPU, "
             f"got device {compute.device.type}{missing}",
@@ -181,6 +182,7 @@ def _loading_options(
 
 def _from_pretrained(model: ModelConfig, source: str | None, auto: Any = None, **options: Any) -> PreTrainedModel:
     auto = auto or (AutoModelForSeq2SeqLM if FAMILIES[model.family].encoder_decoder else AutoModelForCausalLM)
+    # A pickle or a repository's own code could do anything on this machine. Safetensors hold numbers only.
     try:
         loaded: PreTrainedModel = auto.from_pretrained(source, use_safetensors=True, trust_remote_code=False, **options)
     except (OSError, ValueError, ImportError, StrictDataclassError, SafetensorError) as error:

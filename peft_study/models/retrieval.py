@@ -48,6 +48,7 @@ def _dense(name: str, device: torch.device) -> Embed:
     from sentence_transformers import SentenceTransformer
 
     try:
+        # The same limits as for base models: no code from the hub, and no pickle.
         model = SentenceTransformer(
             name, device=str(device), trust_remote_code=False, model_kwargs={"use_safetensors": True}
         )
