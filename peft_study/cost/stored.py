@@ -36,6 +36,7 @@ class StoredValues:
             return
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
+            # The cells of a sweep write side by side.
             write_atomically(file, json.dumps({"made_by": self._made_by, "values": values}) + "\n")
         except OSError:
             return

@@ -48,8 +48,8 @@ def four_way(weight: Tensor) -> Tensor:
     Returns:
         the same rows in four groups. Source: `mp_num` in the two reference implementations, 4 and 8.
     """
-    # Checked on three tiny models: the logits agree exactly, and differ by about 2 without the reordering. The published
-    # code of the 1B model has this order; the larger ones are assumed to have it too.
+    # Checked on three tiny models: the logits agree exactly, and differ by about 2 without the reordering. The code of
+    # the published 1B model has this order; the larger ones are assumed to have it too.
     width = weight.shape[1]
     grouped = weight.view(FOUR, EIGHT // FOUR, 3, width // EIGHT, width)
     return grouped.permute(0, 2, 1, 3, 4).reshape(3 * width, width)

@@ -60,6 +60,7 @@ def weight_bytes(model: PreTrainedModel, quantization: QuantizationConfig, stora
         quantization: how linear layers are stored. transformers does not quantise the output head.
         storage: type of all other weights.
     """
+    # Of CodeLlama-7B's 6,738 million weights, the 262 million of the embeddings and the head stay in 16 bits.
     quantised = bytes_per_weight(quantization)
     head = model.get_output_embeddings()
     packed = {

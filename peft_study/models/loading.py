@@ -87,7 +87,8 @@ def fit_vocabulary(tokenizer: PreTrainedTokenizerBase, vocabulary: int) -> None:
         UserError: the tokenizer can produce a token that the model does not embed.
     """
     special = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
-    # The model reads the special tokens that the tokenizer puts around every text.
+    # CodeLlama's tokenizer class adds its infilling tokens to a vocabulary that lacks them, and no text is encoded to
+    # them. The model does read the special tokens that the tokenizer puts around every text.
     unread = special - {tokenizer.eos_token_id, *tokenizer("x")["input_ids"]}
     surplus = sorted(index for index in tokenizer.get_vocab().values() if index >= vocabulary and index not in unread)
     if surplus:

@@ -69,12 +69,7 @@ def take_step(model: Model, settings: TrainingConfig, dataset: DatasetConfig, co
 
 
 class _StateOnly(Optimizer):
-    """An optimizer that creates its state and computes nothing: its kernels update in place.
-
-    Args:
-        parameters: trained parameters.
-        kind: an AdamW.
-    """
+    """An AdamW that creates its state and computes nothing: its kernels update in place."""
 
     def __init__(self, parameters: Sequence[nn.Parameter], kind: OptimizerKind) -> None:
         super().__init__(parameters, {})
@@ -90,7 +85,6 @@ class _StateOnly(Optimizer):
         if self._kind is OptimizerKind.adamw:
             return [torch.empty_like(parameter) for _ in range(2)]
         eight_bits = self._kind in {OptimizerKind.adamw_8bit, OptimizerKind.paged_adamw_8bit}
-        # bitsandbytes keeps 32 bits for tensors that are smaller than this.
         if not eight_bits or parameter.numel() < BNB_SMALLEST:
             # Paged moments are outside torch's allocator. bitsandbytes pages large tensors only.
             paged = self._kind is OptimizerKind.paged_adamw and parameter.numel() >= BNB_PAGED
@@ -103,13 +97,9 @@ class _StateOnly(Optimizer):
 
 
 def optimizer_of(parameters: Sequence[nn.Parameter], kind: OptimizerKind) -> Optimizer:
-    """Create the optimizer of a replay.
-
-    Args:
-        parameters: trained parameters.
-        kind: the setting `training.optimizer`.
-    """
+    """Create the optimizer of a replay for `training.optimizer`."""
     if kind is OptimizerKind.adafactor:
+        # The Trainer's flags. With `relative_step`, Adafactor would refuse a learning rate.
         return Adafactor(parameters, lr=1e-3, scale_parameter=False, relative_step=False)
     return _StateOnly(parameters, kind)
 
