@@ -5,7 +5,7 @@ import resource
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -124,7 +124,5 @@ def peak_rss_bytes() -> int | None:
 
 def reset_peak_rss() -> None:
     """Start a new peak. Without /proc (outside Linux) the peak remains that of the whole process."""
-    try:
+    with suppress(OSError):
         _CLEAR_REFS.write_text(_RESET_PEAK)
-    except OSError:
-        return

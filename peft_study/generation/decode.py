@@ -143,8 +143,8 @@ class Decoder:
 
     def _read_once(self, ids: torch.Tensor, mask: torch.Tensor) -> dict[str, Cache]:
         """Read all tokens of each prompt but the last, and repeat the cache for the prompt's sequences."""
-        # `generate` reads a prompt once for each beam: ten times the work with ten beams (benchmarks/prefill.py). With 300
-        # tokens of prompt and 12 new ones on a CPU, reading it once was 2.7 times faster and gave equal candidates.
+        # `generate` reads a prompt once for each beam: ten times the work with ten beams. With 246 tokens of prompt and
+        # 64 new ones on a CPU, reading it once was 1.7 times faster, with equal candidates (benchmarks/prefill.py).
         # `generate` reads an encoder's input once anyway, and only inside `generate` does peft add virtual tokens.
         if self._encoder_decoder or self._virtual_tokens or ids.shape[1] < WORTH_READING_ONCE:
             return {}

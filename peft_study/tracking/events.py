@@ -4,8 +4,8 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from peft_study.tracking.base import CellStart
 
@@ -84,9 +84,6 @@ class EventTracker:
         self._written_seconds = time.monotonic()
         self._state.phase_seconds = self._written_seconds - self._began_seconds
         self._state.peak_bytes = self._peak_bytes()
-        state: dict[str, Any] = asdict(self._state)
         # A line is shorter than PIPE_BUF, so it arrives whole or, if the pipe is full or closed, not at all.
-        try:
-            os.write(self._descriptor, json.dumps(state).encode() + b"\n")
-        except (BlockingIOError, BrokenPipeError):
-            return
+        with suppress(BlockingIOError, BrokenPipeError):
+            os.write(self._descriptor, json.dumps(asdict(self._state)).encode() + b"\n")

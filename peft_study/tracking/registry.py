@@ -30,7 +30,7 @@ class TrackerKind:
 @cache
 def tracker_kinds() -> Mapping[str, TrackerKind]:
     """Find the trackers: every module of this package that has `create_tracker` and `FILES`."""
-    # Found by name, so that a new tracker is a module and a YAML file, and no list has to be changed.
+    # By name, so that a new tracker is a module and a YAML file, and no list has to be changed.
     kinds = {}
     for module_info in pkgutil.iter_modules([str(Path(__file__).parent)]):
         module = importlib.import_module(f"{__package__}.{module_info.name}")

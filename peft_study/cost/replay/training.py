@@ -84,16 +84,14 @@ class _StateOnly(Optimizer):
     def _moments(self, parameter: nn.Parameter) -> list[torch.Tensor]:
         if self._kind is OptimizerKind.adamw:
             return [torch.empty_like(parameter) for _ in range(2)]
-        eight_bits = self._kind in {OptimizerKind.adamw_8bit, OptimizerKind.paged_adamw_8bit}
-        if not eight_bits or parameter.numel() < BNB_SMALLEST:
-            # Paged moments are outside torch's allocator. bitsandbytes pages large tensors only.
-            paged = self._kind is OptimizerKind.paged_adamw and parameter.numel() >= BNB_PAGED
-            return [] if paged else [torch.empty_like(parameter, dtype=torch.float32) for _ in range(2)]
-        blocks = -(-parameter.numel() // BNB_BLOCK)
-        paged = self._kind is OptimizerKind.paged_adamw_8bit and parameter.numel() >= BNB_PAGED
-        moments = [] if paged else [torch.empty_like(parameter, dtype=torch.uint8) for _ in range(2)]
-        scales = [torch.empty(blocks, dtype=torch.float32) for _ in range(2)]
-        return [*moments, *scales]
+        size = parameter.numel()
+        eight_bits = self._kind in {OptimizerKind.adamw_8bit, OptimizerKind.paged_adamw_8bit} and size >= BNB_SMALLEST
+        # Paged moments are outside torch's allocator. bitsandbytes pages large tensors only.
+        paged = self._kind in {OptimizerKind.paged_adamw, OptimizerKind.paged_adamw_8bit} and size >= BNB_PAGED
+        dtype = torch.uint8 if eight_bits else torch.float32
+        moments = [] if paged else [torch.empty_like(parameter, dtype=dtype) for _ in range(2)]
+        blocks = -(-size // BNB_BLOCK) if eight_bits else 0
+        return moments + [torch.empty(blocks, dtype=torch.float32) for _ in range(2)]
 
 
 def optimizer_of(parameters: Sequence[nn.Parameter], kind: OptimizerKind) -> Optimizer:
