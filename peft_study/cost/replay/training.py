@@ -90,8 +90,9 @@ class _StateOnly(Optimizer):
         paged = self._kind in {OptimizerKind.paged_adamw, OptimizerKind.paged_adamw_8bit} and size >= BNB_PAGED
         dtype = torch.uint8 if eight_bits else torch.float32
         moments = [] if paged else [torch.empty_like(parameter, dtype=dtype) for _ in range(2)]
-        blocks = -(-size // BNB_BLOCK) if eight_bits else 0
-        return moments + [torch.empty(blocks, dtype=torch.float32) for _ in range(2)]
+        blocks = -(-size // BNB_BLOCK)
+        scales = [torch.empty(blocks, dtype=torch.float32) for _ in range(2)] if eight_bits else []
+        return [*moments, *scales]
 
 
 def optimizer_of(parameters: Sequence[nn.Parameter], kind: OptimizerKind) -> Optimizer:
