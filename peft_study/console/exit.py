@@ -34,4 +34,5 @@ def run_command(work: Callable[[], int], *, interrupted: str) -> int:
 
 def interrupt_code(interrupt: KeyboardInterrupt) -> int:
     """Return the exit code after an interrupt: 130 after Ctrl-C, 143 after SIGTERM."""
+    # As shells report a process that a signal ended.
     return 128 + (signal.SIGTERM if isinstance(interrupt, TerminatedError) else signal.SIGINT)

@@ -19,6 +19,7 @@ def termination_raises() -> Iterator[None]:
 
     Only the main thread of a process receives signals. In other threads, this does nothing.
     """
+    # A launcher may run a cell in another thread, where `signal.signal` raises ValueError.
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -20,6 +20,7 @@ def print_line(line: str) -> None:
 
 def spinner(what: str) -> AbstractContextManager[object]:
     """Show on a terminal that something takes a while. Elsewhere, show nothing."""
+    # The standard output holds results, which may be piped.
     console = Console(stderr=True)
     return console.status(Text(what)) if console.is_terminal else nullcontext()
 
@@ -64,6 +65,7 @@ def printable(text: str, console: Console) -> str:
         text: one line.
         console: the console that will print it.
     """
+    # Otherwise a name could move the cursor or clear the screen, and a Latin-1 terminal would raise UnicodeEncodeError.
     escaped = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
     return escaped.encode(console.encoding, "backslashreplace").decode(console.encoding)
 

@@ -5,7 +5,7 @@ import resource
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -57,13 +57,15 @@ class Meter:
         if self._running is None:
             return
         name, began = self._running
+        # Kernels run behind Python, so a clock that does not wait for them stops too early.
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
         cost = self._cost(time.perf_counter() - began)
         self.phases[name] = cost.after(self._earlier[name]) if name in self._earlier else cost
 
     def _reset(self) -> None:
-        # Garbage and cached memory of the previous phase must not count for this phase.
+        # Garbage and cached memory of the previous phase must not count for this phase. With Hydra's basic launcher,
+        # cells share a process, and the traceback of a failed cell keeps its tensors alive.
         gc.collect()
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
@@ -89,6 +91,7 @@ def apply_budget(device: torch.device, budget_bytes: int | None) -> None:
         device: device of the cell; on a CPU nothing is limited.
         budget_bytes: GPU memory that this process may allocate; None for no limit.
     """
+    # Without a budget the share is set too: an earlier cell of this process may have had one.
     if device.type == "cuda":
         total = torch.cuda.get_device_properties(device).total_memory
         share = 1.0 if budget_bytes is None else min(1.0, budget_bytes / total)
@@ -114,13 +117,12 @@ def peak_rss_bytes() -> int | None:
         for line in _STATUS.read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
+    # getrusage(2): in KiB, but on macOS in bytes.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
 
 def reset_peak_rss() -> None:
     """Start a new peak. Without /proc (outside Linux) the peak remains that of the whole process."""
-    try:
+    with suppress(OSError):
         _CLEAR_REFS.write_text(_RESET_PEAK)
-    except OSError:
-        return

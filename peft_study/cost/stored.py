@@ -1,6 +1,7 @@
 """Small values that are slow to compute, stored in the user's cache folder."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +35,11 @@ class StoredValues:
         file = self._file(key)
         if file is None:
             return
-        try:
+        # A full or read-only home folder costs time at the next run, and nothing else.
+        with suppress(OSError):
             file.parent.mkdir(parents=True, exist_ok=True)
+            # The cells of a sweep write side by side.
             write_atomically(file, json.dumps({"made_by": self._made_by, "values": values}) + "\n")
-        except OSError:
-            return
 
     def _file(self, key: str) -> Path | None:
         folder = cache_folder(self._kind)

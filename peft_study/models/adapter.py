@@ -130,6 +130,7 @@ def attach(model: PreTrainedModel, kind: MethodKind, adapter: PeftConfig | None,
         return model
     # With a name, peft queries the hub at every checkpoint. `training.checkpoint.keep` writes the name at the end.
     model.name_or_path = ""
+    # A resumed run attaches with the same seed: a checkpoint holds only what training changes.
     torch.manual_seed(seed)
     with adapter_errors(adapter, "attach"):
         adapted: PeftModel = get_peft_model(model, adapter)
@@ -187,6 +188,7 @@ def check_trains(
     adapter = model.active_peft_config
     on_device = {name: values.to(compute.device) for name, values in batch.items()}
     random_states = [compute.device] if compute.device.type == "cuda" else []
+    # The random state is restored, so that the check changes no result.
     with torch.random.fork_rng(random_states), adapter_errors(adapter, "train"):
         model.train()
         with compute.autocast():
@@ -201,6 +203,7 @@ def check_trains(
             where=f"{_suspects(adapter)}, training.precision",
             hint="another adapter (method=lora), or training.precision=fp32",
         )
+    # peft accepts sizes and scales that cut the adapter off. Hours of training would then change nothing.
     if not reached and not any(getattr(adapter, name, None) for name in _NAMES_TOKENS):
         raise UserError(
             "no gradient reaches the adapter, so training would change nothing",
@@ -221,6 +224,7 @@ def _suspects(adapter: PeftConfig) -> str:
 
 def _disables(name: str, value: Any) -> bool:
     if isinstance(value, int | float):
+        # A bool is an int in Python, and False is an ordinary setting.
         return not isinstance(value, bool) and (value <= 0 or ("dropout" in name and value >= 1))
     return isinstance(value, str | list | tuple | set | dict) and not value
 

@@ -48,6 +48,8 @@ def four_way(weight: Tensor) -> Tensor:
     Returns:
         the same rows in four groups. Source: `mp_num` in the two reference implementations, 4 and 8.
     """
+    # Checked on three tiny models: the logits agree exactly, and differ by about 2 without the reordering. The code of
+    # the published 1B model has this order; the larger ones are assumed to have it too.
     width = weight.shape[1]
     grouped = weight.view(FOUR, EIGHT // FOUR, 3, width // EIGHT, width)
     return grouped.permute(0, 2, 1, 3, 4).reshape(3 * width, width)
@@ -125,6 +127,7 @@ def loss(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, order: Tens
         assert order is not None
         return output[..., order.to(output.device)]
 
+    # A hook reorders outputs. The rows of a quantised weight cannot be reordered: they are packed.
     projections = [module for name, module in model.named_modules() if name.endswith("qkv_proj")]
     hooks = [] if order is None else [module.register_forward_hook(reorder) for module in projections]
     try:

@@ -56,6 +56,7 @@ def declared_config(model: ModelConfig) -> PretrainedConfig | None:
     options = {"revision": model.revision} if model.revision else {}
     try:
         config: PretrainedConfig = AutoConfig.from_pretrained(source, trust_remote_code=False, **options)
+    # What cannot be read is reported when the weights load, with the hint for it.
     except (OSError, ValueError, StrictDataclassError):
         return None
     if config.model_type != FAMILIES[model.family].model_type:

@@ -39,6 +39,7 @@ def check_fit(
         return
     skeleton = on_meta_device(model, config)
     needed = weight_bytes(skeleton, quantization, compute.storage(kind))
+    # A lower bound: activations and the optimizer's state come on top, and `cost.predict` counts them.
     if kind is MethodKind.full:
         needed *= 2
     available = _available_bytes(compute.device, budget_bytes)
@@ -59,6 +60,7 @@ def weight_bytes(model: PreTrainedModel, quantization: QuantizationConfig, stora
         quantization: how linear layers are stored. transformers does not quantise the output head.
         storage: type of all other weights.
     """
+    # Of CodeLlama-7B's 6,738 million weights, the 262 million of the embeddings and the head stay in 16 bits.
     quantised = bytes_per_weight(quantization)
     head = model.get_output_embeddings()
     packed = {

@@ -31,13 +31,9 @@ def use_cache_if_unreachable(timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         socket.create_connection((endpoint.hostname or "", port), timeout_seconds).close()
     except OSError as error:
         os.environ[OFFLINE] = "1"
-        _switch_loaded_libraries()
+        # The libraries read the environment at their import, and an earlier cell of this process may have imported
+        # them. Checked with huggingface-hub 2.4 and datasets 5.2; without it, each missing file waits for minutes.
+        for module in ("huggingface_hub.constants", "datasets.config"):
+            if module in sys.modules:
+                setattr(sys.modules[module], OFFLINE, True)
         logger.warning("%s cannot be reached (%s): only cached files are used", endpoint.hostname, error)
-
-
-def _switch_loaded_libraries() -> None:
-    # The libraries read the environment at their import, and an earlier cell of this process may have imported them.
-    # Checked with huggingface-hub 2.4 and datasets 5.2; without it, each missing file waits for minutes of retries.
-    for module, name in (("huggingface_hub.constants", OFFLINE), ("datasets.config", OFFLINE)):
-        if module in sys.modules:
-            setattr(sys.modules[module], name, True)

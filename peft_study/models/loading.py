@@ -52,8 +52,9 @@ def load_tokenizer(model: ModelConfig) -> PreTrainedTokenizerBase:
     try:
         revision = {"revision": model.revision} if model.revision and name == model.source else {}
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(name, trust_remote_code=False, **revision)
-    except Exception as error:
+    except Exception as error:  # the package tokenizers raises a plain Exception for a damaged file
         raise _unreachable(model, f"the tokenizer {name}", error) from error
+    # `data.tokens` finds the boundary between prompt and target by the offsets.
     if not tokenizer.is_fast:
         raise UserError(
             f"the tokenizer {name} must give character offsets",
@@ -86,7 +87,8 @@ def fit_vocabulary(tokenizer: PreTrainedTokenizerBase, vocabulary: int) -> None:
         UserError: the tokenizer can produce a token that the model does not embed.
     """
     special = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
-    # The model reads the special tokens that the tokenizer puts around every text.
+    # CodeLlama's tokenizer class adds its infilling tokens to a vocabulary that lacks them, and no text is encoded to
+    # them. The model does read the special tokens that the tokenizer puts around every text.
     unread = special - {tokenizer.eos_token_id, *tokenizer("x")["input_ids"]}
     surplus = sorted(index for index in tokenizer.get_vocab().values() if index >= vocabulary and index not in unread)
     if surplus:
@@ -131,6 +133,7 @@ def load_model(
         loaded = as_codegen(_from_pretrained(model, _resolved(model.source), auto=CodeGen2ForCausalLM, **options))
     else:
         loaded = _from_pretrained(model, _resolved(model.source), **options)
+    # A wrong order raises no error and gives wrong numbers, so the weights are asked which order they have.
     if model.family in (Family.codegen, Family.codegen2):
         check_layout(loaded, tokenizer, model.source, model.family)
     return loaded
@@ -163,10 +166,9 @@ def _loading_options(
     model: ModelConfig, quantization: QuantizationConfig, kind: MethodKind, compute: Compute
 ) -> dict[str, Any]:
     options: dict[str, Any] = {"dtype": compute.storage(kind), "device_map": {"": compute.device}}
-    if model.attention == Attention.flash_attention_2 and (
-        find_spec("flash_attn") is None or compute.device.type != "cuda"
-    ):
-        missing = "" if find_spec("flash_attn") else ", without the package"
+    installed = find_spec("flash_attn") is not None
+    if model.attention == Attention.flash_attention_2 and not (installed and compute.device.type == "cuda"):
+        missing = "" if installed else ", without the package"
         raise UserError(
             "model.attention=flash_attention_2 needs the package flash-attn and a GPU, "
             f"got device {compute.device.type}{missing}",
@@ -181,6 +183,7 @@ def _loading_options(
 
 def _from_pretrained(model: ModelConfig, source: str | None, auto: Any = None, **options: Any) -> PreTrainedModel:
     auto = auto or (AutoModelForSeq2SeqLM if FAMILIES[model.family].encoder_decoder else AutoModelForCausalLM)
+    # A pickle or a repository's own code could do anything on this machine. Safetensors hold numbers only.
     try:
         loaded: PreTrainedModel = auto.from_pretrained(source, use_safetensors=True, trust_remote_code=False, **options)
     except (OSError, ValueError, ImportError, StrictDataclassError, SafetensorError) as error:

@@ -2,7 +2,8 @@
 
 import torch
 
-# CUDA and its libraries report exhausted memory also as a plain RuntimeError with one of these texts.
+# CUDA and its libraries report exhausted memory also as a plain RuntimeError with one of these texts. The helper of
+# accelerate 1.15 misses the first two.
 _MESSAGES = (
     "CUDA error: out of memory",
     "CUBLAS_STATUS_ALLOC_FAILED",

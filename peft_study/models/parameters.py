@@ -28,5 +28,6 @@ def count(model: nn.Module) -> ParameterCounts:
 
 
 def _size(parameter: nn.Parameter) -> int:
+    # bitsandbytes packs two 4-bit weights into a byte, and `numel` counts the bytes.
     state = getattr(parameter, "quant_state", None)
     return parameter.numel() if state is None else math.prod(state.shape)

@@ -12,6 +12,7 @@ def bitsandbytes_config(quantization: QuantizationConfig, compute: Compute) -> B
         return None
     if quantization.bits == 8:
         return BitsAndBytesConfig(load_in_8bit=True)
+    # `auto` follows `training.precision`. The study's package computes in fp16 (docs/differences.md).
     chosen = quantization.compute_dtype
     return BitsAndBytesConfig(
         load_in_4bit=True,

@@ -85,12 +85,8 @@ def random_architecture(model: ModelConfig, tokenizer: PreTrainedTokenizerBase) 
         model: gives the architecture.
         tokenizer: gives the vocabulary size and the special tokens that the architecture does not set.
     """
-    defaults: dict[str, Any] = {
-        "vocab_size": len(tokenizer),
-        "pad_token_id": tokenizer.pad_token_id,
-        "bos_token_id": tokenizer.bos_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-    }
+    special = ("pad_token_id", "bos_token_id", "eos_token_id")
+    defaults: dict[str, Any] = {"vocab_size": len(tokenizer), **{name: getattr(tokenizer, name) for name in special}}
     if FAMILIES[model.family].encoder_decoder:
         defaults["decoder_start_token_id"] = tokenizer.pad_token_id
     return architecture_config(model, {key: value for key, value in defaults.items() if value is not None})
@@ -129,7 +125,7 @@ def _deviation(name: str, value: Tensor, config: PretrainedConfig) -> float:
 
 
 class RandomTensor:
-    """A tensor that is drawn when it is sliced, as a slice of a safetensors file is then loaded.
+    """A tensor that is drawn when it is sliced, as a slice of a safetensors file is then read.
 
     Args:
         name: name of the weight, which seeds the values together with `WEIGHTS_SEED`. Norms are ones, biases zeros.
@@ -149,6 +145,7 @@ class RandomTensor:
             return torch.zeros(self.shape, device=self._device)
         if len(self.shape) < 2:
             return torch.ones(self.shape, device=self._device)
+        # Python's own hash of a text differs between processes, and cells run in processes.
         generator = torch.Generator(self._device).manual_seed(WEIGHTS_SEED + crc32(self._name.encode()))
         return torch.randn(self.shape, generator=generator, device=self._device) * self._deviation
 

@@ -6,14 +6,8 @@ from platformdirs import user_cache_path
 
 
 def cache_folder(kind: str) -> Path | None:
-    """The folder of one kind of values below the user's cache; it may not exist yet.
-
-    Args:
-        kind: the name of the folder.
-
-    Returns:
-        None for an account that has no home folder.
-    """
+    """The folder of one kind of values below the user's cache, which may not exist yet; None without a home folder."""
+    # platformdirs raises RuntimeError for an account without a home folder, which containers may have.
     try:
         return user_cache_path("peft_study", appauthor=False) / kind
     except RuntimeError:

@@ -61,6 +61,7 @@ def _commit() -> tuple[str | None, bool | None]:
 
 
 def _git(*arguments: str) -> str | None:
+    # An image without git, or a repository on a slow network drive, must not keep a cell from starting.
     try:
         process = subprocess.run(
             ["git", "-C", str(_PACKAGE), *arguments], capture_output=True, text=True, timeout=10, check=False

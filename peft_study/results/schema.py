@@ -18,6 +18,7 @@ class Status(StrEnum):
     diverged = "diverged"
     infeasible = "infeasible"
     preempted = "preempted"
+    # Written before any work and replaced at the end, so that a status is never guessed: a killed cell keeps it.
     running = "running"
 
 
@@ -131,25 +132,16 @@ class RunResult:
         if version > SCHEMA_VERSION:
             raise NewerSchemaError(version)
         names = {spec.name for spec in fields(cls)}
+        # The record may have been edited, or be another program's result.json: a report skips it with this message.
         try:
             values = {key: value for key, value in record.items() if key in names}
             values["status"] = Status(values["status"])
             values["phases"] = {name: PhaseCost(**cost) for name, cost in (values.get("phases") or {}).items()}
             if values.get("memory_kind") is not None:
                 values["memory_kind"] = MemoryKind(values["memory_kind"])
-            for name in (
-                "config",
-                "metrics",
-                "intervals",
-                "execution",
-                "predicted",
-                "parameters",
-                "training",
-                "data",
-                "provenance",
-            ):
-                if not isinstance(values.get(name, {}), dict):
-                    raise ValueError(f"{name} must be a dict, got {type(values[name]).__name__}")
+            for spec in fields(cls):
+                if spec.default_factory is dict and not isinstance(values.get(spec.name, {}), dict):
+                    raise ValueError(f"{spec.name} must be a dict, got {type(values[spec.name]).__name__}")
             return cls(**values)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a result: {error}") from error

@@ -24,6 +24,8 @@ OUTPUT = "output.txt"
 """Gets what the process of a sweep's cell prints."""
 _PARTIAL_PREDICTIONS = "predictions.jsonl.partial"
 _LOCK = ".lock"
+# Written before the work starts. A cell that is refused then leaves nothing behind, and an earlier result stays until a
+# rerun has loaded its data and its model.
 _LIGHT = frozenset({RESULT, CONFIG, LOG, OUTPUT, _LOCK})
 
 
@@ -81,14 +83,7 @@ class CellFolder:
         write_atomically(self.path / RESULT, json.dumps(result.to_json(), indent=2, ensure_ascii=False) + "\n")
 
     def read_result(self) -> RunResult | None:
-        """Read result.json.
-
-        Returns:
-            None if there is no such file.
-
-        Raises:
-            ValueError: the file is not a result, or was written by a later version.
-        """
+        """Read result.json, see the function of this name."""
         return read_result(self.path / RESULT)
 
     def write_config(self, config: Mapping[str, Any]) -> None:
@@ -128,6 +123,7 @@ class CellFolder:
             the candidates by index of the prompt.
         """
         texts_by_index: dict[int, list[str]] = {}
+        # What is skipped is generated again. A seed by batch gives it the same candidates.
         for row in _rows(self.path / _PARTIAL_PREDICTIONS):
             index, texts = row.get("index"), row.get("candidates")
             if not isinstance(index, int) or not 0 <= index < prompts or not isinstance(texts, list):
@@ -156,10 +152,7 @@ class CellFolder:
     def remove_work(self) -> None:
         """Remove the work of an earlier run: weights, predictions, steps, checkpoints."""
         for entry in self._work():
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry)
-            else:
-                entry.unlink()
+            _remove(entry)
 
     def holds_work(self) -> bool:
         """Return whether the folder holds files that took time to make."""
@@ -168,11 +161,7 @@ class CellFolder:
     def remove_light_files(self) -> None:
         """Remove the files that a run writes before its work starts."""
         for name in self._light_files:
-            entry = self.path / name
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry)
-            else:
-                entry.unlink(missing_ok=True)
+            _remove(self.path / name)
 
     def _work(self) -> list[Path]:
         return [entry for entry in self.path.iterdir() if entry.name not in self._light_files]
@@ -219,7 +208,16 @@ def write_atomically(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
+    # Without this, a crash of the machine can bring the old file back after a reader has seen the new one.
     sync_folder(path.parent)
+
+
+def _remove(entry: Path) -> None:
+    # `rmtree` refuses a link to a folder, and what it points to belongs to the user.
+    if entry.is_dir() and not entry.is_symlink():
+        shutil.rmtree(entry)
+    else:
+        entry.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:
@@ -233,6 +231,7 @@ def sync_folder(folder: Path) -> None:
 
 def append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Append JSON lines and wait until they are on disk."""
+    # A cell that is killed, or a machine that crashes, loses only the line that is being written.
     with path.open("a", encoding="utf-8") as file:
         file.write("".join(json.dumps(finite(dict(row))) + "\n" for row in rows))
         file.flush()

@@ -62,42 +62,34 @@ class Tracker(Protocol):
 
 
 class Trackers:
-    """Passes every call to several trackers. A tracker that raises is reported, finished and dropped.
+    """A tracker that passes every call to several trackers, in their order.
 
-    The cell continues, because tracking must not make it fail.
-
-    Args:
-        trackers: the trackers, called in this order.
+    A tracker that raises is reported, finished and dropped. The cell continues, because tracking must not make it fail.
     """
 
     def __init__(self, trackers: Sequence[Tracker]) -> None:
         self._trackers = list(trackers)
 
     def start(self, cell: CellStart) -> None:
-        """See `Tracker.start`."""
         self._each(lambda tracker: tracker.start(cell))
 
     def phase(self, name: str, total: int | None) -> None:
-        """See `Tracker.phase`."""
         self._each(lambda tracker: tracker.phase(name, total))
 
     def progress(self, done: int) -> None:
-        """See `Tracker.progress`."""
         self._each(lambda tracker: tracker.progress(done))
 
     def step(self, step: int, values: Mapping[str, float]) -> None:
-        """See `Tracker.step`."""
         self._each(lambda tracker: tracker.step(step, values))
 
     def summary(self, values: Mapping[str, float | int | str | None]) -> None:
-        """See `Tracker.summary`."""
         self._each(lambda tracker: tracker.summary(values))
 
     def finish(self, status: str) -> None:
-        """See `Tracker.finish`."""
         self._each(lambda tracker: tracker.finish(status))
 
     def _each(self, call: Callable[[Tracker], None]) -> None:
+        # Over a copy, because a tracker that raises leaves the list.
         for tracker in list(self._trackers):
             try:
                 call(tracker)

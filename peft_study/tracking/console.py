@@ -41,17 +41,18 @@ class ConsoleTracker:
         self._started_seconds = 0.0
 
     def start(self, cell: CellStart) -> None:
-        """See `Tracker.start`."""
         self._close()
         self._cell_id = cell.cell_id
         self._started_seconds = time.monotonic()
         resumes = " resumes" if cell.resumed else ""
         self._say(f"{cell.cell_id}{resumes}: results go to {cell.folder}")
         if self._console.is_terminal:
-            self._open()
+            self._progress = progress_bar("{task.description:<8}", self._console)
+            # A live display hides the cursor, and a process that exits without `finish` must restore it.
+            atexit.register(self._close)
+            self._progress.start()
 
     def phase(self, name: str, total: int | None) -> None:
-        """See `Tracker.phase`."""
         if self._progress is None:
             return
         self._end_phase()
@@ -59,12 +60,10 @@ class ConsoleTracker:
         self._task = self._progress.add_task(printable(name, self._console), total=total, latest="")
 
     def progress(self, done: int) -> None:
-        """See `Tracker.progress`."""
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, completed=done)
 
     def step(self, step: int, values: Mapping[str, float]) -> None:
-        """See `Tracker.step`."""
         if self._progress is None or self._task is None:
             return
         self._latest.update({name: value for name, value in values.items() if name in _SHOWN_METRICS})
@@ -77,18 +76,12 @@ class ConsoleTracker:
         """Nothing: `print_closing_table` shows the summary once the display is closed."""
 
     def finish(self, status: str) -> None:
-        """See `Tracker.finish`. The display is closed afterwards, however the cell ended."""
         self._close()
         self._say(f"{self._cell_id}: {status} after {time.monotonic() - self._started_seconds:.0f} s")
 
-    def _open(self) -> None:
-        self._progress = progress_bar("{task.description:<8}", self._console)
-        # A live display hides the cursor, and a process that exits without `finish` must restore it.
-        atexit.register(self._close)
-        self._progress.start()
-
     def _end_phase(self) -> None:
         """Stop the clock of the current phase. A bar without a total is filled."""
+        # rich animates a bar without a total until it is full, also after its clock has stopped.
         if self._progress is None or self._task is None:
             return
         self._progress.stop_task(self._task)
@@ -129,7 +122,7 @@ def _metrics_table(summary: Mapping[str, float | int | str | None], console: Con
     table.add_column(overflow="fold")
     table.add_column(overflow="fold")
     rows = {
-        "status": _text(summary, "status", console),
+        "status": printable(str(summary.get("status") or MISSING), console),
         **{
             title: _score(summary, name)
             for name, title in HEADLINES.items()
@@ -152,7 +145,8 @@ def _cost_table(summary: Mapping[str, float | int | str | None]) -> RenderableTy
     table.add_column(_MEMORY_LABELS.get(str(summary.get("memory_kind")), "peak memory"), justify="right")
     for phase in PHASES:
         seconds, peak_bytes = _number(summary, f"{phase}_seconds"), _number(summary, f"{phase}_peak_bytes")
-        table.add_row(phase, _decimal(seconds, 1), _gigabytes(peak_bytes))
+        gigabytes = MISSING if peak_bytes is None else f"{peak_bytes / BYTES_PER_GIGABYTE:,.2f} GB"
+        table.add_row(phase, _decimal(seconds, 1), gigabytes)
     return table
 
 
@@ -163,15 +157,11 @@ def _number(summary: Mapping[str, float | int | str | None], name: str) -> float
     return value
 
 
-def _text(summary: Mapping[str, float | int | str | None], name: str, console: Console) -> str:
-    value = summary.get(name)
-    return MISSING if value is None else printable(str(value), console)
-
-
 def _score(summary: Mapping[str, float | int | str | None], name: str) -> str:
     """Format a score with its 95 % interval, if that is known."""
     low, high = _number(summary, f"{name}_low"), _number(summary, f"{name}_high")
     recorded = None if low is None or high is None else (low, high)
+    # The report shows the same interval; `tests/unit/test_same_interval.py` compares every output.
     ends = recorded_interval(name, _number(summary, name), recorded, _number(summary, "test_samples"))
     interval = "" if ends is None else f" ({percent(ends[0], unit='')} to {percent(ends[1], unit='')})"
     return f"{percent(_number(summary, name))}{interval}"
@@ -183,10 +173,6 @@ def _count(value: float | None) -> str:
 
 def _decimal(value: float | None, digits: int) -> str:
     return MISSING if value is None else f"{value:,.{digits}f}"
-
-
-def _gigabytes(value_bytes: float | None) -> str:
-    return MISSING if value_bytes is None else f"{value_bytes / BYTES_PER_GIGABYTE:,.2f} GB"
 
 
 def _parameters(summary: Mapping[str, float | int | str | None]) -> str:

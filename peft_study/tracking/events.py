@@ -4,8 +4,8 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from peft_study.tracking.base import CellStart
 
@@ -49,6 +49,7 @@ class EventTracker:
     """
 
     def __init__(self, descriptor: int, peak_bytes: Callable[[], int | None]) -> None:
+        # A sweep that is slow to read must not make its cells wait.
         os.set_blocking(descriptor, False)
         self._descriptor = descriptor
         self._peak_bytes = peak_bytes
@@ -59,19 +60,17 @@ class EventTracker:
         """Nothing: the reader knows which cell it started."""
 
     def phase(self, name: str, total: int | None) -> None:
-        """See `Tracker.phase`."""
         self._state.phase, self._state.total, self._state.done = name, total, 0
         self._began_seconds = time.monotonic()
         self._write()
 
     def progress(self, done: int) -> None:
-        """See `Tracker.progress`."""
         self._state.done = done
+        # The last unit is always written: otherwise a short phase would end at less than its total.
         if time.monotonic() - self._written_seconds > SECONDS_BETWEEN or done == self._state.total:
             self._write()
 
     def step(self, step: int, values: Mapping[str, float]) -> None:
-        """See `Tracker.step`."""
         self._state.loss = values.get("loss", self._state.loss)
         self._state.validation_loss = values.get("validation_loss", self._state.validation_loss)
 
@@ -85,9 +84,6 @@ class EventTracker:
         self._written_seconds = time.monotonic()
         self._state.phase_seconds = self._written_seconds - self._began_seconds
         self._state.peak_bytes = self._peak_bytes()
-        state: dict[str, Any] = asdict(self._state)
         # A line is shorter than PIPE_BUF, so it arrives whole or, if the pipe is full or closed, not at all.
-        try:
-            os.write(self._descriptor, json.dumps(state).encode() + b"\n")
-        except (BlockingIOError, BrokenPipeError):
-            return
+        with suppress(BlockingIOError, BrokenPipeError):
+            os.write(self._descriptor, json.dumps(asdict(self._state)).encode() + b"\n")

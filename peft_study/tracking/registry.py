@@ -30,6 +30,7 @@ class TrackerKind:
 @cache
 def tracker_kinds() -> Mapping[str, TrackerKind]:
     """Find the trackers: every module of this package that has `create_tracker` and `FILES`."""
+    # By name, so that a new tracker is a module and a YAML file, and no list has to be changed.
     kinds = {}
     for module_info in pkgutil.iter_modules([str(Path(__file__).parent)]):
         module = importlib.import_module(f"{__package__}.{module_info.name}")
@@ -59,13 +60,5 @@ def check_tracker(tracking: TrackingConfig) -> None:
 
 
 def create_tracker_of(tracking: TrackingConfig, folder: Path) -> Tracker | None:
-    """Create the tracker that a cell's settings name.
-
-    Args:
-        tracking: its settings.
-        folder: the cell's folder.
-
-    Returns:
-        None for `tracking=none`.
-    """
+    """Create the tracker of a cell from its settings and its folder; None for `tracking=none`."""
     return None if tracking.kind == NONE else tracker_kinds()[tracking.kind].create(tracking, folder)

@@ -29,11 +29,8 @@ def start_trackers(
         resumed: whether the cell resumes an interrupted run.
         watch: replaces the console.
     """
-    trackers: list[Tracker] = [watch or ConsoleTracker()]
-    tracker = create_tracker_of(cell.tracking, folder)
-    if tracker is not None:
-        trackers.append(tracker)
-    combined = Trackers(trackers)
+    dashboard = create_tracker_of(cell.tracking, folder)
+    combined = Trackers([watch or ConsoleTracker(), *([dashboard] if dashboard else [])])
     combined.start(
         CellStart(
             cell_id=cell_id,

@@ -17,22 +17,18 @@ logger = logging.getLogger(__name__)
 
 MODES = ("auto", "online", "offline", "disabled")
 RUN_ID_CHARACTERS = 16
+# W&B refuses a run with a longer tag.
 TAG_CHARACTERS_AT_MOST = 64
 _said: set[str] = set()
+# By process: every further cell would wait for the same server again.
 _unreachable: set[str] = set()
-
 
 FILES = ("wandb",)
 """What W&B leaves in a cell's folder: a folder with the files of the run."""
 
 
 def create_tracker(tracking: TrackingConfig, folder: Path) -> "WandbTracker":
-    """Create the tracker of a cell.
-
-    Args:
-        tracking: the cell's settings.
-        folder: the cell's folder.
-    """
+    """Create the tracker of a cell from its settings and its folder."""
     return WandbTracker(
         project=tracking.project,
         entity=tracking.entity,
@@ -90,8 +86,9 @@ class WandbTracker:
         self._run: Any = None
 
     def start(self, cell: CellStart) -> None:
-        """See `Tracker.start`."""
-        if _disabled_by_environment() or self._mode == "disabled":
+        # W&B no longer reads WANDB_DISABLED, but users and transformers still set it.
+        disabled = os.environ.get("WANDB_DISABLED", "").lower() in {"1", "true", "yes", "on"}
+        if disabled or self._mode == "disabled":
             return
         wandb = _load_wandb()
         mode = self._effective_mode(wandb.setup().settings)
@@ -109,12 +106,12 @@ class WandbTracker:
         """Nothing: the steps show how far the training is."""
 
     def step(self, step: int, values: Mapping[str, float]) -> None:
-        """See `Tracker.step`."""
+        # A view, not the record: killed offline runs of W&B 0.31 lost what was not yet in a block of 32 KiB. The cell
+        # writes each step to metrics.jsonl and waits for the disk.
         if self._run is not None:
             self._run.log({"train/step": step} | {f"train/{name}": value for name, value in values.items()})
 
     def summary(self, values: Mapping[str, float | int | str | None]) -> None:
-        """See `Tracker.summary`."""
         if self._run is not None:
             self._run.summary.update(dict(values))
 
@@ -170,9 +167,10 @@ class WandbTracker:
             "name": cell.cell_id,
             "id": run_id(cell),
             "dir": str(folder),
+            # W&B writes the config to the run's file and to debug.log as it is, with any token in it.
             "config": redact(cell.config),
             "tags": list(dict.fromkeys(tag[:TAG_CHARACTERS_AT_MOST] for tag in tags if tag)),
-            # By default, a second run in the same process continues the first.
+            # By default, `init` returns the run that is still active in this process.
             "reinit": "create_new",
             "settings": _settings(wandb, self._init_timeout_seconds, self._finish_timeout_seconds),
         }
@@ -189,11 +187,6 @@ _MODE_OF_SETTINGS = {"offline": "offline", "dryrun": "offline", "disabled": "dis
 def run_id(cell: CellStart) -> str:
     """Return the id of a cell's run. It is the same whenever the cell runs, so that a resumed cell resumes its run."""
     return hashlib.sha256(f"{cell.study}/{cell.cell_id}".encode()).hexdigest()[:RUN_ID_CHARACTERS]
-
-
-def _disabled_by_environment() -> bool:
-    """Return whether WANDB_DISABLED is set. W&B no longer reads it, but users and transformers still set it."""
-    return os.environ.get("WANDB_DISABLED", "").lower() in {"1", "true", "yes", "on"}
 
 
 def _load_wandb() -> Any:
@@ -217,6 +210,7 @@ def _restart(wandb: Any) -> Any:
 
 def _settings(wandb: Any, init_timeout_seconds: float, finish_timeout_seconds: float) -> Any:
     wanted = {
+        # `init` waits for an unreachable server, and the cell with it.
         "init_timeout": init_timeout_seconds,
         "finish_timeout": finish_timeout_seconds,
         "finish_timeout_raises": True,

@@ -43,6 +43,7 @@ def state(model: PeftModel) -> dict[str, torch.Tensor]:
         for scores in _SCORES
         for name, value in getattr(tuner.rankallocator, scores).items()
     }
+    # peft derives the pattern at the last pruning. A run that resumes later than that needs it from the checkpoint.
     pattern = _config(tuner).rank_pattern or {}
     return tensors | {f"{_PREFIX}{_RANKS}:{name}": torch.tensor(kept) for name, kept in pattern.items()}
 

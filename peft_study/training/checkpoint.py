@@ -29,6 +29,7 @@ def save_training_state(model: PeftModel, checkpoint: Path) -> None:
         model: the trained adapter.
         checkpoint: the folder to write to.
     """
+    # safetensors refuses a tensor whose values are not contiguous.
     tensors = {name: value.detach().contiguous() for name, value in _training_state(model).items()}
     save_file(tensors | adalora.state(model), checkpoint / TRAINING_STATE)
 
@@ -120,8 +121,10 @@ def keep(model: Model, checkpoint: Path, folder: Path, base: str, revision: str 
     for file in files:
         shutil.copyfile(file, partial / file.name)
     if adapter:
+        # `models.adapter.attach` removed the base's name, so that peft does not query the hub at every checkpoint.
         config = json.loads((partial / ADAPTER_CONFIG).read_text(encoding="utf-8"))
         config |= {"base_model_name_or_path": base, "revision": revision}
         (partial / ADAPTER_CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    # A crash leaves the folder under its final name whole, or not at all.
     partial.replace(target)
     return target

@@ -49,6 +49,7 @@ class Collator:
 
     def _padded(self, rows: Sequence[Sequence[int]], fill: int, width: int) -> torch.Tensor:
         width = max(width, *(len(row) for row in rows))
+        # Padding on the left puts peft's virtual tokens some 90 positions before the prompt: docs/differences.md.
         padding = [[fill] * (width - len(row)) for row in rows]
         padded = [[*pad, *row] if self.left else [*row, *pad] for row, pad in zip(rows, padding, strict=True)]
         return torch.tensor(padded, dtype=torch.long)

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from accelerate.utils import AutocastKwargs  # type: ignore[import-untyped]
 from peft import PeftModel
-from torch.utils.data import Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from peft_study.config.schema import Optimizer, Precision, RateSchedule, TrainingConfig
@@ -78,17 +77,6 @@ class Trained:
     resumed_from_step: int | None
 
 
-class _Samples(Dataset[Encoded]):
-    def __init__(self, samples: Sequence[Encoded]) -> None:
-        self._samples = samples
-
-    def __len__(self) -> int:
-        return len(self._samples)
-
-    def __getitem__(self, index: int) -> Encoded:
-        return self._samples[index]
-
-
 class _TokenMeanTrainer(Trainer):
     """A Trainer whose loss is the mean over all target tokens of a batch, and that resumes adapters exactly.
 
@@ -102,6 +90,7 @@ class _TokenMeanTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
+        # accelerate casts the model's own forward only, and the head runs outside of it.
         with self.accelerator.autocast():
             loss = training_loss(model, inputs, target_count=num_items_in_batch)
         return (loss, {"loss": loss}) if return_outputs else loss
@@ -109,14 +98,12 @@ class _TokenMeanTrainer(Trainer):
     def _get_num_items_in_batch(
         self, batch_samples: list[dict[str, torch.Tensor]], device: torch.device
     ) -> torch.Tensor:
-        """Count the target tokens of a step."""
         # transformers shifts labels, and so does not count the first of each row. Our labels are not shifted: without
         # this method the loss would be divided by too small a number.
         # The count stays a tensor: reading its value would wait for the GPU at each step.
         return torch.stack([(batch["labels"] != IGNORED_LABEL).sum() for batch in batch_samples]).sum().to(device)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        """Load the weights of a checkpoint."""
         # transformers would load peft's file, which for some adapters is not the training state: see `checkpoint`.
         if isinstance(self.model, PeftModel):
             load_training_state(self.model, Path(resume_from_checkpoint))
@@ -155,14 +142,9 @@ class _Watch(TrainerCallback):
         logs: Mapping[str, float] | None = None,
         **_: Any,
     ) -> None:
-        names = {
-            "loss": "loss",
-            "eval_loss": "validation_loss",
-            "grad_norm": "gradient_norm",
-            "learning_rate": "learning_rate",
-            "epoch": "epoch",
-        }
-        values = {names[key]: float(value) for key, value in (logs or {}).items() if key in names}
+        kept = ("loss", "eval_loss", "grad_norm", "learning_rate", "epoch")
+        renamed = {"eval_loss": "validation_loss", "grad_norm": "gradient_norm"}
+        values = {renamed.get(key, key): float(value) for key, value in (logs or {}).items() if key in kept}
         if not values.keys() & {"loss", "validation_loss"}:
             return
         self._on_step(state.global_step, values)
@@ -217,13 +199,15 @@ def train(
     trainer = _TokenMeanTrainer(
         model=model,
         args=_arguments(settings, schedule, learning_rate, seed, compute, folder, fresh=start is None),
-        train_dataset=_Samples(train_samples),
-        eval_dataset=_Samples(validation_samples),
+        # torch's DataLoader takes every sequence, so that samples need no class of a data set.
+        train_dataset=list(train_samples),
+        eval_dataset=list(validation_samples),
         data_collator=collator,
         callbacks=[watch, RankAllocation()],
     )
     # As `Compute.autocast` explains, cached 16-bit copies would only take memory in a training step.
     trainer.accelerator.autocast_handler = AutocastKwargs(cache_enabled=False)
+    # It prints every log line, which would break the progress display.
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=str(start) if start else None)
     if watch.diverged:
@@ -255,6 +239,7 @@ def _arguments(
         weight_decay=settings.weight_decay,
         learning_rate=learning_rate,
         lr_scheduler_type=_SCHEDULES[settings.schedule],
+        # transformers 5 has no `warmup_ratio`.
         warmup_steps=math.ceil(settings.warmup_fraction * schedule.total_steps),
         max_grad_norm=settings.max_grad_norm,
         bf16=compute.precision is Precision.bf16,
@@ -262,12 +247,14 @@ def _arguments(
         use_cpu=compute.device.type == "cpu",
         seed=seed,
         data_seed=seed,
+        # A resumed run keeps the first validation loss in the Trainer's state.
         eval_on_start=fresh,
         prediction_loss_only=True,
         # `_Watch` decides when to evaluate and save. The Trainer tracks the best step only with save_strategy="steps".
         eval_strategy="no",
         save_strategy="steps",
         save_steps=schedule.total_steps + 1,
+        # `load_best_model_at_end` stays off: it fails for prompt learning (peft 0.21). `checkpoint.restore` loads it.
         # The best checkpoint, the newest, and the one before, in case an interrupt cuts off the newest.
         save_total_limit=3,
         metric_for_best_model="eval_loss",
@@ -279,6 +266,7 @@ def _arguments(
         label_names=["labels"],
         dataloader_pin_memory=compute.device.type == "cuda",
         disable_tqdm=True,
+        # Only `tracking` talks to W&B, because it removes secrets from what is sent.
         report_to="none",
     )
     # A cell runs on one GPU. With several visible, the Trainer would split each batch among them.

@@ -12,6 +12,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from peft_study.data.tokens import IGNORED_LABEL
+from peft_study.models.adapter import virtual_tokens
 from peft_study.models.compat import attention_kernel
 
 LOGITS_AT_ONCE = 1 << 25
@@ -36,6 +37,7 @@ def training_loss(
     """
     labels = inputs["labels"]
     if labels.ndim > 1:
+        # transformers' T5 ignores the number of target tokens that the Trainer passes on, so it is applied to the mean.
         mean: torch.Tensor = model(**inputs).loss
         return mean if target_count is None else mean * _count(labels) / target_count
     base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
@@ -51,14 +53,7 @@ def _count(labels: torch.Tensor) -> torch.Tensor:
 
 
 class _LabelPositions(nn.Module):
-    """Replaces the output head, and keeps the hidden states that predict a label.
-
-    Args:
-        inputs: a batch of `packing.Packer`.
-
-    Attributes:
-        hidden_states: (labels, hidden size).
-    """
+    """Replaces the output head, and keeps the hidden states that predict a label: (labels, hidden size)."""
 
     hidden_states: torch.Tensor
 
@@ -78,7 +73,8 @@ class _LabelPositions(nn.Module):
 def _label_positions_in_place_of_head(base: Any, inputs: Mapping[str, torch.Tensor]) -> Iterator[_LabelPositions]:
     """Replace the output head while the context is active."""
     # A head computes logits for every position: 32,000 to 51,200 numbers each, most of them for prompt and padding.
-    # Every architecture of the study calls its head `lm_head` and returns its output unchanged.
+    # Every architecture of the study calls its head `lm_head` and returns its output unchanged. Calling only the layers
+    # below the head would not do: an adapter works in the model's own forward pass.
     head = base.lm_head
     positions = _LabelPositions(inputs)
     base.lm_head = positions
@@ -90,27 +86,24 @@ def _label_positions_in_place_of_head(base: Any, inputs: Mapping[str, torch.Tens
 
 def _forward(model: Any, base: Any, inputs: Mapping[str, torch.Tensor]) -> None:
     adapter = model.active_peft_config if isinstance(model, PeftModel) else None
+    # Prefix tuning learns the keys and values of a cache, which the model ignores with use_cache=False.
+    prefix = adapter is not None and adapter.peft_type is PeftType.PREFIX_TUNING
     if "sequence_ids" not in inputs:
         label_inputs = ("labels", "label_rows", "label_columns")
-        model_inputs = {name: values for name, values in inputs.items() if name not in label_inputs}
-        # Prefix tuning learns the keys and values of a cache, which the model ignores with use_cache=False.
-        uses_cache = adapter is not None and adapter.peft_type is PeftType.PREFIX_TUNING
-        model(**model_inputs, use_cache=uses_cache)
+        model(**{name: values for name, values in inputs.items() if name not in label_inputs}, use_cache=prefix)
         return
-    input_ids, position_ids = inputs["input_ids"], inputs["position_ids"]
+    input_ids = inputs["input_ids"]
+    mask = _mask(base, inputs["sequence_ids"], cached=virtual_tokens(adapter) if prefix else 0)
+    packed = {"attention_mask": mask, "position_ids": inputs["position_ids"]}
     # peft builds masks and virtual tokens for rows that hold a single sample. Packed rows hold several, so that the
     # branches for virtual tokens call the base model directly.
     if adapter is None or not adapter.is_prompt_learning:
-        mask = _mask(base, inputs["sequence_ids"], cached=0)
-        model(input_ids=input_ids, attention_mask=mask, position_ids=position_ids, use_cache=False)
-    elif adapter.peft_type is PeftType.PREFIX_TUNING:
-        mask = _mask(base, inputs["sequence_ids"], cached=int(adapter.num_virtual_tokens))
-        cache = model.get_prompt(batch_size=input_ids.shape[0])
-        base(input_ids=input_ids, attention_mask=mask, position_ids=position_ids, past_key_values=cache)
+        model(input_ids=input_ids, **packed, use_cache=False)
+    elif prefix:
+        base(input_ids=input_ids, **packed, past_key_values=model.get_prompt(batch_size=input_ids.shape[0]))
     else:
-        mask = _mask(base, inputs["sequence_ids"], cached=0)
         embeddings = _with_virtual_tokens(model, input_ids, inputs["virtual_ids"])
-        base(inputs_embeds=embeddings, attention_mask=mask, position_ids=position_ids, use_cache=False)
+        base(inputs_embeds=embeddings, **packed, use_cache=False)
 
 
 def _with_virtual_tokens(model: Any, input_ids: torch.Tensor, virtual_ids: torch.Tensor) -> torch.Tensor:
@@ -121,16 +114,7 @@ def _with_virtual_tokens(model: Any, input_ids: torch.Tensor, virtual_ids: torch
 
 
 def _mask(base: Any, sequence_ids: torch.Tensor, cached: int) -> torch.Tensor:
-    """The attention mask of packed rows: causal within each sequence, and full to the cached keys.
-
-    Args:
-        base: the base model, whose attention kernel decides between a boolean mask and values to add to the scores.
-        sequence_ids: number of the sequence of each token, (rows, tokens); 0 is padding.
-        cached: number of cached keys before the row, which all sequences share.
-
-    Returns:
-        mask of shape (rows, 1, tokens, cached + tokens).
-    """
+    """The mask of packed rows, (rows, 1, tokens, cached + tokens): causal within each sequence, full to cached keys."""
     # Padding has the sequence id 0, so that it attends to padding: the softmax of a fully masked row would be NaN.
     tokens = sequence_ids.shape[1]
     device = sequence_ids.device
@@ -138,6 +122,7 @@ def _mask(base: Any, sequence_ids: torch.Tensor, cached: int) -> torch.Tensor:
     allowed = (sequence_ids[:, :, None] == sequence_ids[:, None, :]) & causal
     if cached:
         allowed = torch.cat([allowed.new_ones(*sequence_ids.shape, cached), allowed], dim=-1)
+    # `sdpa` reads True as allowed. Eager attention adds the mask to the scores instead.
     allowed = allowed[:, None]
     if attention_kernel(base.config) == "sdpa":
         return allowed
@@ -146,14 +131,7 @@ def _mask(base: Any, sequence_ids: torch.Tensor, cached: int) -> torch.Tensor:
 
 
 def _cross_entropy(head: nn.Module, hidden_states: torch.Tensor, labels: torch.Tensor, vocabulary: int) -> torch.Tensor:
-    """The sum of the cross-entropy over the labels, in nats.
-
-    Args:
-        head: the output head, from hidden states to logits.
-        hidden_states: hidden states that predict the labels, (labels, hidden size).
-        labels: token ids, (labels,).
-        vocabulary: number of logits for each label.
-    """
+    """The sum of the cross-entropy over the labels, in nats, from hidden states of shape (labels, hidden size)."""
     chunk = max(1, LOGITS_AT_ONCE // vocabulary)
     if labels.shape[0] <= chunk:
         return _chunk_loss(head, hidden_states, labels)

@@ -30,10 +30,11 @@ GPU_MULTIPLE = 64
 A new shape costs more time, in the allocator and in the choice of kernels, than the padding does
 (benchmarks/results/gpu-h100.json).
 """
+# Their virtual tokens are the same before each sample, so that a row can repeat them.
 _PACKED_PROMPTS = frozenset({PeftType.PROMPT_TUNING, PeftType.P_TUNING, PeftType.PREFIX_TUNING})
 _NEEDS_LOSS = frozenset({PeftType.ADALORA, PeftType.CPT, PeftType.SHADOW, PeftType.XLORA})
+# In peft 0.21 these mix the tokens of a row. `tests/integration/test_packed_adapters.py` compares every config class.
 _LOOKS_AT_SEQUENCES = frozenset({PeftType.ADAPTION_PROMPT, PeftType.LILY, PeftType.POLY})
-
 
 BatchBuilder = Callable[[Sequence[Encoded]], dict[str, torch.Tensor]]
 
@@ -124,13 +125,16 @@ class Packer:
     def of(cls, model: Model, pad_token_id: int) -> "Packer":
         """The packer for a model with its adapter."""
         layout = layout_for(model)
+        # Eager attention stores scores of tokens x tokens, so that longer rows take more memory than padding: 26.5 and
+        # 23.9 GB for CodeGen2-7B. Rows as long as the longest sample take 23.6 (docs/performance-log.md).
+        keeps_scores = attention_kernel(model.config) == "eager"
         adapter = model.active_peft_config if isinstance(model, PeftModel) else None
         return cls(
             layout,
             pad_token_id,
             virtual_tokens=virtual_tokens(adapter) if layout is Layout.packed else 0,
             virtual_in_row=getattr(adapter, "peft_type", None) is not PeftType.PREFIX_TUNING,
-            row_tokens=_row_tokens(model),
+            row_tokens=1 if keeps_scores else int(model.config.hidden_size) // ATTENTION_SHARE,
             multiple=GPU_MULTIPLE if model.device.type == "cuda" else 1,
             decoder_start_token_id=int(getattr(model.config, "decoder_start_token_id", None) or 0),
         )
@@ -263,10 +267,3 @@ class _Labels:
 
 def _rounded_up(number: int, multiple: int) -> int:
     return -(-number // multiple) * multiple
-
-
-def _row_tokens(model: Model) -> int:
-    """Capacity of a packed row, see `ATTENTION_SHARE`."""
-    # Eager attention stores scores of tokens x tokens, so that longer rows would take more memory than padding.
-    keeps_scores = attention_kernel(model.config) == "eager"
-    return 1 if keeps_scores else int(model.config.hidden_size) // ATTENTION_SHARE

@@ -26,6 +26,7 @@ def mark_complete(checkpoint: Path) -> None:
 
 def last_complete(folder: Path) -> Path | None:
     """The complete checkpoint of the highest step; None if none is complete."""
+    # transformers' `get_last_checkpoint` takes the highest step, even if a crash cut its files off.
     complete = [
         (step, checkpoint) for checkpoint in folder.glob("checkpoint-*") if (step := step_of(checkpoint)) is not None
     ]

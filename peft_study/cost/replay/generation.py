@@ -66,6 +66,7 @@ def write(
 
 
 def _write_behind_encoder(model: Any, prompts: int, prompt_tokens: int, new_tokens: int, sequences: int) -> None:
+    # The least exact part of a prediction: up to 26 % off for CodeT5+ 770M on an H100 (docs/performance-log.md).
     rows = prompts * sequences
     ids = torch.zeros(prompts, prompt_tokens, dtype=torch.long)
     encoded = model.get_encoder()(input_ids=ids, attention_mask=torch.ones_like(ids), return_dict=True)

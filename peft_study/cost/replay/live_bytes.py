@@ -52,6 +52,7 @@ class LiveBytes(TorchDispatchMode):
         if self.scalar is not None and is_read_as_number(func):
             return bool(self.scalar) if args[0].dtype is torch.bool else self.scalar
         result = func(*args, **(kwargs or {}))
+        # torch's own peak counts CUDA tensors only, and a replay has none.
         for leaf in tree_leaves(result):
             # Tensors on the meta device have a size, but take no memory.
             if isinstance(leaf, torch.Tensor) and leaf.device.type != "meta":

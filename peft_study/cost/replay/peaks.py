@@ -1,8 +1,9 @@
 """Count the peak memory of a cell's phases on tensors without data."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -34,6 +35,7 @@ _WITHOUT_LAYERS = frozenset(
 )
 """Settings of adapters that apply to all layers."""
 _LOAD, _TRAIN, _GENERATE = "load", "train", "generate"
+_Write = Callable[[PreTrainedModel], None]
 
 
 @dataclass(frozen=True)
@@ -73,11 +75,11 @@ def replay(cell: CellConfig, config: PretrainedConfig, adapter: PeftConfig | Non
     # With equal layers the bytes of each segment are linear in the number of layers. So two shallow models give the
     # bytes of a deep one, in a fraction of the time of a replay with all layers.
     compute = Compute(torch.device("cpu"), precision)
-    batch = _batch(cell, config, virtual_tokens(adapter), compute.dtype.itemsize)
+    write = _writer(cell, config, virtual_tokens(adapter), compute)
     depth = int(config.num_hidden_layers)
     if depth <= max(DEPTHS) or not _has_equal_layers(config, cell.method.adapter):
-        return _peaks(_counts(cell, config, adapter, compute, batch))
-    shallow, deeper = (_counts(cell, _with_layers(config, layers), adapter, compute, batch) for layers in DEPTHS)
+        return _peaks(_counts(cell, config, adapter, compute, write))
+    shallow, deeper = (_counts(cell, _with_layers(config, layers), adapter, compute, write) for layers in DEPTHS)
     distance = (depth - DEPTHS[0]) / (DEPTHS[1] - DEPTHS[0])
     return _peaks({name: round(value + (deeper[name] - value) * distance) for name, value in shallow.items()})
 
@@ -114,7 +116,7 @@ def _peaks(counts: Mapping[str, int]) -> Peaks:
 
 
 def _counts(
-    cell: CellConfig, config: PretrainedConfig, adapter: PeftConfig | None, compute: Compute, batch: "_Batch"
+    cell: CellConfig, config: PretrainedConfig, adapter: PeftConfig | None, compute: Compute, write: _Write
 ) -> dict[str, int]:
     """Parameters, and the peak bytes of each segment, by name."""
     skeleton = on_meta_device(cell.model, config)
@@ -125,7 +127,9 @@ def _counts(
         if sizes.trainable:
             _train(cell, model, compute, counter)
         counter.begin(f"{_GENERATE} ")
-        _generate(model, batch, compute)
+        base: Any = model if isinstance(model, PreTrainedModel) else model.get_base_model()
+        base.eval()
+        write(base)
     return {"trainable": sizes.trainable, "total": sizes.total, **counter.peaks}
 
 
@@ -140,34 +144,9 @@ def _train(cell: CellConfig, model: Model, compute: Compute, counter: LiveBytes)
     counter.scalar = 0
 
 
-def _generate(model: Model, batch: "_Batch", compute: Compute) -> None:
-    base: Any = model if isinstance(model, PreTrainedModel) else model.get_base_model()
-    base.eval()
-    generation.write(
-        base, batch.prompts, batch.prompt_tokens, batch.new_tokens, batch.sequences, batch.read_once, compute
-    )
-
-
-@dataclass(frozen=True)
-class _Batch:
-    """A batch of prompts that fill the limits.
-
-    Attributes:
-        prompts: number of prompts.
-        prompt_tokens: length of each prompt, examples and virtual tokens included.
-        new_tokens: length of each candidate.
-        sequences: number of sequences for each prompt.
-        read_once: whether a prompt is read once, instead of once for each sequence.
-    """
-
-    prompts: int
-    prompt_tokens: int
-    new_tokens: int
-    sequences: int
-    read_once: bool
-
-
-def _batch(cell: CellConfig, config: PretrainedConfig, virtual: int, bytes_per_value: int) -> _Batch:
+def _writer(cell: CellConfig, config: PretrainedConfig, virtual: int, compute: Compute) -> _Write:
+    """Writes a batch of prompts that fill the limits, examples included."""
+    # Made with all layers of the config, because their number decides how many prompts a batch has.
     dataset, settings = cell.dataset, cell.generation
     example = dataset.max_prompt_tokens + dataset.max_target_tokens
     prompt = dataset.max_prompt_tokens + cell.method.num_examples * example
@@ -175,7 +154,13 @@ def _batch(cell: CellConfig, config: PretrainedConfig, virtual: int, bytes_per_v
     if positions is not None:
         prompt = min(prompt, positions - virtual - dataset.max_new_tokens)
     longest = prompt + dataset.max_new_tokens
-    fitting = fitting_batch(config, longest, settings.sequences, bytes_per_value, settings.cache_gb)
-    return _Batch(
-        settings.batch_size or fitting, prompt + virtual, dataset.max_new_tokens, settings.sequences, virtual == 0
+    fitting = fitting_batch(config, longest, settings.sequences, compute.dtype.itemsize, settings.cache_gb)
+    return partial(
+        generation.write,
+        prompts=settings.batch_size or fitting,
+        prompt_tokens=prompt + virtual,
+        new_tokens=dataset.max_new_tokens,
+        sequences=settings.sequences,
+        read_once=virtual == 0,
+        compute=compute,
     )

@@ -69,12 +69,7 @@ def take_step(model: Model, settings: TrainingConfig, dataset: DatasetConfig, co
 
 
 class _StateOnly(Optimizer):
-    """An optimizer that creates its state and computes nothing: its kernels update in place.
-
-    Args:
-        parameters: trained parameters.
-        kind: an AdamW.
-    """
+    """An AdamW that creates its state and computes nothing: its kernels update in place."""
 
     def __init__(self, parameters: Sequence[nn.Parameter], kind: OptimizerKind) -> None:
         super().__init__(parameters, {})
@@ -89,27 +84,21 @@ class _StateOnly(Optimizer):
     def _moments(self, parameter: nn.Parameter) -> list[torch.Tensor]:
         if self._kind is OptimizerKind.adamw:
             return [torch.empty_like(parameter) for _ in range(2)]
-        eight_bits = self._kind in {OptimizerKind.adamw_8bit, OptimizerKind.paged_adamw_8bit}
-        # bitsandbytes keeps 32 bits for tensors that are smaller than this.
-        if not eight_bits or parameter.numel() < BNB_SMALLEST:
-            # Paged moments are outside torch's allocator. bitsandbytes pages large tensors only.
-            paged = self._kind is OptimizerKind.paged_adamw and parameter.numel() >= BNB_PAGED
-            return [] if paged else [torch.empty_like(parameter, dtype=torch.float32) for _ in range(2)]
-        blocks = -(-parameter.numel() // BNB_BLOCK)
-        paged = self._kind is OptimizerKind.paged_adamw_8bit and parameter.numel() >= BNB_PAGED
-        moments = [] if paged else [torch.empty_like(parameter, dtype=torch.uint8) for _ in range(2)]
-        scales = [torch.empty(blocks, dtype=torch.float32) for _ in range(2)]
+        size = parameter.numel()
+        eight_bits = self._kind in {OptimizerKind.adamw_8bit, OptimizerKind.paged_adamw_8bit} and size >= BNB_SMALLEST
+        # Paged moments are outside torch's allocator. bitsandbytes pages large tensors only.
+        paged = self._kind in {OptimizerKind.paged_adamw, OptimizerKind.paged_adamw_8bit} and size >= BNB_PAGED
+        dtype = torch.uint8 if eight_bits else torch.float32
+        moments = [] if paged else [torch.empty_like(parameter, dtype=dtype) for _ in range(2)]
+        blocks = -(-size // BNB_BLOCK)
+        scales = [torch.empty(blocks, dtype=torch.float32) for _ in range(2)] if eight_bits else []
         return [*moments, *scales]
 
 
 def optimizer_of(parameters: Sequence[nn.Parameter], kind: OptimizerKind) -> Optimizer:
-    """Create the optimizer of a replay.
-
-    Args:
-        parameters: trained parameters.
-        kind: the setting `training.optimizer`.
-    """
+    """Create the optimizer of a replay for `training.optimizer`."""
     if kind is OptimizerKind.adafactor:
+        # The Trainer's flags. With `relative_step`, Adafactor would refuse a learning rate.
         return Adafactor(parameters, lr=1e-3, scale_parameter=False, relative_step=False)
     return _StateOnly(parameters, kind)
 
