@@ -141,11 +141,7 @@ def _peak(evidence: Evidence, dataset: str) -> list[Part]:
 
 
 def _location(
-    evidence: Evidence,
-    name: str,
-    curve: dict[float, list[Group]],
-    inside: Sequence[float],
-    scores: dict[float, float],
+    evidence: Evidence, name: str, curve: dict[float, list[Group]], inside: Sequence[float], scores: dict[float, float]
 ) -> Part:
     claimed = max(inside, key=lambda number: scores[number], default=None)
     outside = max(

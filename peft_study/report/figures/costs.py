@@ -102,12 +102,7 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 
 
 def _against(
-    chosen: Selection,
-    cost: str,
-    factor: float,
-    label: str,
-    lines: tuple[Line, ...],
-    scale: Scale = Scale.linear,
+    chosen: Selection, cost: str, factor: float, label: str, lines: tuple[Line, ...], scale: Scale = Scale.linear
 ) -> list[Panel]:
     panels = []
     for dataset in chosen.datasets():

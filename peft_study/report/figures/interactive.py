@@ -246,11 +246,7 @@ def _domains(number: int, columns: int, gap: float) -> list[tuple[list[float], l
 
 def _moved(part: Mapping[str, Any], x: str, y: str) -> dict[str, Any]:
     """A shape or annotation on the axes of its own panel."""
-    return {
-        **part,
-        "xref": part.get("xref", "x").replace("x", x, 1),
-        "yref": part.get("yref", "y").replace("y", y, 1),
-    }
+    return {**part, "xref": part.get("xref", "x").replace("x", x, 1), "yref": part.get("yref", "y").replace("y", y, 1)}
 
 
 def _share_legend(parts: Sequence[dict[str, Any]]) -> None:
