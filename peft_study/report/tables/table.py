@@ -53,6 +53,7 @@ class Table:
     groups: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        # A short row would shift its cells under other headings, in each of three formats.
         for row in self.cells:
             if len(row) != len(self.columns):
                 raise ValueError(f"{self.name}: a row of {len(row)} cells under {len(self.columns)} columns")
