@@ -70,6 +70,7 @@ class Series:
     paper: bool = False
 
     def __post_init__(self) -> None:
+        # Plotly would draw as many points as the shorter list has, without a word.
         for name in ("y", "low", "high", "texts", "cells"):
             values = getattr(self, name)
             if len(values) != len(self.x) and (values or name == "y"):

@@ -62,6 +62,7 @@ def _by_model(
     selection: Selection, dataset: str | None, column: str, factor: float, label: str, lines: tuple[Line, ...]
 ) -> Panel:
     """Draw bars of the models that were run on a quantised base."""
+    # A model without a quantised run has nothing to show beside its 16 bits; figure 1 has it.
     measured = selection.only(lambda rows: rows[column].notna() if column in rows else rows["model"].isna())
     quantised = set(measured.rows.loc[measured.rows["quantization"] != "none", "model"])
     measured = measured.only(lambda rows: rows["model"].isin(quantised))
@@ -69,7 +70,7 @@ def _by_model(
         dataset_name(dataset or ""),
         "",
         label,
-        make_bars(measured, column, factor, _model),
+        make_bars(measured, column, factor, lambda model, _: model_name(model)),
         lines,
         tuple(map(model_name, measured.models())),
     )
@@ -82,7 +83,3 @@ def _notes(chosen: Selection) -> tuple[str, ...]:
 
 def _configuration(model: str, variant: str) -> str:
     return f"{model_name(model)}, {variant_label(variant)}"
-
-
-def _model(model: str, variant: str) -> str:
-    return model_name(model)

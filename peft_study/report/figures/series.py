@@ -56,7 +56,7 @@ def make_bars(chosen: Selection, column: str, factor: float, category: Callable[
         category: maps a model and a variant to the category of their bar.
     """
     drawn = []
-    for rows, paper in ((chosen.rows, False), (chosen.compared, True)):
+    for rows, paper, suffix in chosen.sides:
         for key in chosen.variants():
             placed = [
                 Placed(category(model, key), value)
@@ -64,8 +64,7 @@ def make_bars(chosen: Selection, column: str, factor: float, category: Callable[
                 if (value := point(rows[(rows["variant"] == key) & (rows["model"] == model)], column, factor))
             ]
             if placed:
-                label = f"{variant_label(key)} ({chosen.compared_label})" if paper else variant_label(key)
-                drawn.append(make_series(label, placed, Mark.bars, key, paper=paper))
+                drawn.append(make_series(variant_label(key) + suffix, placed, Mark.bars, key, paper=paper))
     return tuple(drawn)
 
 
@@ -84,6 +83,7 @@ def finish(
     """
     said = tuple(dict.fromkeys([*notes, *chosen.notes]))
     drawn = tuple(panel for panel in panels if not panel.empty)
+    # A figure without data says what it would take, so that the report shows which cells to run.
     if not drawn:
         return Drawing(name, title, (Panel("", "", "", missing=missing),), said)
     shown = [series for panel in drawn for series in panel.series]

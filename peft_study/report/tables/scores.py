@@ -7,7 +7,7 @@ from peft_study.report.groups import Group, caveats_between
 from peft_study.report.tables.table import MISSING, NOT_RUN, Cell, Mark, Table
 
 INTERVALS = "In brackets: the 95 % interval, over seeds and samples; of a single seed over its samples alone."
-# Equal scores may differ in their last bits, as means of the same runs in another order do.
+# Equal scores may differ in their last bits.
 _DIGITS = 9
 
 
