@@ -74,7 +74,7 @@ class Group:
     @cached_property
     def drawn(self) -> bool:
         """Whether a run depends on its seed: by training, by random examples, or by sampling."""
-        # Without a draw, runs do not differ, and one cell has no spread that would be unknown.
+        # Prompting without a draw is the same for every seed, so a single cell decides.
         random_examples = self.num_examples != 0 and self.method not in _WITHOUT_RANDOM_EXAMPLES
         return bool(self.trained or random_examples or self.frame["sampled"].eq(True).any())
 
