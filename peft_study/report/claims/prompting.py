@@ -126,31 +126,29 @@ def _peak(evidence: Evidence, dataset: str) -> list[Part]:
         for number, groups in curve.items()
     }
     last = max(scores)
-    parts = []
+    earlier = [number for number in scores if number != last]
     # More examples always help only if the last number of examples is significantly the best.
-    before = max((number for number in scores if number != last), key=lambda number: scores[number])
-    best_before = _best_of(curve, before, [number for number in scores if number != last])
-    compared = evidence.compare(f"{name}, EM@10", [best_before], curve[last], SCORE)
-    parts.append(all_hold(f"{name}: {before:.0f} examples above {last:.0f}", [compared]))
-    if place:
-        inside = [number for number in scores if place[0] <= number <= place[1]]
-        parts.append(_location(evidence, name, curve, inside, scores))
-    return parts
+    before = max(earlier, key=lambda number: scores[number])
+    compared = evidence.compare(f"{name}, EM@10", [_best_of(curve, before, earlier)], curve[last], SCORE)
+    part = all_hold(f"{name}: {before:.0f} examples above {last:.0f}", [compared])
+    return [part, _location(evidence, name, curve, place, scores)] if place else [part]
 
 
 def _location(
-    evidence: Evidence, name: str, curve: dict[float, list[Group]], inside: Sequence[float], scores: dict[float, float]
+    evidence: Evidence,
+    name: str,
+    curve: dict[float, list[Group]],
+    place: tuple[float, float],
+    scores: dict[float, float],
 ) -> Part:
-    claimed = max(inside, key=lambda number: scores[number], default=None)
-    outside = max(
-        (number for number in scores if number not in inside), key=lambda number: scores[number], default=None
-    )
-    if claimed is None or outside is None:
+    inside = [number for number in scores if place[0] <= number <= place[1]]
+    outside = [number for number in scores if number not in inside]
+    if not inside or not outside:
         return missing(f"{name}: no numbers of examples both where the paper has the peak and elsewhere.")
-    first = _best_of(curve, claimed, inside)
-    second = _best_of(curve, outside, [number for number in scores if number not in inside])
-    compared = evidence.compare(f"{name}, EM@10", [first], [second], SCORE)
-    return all_hold(f"{name}: the peak at {claimed:.0f} examples, above {outside:.0f}", [compared])
+    claimed, other = (max(numbers, key=lambda number: scores[number]) for numbers in (inside, outside))
+    sides = [_best_of(curve, claimed, inside)], [_best_of(curve, other, outside)]
+    compared = evidence.compare(f"{name}, EM@10", *sides, SCORE)
+    return all_hold(f"{name}: the peak at {claimed:.0f} examples, above {other:.0f}", [compared])
 
 
 def _best_of(curve: Mapping[float, Sequence[Group]], chosen: float, numbers: Sequence[float]) -> Best:

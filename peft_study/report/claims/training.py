@@ -30,7 +30,7 @@ def lora_beats_full(evidence: Evidence) -> list[Part]:
     """Claim 3."""
     comparisons = []
     for dataset in _datasets(evidence, "full"):
-        # The paper fine-tunes only small models in full, as the larger ones do not fit its card.
+        # The paper's table 3 has full fine-tuning of the small models only.
         small = [group for group in evidence.find("full", dataset=dataset) if _size_class(group) == "slm"]
         comparisons.append(_average(evidence, dataset, "lora", small))
     return [all_hold("LoRA above full fine-tuning", comparisons)] if any(comparisons) else []

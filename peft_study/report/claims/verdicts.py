@@ -245,14 +245,15 @@ def _certainty(assessment: Assessment, adjusted: float | None, family: int) -> l
 
 def _scope(numbers: Sequence[Comparison]) -> list[str]:
     """Return sentences on what limits the numbers, if they do not generalise to methods."""
-    said = []
-    if any(number.scope is Scope.printed for number in numbers):
-        said.append("Told by sign, as printed in the paper.")
-    if any(number.scope is Scope.runs for number in numbers):
-        said.append("Of these runs alone: with one seed a method's spread between runs is not known.")
-    if any(number.pooled for number in numbers):
-        said.append("The spread between runs of a single seed is pooled from this study's other configurations.")
-    return said
+    pooled = "The spread between runs of a single seed is pooled from this study's other configurations."
+    alone = "Of these runs alone: with one seed a method's spread between runs is not known."
+    limits = {
+        "Told by sign, as printed in the paper.": any(number.scope is Scope.printed for number in numbers),
+        alone: any(number.scope is Scope.runs for number in numbers),
+        # A method's own spread may be another, so a reader must know that it was borrowed.
+        pooled: any(number.pooled for number in numbers),
+    }
+    return [sentence for sentence, applies in limits.items() if applies]
 
 
 def odds_of(comparison: Comparison, margin: float = 0.0) -> Odds:

@@ -76,6 +76,17 @@ class Series:
             if len(values) != len(self.x) and (values or name == "y"):
                 raise ValueError(f"series {self.label!r}: {len(values)} values of {name} for {len(self.x)} of x")
 
+    @property
+    def error_bars(self) -> tuple[list[float], list[float]] | None:
+        """The distances below and above each value, 0 if an end is unknown; None without ends."""
+        if not self.low:
+            return None
+        ends = list(zip(self.low, self.y, self.high, strict=True))
+        # Rounding may put the end of a bootstrap interval on the other side of the value.
+        below = [max(0.0, y - low) if low is not None and y is not None else 0.0 for low, y, _ in ends]
+        above = [max(0.0, high - y) if high is not None and y is not None else 0.0 for _, y, high in ends]
+        return below, above
+
 
 @dataclass(frozen=True)
 class Line:

@@ -24,12 +24,11 @@ def figure2(study: Study, other: Study | None = None) -> Drawing:
         study: rows of `rows.load`, with "token_lengths" if cells recorded it.
         other: not used, because the paper does not print the numbers of this figure.
     """
+    panels: list[Panel] = []
     chosen = select(study, None)
     if COLUMN in study.frame:
         chosen = chosen.only(lambda rows: rows[COLUMN].map(_is_histogram).astype(bool))
         panels = [_panel(chosen, dataset) for dataset in chosen.datasets()]
-    else:
-        panels = []
     missing = "No finished cell recorded the lengths of its samples in tokens."
     return finish("figure2", "Lengths of the training samples", panels, chosen, missing)
 

@@ -57,7 +57,7 @@ def _draw_points(axes: Axes, series: Series, style: Style) -> None:
     axes.errorbar(
         _numbers(series.x),
         _numbers(series.y),
-        yerr=_errors(series),
+        yerr=series.error_bars,
         color=style.colour,
         markerfacecolor=_INVISIBLE if series.paper else style.colour,
         # A light marker on white paper needs an edge.
@@ -95,7 +95,7 @@ def _draw_bars(axes: Axes, panel: Panel, styles: Mapping[str, Style]) -> None:
             centres,
             _numbers(series.y),
             widths,
-            yerr=_errors(series),
+            yerr=series.error_bars,
             color=style.colour,
             edgecolor="black",
             linewidth=0.5,
@@ -164,14 +164,3 @@ def _texts(axes: Axes, series: Series) -> list[Text]:
 
 def _numbers(values: tuple[Any, ...]) -> list[float]:
     return [float("nan") if value is None else float(value) for value in values]
-
-
-def _errors(series: Series) -> list[list[float]] | None:
-    """Convert ends to distances below and above each value; 0 if an end is unknown."""
-    if not series.low:
-        return None
-    ends = list(zip(series.low, series.y, series.high, strict=True))
-    below = [y - low if low is not None and y is not None else 0.0 for low, y, _ in ends]
-    above = [high - y if high is not None and y is not None else 0.0 for _, y, high in ends]
-    # Rounding may put the end of a bootstrap interval on the other side of the value.
-    return [[max(0.0, value) for value in below], [max(0.0, value) for value in above]]

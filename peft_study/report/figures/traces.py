@@ -127,8 +127,18 @@ def _trace(series: Series, panel: Panel, style: Style, slots: Mapping[str, list[
         trace["customdata"] = [list(cells) for cells in series.cells]
     if any(series.texts):
         trace["text"] = [plot_text(text, POINT_NAME_CHARACTERS) for text in series.texts]
-    if series.low:
-        trace["error_y"] = _error_bars(series, style)
+    if series.error_bars:
+        below, above = series.error_bars
+        trace["error_y"] = {
+            "type": "data",
+            # plotly takes distances, and repeats those above if the bars are symmetric.
+            "symmetric": False,
+            "array": [round(value, 6) for value in above],
+            "arrayminus": [round(value, 6) for value in below],
+            "color": style.colour,
+            "thickness": 1.2,
+            "width": 3,
+        }
     return trace
 
 
@@ -178,23 +188,6 @@ def _bar_places(series: Series, slots: Mapping[str, list[tuple[str, bool]]]) -> 
         offsets.append(round(left + (room - width) / 2, 6))
         widths.append(round(width, 6))
     return {"offset": offsets, "width": widths}
-
-
-def _error_bars(series: Series, style: Style) -> dict[str, Any]:
-    """Convert ends to distances from each value; 0 if an end is unknown."""
-    ends = list(zip(series.low, series.y, series.high, strict=True))
-    # Rounding may put the end of a bootstrap interval on the other side of the value.
-    above = [max(0.0, high - y) if high is not None and y is not None else 0.0 for _, y, high in ends]
-    below = [max(0.0, y - low) if low is not None and y is not None else 0.0 for low, y, _ in ends]
-    return {
-        "type": "data",
-        "symmetric": False,
-        "array": [round(value, 6) for value in above],
-        "arrayminus": [round(value, 6) for value in below],
-        "color": style.colour,
-        "thickness": 1.2,
-        "width": 3,
-    }
 
 
 def _diagonal(line: Line, panel: Panel, style: Style) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from peft_study.report.groups import Group, caveats_between
 from peft_study.report.tables.table import MISSING, NOT_RUN, Cell, Mark, Table
 
 INTERVALS = "In brackets: the 95 % interval, over seeds and samples; of a single seed over its samples alone."
+_PARTLY = "(2 of 3): the number of cells of a configuration that succeeded, and that its scores are of."
 # Equal scores may differ in their last bits.
 _DIGITS = 9
 
@@ -159,13 +160,6 @@ def short_count(count: float) -> str:
 
 def seeds_note(groups: Iterable[Group]) -> tuple[str, ...]:
     """Return what brackets and counts in parentheses mean, if there are any."""
-    shown = list(groups)
-    partly = any(len(group.done) and group.state() for group in shown)
-    return (
-        *([INTERVALS] if any(len(group.done) for group in shown) else []),
-        *(
-            ["(2 of 3): the number of cells of a configuration that succeeded, and that its scores are of."]
-            if partly
-            else []
-        ),
-    )
+    shown = [group for group in groups if len(group.done)]
+    partly = any(group.state() for group in shown)
+    return (*([INTERVALS] if shown else []), *([_PARTLY] if partly else []))
