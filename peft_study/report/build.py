@@ -149,6 +149,7 @@ def _write_tables(folder: Path, tables: Iterable[Table]) -> dict[str, list[Link]
 
 def _write_figure(folder: Path, drawing: Drawing) -> list[Link]:
     """Write the files for print, none if the figure is empty, and return links to them."""
+    # The page says what an empty figure lacks, and a print of it would say no more.
     if drawing.empty:
         return []
     (folder / "figures").mkdir(exist_ok=True)
@@ -169,6 +170,7 @@ def _write_samples(folder: Path, frame: pd.DataFrame, step: Step) -> tuple[list[
             except (OSError, ValueError, RecursionError) as error:
                 problems.append(Problem(name, f"samples cannot be read: {error}"))
                 continue
+            # Results that were copied without their predictions are still results.
             if predictions:
                 write_samples(folder, row, predictions)
                 explored.append(row)

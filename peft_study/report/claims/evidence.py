@@ -260,6 +260,7 @@ class Evidence:
             The variance due to the runs alone, the variance as observed, and its degrees of freedom; None if no
             configuration has several seeds.
         """
+        # Training and a draw of examples are separate sources of chance, so they are not pooled.
         key = (dataset, metric, trained)
         if key not in self._spreads:
             same = [
@@ -340,6 +341,7 @@ def p_text(p_value: float) -> str:
 
 def _mean(side: Sequence[Best], metric: str) -> float:
     """Return the mean over choices, of the mean over the configurations of each."""
+    # Models count alike, however many seeds they have.
     return fmean(
         fmean(score.mean for group in choice.chosen if (score := group.score(metric)) is not None) for choice in side
     )
@@ -363,6 +365,7 @@ def _with_test(plain: Comparison, tested: Difference, *, pooled: bool) -> Compar
         low=low,
         high=high,
         p_value=tested.p_value,
+        # With one seed and no spread from elsewhere, the interval is of the samples only.
         scope=Scope.methods if tested.of_methods else Scope.runs,
         pooled=pooled,
         choices=tested.choices,
@@ -388,6 +391,7 @@ def _from_summary(group: Group, metric: str) -> MethodScore:
     ]
     widths = [pair[1] - pair[0] for pair in ends if pair is not None]
     variance = run_variance(scores, None) if group.drawn else 0.0
+    # Newcombe's interval is of two shares of single runs; a mean over seeds is not a share of samples.
     single = len(scores) == 1 and counts_hits(metric) and "/" not in metric
     return MethodScore(
         estimate=fmean(scores),

@@ -14,6 +14,7 @@ PEAKS = {"conala": (6.0, 11.0), "codealpacapy": (3.0, 4.0)}
 """The range of the number of examples in which the paper has the peak."""
 NO_MORE = -0.01
 """A score counts as not surpassed if it is at most 1 point below the other."""
+# Two points have no peak between them.
 _FEWEST_POINTS = 3
 
 

@@ -180,6 +180,7 @@ def apps_gains(evidence: Evidence) -> list[Part]:
         if not of_method:
             name = method_name("lora", quantization)
             little.append(missing(f"{name}: no introductory scores of it and of zero-shot."))
+        # "Little" is measured by the introductory gain, so without that gain no other level is judged.
         for level in LEVELS[1:] if of_method else ():
             small_gains = [part for pair in pairs if (part := _gains_little(evidence, *pair, level)) is not None]
             absent = missing(f"{method_name('lora', quantization)}: no {level} Pass@5 of it and of zero-shot.")
@@ -269,6 +270,7 @@ def _best(options: Sequence[dict[str, Group]], common: frozenset[str]) -> dict[s
 
 def _of_class(evidence: Evidence, size: str) -> list[dict[str, Group]]:
     """Return the fine-tuned models and methods of a size class that have both scores, by data set."""
+    # The paper's claim is on PEFT for large models, and its small models may be tuned in full.
     kinds = ["adapter", "full"] if size == "slm" else ["adapter"]
     by_name: dict[tuple[str, str], dict[str, Group]] = {}
     for group in evidence.groups:

@@ -21,6 +21,7 @@ ALPHA = 0.05
 
 FEWEST_SAMPLES = 20
 """Fewer test samples decide nothing."""
+# Resampled, five samples that all agree have no spread at all, so any difference would be significant.
 
 
 class Verdict(StrEnum):
@@ -155,7 +156,7 @@ class Assessment:
     @property
     def holds(self) -> float:
         """One-sided p-value of the claim being false."""
-        # Not multiplied: a claim that needs every comparison to hold is no easier with more of them.
+        # Not multiplied: more comparisons make it harder, not easier, that all of them hold.
         return max((odds.holds for odds in self.odds), default=1.0)
 
     @property
@@ -282,6 +283,7 @@ def all_hold(what: str, comparisons: Sequence[Comparison | None], margin: float 
         margin: see `odds_of`.
     """
     made = [comparison for comparison in comparisons if comparison is not None]
+    # Absence of evidence decides nothing, so a part without numbers cannot hold.
     if not made:
         return missing(f"{what}: nothing to compare.")
     odds = tuple(odds_of(comparison, margin) for comparison in made)

@@ -145,6 +145,7 @@ class Panel:
     @property
     def empty(self) -> bool:
         """Whether there is nothing to draw: no value of a series, and no line except limits."""
+        # A limit alone would be a figure without data.
         points = (
             series
             for series in self.series
@@ -177,6 +178,7 @@ class Drawing:
         """Whether all panels are empty."""
         return all(panel.empty for panel in self.panels)
 
+    # tests/unit/test_figures.py compares drawings with stored ones by this form.
     def to_json(self) -> dict[str, Any]:
         """Convert the drawing to plain containers for JSON."""
         record = _plain(asdict(self))

@@ -53,6 +53,7 @@ def figure7(study: Study, other: Study | None = None) -> Drawing:
     for dataset in retrieved.datasets():
         for model in retrieved.of_dataset(dataset).models():
             selection = chosen.of_dataset(dataset).of_model(model)
+            # By data set: contest problems have tests and no EM@10.
             column, label = quality(selection.rows)
             curves = _curves(selection.only(lambda rows: rows["variant"] == "rag"), column, variant_label("rag"), "rag")
             title = ", ".join([model_name(model), *([dataset_name(dataset)] if dataset else [])])
@@ -83,6 +84,7 @@ def _curves(chosen: Selection, column: str, label: str, style: str) -> list[Seri
     """Draw a line of this study's points, and a line of those to compare with that have a number of examples."""
     curves = []
     for rows, paper, suffix in chosen.sides:
+        # The paper's best has no number of examples, and is drawn as a level instead.
         counted = rows[rows["num_examples"].notna()].sort_values("num_examples", kind="stable")
         placed = [
             Placed(_as_float(number), value)

@@ -149,6 +149,7 @@ def _panel_layout(panel: Panel, styles: Mapping[str, Style]) -> dict[str, Any]:
     # Bars that do not start at 0 exaggerate differences.
     if panel.y_scale is Scale.linear:
         y["rangemode"] = "tozero"
+    # Axes without data would show a range from -1 to 6.
     if panel.missing:
         x["visible"] = y["visible"] = False
     lines = [line for line in panel.lines if line.direction is not Direction.diagonal]
@@ -255,11 +256,13 @@ def _share_legend(parts: Sequence[dict[str, Any]]) -> None:
     for part in parts:
         if not part.get("showlegend", True):
             continue
+        # plotly shows or hides a group as a whole, and a panel has its own trace of the same series.
         part |= {"legendgroup": part["name"], "showlegend": part["name"] not in shown}
         shown.add(part["name"])
 
 
 def _legend_names(panel: Panel) -> list[str]:
+    # A limit has its name beside it, a diagonal has no place for one.
     lines = [line for line in panel.lines if not line.limit or line.direction is Direction.diagonal]
     return [*(plot_text(series.label) for series in panel.series), *(line_name(line) for line in lines)]
 

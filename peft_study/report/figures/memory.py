@@ -45,6 +45,7 @@ def figure5(study: Study, other: Study | None = None) -> Drawing:
     for dataset in chosen.datasets():
         column, label = quality(chosen.of_dataset(dataset).rows)
         panels.append(_by_model(chosen.of_dataset(dataset), dataset, column, PERCENT, label, ()))
+    # All scores before all peaks, so that panels with the same axis stand side by side.
     for dataset in measured.datasets():
         selection = measured.of_dataset(dataset)
         lines = card_limit(memory_label)

@@ -48,6 +48,7 @@ def figure6(study: Study, other: Study | None = None) -> Drawing:
         (column, label), (second, second_label) = quality(selection.rows), codebleu(selection.rows)
         drawn = [*_compared(selection, "lora", column, second), *_compared(selection, "icl", column, second)]
         panels.append(Panel(dataset_name(dataset or ""), label, second_label, tuple(drawn)))
+    # Chosen on the test split, as in the paper, which favours the best of many: a reader must be told.
     notes = ("The best in-context learning has the number of examples with the highest score on the test split.",)
     missing = "No finished cell of LoRA or in-context learning that has both scores."
     return finish("figure6", "LoRA against the best in-context learning", panels, chosen, missing, notes)

@@ -163,6 +163,7 @@ def point(rows: pd.DataFrame, column: str, factor: float) -> Point | None:
     present = ~np.isnan(values)
     if not present.any():
         return None
+    # The page opens a point's cells by these ids, and the paper has no cells.
     ids = zip(rows["source"].tolist(), rows["cell_id"].tolist(), present, strict=True)
     cells = tuple(str(cell) for source, cell, counts in ids if counts and source != PAPER)
     # Other load on the machine slows single runs down, which a median ignores.
@@ -192,6 +193,7 @@ def codebleu(rows: pd.DataFrame) -> tuple[str, str]:
 
 
 def _of_variants(frame: pd.DataFrame, wanted: Sequence[str]) -> pd.DataFrame:
+    # A cell that failed before its config was read has neither.
     rows = frame[frame["model"].notna() & frame["method"].notna()].copy()
     names = zip(rows["method"], rows["quantization"].fillna("none"), strict=True)
     rows["variant"] = pd.Series([variant(str(method), str(bits)) for method, bits in names], rows.index, dtype=object)

@@ -30,6 +30,7 @@ class Placed:
 
 def make_series(label: str, placed: Iterable[Placed], mark: Mark, style: str, *, paper: bool = False) -> Series:
     """Make a series of points; it has error bars, texts and cells if any point has them."""
+    # What no point has stays empty, which keeps the page's data small.
     points = list(placed)
     has_bars = any(point.y.low is not None for point in points)
     return Series(
@@ -81,6 +82,7 @@ def finish(
         notes: notes on this figure; duplicates are dropped, and a note on error bars is added if there are any.
         missing: why the figure is empty, used if all panels are.
     """
+    # Panels of several data sets may give the same note.
     said = tuple(dict.fromkeys([*notes, *chosen.notes]))
     drawn = tuple(panel for panel in panels if not panel.empty)
     # A figure without data says what it would take, so that the report shows which cells to run.

@@ -103,6 +103,7 @@ _KNOWN = {
     "pareto": Style(GREY, "o"),
 }
 
+# Any model or method may be added in a YAML file, so the styles for other names do not run out.
 _OTHERS = tuple(
     Style(colour, marker, hatch)
     for marker, hatch in (("h", ""), ("p", "//"), ("<", ".."))
@@ -129,6 +130,7 @@ def styles_of(keys: Iterable[str]) -> dict[str, Style]:
     """
     styles: dict[str, Style] = {}
     others: dict[str, Style] = {}
+    # In the order of first use, so that figures shown together agree on the style of an unknown name.
     for key in keys:
         part, is_lengths, model = key.partition(_LENGTHS)
         name, line = (model, _LINES_OF_LENGTHS.get(part, "-")) if is_lengths else (key, "-")

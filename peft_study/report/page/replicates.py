@@ -84,6 +84,7 @@ def replicates_of(study: Study) -> Replicates:
 
 def _intervals(places: NDArray[np.intp], columns: Mapping[str, Floats]) -> dict[str, tuple[float, float]]:
     """Compute the intervals of several runs, by their positions; the interval of a single run is in its row."""
+    # The page has the ends of a single run in its row.
     if len(places) < 2:
         return {}
     scores = {name: score_of_values(*column[places].T.tolist()) for name, column in columns.items()}
@@ -107,4 +108,5 @@ def _difference(rows: pd.DataFrame, shown: pd.DataFrame) -> str:
 
 def _distinct(column: "pd.Series[Any]") -> list[str]:
     values = sorted({f"{value:.10g}" if isinstance(value, float) else str(value) for value in column.dropna().tolist()})
+    # A fingerprint of the data is a digest, of which the beginning identifies it.
     return [value if len(value) <= _LONGEST_VALUE else f"{value[:_LONGEST_VALUE]}…" for value in values]

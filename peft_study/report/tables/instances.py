@@ -10,6 +10,7 @@ from peft_study.report.study import Study
 from peft_study.report.tables.table import MISSING, Cell, Table
 from peft_study.results.store import PREDICTIONS
 
+# A contest problem is a page of text.
 _CHARACTERS_AT_MOST = 600
 # The first short example, or the shortest of these, is easy to read.
 _LOOKED_AT = 50

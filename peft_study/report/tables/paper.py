@@ -157,6 +157,7 @@ def _fine_tuned(study: Study) -> list[Group]:
 
 def _by_level(table: Table, prefix: str, study: Study, other: Study | None) -> Table:
     groups = [group for group in study.groups if group.dataset is not None]
+    # A cell that failed has no scores, but stands in the table of its data set.
     with_levels = {group.dataset for group in groups if _levels([group], prefix)}
     groups = [group for group in groups if group.dataset in with_levels]
     levels = sorted(_levels(groups, prefix), key=lambda level: place(level, LEVELS))

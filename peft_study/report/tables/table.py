@@ -60,6 +60,7 @@ class Table:
         if self.groups and len(self.groups) != len(self.columns):
             raise ValueError(f"{self.name}: {len(self.groups)} headings over {len(self.columns)} columns")
 
+    # Markdown and CSV have a single line of full names. LaTeX and the page have the headings above these.
     @property
     def heads(self) -> tuple[str, ...]:
         """The names of the columns without their headings."""
