@@ -90,7 +90,7 @@ def four_bit_halves_memory(evidence: Evidence) -> list[Part]:
             if plain.dataset != small.dataset:
                 continue
             label = " on ".join([model_name(small.model), *([dataset_name(small.dataset)] if small.dataset else [])])
-            # A process on a CPU holds Python's libraries, and its peak hardly depends on the bits.
+            # The peak of a process on a CPU says almost nothing about the method.
             if (peak := _gpu_peak(small)) and (plain_peak := _gpu_peak(plain)):
                 cells = (*small.cells, *plain.cells)
                 names = small.title, plain.title

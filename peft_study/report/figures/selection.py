@@ -115,7 +115,7 @@ class Selection:
         notes = []
         if unknown := int((self.rows[column].notna() & self.rows["memory_kind"].isna()).sum()):
             notes.append(f"Left out: {unknown} cells whose kind of memory is unknown.")
-        # A process holds Python's libraries which a peak on the GPU does not have.
+        # A process holds Python's libraries, which a peak on the GPU does not have.
         on_cpu = measured.rows["memory_kind"] == str(MemoryKind.cpu_peak_rss)
         if len(measured.rows) and on_cpu.all():
             same_kind = measured.only(lambda rows: rows["memory_kind"] == str(MemoryKind.cpu_peak_rss))

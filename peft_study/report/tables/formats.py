@@ -53,7 +53,6 @@ _LONG = 40
 
 def to_markdown(table: Table) -> str:
     """Write a table of GitHub's Markdown: the best of a column in bold, the best of a model in italics."""
-    # Numbers are aligned to the right.
     numeric = [any(row[index].value is not None for row in table.cells) for index in range(len(table.columns))]
     lines = [f"### {_markdown_text(table.title)}", ""]
     lines.append("| " + " | ".join(_markdown_text(name) for name in table.columns) + " |")
