@@ -13,7 +13,6 @@ import pandas as pd
 from peft_study import __version__
 from peft_study.report.claims.comparison import compare
 from peft_study.report.claims.paper import check_all
-from peft_study.report.claims.verdicts import Finding
 from peft_study.report.figures import FIGURES, draw_matplotlib
 from peft_study.report.figures.drawing import Drawing
 from peft_study.report.outward import guarded_csv, shorten_path, shorten_paths
@@ -87,13 +86,10 @@ def write_report(
     """
     made_at = datetime.now(UTC).isoformat(timespec="seconds")
     against = None if baseline is None else shorten_path(baseline.name)
-    about = {
-        "written_by": MADE_BY,
-        "made_at": made_at,
-        "sources": [shorten_path(source) for source in sources],
-        "against": against,
-    }
+    named = {"sources": [shorten_path(source) for source in sources], "against": against}
+    about = {"written_by": MADE_BY, "made_at": made_at, **named}
     with published(out, about) as folder:
+        # Grouped once: tables, figures, claims and the page ask for the same configurations.
         study = Study(rows.frame)
         other = None if baseline is None else baseline.study
         with step("tables ..."):
@@ -108,7 +104,9 @@ def write_report(
                 files[name] = _write_figure(folder, drawing)
         with step("claims ..."):
             findings = check_all(study)
-        _write_claims(folder, findings)
+        plain = finite([finding.to_json() for finding in findings])
+        write_atomically(folder / "claims.json", json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
+        # A report is shared: no paths of this machine, and nothing that a spreadsheet would compute.
         write_atomically(folder / "rows.csv", guarded_csv(shorten_paths(study.frame)))
         explored, unread = _write_samples(folder, study.frame, step) if with_samples else ([], [])
         contents = Contents(
@@ -151,16 +149,12 @@ def _write_tables(folder: Path, tables: Iterable[Table]) -> dict[str, list[Link]
 
 def _write_figure(folder: Path, drawing: Drawing) -> list[Link]:
     """Write the files for print, none if the figure is empty, and return links to them."""
+    # The page says what an empty figure lacks, and a print of it would say no more.
     if drawing.empty:
         return []
     (folder / "figures").mkdir(exist_ok=True)
     written = draw_matplotlib(drawing, folder / "figures" / drawing.name)
     return [Link(file.suffix[1:].upper(), f"figures/{file.name}") for file in written]
-
-
-def _write_claims(folder: Path, findings: Sequence[Finding]) -> None:
-    plain = finite([finding.to_json() for finding in findings])
-    write_atomically(folder / "claims.json", json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
 
 
 def _write_samples(folder: Path, frame: pd.DataFrame, step: Step) -> tuple[list[int], list[Problem]]:
@@ -172,9 +166,11 @@ def _write_samples(folder: Path, frame: pd.DataFrame, step: Step) -> tuple[list[
         with step(f"[{number}/{len(folders)}] samples of {Path(name).name} ..."):
             try:
                 predictions = read_samples(Path(name))
+            # A damaged file costs the samples of its cell, not the report.
             except (OSError, ValueError, RecursionError) as error:
                 problems.append(Problem(name, f"samples cannot be read: {error}"))
                 continue
+            # Results that were copied without their predictions are still results.
             if predictions:
                 write_samples(folder, row, predictions)
                 explored.append(row)

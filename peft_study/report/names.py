@@ -28,6 +28,7 @@ METHODS = {
     "prefix": "Prefix tuning",
 }
 DATASETS = {"conala": "Conala", "codealpacapy": "CodeAlpacaPy", "apps": "APPS"}
+# The paper names the bits; these are bitsandbytes' LLM.int8() and NF4.
 QUANTIZATIONS = {"none": "", "int8": "8bit", "nf4": "4bit"}
 PAPER = "paper"
 """The source of the paper's rows, and the value of `--against` that asks for them."""
@@ -46,6 +47,7 @@ def dataset_name(slug: str) -> str:
 
 def method_name(method: str, quantization: str = "none") -> str:
     """Return a method's name in print with the quantization of the base; LoRA on a quantised base is QLoRA."""
+    # The paper writes QLoRA-8bit and QLoRA-4bit; QLoRA's authors have 4 bits only.
     name, bits = METHODS.get(method, method), QUANTIZATIONS.get(quantization, quantization)
     if not bits:
         return name

@@ -46,6 +46,7 @@ def shorten_paths(frame: pd.DataFrame) -> pd.DataFrame:
     Args:
         frame: with the columns of `rows.load`.
     """
+    # A reason can be a whole log, with paths in the middle of it.
     return _with_texts(frame, {"folder": shorten_path, "source": shorten_path, "reason": shorten_paths_in})
 
 
@@ -55,6 +56,7 @@ def escape_formula(text: str) -> str:
     Args:
         text: a heading or a cell of a CSV file that is not a number.
     """
+    # A model's output could otherwise become a formula, which may run a command when the file is opened.
     return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
 
 

@@ -53,6 +53,7 @@ def published(out: Path, about: Mapping[str, Any]) -> Iterator[Path]:
     out = out.resolve()
     new = out.with_name(f".{out.name}.{os.getpid()}")
     try:
+        # Beside `out`, because a rename works only within a file system.
         new.mkdir(parents=True)
         yield new
         files = sorted(_files_below(new))
@@ -76,10 +77,12 @@ def _swap(new: Path, out: Path) -> None:
         if out.exists():
             out.rename(earlier)
         new.rename(out)
+    # An interrupt between the two renames would leave no report at all.
     except BaseException:
         if earlier.exists() and not out.exists():
             earlier.rename(out)
         raise
+    # The earlier report is removed only when the new name is on the disk.
     sync_folder(out.parent)
     shutil.rmtree(earlier, ignore_errors=True)
 
@@ -89,6 +92,7 @@ def _files_below(folder: Path) -> Iterator[str]:
 
     A link counts as a file, and so does a folder that cannot be listed, as its files are unknown.
     """
+    # Not by `Path.rglob`, which in Python 3.11 passes over folders that cannot be listed.
     waiting = [""]
     while waiting:
         inner = waiting.pop()
@@ -106,6 +110,7 @@ def _files_below(folder: Path) -> Iterator[str]:
 
 def _written(folder: Path) -> set[str]:
     """Return the files that an earlier report wrote, by its manifest."""
+    # A damaged manifest names no files, so all of them are foreign and the folder is kept.
     try:
         files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
         return {MANIFEST, *map(str, files)}

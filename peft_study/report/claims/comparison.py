@@ -24,6 +24,7 @@ _COLUMNS = (
 _NOTHING_IN_COMMON = (
     "The two studies have no configuration with the same data set, model, method, quantization and number of examples."
 )
+_COMPARATORS = {"": "", "apps_": " (APPS' comparator)", "apps_package_": " (the package's rules)"}
 _TESTS = {
     Test.paired: "paired",
     Test.intervals: "both intervals",
@@ -67,6 +68,7 @@ def compare(study: Study, other: Study) -> Table:
         for group, counterpart in pairs
         for line in (*_scores(ours, theirs, group, counterpart), *_costs(group, counterpart))
     ]
+    # Holm over all tests of the table: of 156 equal comparisons some have p < 0.05 by chance.
     p_values = [None if line.compared is None else line.compared.p_value for line in lines]
     tested = [index for index, p_value in enumerate(p_values) if p_value is not None]
     adjusted = dict(zip(tested, holm([value for value in p_values if value is not None]), strict=True))
@@ -104,6 +106,7 @@ def _pairs(ours: Evidence, other: Study) -> Iterator[tuple[Group, Group]]:
         elif (
             counterpart := theirs.get((group.dataset, group.model, group.method, group.quantization, None))
         ) is not None:
+            # The paper states its best number of examples by score only, so it is compared with our best.
             best = ours.best(ours.find(group.method, group.quantization, group.dataset, group.model), "em@10")
             if best is not None and best.chosen[0] is group:
                 yield group, counterpart
@@ -114,14 +117,11 @@ def _pairs(ours: Evidence, other: Study) -> Iterator[tuple[Group, Group]]:
 
 
 def _scores(ours: Evidence, theirs: Evidence, group: Group, counterpart: Group) -> Iterator[_Line]:
+    # Under three rules for programs, so that the paper's APPS numbers meet those that follow its package.
     levels = {
         f"{level}/{prefix}{metric.name}": f"{level.capitalize()} {metric.headline or metric.title}{comparator}"
         for level in LEVELS
-        for prefix, comparator in (
-            ("", ""),
-            ("apps_", " (APPS' comparator)"),
-            ("apps_package_", " (the package's rules)"),
-        )
+        for prefix, comparator in _COMPARATORS.items()
         for metric in LEVEL_METRICS
     }
     for metric, title in (dict(COMPARED) | levels).items():
@@ -131,9 +131,11 @@ def _scores(ours: Evidence, theirs: Evidence, group: Group, counterpart: Group) 
 
 
 def _costs(group: Group, counterpart: Group) -> Iterator[_Line]:
+    # A process holds Python's libraries too, so its peak says almost nothing beside a GPU's.
     if group.on_gpu is not None and group.on_gpu == counterpart.on_gpu:
         kind = "GPU" if group.on_gpu else "process"
         yield from _cost(group, counterpart, f"Training's peak {kind} memory, GB", "train_peak_bytes", 1e9)
+    # Seconds on two devices compare the devices, so the line says which they are.
     devices = [", ".join(sorted(set(side.done["device"].dropna()))) for side in (group, counterpart)]
     where = f" ({' against '.join(name or 'unknown' for name in devices)})" if devices[0] != devices[1] else ""
     yield from _cost(group, counterpart, f"Training, s{where}", "train_seconds", 1.0)
@@ -173,6 +175,7 @@ def _significance(comparison: Comparison | None, adjusted: float | None) -> str:
         return "not tested"
     if comparison.samples is not None and comparison.samples < FEWEST_SAMPLES:
         return "too few samples"
+    # A large p-value does not show that two methods are equal.
     if comparison.p_value >= ALPHA:
         return "not decided"
     sign = "*" if comparison.scope is Scope.methods else "†"

@@ -132,8 +132,7 @@ class Comparison:
 
     def to_json(self) -> dict[str, object]:
         """Plain containers."""
-        left_out = {"tested"}
-        plain = {name: value for name, value in vars(self).items() if name not in left_out}
+        plain = {name: value for name, value in vars(self).items() if name != "tested"}
         return plain | {"test": str(self.test), "scope": str(self.scope), "cells": list(self.cells)}
 
 
@@ -150,6 +149,7 @@ class Evidence:
         self, groups: Sequence[Group], predictions_of: PredictionsOf | None = None, resamples: int = RESAMPLES
     ) -> None:
         self.groups = tuple(groups)
+        # Found by name and model, as a claim over 3,300 configurations asks for each of them.
         self._by_name: dict[tuple[str, str, str | None], list[Group]] = {}
         for group in self.groups:
             for model in (None, group.model):
@@ -218,7 +218,10 @@ class Evidence:
         Returns:
             None if a score is missing.
         """
-        sides = [_as_choices(side) for side in (first, second)]
+        sides = [
+            [choice if isinstance(choice, Best) else Best((choice,), ((choice,),)) for choice in side]
+            for side in (first, second)
+        ]
         chosen = [[group for choice in side for group in choice.chosen] for side in sides]
         if not all(side and all(group.score(metric) for group in side) for side in chosen):
             return None
@@ -227,28 +230,22 @@ class Evidence:
         backs = (other, self)
         choices = [home._choices(side, metric, back) for home, side, back in zip(homes, sides, backs, strict=True)]
         placed = [(home, group) for home, side in zip(homes, chosen, strict=True) for group in side]
+        # The paper prints neither seeds nor predictions, so nothing of its numbers alone can be tested.
         printed = all(group.printed for _, group in placed)
         tested = None if printed else compare_methods(choices[0], choices[1])
         names = [_names(side) for side in chosen]
         cells = tuple(dict.fromkeys(cell for _, group in placed for cell in group.cells_with(metric)))
         told = [home._samples(group, metric) for home, group in placed]
+        test = Test.printed if printed else _test(tested, choices)
         plain = Comparison(
-            label,
-            names[0],
-            names[1],
-            means[0],
-            means[1],
-            means[0] - means[1],
-            None,
-            None,
-            None,
-            Test.printed if printed else _test(tested, choices),
-            cells,
+            *(label, names[0], names[1], means[0], means[1], means[0] - means[1]),
+            *(None, None, None),
+            *(test, cells),
             samples=min((number for number in told if number is not None), default=None),
             scope=Scope.printed if printed else Scope.methods,
             ratio=(means[0] / means[1], None, None) if means[1] else None,
         )
-        single = any(home._is_single(group, metric) for home, group in placed)
+        single = any(home._score(group, metric)[0].run_variance is None for home, group in placed)
         return plain if tested is None else _with_test(plain, tested, pooled=single and tested.of_methods)
 
     def spread_of_runs(self, dataset: str | None, metric: str, *, trained: bool) -> tuple[float, float, float] | None:
@@ -263,6 +260,7 @@ class Evidence:
             The variance due to the runs alone, the variance as observed, and its degrees of freedom; None if no
             configuration has several seeds.
         """
+        # Training and a draw of examples are separate sources of chance, so they are not pooled.
         key = (dataset, metric, trained)
         if key not in self._spreads:
             same = [
@@ -273,6 +271,7 @@ class Evidence:
                 and group.trained is trained
                 and len(group.cells_with(metric)) > 1
             ]
+            # Weighted by degrees of freedom, so that a method with five seeds counts more than one with two.
             freedom = sum(score.runs - 1 for score in same)
             self._spreads[key] = None
             if freedom:
@@ -304,9 +303,6 @@ class Evidence:
         if pooled is None and back is not None:
             pooled = back.spread_of_runs(group.dataset, metric, trained=trained)
         return score if pooled is None else score.with_run_variance(*pooled)
-
-    def _is_single(self, group: Group, metric: str) -> bool:
-        return self._score(group, metric)[0].run_variance is None
 
     def _samples(self, group: Group, metric: str) -> float | None:
         """Return the number of test samples of a score; for a level's score, of that level."""
@@ -343,12 +339,9 @@ def p_text(p_value: float) -> str:
     return f"p < {SMALLEST_P:.4f}" if p_value < SMALLEST_P else f"p = {p_value:.2g}"
 
 
-def _as_choices(side: Sequence[Group | Best]) -> list[Best]:
-    return [choice if isinstance(choice, Best) else Best((choice,), ((choice,),)) for choice in side]
-
-
 def _mean(side: Sequence[Best], metric: str) -> float:
     """Return the mean over choices, of the mean over the configurations of each."""
+    # Models count alike, however many seeds they have.
     return fmean(
         fmean(score.mean for group in choice.chosen if (score := group.score(metric)) is not None) for choice in side
     )
@@ -372,6 +365,7 @@ def _with_test(plain: Comparison, tested: Difference, *, pooled: bool) -> Compar
         low=low,
         high=high,
         p_value=tested.p_value,
+        # With one seed and no spread from elsewhere, the interval is of the samples only.
         scope=Scope.methods if tested.of_methods else Scope.runs,
         pooled=pooled,
         choices=tested.choices,
@@ -386,13 +380,22 @@ def _from_summary(group: Group, metric: str) -> MethodScore:
     scored = group.scored(metric)
     scores = [float(value) for value in scored[metric].tolist()]
     samples = group.test_samples
-    columns = [_column(scored, f"{metric}_{end}") for end in ("low", "high")]
-    ends = [_run_interval(metric, score, low, high, samples) for score, low, high in zip(scores, *columns, strict=True)]
+    columns = [
+        scored[name].tolist() if (name := f"{metric}_{end}") in scored else [math.nan] * len(scored)
+        for end in ("low", "high")
+    ]
+    # A share of hits without a recorded interval has Wilson's, by the number of samples.
+    ends = [
+        recorded_interval(metric, score, None if math.isnan(low) or math.isnan(high) else (low, high), samples)
+        for score, low, high in zip(scores, *columns, strict=True)
+    ]
     widths = [pair[1] - pair[0] for pair in ends if pair is not None]
     variance = run_variance(scores, None) if group.drawn else 0.0
+    # Newcombe's interval is of two shares of single runs; a mean over seeds is not a share of samples.
     single = len(scores) == 1 and counts_hits(metric) and "/" not in metric
     return MethodScore(
         estimate=fmean(scores),
+        # The widths are averaged and not divided by the runs, which share their samples.
         sample_variance=(fmean(widths) / (2 * WIDTH)) ** 2 if len(widths) == len(scores) else None,
         samples=samples,
         share_samples=samples if single else None,
@@ -401,18 +404,6 @@ def _from_summary(group: Group, metric: str) -> MethodScore:
         run_freedom=len(scores) - 1 if group.drawn and len(scores) > 1 else math.inf,
         runs=len(scores),
     )
-
-
-def _column(rows: pd.DataFrame, name: str) -> list[float]:
-    return rows[name].tolist() if name in rows else [math.nan] * len(rows)
-
-
-def _run_interval(
-    metric: str, score: float, low: float, high: float, samples: float | None
-) -> tuple[float, float] | None:
-    """Return the interval as recorded; for a share of hits without one, from the number of samples."""
-    recorded = None if math.isnan(low) or math.isnan(high) else (low, high)
-    return recorded_interval(metric, score, recorded, samples)
 
 
 def _names(groups: Sequence[Group]) -> str:

@@ -1,7 +1,7 @@
 """The parts of the paper's claims about fine-tuning."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from statistics import NormalDist, fmean
 
 from peft_study.metrics.shares import WIDTH
@@ -30,21 +30,23 @@ def lora_beats_full(evidence: Evidence) -> list[Part]:
     """Claim 3."""
     comparisons = []
     for dataset in _datasets(evidence, "full"):
+        # The paper's table 3 has full fine-tuning of the small models only.
         small = [group for group in evidence.find("full", dataset=dataset) if _size_class(group) == "slm"]
         comparisons.append(_average(evidence, dataset, "lora", small))
-    made = [group for group in comparisons if group is not None]
-    return [all_hold("LoRA above full fine-tuning", made)] if made else []
+    return [all_hold("LoRA above full fine-tuning", comparisons)] if any(comparisons) else []
 
 
 def lora_is_the_best_adapter(evidence: Evidence) -> list[Part]:
     """Claim 4."""
+    # Any adapter counts, not only the paper's four: a method that was added in a YAML file may beat LoRA.
+    adapters = (group.method for group in evidence.groups if group.frame["kind"].eq("adapter").any())
     comparisons = [
         _average(evidence, dataset, "lora", evidence.find(method, dataset=dataset))
-        for method in _other_adapters(evidence)
+        for method in dict.fromkeys(adapters)
+        if method != "lora"
         for dataset in _datasets(evidence, method)
     ]
-    made = [comparison for comparison in comparisons if comparison is not None]
-    return [all_hold("LoRA above another adapter", made)] if made else []
+    return [all_hold("LoRA above another adapter", comparisons)] if any(comparisons) else []
 
 
 def large_beats_small(evidence: Evidence) -> list[Part]:
@@ -52,7 +54,11 @@ def large_beats_small(evidence: Evidence) -> list[Part]:
     large, small, options = _best_of_both(evidence)
     comparisons = []
     for dataset in large:
-        sides = [_as_best(chosen, of_class, dataset) for chosen, of_class in zip((large, small), options, strict=True)]
+        # The choice is over all data sets, so each data set's options are those of the whole choice.
+        sides = [
+            Best((chosen[dataset],), tuple((option[dataset],) for option in of_class))
+            for chosen, of_class in zip((large, small), options, strict=True)
+        ]
         for metric in ("em@1", SCORE):
             names = f"{model_name(large[dataset].model)} and {model_name(small[dataset].model)}"
             label = f"{names} on {dataset_name(dataset)}, {metric.upper()}"
@@ -65,10 +71,6 @@ def large_beats_small(evidence: Evidence) -> list[Part]:
     part = all_hold("Large above small", made)
     ratios = "; ".join(_ratio_text(comparison) for comparison in made)
     return [Part(part.odds, f"{part.why} Ratios, where the paper has 1.398 to 1.723: {ratios}.", part.numbers)]
-
-
-def _as_best(chosen: Mapping[str, Group], options: Sequence[Mapping[str, Group]], dataset: str) -> Best:
-    return Best((chosen[dataset],), tuple((option[dataset],) for option in options))
 
 
 def _ratio_text(comparison: Comparison) -> str:
@@ -88,8 +90,11 @@ def four_bit_halves_memory(evidence: Evidence) -> list[Part]:
             if plain.dataset != small.dataset:
                 continue
             label = " on ".join([model_name(small.model), *([dataset_name(small.dataset)] if small.dataset else [])])
-            if _gpu_peak(small) and _gpu_peak(plain):
-                memory.append(_memory(label, small, plain))
+            # The peak of a process on a CPU says almost nothing about the method.
+            if (peak := _gpu_peak(small)) and (plain_peak := _gpu_peak(plain)):
+                cells = (*small.cells, *plain.cells)
+                names = small.title, plain.title
+                memory.append(_number(f"{label}, peak of training", *names, (peak, plain_peak), cells))
             if small.dataset and small.score(SCORE) and plain.score(SCORE):
                 pairs.setdefault(small.dataset, []).append((small, plain))
     if not memory and not pairs:
@@ -150,6 +155,7 @@ def _fits(group: Group) -> list[Part]:
         compared = _number(f"{name}, peak of training", group.title, "the limit", values, group.cells)
         parts.append(Part((certain(peak < LIMIT_BYTES),), f"{compared.text}.", (compared,)))
     for status, count in group.frame.loc[group.frame["status"] != "ok", "status"].value_counts().items():
+        # Out of memory on a smaller card does not say that 24 GB are too few.
         whole_card = group.frame.loc[group.frame["status"] == status, "device_bytes"] >= _ALL_BUT_ALL * LIMIT_BYTES
         if status == "oom" and whole_card.any():
             parts.append(Part((certain(False),), f"{name}: out of memory on a GPU of 24 GB or more."))
@@ -168,22 +174,18 @@ def apps_gains(evidence: Evidence) -> list[Part]:
             for base in evidence.find("zero-shot")
             for tuned in evidence.find("lora", quantization, base.dataset, base.model)
         ]
-        of_method = [comparison for pair in pairs for comparison in _introductory(evidence, *pair)]
+        made = (_level(evidence, *pair, LEVELS[0], name) for pair in pairs for name in ("tests_passed_share", "pass@5"))
+        of_method = [comparison for comparison in made if comparison is not None]
         gains += of_method
         if not of_method:
             name = method_name("lora", quantization)
             little.append(missing(f"{name}: no introductory scores of it and of zero-shot."))
+        # "Little" is measured by the introductory gain, so without that gain no other level is judged.
         for level in LEVELS[1:] if of_method else ():
             small_gains = [part for pair in pairs if (part := _gains_little(evidence, *pair, level)) is not None]
             absent = missing(f"{method_name('lora', quantization)}: no {level} Pass@5 of it and of zero-shot.")
             little += small_gains or [absent]
     return [all_hold("Introductory scores above zero-shot's", gains), *little] if gains else []
-
-
-def _introductory(evidence: Evidence, tuned: Group, base: Group) -> list[Comparison]:
-    names = ("tests_passed_share", "pass@5")
-    comparisons = (_level(evidence, tuned, base, LEVELS[0], name) for name in names)
-    return [comparison for comparison in comparisons if comparison is not None]
 
 
 def _gains_little(evidence: Evidence, tuned: Group, base: Group, level: str) -> Part | None:
@@ -199,6 +201,7 @@ def _gains_little(evidence: Evidence, tuned: Group, base: Group, level: str) -> 
 
 
 def _little_odds(introductory: Comparison, other: Comparison) -> Odds:
+    # A loss at the introductory level counts as a gain of 0.
     excess = other.difference - LITTLE * max(introductory.difference, 0.0)
     pair = (introductory, other)
     if all(comparison.scope is Scope.printed for comparison in pair):
@@ -211,6 +214,7 @@ def _little_odds(introductory: Comparison, other: Comparison) -> Odds:
         or any(comparison.scope is not Scope.methods for comparison in pair)
     ):
         return UNDECIDED
+    # Levels share no samples, so the variances of both gains add up.
     error = math.hypot(other.tested.standard_error, LITTLE * introductory.tested.standard_error)
     above = NormalDist().cdf(-excess / error)
     return Odds(1 - above, above)
@@ -246,6 +250,7 @@ def _best_of_both(
     The data sets are the largest set that a large and a small model have in common.
     """
     large, small = (_of_class(evidence, size) for size in ("llm", "slm"))
+    # A mean over other data sets would rank the data, not the models.
     shared = {frozenset(option.keys() & other.keys()) for option in large for other in small}
     common = max(shared, key=lambda names: (len(names), sorted(names)), default=frozenset())
     if not common:
@@ -255,12 +260,17 @@ def _best_of_both(
 
 
 def _best(options: Sequence[dict[str, Group]], common: frozenset[str]) -> dict[str, Group]:
-    best = max(options, key=lambda option: _mean_score(option, common))
+    def mean_score(option: dict[str, Group]) -> float:
+        scores = [option[name].score(metric) for name in common for metric in ("em@1", SCORE)]
+        return fmean(score.mean for score in scores if score is not None)
+
+    best = max(options, key=mean_score)
     return {name: best[name] for name in sorted(common)}
 
 
 def _of_class(evidence: Evidence, size: str) -> list[dict[str, Group]]:
     """Return the fine-tuned models and methods of a size class that have both scores, by data set."""
+    # The paper's claim is on PEFT for large models, and its small models may be tuned in full.
     kinds = ["adapter", "full"] if size == "slm" else ["adapter"]
     by_name: dict[tuple[str, str], dict[str, Group]] = {}
     for group in evidence.groups:
@@ -268,17 +278,6 @@ def _of_class(evidence: Evidence, size: str) -> list[dict[str, Group]]:
         if plain and group.frame["kind"].isin(kinds).all() and group.score("em@1") and group.score(SCORE):
             by_name.setdefault((group.model, group.method), {})[str(group.dataset)] = group
     return list(by_name.values())
-
-
-def _mean_score(by_dataset: dict[str, Group], names: Iterable[str]) -> float:
-    scores = [by_dataset[name].score(metric) for name in names for metric in ("em@1", SCORE)]
-    return fmean(score.mean for score in scores if score is not None)
-
-
-def _memory(label: str, small: Group, plain: Group) -> Comparison:
-    peaks = (_gpu_peak(small) or 0.0, _gpu_peak(plain) or 0.0)
-    names = small.title, plain.title
-    return _number(f"{label}, peak of training", *names, peaks, (*small.cells, *plain.cells))
 
 
 def _number(
@@ -298,11 +297,6 @@ def _gpu_peak(group: Group) -> float | None:
 
 def _datasets(evidence: Evidence, method: str) -> list[str]:
     return [name for name in dict.fromkeys(group.dataset for group in evidence.find(method)) if name]
-
-
-def _other_adapters(evidence: Evidence) -> list[str]:
-    adapters = [group for group in evidence.groups if group.frame["kind"].eq("adapter").any()]
-    return [name for name in dict.fromkeys(group.method for group in adapters) if name != "lora"]
 
 
 def _size_class(group: Group) -> str | None:

@@ -21,6 +21,7 @@ ALPHA = 0.05
 
 FEWEST_SAMPLES = 20
 """Fewer test samples decide nothing."""
+# Resampled, five samples that all agree have no spread at all, so any difference would be significant.
 
 
 class Verdict(StrEnum):
@@ -97,6 +98,7 @@ class Odds:
     @property
     def verdict(self) -> bool | None:
         """What the test says by itself; None if it does not decide."""
+        # One-sided values against half of the two-sided level.
         if min(self.holds, self.fails) > ALPHA / 2:
             return None
         return self.holds < self.fails
@@ -154,11 +156,13 @@ class Assessment:
     @property
     def holds(self) -> float:
         """One-sided p-value of the claim being false."""
+        # Not multiplied: more comparisons make it harder, not easier, that all of them hold.
         return max((odds.holds for odds in self.odds), default=1.0)
 
     @property
     def fails(self) -> float:
         """One-sided p-value of the claim being true."""
+        # Among many comparisons some contradict by chance, so a counterexample is multiplied by their number.
         return min((odds.fails * (max(1, self.tests) if odds.tested else 1) for odds in self.odds), default=1.0)
 
     @property
@@ -192,6 +196,7 @@ def judge(claims: Sequence[Claim], evidence: Evidence) -> list[Finding]:
         evidence: the configurations.
     """
     assessed = [Assessment(tuple(claim.check(evidence))) for claim in claims]
+    # Memory is measured, not tested, so a claim on memory alone does not weaken the others.
     tested = [index for index, assessment in enumerate(assessed) if assessment.tests]
     adjusted = dict(zip(tested, holm([assessed[index].p_value for index in tested]), strict=True))
     return [
@@ -213,27 +218,23 @@ def _finding(claim: Claim, assessment: Assessment, adjusted: float | None, famil
         *evidence.caveats(cells),
     ]
     why = " ".join(sentences) or "No cells to check it with."
-    rule = f"{claim.rule} Test: {kinds}{_choice(numbers)}."
+    chosen = any(number.choices > 1 and number.tested is not None for number in numbers)
+    choice = "; the choice of the best is repeated in each resample (max-T)" if chosen else ""
+    rule = f"{claim.rule} Test: {kinds}{choice}."
+    # A p-value of printed numbers or of memory would look like a test that nobody made.
     shown = adjusted if any(number.p_value is not None for number in numbers) else None
-    return Finding(claim.number, claim.statement, _verdict(assessment, p_value), numbers, rule, cells, why, shown)
-
-
-def _verdict(assessment: Assessment, p_value: float) -> Verdict:
-    if p_value >= ALPHA:
-        return Verdict.not_decided
-    return Verdict.confirmed if assessment.holds < assessment.fails else Verdict.refuted
+    verdict = Verdict.confirmed if assessment.holds < assessment.fails else Verdict.refuted
+    verdict = Verdict.not_decided if p_value >= ALPHA else verdict
+    return Finding(claim.number, claim.statement, verdict, numbers, rule, cells, why, shown)
 
 
 def _certainty(assessment: Assessment, adjusted: float | None, family: int) -> list[str]:
     """Return the adjusted p-value and the power in sentences."""
-    powers = [
-        (number.power, number.samples)
-        for part in assessment.parts
-        for number in part.numbers
-        if number.power is not None
-    ]
+    numbers = (number for part in assessment.parts for number in part.numbers)
+    powers = [(number.power, number.samples) for number in numbers if number.power is not None]
     if adjusted is None or not powers:
         return []
+    # The weakest comparison limits what the claim could have shown.
     power, samples = min(powers, key=lambda pair: pair[0])
     count = "" if samples is None else f" ({samples:,.0f} samples)"
     which = count if len(powers) == 1 else f" in the weakest of {len(powers)} comparisons{count}"
@@ -245,19 +246,15 @@ def _certainty(assessment: Assessment, adjusted: float | None, family: int) -> l
 
 def _scope(numbers: Sequence[Comparison]) -> list[str]:
     """Return sentences on what limits the numbers, if they do not generalise to methods."""
-    said = []
-    if any(number.scope is Scope.printed for number in numbers):
-        said.append("Told by sign, as printed in the paper.")
-    if any(number.scope is Scope.runs for number in numbers):
-        said.append("Of these runs alone: with one seed a method's spread between runs is not known.")
-    if any(number.pooled for number in numbers):
-        said.append("The spread between runs of a single seed is pooled from this study's other configurations.")
-    return said
-
-
-def _choice(numbers: Sequence[Comparison]) -> str:
-    chosen = any(number.choices > 1 and number.tested is not None for number in numbers)
-    return "; the choice of the best is repeated in each resample (max-T)" if chosen else ""
+    pooled = "The spread between runs of a single seed is pooled from this study's other configurations."
+    alone = "Of these runs alone: with one seed a method's spread between runs is not known."
+    limits = {
+        "Told by sign, as printed in the paper.": any(number.scope is Scope.printed for number in numbers),
+        alone: any(number.scope is Scope.runs for number in numbers),
+        # A method's own spread may be another, so a reader must know that it was borrowed.
+        pooled: any(number.pooled for number in numbers),
+    }
+    return [sentence for sentence, applies in limits.items() if applies]
 
 
 def odds_of(comparison: Comparison, margin: float = 0.0) -> Odds:
@@ -270,6 +267,7 @@ def odds_of(comparison: Comparison, margin: float = 0.0) -> Odds:
     """
     if comparison.scope is Scope.printed:
         return UNDECIDED if comparison.difference == margin else certain(comparison.difference > margin)
+    # A run that another seed may reverse says nothing about methods.
     few = comparison.samples is not None and comparison.samples < FEWEST_SAMPLES
     if comparison.tested is None or few or comparison.scope is not Scope.methods:
         return UNDECIDED
@@ -285,6 +283,7 @@ def all_hold(what: str, comparisons: Sequence[Comparison | None], margin: float 
         margin: see `odds_of`.
     """
     made = [comparison for comparison in comparisons if comparison is not None]
+    # Absence of evidence decides nothing, so a part without numbers cannot hold.
     if not made:
         return missing(f"{what}: nothing to compare.")
     odds = tuple(odds_of(comparison, margin) for comparison in made)

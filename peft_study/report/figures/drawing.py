@@ -70,10 +70,22 @@ class Series:
     paper: bool = False
 
     def __post_init__(self) -> None:
+        # Plotly would draw as many points as the shorter list has, without a word.
         for name in ("y", "low", "high", "texts", "cells"):
             values = getattr(self, name)
             if len(values) != len(self.x) and (values or name == "y"):
                 raise ValueError(f"series {self.label!r}: {len(values)} values of {name} for {len(self.x)} of x")
+
+    @property
+    def error_bars(self) -> tuple[list[float], list[float]] | None:
+        """The distances below and above each value, 0 if an end is unknown; None without ends."""
+        if not self.low:
+            return None
+        ends = list(zip(self.low, self.y, self.high, strict=True))
+        # Rounding may put the end of a bootstrap interval on the other side of the value.
+        below = [max(0.0, y - low) if low is not None and y is not None else 0.0 for low, y, _ in ends]
+        above = [max(0.0, high - y) if high is not None and y is not None else 0.0 for _, y, high in ends]
+        return below, above
 
 
 @dataclass(frozen=True)
@@ -133,6 +145,7 @@ class Panel:
     @property
     def empty(self) -> bool:
         """Whether there is nothing to draw: no value of a series, and no line except limits."""
+        # A limit alone would be a figure without data.
         points = (
             series
             for series in self.series
@@ -165,6 +178,7 @@ class Drawing:
         """Whether all panels are empty."""
         return all(panel.empty for panel in self.panels)
 
+    # tests/unit/test_figures.py compares drawings with stored ones by this form.
     def to_json(self) -> dict[str, Any]:
         """Convert the drawing to plain containers for JSON."""
         record = _plain(asdict(self))

@@ -30,10 +30,9 @@ def figure3(study: Study, other: Study | None = None) -> Drawing:
         for model in of_dataset.models():
             of_model = of_dataset.of_model(model)
             drawn += _curves(of_model, column, model_name(model), model)
-            lines += _best(of_model.rows, column, f"{model_name(model)}, best", model, paper=False)
-            lines += _best(
-                of_model.compared, column, f"{model_name(model)}, best ({chosen.compared_label})", model, paper=True
-            )
+            # The paper's curves are only drawn; its text has the best of each.
+            for rows, paper, suffix in of_model.sides:
+                lines += _best(rows, column, f"{model_name(model)}, best{suffix}", model, paper=paper)
         panels.append(Panel(dataset_name(dataset or ""), _X_RANDOM, label, tuple(drawn), tuple(lines)))
     missing = "No finished cell of zero-shot or in-context learning."
     return finish("figure3", "In-context learning by number of examples", panels, chosen, missing)
@@ -54,6 +53,7 @@ def figure7(study: Study, other: Study | None = None) -> Drawing:
     for dataset in retrieved.datasets():
         for model in retrieved.of_dataset(dataset).models():
             selection = chosen.of_dataset(dataset).of_model(model)
+            # By data set: contest problems have tests and no EM@10.
             column, label = quality(selection.rows)
             curves = _curves(selection.only(lambda rows: rows["variant"] == "rag"), column, variant_label("rag"), "rag")
             title = ", ".join([model_name(model), *([dataset_name(dataset)] if dataset else [])])
@@ -83,7 +83,8 @@ def best_of(rows: pd.DataFrame, column: str) -> tuple[float | None, pd.DataFrame
 def _curves(chosen: Selection, column: str, label: str, style: str) -> list[Series]:
     """Draw a line of this study's points, and a line of those to compare with that have a number of examples."""
     curves = []
-    for rows, paper in ((chosen.rows, False), (chosen.compared, True)):
+    for rows, paper, suffix in chosen.sides:
+        # The paper's best has no number of examples, and is drawn as a level instead.
         counted = rows[rows["num_examples"].notna()].sort_values("num_examples", kind="stable")
         placed = [
             Placed(_as_float(number), value)
@@ -91,16 +92,14 @@ def _curves(chosen: Selection, column: str, label: str, style: str) -> list[Seri
             if (value := point(group, column, PERCENT))
         ]
         if placed:
-            name = f"{label} ({chosen.compared_label})" if paper else label
-            curves.append(make_series(name, placed, Mark.line, style, paper=paper))
+            curves.append(make_series(label + suffix, placed, Mark.line, style, paper=paper))
     return curves
 
 
 def _levels(chosen: Selection, column: str) -> list[Line]:
     """Draw horizontal lines for LoRA and the best in-context learning, of this study and of what to compare with."""
     lines = []
-    for rows, paper in ((chosen.rows, False), (chosen.compared, True)):
-        suffix = f" ({chosen.compared_label})" if paper else ""
+    for rows, paper, suffix in chosen.sides:
         for key in ("lora", "icl"):
             number, best = best_of(rows[rows["variant"] == key], column)
             level = point(best, column, PERCENT)

@@ -87,10 +87,12 @@ def interactive(drawing: Drawing, styles: Mapping[str, Style] | None = None) -> 
     names = list(dict.fromkeys(name for panel in panels for name in _legend_names(panel)))
     rows = math.ceil(len(panels) / columns)
     height = rows * (_PLOT_HEIGHT + _ROW_GAP + below) - _ROW_GAP + _TITLE_HEIGHT + _MARGINS["t"] + _MARGINS["b"]
+    entries, entry_width = _legend_sizes(names)
+    legend_rows = math.ceil(entries / max(1, (WIDTH - _SIDES_WIDTH) // entry_width))
     layout = _frame(len(names) > 1) | {
         "title": {"text": plot_text(drawing.title), "x": 0, "xref": "paper", "font": {"size": 15}},
         "margin": _MARGINS | {"t": _MARGINS["t"] + _TITLE_HEIGHT},
-        "height": height + _legend_height(names),
+        "height": height + legend_rows * _LEGEND_ROW_HEIGHT,
         "shapes": [],
         "annotations": [],
     }
@@ -144,8 +146,10 @@ def sizes_of(panel: Panel) -> Sizes:
 def _panel_layout(panel: Panel, styles: Mapping[str, Style]) -> dict[str, Any]:
     x, y = _axis(panel.x_label, panel.x_scale), _axis(panel.y_label, panel.y_scale)
     x |= _category_axis(panel) if panel.categories else _count_axis(panel)
+    # Bars that do not start at 0 exaggerate differences.
     if panel.y_scale is Scale.linear:
         y["rangemode"] = "tozero"
+    # Axes without data would show a range from -1 to 6.
     if panel.missing:
         x["visible"] = y["visible"] = False
     lines = [line for line in panel.lines if line.direction is not Direction.diagonal]
@@ -160,11 +164,13 @@ def _panel_layout(panel: Panel, styles: Mapping[str, Style]) -> dict[str, Any]:
 def _frame(has_legend: bool) -> dict[str, Any]:
     """The layout around the panels."""
     return {
+        # Bars have offsets and widths of their own, as plotly's grouping keeps room for every series.
         "barmode": "overlay",
         "hovermode": "closest",
         "hoverlabel": {"align": "left"},
         "font": {"family": "system-ui, sans-serif", "size": 12},
         "showlegend": has_legend,
+        # Below all panels, in the height that `interactive` adds for it.
         "legend": {
             "orientation": "h",
             "yref": "container",
@@ -226,13 +232,8 @@ def _headings(panel: Panel) -> list[dict[str, Any]]:
 
 
 def _domains(number: int, columns: int, gap: float) -> list[tuple[list[float], list[float]]]:
-    """The shares of the figure's width and height that each panel takes, from left to right and from the top.
-
-    Args:
-        number: of panels.
-        columns: side by side.
-        gap: pixels between two rows.
-    """
+    """The shares of the figure's width and height of each panel, with a gap in pixels between two rows."""
+    # plotly's domains are shares, so a gap in pixels depends on the height of the whole figure.
     rows = math.ceil(number / columns)
     width = 1 / (columns + _COLUMN_GAP * (columns - 1))
     height = rows * _PLOT_HEIGHT + (rows - 1) * gap
@@ -246,11 +247,7 @@ def _domains(number: int, columns: int, gap: float) -> list[tuple[list[float], l
 
 def _moved(part: Mapping[str, Any], x: str, y: str) -> dict[str, Any]:
     """A shape or annotation on the axes of its own panel."""
-    return {
-        **part,
-        "xref": part.get("xref", "x").replace("x", x, 1),
-        "yref": part.get("yref", "y").replace("y", y, 1),
-    }
+    return {**part, "xref": part.get("xref", "x").replace("x", x, 1), "yref": part.get("yref", "y").replace("y", y, 1)}
 
 
 def _share_legend(parts: Sequence[dict[str, Any]]) -> None:
@@ -259,11 +256,13 @@ def _share_legend(parts: Sequence[dict[str, Any]]) -> None:
     for part in parts:
         if not part.get("showlegend", True):
             continue
+        # plotly shows or hides a group as a whole, and a panel has its own trace of the same series.
         part |= {"legendgroup": part["name"], "showlegend": part["name"] not in shown}
         shown.add(part["name"])
 
 
 def _legend_names(panel: Panel) -> list[str]:
+    # A limit has its name beside it, a diagonal has no place for one.
     lines = [line for line in panel.lines if not line.limit or line.direction is Direction.diagonal]
     return [*(plot_text(series.label) for series in panel.series), *(line_name(line) for line in lines)]
 
@@ -272,9 +271,3 @@ def _legend_sizes(names: Sequence[str]) -> tuple[int, float]:
     """How many entries the legend has, and the width of the longest; a single series needs no legend."""
     longest = max(map(len, names), default=0)
     return len(names) if len(names) > 1 else 0, round(_LEGEND_SYMBOL_WIDTH + _LETTER_WIDTH * longest, 1)
-
-
-def _legend_height(names: Sequence[str]) -> float:
-    """Pixels that the legend of a figure takes."""
-    entries, entry_width = _legend_sizes(names)
-    return math.ceil(entries / max(1, (WIDTH - _SIDES_WIDTH) // entry_width)) * _LEGEND_ROW_HEIGHT

@@ -24,12 +24,11 @@ def figure2(study: Study, other: Study | None = None) -> Drawing:
         study: rows of `rows.load`, with "token_lengths" if cells recorded it.
         other: not used, because the paper does not print the numbers of this figure.
     """
+    panels: list[Panel] = []
     chosen = select(study, None)
     if COLUMN in study.frame:
         chosen = chosen.only(lambda rows: rows[COLUMN].map(_is_histogram).astype(bool))
         panels = [_panel(chosen, dataset) for dataset in chosen.datasets()]
-    else:
-        panels = []
     missing = "No finished cell recorded the lengths of its samples in tokens."
     return finish("figure2", "Lengths of the training samples", panels, chosen, missing)
 
@@ -41,6 +40,7 @@ def _panel(chosen: Selection, dataset: str | None) -> Panel:
     for model in selection.models():
         rows = selection.rows[selection.rows["model"] == model]
         lengths = rows[COLUMN].iloc[0]
+        # The sizes of a model family share a tokenizer, and equal lines would cover each other.
         if lengths in seen:
             continue
         seen.append(lengths)
@@ -51,20 +51,17 @@ def _panel(chosen: Selection, dataset: str | None) -> Panel:
 
 
 def _outline(counts: Mapping[str, float], width: float) -> tuple[tuple[float, ...], tuple[float | None, ...]]:
-    """Convert counts to the edges of the bins and each bin's share in percent.
-
-    Args:
-        counts: samples by the lower edge of their bin.
-        width: tokens in a bin.
-    """
+    """Convert counts, by the lower edge of a bin of `width` tokens, to edges and each bin's share in percent."""
     samples = {float(edge): float(number) for edge, number in counts.items()}
     total = sum(samples.values())
     first, last = min(samples), max(samples)
+    # A record holds no empty bins, so the edges are counted from the first to the last.
     edges = tuple(first + width * step for step in range(round((last - first) / width) + 2))
     return edges, (*(round(samples.get(edge, 0.0) / total * PERCENT, 6) for edge in edges[:-1]), None)
 
 
 def _is_histogram(value: object) -> bool:
+    # A record is a file that anything may have changed; one without lengths is passed over.
     if not isinstance(value, Mapping) or not isinstance(value.get("bin_tokens"), int | float):
         return False
     return value["bin_tokens"] > 0 and all(isinstance(value.get(part), Mapping) and value[part] for part in _PARTS)

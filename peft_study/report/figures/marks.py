@@ -1,6 +1,6 @@
 """Draw series and reference lines on matplotlib's axes; values to compare with are hollow or dotted."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -33,52 +33,31 @@ def draw_panel(axes: Axes, panel: Panel, styles: Mapping[str, Style]) -> list[Te
         _draw_bars(axes, panel, styles)
     for series in panel.series:
         if series.mark is not Mark.bars:
-            _DRAWN[series.mark](axes, series, styles[series.style])
+            _draw_series(axes, series, styles[series.style])
             texts += _texts(axes, series)
     for line in panel.lines:
         _draw_line(axes, line, styles[line.style])
     return texts
 
 
+def _draw_series(axes: Axes, series: Series, style: Style) -> None:
+    look: dict[str, Any] = {"color": style.colour, "label": series.label}
+    if series.mark is Mark.path:
+        # Below the points that it joins.
+        axes.plot(_numbers(series.x), _numbers(series.y), linestyle="--", linewidth=0.9, zorder=1, **look)
+    elif series.mark is Mark.steps:
+        heights = [value or 0.0 for value in series.y[:-1]]
+        axes.stairs(heights, _numbers(series.x), linestyle=style.line, linewidth=1.2, **look)
+    else:
+        _draw_points(axes, series, style)
+
+
 def _draw_points(axes: Axes, series: Series, style: Style) -> None:
-    _with_errors(axes, series, style, fmt=style.marker, linestyle="")
-
-
-def _draw_curve(axes: Axes, series: Series, style: Style) -> None:
-    _with_errors(axes, series, style, fmt=style.marker, linestyle=":" if series.paper else "-")
-
-
-def _draw_path(axes: Axes, series: Series, style: Style) -> None:
-    axes.plot(
-        _numbers(series.x),
-        _numbers(series.y),
-        color=style.colour,
-        linestyle="--",
-        linewidth=0.9,
-        zorder=1,
-        label=series.label,
-    )
-
-
-def _draw_steps(axes: Axes, series: Series, style: Style) -> None:
-    edges = [float(edge) for edge in series.x if edge is not None]
-    heights = [value or 0.0 for value in series.y[:-1]]
-    axes.stairs(heights, edges, color=style.colour, linestyle=style.line, linewidth=1.2, label=series.label)
-
-
-_DRAWN: Mapping[Mark, Callable[[Axes, Series, Style], None]] = {
-    Mark.points: _draw_points,
-    Mark.line: _draw_curve,
-    Mark.path: _draw_path,
-    Mark.steps: _draw_steps,
-}
-
-
-def _with_errors(axes: Axes, series: Series, style: Style, **options: Any) -> None:
+    joined = series.mark is Mark.line
     axes.errorbar(
         _numbers(series.x),
         _numbers(series.y),
-        yerr=_errors(series),
+        yerr=series.error_bars,
         color=style.colour,
         markerfacecolor=_INVISIBLE if series.paper else style.colour,
         # A light marker on white paper needs an edge.
@@ -88,13 +67,15 @@ def _with_errors(axes: Axes, series: Series, style: Style, **options: Any) -> No
         capsize=2,
         label=series.label,
         zorder=3,
-        **options,
+        fmt=style.marker,
+        linestyle="" if not joined else ":" if series.paper else "-",
     )
 
 
 def _draw_bars(axes: Axes, panel: Panel, styles: Mapping[str, Style]) -> None:
     """Draw bars side by side in their categories; a value to compare with is a hollow marker on its bar."""
     shown = [series for series in panel.series if series.mark is Mark.bars]
+    # A variant that a model lacks gets no room in its category: in figure 1 each model has its own variants.
     slots = {
         name: list(dict.fromkeys(series.style for series in shown if name in series.x)) for name in panel.categories
     }
@@ -107,21 +88,14 @@ def _draw_bars(axes: Axes, panel: Panel, styles: Mapping[str, Style]) -> None:
             centres.append(panel.categories.index(str(name)) + width * (keys.index(series.style) + 0.5) - BAR_GROUP / 2)
             widths.append(min(width, 0.6) * 0.92)
         if series.paper:
-            axes.plot(
-                centres,
-                _numbers(series.y),
-                "D",
-                markerfacecolor="white",
-                markeredgecolor="black",
-                label=series.label,
-                zorder=4,
-            )
+            look: dict[str, Any] = {"markerfacecolor": "white", "markeredgecolor": "black", "zorder": 4}
+            axes.plot(centres, _numbers(series.y), "D", label=series.label, **look)
             continue
         drawn = axes.bar(
             centres,
             _numbers(series.y),
             widths,
-            yerr=_errors(series),
+            yerr=series.error_bars,
             color=style.colour,
             edgecolor="black",
             linewidth=0.5,
@@ -138,12 +112,8 @@ def _draw_bars(axes: Axes, panel: Panel, styles: Mapping[str, Style]) -> None:
 
 
 def _draw_line(axes: Axes, line: Line, style: Style) -> None:
-    look: dict[str, Any] = {
-        "color": style.colour,
-        "linewidth": 1.0,
-        "linestyle": ":" if line.paper else "--",
-        "zorder": 1,
-    }
+    dashes = ":" if line.paper else "--"
+    look: dict[str, Any] = {"color": style.colour, "linewidth": 1.0, "linestyle": dashes, "zorder": 1}
     if line.direction is Direction.diagonal:
         data = axes.dataLim
         ends = [0.8 * float(min(data.min)), 1.25 * float(max(data.max))]
@@ -170,6 +140,7 @@ def _draw_limit(axes: Axes, line: Line, look: Mapping[str, Any]) -> None:
     """Draw a limit with its name, and extend the axes so that it is visible."""
     if line.direction is Direction.horizontal:
         axes.axhline(line.value, **look)
+        # Room for the name above the line.
         axes.set_ylim(top=max(axes.get_ylim()[1], line.value * 1.08))
         axes.annotate(line.label, (0.01, line.value), (0, 2), axes.get_yaxis_transform(), "offset points")
     else:
@@ -193,14 +164,3 @@ def _texts(axes: Axes, series: Series) -> list[Text]:
 
 def _numbers(values: tuple[Any, ...]) -> list[float]:
     return [float("nan") if value is None else float(value) for value in values]
-
-
-def _errors(series: Series) -> list[list[float]] | None:
-    """Convert ends to distances below and above each value; 0 if an end is unknown."""
-    if not series.low:
-        return None
-    ends = list(zip(series.low, series.y, series.high, strict=True))
-    below = [y - low if low is not None and y is not None else 0.0 for low, y, _ in ends]
-    above = [high - y if high is not None and y is not None else 0.0 for _, y, high in ends]
-    # Rounding may put the end of a bootstrap interval on the other side of the value.
-    return [[max(0.0, value) for value in below], [max(0.0, value) for value in above]]

@@ -45,6 +45,7 @@ def figure5(study: Study, other: Study | None = None) -> Drawing:
     for dataset in chosen.datasets():
         column, label = quality(chosen.of_dataset(dataset).rows)
         panels.append(_by_model(chosen.of_dataset(dataset), dataset, column, PERCENT, label, ()))
+    # All scores before all peaks, so that panels with the same axis stand side by side.
     for dataset in measured.datasets():
         selection = measured.of_dataset(dataset)
         lines = card_limit(memory_label)
@@ -62,6 +63,7 @@ def _by_model(
     selection: Selection, dataset: str | None, column: str, factor: float, label: str, lines: tuple[Line, ...]
 ) -> Panel:
     """Draw bars of the models that were run on a quantised base."""
+    # A model without a quantised run has nothing to show beside its 16 bits; figure 1 has it.
     measured = selection.only(lambda rows: rows[column].notna() if column in rows else rows["model"].isna())
     quantised = set(measured.rows.loc[measured.rows["quantization"] != "none", "model"])
     measured = measured.only(lambda rows: rows["model"].isin(quantised))
@@ -69,7 +71,7 @@ def _by_model(
         dataset_name(dataset or ""),
         "",
         label,
-        make_bars(measured, column, factor, _model),
+        make_bars(measured, column, factor, lambda model, _: model_name(model)),
         lines,
         tuple(map(model_name, measured.models())),
     )
@@ -82,7 +84,3 @@ def _notes(chosen: Selection) -> tuple[str, ...]:
 
 def _configuration(model: str, variant: str) -> str:
     return f"{model_name(model)}, {variant_label(variant)}"
-
-
-def _model(model: str, variant: str) -> str:
-    return model_name(model)

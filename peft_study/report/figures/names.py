@@ -57,6 +57,7 @@ def place_names(axes: Axes, texts: Sequence[Text]) -> None:
 
 def _keep_inside(axes: Axes, text: Text) -> None:
     """Move a name back inside the axes, which adjustText does not guarantee."""
+    # By pixels, because the axes may be logarithmic.
     box, room = text.get_window_extent(), axes.get_window_extent()
     shift = max(0.0, room.x0 - box.x0) - max(0.0, box.x1 - room.x1)
     if shift:
@@ -68,6 +69,7 @@ def _markers(axes: Axes) -> Iterator[NDArray[np.float64]]:
     """Yield the centres of the markers, in pixels."""
     seen: set[tuple[int, int]] = set()
     for container in axes.containers:
+        # Points are drawn by `errorbar`, with or without bars.
         if isinstance(container, ErrorbarContainer) and container.lines[0] is not None:
             for point in axes.transData.transform(container.lines[0].get_xydata()):
                 if (

@@ -56,32 +56,31 @@ def draw_matplotlib(drawing: Drawing, path_without_suffix: Path) -> list[Path]:
     """
     path_without_suffix.parent.mkdir(parents=True, exist_ok=True)
     files = [path_without_suffix.with_name(f"{path_without_suffix.name}.{suffix}") for suffix in FORMATS]
+    # A context, as a notebook's own settings must be the same afterwards.
     with mpl.rc_context(fname=_LOOK):
         figure = figure_of(drawing)
         # Without a date and a version, the same drawing has the same bytes.
-        stamps: Mapping[str, dict[str, Any]] = {
-            "pdf": {"CreationDate": None},
-            "svg": {"Date": None},
-            "png": {"Software": None},
-        }
+        stamps = {"pdf": "CreationDate", "svg": "Date", "png": "Software"}
         for file in files:
             kind = file.suffix.removeprefix(".")
-            figure.savefig(file, format=kind, dpi=_DOTS_PER_INCH, metadata={**stamps[kind], "Title": drawing.title})
+            metadata = {stamps[kind]: None, "Title": drawing.title}
+            figure.savefig(file, format=kind, dpi=_DOTS_PER_INCH, metadata=metadata)
     return files
 
 
 def figure_of(drawing: Drawing) -> Figure:
     """Convert a drawing to a matplotlib figure, for a notebook."""
     drawing = _printed(drawing)
+    # Four panels are two rows of two, not a row of three and one below.
     columns = min(COLUMNS, len(drawing.panels)) if len(drawing.panels) != COLUMNS + 1 else 2
     styles = styles_of(key for panel in drawing.panels for key in panel.style_keys)
     with mpl.rc_context(fname=_LOOK):
+        # Without pyplot, which keeps every figure until it is closed.
         figure = Figure(layout="constrained")
         FigureCanvasAgg(figure)
         grid = figure.subplots(math.ceil(len(drawing.panels) / columns), columns, squeeze=False)
-        texts = []
-        for axes, panel in zip(grid.flat, drawing.panels, strict=False):
-            texts.append((axes, _draw(axes, panel, styles)))
+        pairs = zip(grid.flat, drawing.panels, strict=False)
+        texts = [(axes, _draw(axes, panel, styles)) for axes, panel in pairs]
         for axes in grid.flat[len(drawing.panels) :]:
             axes.set_axis_off()
         _arrange(figure, drawing, columns)
@@ -114,19 +113,9 @@ def _first_categories(panel: Panel) -> Panel:
 
 def _of_categories(series: Series, kept: set[str]) -> Series:
     places = [place for place, name in enumerate(series.x) if name in kept]
-
-    def of(values: tuple[Any, ...]) -> tuple[Any, ...]:
-        return tuple(values[place] for place in places) if values else ()
-
-    return replace(
-        series,
-        x=of(series.x),
-        y=of(series.y),
-        low=of(series.low),
-        high=of(series.high),
-        texts=of(series.texts),
-        cells=of(series.cells),
-    )
+    columns = {name: getattr(series, name) for name in ("x", "y", "low", "high", "texts", "cells")}
+    cut: dict[str, Any] = {name: tuple(values[place] for place in places) for name, values in columns.items() if values}
+    return replace(series, **cut)
 
 
 def _draw(axes: Axes, panel: Panel, styles: Mapping[str, Style]) -> list[Text]:
@@ -142,14 +131,9 @@ def _draw(axes: Axes, panel: Panel, styles: Mapping[str, Style]) -> list[Text]:
         axes.margins(*_NAMES_MARGINS)
     if panel.categories:
         axes.grid(visible=False, axis="x")
-        turned = _turned(panel)
-        axes.set_xticks(
-            range(len(panel.categories)),
-            panel.categories,
-            rotation=35 if turned else 0,
-            ha="right" if turned else "center",
-            rotation_mode="anchor" if turned else None,
-        )
+        # Anchored, a turned label ends at its tick instead of standing centred below it.
+        turn: dict[str, Any] = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if _turned(panel) else {}
+        axes.set_xticks(range(len(panel.categories)), panel.categories, **turn)
     else:
         _set_whole_ticks(axes, panel)
     _set_scales(axes, panel)
@@ -172,6 +156,7 @@ def _set_scales(axes: Axes, panel: Panel) -> None:
     for axis, scale in ((axes.xaxis, panel.x_scale), (axes.yaxis, panel.y_scale)):
         if scale is Scale.log:
             (axes.set_xscale if axis is axes.xaxis else axes.set_yscale)("log")
+            # Over a few decades, powers of ten alone are one or two ticks.
             axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
             axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             axis.set_minor_formatter(NullFormatter())
@@ -181,19 +166,19 @@ def _set_scales(axes: Axes, panel: Panel) -> None:
         axes.set_ylim(bottom=0)
 
 
-def _bars(panel: Panel) -> int:
-    return sum(len(series.x) for series in panel.series if series.mark is Mark.bars and not series.paper)
-
-
 def _turned(panel: Panel) -> bool:
     return max(map(len, panel.categories)) * len(panel.categories) > _PANEL_CHARACTERS
 
 
 def _arrange(figure: Figure, drawing: Drawing, columns: int) -> None:
     """Set the size and the title, and add a common legend below the panels."""
-    most = max(
-        max(len(panel.categories) * _INCHES_PER_CATEGORY, _bars(panel) * _INCHES_PER_BAR) for panel in drawing.panels
+    # A value to compare with is a marker on its bar, so it needs no width.
+    bars = (
+        sum(len(series.x) for series in panel.series if series.mark is Mark.bars and not series.paper)
+        for panel in drawing.panels
     )
+    wide = max(len(panel.categories) for panel in drawing.panels) * _INCHES_PER_CATEGORY
+    most = max(wide, max(bars) * _INCHES_PER_BAR)
     named = any(any(series.texts) for panel in drawing.panels for series in panel.series)
     room = _NAMED_PANEL_INCHES if named else _PANEL_INCHES
     width = columns * max(room[0], most)
@@ -215,6 +200,7 @@ def _legend(figure: Figure, drawing: Drawing) -> tuple[list[Any], list[str]]:
     """Choose the legend's entries: this study's, and a common entry for hollow marks of the same styles."""
     shown = [(series.label, series.style, series.paper) for panel in drawing.panels for series in panel.series]
     shown += [(line.label, line.style, line.paper) for panel in drawing.panels for line in panel.lines]
+    # An entry for each hollow mark beside its solid one would double the legend.
     solid = {style for _, style, paper in shown if not paper}
     wanted = {label for label, style, paper in shown if not paper or style not in solid}
     handles_by_label: dict[str, Any] = {}

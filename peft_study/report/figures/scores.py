@@ -24,11 +24,11 @@ def figure4(study: Study, other: Study | None = None) -> Drawing:
         selection = chosen.of_dataset(dataset)
         (column, label), (second, second_label) = quality(selection.rows), codebleu(selection.rows)
         drawn = []
-        for rows, paper in ((selection.rows, False), (selection.compared, True)):
+        for rows, paper, suffix in selection.sides:
             for model in selection.models():
                 placed = _placed(rows[rows["model"] == model], column, second, "")
-                name = f"{model_name(model)} ({selection.compared_label})" if paper else model_name(model)
-                drawn += [make_series(name, placed, Mark.points, model, paper=paper)] if placed else []
+                if placed:
+                    drawn.append(make_series(model_name(model) + suffix, placed, Mark.points, model, paper=paper))
         panels.append(Panel(dataset_name(dataset or ""), label, second_label, tuple(drawn)))
     missing = "No finished cell of LoRA that has both scores."
     return finish("figure4", "LoRA: CodeBLEU against exact match", panels, chosen, missing)
@@ -48,6 +48,7 @@ def figure6(study: Study, other: Study | None = None) -> Drawing:
         (column, label), (second, second_label) = quality(selection.rows), codebleu(selection.rows)
         drawn = [*_compared(selection, "lora", column, second), *_compared(selection, "icl", column, second)]
         panels.append(Panel(dataset_name(dataset or ""), label, second_label, tuple(drawn)))
+    # Chosen on the test split, as in the paper, which favours the best of many: a reader must be told.
     notes = ("The best in-context learning has the number of examples with the highest score on the test split.",)
     missing = "No finished cell of LoRA or in-context learning that has both scores."
     return finish("figure6", "LoRA against the best in-context learning", panels, chosen, missing, notes)
@@ -55,23 +56,17 @@ def figure6(study: Study, other: Study | None = None) -> Drawing:
 
 def _compared(chosen: Selection, key: str, column: str, second: str) -> list[Series]:
     drawn = []
-    for rows, paper in ((chosen.rows, False), (chosen.compared, True)):
+    label = variant_label(key) if key == "lora" else f"best {variant_label(key)}, number of examples"
+    for rows, paper, suffix in chosen.sides:
         placed: list[Placed] = []
         for model in chosen.models():
             number, best = best_of(rows[(rows["model"] == model) & (rows["variant"] == key)], column)
-            placed += _placed(best, column, second, "" if paper else _text(model, number))
+            # The paper does not say how many examples its best has.
+            text = "" if paper else f"{model_name(model)}, {number:.0f}" if number else model_name(model)
+            placed += _placed(best, column, second, text)
         if placed:
-            label = variant_label(key) if key == "lora" else f"best {variant_label(key)}, number of examples"
-            drawn.append(
-                make_series(
-                    f"{label} ({chosen.compared_label})" if paper else label, placed, Mark.points, key, paper=paper
-                )
-            )
+            drawn.append(make_series(label + suffix, placed, Mark.points, key, paper=paper))
     return drawn
-
-
-def _text(model: str, num_examples: float | None) -> str:
-    return f"{model_name(model)}, {num_examples:.0f}" if num_examples else model_name(model)
 
 
 def _placed(rows: pd.DataFrame, column: str, second: str, text: str) -> list[Placed]:

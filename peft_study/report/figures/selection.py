@@ -61,6 +61,11 @@ class Selection:
         return PAPER if is_paper(self.compared) else "compared"
 
     @property
+    def sides(self) -> tuple[tuple[pd.DataFrame, bool, str], tuple[pd.DataFrame, bool, str]]:
+        """This study's rows, then those to compare with: rows, whether they are the latter, suffix of their labels."""
+        return (self.rows, False, ""), (self.compared, True, f" ({self.compared_label})")
+
+    @property
     def both(self) -> pd.DataFrame:
         """All rows, this study's first."""
         return pd.concat([self.rows, self.compared]) if len(self.compared) else self.rows
@@ -110,6 +115,7 @@ class Selection:
         notes = []
         if unknown := int((self.rows[column].notna() & self.rows["memory_kind"].isna()).sum()):
             notes.append(f"Left out: {unknown} cells whose kind of memory is unknown.")
+        # A process holds Python's libraries, which a peak on the GPU does not have.
         on_cpu = measured.rows["memory_kind"] == str(MemoryKind.cpu_peak_rss)
         if len(measured.rows) and on_cpu.all():
             same_kind = measured.only(lambda rows: rows["memory_kind"] == str(MemoryKind.cpu_peak_rss))
@@ -134,6 +140,7 @@ def select(study: Study, other: Study | None, *wanted: str) -> Selection:
     compared = shown.iloc[:0]
     if other is not None and len(other.frame):
         compared, _ = _one_setting(other, _of_variants(other.frame, wanted))
+        # A model that this study did not run would be an entry in the legend with nothing to compare.
         compared = as_named_here(compared, shown["model"])
         compared = compared[compared["model"].isin(set(shown["model"]))]
     return Selection(shown, compared, (*notes, *_unfinished(rows)))
@@ -156,8 +163,10 @@ def point(rows: pd.DataFrame, column: str, factor: float) -> Point | None:
     present = ~np.isnan(values)
     if not present.any():
         return None
+    # The page opens a point's cells by these ids, and the paper has no cells.
     ids = zip(rows["source"].tolist(), rows["cell_id"].tolist(), present, strict=True)
     cells = tuple(str(cell) for source, cell, counts in ids if counts and source != PAPER)
+    # Other load on the machine slows single runs down, which a median ignores.
     if column.endswith(_COSTS):
         costs = values[present].tolist()
         low, high = (min(costs), max(costs)) if len(costs) > 1 else (None, None)
@@ -184,6 +193,7 @@ def codebleu(rows: pd.DataFrame) -> tuple[str, str]:
 
 
 def _of_variants(frame: pd.DataFrame, wanted: Sequence[str]) -> pd.DataFrame:
+    # A cell that failed before its config was read has neither.
     rows = frame[frame["model"].notna() & frame["method"].notna()].copy()
     names = zip(rows["method"], rows["quantization"].fillna("none"), strict=True)
     rows["variant"] = pd.Series([variant(str(method), str(bits)) for method, bits in names], rows.index, dtype=object)
@@ -193,14 +203,15 @@ def _of_variants(frame: pd.DataFrame, wanted: Sequence[str]) -> pd.DataFrame:
 
 def _one_setting(study: Study, rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """Select the cells that the tables show if a configuration has several settings."""
+    # By the groups of the tables: a mean over cells of two learning rates would be of no configuration.
     labels = set(rows.index)
     shown = [group for group in study.groups if group.frame.index[0] in labels]
     kept = rows.loc[[label for group in shown for label in group.done.index]]
-    notes = list(grouping.caveats(group for group in shown if len(group.done)))
-    return kept, notes
+    return kept, list(grouping.caveats(group for group in shown if len(group.done)))
 
 
 def _unfinished(frame: pd.DataFrame) -> list[str]:
+    # A missing point must be explained, for out of memory is a result too.
     counts = frame.loc[frame["status"] != str(Status.ok), "status"].value_counts()
     if counts.empty:
         return []

@@ -30,6 +30,7 @@ class Placed:
 
 def make_series(label: str, placed: Iterable[Placed], mark: Mark, style: str, *, paper: bool = False) -> Series:
     """Make a series of points; it has error bars, texts and cells if any point has them."""
+    # What no point has stays empty, which keeps the page's data small.
     points = list(placed)
     has_bars = any(point.y.low is not None for point in points)
     return Series(
@@ -56,7 +57,7 @@ def make_bars(chosen: Selection, column: str, factor: float, category: Callable[
         category: maps a model and a variant to the category of their bar.
     """
     drawn = []
-    for rows, paper in ((chosen.rows, False), (chosen.compared, True)):
+    for rows, paper, suffix in chosen.sides:
         for key in chosen.variants():
             placed = [
                 Placed(category(model, key), value)
@@ -64,8 +65,7 @@ def make_bars(chosen: Selection, column: str, factor: float, category: Callable[
                 if (value := point(rows[(rows["variant"] == key) & (rows["model"] == model)], column, factor))
             ]
             if placed:
-                label = f"{variant_label(key)} ({chosen.compared_label})" if paper else variant_label(key)
-                drawn.append(make_series(label, placed, Mark.bars, key, paper=paper))
+                drawn.append(make_series(variant_label(key) + suffix, placed, Mark.bars, key, paper=paper))
     return tuple(drawn)
 
 
@@ -82,8 +82,10 @@ def finish(
         notes: notes on this figure; duplicates are dropped, and a note on error bars is added if there are any.
         missing: why the figure is empty, used if all panels are.
     """
+    # Panels of several data sets may give the same note.
     said = tuple(dict.fromkeys([*notes, *chosen.notes]))
     drawn = tuple(panel for panel in panels if not panel.empty)
+    # A figure without data says what it would take, so that the report shows which cells to run.
     if not drawn:
         return Drawing(name, title, (Panel("", "", "", missing=missing),), said)
     shown = [series for panel in drawn for series in panel.series]

@@ -7,15 +7,8 @@ blindness. Markers and hatches stay distinct in grey print.
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-BLACK, ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE = (
-    "#000000",
-    "#E69F00",
-    "#56B4E9",
-    "#009E73",
-    "#0072B2",
-    "#D55E00",
-    "#CC79A7",
-)
+BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
+BLUE, VERMILION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
 GREY = "#6E6E6E"
 # Replaces their yellow, which is invisible as a thin line on white.
 OCHRE = "#997700"
@@ -48,6 +41,7 @@ class Style:
         return PLOTLY_DASHES[self.line]
 
 
+# The schema of plotly has other names for the same shapes. Both outputs read the same style.
 PLOTLY_SYMBOLS = {
     "o": "circle",
     "s": "square",
@@ -80,6 +74,7 @@ _KNOWN = {
     "codellama-7b": Style(VERMILION, "o"),
     "codellama-7b-instruct": Style(VERMILION, "s"),
     "codellama-7b-python": Style(VERMILION, "^"),
+    # The paper's figure 1 names the two largest without a variant; they share the look of the Python ones.
     "codellama-13b": Style(VERMILION, "D"),
     "codellama-13b-python": Style(VERMILION, "D"),
     "codellama-34b": Style(VERMILION, "P"),
@@ -108,6 +103,7 @@ _KNOWN = {
     "pareto": Style(GREY, "o"),
 }
 
+# Any model or method may be added in a YAML file, so the styles for other names do not run out.
 _OTHERS = tuple(
     Style(colour, marker, hatch)
     for marker, hatch in (("h", ""), ("p", "//"), ("<", ".."))
@@ -134,6 +130,7 @@ def styles_of(keys: Iterable[str]) -> dict[str, Style]:
     """
     styles: dict[str, Style] = {}
     others: dict[str, Style] = {}
+    # In the order of first use, so that figures shown together agree on the style of an unknown name.
     for key in keys:
         part, is_lengths, model = key.partition(_LENGTHS)
         name, line = (model, _LINES_OF_LENGTHS.get(part, "-")) if is_lengths else (key, "-")

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from peft_study.report.figures.drawing import Coordinate, Direction, Line, Mark, Panel, Scale, Series
+from peft_study.report.figures.drawing import Direction, Line, Mark, Panel, Scale, Series
 from peft_study.report.figures.style import Style
 
 LABEL_CHARACTERS = 48
@@ -28,6 +28,7 @@ def plot_text(text: object, most: int = LABEL_CHARACTERS) -> str:
         text: a name from the data.
         most: characters to keep; a longer text keeps its beginning and its end.
     """
+    # A name of thousands of characters would push the plot out of the page.
     return html.escape(shorten(str(text), most), quote=False)
 
 
@@ -115,7 +116,8 @@ def bar_slots(panel: Panel) -> dict[str, list[tuple[str, bool]]]:
 def _trace(series: Series, panel: Panel, style: Style, slots: Mapping[str, list[tuple[str, bool]]]) -> dict[str, Any]:
     trace: dict[str, Any] = {
         "name": plot_text(series.label),
-        "x": [_coordinate(x) for x in series.x],
+        # plotly identifies a category by its name, so it stays whole: two long names may have the same short form.
+        "x": [html.escape(x, quote=False) if isinstance(x, str) else x for x in series.x],
         "y": list(series.y),
         "hoverinfo": "text",
         "hovertext": [_hover_text(series, panel, place) for place in range(len(series.x))],
@@ -125,8 +127,18 @@ def _trace(series: Series, panel: Panel, style: Style, slots: Mapping[str, list[
         trace["customdata"] = [list(cells) for cells in series.cells]
     if any(series.texts):
         trace["text"] = [plot_text(text, POINT_NAME_CHARACTERS) for text in series.texts]
-    if series.low:
-        trace["error_y"] = _error_bars(series, style)
+    if series.error_bars:
+        below, above = series.error_bars
+        trace["error_y"] = {
+            "type": "data",
+            # plotly takes distances, and repeats those above if the bars are symmetric.
+            "symmetric": False,
+            "array": [round(value, 6) for value in above],
+            "arrayminus": [round(value, 6) for value in below],
+            "color": style.colour,
+            "thickness": 1.2,
+            "width": 3,
+        }
     return trace
 
 
@@ -141,18 +153,14 @@ def _look(series: Series, style: Style, slots: Mapping[str, list[tuple[str, bool
             line = {"color": colour, "width": 2, "dash": style.plotly_dash, "shape": "hv"}
             return {"type": "scatter", "mode": "lines", "line": line}
     symbol = f"{style.plotly_symbol}-open" if series.paper else style.plotly_symbol
+    border = {"width": 1.8 if series.paper else 0, "color": colour}
     return {
         "type": "scatter",
         "mode": "lines+markers" if series.mark is Mark.line else "markers",
         # Markers on an axis stay whole.
         "cliponaxis": False,
         "line": {"color": colour, "width": 2, "dash": "dot" if series.paper else "solid"},
-        "marker": {
-            "color": colour,
-            "symbol": symbol,
-            "size": 9,
-            "line": {"width": 1.8 if series.paper else 0, "color": colour},
-        },
+        "marker": {"color": colour, "symbol": symbol, "size": 9, "line": border},
     }
 
 
@@ -161,6 +169,7 @@ def _bar_marker(series: Series, style: Style) -> dict[str, Any]:
         "color": _TRANSPARENT if series.paper else style.colour,
         "line": {"color": style.colour, "width": 1.8 if series.paper else 0.5},
     }
+    # A pattern in plotly is a single letter, matplotlib repeats letters for density and has more of them.
     shape = next((letter for letter in style.hatch if letter in _PLOTLY_HATCHES), None)
     if shape and not series.paper:
         marker["pattern"] = {"shape": shape, "fillmode": "overlay", "fgopacity": 0.45, "size": 7}
@@ -169,6 +178,7 @@ def _bar_marker(series: Series, style: Style) -> dict[str, Any]:
 
 def _bar_places(series: Series, slots: Mapping[str, list[tuple[str, bool]]]) -> dict[str, list[float]]:
     """Place each bar in its category, because plotly's own grouping keeps room for bars that a category lacks."""
+    # Bars of figure 1 were two pixels wide by plotly's grouping.
     offsets, widths = [], []
     for name in series.x:
         keys = slots[str(name)]
@@ -180,27 +190,11 @@ def _bar_places(series: Series, slots: Mapping[str, list[tuple[str, bool]]]) -> 
     return {"offset": offsets, "width": widths}
 
 
-def _error_bars(series: Series, style: Style) -> dict[str, Any]:
-    """Convert ends to distances from each value; 0 if an end is unknown."""
-    ends = list(zip(series.low, series.y, series.high, strict=True))
-    # Rounding may put the end of a bootstrap interval on the other side of the value.
-    above = [max(0.0, high - y) if high is not None and y is not None else 0.0 for _, y, high in ends]
-    below = [max(0.0, y - low) if low is not None and y is not None else 0.0 for low, y, _ in ends]
-    return {
-        "type": "data",
-        "symmetric": False,
-        "array": [round(value, 6) for value in above],
-        "arrayminus": [round(value, 6) for value in below],
-        "color": style.colour,
-        "thickness": 1.2,
-        "width": 3,
-    }
-
-
 def _diagonal(line: Line, panel: Panel, style: Style) -> dict[str, Any]:
-    coordinates = [float(x) for series in panel.series for x in series.x if isinstance(x, int | float)]
-    values = coordinates + [y for series in panel.series for y in series.y if y is not None]
+    values = [float(x) for series in panel.series for x in series.x if isinstance(x, int | float)]
+    values += [y for series in panel.series for y in series.y if y is not None]
     high = max([*values, 0.0])
+    # A logarithmic axis has no 0, so the line starts at the smallest value.
     low = min((value for value in values if value > 0), default=high) if panel.x_scale is Scale.log else 0.0
     return {
         "type": "scatter",
@@ -228,8 +222,3 @@ def _hover_text(series: Series, panel: Panel, place: int) -> str:
     if cells := len(series.cells[place]) if series.cells else 0:
         lines.append("1 cell" if cells == 1 else f"{cells} cells")
     return "<br>".join(lines)
-
-
-def _coordinate(x: Coordinate) -> Coordinate:
-    # plotly identifies a category by its name, so it stays whole: two long names may have the same short form.
-    return html.escape(x, quote=False) if isinstance(x, str) else x

@@ -7,6 +7,7 @@ from peft_study.report.names import METHODS, QUANTIZATIONS, method_name
 
 def variant(method: str, quantization: str) -> str:
     """Make the key of a method on a quantised base, such as "lora" or "lora+nf4"."""
+    # A quantised base needs another mark: figure 5 compares 16, 8 and 4 bits of the same method.
     return method if quantization == "none" else f"{method}+{quantization}"
 
 

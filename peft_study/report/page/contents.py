@@ -9,7 +9,7 @@ import pandas as pd
 
 from peft_study.metrics.registry import HEADLINES
 from peft_study.report.claims.verdicts import Finding
-from peft_study.report.figures.drawing import Drawing
+from peft_study.report.figures.drawing import Drawing, Panel
 from peft_study.report.figures.interactive import FEW_CATEGORIES, panel_figure, sizes_of
 from peft_study.report.figures.style import Style, styles_of
 from peft_study.report.outward import shorten_path, shorten_paths, shorten_paths_in
@@ -17,13 +17,14 @@ from peft_study.report.page.replicates import replicates_of
 from peft_study.report.read.cells import COLUMNS
 from peft_study.report.read.folders import Problem
 from peft_study.report.study import Study
-from peft_study.report.tables.table import Table
+from peft_study.report.tables.table import Cell, Table
 
 LONGEST_TEXT = 4_000
 """Characters of a text in a row, because a reason can be a whole log."""
 MOST_FIRST = 4
 """Scores that the leaderboard shows at first; more would move the costs out of view."""
 _SIGNIFICANT_DIGITS = 6
+_COMPARED = ("first", "second", "difference", "low", "high", "p_value")
 
 
 @dataclass(frozen=True)
@@ -108,17 +109,7 @@ class Contents:
             "title": drawing.title,
             "notes": list(drawing.notes),
             "files": self._files(drawing.name),
-            "panels": [
-                {"title": panel.title, "broad": len(panel.categories) > FEW_CATEGORIES, "missing": panel.missing}
-                if panel.empty
-                else {
-                    "title": panel.title,
-                    "broad": len(panel.categories) > FEW_CATEGORIES,
-                    "figure": panel_figure(panel, styles),
-                    "sizes": asdict(sizes_of(panel)),
-                }
-                for panel in drawing.panels
-            ],
+            "panels": [_panel(panel, styles) for panel in drawing.panels],
         }
 
     def _table(self, table: Table) -> dict[str, Any]:
@@ -127,19 +118,7 @@ class Contents:
             "title": table.title,
             "heads": list(table.heads),
             "groups": list(table.groups),
-            "cells": [
-                [
-                    {
-                        "text": cell.text,
-                        "value": _plain(cell.value),
-                        "mark": cell.mark,
-                        "state": cell.state,
-                        "runs": cell.runs,
-                    }
-                    for cell in row
-                ]
-                for row in table.cells
-            ],
+            "cells": [[_cell(cell) for cell in row] for row in table.cells],
             "notes": list(table.notes),
             "files": self._files(table.name),
         }
@@ -158,6 +137,7 @@ def pack(frame: pd.DataFrame) -> dict[str, Any]:
     columns: dict[str, Any] = {}
     for name in frame.columns:
         values = [_plain(value) for value in frame[name].tolist()]
+        # A column that nobody recorded would be an empty choice on the page.
         if all(value is None for value in values):
             continue
         if not any(isinstance(value, str) for value in values):
@@ -171,6 +151,7 @@ def pack(frame: pd.DataFrame) -> dict[str, Any]:
 
 def metrics_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """List the metrics of the rows, the headlines first: name, title and whether the page shows it at first."""
+    # "certainty" is of the paper's rows alone.
     not_metrics = {*COLUMNS, "certainty"}
     present = {str(name) for name in frame.columns if name not in not_metrics and frame[name].notna().any()}
     ends = {f"{name}{end}" for name in present for end in ("_low", "_high")}
@@ -190,10 +171,21 @@ def metrics_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _title(name: str) -> str:
-    if name not in HEADLINES:
-        return name
-    title = HEADLINES[name]
-    return title[0].upper() + title[1:]
+    title = HEADLINES.get(name)
+    return title[0].upper() + title[1:] if title else name
+
+
+def _panel(panel: Panel, styles: Mapping[str, Style]) -> dict[str, Any]:
+    part = {"title": panel.title, "broad": len(panel.categories) > FEW_CATEGORIES}
+    # Panels one by one, so that the page can place them by the width of its window.
+    if panel.empty:
+        return part | {"missing": panel.missing}
+    return part | {"figure": panel_figure(panel, styles), "sizes": asdict(sizes_of(panel))}
+
+
+def _cell(cell: Cell) -> dict[str, Any]:
+    # Without the interval's ends, which the text has: a study of 5,000 cells must stay small.
+    return {"text": cell.text, "value": _plain(cell.value), "mark": cell.mark, "state": cell.state, "runs": cell.runs}
 
 
 def _finding(finding: Finding) -> dict[str, Any]:
@@ -206,12 +198,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
                 "label": comparison.label,
                 "first_name": comparison.first_name,
                 "second_name": comparison.second_name,
-                "first": _plain(comparison.first),
-                "second": _plain(comparison.second),
-                "difference": _plain(comparison.difference),
-                "low": _plain(comparison.low),
-                "high": _plain(comparison.high),
-                "p_value": _plain(comparison.p_value),
+                **{name: _plain(getattr(comparison, name)) for name in _COMPARED},
                 "unit": comparison.unit,
                 "scope": str(comparison.scope),
                 "ratio": [_plain(part) for part in comparison.ratio or ()],
@@ -226,14 +213,14 @@ def _finding(finding: Finding) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> str | int | float | bool | None:
-    if value is None or isinstance(value, bool):
+    if value is None or isinstance(value, int):
         return value
     if isinstance(value, str):
         return value if len(value) <= LONGEST_TEXT else f"{value[:LONGEST_TEXT]} …"
-    if isinstance(value, int):
-        return value
     if isinstance(value, float):
+        # JSON has neither NaN nor infinity.
         if not math.isfinite(value):
             return None
+        # A browser's numbers are floats, which hold integers below 2**53 exactly.
         return int(value) if value.is_integer() and abs(value) < 2**53 else float(f"{value:.{_SIGNIFICANT_DIGITS}g}")
     return None if pd.isna(value) else str(value)

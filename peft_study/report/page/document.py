@@ -22,21 +22,8 @@ from peft_study.results.store import write_atomically
 
 INDEX = "index.html"
 SCRIPTS = (
-    "elements",
-    "format",
-    "rows",
-    "lines",
-    "leaderboard",
-    "details",
-    "tables",
-    "claims",
-    "states",
-    "names",
-    "figures",
-    "diff",
-    "samples",
-    "explorer",
-    "main",
+    *("elements", "format", "rows", "lines", "leaderboard", "details", "tables", "claims"),
+    *("states", "names", "figures", "diff", "samples", "explorer", "main"),
 )
 """In the order of the document; a script uses those before it."""
 
@@ -63,10 +50,13 @@ def document(title: str, data: Mapping[str, Any]) -> str:
         title: title of the page, any text.
         data: plain containers, as of `Contents.to_json`.
     """
+    # Imported late, because only the page needs plotly, whose script has some megabytes.
     from plotly.offline import get_plotlyjs
 
+    # One strict function, so that our names meet neither plotly's nor the browser's.
     script = '(() => {\n"use strict";\n' + "\n".join(_asset(f"{name}.js") for name in SCRIPTS) + "\n})();"
     scripts = [_inline(get_plotlyjs()), _inline(script)]
+    # `substitute` does not look into what it inserts, so a dollar sign in a text stays.
     return string.Template(_asset("page.html")).substitute(
         title=html.escape(title),
         policy=html.escape(policy(scripts)),
@@ -83,6 +73,7 @@ def embedded(data: Any) -> str:
     Raises:
         ValueError: a number is infinite or NaN, which JSON does not have.
     """
+    # ASCII, so that the page reads the same whatever encoding a server names.
     text = json.dumps(data, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 

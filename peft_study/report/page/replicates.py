@@ -66,6 +66,7 @@ def replicates_of(study: Study) -> Replicates:
     names = [str(name).removesuffix("_low") for name in rows if str(name).endswith("_low")]
     # Thousands of sets look up each column, which is fast in plain arrays only.
     columns = {name: rows[[name, f"{name}_low", f"{name}_high"]].to_numpy(dtype=float) for name in names}
+    # An interval is of the cells that succeeded, as in the tables.
     done = (rows["status"] == "ok").to_numpy()
     for group in study.groups:
         for cells in (group.frame, *group.left_out):
@@ -83,6 +84,7 @@ def replicates_of(study: Study) -> Replicates:
 
 def _intervals(places: NDArray[np.intp], columns: Mapping[str, Floats]) -> dict[str, tuple[float, float]]:
     """Compute the intervals of several runs, by their positions; the interval of a single run is in its row."""
+    # The page has the ends of a single run in its row.
     if len(places) < 2:
         return {}
     scores = {name: score_of_values(*column[places].T.tolist()) for name, column in columns.items()}
@@ -97,6 +99,7 @@ def _difference(rows: pd.DataFrame, shown: pd.DataFrame) -> str:
     """Describe a difference, such as "learning rate 0.001, not 0.0003"."""
     parts = []
     for column, title in _DIFFERENCES.items():
+        # Unknown differs from nothing: a cell that was read from W&B lacks columns.
         ours, theirs = (_distinct(rows[column]) for rows in (rows, shown))
         if ours and theirs and ours != theirs:
             parts.append(f"{title} {', '.join(ours)}, not {', '.join(theirs)}")
@@ -105,4 +108,5 @@ def _difference(rows: pd.DataFrame, shown: pd.DataFrame) -> str:
 
 def _distinct(column: "pd.Series[Any]") -> list[str]:
     values = sorted({f"{value:.10g}" if isinstance(value, float) else str(value) for value in column.dropna().tolist()})
+    # A fingerprint of the data is a digest, of which the beginning identifies it.
     return [value if len(value) <= _LONGEST_VALUE else f"{value[:_LONGEST_VALUE]}…" for value in values]

@@ -37,9 +37,7 @@ def read_samples(folder: Path) -> list[Prediction]:
         ValueError: the file has other contents.
         OSError: the file cannot be read.
     """
-    if not (folder / PREDICTIONS).is_file():
-        return []
-    return CellFolder(folder).read_predictions()
+    return CellFolder(folder).read_predictions() if (folder / PREDICTIONS).is_file() else []
 
 
 def write_samples(folder: Path, row: int, predictions: Sequence[Prediction]) -> Path:
@@ -53,10 +51,13 @@ def write_samples(folder: Path, row: int, predictions: Sequence[Prediction]) -> 
     Returns:
         The path of the file.
     """
+    # A file for each cell, loaded on demand: the samples of a whole study are too large for a page.
     samples = json.dumps([_sample(prediction) for prediction in predictions], separators=(",", ":"))
+    # No time stamp, so that the same samples give the same file.
     packed = base64.b64encode(gzip.compress(samples.encode(), compresslevel=6, mtime=0)).decode()
     file = folder / FOLDER / f"{row}.js"
     file.parent.mkdir(exist_ok=True)
+    # Not atomically: the whole report appears at once, under another name.
     file.write_text(f'peftStudySamples("{row}","{packed}");\n', encoding="ascii")
     return file
 
@@ -86,6 +87,7 @@ def _sample(prediction: Prediction) -> dict[str, Any]:
         "matched": [flag is True for flag in _list(prediction.matched)],
         "scores": finite(dict(scores)),
         "verdicts": {name: [list(map(str, _list(row))) for row in _list(rows)] for name, rows in verdicts.items()},
+        # The page says how much is missing; the whole text is in the cell's folder.
         "cut": sum(max(0, len(text) - LONGEST_TEXT) for text in texts),
     }
 

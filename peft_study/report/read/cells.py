@@ -12,54 +12,13 @@ from peft_study.results.schema import RunResult
 Row = dict[str, Any]
 
 TEXTS = (
-    "cell_id",
-    "study",
-    "folder",
-    "status",
-    "reason",
-    "model",
-    "family",
-    "size_class",
-    "method",
-    "kind",
-    "quantization",
-    "dataset",
-    "memory_kind",
-    "device",
-    "precision",
-    "data_fingerprint",
-    "execution_level",
-    "commit",
-    "started_at",
-    "finished_at",
-    "settings",
-    "source",
+    *("cell_id", "study", "folder", "status", "reason", "model", "family", "size_class", "method", "kind"),
+    *("quantization", "dataset", "memory_kind", "device", "precision", "data_fingerprint", "execution_level"),
+    *("commit", "started_at", "finished_at", "settings", "source"),
 )
 """Columns of texts; None if unknown."""
 FLAGS = ("sampled", "dirty")
 """Columns of True, False, or None if unknown."""
-NUMBERS = (
-    "num_examples",
-    "seed",
-    "test_samples",
-    "trainable_parameters",
-    "total_parameters",
-    "learning_rate",
-    "epochs",
-    "best_validation_loss",
-    "load_seconds",
-    "train_seconds",
-    "generate_seconds",
-    "score_seconds",
-    "train_peak_bytes",
-    "generate_peak_bytes",
-    "peak_bytes",
-    "predicted_peak_bytes",
-    "device_bytes",
-    "leakage_share",
-    "schema_version",
-)
-"""Columns of numbers, as floats; NaN if unknown."""
 MAPPINGS = ("token_lengths",)
 """Columns of mappings; None if unknown."""
 COLUMNS = (
@@ -73,6 +32,8 @@ COLUMNS = (
     *("started_at", "finished_at", "schema_version", "settings", "source"),
 )
 """Every column except the metrics, in order."""
+NUMBERS = tuple(name for name in COLUMNS if name not in {*TEXTS, *FLAGS, *MAPPINGS})
+"""Columns of numbers, as floats; NaN if unknown."""
 
 
 def row_of(result: RunResult, folder: str | None, source: str) -> Row:
@@ -88,8 +49,8 @@ def row_of(result: RunResult, folder: str | None, source: str) -> Row:
     """
     peaks = {name: number(cost.peak_bytes) for name, cost in result.phases.items()}
     provenance, data = result.provenance, result.data
-    row: Row = dict.fromkeys(COLUMNS)
-    row |= settings_of(result.config)
+    # Every column first, so that the order of columns does not depend on what a record holds.
+    row: Row = dict.fromkeys(COLUMNS) | settings_of(result.config)
     row |= {
         "cell_id": _whole(str(result.cell_id)),
         "study": text(result.study),
@@ -110,10 +71,10 @@ def row_of(result: RunResult, folder: str | None, source: str) -> Row:
         "device_bytes": number(provenance.get("device_bytes")),
         "precision": text(provenance.get("precision")),
         "data_fingerprint": text(data.get("fingerprint")),
-        "leakage_share": _leakage(data),
+        "leakage_share": number(_mapping(_mapping(data.get("leakage")).get("similar_instruction")).get("share")),
         "execution_level": text(result.execution.get("level")),
         "commit": text(provenance.get("commit")),
-        "dirty": _flag(provenance.get("dirty")),
+        "dirty": provenance.get("dirty") if isinstance(provenance.get("dirty"), bool) else None,
         "started_at": text(result.started_at),
         "finished_at": text(result.finished_at),
         "schema_version": float(result.schema_version),
@@ -137,6 +98,7 @@ def settings_of(config: Mapping[str, Any]) -> Row:
         "dataset": text(_mapping(config.get("dataset")).get("name")),
         "num_examples": number(method.get("num_examples")),
         "seed": number(config.get("seed")),
+        # Without a config it is unknown whether a cell sampled; False would call it deterministic.
         "sampled": _mapping(config.get("generation")).get("temperature") is not None if config else None,
         "learning_rate": number(method.get("learning_rate")),
         "epochs": number(_mapping(config.get("training")).get("epochs")),
@@ -145,7 +107,8 @@ def settings_of(config: Mapping[str, Any]) -> Row:
 
 
 def _method(config: Mapping[str, Any]) -> str | None:
-    """Return the method's name, with the conventions if they are not the paper's, as these are separate methods."""
+    """Return the method's name, with the conventions if they are not the paper's."""
+    # Left padding alone takes prefix tuning from 40.6 to 5.5 % EM@10, so conventions make a separate method.
     name = text(_mapping(config.get("method")).get("name"))
     conventions = label(_mapping(config.get("conventions")))
     return name if name is None or conventions is None else f"{name} [{_whole(conventions)}]"
@@ -179,11 +142,6 @@ def larger(first: float | None, second: float | None) -> float | None:
     return max((value for value in (first, second) if value is not None), default=None)
 
 
-def _leakage(data: Mapping[str, Any]) -> float | None:
-    """Return the share of test samples for which the training split has the same or a similar instruction."""
-    return number(_mapping(_mapping(data.get("leakage")).get("similar_instruction")).get("share"))
-
-
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
@@ -198,16 +156,14 @@ def _whole(name: str) -> str:
     return name.encode("utf-8", "replace").decode()
 
 
-def _flag(value: Any) -> bool | None:
-    return value if isinstance(value, bool) else None
-
-
 def number(value: Any) -> float | None:
     """Return a finite number as a float; None for anything else."""
+    # A bool is an int in Python, but "true" in a record is not the number 1.
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
         converted = float(value)
+    # JSON's integers have no limit, a float ends at 1.8e308.
     except OverflowError:
         return None
     return converted if math.isfinite(converted) else None

@@ -46,6 +46,7 @@ def load_folder(source: str) -> tuple[list[Row], list[Problem]]:
             where=source,
             hint="name the folder of a cell or of a study, such as multirun/demo, or wandb://entity/project",
         )
+    # The folder of a row is its identity when a cell was read twice, so it must be the real path.
     root = root.resolve()
     rows: list[Row] = []
     problems: list[Problem] = []
@@ -53,7 +54,7 @@ def load_folder(source: str) -> tuple[list[Row], list[Problem]]:
         try:
             record = RunResult.from_json(json.loads(_read(folder / RESULT)))
             rows.append(row_of(record, str(folder), source))
-        # JSON with a million brackets raises RecursionError.
+        # JSON with a million brackets raises RecursionError. A damaged record must not hide the other cells.
         except (OSError, ValueError, RecursionError) as error:
             problems.append(Problem(str(folder / RESULT), _reason(error)))
     if not rows and not problems:
@@ -85,9 +86,11 @@ def cell_folders(root: Path, problems: list[Problem]) -> Iterator[Path]:
         if (stat.st_dev, stat.st_ino) in seen:
             continue
         seen.add((stat.st_dev, stat.st_ino))
+        # A record deeper in a cell's folder is a copy of something, not another cell.
         if any(entry.name == RESULT for entry in entries):
             yield folder
             continue
+        # The stack yields the last folder first, so the names are pushed in reverse.
         inner = sorted((entry for entry in entries if _is_folder(entry)), key=lambda entry: entry.name, reverse=True)
         waiting.extend(Path(entry) for entry in inner if not entry.is_symlink())
         linked.extend(Path(entry) for entry in inner if entry.is_symlink())
@@ -95,6 +98,7 @@ def cell_folders(root: Path, problems: list[Problem]) -> Iterator[Path]:
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
+        # Hidden folders are work in progress, such as a report that is being written.
         return entry.name[0] != "." and entry.is_dir()
     # A link to itself cannot be resolved.
     except OSError:

@@ -18,6 +18,7 @@ from peft_study.results.store import Prediction
 
 _SAME = 1e-6
 """Predictions belong to a score if it can be recomputed from them within this difference."""
+# Sums over samples must stay below the largest float, 1.8e308.
 _LARGEST = 1e300
 _POOLED: Mapping[str, Convention] = {f"codebleu_{convention.name}": convention for convention in CONVENTIONS} | {
     "codebleu": STRICT
@@ -53,6 +54,7 @@ class Run:
     @property
     def hits(self) -> Floats | None:
         """Whether each sample is a hit, 0 or 1; None if the score is not the share of hits among all samples."""
+        # Tango's interval is of hits and misses. A share of tests passed has values between.
         if self.score is not mean_of_counts or not self.counts[:, 1].all():
             return None
         values = self.counts[:, 0]
@@ -68,6 +70,7 @@ def of_cell(predictions: Sequence[Prediction], metric: str, score: float | None,
         score: as recorded.
         samples: number of test samples; None if the record has none.
     """
+    # docs/demo_results keeps the first 25 of 1,000 predictions. A test on them would be of another score.
     if samples is not None and not math.isnan(samples) and len(predictions) != samples:
         return None
     # Two data sets may use the same ids, so that a sample's name includes its reference.
@@ -76,18 +79,21 @@ def of_cell(predictions: Sequence[Prediction], metric: str, score: float | None,
         return None
     names = tuple(sorted(named))
     ordered = [named[name] for name in names]
+    # CoNaLa phrases some questions several times, and these samples are not independent.
     clusters = tuple(
         line.cluster if isinstance(line.cluster, str) else name for name, line in zip(names, ordered, strict=True)
     )
     table = _table(ordered, metric)
     if table is None:
         return None
+    # Damaged or edited predictions do not give the recorded score, and would move the test unnoticed.
     run = Run(names, clusters if len(set(clusters)) < len(clusters) else None, *table)
     return run if abs(float(run.score(run.counts.sum(axis=0))) - score) <= _SAME else None
 
 
 def _table(predictions: Sequence[Prediction], metric: str) -> tuple[Floats, PooledScore] | None:
     """Return counts, (samples, columns), and what computes the score from their sums."""
+    # CodeBLEU of a corpus is not the mean of its samples' scores, so its counts are resampled instead.
     convention = _POOLED.get(metric)
     if convention is None:
         return as_counts([sample_score(line, metric) for line in predictions]), mean_of_counts
@@ -113,6 +119,7 @@ def method_score(runs: Sequence[Run | None], *, drawn: bool, resamples: int) -> 
     first = scored[0]
     tables = [by_cluster(run.counts, first.clusters) for run in scored]
     scores = [float(run.score(run.counts.sum(axis=0))) for run in scored]
+    # All runs and configurations share the seed, so each resample draws the same samples for every method.
     by_run = np.column_stack([resampled(table, first.score, resamples, seed=0) for table in tables])
     estimate = float(np.mean(scores))
     deviations = by_run.mean(axis=1) - estimate
@@ -143,11 +150,13 @@ def sample_score(prediction: Prediction, metric: str) -> float | None:
         if not prediction.reference.strip() or not prediction.matched:
             return None
         return float(any(prediction.matched[: int(metric.removeprefix("em@"))]))
+    # The package cut candidates before it compared them, so `matched` does not decide.
     if metric.startswith("em_package@"):
         if not prediction.reference.strip() or not prediction.candidates:
             return None
         first = prediction.candidates[: int(metric.removeprefix("em_package@"))]
         return float(any(package_matches(first, prediction.reference)))
+    # A sample of another level takes no part in a level's score; it is not a miss.
     level, _, name = metric.rpartition("/")
     if (level and prediction.level != level) or not isinstance(prediction.scores, Mapping):
         return None

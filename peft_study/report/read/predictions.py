@@ -31,6 +31,7 @@ def predictions_of(frame: pd.DataFrame) -> PredictionsOf:
             return []
         try:
             return CellFolder(Path(folder)).read_predictions()
+        # The intervals of the record remain, so damaged predictions weaken a test but do not stop the report.
         except (OSError, ValueError):
             return []
 

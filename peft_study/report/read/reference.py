@@ -38,6 +38,7 @@ def paper_rows() -> pd.DataFrame:
     for row in (*_table3(), *_table4(), *_figure1(), *_figure5(), *_text()):
         key = tuple(row[name] for name in ("model", "method", "quantization", "dataset"))
         if key in by_key:
+            # The order of figure 5's labels is partly inferred, table 3 is stated.
             # The number of table 3 takes precedence over the same one in a figure.
             by_key[key] = {**row, **{name: value for name, value in by_key[key].items() if value is not None}}
         else:
@@ -57,6 +58,7 @@ def as_named_here(other: pd.DataFrame, models: Iterable[str]) -> pd.DataFrame:
         other: rows of `paper_rows` or another study.
         models: the models that the rows are compared with.
     """
+    # Only if the study lacks the plain variant: a study with both must not have one compared with the other's numbers.
     present = set(models)
     renamed = {plain: f"{plain}-python" for plain in ("codellama-13b", "codellama-34b")}
     renamed = {plain: full for plain, full in renamed.items() if plain not in present and full in present}
@@ -80,6 +82,7 @@ def _table3() -> Iterable[Row]:
 
 def _table4() -> Iterable[Row]:
     """Return a row for each configuration, from the lines of its three levels."""
+    # A sampled cell counts as drawn. The package samples APPS at temperature 0.6 and top-p 0.95.
     by_cell: dict[str, Row] = {}
     for line in rows("table4"):
         row = _row("table 4", line, "apps")
@@ -91,6 +94,7 @@ def _table4() -> Iterable[Row]:
 
 
 def _figure1() -> Iterable[Row]:
+    # The figure has one bar for a model and method, and the text names no data set.
     for line in rows("figure1"):
         peak = float(line["peak_memory_gb"]) * _GB
         yield _row("figure 1", line, None) | {"train_peak_bytes": peak, "peak_bytes": peak, "memory_kind": MEMORY_KIND}
@@ -109,6 +113,7 @@ def _figure5() -> Iterable[Row]:
 
 def _text() -> Iterable[Row]:
     for line in rows("text_values"):
+        # The curves of figures 3 and 7 are only drawn, so the best of each is all that can be quoted.
         row = _row(line["figure"].replace("figure", "text on figure "), line, line["dataset"])
         row["num_examples"] = 0.0 if line["method"] == "zero-shot" else None
         yield row | {line["metric"]: _share(line["value"])}

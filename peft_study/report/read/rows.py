@@ -55,6 +55,7 @@ def frame_of(rows: Sequence[Row]) -> pd.DataFrame:
     """Return rows as a frame with the types that `Rows` describes; missing columns are filled, metrics come last."""
     metrics = [name for name in dict.fromkeys(chain.from_iterable(rows)) if name not in COLUMNS]
     objects = {*TEXTS, *FLAGS, *MAPPINGS}
+    # pandas 3 would turn None beside texts into NaN, and make numbers that are all unknown objects.
     columns = {
         name: pd.Series([row.get(name) for row in rows], dtype=object if name in objects else "float64")
         for name in (*COLUMNS, *metrics)
@@ -73,6 +74,7 @@ def _distinct(rows: Sequence[Row]) -> tuple[list[Row], list[Problem]]:
         other = chosen.setdefault(row["cell_id"], row)
         if other is row or (other["folder"] is not None and other["folder"] == row["folder"]):
             continue
+        # A cell's folder and its run in W&B have the same id. Both together would count a seed twice.
         better, worse = (row, other) if _rank(row) > _rank(other) else (other, row)
         chosen[row["cell_id"]] = better
         problems.append(Problem(_location(worse), f"left out: the same cell as {_location(better)}"))

@@ -23,18 +23,10 @@ _PAGE_SIZE = 200
 # What a run's summary holds besides scores.
 _NUMBERS = ("trainable_parameters", "total_parameters", "best_validation_loss", "test_samples")
 _PHASES = ("load", "train", "generate", "score")
-_NO_SCORES = frozenset(
-    (
-        "status",
-        "memory_kind",
-        "steps",
-        "best_step",
-        "initial_validation_loss",
-        "resumed_from_step",
-        "sandbox_errors",
-        *_NUMBERS,
-    )
-)
+_NO_SCORES = frozenset(_NUMBERS) | {
+    *("status", "memory_kind", "steps", "best_step", "initial_validation_loss", "resumed_from_step", "sandbox_errors")
+}
+# W&B calls a run crashed if its heartbeat stops. A run that lost its network still goes on.
 _STATES = {"running": Status.running, "crashed": Status.running, "killed": Status.preempted}
 """The status of a run without a recorded one, by its W&B state; any other state counts as failed."""
 
@@ -90,11 +82,9 @@ def load_runs(source: str, silence_seconds: float = SILENCE_SECONDS) -> tuple[li
 
 def row_of_run(run: Run, source: str) -> Row:
     """Flatten a run; see `cells.row_of`."""
-    summary = run.summary
-    status = summary.get("status")
+    summary, status = run.summary, run.summary.get("status")
     peaks = {phase: number(summary.get(f"{phase}_peak_bytes")) for phase in _PHASES}
-    row: Row = dict.fromkeys(COLUMNS)
-    row |= settings_of(run.config)
+    row: Row = dict.fromkeys(COLUMNS) | settings_of(run.config)
     row |= {name: number(summary.get(name)) for name in _NUMBERS}
     row |= {f"{phase}_seconds": number(summary.get(f"{phase}_seconds")) for phase in _PHASES}
     row |= {
@@ -117,6 +107,7 @@ def _scores(summary: Mapping[str, Any]) -> Row:
     ends = {name: name.removesuffix("_low") for name in summary if name.endswith("_low")}
     intervals = {metric: [summary[low], summary.get(f"{metric}_high")] for low, metric in ends.items()}
     parts = {f"{metric}_{end}" for metric in intervals for end in ("low", "high")}
+    # A summary mixes scores with what the tracker logs, and a new metric must need no change in this file.
     scores = {name: value for name, value in summary.items() if _is_score(name, parts)}
     return metrics_of(scores, intervals, number(summary.get("test_samples")))
 
@@ -177,6 +168,7 @@ def _request(entity: str, project: str) -> Iterator[Run]:
     # Unless silent, W&B prompts for a key.
     wandb.setup(settings=wandb.Settings(silent=True))
     api = wandb.Api(timeout=REQUEST_SECONDS)
+    # Lazy runs would fetch each config and summary by a request of their own.
     for run in api.runs(f"{entity}/{project}", per_page=_PAGE_SIZE, lazy=False):
         yield Run(
             name=str(run.name),

@@ -24,6 +24,7 @@ _LATEX = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
+    # pdflatex joins letters into others: "--" becomes a dash, ",," a quotation mark.
     "-": r"{-}",
     "`": r"\textasciigrave{}",
     "–": r"\textendash{}",  # noqa: RUF001
@@ -44,6 +45,7 @@ _LATEX_NEEDS = (
     "% needs the packages booktabs, graphicx, longtable and textcomp, and fontenc with T1; a long table's columns are "
     "right from the third run on"
 )
+# A `table` cannot break over pages, a `longtable` can.
 _ROWS_OF_A_PAGE = 45
 # Longer texts get a column with line breaks.
 _LONG = 40
@@ -51,7 +53,7 @@ _LONG = 40
 
 def to_markdown(table: Table) -> str:
     """Write a table of GitHub's Markdown: the best of a column in bold, the best of a model in italics."""
-    numeric = _numeric(table)
+    numeric = [any(row[index].value is not None for row in table.cells) for index in range(len(table.columns))]
     lines = [f"### {_markdown_text(table.title)}", ""]
     lines.append("| " + " | ".join(_markdown_text(name) for name in table.columns) + " |")
     lines.append("|" + "|".join("---:" if right else "---" for right in numeric) + "|")
@@ -83,6 +85,7 @@ def to_latex(table: Table) -> str:
 
 def to_csv(table: Table) -> str:
     """Write values with full precision; the ends of intervals, marks and states get columns of their own."""
+    # A program reads these files, and "39.31 [35.2, 43.5] (2 of 3)" is not a number.
     extras = [_extras(table, index) for index in range(len(table.columns))]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -108,27 +111,16 @@ FORMATS: Mapping[str, tuple[str, Callable[[Table], str]]] = {
 """The suffix of a file in each format, and what writes it."""
 
 
-def _numeric(table: Table) -> list[bool]:
-    """Return which columns hold numbers, which are aligned to the right."""
-    return [any(row[index].value is not None for row in table.cells) for index in range(len(table.columns))]
-
-
-def _spans(table: Table) -> list[tuple[str, int]]:
-    """Return the headings, and the number of columns below each."""
-    return [(group, len(list(columns))) for group, columns in groupby(table.groups)]
-
-
 def _markdown_text(text: str) -> str:
-    return _MARKDOWN.sub(_markdown_escape, _printable(text)).replace("\n", "<br>")
-
-
-def _markdown_escape(match: re.Match[str]) -> str:
     # GitHub links mail addresses after it has resolved escapes and entities. An empty comment prevents that.
-    return "<!-- -->@" if match[0] == "@" else f"\\{match[0]}"
+    escaped = _MARKDOWN.sub(lambda mark: "<!-- -->@" if mark[0] == "@" else f"\\{mark[0]}", _printable(text))
+    # A row of a table cannot hold a line break.
+    return escaped.replace("\n", "<br>")
 
 
 def _markdown_paragraph(text: str) -> str:
     """Escape a text that begins a line, so that it is not read as a list, an underline of a heading or code."""
+    # Four spaces at the start of a line make it code.
     escaped = _MARKDOWN_START.sub(r"\1\\", _markdown_text(text))
     return f"&#32;{escaped[1:]}" if escaped.startswith(" ") else escaped
 
@@ -143,7 +135,8 @@ def _latex_headings(table: Table) -> list[str]:
     if not any(table.groups):
         return []
     heads, rules, start = [], [], 1
-    for group, width in _spans(table):
+    for group, columns in groupby(table.groups):
+        width = len(list(columns))
         heads.append(rf"\multicolumn{{{width}}}{{c}}{{{_latex_line(group)}}}")
         if group:
             rules.append(rf"\cmidrule(lr){{{start}-{start + width - 1}}}")
@@ -161,7 +154,13 @@ def _latex_column(table: Table, index: int) -> str:
 
 
 def _latex_text(text: str) -> str:
-    letters = "".join(_latex_letter(letter) for letter in _printable(text))
+    """Escape a text for pdflatex; letters beyond Latin-1 are printed as their code point."""
+    # With T1 and Latin-1 alone, a table compiles without the fonts of every language.
+    letters = "".join(
+        _LATEX.get(letter)
+        or (letter if letter == "\n" or letter.isascii() or 0xA1 <= ord(letter) <= 0xFF else f"[U+{ord(letter):04X}]")
+        for letter in _printable(text)
+    )
     # T1 joins two commas into a low quotation mark. A line break needs a line before it.
     return re.sub(r",(?=,)", ",{}", letters).replace("\n", r"\leavevmode\newline{}")
 
@@ -174,13 +173,6 @@ def _latex_line(text: str) -> str:
 def _unbracketed(text: str) -> str:
     # LaTeX reads a bracket or a star after a row's end as its argument.
     return f"{{}}{text}" if text.startswith(("[", "*")) else text
-
-
-def _latex_letter(letter: str) -> str:
-    """Escape a letter for pdflatex; letters beyond Latin-1 are printed as their code point."""
-    if letter in _LATEX:
-        return _LATEX[letter]
-    return letter if letter == "\n" or ord(letter) < 0x7F or 0xA1 <= ord(letter) <= 0xFF else f"[U+{ord(letter):04X}]"
 
 
 def _latex_cell(cell: Cell) -> str:
@@ -221,5 +213,6 @@ def _printable(text: str) -> str:
 
     Line breaks are kept, and a tab becomes four spaces.
     """
+    # A change of direction can make a name in a table read as another one.
     lines = text.replace("\r\n", "\n").replace("\r", "\n").replace("\t", "    ")
     return "".join(letter for letter in lines if letter == "\n" or unicodedata.category(letter)[0] != "C")

@@ -10,6 +10,7 @@ from peft_study.report.study import Study
 from peft_study.report.tables.table import MISSING, Cell, Table
 from peft_study.results.store import PREDICTIONS
 
+# A contest problem is a page of text.
 _CHARACTERS_AT_MOST = 600
 # The first short example, or the shortest of these, is easy to read.
 _LOOKED_AT = 50
@@ -37,16 +38,19 @@ def table2(study: Study, other: Study | None = None) -> Table:
 
 def _example(frame: pd.DataFrame) -> tuple[str, str] | None:
     """Return a prompt and its reference, from a cell without examples in its prompts if there is one."""
+    # Examples in the prompt would fill the table; a zero-shot prompt shows the form alone.
     ordered = frame[frame["folder"].notna()].sort_values("num_examples", kind="stable")
     for folder in ordered["folder"]:
         pairs = _read(Path(folder) / PREDICTIONS)
         if pairs:
-            prompt, reference = next((pair for pair in pairs if sum(map(len, pair)) <= _SHORT), min(pairs, key=_length))
+            shortest = min(pairs, key=lambda pair: sum(map(len, pair)))
+            prompt, reference = next((pair for pair in pairs if sum(map(len, pair)) <= _SHORT), shortest)
             return _cut(prompt), _cut(reference)
     return None
 
 
 def _read(file: Path) -> list[tuple[str, str]]:
+    # Without `read_predictions`, because the first lines suffice and a file takes some megabytes.
     pairs = []
     try:
         with file.open(encoding="utf-8", errors="replace") as lines:
@@ -54,13 +58,10 @@ def _read(file: Path) -> list[tuple[str, str]]:
                 row = json.loads(line)
                 if row["reference"]:
                     pairs.append((str(row["prompt"]), str(row["reference"])))
+    # What was read before a damaged line still makes an example.
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return pairs
     return pairs
-
-
-def _length(pair: tuple[str, str]) -> int:
-    return len(pair[0]) + len(pair[1])
 
 
 def _cut(text: str) -> str:

@@ -36,7 +36,8 @@ def table3(study: Study, other: Study | None = None) -> Table:
     """
     groups = _fine_tuned(study)
     others = [] if other is None else _fine_tuned(other)
-    datasets = sorted({_dataset(group) for group in groups}, key=lambda slug: place(slug, tuple(DATASETS)))
+    datasets = sorted({group.dataset or "" for group in groups}, key=lambda slug: place(slug, tuple(DATASETS)))
+    # The paper's CodeBLEU is CodeXGLUE's, so its numbers can be compared with no other convention.
     bleu = _codebleu(study)
     scores = [
         Score(dataset_name(slug), title, metric)
@@ -67,6 +68,7 @@ def table4(study: Study, other: Study | None = None) -> Table:
         other: rows to compare with.
     """
     title = "Contest problems by level: average share of tests passed and Pass@k in per cent"
+    # The published checker and the study's package run programs in ways that change verdicts: docs/scoring.md.
     if _levels(study.groups, _PACKAGE_PREFIX):
         note = "Programs run under the rules of the study's package (apps_package_*)."
         return _by_level(Table("table4", title, (), (), (note,)), _PACKAGE_PREFIX, study, other)
@@ -97,11 +99,12 @@ def overview(study: Study, other: Study | None = None) -> Table:
     """
     groups = [group for group in study.groups if group.dataset is not None]
     scores = [(title, metric) for metric, title in OVERVIEW.items() if any(group.score(metric) for group in groups)]
+    # A process holds Python's libraries too, so its peak gets a column of its own.
     memory = [kind for kind in _MEMORY if any(group.on_gpu is kind for group in groups)]
     names = ("Data set", "Model", "Method", "Examples", "Cells", "# Params")
     cells = tuple(
         (
-            Cell(dataset_name(_dataset(group))),
+            Cell(dataset_name(group.dataset or "")),
             Cell(model_name(group.model)),
             Cell(method_name(group.method, group.quantization)),
             Cell(MISSING if group.num_examples is None else f"{group.num_examples:.0f}", group.num_examples),
@@ -141,6 +144,7 @@ def _fine_tuned(study: Study) -> list[Group]:
         for group in study.groups
         if group.trained
         and group.dataset is not None
+        # Table 3 is without quantization; figure 5 has the quantised ones.
         # A cell whose record names no quantization is in a group of "none" too.
         and group.frame["quantization"].eq("none").all()
         and not _levels([group], "") | _levels([group], "apps_") | _levels([group], _PACKAGE_PREFIX)
@@ -153,6 +157,7 @@ def _fine_tuned(study: Study) -> list[Group]:
 
 def _by_level(table: Table, prefix: str, study: Study, other: Study | None) -> Table:
     groups = [group for group in study.groups if group.dataset is not None]
+    # A cell that failed has no scores, but stands in the table of its data set.
     with_levels = {group.dataset for group in groups if _levels([group], prefix)}
     groups = [group for group in groups if group.dataset in with_levels]
     levels = sorted(_levels(groups, prefix), key=lambda level: place(level, LEVELS))
@@ -164,19 +169,13 @@ def _by_level(table: Table, prefix: str, study: Study, other: Study | None) -> T
     others = {} if other is None else other.by_key
     several = len(with_levels) > 1
     rows = []
+    headings = [level.capitalize() for level in levels]
     for group in groups:
-        dataset = [Cell(dataset_name(_dataset(group)))] if several else []
+        dataset = [Cell(dataset_name(group.dataset or ""))] if several else []
         labels = (*dataset, Cell(model_name(group.model)), Cell(group.title))
         compared = others.get(group.key)
-        headings = [level.capitalize() for level in levels]
-        rows.append(
-            GridRow(
-                labels,
-                group.model,
-                dict.fromkeys(headings, group),
-                dict.fromkeys(headings, compared) if compared else {},
-            )
-        )
+        counterparts = dict.fromkeys(headings, compared) if compared else {}
+        rows.append(GridRow(labels, group.model, dict.fromkeys(headings, group), counterparts))
     shown = (*table.notes, _MARKS, *seeds_note(groups), *caveats(groups))
     notes = shown if groups else ("No cell has scores by level.",)
     names = (*(["Data set"] if several else []), "Model", "Method")
@@ -214,11 +213,7 @@ def _by_model_and_method(groups: Sequence[Group]) -> dict[tuple[str, str], list[
 
 
 def _by_dataset(groups: Sequence[Group]) -> dict[str, Group]:
-    return {dataset_name(_dataset(group)): group for group in groups}
-
-
-def _dataset(group: Group) -> str:
-    return group.dataset or ""
+    return {dataset_name(group.dataset or ""): group for group in groups}
 
 
 def _cost(group: Group | None, column: str, unit: float, digits: int) -> Cell:
@@ -227,6 +222,4 @@ def _cost(group: Group | None, column: str, unit: float, digits: int) -> Cell:
 
 
 def _other_name(other: Study | None) -> str | None:
-    if other is None:
-        return None
-    return PAPER if other.is_paper else "other"
+    return None if other is None else PAPER if other.is_paper else "other"

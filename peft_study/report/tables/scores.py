@@ -7,6 +7,7 @@ from peft_study.report.groups import Group, caveats_between
 from peft_study.report.tables.table import MISSING, NOT_RUN, Cell, Mark, Table
 
 INTERVALS = "In brackets: the 95 % interval, over seeds and samples; of a single seed over its samples alone."
+_PARTLY = "(2 of 3): the number of cells of a configuration that succeeded, and that its scores are of."
 # Equal scores may differ in their last bits.
 _DIGITS = 9
 
@@ -60,6 +61,7 @@ def score_cell(group: Group | None, metric: str) -> Cell:
     text = f"{mean:.2f}"
     if low is not None and high is not None:
         text += f" [{low:.2f}, {high:.2f}]"
+    # A mean over the seeds that succeeded may be better than the mean over all.
     if state:
         text += f" ({score.runs} of {len(group.frame)})"
     return Cell(text, mean, None, state, low, high, score.runs)
@@ -78,6 +80,7 @@ def grid(
         other_name: the heading of the values to compare with, such as "paper"; None for no such values.
     """
     if other_name and not any(row.others for row in rows):
+        # Empty columns would look like results that are missing.
         table = replace(table, notes=(*table.notes, f"No configuration in common with: {other_name}."))
         other_name = None
     pairs = [(group, row.others[name]) for row in rows for name, group in row.groups.items() if name in row.others]
@@ -110,6 +113,7 @@ def difference(cell: Cell, other: Cell) -> Cell:
 
 def signed_text(difference: float) -> str:
     """Return a difference with a sign and two digits; one that rounds to 0 is "+0.00"."""
+    # Adding 0.0 turns -0.0 into 0.0.
     return f"{round(difference, 2) + 0.0:+.2f}"
 
 
@@ -135,6 +139,7 @@ def _marked(cells: Sequence[Cell], rows: Sequence[GridRow]) -> list[Cell]:
 
 def parameters_cell(*groups: Group) -> Cell:
     """Return the trained parameters of the first group that has them, as in the paper: 0.17M, 12.6M or 220M."""
+    # A cell that failed early may not have counted them, and its replicates have the same number.
     count = next(
         (parameters for group in groups if (parameters := group.middle("trainable_parameters")) is not None), None
     )
@@ -145,6 +150,7 @@ def parameters_cell(*groups: Group) -> Cell:
 
 def short_count(count: float) -> str:
     """Return a count in millions, with as many digits as the paper gives."""
+    # The limits are where rounding would add a digit: 99.96 would print as 100.0.
     millions = count / 1e6
     if millions >= 99.95:
         return f"{millions:.0f}M"
@@ -154,13 +160,6 @@ def short_count(count: float) -> str:
 
 def seeds_note(groups: Iterable[Group]) -> tuple[str, ...]:
     """Return what brackets and counts in parentheses mean, if there are any."""
-    shown = list(groups)
-    partly = any(len(group.done) and group.state() for group in shown)
-    return (
-        *([INTERVALS] if any(len(group.done) for group in shown) else []),
-        *(
-            ["(2 of 3): the number of cells of a configuration that succeeded, and that its scores are of."]
-            if partly
-            else []
-        ),
-    )
+    shown = [group for group in groups if len(group.done)]
+    partly = any(group.state() for group in shown)
+    return (*([INTERVALS] if shown else []), *([_PARTLY] if partly else []))

@@ -53,12 +53,14 @@ class Table:
     groups: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        # A short row would shift its cells under other headings, in each of three formats.
         for row in self.cells:
             if len(row) != len(self.columns):
                 raise ValueError(f"{self.name}: a row of {len(row)} cells under {len(self.columns)} columns")
         if self.groups and len(self.groups) != len(self.columns):
             raise ValueError(f"{self.name}: {len(self.groups)} headings over {len(self.columns)} columns")
 
+    # Markdown and CSV have a single line of full names. LaTeX and the page have the headings above these.
     @property
     def heads(self) -> tuple[str, ...]:
         """The names of the columns without their headings."""

@@ -40,13 +40,8 @@ class _Best:
     """The best configuration of a family for a model and data set.
 
     Attributes:
-        score: EM@10.
-        best: the configuration, and what it was chosen from.
         peak_bytes: of training and generation; None if unknown or not comparable.
         seconds: of training and generation; None if unknown or not comparable.
-        on_gpu: see `Group.on_gpu`.
-        devices: that the cells ran on.
-        test_samples: number of test samples; None if unknown.
         share: both ends of EM@10 as a share of the largest; 0 and 1 if nothing is decided.
     """
 
@@ -93,6 +88,7 @@ def _row(family: str, pairs: list[Mapping[str, _Best]]) -> tuple[Cell, ...]:
     memory = [share for pair in pairs if (share := _relative(pair, family, "peak_bytes")) is not None]
     time = [share for pair in pairs if (share := _relative(pair, family, "seconds")) is not None]
     score = [share for pair in pairs if (share := _relative(pair, family, "score")) is not None]
+    # The geometric mean, so that a halved memory and a halved time count alike.
     cost = math.sqrt(median(memory) * median(time)) if memory and time else None
     number = sum(family in pair for pair in pairs)
     return (
@@ -125,6 +121,7 @@ def _best(evidence: Evidence, options: Sequence[Group]) -> _Best:
     (chosen,) = best.chosen
     score = chosen.score(SCORE)
     assert score is not None
+    # A configuration with cells on GPUs and on CPUs has peaks of two kinds.
     peak_bytes = None if chosen.on_gpu is None else chosen.middle("peak_bytes")
     devices = frozenset(str(name) for name in chosen.done["device"].dropna())
     return _Best(score.mean, best, peak_bytes, chosen.work_seconds(), chosen.on_gpu, devices, chosen.test_samples)
@@ -147,10 +144,12 @@ def _share_ends(compared: Comparison | None, other: float) -> tuple[float, float
     """Return both ends of a score as a share of another score, at most 1."""
     if compared is None or not other:
         return 0.0, 1.0
+    # The paper prints no intervals, so both ends are the share itself.
     if compared.scope is Scope.printed:
         return min(1.0, compared.first / other), min(1.0, compared.first / other)
     if compared.low is None or compared.high is None or compared.scope is not Scope.methods:
         return 0.0, 1.0
+    # The interval of a difference, on the scale of the other's score.
     low, high = (min(1.0, max(0.0, 1 + end / other)) for end in (compared.low, compared.high))
     return low, high
 
@@ -159,6 +158,7 @@ def _comparable(families: Mapping[str, _Best]) -> Mapping[str, _Best]:
     """Remove peaks of both GPUs and processes, and seconds of different devices or numbers of samples."""
     if len({best.on_gpu for best in families.values() if best.peak_bytes is not None}) > 1:
         families = {name: replace(best, peak_bytes=None) for name, best in families.items()}
+    # Seconds of generation grow with the number of test samples.
     timed = [best for best in families.values() if best.seconds is not None]
     comparable = len({best.test_samples for best in timed}) < 2 and len({best.devices for best in timed}) < 2
     if not comparable or any(len(best.devices) > 1 for best in timed):
