@@ -64,12 +64,7 @@ def rows(results: Sequence[RunResult]) -> list[Row]:
     for result in results:
         grouped.setdefault(settings_key(result.config), []).append(result)
     return [
-        Row(
-            _name(group[0], "dataset"),
-            _name(group[0], "model"),
-            _method(group[0]),
-            tuple(group),
-        )
+        Row(_name(group[0], "dataset"), _name(group[0], "model"), _method(group[0]), tuple(group))
         for group in grouped.values()
     ]
 

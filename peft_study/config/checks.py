@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Iterator
+from operator import attrgetter
 from pathlib import Path
 
 from peft_study.config.adapters import ADAPTER_TARGET, adapter_targets
@@ -34,6 +35,16 @@ SCORING_LIMITS = {
 """The largest values: a day, a tebibyte, a gibibyte. More is a typing error."""
 MAX_RESAMPLES = 1_000_000
 PAIRS = DatasetLayout.pairs
+_NAMED_GROUPS = ("study", "model", "method", "dataset", "quantization", "conventions")
+_POSITIVE = {
+    "training": ("epochs", "batch_size", "micro_batch_size", "evaluations_per_epoch", "max_grad_norm"),
+    "generation": ("num_beams", "num_candidates", "temperature", "batch_size", "cache_gb"),
+    "dataset": ("limit", "test_limit", "max_prompt_tokens", "max_target_tokens", "max_new_tokens"),
+    "hardware": ("threads", "memory_budget_gb"),
+    "tracking": ("timeout_seconds",),
+    "method": ("learning_rate",),
+    "conventions": ("max_sample_tokens", "ia3_learning_rate"),
+}
 
 
 def check(cell: CellConfig) -> None:
@@ -88,12 +99,14 @@ def scoring_problems(scoring: ScoringConfig) -> Iterator[UserError]:
 
 def _data(cell: CellConfig) -> Iterator[UserError]:
     dataset = cell.dataset
+    # As a path, an empty text would be the current folder.
     if dataset.path is not None and not dataset.path.strip():
         yield UserError(
             "dataset.path must name a folder or a file, got an empty text",
             where="dataset.path",
             hint="a folder or a JSONL file, or dataset.path=null for the hub's data",
         )
+    # The study's filter of CodeAlpaca was not published, only what it left.
     if dataset.path is None and not dataset.layout.is_on_hub:
         yield UserError(
             f"the layout {dataset.layout} rebuilds a data set from a file, and dataset.path is null",
@@ -116,15 +129,8 @@ def _data(cell: CellConfig) -> Iterator[UserError]:
 
 
 def _names(cell: CellConfig) -> Iterator[UserError]:
-    named = {
-        "study.name": cell.study.name,
-        "model.name": cell.model.name,
-        "method.name": cell.method.name,
-        "dataset.name": cell.dataset.name,
-        "quantization.name": cell.quantization.name,
-        "conventions.name": cell.conventions.name,
-    }
-    for where, name in named.items():
+    for group in _NAMED_GROUPS:
+        where, name = f"{group}.name", getattr(cell, group).name
         if not NAME.fullmatch(name):
             yield UserError(
                 f"{where} must be 1 to 80 letters, digits, '.', '_' and '-', got {name!r}",
@@ -134,54 +140,22 @@ def _names(cell: CellConfig) -> Iterator[UserError]:
 
 
 def _ranges(cell: CellConfig) -> Iterator[UserError]:
-    training, generation, dataset, hardware = cell.training, cell.generation, cell.dataset, cell.hardware
-    positive: dict[str, float | None] = {
-        "training.epochs": training.epochs,
-        "training.batch_size": training.batch_size,
-        "training.micro_batch_size": training.micro_batch_size,
-        "training.evaluations_per_epoch": training.evaluations_per_epoch,
-        "training.max_grad_norm": training.max_grad_norm,
-        "generation.num_beams": generation.num_beams,
-        "generation.num_candidates": generation.num_candidates,
-        "generation.temperature": generation.temperature,
-        "generation.batch_size": generation.batch_size,
-        "generation.cache_gb": generation.cache_gb,
-        "dataset.limit": dataset.limit,
-        "dataset.test_limit": dataset.test_limit,
-        "dataset.max_prompt_tokens": dataset.max_prompt_tokens,
-        "dataset.max_target_tokens": dataset.max_target_tokens,
-        "dataset.max_new_tokens": dataset.max_new_tokens,
-        "hardware.threads": hardware.threads,
-        "hardware.memory_budget_gb": hardware.memory_budget_gb,
-        "tracking.timeout_seconds": cell.tracking.timeout_seconds,
-        "method.learning_rate": cell.method.learning_rate,
-        "conventions.max_sample_tokens": cell.conventions.max_sample_tokens,
-        "conventions.ia3_learning_rate": cell.conventions.ia3_learning_rate,
-    }
-    for where, value in positive.items():
+    training, generation = cell.training, cell.generation
+    for where in (f"{group}.{name}" for group, names in _POSITIVE.items() for name in names):
+        value = attrgetter(where)(cell)
         # A float setting also accepts NaN and infinity from a command line.
-        if value is not None and not 0 < value < float("inf"):
+        if value is not None and not 0 < value < math.inf:
             yield UserError(f"{where} must be a positive number, got {value}", where=where, hint=f"{where}=1 or more")
-    if not math.isfinite(generation.length_penalty):
-        yield UserError(
-            f"generation.length_penalty must be a finite number, got {generation.length_penalty}",
-            where="generation.length_penalty",
-            hint="generation.length_penalty=1.0",
-        )
-    if not 0 <= training.weight_decay < float("inf"):
-        yield UserError(
-            f"training.weight_decay must be at least 0, got {training.weight_decay}",
-            where="training.weight_decay",
-            hint="training.weight_decay=0.01",
-        )
-    if not 0 <= training.warmup_fraction < 1:
-        yield UserError(
-            f"training.warmup_fraction must be at least 0 and below 1, got {training.warmup_fraction}",
-            where="training.warmup_fraction",
-            hint="training.warmup_fraction=0.05",
-        )
-    if not 0 <= cell.seed < 2**32:
-        yield UserError(f"seed must be between 0 and {2**32 - 1}, got {cell.seed}", where="seed", hint="seed=42")
+    # numpy, which transformers' `set_seed` seeds as well, takes 32 bits.
+    for where, holds, range_, example in (
+        ("generation.length_penalty", math.isfinite(generation.length_penalty), "a finite number", "1.0"),
+        ("training.weight_decay", 0 <= training.weight_decay < math.inf, "at least 0", "0.01"),
+        ("training.warmup_fraction", 0 <= training.warmup_fraction < 1, "at least 0 and below 1", "0.05"),
+        ("seed", 0 <= cell.seed < 2**32, f"between 0 and {2**32 - 1}", "42"),
+    ):
+        if not holds:
+            what = f"{where} must be {range_}, got {attrgetter(where)(cell)}"
+            yield UserError(what, where=where, hint=f"{where}={example}")
     if training.micro_batch_size > 0 and training.batch_size % training.micro_batch_size:
         yield UserError(
             f"training.batch_size must be a multiple of training.micro_batch_size, got {training.batch_size} and"
@@ -189,6 +163,7 @@ def _ranges(cell: CellConfig) -> Iterator[UserError]:
             where="training.batch_size, training.micro_batch_size",
             hint="training.micro_batch_size=8, 4, 2 or 1 for the study's batch of 8",
         )
+    # transformers would sample within beams, which are not independent, and pass@k needs independent candidates.
     if generation.temperature is not None and generation.num_beams != 1:
         yield UserError(
             f"generation.num_beams must be 1 with a temperature, which samples candidates, got {generation.num_beams}",
@@ -269,6 +244,7 @@ def _method(cell: CellConfig) -> Iterator[UserError]:
             where="method, dataset",
             hint="method=zero-shot, or dataset=mbpp, which has training problems",
         )
+    # The paper fine-tunes its small models only; 7B weights and their gradients exceed its 24 GB card.
     if method.kind is MethodKind.full and cell.model.size_class is SizeClass.llm and not method.allow_large:
         yield UserError(
             f"method=full needs a model below a billion parameters, as in the study, got {cell.model.name}",
@@ -286,18 +262,21 @@ def _adapter(method: MethodConfig, *, recomputes: bool) -> Iterator[UserError]:
         )
         return
     target, where = method.adapter.get("_target_"), "method.adapter._target_"
+    # Hydra's `instantiate` would import any `_target_`, and so run what a config from elsewhere names.
     if not isinstance(target, str) or not ADAPTER_TARGET.fullmatch(target):
         yield UserError(
             f"_target_ must be a config class of peft, got {target!r}",
             where=where,
             hint="peft.LoraConfig, for example; nothing but these classes is imported from a config",
         )
+    # Without a list of peft's names, `build` finds an unknown class when it imports peft.
     elif adapter_targets() and target not in adapter_targets():
         yield UserError(
             f"_target_ must be a config class that peft exports, got {target}",
             where=where,
             hint=near_names(target, adapter_targets()),
         )
+    # peft 0.21 raises in the first step, after the model is loaded.
     elif target == "peft.PrefixTuningConfig" and recomputes:
         yield UserError(
             "training.gradient_checkpointing must be false for prefix tuning, whose prefix is a key-value cache",

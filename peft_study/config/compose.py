@@ -25,19 +25,20 @@ from peft_study.errors import UserError, near_names
 
 CONFIG_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError)
 """Errors of Hydra, OmegaConf and YAML that a command or a YAML causes; `explain` makes them readable."""
-SAMPLED_PARTS, SAMPLED_BYTES = 64, 16_384
+SAMPLED_PARTS, SAMPLED_BYTES = 64, 16_384  # 1 MiB of each file
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def conf_folder() -> Path:
     """The folder of config groups: inside the package in a wheel, beside it in a checkout."""
-    inside = _PACKAGE / "conf"
+    inside = _PACKAGE / "conf"  # where hatchling puts the folder when it builds a wheel
     return inside if inside.is_dir() else _PACKAGE.parent / "conf"
 
 
 def register() -> None:
     """Register the schema with Hydra, and the resolvers of conf/config.yaml with OmegaConf. Safe to call again."""
     ConfigStore.instance().store(name="schema", node=CellConfig)
+    # Hydra resolves interpolations in `hydra.mode` and `hydra.sweep` too, so conf/config.yaml derives folders and mode.
     OmegaConf.register_new_resolver("cell_name", lambda *, _root_: name_of(to_cell(_root_)), replace=True)
     OmegaConf.register_new_resolver(
         "run_mode", lambda *, _root_: "MULTIRUN" if _root_.study.blocks or _root_.study.includes else None, replace=True
@@ -59,8 +60,8 @@ def to_cell(config: DictConfig) -> CellConfig:
         values = OmegaConf.to_container(config, resolve=False)
         assert isinstance(values, dict)
         values.pop("hydra", None)
-        merged = OmegaConf.merge(OmegaConf.structured(CellConfig), values)
-        cell = OmegaConf.to_object(merged)
+        # Plain lists as well: JSON, and so peft's saved config, cannot hold OmegaConf's.
+        cell = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(CellConfig), values))
     except OmegaConfBaseException as error:
         raise explain(error) from error
     assert isinstance(cell, CellConfig)
@@ -157,6 +158,7 @@ def _fingerprint(path: Path) -> str:
     return _hash_files(stamps) if stamps else f"missing:{path}"
 
 
+# All cells of a sweep ask for the same files. A changed file has another time of its last change.
 @lru_cache(maxsize=64)
 def _hash_files(stamps: tuple[tuple[str, int], ...]) -> str:
     digest = hashlib.sha256()
@@ -178,6 +180,7 @@ def explain(error: BaseException) -> UserError:
     if isinstance(error, OverrideParseException):
         return explain_unread(error)
     text = f"{error}\n{error.__cause__ or ''}"
+    # Hydra 1.3 has one class for many errors, and only the message says which one it is.
     several = re.search(r"Ambiguous value for argument '(.*)'\n1\. |Sweep parameters '(.*)' requires", text, re.DOTALL)
     if several:
         return explain_several_values(several[1] or several[2])
@@ -226,6 +229,7 @@ def explain(error: BaseException) -> UserError:
         )
     override = _match(r"(?s)Error merging override (.+?)\n", text)
     what = _first_line(error.__cause__ or error)
+    # A text such as "[a b]" is a list in Hydra's grammar.
     if override and re.match("Cannot convert '(list|dict)' to string", what):
         return explain_container(override, what)
     setting = _match(r"full_key: (\S+)", text) or override

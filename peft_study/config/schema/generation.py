@@ -20,10 +20,10 @@ class GenerationConfig:
     """
 
     num_beams: int = 10
-    num_candidates: int = 10
+    num_candidates: int = 10  # for EM@10
     temperature: float | None = None
     top_p: float = 1.0
-    top_k: int = 0
+    top_k: int = 0  # transformers' default of 50 applies in the study's package, and the paper does not state it
     length_penalty: float = 1.0
     early_stopping: bool = False
     batch_size: int | None = None

@@ -23,4 +23,4 @@ class QuantizationConfig:
     bits: int | None = None
     quant_type: str = "nf4"
     double_quantization: bool = True
-    compute_dtype: Precision = Precision.auto
+    compute_dtype: Precision = Precision.auto  # the study's package has fp16

@@ -32,7 +32,7 @@ class ScoringConfig:
     """
 
     execution: ExecutionChoice = ExecutionChoice.auto
-    cpu_seconds: float = 4.0
+    cpu_seconds: float = 4.0  # the checker of the study's package gives a test 4 s as well
     wall_seconds: float = 8.0
     memory_mb: int = 512
     output_kb: int = 4096
