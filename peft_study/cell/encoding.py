@@ -74,8 +74,9 @@ class CellEncoder:
             UserError: they do not fit.
         """
         dataset, positions = self._cell.dataset, self._positions
-        if positions is None:
+        if positions is None:  # T5 has relative positions
             return
+        # By the settings alone, before the data is read. `prepare` checks what prompts really need.
         lengths = {"dataset.max_new_tokens": dataset.max_new_tokens}
         if self._trains:
             budget = dataset.max_prompt_tokens + dataset.max_target_tokens
@@ -168,6 +169,7 @@ class CellEncoder:
             prompt_positions=None if positions is None else positions.free - dataset.max_new_tokens,
         )
         template = self._template
+        # As package v1 does for a decoder that it trained (docs/differences.md).
         if self._cell.conventions.leading_newline and self._trains and not self._for_encoder:
             template = replace(template, prefix=f"\n{template.prefix}")
         encoded = []
@@ -195,19 +197,13 @@ class CellEncoder:
 def template_of(cell: CellConfig) -> Template:
     """Return the prompts that a cell's model reads, and the rules for where its candidates end."""
     model, dataset = cell.model, cell.dataset
+    # As the study prompts CodeT5+ without training, which answers at <extra_id_0>.
     sentinel = model.prompt_sentinel if cell.method.kind is MethodKind.prompting else ""
     prefix = "" if sentinel else model.prompt_prefix
-    conventions = cell.conventions
-    return Template(
-        dataset.prompt_form,
-        prefix,
-        dataset.stop_at_newline,
-        cell.method.preamble,
-        sentinel,
-        # Llama's tokenizers are configured to leave spaces as they are.
-        cleaned=conventions.clean_up_spaces and cell.model.family is not Family.llama,
-        cut_at_brackets=conventions.cut_at_angle_brackets,
-    )
+    # Llama's tokenizers are configured to leave spaces as they are.
+    cleaned = cell.conventions.clean_up_spaces and model.family is not Family.llama
+    cut = cell.conventions.cut_at_angle_brackets
+    return Template(dataset.prompt_form, prefix, dataset.stop_at_newline, cell.method.preamble, sentinel, cleaned, cut)
 
 
 def check_sentinel(template: Template, tokenizer: PreTrainedTokenizerBase) -> None:

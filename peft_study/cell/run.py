@@ -87,6 +87,7 @@ class CellRun:
             logger.warning("the interrupted run computed in %s, so the cell starts over", precision)
             self._folder.remove_work()
             return {}
+        # Load and score run again, so their earlier seconds would count twice.
         return {name: cost for name, cost in earlier.phases.items() if name in {"train", "generate"}}
 
     def load(self) -> None:
@@ -106,6 +107,7 @@ class CellRun:
             encoder.check_lengths()
             self._prepared, self._result.data = encoder.prepare()
             check_sandbox(self._prepared.test, self._cell.scoring)
+            # A cell that does not fit is refused before its model loads.
             self._divide_batch()
             self._model = self._load_model()
             if isinstance(self._model, PeftModel):
@@ -185,6 +187,7 @@ class CellRun:
 
     def _try_out(self, model: PeftModel) -> None:
         """Take a short training step and generate a short answer, to refuse an adapter that cannot do both."""
+        # Some of peft's config classes raise only in a step or in `generate` (docs/peft_methods.md).
         sample = self._prepared.train[0]
         short = replace(sample, prompt=sample.prompt[:TRIAL_TOKENS], target=sample.target[:TRIAL_TOKENS])
         check_trains(model, self._collator()([short]), self._compute, training_loss)
@@ -229,7 +232,8 @@ class CellRun:
         if trained.resumed_from_step != trained.steps:
             # Steps were taken, so candidates in the folder come from other weights.
             self._folder.forget_candidates()
-        # The best checkpoint by validation loss, not the weights after the last step.
+        # The best checkpoint by validation loss, not the weights after the last step. transformers'
+        # `load_best_model_at_end` fails for prompt learning.
         checkpoint.restore(self._model, trained.checkpoint)
         base = self._cell.model
         checkpoint.keep(self._model, trained.checkpoint, self._folder.path, base.source or base.name, base.revision)

@@ -32,6 +32,7 @@ class Command:
         self.problem: UserError | None = None
 
     def __reduce__(self) -> tuple[object, ...]:
+        # What a copy in a worker collects would be lost, so the copy starts empty.
         return (_command_in_worker, (self.show_traceback,))
 
     def __call__(self, config: DictConfig) -> Outcome:

@@ -5,7 +5,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from peft_study.console.exit import EXIT_FAILED, EXIT_OK, run_command
@@ -87,6 +87,7 @@ def run(options: Arguments) -> int:
     _refuse_overwriting(options)
     tested = _tested(problems, candidates)
     code = _judge(problems, tested, options)
+    # A second run, because that checker changes how programs run and not only how outputs are compared.
     if options.apps_package_rules:
         code = max(code, _judge(*_under_package_rules(problems, tested, options)))
     return code
@@ -123,6 +124,7 @@ def _package_out(out: Path) -> Path:
 
 
 def _judge(problems: Problems, tested: Sequence[Candidate], options: Arguments) -> int:
+    # A verdict of an earlier run is kept only under the same key (docs/scoring.md).
     keys = _keys(problems, tested, options)
     tests = {identity: len(problem.cases) for identity, problem in problems.judged.items()}
     # A worker without a test would only cost the start of a sandbox.
@@ -142,6 +144,7 @@ def _judge(problems: Problems, tested: Sequence[Candidate], options: Arguments) 
         judged = dict(resumed.judged)
         left = [candidate for candidate in tested if (candidate.problem_id, candidate.index) not in judged]
         verdicts = judge(problems.judged, left, pool, give_up_after_timeouts=options.give_up_after_timeouts)
+        # Each verdict is written at once: an interrupt after hours must not lose them.
         with closing(verdicts), JudgingDisplay(len(tested), len(judged)) as display:
             for judgement in verdicts:
                 file.add(judgement, pool.level)
@@ -156,6 +159,7 @@ def _tested(problems: Problems, candidates: Sequence[Candidate]) -> list[Candida
     if problems.untested:
         untested = sum(candidate.problem_id in problems.untested for candidate in candidates)
         print_line(f"left out: {len(problems.untested):,} problems without tests, and {untested:,} candidates for them")
+    # Any program would pass these.
     if problems.unasserted:
         unasserted = sum(candidate.problem_id in problems.unasserted for candidate in candidates)
         names = ", ".join(map(repr, problems.unasserted[:_MOST_NAMED]))
@@ -171,6 +175,7 @@ def _tested(problems: Problems, candidates: Sequence[Candidate]) -> list[Candida
 
 
 def _keys(problems: Problems, candidates: Iterable[Candidate], options: Arguments) -> dict[Place, str]:
+    # Once for each problem: its tests may be megabytes.
     of_problem: dict[object, str] = {}
     keys: dict[Place, str] = {}
     for candidate in candidates:
@@ -290,18 +295,10 @@ def _parse(arguments: Sequence[str] | None) -> Arguments:
         )
     except (UserError, OverflowError) as error:
         parser.error(f"{error.what if isinstance(error, UserError) else error} (--cpu-seconds to --output-kb)")
-    return Arguments(
-        values.problems,
-        values.candidates,
-        values.out,
-        values.comparator,
-        values.workers,
-        limits,
-        values.accept_level_c,
-        tuple(sorted(set(values.package))),
-        values.apps_package_rules,
-        values.give_up_after_timeouts,
-    )
+    # Sorted, because the packages are part of a verdict's key.
+    packages = tuple(sorted(set(values.package)))
+    names = {spec.name for spec in fields(Arguments)} - {"limits", "packages"}
+    return Arguments(**{name: getattr(values, name) for name in names}, limits=limits, packages=packages)
 
 
 def _count(text: str) -> int:

@@ -47,6 +47,7 @@ def dispatch(arguments: Sequence[str]) -> int:
     if first in {"--version", "-V"}:
         print(f"peft_study {__version__}")  # noqa: T201 - an answer, not a message
         return EXIT_OK
+    # An override of Hydra has a "=", "+" or "~", so a plain word is a mistyped command.
     if first not in COMMANDS and _NAME.fullmatch(first):
         print_error(
             UserError(

@@ -53,6 +53,7 @@ def report(
     Raises:
         UserError: a source cannot be read, or the folder cannot be written.
     """
+    # Imported late: matplotlib and pandas take seconds, and `--help` needs neither.
     from peft_study.report.publish import check_replaceable
 
     # Before minutes of reading and drawing.

@@ -42,9 +42,8 @@ class Row:
 
     def score(self, metric: str) -> Spread | None:
         """Return a metric of the cells that are done, with its 95 % interval; None if no cell has it."""
-        done = [
-            result for result in self.results if result.status is Status.ok and result.metrics.get(metric) is not None
-        ]
+        succeeded = (result for result in self.results if result.status is Status.ok)
+        done = [result for result in succeeded if result.metrics.get(metric) is not None]
         scores = [float(result.metrics[metric] or 0.0) for result in done]
         return seeds_interval(scores, [_interval(result, metric) for result in done]) if done else None
 
@@ -162,4 +161,5 @@ def _count(row: Row) -> str:
 
 
 def _seconds(seconds: Sequence[float]) -> str:
+    # The median, as in a report: one cell on a busy machine would move a mean.
     return MISSING if not seconds else f"{statistics.median(seconds):.0f}"

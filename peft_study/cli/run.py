@@ -81,6 +81,7 @@ def _show_sweep(outcomes: Sequence[Outcome], cells: int) -> None:
     for folder in folders:
         with contextlib.suppress(ValueError, OSError):
             results.append(CellFolder(folder).read_result())
+    # rich exits the process when its output is closed (`| head`), and the lines below are still wanted in a log.
     with contextlib.suppress(SystemExit, BrokenPipeError):
         print_results([result for result in results if result is not None])
     for outcome in outcomes:

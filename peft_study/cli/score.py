@@ -24,6 +24,7 @@ from peft_study.results.schema import RunResult, Status
 from peft_study.results.store import PREDICTIONS, RESULT, CellFolder, Prediction, read_result
 
 _KEPT = "the scores of this cell are unchanged"
+_ABOUT_SCORING = ("commit", "dirty", "python")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -144,6 +145,7 @@ def _rescore_cell(path: Path, changed: dict[str, object], dry_run: bool) -> tupl
     from peft_study.scoring.score import Answers, score
 
     folder = CellFolder(path)
+    # A rerun of the cell would write the same files.
     with folder.locked():
         before = folder.read_result()
         assert before is not None
@@ -165,13 +167,16 @@ def _rescore_cell(path: Path, changed: dict[str, object], dry_run: bool) -> tupl
                 f"{errors} of {scored.execution['programs']} programs could not be run: {scored.execution['trouble']}",
                 hint=_KEPT,
             )
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        # The rest of the provenance is about the machine that generated the candidates.
+        origin = provenance.collect()
         after = replace(
             before,
             metrics=scored.metrics,
             intervals=scored.intervals,
             execution=scored.execution,
             config=before.config | {"scoring": _plain(cell.scoring)},
-            provenance=before.provenance | {"rescored": _stamp()},
+            provenance=before.provenance | {"rescored": {"at": now} | {name: origin[name] for name in _ABOUT_SCORING}},
         )
         if not dry_run:
             folder.write_predictions(scored.predictions)
@@ -190,6 +195,7 @@ def _samples(cell: CellConfig, result: RunResult, predictions: Sequence[Predicti
 
     try:
         splits = loading.load(cell.dataset)
+        # Other rows under the same ids would be scored by references that the model never had.
         if splits.fingerprint != result.data.get("fingerprint"):
             raise UserError(
                 "the data differs from the data that the cell was run on",
@@ -197,6 +203,7 @@ def _samples(cell: CellConfig, result: RunResult, predictions: Sequence[Predicti
                 hint="the same revision or files",
             )
     except UserError:
+        # Without a network, the references beside the candidates still suffice.
         generated = cell.dataset.source is DatasetSource.generated and cell.dataset.path is None
         scored_by_tests = bool(result.execution) or generated
         if scored_by_tests or any(prediction.verdicts for prediction in predictions):
@@ -209,12 +216,6 @@ def _samples(cell: CellConfig, result: RunResult, predictions: Sequence[Predicti
     if [prediction.id for prediction in predictions] != list(by_id):
         raise ValueError(f"{PREDICTIONS} does not hold the {len(by_id)} samples of the test split, once each, in order")
     return list(by_id.values())
-
-
-def _stamp() -> dict[str, object]:
-    origin = provenance.collect()
-    at = datetime.now(UTC).isoformat(timespec="seconds")
-    return {"at": at, "commit": origin["commit"], "dirty": origin["dirty"], "python": origin["python"]}
 
 
 def _plain(settings: ScoringConfig) -> dict[str, object]:

@@ -21,6 +21,7 @@ def read_tables(dataset: DatasetConfig, names: Mapping[str, str]) -> Tables:
     """
     import datasets
 
+    # datasets 5 runs no loading script of a repository; conf/dataset names the hub's Parquet where main has one.
     datasets.disable_progress_bars()
     try:
         loaded = datasets.load_dataset(

@@ -54,6 +54,7 @@ def text_field(row: dict[str, Any], field: str, where: str, setting: str | None 
     value = row[field]
     if value is not None and not isinstance(value, str):
         raise UserError(f"the field {field!r} holds a {type(value).__name__}, not text", where=where, hint="use text")
+    # Tokenizers and files take UTF-8 only, and would fail in the middle of a cell.
     if value is not None and not has_utf8_form(value):
         raise UserError(
             f"the field {field!r} holds half of a surrogate pair", where=where, hint="remove the lone surrogate escape"
@@ -100,7 +101,7 @@ def _parsed(text: str, where: str, what: str) -> Any:
         cause: Exception = error
     except RecursionError as error:
         reason, place, cause = "nested too deeply", where, error
-    except ValueError as error:
+    except ValueError as error:  # an integer of more than 4,300 digits
         reason, place, cause = str(error).partition(";")[0], where, error
     raise UserError(f"{what} is not JSON ({reason})", where=place, hint="each line is one JSON object") from cause
 
@@ -121,6 +122,7 @@ def _lines(path: Path) -> Iterator[str]:
         with path.open("rb") as file:
             # Bytes are split at line feeds only: text would also be split at U+2028 inside a JSON string.
             for number, line in enumerate(file, start=1):
+                # Windows editors begin a file with a byte-order mark, which JSON refuses.
                 yield _decoded(line.removeprefix(codecs.BOM_UTF8) if number == 1 else line, f"{path}, line {number}")
     except FileNotFoundError as error:
         raise UserError("a data file is missing", where=str(path), hint="dataset.path=FOLDER with this file") from error

@@ -73,8 +73,9 @@ def load(dataset: DatasetConfig) -> Splits:
                 where=origin,
                 hint=f"{layout.minimum(dataset)} at least",
             )
-    if dataset.path is None or layout.is_published:
+    if dataset.path is None or layout.is_published:  # a file of a user has any size
         _warn_about_sizes(dataset, rows)
+    # Before line ends change and limits apply, so that results of one data set have one fingerprint.
     content = fingerprint(sample for split in SPLITS for sample in rows[split])
     rows = {split: [_with_line_feeds(sample) for sample in rows[split]] for split in SPLITS}
     cut = {split: tuple(rows[split][: dataset.limit]) for split in SPLITS}

@@ -97,6 +97,7 @@ def expand(study: str, blocks: Sequence[Choices], command: Choices) -> list[tupl
             for key, values in command.items()
             if key not in restrictions and (key in block or key not in named)
         }
+        # The same overrides in another order are the same cell.
         for overrides in itertools.product(*{**kept, **replacing}.values()):
             cells.setdefault(frozenset(overrides), overrides)
     if not cells:
@@ -105,6 +106,7 @@ def expand(study: str, blocks: Sequence[Choices], command: Choices) -> list[tupl
 
 
 def _check_groups(study: str, blocks: Sequence[Choices]) -> None:
+    # Else `model=a` on the command line would restrict some blocks and leave all cells of the others.
     groups = [{key for key in block if is_group(key)} for block in blocks]
     for number, names in enumerate(groups, start=1):
         if names != groups[0]:

@@ -107,7 +107,7 @@ def _runnable(overrides: Sequence[str], config_dir: Path | None) -> list[CellCon
 def _require_hub() -> None:
     if is_offline_mode():
         raise UserError(f"{OFFLINE} must be 0 to download from the hub", where="the environment", hint=f"{OFFLINE}=0")
-    use_cache_if_unreachable()
+    use_cache_if_unreachable()  # else every file would wait for its own timeout
     if is_offline_mode():
         raise UserError(
             "the hub cannot be reached",
@@ -135,6 +135,7 @@ def _download_all(repositories: Sequence[Repository], cells: Sequence[CellConfig
     }
     seen: list[DatasetConfig] = []
     for cell in cells:
+        # Limits change what a cell keeps and not what is downloaded.
         dataset = replace(cell.dataset, limit=None, test_limit=None)
         if is_remote(dataset) and dataset not in seen:
             seen.append(dataset)

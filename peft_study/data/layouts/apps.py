@@ -19,7 +19,8 @@ SEED = 42
 VALIDATION_SIZE, TRAIN_SIZE = 500, 4_500
 LEVELS = ("introductory", "interview", "competition")
 TESTED_PER_LEVEL = 250
-# Python reads integers of at most 4,300 digits at once, because longer ones take quadratic time; APPS has some.
+# Python reads integers of at most 4,300 digits at once, because longer ones take quadratic time; APPS has integers of
+# over 9,000.
 DIGITS_AT_ONCE = 4_000
 
 
@@ -82,6 +83,7 @@ def _samples(split: str, rows: Sequence[Row], dropped: dict[str, int]) -> list[S
         dropped[split] = len(rows) - len(samples)
         lacks = "a question" if split == "test" else "a question or solution"
         logger.warning("apps: %d problems of %s lack %s and were left out", dropped[split], split, lacks)
+    # Some published problems have no tests, and some no solutions.
     untested = sum(not (sample.tests and sample.tests.inputs) for sample in samples) if split == "test" else 0
     if untested:
         logger.warning("apps: %d test problems have no tests to score by", untested)

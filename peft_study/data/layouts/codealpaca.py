@@ -61,6 +61,7 @@ def _python_pairs(rows: Iterable[Row], dropped: dict[str, int]) -> list[tuple[st
 def _reason_to_drop(instruction: str, output: str) -> str | None:
     if not instruction.strip() or not output.strip():
         return "blank"
+    # By this interpreter's grammar: `print "x"` of Python 2 is left out.
     tree = parse(output)
     if tree is None:
         return "no Python"

@@ -39,12 +39,14 @@ def _sample(where: str, row: dict[str, Any]) -> Sample:
         name: jsonl.text_field(row, name, where) or ""
         for name in ("task_id", "prompt", "canonical_solution", "test", "entry_point")
     }
+    # It becomes part of the source of a test.
     if not fields["entry_point"].isidentifier():
         raise UserError(
             f"entry_point must be the name of a function, got {fields['entry_point']!r}",
             where=where,
             hint="the name that the tests call",
         )
+    # A test only defines `check`, so it would pass without this call.
     return Sample(
         id=f"test-{fields['task_id'].rpartition('/')[2]}",
         instruction=fields["prompt"],

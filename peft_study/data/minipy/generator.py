@@ -27,28 +27,17 @@ FAMILIES: tuple[tuple[Callable[[Source], Draft], int], ...] = (
     (statements.changes, 7),
     (statements.bindings, 5),
 )
-UNSEEN = tuple(
-    piece.name
-    for pool in (
-        sequences.GATHERERS,
-        sequences.WORD_MAPS,
-        texts.STEPS,
-        texts.ENDS,
-        mappings.SET_RESULTS,
-        mappings.AMOUNT_RESULTS,
-        statements.CHANGES,
-    )
-    for piece in pool
-    if piece.weight == 0
+_POOLS = (
+    *(sequences.GATHERERS, sequences.WORD_MAPS, texts.STEPS, texts.ENDS),
+    *(mappings.SET_RESULTS, mappings.AMOUNT_RESULTS, statements.CHANGES),
 )
+UNSEEN = tuple(piece.name for pool in _POOLS for piece in pool if piece.weight == 0)
 """Pieces that only the test split draws."""
 
 
 def home(pieces: tuple[str, ...]) -> str:
-    """Choose the split of a combination of pieces: "any", or the only split that has it.
-
-    A checksum decides, so that the split depends neither on the order of drawing nor on Python's hash seed.
-    """
+    """Choose the split of a combination of pieces: "any", or the only split that has it."""
+    # A checksum decides, so that the split depends neither on the order of drawing nor on Python's hash seed.
     core = tuple(piece for piece in pieces if piece != "bind")
     if len(core) < 2:
         return "any"
@@ -71,7 +60,8 @@ def generate(split: str) -> list[Sample]:
 
 @cache
 def _splits() -> dict[str, tuple[Sample, ...]]:
-    """Draw all splits together, so that no instruction occurs twice."""
+    """Draw all splits."""
+    # Together, so that no instruction occurs twice, and once a process: a sweep's cells share them.
     taken: set[str] = set()
     return {split: tuple(_draw_split(split, size, taken)) for split, size in SIZES.items()}
 

@@ -5,6 +5,7 @@ from peft_study.data.prompts.fenced import Form as FencedForm
 from peft_study.data.samples import Sample
 from peft_study.data.syntax import is_program, parse
 
+# The words of the study's package, in its revision of October 2024.
 TASK = (
     "[INST] Write a python code to solve the following coding problem that obeys the constraints and passes the example"
     " test cases. The output code needs to "

@@ -66,6 +66,7 @@ class Template:
         form, before = FORMS[self.form], self.prefix
         if self.preamble and form.has_preamble:
             before += f"{self.preamble}\n"
+        # Without the 32 stray spaces that the study's package puts behind each example's instruction.
         for example in examples:
             head, tail = form.around(example)
             before += f"{head}{example.instruction}{tail}{form.target(example)}\n\n"
