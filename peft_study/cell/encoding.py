@@ -105,11 +105,8 @@ class CellEncoder:
         kept = {split: tokens.not_longer_than(longest, samples) for split, samples in encoded.items()}
         left_out = {split: len(samples) - len(kept[split]) for split, samples in encoded.items()}
         if any(left_out[split] and not kept[split] for split in kept):
-            raise UserError(
-                f"conventions.max_sample_tokens must leave samples to train on and to validate with, got {longest}",
-                where="conventions.max_sample_tokens",
-                hint="a larger number, or null",
-            )
+            what = f"conventions.max_sample_tokens must leave samples to train on and to validate with, got {longest}"
+            raise UserError(what, where="conventions.max_sample_tokens", hint="a larger number, or null")
         encoded = {**kept, "test": test}
         record = {
             "name": self._cell.dataset.name,
@@ -213,11 +210,8 @@ def check_sentinel(template: Template, tokenizer: PreTrainedTokenizerBase) -> No
         UserError: the tokenizer does not have it.
     """
     if template.sentinel and template.sentinel not in tokenizer.get_vocab():
-        raise UserError(
-            f"model.prompt_sentinel must be a token of the tokenizer, got {template.sentinel!r}",
-            where="model.prompt_sentinel, model.tokenizer",
-            hint="model.prompt_sentinel='' for none",
-        )
+        what = f"model.prompt_sentinel must be a token of the tokenizer, got {template.sentinel!r}"
+        raise UserError(what, where="model.prompt_sentinel, model.tokenizer", hint="model.prompt_sentinel='' for none")
 
 
 def _too_long(positions: Positions, subject: str, longest: int, settings: str, hint: str) -> UserError:

@@ -46,11 +46,8 @@ class Command:
         sweep = not OmegaConf.is_missing(HydraConfig.get().job, "num")
         study = HydraConfig.get().runtime.choices.get("study")
         if study and not sweep:
-            raise UserError(
-                f"+study must name a study with cells, got {study}",
-                where=f"+study={study}",
-                hint="add blocks or includes to its YAML",
-            )
+            what = f"+study must name a study with cells, got {study}"
+            raise UserError(what, where=f"+study={study}", hint="add blocks or includes to its YAML")
         outcome = self._run(config, sweep=sweep)
         if not sweep:
             self.outcomes.append(outcome)

@@ -103,20 +103,10 @@ def _under_package_rules(
         if problem.kind is not Kind.asserts
     }
     candidates = [candidate for candidate in tested if candidate.problem_id in compared]
-    print_line(
-        f"under the rules of the study's package: {len(candidates):,} candidates, into {_package_out(options.out)}"
-    )
-    return (
-        replace(problems, judged=compared),
-        candidates,
-        replace(
-            options,
-            out=_package_out(options.out),
-            comparator=Comparator.apps,
-            limits=package_limits(options.limits),
-            packages=PACKAGES,
-        ),
-    )
+    out, limits = _package_out(options.out), package_limits(options.limits)
+    print_line(f"under the rules of the study's package: {len(candidates):,} candidates, into {out}")
+    options = replace(options, out=out, comparator=Comparator.apps, limits=limits, packages=PACKAGES)
+    return replace(problems, judged=compared), candidates, options
 
 
 def _package_out(out: Path) -> Path:
@@ -129,13 +119,9 @@ def _judge(problems: Problems, tested: Sequence[Candidate], options: Arguments) 
     tests = {identity: len(problem.cases) for identity, problem in problems.judged.items()}
     # A worker without a test would only cost the start of a sandbox.
     most_workers = max(1, sum(tests[candidate.problem_id] for candidate in tested))
+    workers = min(options.workers or available_cores(), most_workers)
     with (
-        Pool(
-            min(options.workers or available_cores(), most_workers),
-            options.limits,
-            accept_level_c=options.accept_level_c,
-            packages=options.packages,
-        ) as pool,
+        Pool(workers, options.limits, accept_level_c=options.accept_level_c, packages=options.packages) as pool,
         VerdictFile(options.out, options.comparator, keys, tests) as file,
     ):
         print_line(f"sandbox level {pool.level}: {', '.join(pool.layers)}")

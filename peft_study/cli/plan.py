@@ -87,7 +87,7 @@ def show(
     """
     if not 0 < points < 100:
         raise UserError(f"--points must be between 0 and 100, got {points:g}", where="--points", hint="--points 3")
-    check_interpreter()  # before minutes of composing: the prediction imports transformers
+    check_interpreter()  # before any work: the prediction imports transformers
     with spinner("composing the cells ..."):
         cells = plan_command(overrides, config_dir)
     with progress("predicting memory") as advance:

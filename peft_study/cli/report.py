@@ -53,7 +53,7 @@ def report(
     Raises:
         UserError: a source cannot be read, or the folder cannot be written.
     """
-    # Imported late: matplotlib and pandas take seconds, and `--help` needs neither.
+    # Imported late: matplotlib takes seconds, and `--help` does not need it.
     from peft_study.report.publish import check_replaceable
 
     # Before minutes of reading and drawing.
@@ -84,11 +84,8 @@ def _baseline(against: str) -> "Baseline":
     with spinner(f"reading {against} ..."):
         rows = load([against])
     if rows.frame.empty:
-        raise UserError(
-            f"--against must name results with cells, got {against}",
-            where=f"--against {against}",
-            hint=f"--against {PAPER}, or the folder of a study",
-        )
+        what = f"--against must name results with cells, got {against}"
+        raise UserError(what, where=f"--against {against}", hint=f"--against {PAPER}, or the folder of a study")
     return Baseline(against, Study(rows.frame))
 
 

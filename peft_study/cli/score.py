@@ -119,11 +119,8 @@ def _settings(words: Sequence[str]) -> dict[str, object]:
 
 def _cells_below(folder: Path) -> Iterator[Path]:
     if not folder.is_dir():
-        raise UserError(
-            f"FOLDER must exist, got {folder}",
-            where=str(folder),
-            hint="a folder such as multirun/demo, or one cell of it",
-        )
+        what = f"FOLDER must exist, got {folder}"
+        raise UserError(what, where=str(folder), hint="a folder such as multirun/demo, or one cell of it")
     # The folder is a cell, a study, or a folder of studies.
     for pattern in (RESULT, f"*/{RESULT}", f"*/*/{RESULT}"):
         yield from sorted(file.parent for file in folder.glob(pattern))
@@ -197,11 +194,8 @@ def _samples(cell: CellConfig, result: RunResult, predictions: Sequence[Predicti
         splits = loading.load(cell.dataset)
         # Other rows under the same ids would be scored by references that the model never had.
         if splits.fingerprint != result.data.get("fingerprint"):
-            raise UserError(
-                "the data differs from the data that the cell was run on",
-                where=splits.origin,
-                hint="the same revision or files",
-            )
+            what = "the data differs from the data that the cell was run on"
+            raise UserError(what, where=splits.origin, hint="the same revision or files")
     except UserError:
         # Without a network, the references beside the candidates still suffice.
         generated = cell.dataset.source is DatasetSource.generated and cell.dataset.path is None

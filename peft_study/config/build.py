@@ -24,11 +24,8 @@ def build(node: Mapping[str, Any], **extra: Any) -> Any:
     """
     target = node.get("_target_")
     if not isinstance(target, str) or not ADAPTER_TARGET.fullmatch(target):
-        raise UserError(
-            f"_target_ must be a config class of peft, got {target!r}",
-            where=_TARGET,
-            hint="peft.LoraConfig, for example",
-        )
+        what = f"_target_ must be a config class of peft, got {target!r}"
+        raise UserError(what, where=_TARGET, hint="peft.LoraConfig, for example")
     module, _, name = target.rpartition(".")
     peft = importlib.import_module(module)
     class_names = [key for key in vars(peft) if key.endswith("Config")]
@@ -46,8 +43,5 @@ def build(node: Mapping[str, Any], **extra: Any) -> Any:
     try:
         return cls(**arguments)
     except Exception as error:  # the class's checks raise many kinds, KeyError and AssertionError among them
-        raise UserError(
-            f"{name} does not take its settings: {error}",
-            where="method.adapter",
-            hint=f"see the documentation of {target}",
-        ) from error
+        what = f"{name} does not take its settings: {error}"
+        raise UserError(what, where="method.adapter", hint=f"see the documentation of {target}") from error

@@ -90,11 +90,8 @@ def scoring_problems(scoring: ScoringConfig) -> Iterator[UserError]:
                 hint=f"scoring.{name}={getattr(ScoringConfig, name) or 'null'}, the default",
             )
     if not 0 <= scoring.resamples <= MAX_RESAMPLES:
-        yield UserError(
-            f"scoring.resamples must be between 0 and {MAX_RESAMPLES:,}, got {scoring.resamples}",
-            where="scoring.resamples",
-            hint="scoring.resamples=10000, or 0 for no intervals",
-        )
+        what = f"scoring.resamples must be between 0 and {MAX_RESAMPLES:,}, got {scoring.resamples}"
+        yield UserError(what, where="scoring.resamples", hint="scoring.resamples=10000, or 0 for no intervals")
 
 
 def _data(cell: CellConfig) -> Iterator[UserError]:
@@ -114,11 +111,8 @@ def _data(cell: CellConfig) -> Iterator[UserError]:
             hint="dataset.path=FILE, the JSON list or JSONL of CodeAlpaca",
         )
     elif dataset.path is None and dataset.source is DatasetSource.generated and dataset.layout is not PAIRS:
-        yield UserError(
-            f"dataset.layout must be {PAIRS}, got {dataset.layout}: {dataset.name} is generated",
-            where="dataset.layout",
-            hint=f"dataset.layout={PAIRS}",
-        )
+        what = f"dataset.layout must be {PAIRS}, got {dataset.layout}: {dataset.name} is generated"
+        yield UserError(what, where="dataset.layout", hint=f"dataset.layout={PAIRS}")
     if dataset.prompt_form.is_whole_program and dataset.stop_at_newline:
         yield UserError(
             f"dataset.stop_at_newline must be false with dataset.prompt_form={dataset.prompt_form}, whose answers are"
@@ -132,11 +126,8 @@ def _names(cell: CellConfig) -> Iterator[UserError]:
     for group in _NAMED_GROUPS:
         where, name = f"{group}.name", getattr(cell, group).name
         if not NAME.fullmatch(name):
-            yield UserError(
-                f"{where} must be 1 to 80 letters, digits, '.', '_' and '-', got {name!r}",
-                where=where,
-                hint=f"{where}=NAME, beginning with a letter or digit",
-            )
+            what = f"{where} must be 1 to 80 letters, digits, '.', '_' and '-', got {name!r}"
+            yield UserError(what, where=where, hint=f"{where}=NAME, beginning with a letter or digit")
 
 
 def _ranges(cell: CellConfig) -> Iterator[UserError]:
@@ -171,17 +162,11 @@ def _ranges(cell: CellConfig) -> Iterator[UserError]:
             hint="generation.num_beams=1, as generation=sampling has it, or generation.temperature=null",
         )
     if not 0 < generation.top_p <= 1:
-        yield UserError(
-            f"generation.top_p must be above 0 and at most 1, got {generation.top_p}",
-            where="generation.top_p",
-            hint="generation.top_p=1 for all tokens",
-        )
+        what = f"generation.top_p must be above 0 and at most 1, got {generation.top_p}"
+        yield UserError(what, where="generation.top_p", hint="generation.top_p=1 for all tokens")
     if generation.top_k < 0:
-        yield UserError(
-            f"generation.top_k must be 0 (all tokens) or more, got {generation.top_k}",
-            where="generation.top_k",
-            hint="generation.top_k=0",
-        )
+        what = f"generation.top_k must be 0 (all tokens) or more, got {generation.top_k}"
+        yield UserError(what, where="generation.top_k", hint="generation.top_k=0")
     if generation.temperature is None and generation.num_candidates > generation.num_beams:
         yield UserError(
             f"generation.num_beams must be at least generation.num_candidates ({generation.num_candidates}), got"
@@ -206,35 +191,23 @@ def _model(cell: CellConfig) -> Iterator[UserError]:
             hint="give the arguments of its transformers config, as conf/model/tiny-llama.yaml does",
         )
     if model.revision and model.source and (model.source.startswith(EMBEDDED_SOURCE) or Path(model.source).exists()):
-        yield UserError(
-            f"model.revision must be null for the local source {model.source}, got {model.revision!r}",
-            where="model.revision",
-            hint="model.revision=null, or a hub id as model.source",
-        )
+        what = f"model.revision must be null for the local source {model.source}, got {model.revision!r}"
+        yield UserError(what, where="model.revision", hint="model.revision=null, or a hub id as model.source")
     if not model.source and not model.tokenizer:
-        yield UserError(
-            f"model.tokenizer must name a tokenizer for {model.name}, which has no source",
-            where="model.tokenizer",
-            hint="model.tokenizer=tiny or a local folder",
-        )
+        what = f"model.tokenizer must name a tokenizer for {model.name}, which has no source"
+        yield UserError(what, where="model.tokenizer", hint="model.tokenizer=tiny or a local folder")
 
 
 def _method(cell: CellConfig) -> Iterator[UserError]:
     method = cell.method
     if method.kind is not MethodKind.prompting and method.learning_rate is None:
-        yield UserError(
-            f"method.learning_rate must be a number, got null: {method.name} trains",
-            where="method.learning_rate",
-            hint="method.learning_rate=3e-4",
-        )
+        what = f"method.learning_rate must be a number, got null: {method.name} trains"
+        yield UserError(what, where="method.learning_rate", hint="method.learning_rate=3e-4")
     if method.kind is MethodKind.adapter:
         yield from _adapter(method, recomputes=cell.training.gradient_checkpointing)
     elif method.adapter:
-        yield UserError(
-            f"method.adapter must be null for a method of kind {method.kind}, got one for {method.name}",
-            where="method.adapter",
-            hint="method.kind=adapter, or remove the adapter",
-        )
+        what = f"method.adapter must be null for a method of kind {method.kind}, got one for {method.name}"
+        yield UserError(what, where="method.adapter", hint="method.kind=adapter, or remove the adapter")
     yield from _examples(method)
     if not cell.dataset.layout.has_training_split and (
         method.kind is not MethodKind.prompting or method.examples is not ExampleChoice.none
@@ -271,11 +244,8 @@ def _adapter(method: MethodConfig, *, recomputes: bool) -> Iterator[UserError]:
         )
     # Without a list of peft's names, `build` finds an unknown class when it imports peft.
     elif adapter_targets() and target not in adapter_targets():
-        yield UserError(
-            f"_target_ must be a config class that peft exports, got {target}",
-            where=where,
-            hint=near_names(target, adapter_targets()),
-        )
+        what = f"_target_ must be a config class that peft exports, got {target}"
+        yield UserError(what, where=where, hint=near_names(target, adapter_targets()))
     # peft 0.21 raises in the first step, after the model is loaded.
     elif target == "peft.PrefixTuningConfig" and recomputes:
         yield UserError(
@@ -295,11 +265,8 @@ def _examples(method: MethodConfig) -> Iterator[UserError]:
             hint="method=zero-shot for none; method=icl method.num_examples=8, or method=rag",
         )
     elif method.num_examples and method.kind is not MethodKind.prompting:
-        yield UserError(
-            f"method.num_examples must be 0 for {method.name}, which trains, got {method.num_examples}",
-            where=where,
-            hint="method=icl or method=rag",
-        )
+        what = f"method.num_examples must be 0 for {method.name}, which trains, got {method.num_examples}"
+        yield UserError(what, where=where, hint="method=icl or method=rag")
     if method.examples is ExampleChoice.nearest and not method.retriever:
         yield UserError(
             "method.retriever must be set to find the nearest examples, got null",
@@ -311,17 +278,11 @@ def _examples(method: MethodConfig) -> Iterator[UserError]:
 def _quantization(cell: CellConfig) -> Iterator[UserError]:
     quantization = cell.quantization
     if quantization.bits not in (None, 4, 8):
-        yield UserError(
-            f"quantization.bits must be 4, 8 or null, got {quantization.bits}",
-            where="quantization.bits",
-            hint="quantization=none, int8 (8 bits) or nf4 (4 bits)",
-        )
+        what = f"quantization.bits must be 4, 8 or null, got {quantization.bits}"
+        yield UserError(what, where="quantization.bits", hint="quantization=none, int8 (8 bits) or nf4 (4 bits)")
     if quantization.quant_type not in ("nf4", "fp4"):
-        yield UserError(
-            f"quantization.quant_type must be nf4 or fp4, got {quantization.quant_type!r}",
-            where="quantization.quant_type",
-            hint="quantization.quant_type=nf4",
-        )
+        what = f"quantization.quant_type must be nf4 or fp4, got {quantization.quant_type!r}"
+        yield UserError(what, where="quantization.quant_type", hint="quantization.quant_type=nf4")
     if quantization.bits is not None and cell.method.kind is MethodKind.full:
         yield UserError(
             f"quantization.bits must be null for full fine-tuning, got {quantization.bits}: quantized weights have no"
@@ -333,8 +294,5 @@ def _quantization(cell: CellConfig) -> Iterator[UserError]:
 
 def _precision(cell: CellConfig) -> Iterator[UserError]:
     if cell.training.precision is Precision.fp16 and cell.hardware.device is Device.cpu:
-        yield UserError(
-            "training.precision must not be fp16 on a CPU, which trains in fp32 or bf16",
-            where="training.precision, hardware.device",
-            hint="training.precision=auto, fp32 or bf16",
-        )
+        what = "training.precision must not be fp16 on a CPU, which trains in fp32 or bf16"
+        yield UserError(what, where="training.precision, hardware.device", hint="training.precision=auto, fp32 or bf16")

@@ -186,11 +186,8 @@ def explain(error: BaseException) -> UserError:
         return explain_several_values(several[1] or several[2])
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, name = str(error.missing_cfg_file).partition("/")
-        return UserError(
-            f"{group} has no option {name!r}" if name else f"{group} must be one of its options, got nothing",
-            where=f"{group}={name}",
-            hint=near_names(name, error.options),
-        )
+        what = f"{group} has no option {name!r}" if name else f"{group} must be one of its options, got nothing"
+        return UserError(what, where=f"{group}={name}", hint=near_names(name, error.options))
     if isinstance(error, yaml.MarkedYAMLError):
         mark = error.problem_mark
         return UserError(
@@ -200,11 +197,8 @@ def explain(error: BaseException) -> UserError:
         )
     added = _match(r"Could not override '([^']+)'\. No match in the defaults list", _first_line(error))
     if added:
-        return UserError(
-            f"{added} must be written +{added}, because not every cell has it",
-            where=f"{added}=...",
-            hint=f"+{added}=...",
-        )
+        what = f"{added} must be written +{added}, because not every cell has it"
+        return UserError(what, where=f"{added}=...", hint=f"+{added}=...")
     twice = _match(r"^Multiple values for (\S+)\. ", _first_line(error))
     if twice:
         return UserError(

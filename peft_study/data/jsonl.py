@@ -75,11 +75,8 @@ def text_list_field(row: dict[str, Any], field: str, where: str) -> list[str]:
     """
     value = row.get(field)
     if not isinstance(value, list):
-        raise UserError(
-            f"the field {field!r} must be a list of texts, got {type(value).__name__}",
-            where=where,
-            hint=near_names(field, row),
-        )
+        what = f"the field {field!r} must be a list of texts, got {type(value).__name__}"
+        raise UserError(what, where=where, hint=near_names(field, row))
     return [text_field({field: item}, field, where) or "" for item in value]
 
 

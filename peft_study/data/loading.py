@@ -68,11 +68,8 @@ def load(dataset: DatasetConfig) -> Splits:
         rows, origin = layout.samples(tables, dataset, dropped), f"hub:{dataset.hub_id}@{dataset.revision or 'default'}"
     for split in SPLITS if dataset.layout.has_training_split else ("test",):
         if not rows[split]:
-            raise UserError(
-                f"the {split} split of {dataset.name} is empty",
-                where=origin,
-                hint=f"{layout.minimum(dataset)} at least",
-            )
+            what = f"the {split} split of {dataset.name} is empty"
+            raise UserError(what, where=origin, hint=f"{layout.minimum(dataset)} at least")
     if dataset.path is None or layout.is_published:  # a file of a user has any size
         _warn_about_sizes(dataset, rows)
     # Before line ends change and limits apply, so that results of one data set have one fingerprint.
@@ -103,11 +100,8 @@ def _generated(dataset: DatasetConfig) -> dict[str, list[Sample]]:
     from peft_study.data import minipy
 
     if dataset.name != "minipy":
-        raise UserError(
-            f"dataset.source=generated has a generator for minipy alone, got {dataset.name!r}",
-            where="dataset.source",
-            hint="dataset=minipy",
-        )
+        what = f"dataset.source=generated has a generator for minipy alone, got {dataset.name!r}"
+        raise UserError(what, where="dataset.source", hint="dataset=minipy")
     return {split: list(minipy.generate(split)) for split in SPLITS}
 
 

@@ -193,7 +193,6 @@ def encode_prompt(
         for position, span in enumerate(offsets)
         if isinstance(span, tuple) and prompt.instruction_start <= span[0] < span[1] <= prompt.instruction_end
     ]
-    # Offsets, because a count of the examples' tokens alone would miss a token across the boundary.
     of_examples = sum(isinstance(span, tuple) and 0 < span[1] <= prompt.start for span in offsets)
     over = [
         len(ids) - of_examples - max_tokens if max_tokens is not None else 0,

@@ -59,11 +59,8 @@ def _check_setting(key: str, values: Sequence[Any], where: str) -> None:
         )
     nameless = [value for value in values if is_group(key) and (value is None or isinstance(value, list | dict))]
     if nameless:
-        raise UserError(
-            f"{key} must be the name of an option, got {literal(nameless[0])}",
-            where=where,
-            hint=f"{key}: NAME, or {key}: [NAME, NAME]",
-        )
+        what = f"{key} must be the name of an option, got {literal(nameless[0])}"
+        raise UserError(what, where=where, hint=f"{key}: NAME, or {key}: [NAME, NAME]")
 
 
 def expand(study: str, blocks: Sequence[Choices], command: Choices) -> list[tuple[str, ...]]:
@@ -156,11 +153,8 @@ def _nothing_left(study: str, blocks: Sequence[Choices], restrictions: Choices) 
         options = {override.partition("=")[2] for block in blocks for override in block[key]}
         unknown = [value.partition("=")[2] for value in values if value.partition("=")[2] not in options]
         if len(unknown) == len(values):
-            return UserError(
-                f"study {study} has no cell with {key}={unknown[0]}",
-                where=f"{key}={','.join(unknown)}",
-                hint=near_names(unknown[0], options),
-            )
+            what = f"study {study} has no cell with {key}={unknown[0]}"
+            return UserError(what, where=f"{key}={','.join(unknown)}", hint=near_names(unknown[0], options))
     return UserError(
         f"study {study} has no cell with all of these values",
         where=" ".join(override for values in restrictions.values() for override in values),

@@ -77,11 +77,8 @@ def slots(gpus: Any, cells_at_once: int | None, *, cpu_only: bool = False) -> li
     """
     chosen = [] if cpu_only else _choose(gpus)
     if cells_at_once is not None and cells_at_once < 1:
-        raise UserError(
-            f"hardware.cells_at_once must be at least 1, got {cells_at_once}",
-            where="hardware.cells_at_once",
-            hint="hardware.cells_at_once=1",
-        )
+        what = f"hardware.cells_at_once must be at least 1, got {cells_at_once}"
+        raise UserError(what, where="hardware.cells_at_once", hint="hardware.cells_at_once=1")
     # Two cells on a GPU would compete for its memory, and each record would hold the other's peak in part.
     if chosen and cells_at_once is not None and cells_at_once > len(chosen):
         raise UserError(

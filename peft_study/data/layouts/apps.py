@@ -94,11 +94,8 @@ def _samples(split: str, rows: Sequence[Row], dropped: dict[str, int]) -> list[S
 def _sample(split: str, where: str, row: dict[str, Any]) -> Sample | None:
     problem = row.get("problem_id", row.get("id"))
     if not isinstance(problem, int | str):
-        raise UserError(
-            f"problem_id must be a number or a text, got {problem!r}",
-            where=f"problem_id, {where}",
-            hint="an id that no other problem has",
-        )
+        what = f"problem_id must be a number or a text, got {problem!r}"
+        raise UserError(what, where=f"problem_id, {where}", hint="an id that no other problem has")
     question = jsonl.text_field(row, "question", where) or ""
     solutions = _solutions(jsonl.text_field(row, "solutions", where))
     if not question.strip() or not (solutions or split == "test"):
@@ -118,11 +115,8 @@ def _refuse_equal_ids(samples: Iterable[Sample]) -> None:
     seen = set()
     for sample in samples:
         if sample.id in seen:
-            raise UserError(
-                f"problem_id must be unique, got {sample.id!r} twice",
-                where="problem_id",
-                hint="another id for one of the two problems",
-            )
+            what = f"problem_id must be unique, got {sample.id!r} twice"
+            raise UserError(what, where="problem_id", hint="another id for one of the two problems")
         seen.add(sample.id)
 
 

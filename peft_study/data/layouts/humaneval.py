@@ -41,11 +41,8 @@ def _sample(where: str, row: dict[str, Any]) -> Sample:
     }
     # It becomes part of the source of a test.
     if not fields["entry_point"].isidentifier():
-        raise UserError(
-            f"entry_point must be the name of a function, got {fields['entry_point']!r}",
-            where=where,
-            hint="the name that the tests call",
-        )
+        what = f"entry_point must be the name of a function, got {fields['entry_point']!r}"
+        raise UserError(what, where=where, hint="the name that the tests call")
     # A test only defines `check`, so it would pass without this call.
     return Sample(
         id=f"test-{fields['task_id'].rpartition('/')[2]}",
