@@ -178,6 +178,7 @@ def _refuse_overwriting(options: Arguments) -> None:
     outs = [options.out, *([_package_out(options.out)] if options.apps_package_rules else [])]
     for file, out in itertools.product((options.problems, options.candidates), outs):
         with suppress(OSError):  # a file that does not exist is reported when it is opened
+            # Not by name: one of them may be a link.
             if out.samefile(file):
                 raise UserError(
                     f"--out must not be a file that is read, got {out}", where=str(out), hint="--out OTHER_FILE"

@@ -218,6 +218,7 @@ def _state(planned: PlannedCell, result: RunResult | None) -> tuple[str, str | N
         return NEW, None
     if result.status is Status.ok:
         return DONE, None
+    # A process that was killed leaves "running".
     if result.status in (Status.running, Status.preempted):
         return INTERRUPTED, None
     return str(result.status), result.reason

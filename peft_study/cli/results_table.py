@@ -109,6 +109,7 @@ def print_results(results: Sequence[RunResult], console: Console | None = None) 
 
 def _shown_scores(table_rows: Sequence[Row], *, wide: bool) -> list[str]:
     """Choose two scores, or three on a wide terminal. If programs were tested, choose the scores of the tests."""
+    # As the paper scores APPS.
     names = ("pass@1", "pass@5", "tests_passed_share") if any(row.score("pass@1") for row in table_rows) else EXACT
     return list(names) if wide and any(row.score(names[2]) for row in table_rows) else list(names[:2])
 

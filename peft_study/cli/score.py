@@ -122,6 +122,7 @@ def _cells_below(folder: Path) -> Iterator[Path]:
         what = f"FOLDER must exist, got {folder}"
         raise UserError(what, where=str(folder), hint="a folder such as multirun/demo, or one cell of it")
     # The folder is a cell, a study, or a folder of studies.
+    # Not `**`: a folder of studies may hold checkpoints and data of many GB.
     for pattern in (RESULT, f"*/{RESULT}", f"*/*/{RESULT}"):
         yield from sorted(file.parent for file in folder.glob(pattern))
 
@@ -146,6 +147,7 @@ def _rescore_cell(path: Path, changed: dict[str, object], dry_run: bool) -> tupl
     with folder.locked():
         before = folder.read_result()
         assert before is not None
+        # The schema checks it again: an earlier version may have written the config.
         cell = to_cell(OmegaConf.create(before.config))
         cell.scoring = replace(cell.scoring, **changed)  # type: ignore[arg-type]
         check(cell)

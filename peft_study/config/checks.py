@@ -59,6 +59,7 @@ def check(cell: CellConfig) -> None:
 
 def problems(cell: CellConfig) -> Iterator[UserError]:
     """Every broken rule of a cell, the most basic first."""
+    # Names and ranges first, because later rules and their messages rely on them.
     yield from _names(cell)
     yield from _ranges(cell)
     yield from scoring_problems(cell.scoring)

@@ -289,5 +289,6 @@ def _match(pattern: str, text: str) -> str | None:
 
 def _first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    # Hydra's heading names the file, which `where` has already.
     lines = [line for line in lines if not line.endswith("raised while composing config:")]
     return lines[0] if lines else type(error).__name__

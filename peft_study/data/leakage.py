@@ -143,6 +143,7 @@ def _grams(text: str) -> frozenset[str]:
 
 
 def _read(file: Path) -> Leakage | None:
+    # A damaged file, or one of another version, is computed again.
     try:
         plain = json.loads(file.read_text(encoding="utf-8"))
         if plain["version"] != VERSION:
@@ -157,4 +158,4 @@ def _write(file: Path, report: Leakage) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file, json.dumps({"version": VERSION, "leakage": asdict(report)}) + "\n")
     except OSError:
-        return
+        return  # a home folder that cannot be written, as in some containers

@@ -91,6 +91,7 @@ def _with_line_feeds(sample: Sample) -> Sample:
     changed: dict[str, Any] = {
         name: with_line_feeds(text) for name in CODE_AND_PROSE if "\r" in (text := getattr(sample, name))
     }
+    # `raw_em` compares with the answer as its file has it.
     if "answer" in changed:
         changed["published_answer"] = sample.answer
     return replace(sample, **changed) if changed else sample

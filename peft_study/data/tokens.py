@@ -12,7 +12,7 @@ from peft_study.data.samples import Sample
 
 logger = logging.getLogger(__name__)
 
-IGNORED_LABEL = -100
+IGNORED_LABEL = -100  # what torch's cross_entropy leaves out
 BIN_TOKENS = 8
 _AS_TEXT = {"add_special_tokens": False, "split_special_tokens": True}
 """A sample that contains the text of a special token means its characters, not the token."""
@@ -116,6 +116,7 @@ def encode(
     """
     # The target first, because a prompt may use what its target leaves of the shared budget.
     target, changed = _target(sample, template, tokenizer, for_encoder=for_encoder)
+    # A cut target has no end token. The study's package keeps it, and a model learns to stop in the middle.
     kept = target[: limits.target]
     most = limits.prompt
     if most is not None and limits.shared:
@@ -216,6 +217,7 @@ def _sentinel(prompt: Prompt, tokenizer: Tokenizer) -> tuple[list[int], str]:
 
 def not_longer_than(longest: int | None, samples: Sequence[Encoded]) -> list[Encoded]:
     """Samples with at most `longest` tokens in prompt and target before any cut; all if `longest` is None."""
+    # The package's revision leaves out samples of APPS above 1,024 tokens.
     return [sample for sample in samples if longest is None or _uncut(sample) <= longest]
 
 
@@ -270,6 +272,7 @@ def _edge(length: int) -> int:
 
 def _without_end(ids: list[int], added: Sequence[int], end: int) -> list[int]:
     """A prompt's ids without those that the tokenizer added behind its text; `added` is 1 for an added id."""
+    # The mask, because a text may contain the end token itself.
     if 0 in added:
         return ids[: len(added) - list(added)[::-1].index(0)]
     return [token for token in ids if token != end]

@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--json", action="store_true", help="print a record for programs: each repository with its size and problem"
     )
     options = parser.parse_intermixed_args(arguments)
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty():  # a log would hold thousands of lines of a bar
         disable_progress_bars()
     return run_command(
         lambda: fetch(options.overrides, options.config_dir, dry_run=options.dry_run, as_json=options.json),

@@ -37,7 +37,7 @@ class ScoringConfig:
     memory_mb: int = 512
     output_kb: int = 4096
     workers: int | None = None
-    accept_level_c: bool = False
+    accept_level_c: bool = False  # level C keeps a program from neither files nor the network (docs/trust.md)
     resamples: int = 10_000
     packages: list[str] = field(default_factory=list)
     apps_package_rules: bool = False

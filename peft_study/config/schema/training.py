@@ -86,8 +86,8 @@ class TrainingConfig:
     micro_batch_size: int = 8
     warmup_fraction: float = 0.05
     evaluations_per_epoch: int = 5  # the paper evaluates every 0.2 epoch
-    max_grad_norm: float = 1.0
-    precision: Precision = Precision.auto
+    max_grad_norm: float = 1.0  # transformers' default
+    precision: Precision = Precision.auto  # bf16 if the GPU supports it; the paper says "16 bit"
     gradient_checkpointing: bool = False
     # Later settings stand last and keep the former behaviour, so that cells keep their identity.
     memory: MemoryPolicy = MemoryPolicy.auto

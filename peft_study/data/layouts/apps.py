@@ -112,6 +112,7 @@ def _sample(split: str, where: str, row: dict[str, Any]) -> Sample | None:
 
 
 def _refuse_equal_ids(samples: Iterable[Sample]) -> None:
+    # Candidates and verdicts are stored by the sample's id.
     seen = set()
     for sample in samples:
         if sample.id in seen:

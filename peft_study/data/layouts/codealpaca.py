@@ -18,13 +18,10 @@ logger = logging.getLogger(__name__)
 
 
 class Layout(BaseLayout):
-    """The samples of CodeAlpaca whose output is a Python program, split 80/10/10.
+    """The samples of CodeAlpaca whose output is a Python program, split 80/10/10."""
 
-    A sample is kept if its output parses as Python and is more than a single name, number or string. The study's
-    authors published what their filter left (antolin/codealpaca-filtered), not the filter, so the number of samples
-    differs from theirs.
-    """
-
+    # The study's authors published what their filter left (antolin/codealpaca-filtered), not the filter. The number of
+    # samples that this rule keeps differs from theirs.
     expected = "one file, the JSON list or JSONL of CodeAlpaca"
 
     def minimum(self, dataset: DatasetConfig) -> str:

@@ -48,6 +48,6 @@ def _sample(where: str, row: dict[str, Any]) -> Sample:
         id=f"test-{fields['task_id'].rpartition('/')[2]}",
         instruction=fields["prompt"],
         answer=fields["prompt"] + fields["canonical_solution"],
-        starter_code=fields["prompt"],
+        starter_code=fields["prompt"],  # scores compare whole programs
         assertions=f"{fields['test']}\n\ncheck({fields['entry_point']})\n",
     )

@@ -60,6 +60,7 @@ def _task(value: Any, where: str) -> int:
 
 
 def _sample(sample_id: str, where: str, row: dict[str, Any]) -> Sample:
+    # Only the sanitized version has "prompt" and "test_imports", and only the full one "test_setup_code".
     text = jsonl.text_field(row, "text" if "text" in row else "prompt", where) or ""
     assertions = jsonl.text_list_field(row, "test_list", where)
     setup = jsonl.text_field(row, "test_setup_code", where) if "test_setup_code" in row else None

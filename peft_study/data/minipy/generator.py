@@ -67,6 +67,7 @@ def _splits() -> dict[str, tuple[Sample, ...]]:
 
 
 def _draw_split(split: str, size: int, taken: set[str]) -> list[Sample]:
+    # Random hashes a text by SHA-512, so the draws do not depend on Python's hash seed.
     rng = Source(f"{SEED}-{split}")
     unseen = round(size * UNSEEN_SHARE) if split == "test" else 0
     new = 0 if split == "train" else round(size * NEW_SHARE)
@@ -87,6 +88,7 @@ def _draw_sample(rng: Source, split: str, identity: str, kind: str, taken: set[s
                 continue
         elif home(draft.pieces) != (split if kind == "new" else "any"):
             continue
+        # An answer that fails on most inputs has no checks.
         checks = make_checks(draft, rng)
         if checks:
             taken.add(draft.instruction)

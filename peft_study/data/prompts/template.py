@@ -106,6 +106,7 @@ class Template:
             generated: what the model wrote behind the prompt.
             prompt: the text before it, which says whether a completion begins inside a string or brackets.
         """
+        # Before the cut, as the package's tokenizer did when it decoded.
         if self.cleaned:
             generated = clean_up_spaces(generated)
         candidate = FORMS[self.form].candidate(generated, prompt, self.stop_at_newline)
