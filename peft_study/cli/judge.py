@@ -142,6 +142,7 @@ def _judge(problems: Problems, tested: Sequence[Candidate], options: Arguments) 
 
 def _tested(problems: Problems, candidates: Sequence[Candidate]) -> list[Candidate]:
     """Return the candidates whose problems have tests. Print how many others there are."""
+    # Left out rather than counted as failed: APPS has such problems.
     if problems.untested:
         untested = sum(candidate.problem_id in problems.untested for candidate in candidates)
         print_line(f"left out: {len(problems.untested):,} problems without tests, and {untested:,} candidates for them")

@@ -17,7 +17,7 @@ from peft_study.metrics.registry import HEADLINES
 from peft_study.metrics.seed_intervals import Spread, seeds_interval
 from peft_study.results.schema import PhaseCost, RunResult, Status
 
-EXACT = ("em@1", "em@10", "codebleu")
+EXACT = ("em@1", "em@10", "codebleu")  # the scores of the paper
 WIDE = 92
 """Width in columns of a terminal that has room for a third score."""
 _WORK = ("train", "generate")

@@ -34,6 +34,7 @@ def main() -> int:
     os.environ[FULL_ERROR] = "1"
     try:
         check_interpreter()
+        # Since version 1.2, Hydra leaves the working directory as it is.
         hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")(command)()
     except KeyboardInterrupt as error:
         _close(command)

@@ -209,6 +209,7 @@ def _samples(cell: CellConfig, result: RunResult, predictions: Sequence[Predicti
             raise ValueError(f"{PREDICTIONS} does not hold the {sizes['test']} test samples, once each") from None
         return [Sample(row.id, "", row.reference, level=row.level, cluster=row.cluster) for row in predictions]
     by_id = {sample.id: sample for sample in splits.test}
+    # A damaged file would score candidates by the tests of other samples.
     if [prediction.id for prediction in predictions] != list(by_id):
         raise ValueError(f"{PREDICTIONS} does not hold the {len(by_id)} samples of the test split, once each, in order")
     return list(by_id.values())

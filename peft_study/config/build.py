@@ -32,6 +32,7 @@ def build(node: Mapping[str, Any], **extra: Any) -> Any:
     cls = getattr(peft, name, None)
     if not (isinstance(cls, type) and issubclass(cls, peft.PeftConfig)):
         raise UserError(f"peft has no config class {name!r}", where=_TARGET, hint=near_names(name, class_names))
+    # peft's classes raise a TypeError that names no setting of ours.
     accepted = {spec.name for spec in fields(cls) if spec.init}
     named = {key: value for key, value in node.items() if key != "_target_"}
     for key in named:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-_BYTE_TOKEN = re.compile(r"<0x[0-9A-Fa-f]{2}>")
-_BROKEN_CHARACTER = "\ufffd"
+_BYTE_TOKEN = re.compile(r"<0x[0-9A-Fa-f]{2}>")  # SentencePiece's name of a byte
+_BROKEN_CHARACTER = "\ufffd"  # what decoders write for a part of a character
 
 
 class Decoding(Protocol):

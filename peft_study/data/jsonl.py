@@ -30,6 +30,7 @@ def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     if not next((line for line in _lines(path) if line.strip()), "").lstrip().startswith("["):
         yield from read_rows(path)
         return
+    # CodeAlpaca and the sanitized MBPP are published as one list.
     values = _parsed("".join(_lines(path)), str(path), "a file")
     for number, value in enumerate(values, start=1):
         where = f"{path}, item {number}"

@@ -74,6 +74,7 @@ def load(dataset: DatasetConfig) -> Splits:
         _warn_about_sizes(dataset, rows)
     # Before line ends change and limits apply, so that results of one data set have one fingerprint.
     content = fingerprint(sample for split in SPLITS for sample in rows[split])
+    # A carriage return in a prompt or target would teach the model the line ends of a file.
     rows = {split: [_with_line_feeds(sample) for sample in rows[split]] for split in SPLITS}
     cut = {split: tuple(rows[split][: dataset.limit]) for split in SPLITS}
     return Splits(
@@ -83,6 +84,7 @@ def load(dataset: DatasetConfig) -> Splits:
         origin=origin,
         fingerprint=content,
         dropped=dropped,
+        # Of whole splits, so that limited cells of a data set share its report.
         leakage=cached_leakage(rows["test"], [*rows["train"], *rows["validation"]], content),
     )
 

@@ -127,7 +127,7 @@ def encode(
         ids, cut = encode_prompt(prompt, tokenizer, most, for_encoder=for_encoder)
         if not kept_examples or limits.prompt_positions is None or len(ids) <= limits.prompt_positions:
             break
-        del kept_examples[0]
+        del kept_examples[0]  # and encode again, because a token may span two examples
     if limits.prompt_positions is not None and len(ids) > limits.prompt_positions:
         ids, cut = encode_prompt(prompt, tokenizer, most, limits.prompt_positions, for_encoder=for_encoder)
     return Encoded(

@@ -21,6 +21,7 @@ TOKENIZER_FILES = (
 # sentence-transformers stores the settings of each part, and the weights of some, in numbered folders.
 RETRIEVER_FILES = (WEIGHTS, "*.json", *VOCABULARY_FILES, "[0-9]_*/*.json", "[0-9]_*/*.safetensors")
 DATA_FILES = ("**/*.parquet", "**/*.json*", "**/*.csv*")
+# `datasets` reads names of splits and files from the card.
 DATA_CARD = ("README.md", ".huggingface.yaml", "dataset_infos.json")
 
 

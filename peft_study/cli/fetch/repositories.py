@@ -48,6 +48,7 @@ def download(repository: Repository) -> None:
     # many GB.
     for name in repository.sizes:
         with_retries(partial(hf_hub_download, need.repository, name, repo_type=need.kind, revision=need.revision))
+    # A branch may move between the look-up and the download.
     repository.missing = _lacking(repository, need.revision)
     if repository.missing:
         raise UserError(f"{need} changed during the download, or the network failed", hint="the same command again")

@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 SEED = 42
 VALIDATION_SIZE, TRAIN_SIZE = 500, 4_500
 LEVELS = ("introductory", "interview", "competition")
-TESTED_PER_LEVEL = 250
+TESTED_PER_LEVEL = 250  # of 5,000 test problems, the study scores 750
 # Python reads integers of at most 4,300 digits at once, because longer ones take quadratic time; APPS has integers of
 # over 9,000.
 DIGITS_AT_ONCE = 4_000

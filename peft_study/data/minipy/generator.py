@@ -10,7 +10,7 @@ from peft_study.data.minipy.drafts import Draft, Source
 from peft_study.data.samples import Sample
 from peft_study.errors import UserError, near_names
 
-SEED = 2308_10462
+SEED = 2308_10462  # the study's number at arXiv
 SIZES = {"train": 2_000, "validation": 300, "test": 1_000}
 NEW_SHARE = 0.3
 """Share of validation and of test samples whose combination of pieces is in no other split."""
