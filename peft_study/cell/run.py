@@ -128,17 +128,17 @@ class CellRun:
         shutil.rmtree(self._folder.path / CHECKPOINTS, ignore_errors=True)
 
     def _set_up_machine(self) -> None:
-        hardware = self._cell.hardware
+        hardware, device = self._cell.hardware, self._compute.device
         if hardware.threads is not None:
             torch.set_num_threads(hardware.threads)
-        apply_budget(self._compute.device, hardware.budget_bytes)
+        apply_budget(device, hardware.budget_bytes)
         set_seed(self._cell.seed)
         self._result.memory_kind = self._meter.kind
         # The meter fills this mapping, so that every write of the result has the costs so far.
         self._result.phases = self._meter.phases
         self._result.provenance = provenance.collect() | {
-            "device": _device_name(self._compute.device),
-            "device_bytes": device_bytes(self._compute.device, hardware.budget_bytes),
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+            "device_bytes": device_bytes(device, hardware.budget_bytes),
             "precision": str(self._compute.precision),
             "threads": torch.get_num_threads(),
             "seed": self._cell.seed,
@@ -285,7 +285,3 @@ class CellRun:
         self._tracker.phase(name, total)
         with self._meter.phase(name):
             yield
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"

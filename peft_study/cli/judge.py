@@ -181,9 +181,8 @@ def _refuse_overwriting(options: Arguments) -> None:
         with suppress(OSError):  # a file that does not exist is reported when it is opened
             # Not by name: one of them may be a link.
             if out.samefile(file):
-                raise UserError(
-                    f"--out must not be a file that is read, got {out}", where=str(out), hint="--out OTHER_FILE"
-                )
+                what = f"--out must not be a file that is read, got {out}"
+                raise UserError(what, where=str(out), hint="--out OTHER_FILE")
 
 
 def _print_resumed(resumed: Resumed, out: Path) -> None:

@@ -83,6 +83,7 @@ def _baseline(against: str) -> "Baseline":
         return Baseline(PAPER, Study(paper_rows()))
     with spinner(f"reading {against} ..."):
         rows = load([against])
+    # Else every comparison would be empty, without a word about the reason.
     if rows.frame.empty:
         what = f"--against must name results with cells, got {against}"
         raise UserError(what, where=f"--against {against}", hint=f"--against {PAPER}, or the folder of a study")

@@ -116,6 +116,7 @@ def _shown_scores(table_rows: Sequence[Row], *, wide: bool) -> list[str]:
 
 def _method(result: RunResult) -> str:
     names = (_name(result, "method"), _name(result, "quantization"))
+    # Cells under conventions of the package count as another method, as in a report.
     conventions = label(result.config.get("conventions") or {})
     return "-".join(name for name in names if name not in {"none", ""}) + (f" [{conventions}]" if conventions else "")
 

@@ -97,4 +97,5 @@ def _show_sweep(outcomes: Sequence[Outcome], cells: int) -> None:
 
 def _most_telling_file(folder: Path) -> Path:
     """Return the file of a cell that says most about how the cell ended."""
+    # A process that died before its log was opened left its last words in the other file.
     return next((folder / name for name in (LOG, OUTPUT) if (folder / name).exists()), folder / RESULT)

@@ -37,9 +37,8 @@ def build(node: Mapping[str, Any], **extra: Any) -> Any:
     named = {key: value for key, value in node.items() if key != "_target_"}
     for key in named:
         if key not in accepted:
-            raise UserError(
-                f"{name} has no setting {key!r}", where=f"method.adapter.{key}", hint=near_names(key, accepted)
-            )
+            what = f"{name} has no setting {key!r}"
+            raise UserError(what, where=f"method.adapter.{key}", hint=near_names(key, accepted))
     arguments = {**{key: value for key, value in extra.items() if key in accepted}, **named}
     try:
         return cls(**arguments)

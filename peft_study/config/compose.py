@@ -201,9 +201,8 @@ def explain(error: BaseException) -> UserError:
         return UserError(what, where=f"{added}=...", hint=f"+{added}=...")
     twice = _match(r"^Multiple values for (\S+)\. ", _first_line(error))
     if twice:
-        return UserError(
-            f"{twice} must be set once, got several values", where=twice, hint=f"+{twice}=NAME or {twice}=A,B"
-        )
+        what = f"{twice} must be set once, got several values"
+        return UserError(what, where=twice, hint=f"+{twice}=NAME or {twice}=A,B")
     unknown = re.search(r"Key '([^']+)' (?:not in|is not in struct)", text)
     if unknown:
         return _unknown_key(text, unknown.group(1))

@@ -57,9 +57,8 @@ def text_field(row: dict[str, Any], field: str, where: str, setting: str | None 
         raise UserError(f"the field {field!r} holds a {type(value).__name__}, not text", where=where, hint="use text")
     # Tokenizers and files take UTF-8 only, and would fail in the middle of a cell.
     if value is not None and not has_utf8_form(value):
-        raise UserError(
-            f"the field {field!r} holds half of a surrogate pair", where=where, hint="remove the lone surrogate escape"
-        )
+        what = f"the field {field!r} holds half of a surrogate pair"
+        raise UserError(what, where=where, hint="remove the lone surrogate escape")
     return value
 
 
@@ -125,15 +124,13 @@ def _lines(path: Path) -> Iterator[str]:
     except FileNotFoundError as error:
         raise UserError("a data file is missing", where=str(path), hint="dataset.path=FOLDER with this file") from error
     except OSError as error:
-        raise UserError(
-            f"a data file cannot be read: {error.strerror}", where=str(path), hint="check the path"
-        ) from error
+        what = f"a data file cannot be read: {error.strerror}"
+        raise UserError(what, where=str(path), hint="check the path") from error
 
 
 def _decoded(line: bytes, where: str) -> str:
     try:
         return line.decode()
     except UnicodeDecodeError as error:
-        raise UserError(
-            f"a data file is not UTF-8 (byte {error.start})", where=where, hint="save it as UTF-8"
-        ) from error
+        what = f"a data file is not UTF-8 (byte {error.start})"
+        raise UserError(what, where=where, hint="save it as UTF-8") from error

@@ -27,9 +27,8 @@ class Layout(BaseLayout):
         for where, row in tables["test"]:
             sample = _sample(where, row)
             if sample.id in samples:
-                raise UserError(
-                    f"task_id must be unique, got {sample.id} twice", where=where, hint="remove one of the two problems"
-                )
+                what = f"task_id must be unique, got {sample.id} twice"
+                raise UserError(what, where=where, hint="remove one of the two problems")
             samples[sample.id] = sample
         return {"train": [], "validation": [], "test": list(samples.values())}
 

@@ -35,12 +35,11 @@ class Layout(BaseLayout):
         for where, row in chain.from_iterable(tables.values()):
             task = _task(row.get("task_id"), where)
             if task in seen:
-                raise UserError(
-                    f"task_id must be unique, got {task} twice", where=where, hint="remove one of the two problems"
-                )
+                what = f"task_id must be unique, got {task} twice"
+                raise UserError(what, where=where, hint="remove one of the two problems")
             seen.add(task)
             split = next((split for split, tasks in TASKS.items() if task in tasks), None)
-            if split is not None:
+            if split is not None:  # tasks 1 to 10 are examples for few-shot prompts
                 splits[split].append(_sample(f"{split}-{task}", where, row))
         return splits
 

@@ -23,6 +23,7 @@ class Form(FencedForm):
     has_preamble = False
 
     def around(self, sample: Sample) -> tuple[str, str]:
+        # The package asks for a signature only where the tests call a function.
         is_called = sample.tests is not None and sample.tests.fn_name is not None
         head = f"{TASK}{CALLED if is_called else STANDARD_IO}:\n"
         return head, f"\n[/INST]\n{OPENED}{_starter(sample)}"
