@@ -61,6 +61,7 @@ class LocalLauncher(Launcher):
         slots = slots_for([cell.cell.hardware for cell in cells])
         display = SweepDisplay([cell.folder.name for cell in cells], len(slots))
         outcomes = Pool(slots, display, show_traceback=self._task.show_traceback).run(cells)
+        # COMPLETED for failed cells too: `return_value` of a failed job raises, and the outcome says how a cell ended.
         return [
             JobReturn(overrides=cell.overrides, status=JobStatus.COMPLETED, _return_value=outcome)
             for cell, outcome in zip(cells, outcomes, strict=True)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from peft_study.sweep.plan import PlannedCell
 
 
+# Without `max_batch_size` of Hydra's basic sweeper, with which one failed batch ends the sweep.
 @dataclass
 class StudySweeperConf:
     """The sweeper has no settings."""
@@ -64,6 +65,7 @@ class StudySweeper(Sweeper):
         assert isinstance(self._task, Command)
         with spinner("composing the cells ..."):
             cells = plan_sweep(arguments, self.config, self.hydra_context.config_loader)
+        # Set before the launch, so that the summary of an interrupted sweep counts the cells that never started.
         self._task.cells = len(cells)
         for cell in cells:
             if cell.refusal is not None:

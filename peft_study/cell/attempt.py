@@ -86,6 +86,7 @@ def run_cell(cell: CellConfig, path: Path, options: RunOptions) -> Outcome:
         print_error(error)
         return refuse(cell, path, error, record=options.sweep)
     result = new_result(cell, path)
+    # What a refusal has to remove again.
     made = [folder for folder in (path, *path.parents) if not folder.exists()]
     try:
         folder = CellFolder(path, tracker_files())
@@ -200,14 +201,12 @@ def _attempt(
     *,
     fresh: bool,
 ) -> BaseException | None:
-    """Run the cell. Record the error that ended it in the result, and return the error without its frames.
-
-    The frames would keep the model alive, and with it the memory that the sweep's next cell needs.
-    """
+    """Run the cell. Record the error that ended it in the result, and return the error without its frames."""
     from peft_study.cell.logs import logging_to, quiet_transformers
     from peft_study.tracking.start import start_trackers
 
     result.started_at = _now()
+    # "running" is on disk before any work, so a process that is killed leaves a true status.
     if fresh:
         folder.write_result(result)
     ended: BaseException | None = None
@@ -244,6 +243,8 @@ def _attempt(
             logger.info("the cell ended: %s", result.status, exc_info=True)
             if options.show_traceback:
                 traceback.print_exc()
+            # Frames keep the model alive, and with it the memory that the next cell needs. With Hydra's basic launcher,
+            # all cells share a process.
             ended = error.with_traceback(None)
             ended.__context__ = ended.__cause__ = None
         result.finished_at = result.finished_at or _now()
@@ -268,6 +269,7 @@ def classify(error: BaseException) -> tuple[Status, str]:
     from peft_study.training.loop import DivergedError
 
     text = str(error) or type(error).__name__
+    # `termination_raises` turns SIGTERM, which schedulers send before a kill, into this error.
     if isinstance(error, KeyboardInterrupt):
         return Status.preempted, "a signal ended the process"
     if isinstance(error, UserError):

@@ -74,8 +74,9 @@ class CellEncoder:
             UserError: they do not fit.
         """
         dataset, positions = self._cell.dataset, self._positions
-        if positions is None:
+        if positions is None:  # T5 has relative positions
             return
+        # By the settings alone, before the data is read. `prepare` checks what prompts really need.
         lengths = {"dataset.max_new_tokens": dataset.max_new_tokens}
         if self._trains:
             budget = dataset.max_prompt_tokens + dataset.max_target_tokens
@@ -104,11 +105,8 @@ class CellEncoder:
         kept = {split: tokens.not_longer_than(longest, samples) for split, samples in encoded.items()}
         left_out = {split: len(samples) - len(kept[split]) for split, samples in encoded.items()}
         if any(left_out[split] and not kept[split] for split in kept):
-            raise UserError(
-                f"conventions.max_sample_tokens must leave samples to train on and to validate with, got {longest}",
-                where="conventions.max_sample_tokens",
-                hint="a larger number, or null",
-            )
+            what = f"conventions.max_sample_tokens must leave samples to train on and to validate with, got {longest}"
+            raise UserError(what, where="conventions.max_sample_tokens", hint="a larger number, or null")
         encoded = {**kept, "test": test}
         record = {
             "name": self._cell.dataset.name,
@@ -168,6 +166,7 @@ class CellEncoder:
             prompt_positions=None if positions is None else positions.free - dataset.max_new_tokens,
         )
         template = self._template
+        # As package v1 does for a decoder that it trained (docs/differences.md).
         if self._cell.conventions.leading_newline and self._trains and not self._for_encoder:
             template = replace(template, prefix=f"\n{template.prefix}")
         encoded = []
@@ -195,19 +194,13 @@ class CellEncoder:
 def template_of(cell: CellConfig) -> Template:
     """Return the prompts that a cell's model reads, and the rules for where its candidates end."""
     model, dataset = cell.model, cell.dataset
+    # As the study prompts CodeT5+ without training, which answers at <extra_id_0>.
     sentinel = model.prompt_sentinel if cell.method.kind is MethodKind.prompting else ""
     prefix = "" if sentinel else model.prompt_prefix
-    conventions = cell.conventions
-    return Template(
-        dataset.prompt_form,
-        prefix,
-        dataset.stop_at_newline,
-        cell.method.preamble,
-        sentinel,
-        # Llama's tokenizers are configured to leave spaces as they are.
-        cleaned=conventions.clean_up_spaces and cell.model.family is not Family.llama,
-        cut_at_brackets=conventions.cut_at_angle_brackets,
-    )
+    # Llama's tokenizers are configured to leave spaces as they are.
+    cleaned = cell.conventions.clean_up_spaces and model.family is not Family.llama
+    cut = cell.conventions.cut_at_angle_brackets
+    return Template(dataset.prompt_form, prefix, dataset.stop_at_newline, cell.method.preamble, sentinel, cleaned, cut)
 
 
 def check_sentinel(template: Template, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -217,11 +210,8 @@ def check_sentinel(template: Template, tokenizer: PreTrainedTokenizerBase) -> No
         UserError: the tokenizer does not have it.
     """
     if template.sentinel and template.sentinel not in tokenizer.get_vocab():
-        raise UserError(
-            f"model.prompt_sentinel must be a token of the tokenizer, got {template.sentinel!r}",
-            where="model.prompt_sentinel, model.tokenizer",
-            hint="model.prompt_sentinel='' for none",
-        )
+        what = f"model.prompt_sentinel must be a token of the tokenizer, got {template.sentinel!r}"
+        raise UserError(what, where="model.prompt_sentinel, model.tokenizer", hint="model.prompt_sentinel='' for none")
 
 
 def _too_long(positions: Positions, subject: str, longest: int, settings: str, hint: str) -> UserError:

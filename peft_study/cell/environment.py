@@ -12,28 +12,12 @@ from peft_study.errors import UserError
 # (training_args.py, utils/import_utils.py, distributed/) and torch 2.13 (distributed/rendezvous.py). Slurm's
 # variables are not in the list: none of these libraries reads them, and submitit needs them.
 _NAMES = frozenset({
-    "RANK",
-    "WORLD_SIZE",
-    "LOCAL_RANK",
-    "LOCAL_WORLD_SIZE",
-    "ROLE_RANK",
-    "MASTER_ADDR",
-    "MASTER_PORT",
-    "PMI_RANK",
-    "PMI_SIZE",
-    "MPI_LOCALRANKID",
-    "MPI_LOCALNRANKS",
-    "SM_FRAMEWORK_PARAMS",
-    "SM_HP_MP_PARAMETERS",
+    *("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "ROLE_RANK", "MASTER_ADDR", "MASTER_PORT"),
+    *("PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS", "SM_FRAMEWORK_PARAMS", "SM_HP_MP_PARAMETERS"),
 })  # fmt: skip
 _PREFIXES = (
-    "ACCELERATE_",
-    "FSDP_",
-    "MEGATRON_LM_",
-    "MV2_COMM_WORLD_",
-    "OMPI_COMM_WORLD_",
-    "PARALLELISM_CONFIG_",
-    "TORCHELASTIC_",
+    *("ACCELERATE_", "FSDP_", "MEGATRON_LM_", "PARALLELISM_CONFIG_", "TORCHELASTIC_"),
+    *("MV2_COMM_WORLD_", "OMPI_COMM_WORLD_"),
 )
 _WITHOUT_DOCSTRINGS = 2
 
@@ -42,11 +26,9 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def one_process() -> Iterator[None]:
-    """Hide the variables of a distributed job while a cell runs, because a cell is one process.
-
-    With `RANK` and `WORLD_SIZE` of an interactive job, `accelerate` waits for processes that do not exist. With
-    `ACCELERATE_USE_DEEPSPEED` or `ACCELERATE_TORCH_DEVICE`, it fails, or uses another device than the record says.
-    """
+    """Hide the variables of a distributed job while a cell runs, because a cell is one process."""
+    # With `RANK` and `WORLD_SIZE` of an interactive job, `accelerate` waits for processes that do not exist. With
+    # `ACCELERATE_USE_DEEPSPEED` or `ACCELERATE_TORCH_DEVICE`, it fails, or uses another device than the record says.
     hidden = {name: value for name, value in os.environ.items() if name in _NAMES or name.startswith(_PREFIXES)}
     if hidden:
         logger.info("a cell is one process and ignores %s", ", ".join(sorted(hidden)))

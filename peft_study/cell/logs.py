@@ -57,6 +57,7 @@ def logging_to(path: Path) -> Iterator[None]:
     terminal = _CurrentStderr()
     terminal.setLevel(logging.WARNING)
     terminal.setFormatter(_PrintableFormatter("%(levelname)s: %(message)s"))
+    # Hydra's job_logging is switched off: in a sweep, it leaves the log of a failed job empty.
     root_level, our_level = root.level, ours.level
     root.setLevel(logging.WARNING)
     ours.setLevel(logging.INFO)

@@ -87,6 +87,7 @@ class CellRun:
             logger.warning("the interrupted run computed in %s, so the cell starts over", precision)
             self._folder.remove_work()
             return {}
+        # Load and score run again, so their earlier seconds would count twice.
         return {name: cost for name, cost in earlier.phases.items() if name in {"train", "generate"}}
 
     def load(self) -> None:
@@ -106,6 +107,7 @@ class CellRun:
             encoder.check_lengths()
             self._prepared, self._result.data = encoder.prepare()
             check_sandbox(self._prepared.test, self._cell.scoring)
+            # A cell that does not fit is refused before its model loads.
             self._divide_batch()
             self._model = self._load_model()
             if isinstance(self._model, PeftModel):
@@ -126,17 +128,17 @@ class CellRun:
         shutil.rmtree(self._folder.path / CHECKPOINTS, ignore_errors=True)
 
     def _set_up_machine(self) -> None:
-        hardware = self._cell.hardware
+        hardware, device = self._cell.hardware, self._compute.device
         if hardware.threads is not None:
             torch.set_num_threads(hardware.threads)
-        apply_budget(self._compute.device, hardware.budget_bytes)
+        apply_budget(device, hardware.budget_bytes)
         set_seed(self._cell.seed)
         self._result.memory_kind = self._meter.kind
         # The meter fills this mapping, so that every write of the result has the costs so far.
         self._result.phases = self._meter.phases
         self._result.provenance = provenance.collect() | {
-            "device": _device_name(self._compute.device),
-            "device_bytes": device_bytes(self._compute.device, hardware.budget_bytes),
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+            "device_bytes": device_bytes(device, hardware.budget_bytes),
             "precision": str(self._compute.precision),
             "threads": torch.get_num_threads(),
             "seed": self._cell.seed,
@@ -185,6 +187,7 @@ class CellRun:
 
     def _try_out(self, model: PeftModel) -> None:
         """Take a short training step and generate a short answer, to refuse an adapter that cannot do both."""
+        # Some of peft's config classes raise only in a step or in `generate` (docs/peft_methods.md).
         sample = self._prepared.train[0]
         short = replace(sample, prompt=sample.prompt[:TRIAL_TOKENS], target=sample.target[:TRIAL_TOKENS])
         check_trains(model, self._collator()([short]), self._compute, training_loss)
@@ -229,7 +232,8 @@ class CellRun:
         if trained.resumed_from_step != trained.steps:
             # Steps were taken, so candidates in the folder come from other weights.
             self._folder.forget_candidates()
-        # The best checkpoint by validation loss, not the weights after the last step.
+        # The best checkpoint by validation loss, not the weights after the last step. transformers'
+        # `load_best_model_at_end` fails for prompt learning.
         checkpoint.restore(self._model, trained.checkpoint)
         base = self._cell.model
         checkpoint.keep(self._model, trained.checkpoint, self._folder.path, base.source or base.name, base.revision)
@@ -281,7 +285,3 @@ class CellRun:
         self._tracker.phase(name, total)
         with self._meter.phase(name):
             yield
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"

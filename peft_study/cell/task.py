@@ -32,6 +32,7 @@ class Command:
         self.problem: UserError | None = None
 
     def __reduce__(self) -> tuple[object, ...]:
+        # What a copy in a worker collects would be lost, so the copy starts empty.
         return (_command_in_worker, (self.show_traceback,))
 
     def __call__(self, config: DictConfig) -> Outcome:
@@ -45,11 +46,8 @@ class Command:
         sweep = not OmegaConf.is_missing(HydraConfig.get().job, "num")
         study = HydraConfig.get().runtime.choices.get("study")
         if study and not sweep:
-            raise UserError(
-                f"+study must name a study with cells, got {study}",
-                where=f"+study={study}",
-                hint="add blocks or includes to its YAML",
-            )
+            what = f"+study must name a study with cells, got {study}"
+            raise UserError(what, where=f"+study={study}", hint="add blocks or includes to its YAML")
         outcome = self._run(config, sweep=sweep)
         if not sweep:
             self.outcomes.append(outcome)

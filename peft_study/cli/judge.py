@@ -5,7 +5,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from peft_study.console.exit import EXIT_FAILED, EXIT_OK, run_command
@@ -87,6 +87,7 @@ def run(options: Arguments) -> int:
     _refuse_overwriting(options)
     tested = _tested(problems, candidates)
     code = _judge(problems, tested, options)
+    # A second run, because that checker changes how programs run and not only how outputs are compared.
     if options.apps_package_rules:
         code = max(code, _judge(*_under_package_rules(problems, tested, options)))
     return code
@@ -102,20 +103,10 @@ def _under_package_rules(
         if problem.kind is not Kind.asserts
     }
     candidates = [candidate for candidate in tested if candidate.problem_id in compared]
-    print_line(
-        f"under the rules of the study's package: {len(candidates):,} candidates, into {_package_out(options.out)}"
-    )
-    return (
-        replace(problems, judged=compared),
-        candidates,
-        replace(
-            options,
-            out=_package_out(options.out),
-            comparator=Comparator.apps,
-            limits=package_limits(options.limits),
-            packages=PACKAGES,
-        ),
-    )
+    out, limits = _package_out(options.out), package_limits(options.limits)
+    print_line(f"under the rules of the study's package: {len(candidates):,} candidates, into {out}")
+    options = replace(options, out=out, comparator=Comparator.apps, limits=limits, packages=PACKAGES)
+    return replace(problems, judged=compared), candidates, options
 
 
 def _package_out(out: Path) -> Path:
@@ -123,17 +114,14 @@ def _package_out(out: Path) -> Path:
 
 
 def _judge(problems: Problems, tested: Sequence[Candidate], options: Arguments) -> int:
+    # A verdict of an earlier run is kept only under the same key (docs/scoring.md).
     keys = _keys(problems, tested, options)
     tests = {identity: len(problem.cases) for identity, problem in problems.judged.items()}
     # A worker without a test would only cost the start of a sandbox.
     most_workers = max(1, sum(tests[candidate.problem_id] for candidate in tested))
+    workers = min(options.workers or available_cores(), most_workers)
     with (
-        Pool(
-            min(options.workers or available_cores(), most_workers),
-            options.limits,
-            accept_level_c=options.accept_level_c,
-            packages=options.packages,
-        ) as pool,
+        Pool(workers, options.limits, accept_level_c=options.accept_level_c, packages=options.packages) as pool,
         VerdictFile(options.out, options.comparator, keys, tests) as file,
     ):
         print_line(f"sandbox level {pool.level}: {', '.join(pool.layers)}")
@@ -142,6 +130,7 @@ def _judge(problems: Problems, tested: Sequence[Candidate], options: Arguments) 
         judged = dict(resumed.judged)
         left = [candidate for candidate in tested if (candidate.problem_id, candidate.index) not in judged]
         verdicts = judge(problems.judged, left, pool, give_up_after_timeouts=options.give_up_after_timeouts)
+        # Each verdict is written at once: an interrupt after hours must not lose them.
         with closing(verdicts), JudgingDisplay(len(tested), len(judged)) as display:
             for judgement in verdicts:
                 file.add(judgement, pool.level)
@@ -153,9 +142,11 @@ def _judge(problems: Problems, tested: Sequence[Candidate], options: Arguments) 
 
 def _tested(problems: Problems, candidates: Sequence[Candidate]) -> list[Candidate]:
     """Return the candidates whose problems have tests. Print how many others there are."""
+    # Left out rather than counted as failed: APPS has such problems.
     if problems.untested:
         untested = sum(candidate.problem_id in problems.untested for candidate in candidates)
         print_line(f"left out: {len(problems.untested):,} problems without tests, and {untested:,} candidates for them")
+    # Any program would pass these.
     if problems.unasserted:
         unasserted = sum(candidate.problem_id in problems.unasserted for candidate in candidates)
         names = ", ".join(map(repr, problems.unasserted[:_MOST_NAMED]))
@@ -171,6 +162,7 @@ def _tested(problems: Problems, candidates: Sequence[Candidate]) -> list[Candida
 
 
 def _keys(problems: Problems, candidates: Iterable[Candidate], options: Arguments) -> dict[Place, str]:
+    # Once for each problem: its tests may be megabytes.
     of_problem: dict[object, str] = {}
     keys: dict[Place, str] = {}
     for candidate in candidates:
@@ -187,10 +179,10 @@ def _refuse_overwriting(options: Arguments) -> None:
     outs = [options.out, *([_package_out(options.out)] if options.apps_package_rules else [])]
     for file, out in itertools.product((options.problems, options.candidates), outs):
         with suppress(OSError):  # a file that does not exist is reported when it is opened
+            # Not by name: one of them may be a link.
             if out.samefile(file):
-                raise UserError(
-                    f"--out must not be a file that is read, got {out}", where=str(out), hint="--out OTHER_FILE"
-                )
+                what = f"--out must not be a file that is read, got {out}"
+                raise UserError(what, where=str(out), hint="--out OTHER_FILE")
 
 
 def _print_resumed(resumed: Resumed, out: Path) -> None:
@@ -290,18 +282,10 @@ def _parse(arguments: Sequence[str] | None) -> Arguments:
         )
     except (UserError, OverflowError) as error:
         parser.error(f"{error.what if isinstance(error, UserError) else error} (--cpu-seconds to --output-kb)")
-    return Arguments(
-        values.problems,
-        values.candidates,
-        values.out,
-        values.comparator,
-        values.workers,
-        limits,
-        values.accept_level_c,
-        tuple(sorted(set(values.package))),
-        values.apps_package_rules,
-        values.give_up_after_timeouts,
-    )
+    # Sorted, because the packages are part of a verdict's key.
+    packages = tuple(sorted(set(values.package)))
+    names = {spec.name for spec in fields(Arguments)} - {"limits", "packages"}
+    return Arguments(**{name: getattr(values, name) for name in names}, limits=limits, packages=packages)
 
 
 def _count(text: str) -> int:

@@ -47,14 +47,10 @@ def dispatch(arguments: Sequence[str]) -> int:
     if first in {"--version", "-V"}:
         print(f"peft_study {__version__}")  # noqa: T201 - an answer, not a message
         return EXIT_OK
+    # An override of Hydra has a "=", "+" or "~", so a plain word is a mistyped command.
     if first not in COMMANDS and _NAME.fullmatch(first):
-        print_error(
-            UserError(
-                f"the command must be one of {', '.join(COMMANDS)}, got {first!r}",
-                where="the first argument",
-                hint=near_names(first, list(COMMANDS)),
-            )
-        )
+        what = f"the command must be one of {', '.join(COMMANDS)}, got {first!r}"
+        print_error(UserError(what, where="the first argument", hint=near_names(first, list(COMMANDS))))
         return EXIT_USER_ERROR
     name, rest = (first, arguments[1:]) if first in COMMANDS else (RUN, arguments)
     if name == RUN:

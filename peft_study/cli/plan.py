@@ -6,6 +6,7 @@ import logging
 import math
 import statistics
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -86,7 +87,7 @@ def show(
     """
     if not 0 < points < 100:
         raise UserError(f"--points must be between 0 and 100, got {points:g}", where="--points", hint="--points 3")
-    check_interpreter()
+    check_interpreter()  # before any work: the prediction imports transformers
     with spinner("composing the cells ..."):
         cells = plan_command(overrides, config_dir)
     with progress("predicting memory") as advance:
@@ -110,6 +111,7 @@ def forecast(cells: Sequence[PlannedCell], advance: Callable[[int, int], None] |
     Returns:
         an estimate for each cell, in the same order.
     """
+    # Imported late, because torch takes seconds and `--help` does not need it.
     from peft_study.cost.policy import MemoryChoice, choose_memory
 
     rates = _rates(cells)
@@ -173,14 +175,11 @@ def totals(forecasts: Sequence[Forecast]) -> dict[str, Any]:
     Returns:
         "cells", "states", "over_budget", "seconds_left" (None if no time is known) and "cells_of_unknown_time".
     """
-    states: dict[str, int] = {}
-    for cell in forecasts:
-        states[cell.state] = states.get(cell.state, 0) + 1
     open_cells = [cell for cell in forecasts if cell.state not in {DONE, str(Status.infeasible)}]
     seconds = [cell.predicted_seconds for cell in open_cells if cell.predicted_seconds is not None]
     return {
         "cells": len(forecasts),
-        "states": states,
+        "states": dict(Counter(cell.state for cell in forecasts)),
         "over_budget": sum(cell.over_budget for cell in forecasts),
         "seconds_left": sum(seconds) if seconds else None,
         "cells_of_unknown_time": len(open_cells) - len(seconds),
@@ -219,6 +218,7 @@ def _state(planned: PlannedCell, result: RunResult | None) -> tuple[str, str | N
         return NEW, None
     if result.status is Status.ok:
         return DONE, None
+    # A process that was killed leaves "running".
     if result.status in (Status.running, Status.preempted):
         return INTERRUPTED, None
     return str(result.status), result.reason
@@ -233,6 +233,7 @@ def _result(folder: Path) -> RunResult | None:
 
 def _rates(cells: Sequence[PlannedCell]) -> Mapping[TimeKey, float]:
     """Return the median seconds of the finished cells of all studies under the same output folders, by time key."""
+    # Measured and not modelled: steps on a GPU are limited by kernel launches, which no count of operations shows.
     seconds: dict[TimeKey, list[float]] = {}
     for output in {cell.cell.output_dir for cell in cells}:
         for file in Path(output).glob(f"*/*/{RESULT}"):

@@ -1,5 +1,6 @@
 """The table of a plan: one row for each configuration."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -30,16 +31,15 @@ def print_plan(
     for title in ("cells", "trained", "peak GB", "batch", "time"):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("state", overflow="fold")
-    reasons: dict[str, int] = {}
+    # Counted, because a rule refuses hundreds of cells of a study for the same reason.
+    grouped = _group_replicates(cells)
+    reasons = Counter(cell.reason.splitlines()[0] for group in grouped for cell in group if cell.reason)
     advice: dict[str, None] = {}
-    for replicates in _group_replicates(cells):
+    for replicates in grouped:
         row = _row(replicates)
         table.add_row(*(Text(printable(value, console)) for value in row))
         if replicates[0].advice:
             advice[f"! {' '.join(row[:3])}: {replicates[0].advice}"] = None
-        for cell in replicates:
-            if cell.reason:
-                reasons[cell.reason.splitlines()[0]] = reasons.get(cell.reason.splitlines()[0], 0) + 1
     console.print(table)
     for reason, number in reasons.items():
         console.print(Text(printable(f"{number} x {reason}", console)), soft_wrap=True)
@@ -62,9 +62,7 @@ def _row(replicates: Sequence[Forecast]) -> list[str]:
     first = replicates[0]
     examples = f" {first.num_examples}" if first.num_examples else ""
     bits = "" if first.quantization == "none" else f" {first.quantization}"
-    states: dict[str, int] = {}
-    for cell in replicates:
-        states[cell.state] = states.get(cell.state, 0) + 1
+    states = Counter(cell.state for cell in replicates)
     state = first.state if len(states) == 1 else ", ".join(f"{number} {state}" for state, number in states.items())
     peak = MISSING if first.predicted_peak_bytes is None else f"{first.predicted_peak_bytes / 1e9:.1f}"
     return [

@@ -53,6 +53,7 @@ def report(
     Raises:
         UserError: a source cannot be read, or the folder cannot be written.
     """
+    # Imported late: matplotlib takes seconds, and `--help` does not need it.
     from peft_study.report.publish import check_replaceable
 
     # Before minutes of reading and drawing.
@@ -82,12 +83,10 @@ def _baseline(against: str) -> "Baseline":
         return Baseline(PAPER, Study(paper_rows()))
     with spinner(f"reading {against} ..."):
         rows = load([against])
+    # Else every comparison would be empty, without a word about the reason.
     if rows.frame.empty:
-        raise UserError(
-            f"--against must name results with cells, got {against}",
-            where=f"--against {against}",
-            hint=f"--against {PAPER}, or the folder of a study",
-        )
+        what = f"--against must name results with cells, got {against}"
+        raise UserError(what, where=f"--against {against}", hint=f"--against {PAPER}, or the folder of a study")
     return Baseline(against, Study(rows.frame))
 
 

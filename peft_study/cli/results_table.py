@@ -17,7 +17,7 @@ from peft_study.metrics.registry import HEADLINES
 from peft_study.metrics.seed_intervals import Spread, seeds_interval
 from peft_study.results.schema import PhaseCost, RunResult, Status
 
-EXACT = ("em@1", "em@10", "codebleu")
+EXACT = ("em@1", "em@10", "codebleu")  # the scores of the paper
 WIDE = 92
 """Width in columns of a terminal that has room for a third score."""
 _WORK = ("train", "generate")
@@ -42,9 +42,8 @@ class Row:
 
     def score(self, metric: str) -> Spread | None:
         """Return a metric of the cells that are done, with its 95 % interval; None if no cell has it."""
-        done = [
-            result for result in self.results if result.status is Status.ok and result.metrics.get(metric) is not None
-        ]
+        succeeded = (result for result in self.results if result.status is Status.ok)
+        done = [result for result in succeeded if result.metrics.get(metric) is not None]
         scores = [float(result.metrics[metric] or 0.0) for result in done]
         return seeds_interval(scores, [_interval(result, metric) for result in done]) if done else None
 
@@ -64,12 +63,7 @@ def rows(results: Sequence[RunResult]) -> list[Row]:
     for result in results:
         grouped.setdefault(settings_key(result.config), []).append(result)
     return [
-        Row(
-            _name(group[0], "dataset"),
-            _name(group[0], "model"),
-            _method(group[0]),
-            tuple(group),
-        )
+        Row(_name(group[0], "dataset"), _name(group[0], "model"), _method(group[0]), tuple(group))
         for group in grouped.values()
     ]
 
@@ -115,12 +109,14 @@ def print_results(results: Sequence[RunResult], console: Console | None = None) 
 
 def _shown_scores(table_rows: Sequence[Row], *, wide: bool) -> list[str]:
     """Choose two scores, or three on a wide terminal. If programs were tested, choose the scores of the tests."""
+    # As the paper scores APPS.
     names = ("pass@1", "pass@5", "tests_passed_share") if any(row.score("pass@1") for row in table_rows) else EXACT
     return list(names) if wide and any(row.score(names[2]) for row in table_rows) else list(names[:2])
 
 
 def _method(result: RunResult) -> str:
     names = (_name(result, "method"), _name(result, "quantization"))
+    # Cells under conventions of the package count as another method, as in a report.
     conventions = label(result.config.get("conventions") or {})
     return "-".join(name for name in names if name not in {"none", ""}) + (f" [{conventions}]" if conventions else "")
 
@@ -167,4 +163,5 @@ def _count(row: Row) -> str:
 
 
 def _seconds(seconds: Sequence[float]) -> str:
+    # The median, as in a report: one cell on a busy machine would move a mean.
     return MISSING if not seconds else f"{statistics.median(seconds):.0f}"

@@ -34,6 +34,7 @@ def main() -> int:
     os.environ[FULL_ERROR] = "1"
     try:
         check_interpreter()
+        # Since version 1.2, Hydra leaves the working directory as it is.
         hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")(command)()
     except KeyboardInterrupt as error:
         _close(command)
@@ -81,6 +82,7 @@ def _show_sweep(outcomes: Sequence[Outcome], cells: int) -> None:
     for folder in folders:
         with contextlib.suppress(ValueError, OSError):
             results.append(CellFolder(folder).read_result())
+    # rich exits the process when its output is closed (`| head`), and the lines below are still wanted in a log.
     with contextlib.suppress(SystemExit, BrokenPipeError):
         print_results([result for result in results if result is not None])
     for outcome in outcomes:
@@ -95,4 +97,5 @@ def _show_sweep(outcomes: Sequence[Outcome], cells: int) -> None:
 
 def _most_telling_file(folder: Path) -> Path:
     """Return the file of a cell that says most about how the cell ended."""
+    # A process that died before its log was opened left its last words in the other file.
     return next((folder / name for name in (LOG, OUTPUT) if (folder / name).exists()), folder / RESULT)

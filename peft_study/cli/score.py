@@ -24,6 +24,7 @@ from peft_study.results.schema import RunResult, Status
 from peft_study.results.store import PREDICTIONS, RESULT, CellFolder, Prediction, read_result
 
 _KEPT = "the scores of this cell are unchanged"
+_ABOUT_SCORING = ("commit", "dirty", "python")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -118,12 +119,10 @@ def _settings(words: Sequence[str]) -> dict[str, object]:
 
 def _cells_below(folder: Path) -> Iterator[Path]:
     if not folder.is_dir():
-        raise UserError(
-            f"FOLDER must exist, got {folder}",
-            where=str(folder),
-            hint="a folder such as multirun/demo, or one cell of it",
-        )
+        what = f"FOLDER must exist, got {folder}"
+        raise UserError(what, where=str(folder), hint="a folder such as multirun/demo, or one cell of it")
     # The folder is a cell, a study, or a folder of studies.
+    # Not `**`: a folder of studies may hold checkpoints and data of many GB.
     for pattern in (RESULT, f"*/{RESULT}", f"*/*/{RESULT}"):
         yield from sorted(file.parent for file in folder.glob(pattern))
 
@@ -144,9 +143,11 @@ def _rescore_cell(path: Path, changed: dict[str, object], dry_run: bool) -> tupl
     from peft_study.scoring.score import Answers, score
 
     folder = CellFolder(path)
+    # A rerun of the cell would write the same files.
     with folder.locked():
         before = folder.read_result()
         assert before is not None
+        # The schema checks it again: an earlier version may have written the config.
         cell = to_cell(OmegaConf.create(before.config))
         cell.scoring = replace(cell.scoring, **changed)  # type: ignore[arg-type]
         check(cell)
@@ -165,13 +166,16 @@ def _rescore_cell(path: Path, changed: dict[str, object], dry_run: bool) -> tupl
                 f"{errors} of {scored.execution['programs']} programs could not be run: {scored.execution['trouble']}",
                 hint=_KEPT,
             )
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        # The rest of the provenance is about the machine that generated the candidates.
+        origin = provenance.collect()
         after = replace(
             before,
             metrics=scored.metrics,
             intervals=scored.intervals,
             execution=scored.execution,
             config=before.config | {"scoring": _plain(cell.scoring)},
-            provenance=before.provenance | {"rescored": _stamp()},
+            provenance=before.provenance | {"rescored": {"at": now} | {name: origin[name] for name in _ABOUT_SCORING}},
         )
         if not dry_run:
             folder.write_predictions(scored.predictions)
@@ -190,13 +194,12 @@ def _samples(cell: CellConfig, result: RunResult, predictions: Sequence[Predicti
 
     try:
         splits = loading.load(cell.dataset)
+        # Other rows under the same ids would be scored by references that the model never had.
         if splits.fingerprint != result.data.get("fingerprint"):
-            raise UserError(
-                "the data differs from the data that the cell was run on",
-                where=splits.origin,
-                hint="the same revision or files",
-            )
+            what = "the data differs from the data that the cell was run on"
+            raise UserError(what, where=splits.origin, hint="the same revision or files")
     except UserError:
+        # Without a network, the references beside the candidates still suffice.
         generated = cell.dataset.source is DatasetSource.generated and cell.dataset.path is None
         scored_by_tests = bool(result.execution) or generated
         if scored_by_tests or any(prediction.verdicts for prediction in predictions):
@@ -206,15 +209,10 @@ def _samples(cell: CellConfig, result: RunResult, predictions: Sequence[Predicti
             raise ValueError(f"{PREDICTIONS} does not hold the {sizes['test']} test samples, once each") from None
         return [Sample(row.id, "", row.reference, level=row.level, cluster=row.cluster) for row in predictions]
     by_id = {sample.id: sample for sample in splits.test}
+    # A damaged file would score candidates by the tests of other samples.
     if [prediction.id for prediction in predictions] != list(by_id):
         raise ValueError(f"{PREDICTIONS} does not hold the {len(by_id)} samples of the test split, once each, in order")
     return list(by_id.values())
-
-
-def _stamp() -> dict[str, object]:
-    origin = provenance.collect()
-    at = datetime.now(UTC).isoformat(timespec="seconds")
-    return {"at": at, "commit": origin["commit"], "dirty": origin["dirty"], "python": origin["python"]}
 
 
 def _plain(settings: ScoringConfig) -> dict[str, object]:

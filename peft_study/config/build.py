@@ -24,30 +24,24 @@ def build(node: Mapping[str, Any], **extra: Any) -> Any:
     """
     target = node.get("_target_")
     if not isinstance(target, str) or not ADAPTER_TARGET.fullmatch(target):
-        raise UserError(
-            f"_target_ must be a config class of peft, got {target!r}",
-            where=_TARGET,
-            hint="peft.LoraConfig, for example",
-        )
+        what = f"_target_ must be a config class of peft, got {target!r}"
+        raise UserError(what, where=_TARGET, hint="peft.LoraConfig, for example")
     module, _, name = target.rpartition(".")
     peft = importlib.import_module(module)
     class_names = [key for key in vars(peft) if key.endswith("Config")]
     cls = getattr(peft, name, None)
     if not (isinstance(cls, type) and issubclass(cls, peft.PeftConfig)):
         raise UserError(f"peft has no config class {name!r}", where=_TARGET, hint=near_names(name, class_names))
+    # peft's classes raise a TypeError that names no setting of ours.
     accepted = {spec.name for spec in fields(cls) if spec.init}
     named = {key: value for key, value in node.items() if key != "_target_"}
     for key in named:
         if key not in accepted:
-            raise UserError(
-                f"{name} has no setting {key!r}", where=f"method.adapter.{key}", hint=near_names(key, accepted)
-            )
+            what = f"{name} has no setting {key!r}"
+            raise UserError(what, where=f"method.adapter.{key}", hint=near_names(key, accepted))
     arguments = {**{key: value for key, value in extra.items() if key in accepted}, **named}
     try:
         return cls(**arguments)
     except Exception as error:  # the class's checks raise many kinds, KeyError and AssertionError among them
-        raise UserError(
-            f"{name} does not take its settings: {error}",
-            where="method.adapter",
-            hint=f"see the documentation of {target}",
-        ) from error
+        what = f"{name} does not take its settings: {error}"
+        raise UserError(what, where="method.adapter", hint=f"see the documentation of {target}") from error

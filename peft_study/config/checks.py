@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Iterator
+from operator import attrgetter
 from pathlib import Path
 
 from peft_study.config.adapters import ADAPTER_TARGET, adapter_targets
@@ -34,6 +35,16 @@ SCORING_LIMITS = {
 """The largest values: a day, a tebibyte, a gibibyte. More is a typing error."""
 MAX_RESAMPLES = 1_000_000
 PAIRS = DatasetLayout.pairs
+_NAMED_GROUPS = ("study", "model", "method", "dataset", "quantization", "conventions")
+_POSITIVE = {
+    "training": ("epochs", "batch_size", "micro_batch_size", "evaluations_per_epoch", "max_grad_norm"),
+    "generation": ("num_beams", "num_candidates", "temperature", "batch_size", "cache_gb"),
+    "dataset": ("limit", "test_limit", "max_prompt_tokens", "max_target_tokens", "max_new_tokens"),
+    "hardware": ("threads", "memory_budget_gb"),
+    "tracking": ("timeout_seconds",),
+    "method": ("learning_rate",),
+    "conventions": ("max_sample_tokens", "ia3_learning_rate"),
+}
 
 
 def check(cell: CellConfig) -> None:
@@ -48,6 +59,7 @@ def check(cell: CellConfig) -> None:
 
 def problems(cell: CellConfig) -> Iterator[UserError]:
     """Every broken rule of a cell, the most basic first."""
+    # Names and ranges first, because later rules and their messages rely on them.
     yield from _names(cell)
     yield from _ranges(cell)
     yield from scoring_problems(cell.scoring)
@@ -79,21 +91,20 @@ def scoring_problems(scoring: ScoringConfig) -> Iterator[UserError]:
                 hint=f"scoring.{name}={getattr(ScoringConfig, name) or 'null'}, the default",
             )
     if not 0 <= scoring.resamples <= MAX_RESAMPLES:
-        yield UserError(
-            f"scoring.resamples must be between 0 and {MAX_RESAMPLES:,}, got {scoring.resamples}",
-            where="scoring.resamples",
-            hint="scoring.resamples=10000, or 0 for no intervals",
-        )
+        what = f"scoring.resamples must be between 0 and {MAX_RESAMPLES:,}, got {scoring.resamples}"
+        yield UserError(what, where="scoring.resamples", hint="scoring.resamples=10000, or 0 for no intervals")
 
 
 def _data(cell: CellConfig) -> Iterator[UserError]:
     dataset = cell.dataset
+    # As a path, an empty text would be the current folder.
     if dataset.path is not None and not dataset.path.strip():
         yield UserError(
             "dataset.path must name a folder or a file, got an empty text",
             where="dataset.path",
             hint="a folder or a JSONL file, or dataset.path=null for the hub's data",
         )
+    # The study's filter of CodeAlpaca was not published, only what it left.
     if dataset.path is None and not dataset.layout.is_on_hub:
         yield UserError(
             f"the layout {dataset.layout} rebuilds a data set from a file, and dataset.path is null",
@@ -101,11 +112,8 @@ def _data(cell: CellConfig) -> Iterator[UserError]:
             hint="dataset.path=FILE, the JSON list or JSONL of CodeAlpaca",
         )
     elif dataset.path is None and dataset.source is DatasetSource.generated and dataset.layout is not PAIRS:
-        yield UserError(
-            f"dataset.layout must be {PAIRS}, got {dataset.layout}: {dataset.name} is generated",
-            where="dataset.layout",
-            hint=f"dataset.layout={PAIRS}",
-        )
+        what = f"dataset.layout must be {PAIRS}, got {dataset.layout}: {dataset.name} is generated"
+        yield UserError(what, where="dataset.layout", hint=f"dataset.layout={PAIRS}")
     if dataset.prompt_form.is_whole_program and dataset.stop_at_newline:
         yield UserError(
             f"dataset.stop_at_newline must be false with dataset.prompt_form={dataset.prompt_form}, whose answers are"
@@ -116,72 +124,30 @@ def _data(cell: CellConfig) -> Iterator[UserError]:
 
 
 def _names(cell: CellConfig) -> Iterator[UserError]:
-    named = {
-        "study.name": cell.study.name,
-        "model.name": cell.model.name,
-        "method.name": cell.method.name,
-        "dataset.name": cell.dataset.name,
-        "quantization.name": cell.quantization.name,
-        "conventions.name": cell.conventions.name,
-    }
-    for where, name in named.items():
+    for group in _NAMED_GROUPS:
+        where, name = f"{group}.name", getattr(cell, group).name
         if not NAME.fullmatch(name):
-            yield UserError(
-                f"{where} must be 1 to 80 letters, digits, '.', '_' and '-', got {name!r}",
-                where=where,
-                hint=f"{where}=NAME, beginning with a letter or digit",
-            )
+            what = f"{where} must be 1 to 80 letters, digits, '.', '_' and '-', got {name!r}"
+            yield UserError(what, where=where, hint=f"{where}=NAME, beginning with a letter or digit")
 
 
 def _ranges(cell: CellConfig) -> Iterator[UserError]:
-    training, generation, dataset, hardware = cell.training, cell.generation, cell.dataset, cell.hardware
-    positive: dict[str, float | None] = {
-        "training.epochs": training.epochs,
-        "training.batch_size": training.batch_size,
-        "training.micro_batch_size": training.micro_batch_size,
-        "training.evaluations_per_epoch": training.evaluations_per_epoch,
-        "training.max_grad_norm": training.max_grad_norm,
-        "generation.num_beams": generation.num_beams,
-        "generation.num_candidates": generation.num_candidates,
-        "generation.temperature": generation.temperature,
-        "generation.batch_size": generation.batch_size,
-        "generation.cache_gb": generation.cache_gb,
-        "dataset.limit": dataset.limit,
-        "dataset.test_limit": dataset.test_limit,
-        "dataset.max_prompt_tokens": dataset.max_prompt_tokens,
-        "dataset.max_target_tokens": dataset.max_target_tokens,
-        "dataset.max_new_tokens": dataset.max_new_tokens,
-        "hardware.threads": hardware.threads,
-        "hardware.memory_budget_gb": hardware.memory_budget_gb,
-        "tracking.timeout_seconds": cell.tracking.timeout_seconds,
-        "method.learning_rate": cell.method.learning_rate,
-        "conventions.max_sample_tokens": cell.conventions.max_sample_tokens,
-        "conventions.ia3_learning_rate": cell.conventions.ia3_learning_rate,
-    }
-    for where, value in positive.items():
+    training, generation = cell.training, cell.generation
+    for where in (f"{group}.{name}" for group, names in _POSITIVE.items() for name in names):
+        value = attrgetter(where)(cell)
         # A float setting also accepts NaN and infinity from a command line.
-        if value is not None and not 0 < value < float("inf"):
+        if value is not None and not 0 < value < math.inf:
             yield UserError(f"{where} must be a positive number, got {value}", where=where, hint=f"{where}=1 or more")
-    if not math.isfinite(generation.length_penalty):
-        yield UserError(
-            f"generation.length_penalty must be a finite number, got {generation.length_penalty}",
-            where="generation.length_penalty",
-            hint="generation.length_penalty=1.0",
-        )
-    if not 0 <= training.weight_decay < float("inf"):
-        yield UserError(
-            f"training.weight_decay must be at least 0, got {training.weight_decay}",
-            where="training.weight_decay",
-            hint="training.weight_decay=0.01",
-        )
-    if not 0 <= training.warmup_fraction < 1:
-        yield UserError(
-            f"training.warmup_fraction must be at least 0 and below 1, got {training.warmup_fraction}",
-            where="training.warmup_fraction",
-            hint="training.warmup_fraction=0.05",
-        )
-    if not 0 <= cell.seed < 2**32:
-        yield UserError(f"seed must be between 0 and {2**32 - 1}, got {cell.seed}", where="seed", hint="seed=42")
+    # numpy, which transformers' `set_seed` seeds as well, takes 32 bits.
+    for where, holds, range_, example in (
+        ("generation.length_penalty", math.isfinite(generation.length_penalty), "a finite number", "1.0"),
+        ("training.weight_decay", 0 <= training.weight_decay < math.inf, "at least 0", "0.01"),
+        ("training.warmup_fraction", 0 <= training.warmup_fraction < 1, "at least 0 and below 1", "0.05"),
+        ("seed", 0 <= cell.seed < 2**32, f"between 0 and {2**32 - 1}", "42"),
+    ):
+        if not holds:
+            what = f"{where} must be {range_}, got {attrgetter(where)(cell)}"
+            yield UserError(what, where=where, hint=f"{where}={example}")
     if training.micro_batch_size > 0 and training.batch_size % training.micro_batch_size:
         yield UserError(
             f"training.batch_size must be a multiple of training.micro_batch_size, got {training.batch_size} and"
@@ -189,6 +155,7 @@ def _ranges(cell: CellConfig) -> Iterator[UserError]:
             where="training.batch_size, training.micro_batch_size",
             hint="training.micro_batch_size=8, 4, 2 or 1 for the study's batch of 8",
         )
+    # transformers would sample within beams, which are not independent, and pass@k needs independent candidates.
     if generation.temperature is not None and generation.num_beams != 1:
         yield UserError(
             f"generation.num_beams must be 1 with a temperature, which samples candidates, got {generation.num_beams}",
@@ -196,17 +163,11 @@ def _ranges(cell: CellConfig) -> Iterator[UserError]:
             hint="generation.num_beams=1, as generation=sampling has it, or generation.temperature=null",
         )
     if not 0 < generation.top_p <= 1:
-        yield UserError(
-            f"generation.top_p must be above 0 and at most 1, got {generation.top_p}",
-            where="generation.top_p",
-            hint="generation.top_p=1 for all tokens",
-        )
+        what = f"generation.top_p must be above 0 and at most 1, got {generation.top_p}"
+        yield UserError(what, where="generation.top_p", hint="generation.top_p=1 for all tokens")
     if generation.top_k < 0:
-        yield UserError(
-            f"generation.top_k must be 0 (all tokens) or more, got {generation.top_k}",
-            where="generation.top_k",
-            hint="generation.top_k=0",
-        )
+        what = f"generation.top_k must be 0 (all tokens) or more, got {generation.top_k}"
+        yield UserError(what, where="generation.top_k", hint="generation.top_k=0")
     if generation.temperature is None and generation.num_candidates > generation.num_beams:
         yield UserError(
             f"generation.num_beams must be at least generation.num_candidates ({generation.num_candidates}), got"
@@ -231,35 +192,23 @@ def _model(cell: CellConfig) -> Iterator[UserError]:
             hint="give the arguments of its transformers config, as conf/model/tiny-llama.yaml does",
         )
     if model.revision and model.source and (model.source.startswith(EMBEDDED_SOURCE) or Path(model.source).exists()):
-        yield UserError(
-            f"model.revision must be null for the local source {model.source}, got {model.revision!r}",
-            where="model.revision",
-            hint="model.revision=null, or a hub id as model.source",
-        )
+        what = f"model.revision must be null for the local source {model.source}, got {model.revision!r}"
+        yield UserError(what, where="model.revision", hint="model.revision=null, or a hub id as model.source")
     if not model.source and not model.tokenizer:
-        yield UserError(
-            f"model.tokenizer must name a tokenizer for {model.name}, which has no source",
-            where="model.tokenizer",
-            hint="model.tokenizer=tiny or a local folder",
-        )
+        what = f"model.tokenizer must name a tokenizer for {model.name}, which has no source"
+        yield UserError(what, where="model.tokenizer", hint="model.tokenizer=tiny or a local folder")
 
 
 def _method(cell: CellConfig) -> Iterator[UserError]:
     method = cell.method
     if method.kind is not MethodKind.prompting and method.learning_rate is None:
-        yield UserError(
-            f"method.learning_rate must be a number, got null: {method.name} trains",
-            where="method.learning_rate",
-            hint="method.learning_rate=3e-4",
-        )
+        what = f"method.learning_rate must be a number, got null: {method.name} trains"
+        yield UserError(what, where="method.learning_rate", hint="method.learning_rate=3e-4")
     if method.kind is MethodKind.adapter:
         yield from _adapter(method, recomputes=cell.training.gradient_checkpointing)
     elif method.adapter:
-        yield UserError(
-            f"method.adapter must be null for a method of kind {method.kind}, got one for {method.name}",
-            where="method.adapter",
-            hint="method.kind=adapter, or remove the adapter",
-        )
+        what = f"method.adapter must be null for a method of kind {method.kind}, got one for {method.name}"
+        yield UserError(what, where="method.adapter", hint="method.kind=adapter, or remove the adapter")
     yield from _examples(method)
     if not cell.dataset.layout.has_training_split and (
         method.kind is not MethodKind.prompting or method.examples is not ExampleChoice.none
@@ -269,6 +218,7 @@ def _method(cell: CellConfig) -> Iterator[UserError]:
             where="method, dataset",
             hint="method=zero-shot, or dataset=mbpp, which has training problems",
         )
+    # The paper fine-tunes its small models only; 7B weights and their gradients exceed its 24 GB card.
     if method.kind is MethodKind.full and cell.model.size_class is SizeClass.llm and not method.allow_large:
         yield UserError(
             f"method=full needs a model below a billion parameters, as in the study, got {cell.model.name}",
@@ -286,18 +236,18 @@ def _adapter(method: MethodConfig, *, recomputes: bool) -> Iterator[UserError]:
         )
         return
     target, where = method.adapter.get("_target_"), "method.adapter._target_"
+    # Hydra's `instantiate` would import any `_target_`, and so run what a config from elsewhere names.
     if not isinstance(target, str) or not ADAPTER_TARGET.fullmatch(target):
         yield UserError(
             f"_target_ must be a config class of peft, got {target!r}",
             where=where,
             hint="peft.LoraConfig, for example; nothing but these classes is imported from a config",
         )
+    # Without a list of peft's names, `build` finds an unknown class when it imports peft.
     elif adapter_targets() and target not in adapter_targets():
-        yield UserError(
-            f"_target_ must be a config class that peft exports, got {target}",
-            where=where,
-            hint=near_names(target, adapter_targets()),
-        )
+        what = f"_target_ must be a config class that peft exports, got {target}"
+        yield UserError(what, where=where, hint=near_names(target, adapter_targets()))
+    # peft 0.21 raises in the first step, after the model is loaded.
     elif target == "peft.PrefixTuningConfig" and recomputes:
         yield UserError(
             "training.gradient_checkpointing must be false for prefix tuning, whose prefix is a key-value cache",
@@ -316,11 +266,8 @@ def _examples(method: MethodConfig) -> Iterator[UserError]:
             hint="method=zero-shot for none; method=icl method.num_examples=8, or method=rag",
         )
     elif method.num_examples and method.kind is not MethodKind.prompting:
-        yield UserError(
-            f"method.num_examples must be 0 for {method.name}, which trains, got {method.num_examples}",
-            where=where,
-            hint="method=icl or method=rag",
-        )
+        what = f"method.num_examples must be 0 for {method.name}, which trains, got {method.num_examples}"
+        yield UserError(what, where=where, hint="method=icl or method=rag")
     if method.examples is ExampleChoice.nearest and not method.retriever:
         yield UserError(
             "method.retriever must be set to find the nearest examples, got null",
@@ -332,17 +279,11 @@ def _examples(method: MethodConfig) -> Iterator[UserError]:
 def _quantization(cell: CellConfig) -> Iterator[UserError]:
     quantization = cell.quantization
     if quantization.bits not in (None, 4, 8):
-        yield UserError(
-            f"quantization.bits must be 4, 8 or null, got {quantization.bits}",
-            where="quantization.bits",
-            hint="quantization=none, int8 (8 bits) or nf4 (4 bits)",
-        )
+        what = f"quantization.bits must be 4, 8 or null, got {quantization.bits}"
+        yield UserError(what, where="quantization.bits", hint="quantization=none, int8 (8 bits) or nf4 (4 bits)")
     if quantization.quant_type not in ("nf4", "fp4"):
-        yield UserError(
-            f"quantization.quant_type must be nf4 or fp4, got {quantization.quant_type!r}",
-            where="quantization.quant_type",
-            hint="quantization.quant_type=nf4",
-        )
+        what = f"quantization.quant_type must be nf4 or fp4, got {quantization.quant_type!r}"
+        yield UserError(what, where="quantization.quant_type", hint="quantization.quant_type=nf4")
     if quantization.bits is not None and cell.method.kind is MethodKind.full:
         yield UserError(
             f"quantization.bits must be null for full fine-tuning, got {quantization.bits}: quantized weights have no"
@@ -354,8 +295,5 @@ def _quantization(cell: CellConfig) -> Iterator[UserError]:
 
 def _precision(cell: CellConfig) -> Iterator[UserError]:
     if cell.training.precision is Precision.fp16 and cell.hardware.device is Device.cpu:
-        yield UserError(
-            "training.precision must not be fp16 on a CPU, which trains in fp32 or bf16",
-            where="training.precision, hardware.device",
-            hint="training.precision=auto, fp32 or bf16",
-        )
+        what = "training.precision must not be fp16 on a CPU, which trains in fp32 or bf16"
+        yield UserError(what, where="training.precision, hardware.device", hint="training.precision=auto, fp32 or bf16")

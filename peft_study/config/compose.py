@@ -25,19 +25,20 @@ from peft_study.errors import UserError, near_names
 
 CONFIG_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError)
 """Errors of Hydra, OmegaConf and YAML that a command or a YAML causes; `explain` makes them readable."""
-SAMPLED_PARTS, SAMPLED_BYTES = 64, 16_384
+SAMPLED_PARTS, SAMPLED_BYTES = 64, 16_384  # 1 MiB of each file
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def conf_folder() -> Path:
     """The folder of config groups: inside the package in a wheel, beside it in a checkout."""
-    inside = _PACKAGE / "conf"
+    inside = _PACKAGE / "conf"  # where hatchling puts the folder when it builds a wheel
     return inside if inside.is_dir() else _PACKAGE.parent / "conf"
 
 
 def register() -> None:
     """Register the schema with Hydra, and the resolvers of conf/config.yaml with OmegaConf. Safe to call again."""
     ConfigStore.instance().store(name="schema", node=CellConfig)
+    # Hydra resolves interpolations in `hydra.mode` and `hydra.sweep` too, so conf/config.yaml derives folders and mode.
     OmegaConf.register_new_resolver("cell_name", lambda *, _root_: name_of(to_cell(_root_)), replace=True)
     OmegaConf.register_new_resolver(
         "run_mode", lambda *, _root_: "MULTIRUN" if _root_.study.blocks or _root_.study.includes else None, replace=True
@@ -59,8 +60,8 @@ def to_cell(config: DictConfig) -> CellConfig:
         values = OmegaConf.to_container(config, resolve=False)
         assert isinstance(values, dict)
         values.pop("hydra", None)
-        merged = OmegaConf.merge(OmegaConf.structured(CellConfig), values)
-        cell = OmegaConf.to_object(merged)
+        # Plain lists as well: JSON, and so peft's saved config, cannot hold OmegaConf's.
+        cell = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(CellConfig), values))
     except OmegaConfBaseException as error:
         raise explain(error) from error
     assert isinstance(cell, CellConfig)
@@ -157,6 +158,7 @@ def _fingerprint(path: Path) -> str:
     return _hash_files(stamps) if stamps else f"missing:{path}"
 
 
+# All cells of a sweep ask for the same files. A changed file has another time of its last change.
 @lru_cache(maxsize=64)
 def _hash_files(stamps: tuple[tuple[str, int], ...]) -> str:
     digest = hashlib.sha256()
@@ -178,16 +180,14 @@ def explain(error: BaseException) -> UserError:
     if isinstance(error, OverrideParseException):
         return explain_unread(error)
     text = f"{error}\n{error.__cause__ or ''}"
+    # Hydra 1.3 has one class for many errors, and only the message says which one it is.
     several = re.search(r"Ambiguous value for argument '(.*)'\n1\. |Sweep parameters '(.*)' requires", text, re.DOTALL)
     if several:
         return explain_several_values(several[1] or several[2])
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, name = str(error.missing_cfg_file).partition("/")
-        return UserError(
-            f"{group} has no option {name!r}" if name else f"{group} must be one of its options, got nothing",
-            where=f"{group}={name}",
-            hint=near_names(name, error.options),
-        )
+        what = f"{group} has no option {name!r}" if name else f"{group} must be one of its options, got nothing"
+        return UserError(what, where=f"{group}={name}", hint=near_names(name, error.options))
     if isinstance(error, yaml.MarkedYAMLError):
         mark = error.problem_mark
         return UserError(
@@ -197,16 +197,12 @@ def explain(error: BaseException) -> UserError:
         )
     added = _match(r"Could not override '([^']+)'\. No match in the defaults list", _first_line(error))
     if added:
-        return UserError(
-            f"{added} must be written +{added}, because not every cell has it",
-            where=f"{added}=...",
-            hint=f"+{added}=...",
-        )
+        what = f"{added} must be written +{added}, because not every cell has it"
+        return UserError(what, where=f"{added}=...", hint=f"+{added}=...")
     twice = _match(r"^Multiple values for (\S+)\. ", _first_line(error))
     if twice:
-        return UserError(
-            f"{twice} must be set once, got several values", where=twice, hint=f"+{twice}=NAME or {twice}=A,B"
-        )
+        what = f"{twice} must be set once, got several values"
+        return UserError(what, where=twice, hint=f"+{twice}=NAME or {twice}=A,B")
     unknown = re.search(r"Key '([^']+)' (?:not in|is not in struct)", text)
     if unknown:
         return _unknown_key(text, unknown.group(1))
@@ -226,6 +222,7 @@ def explain(error: BaseException) -> UserError:
         )
     override = _match(r"(?s)Error merging override (.+?)\n", text)
     what = _first_line(error.__cause__ or error)
+    # A text such as "[a b]" is a list in Hydra's grammar.
     if override and re.match("Cannot convert '(list|dict)' to string", what):
         return explain_container(override, what)
     setting = _match(r"full_key: (\S+)", text) or override
@@ -291,5 +288,6 @@ def _match(pattern: str, text: str) -> str | None:
 
 def _first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    # Hydra's heading names the file, which `where` has already.
     lines = [line for line in lines if not line.endswith("raised while composing config:")]
     return lines[0] if lines else type(error).__name__

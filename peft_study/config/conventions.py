@@ -37,6 +37,7 @@ def label(conventions: Mapping[str, Any]) -> str | None:
 @cache
 def _settings(name: str) -> dict[str, Any]:
     """The settings of named conventions; the paper's if no YAML has the name."""
+    # Read without Hydra: a report composes no cell, and a record may name conventions that were removed.
     file = conf_folder() / "conventions" / f"{name}.yaml"
     changed = yaml.safe_load(file.read_text(encoding="utf-8"))["conventions"] if file.is_file() else {}
     return {**asdict(ConventionsConfig()), **changed}

@@ -8,6 +8,7 @@ from hydra.errors import HydraException, OverrideParseException
 
 from peft_study.errors import UserError
 
+# Outside of quotes, Hydra 1.3's grammar refuses `, = ' ( [ {` in a value, and some letters that are not ASCII.
 _SPECIAL_IN_DOUBLE_QUOTES = re.compile(r'(["$`\\])')
 _HISTORY = "!"
 _QUOTED = re.compile(r"""(['"])(.*)\1""", re.DOTALL)
@@ -17,6 +18,7 @@ SETTINGS_HINT = "settings are written group.key=value; python -m peft_study --cf
 
 def quote(text: str) -> str:
     """Quote a text so that Hydra takes it literally, except for an interpolation such as `${group.key}`."""
+    # OmegaConf looks for `${` within quotes too.
     text = _NO_INTERPOLATION.sub(lambda match: match[1] * 2 + "\\${", text)
     escaped = re.sub(r"(\\+)(?='|\Z)", r"\1\1", text).replace("'", "\\'")
     return f"'{escaped}'"
@@ -36,6 +38,7 @@ def shell_form(override: str) -> str | None:
     quoted = f"{key}={quote(attempt[2] if attempt else value)}"
     if not equals or not all(line.isprintable() for line in quoted.split("\n")):
         return None
+    # A hint that fails as well would be worse than none.
     try:
         OverridesParser.create().parse_override(quoted)
     except HydraException:

@@ -9,7 +9,8 @@ from typing import Any
 
 from peft_study.config.schema import CellConfig, ConventionsConfig, Weights
 
-# Raise it when a default or the meaning of a setting changes, so that earlier results count as other cells.
+# Not scoring: the candidates are stored, and `python -m peft_study score` computes their scores again.
+# Raise the version when a default or the meaning of a setting changes, so that earlier results count as other cells.
 IDENTITY_VERSION = 1
 DECISIVE_GROUPS = ("model", "method", "dataset", "quantization", "training", "generation")
 LATER_GROUPS = ("conventions",)
@@ -54,8 +55,10 @@ def cell_settings(
         settings = getattr(cell, group)
         if decisive := _decisive(group, _values(settings), _values(type(settings)())):
             kept[group] = decisive
+    # Pretrained weights come with their own config, which decides.
     if cell.model.weights is Weights.pretrained:
         kept["model"].pop("architecture", None)
+    # Local files count by content: a copy elsewhere is the same cell, and a changed file is another one.
     if kept["dataset"].pop("path", None) is not None:
         for setting in HUB_SETTINGS:
             kept["dataset"].pop(setting, None)
@@ -92,17 +95,15 @@ def settings_key(config: Mapping[str, Any]) -> str | None:
     Returns:
         sixteen hexadecimal digits; None if the record has no config. Local data and weights count by their path.
     """
-    kept: dict[str, dict[str, Any]] = {}
-    for group in DECISIVE_GROUPS:
-        settings = config.get(group)
-        if isinstance(settings, Mapping):
-            kept[group] = _decisive(group, settings, _defaults()[group])
-    if not kept:
+    recorded = {
+        group: _decisive(group, settings, _defaults()[group])
+        for group in DECISIVE_GROUPS + LATER_GROUPS
+        if isinstance(settings := config.get(group), Mapping)
+    }
+    # A group that was added later counts only if it says something, so that it does not divide older replicates.
+    kept = {group: settings for group, settings in recorded.items() if settings or group in DECISIVE_GROUPS}
+    if not recorded.keys() & set(DECISIVE_GROUPS):
         return None
-    for group in LATER_GROUPS:
-        settings = config.get(group)
-        if isinstance(settings, Mapping) and (decisive := _decisive(group, settings, _defaults()[group])):
-            kept[group] = decisive
     return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
@@ -132,5 +133,6 @@ def _defaults() -> dict[str, Any]:
 
 def plain(cell: CellConfig) -> dict[str, Any]:
     """The whole config as plain containers, ready for JSON and YAML."""
+    # JSON turns the enums into their values.
     as_json: dict[str, Any] = json.loads(json.dumps(asdict(cell)))
     return as_json

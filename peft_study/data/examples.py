@@ -38,6 +38,7 @@ def choose(
     if choice is ExampleChoice.none or number == 0:
         return [()] * len(test)
     number = min(number, len(train))
+    # The study's package draws once, with seed 42, and the paper has several seeds.
     if choice is ExampleChoice.random:
         sampled = tuple(Random(seed).sample(list(train), number))  # noqa: S311 - a reproducible choice, not a secret
         return [sampled] * len(test)

@@ -13,13 +13,10 @@ LONGEST_DECIMAL_BITS = 14_000
 
 
 def fingerprint(samples: Iterable[Sample]) -> str:
-    """SHA-256 of samples in order.
-
-    Optional fields count only if a sample has them, so that data sets without them keep the fingerprint that earlier
-    results recorded.
-    """
+    """SHA-256 of samples in order. Optional fields count only if a sample has them."""
     digest = hashlib.sha256()
     for sample in samples:
+        # Sample by sample, because the tests of APPS take hundreds of megabytes as one text.
         digest.update(json.dumps(_hashed(sample), sort_keys=True).encode() + b"\n")
     return digest.hexdigest()
 
@@ -27,6 +24,7 @@ def fingerprint(samples: Iterable[Sample]) -> str:
 def _hashed(sample: Sample) -> dict[str, Any]:
     # asdict copies value by value, which is slow for many samples, and tests may be megabytes.
     hashed = _values(sample) | {"tests": None, "checks": [_values(check) for check in sample.checks]}
+    # These fields came later, and data sets without them keep the fingerprint that earlier results recorded.
     for name in ("level", "tests", "starter_code", "assertions", "published_answer"):
         if not hashed[name]:
             del hashed[name]

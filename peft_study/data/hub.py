@@ -21,6 +21,7 @@ def read_tables(dataset: DatasetConfig, names: Mapping[str, str]) -> Tables:
     """
     import datasets
 
+    # datasets 5 runs no loading script of a repository; conf/dataset names the hub's Parquet where main has one.
     datasets.disable_progress_bars()
     try:
         loaded = datasets.load_dataset(
@@ -37,6 +38,7 @@ def read_tables(dataset: DatasetConfig, names: Mapping[str, str]) -> Tables:
     return {table: _located(f"{dataset.hub_id}, {table}", rows) for table, rows in tables.items()}
 
 
+# A generator, because APPS' test table is hundreds of megabytes and only its first problems are read.
 def _located(source: str, rows: Iterable[dict[str, Any]]) -> Iterator[Row]:
     for number, row in enumerate(rows):
         yield f"{source} row {number}", row

@@ -30,6 +30,7 @@ def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     if not next((line for line in _lines(path) if line.strip()), "").lstrip().startswith("["):
         yield from read_rows(path)
         return
+    # CodeAlpaca and the sanitized MBPP are published as one list.
     values = _parsed("".join(_lines(path)), str(path), "a file")
     for number, value in enumerate(values, start=1):
         where = f"{path}, item {number}"
@@ -54,10 +55,10 @@ def text_field(row: dict[str, Any], field: str, where: str, setting: str | None 
     value = row[field]
     if value is not None and not isinstance(value, str):
         raise UserError(f"the field {field!r} holds a {type(value).__name__}, not text", where=where, hint="use text")
+    # Tokenizers and files take UTF-8 only, and would fail in the middle of a cell.
     if value is not None and not has_utf8_form(value):
-        raise UserError(
-            f"the field {field!r} holds half of a surrogate pair", where=where, hint="remove the lone surrogate escape"
-        )
+        what = f"the field {field!r} holds half of a surrogate pair"
+        raise UserError(what, where=where, hint="remove the lone surrogate escape")
     return value
 
 
@@ -74,11 +75,8 @@ def text_list_field(row: dict[str, Any], field: str, where: str) -> list[str]:
     """
     value = row.get(field)
     if not isinstance(value, list):
-        raise UserError(
-            f"the field {field!r} must be a list of texts, got {type(value).__name__}",
-            where=where,
-            hint=near_names(field, row),
-        )
+        what = f"the field {field!r} must be a list of texts, got {type(value).__name__}"
+        raise UserError(what, where=where, hint=near_names(field, row))
     return [text_field({field: item}, field, where) or "" for item in value]
 
 
@@ -100,7 +98,7 @@ def _parsed(text: str, where: str, what: str) -> Any:
         cause: Exception = error
     except RecursionError as error:
         reason, place, cause = "nested too deeply", where, error
-    except ValueError as error:
+    except ValueError as error:  # an integer of more than 4,300 digits
         reason, place, cause = str(error).partition(";")[0], where, error
     raise UserError(f"{what} is not JSON ({reason})", where=place, hint="each line is one JSON object") from cause
 
@@ -121,19 +119,18 @@ def _lines(path: Path) -> Iterator[str]:
         with path.open("rb") as file:
             # Bytes are split at line feeds only: text would also be split at U+2028 inside a JSON string.
             for number, line in enumerate(file, start=1):
+                # Windows editors begin a file with a byte-order mark, which JSON refuses.
                 yield _decoded(line.removeprefix(codecs.BOM_UTF8) if number == 1 else line, f"{path}, line {number}")
     except FileNotFoundError as error:
         raise UserError("a data file is missing", where=str(path), hint="dataset.path=FOLDER with this file") from error
     except OSError as error:
-        raise UserError(
-            f"a data file cannot be read: {error.strerror}", where=str(path), hint="check the path"
-        ) from error
+        what = f"a data file cannot be read: {error.strerror}"
+        raise UserError(what, where=str(path), hint="check the path") from error
 
 
 def _decoded(line: bytes, where: str) -> str:
     try:
         return line.decode()
     except UnicodeDecodeError as error:
-        raise UserError(
-            f"a data file is not UTF-8 (byte {error.start})", where=where, hint="save it as UTF-8"
-        ) from error
+        what = f"a data file is not UTF-8 (byte {error.start})"
+        raise UserError(what, where=where, hint="save it as UTF-8") from error

@@ -73,6 +73,7 @@ def cached_leakage(test: Sequence[Sample], others: Sequence[Sample], fingerprint
         others: the whole training split, then the validation split.
         fingerprint: of all of it.
     """
+    # All cells of a data set ask for the same report.
     folder = cache_folder("leakage")
     if folder is None:
         return leakage(test, others)
@@ -118,6 +119,7 @@ def _similar(texts: dict[str, str], others: dict[str, str]) -> dict[str, str]:
 
     if not texts or not others:
         return {}
+    # Exact counts from sparse products: an estimate such as MinHash's would vary with its hash functions.
     vectorizer = CountVectorizer(analyzer=_grams, dtype=np.int32)
     grams = vectorizer.fit_transform([*texts.values(), *others.values()])
     sizes = np.asarray(grams.sum(axis=1)).ravel()
@@ -128,7 +130,7 @@ def _similar(texts: dict[str, str], others: dict[str, str]) -> dict[str, str]:
     for start in range(0, len(ids), rows_at_once):
         shared = (grams[start : min(start + rows_at_once, len(ids))] @ grams_of_others).tocoo()
         rows, columns = shared.row + start, shared.col
-        # The share of the common grams in the union of both, without a division.
+        # A Jaccard index of 0.8 or more, in integers: shared / (a + b - shared) >= 4 / 5. A quotient could round it.
         is_similar = 9 * shared.data >= 4 * (sizes[rows] + sizes[len(ids) + columns])
         for row, column in sorted(zip(rows[is_similar], columns[is_similar], strict=True)):
             similar.setdefault(ids[row], other_ids[column])
@@ -141,6 +143,7 @@ def _grams(text: str) -> frozenset[str]:
 
 
 def _read(file: Path) -> Leakage | None:
+    # A damaged file, or one of another version, is computed again.
     try:
         plain = json.loads(file.read_text(encoding="utf-8"))
         if plain["version"] != VERSION:
@@ -155,4 +158,4 @@ def _write(file: Path, report: Leakage) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file, json.dumps({"version": VERSION, "leakage": asdict(report)}) + "\n")
     except OSError:
-        return
+        return  # a home folder that cannot be written, as in some containers

@@ -68,14 +68,13 @@ def load(dataset: DatasetConfig) -> Splits:
         rows, origin = layout.samples(tables, dataset, dropped), f"hub:{dataset.hub_id}@{dataset.revision or 'default'}"
     for split in SPLITS if dataset.layout.has_training_split else ("test",):
         if not rows[split]:
-            raise UserError(
-                f"the {split} split of {dataset.name} is empty",
-                where=origin,
-                hint=f"{layout.minimum(dataset)} at least",
-            )
-    if dataset.path is None or layout.is_published:
+            what = f"the {split} split of {dataset.name} is empty"
+            raise UserError(what, where=origin, hint=f"{layout.minimum(dataset)} at least")
+    if dataset.path is None or layout.is_published:  # a file of a user has any size
         _warn_about_sizes(dataset, rows)
+    # Before line ends change and limits apply, so that results of one data set have one fingerprint.
     content = fingerprint(sample for split in SPLITS for sample in rows[split])
+    # A carriage return in a prompt or target would teach the model the line ends of a file.
     rows = {split: [_with_line_feeds(sample) for sample in rows[split]] for split in SPLITS}
     cut = {split: tuple(rows[split][: dataset.limit]) for split in SPLITS}
     return Splits(
@@ -85,6 +84,7 @@ def load(dataset: DatasetConfig) -> Splits:
         origin=origin,
         fingerprint=content,
         dropped=dropped,
+        # Of whole splits, so that limited cells of a data set share its report.
         leakage=cached_leakage(rows["test"], [*rows["train"], *rows["validation"]], content),
     )
 
@@ -93,6 +93,7 @@ def _with_line_feeds(sample: Sample) -> Sample:
     changed: dict[str, Any] = {
         name: with_line_feeds(text) for name in CODE_AND_PROSE if "\r" in (text := getattr(sample, name))
     }
+    # `raw_em` compares with the answer as its file has it.
     if "answer" in changed:
         changed["published_answer"] = sample.answer
     return replace(sample, **changed) if changed else sample
@@ -102,11 +103,8 @@ def _generated(dataset: DatasetConfig) -> dict[str, list[Sample]]:
     from peft_study.data import minipy
 
     if dataset.name != "minipy":
-        raise UserError(
-            f"dataset.source=generated has a generator for minipy alone, got {dataset.name!r}",
-            where="dataset.source",
-            hint="dataset=minipy",
-        )
+        what = f"dataset.source=generated has a generator for minipy alone, got {dataset.name!r}"
+        raise UserError(what, where="dataset.source", hint="dataset=minipy")
     return {split: list(minipy.generate(split)) for split in SPLITS}
 
 

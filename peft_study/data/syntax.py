@@ -44,8 +44,7 @@ def is_program(code: str) -> bool:
 def block_end(source: str, start: int = 0) -> int | None:
     """Find the end of an indented block: the line break before the first unindented line that is not blank.
 
-    A line inside brackets or a string in triple quotes, or after a backslash, belongs to the line before it. Python's
-    tokenizer does not help, because it refuses text that is incomplete or turns into prose.
+    A line inside brackets or a string in triple quotes, or after a backslash, belongs to the line before it.
 
     Args:
         source: Python code, and any text behind the block.
@@ -54,6 +53,7 @@ def block_end(source: str, start: int = 0) -> int | None:
     Returns:
         the position; None if nothing follows the block.
     """
+    # Python's tokenizer does not help, because it refuses text that is incomplete or turns into prose.
     depth = 0
     for lexeme in _LEXEME.finditer(source):
         text = lexeme.group()

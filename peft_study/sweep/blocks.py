@@ -59,11 +59,8 @@ def _check_setting(key: str, values: Sequence[Any], where: str) -> None:
         )
     nameless = [value for value in values if is_group(key) and (value is None or isinstance(value, list | dict))]
     if nameless:
-        raise UserError(
-            f"{key} must be the name of an option, got {literal(nameless[0])}",
-            where=where,
-            hint=f"{key}: NAME, or {key}: [NAME, NAME]",
-        )
+        what = f"{key} must be the name of an option, got {literal(nameless[0])}"
+        raise UserError(what, where=where, hint=f"{key}: NAME, or {key}: [NAME, NAME]")
 
 
 def expand(study: str, blocks: Sequence[Choices], command: Choices) -> list[tuple[str, ...]]:
@@ -97,6 +94,7 @@ def expand(study: str, blocks: Sequence[Choices], command: Choices) -> list[tupl
             for key, values in command.items()
             if key not in restrictions and (key in block or key not in named)
         }
+        # The same overrides in another order are the same cell.
         for overrides in itertools.product(*{**kept, **replacing}.values()):
             cells.setdefault(frozenset(overrides), overrides)
     if not cells:
@@ -105,6 +103,7 @@ def expand(study: str, blocks: Sequence[Choices], command: Choices) -> list[tupl
 
 
 def _check_groups(study: str, blocks: Sequence[Choices]) -> None:
+    # Else `model=a` on the command line would restrict some blocks and leave all cells of the others.
     groups = [{key for key in block if is_group(key)} for block in blocks]
     for number, names in enumerate(groups, start=1):
         if names != groups[0]:
@@ -154,11 +153,8 @@ def _nothing_left(study: str, blocks: Sequence[Choices], restrictions: Choices) 
         options = {override.partition("=")[2] for block in blocks for override in block[key]}
         unknown = [value.partition("=")[2] for value in values if value.partition("=")[2] not in options]
         if len(unknown) == len(values):
-            return UserError(
-                f"study {study} has no cell with {key}={unknown[0]}",
-                where=f"{key}={','.join(unknown)}",
-                hint=near_names(unknown[0], options),
-            )
+            what = f"study {study} has no cell with {key}={unknown[0]}"
+            return UserError(what, where=f"{key}={','.join(unknown)}", hint=near_names(unknown[0], options))
     return UserError(
         f"study {study} has no cell with all of these values",
         where=" ".join(override for values in restrictions.values() for override in values),

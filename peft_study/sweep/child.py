@@ -43,7 +43,7 @@ def run(description: Mapping[str, Any], events: int) -> int:
     try:
         outcome = run_cell(cell, Path(description["folder"]), RunOptions(True, description["show_traceback"], watch))
     except KeyboardInterrupt:
-        return 128 + signal.SIGTERM
+        return 128 + signal.SIGTERM  # what a shell reports for a process that the sweep's signal ended
     return outcome.exit_code
 
 
@@ -57,12 +57,15 @@ def end_with_parent(parent: int) -> None:
         SystemExit: the parent died already.
     """
     if sys.platform == "linux":
+        # Not SIGKILL: a cell catches SIGTERM and saves its result.
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        # The kernel sends nothing for a parent that died before the call.
         if os.getppid() != parent:
             raise SystemExit(128 + signal.SIGTERM)
 
 
 def _peak_bytes() -> int | None:
+    # A question to CUDA would initialize it, in a cell that may run on the CPU.
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         return int(torch.cuda.max_memory_allocated())

@@ -55,11 +55,8 @@ def _master(arguments: Sequence[str], config_dir: Path | None) -> Iterator[tuple
     """Yield the config of the sweep as a whole, and Hydra's config loader."""
     register()
     if config_dir is not None and not config_dir.is_dir():
-        raise UserError(
-            f"--config-dir must be a folder, got {config_dir}",
-            where=f"--config-dir {config_dir}",
-            hint="the folder that holds study/",
-        )
+        what = f"--config-dir must be a folder, got {config_dir}"
+        raise UserError(what, where=f"--config-dir {config_dir}", hint="the folder that holds study/")
     try:
         with initialize_config_dir(str(conf_folder()), version_base="1.3"):
             loader = GlobalHydra.instance().config_loader()

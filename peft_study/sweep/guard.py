@@ -9,7 +9,7 @@ from peft_study.console.exit import EXIT_USER_ERROR
 from peft_study.console.messages import print_error
 from peft_study.errors import UserError
 
-_FOLDERS = ("hydra.run.dir=", "hydra.sweep.dir=", "hydra.sweep.subdir=")
+_FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
 _SWEEPER = "hydra_plugins.peft_study_sweep.study_sweeper.StudySweeper"
 
 
@@ -34,6 +34,7 @@ class SweeperGuard(Callback):
             SystemExit: the command line chooses another sweeper, or sets a folder of Hydra's.
         """
         _refuse_folders(config)
+        # Hydra's basic sweeper, for one, drops the outcomes, so a sweep with failed cells would end with code 0.
         if config.hydra.sweeper._target_ != _SWEEPER:
             _refuse(
                 "hydra/sweeper must be study, because other sweepers do not return how cells ended",
@@ -44,8 +45,8 @@ class SweeperGuard(Callback):
 
 def _refuse_folders(config: DictConfig) -> None:
     for override in config.hydra.overrides.hydra:
-        if override.lstrip("+").startswith(_FOLDERS):
-            setting = override.lstrip("+").partition("=")[0]
+        setting, equals, _ = override.lstrip("+").partition("=")
+        if equals and setting in _FOLDERS:
             _refuse(
                 f"{setting} must not be set: a cell's folder is output_dir/study.name/CELL",
                 where=override,

@@ -33,6 +33,8 @@ class Slot:
 
     def environment(self) -> dict[str, str]:
         """Return the variables that confine a process to this slot. An OMP_NUM_THREADS that the user set stays."""
+        # torch takes all cores by default. Beside a busy process on two cores, two threads are several times slower
+        # than one.
         threads = os.environ.get(THREADS) or str(self.threads)
         return {VISIBLE: self.gpu or "", THREADS: threads, SHARE: str(self.threads)}
 
@@ -46,6 +48,7 @@ def slots_for(cells: Sequence[HardwareConfig]) -> list[Slot]:
     Raises:
         UserError: the cells differ in these settings, a GPU does not exist, or there are more cells at once than GPUs.
     """
+    # The pool has one list of slots, so its settings cannot differ from cell to cell.
     for name in ("gpus", "cells_at_once"):
         values = {str(getattr(hardware, name)) for hardware in cells}
         if len(values) > 1:
@@ -74,11 +77,9 @@ def slots(gpus: Any, cells_at_once: int | None, *, cpu_only: bool = False) -> li
     """
     chosen = [] if cpu_only else _choose(gpus)
     if cells_at_once is not None and cells_at_once < 1:
-        raise UserError(
-            f"hardware.cells_at_once must be at least 1, got {cells_at_once}",
-            where="hardware.cells_at_once",
-            hint="hardware.cells_at_once=1",
-        )
+        what = f"hardware.cells_at_once must be at least 1, got {cells_at_once}"
+        raise UserError(what, where="hardware.cells_at_once", hint="hardware.cells_at_once=1")
+    # Two cells on a GPU would compete for its memory, and each record would hold the other's peak in part.
     if chosen and cells_at_once is not None and cells_at_once > len(chosen):
         raise UserError(
             f"hardware.cells_at_once must be at most {len(chosen)}, the number of GPUs, got {cells_at_once}",
@@ -94,8 +95,10 @@ def slots(gpus: Any, cells_at_once: int | None, *, cpu_only: bool = False) -> li
 
 def visible_gpus() -> list[str]:
     """Return the GPUs that a process started now would see, by index or UUID, without importing torch."""
+    # A scheduler such as Slurm sets it to what the job may use; -1 and nothing hide all GPUs.
     if VISIBLE in os.environ:
         return [gpu.strip() for gpu in os.environ[VISIBLE].split(",") if gpu.strip() not in {"", "-1"}]
+    # torch takes 1.6 s to import, and its question to CUDA would initialize CUDA in the process of the sweep.
     query = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
     try:
         listing = subprocess.run(query, capture_output=True, text=True, timeout=30, check=False)

@@ -72,8 +72,9 @@ def returned_outcome(cell: PlannedCell, job: JobReturn) -> Outcome | None:
     Returns:
         None if the job holds no outcome.
     """
-    if job.status is JobStatus.UNKNOWN:
+    if job.status is JobStatus.UNKNOWN:  # the launcher only queued the job
         return None
+    # Hydra's property raises the job's error.
     try:
         value = job.return_value
     except Exception as error:
@@ -92,14 +93,12 @@ def recorded_outcome(cell: PlannedCell) -> Outcome:
         return Outcome(name, None, f"its result cannot be read: {error}", EXIT_USER_ERROR, folder)
     if result is None:
         return Outcome(name, None, "it left no result", EXIT_FAILED, folder)
+    reason, code = result.reason, EXIT_FAILED
     match result.status:
         case Status.ok:
-            return Outcome(name, result.status, None, EXIT_OK, folder)
+            reason, code = None, EXIT_OK
         case Status.running:
-            return Outcome(
-                name, result.status, "its process ended without a result, or still runs", EXIT_FAILED, folder
-            )
+            reason = "its process ended without a result, or still runs"
         case Status.infeasible:
-            return Outcome(name, result.status, result.reason, EXIT_USER_ERROR, folder)
-        case _:
-            return Outcome(name, result.status, result.reason, EXIT_FAILED, folder)
+            code = EXIT_USER_ERROR
+    return Outcome(name, result.status, reason, code, folder)

@@ -72,6 +72,7 @@ def expand_sweep(arguments: Sequence[str], master: DictConfig, loader: ConfigLoa
     Raises:
         UserError: an override cannot be read, or the study has no such cell.
     """
+    # Hydra's parser, so that quotes, globs and ranges mean what they mean on any command line of Hydra.
     command: dict[str, list[str]] = {}
     for override in OverridesParser.create(config_loader=loader).parse_overrides(list(arguments)):
         key = override.get_key_element()
@@ -79,6 +80,7 @@ def expand_sweep(arguments: Sequence[str], master: DictConfig, loader: ConfigLoa
             hint = "write a study with includes: [table3, figure3], or use +study=paper for all of the paper's"
             raise UserError(f"+study must name one study, got {override.input_line}", where=STUDY, hint=hint)
         command[key] = _values(override)
+        # Hydra composed the master config with a single value, and so has checked it.
         if is_group(key) and override.is_sweep_override():
             _check_options(key, command[key], loader)
     studies = command.pop(STUDY, [])
@@ -221,16 +223,12 @@ def _values(override: Override) -> list[str]:
         return [line]
     key = override.get_key_element()
     value = line.partition("=")[2]
+    # A file such as a,b.jsonl would become two cells, neither with data.
     if override.is_choice_sweep() and not is_group(key) and Path(value).expanduser().exists():
-        raise UserError(
-            f"{key} must be quoted, got {value}: commas separate values, but a path with this name exists",
-            where=line,
-            hint=shell_form(line),
-        )
+        what = f"{key} must be quoted, got {value}: commas separate values, but a path with this name exists"
+        raise UserError(what, where=line, hint=shell_form(line))
+    # interval(0,1) has no list of values: it is meant for sweepers that search.
     if not override.is_discrete_sweep():
-        raise UserError(
-            f"{key} must sweep over a finite list of values, got {value}",
-            where=override.input_line,
-            hint=f"{key}=A,B,C, or {key}=range(1,4) for integers",
-        )
+        what = f"{key} must sweep over a finite list of values, got {value}"
+        raise UserError(what, where=override.input_line, hint=f"{key}=A,B,C, or {key}=range(1,4) for integers")
     return [f"{key}={value}" for value in override.sweep_string_iterator()]

@@ -102,10 +102,10 @@ class Pool:
         return None
 
     def _start(self, cell: PlannedCell) -> None:
-        folder = CellFolder(cell.folder).path
+        output_file = CellFolder(cell.folder).path / OUTPUT
         earlier_start = _earlier_start(cell)
         # Raises before the pipe exists if the folder is not writable.
-        (folder / OUTPUT).touch()
+        output_file.touch()
         description = {
             "config": identity.plain(cell.cell),
             "folder": str(cell.folder),
@@ -113,7 +113,8 @@ class Pool:
         }
         reading, writing = os.pipe()
         try:
-            with (folder / OUTPUT).open("ab") as output:
+            # Appended to: a crash in native code, which log.txt misses, may be what an interrupted cell left there.
+            with output_file.open("ab") as output:
                 environment = self._free[0].environment()
                 process = self._starter.start(description, environment, output.fileno(), writing)
         except BaseException:
@@ -140,7 +141,7 @@ class Pool:
 
     def _collect(self, child: _Child, code: int) -> Outcome:
         """Return the outcome of a cell whose process ended, and free its slot."""
-        with contextlib.suppress(KeyError):
+        with contextlib.suppress(KeyError):  # `_listen` has seen the end of the pipe
             self._selector.unregister(child.events)
         os.close(child.events)
         del self._children[child.events]
@@ -230,16 +231,16 @@ def _describe(returncode: int) -> str:
 
 
 def _earlier_start(cell: PlannedCell) -> str | None:
-    try:
+    with contextlib.suppress(ValueError):
         result = CellFolder(cell.folder).read_result()
-    except ValueError:
-        return None
-    return None if result is None else result.started_at
+        return None if result is None else result.started_at
+    return None
 
 
 def _done_before(cell: PlannedCell) -> Outcome | None:
     if cell.cell.rerun:
         return None
+    # Read here, because a process only to find this out would take the slot for seconds.
     try:
         result = read_result(cell.folder / RESULT)
     except (OSError, ValueError):

@@ -146,6 +146,7 @@ class _Server:
         try:
             socket.send_fds(self._socket, [json.dumps(description).encode()], descriptors)
             while True:
+                # Other cells may end in the meantime.
                 message = self._receive()
                 if "started" in message:
                     return _ForkedCell(self, message["started"])
@@ -157,12 +158,8 @@ class _Server:
             raise ServerLostError(f"the process that starts cells ended with exit code {code}: {last}") from error
 
     def code_of(self, process: int, timeout: float) -> int | None:
-        """Return the exit code of a cell; None while the cell runs.
-
-        Args:
-            process: process id of the cell.
-            timeout: how long to wait, in seconds.
-        """
+        """Return the exit code of a cell by its process id; None if it still runs after `timeout` seconds."""
+        # Only a parent can wait for a process, and the server is the parent.
         deadline = time.monotonic() + timeout
         while process not in self._codes:
             ready, _, _ = select.select([self._socket], [], [], max(0.0, deadline - time.monotonic()))
@@ -214,6 +211,7 @@ class _ForkedCell:
         return self.returncode
 
     def send_signal(self, sig: int) -> None:
+        # Asked first, because the kernel may give the number of a process that ended to another one.
         if self.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._process, sig)

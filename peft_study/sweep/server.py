@@ -62,6 +62,7 @@ def main() -> None:
 
 
 def _import_libraries() -> None:
+    # 7 s of CPU time, once a sweep instead of once a cell (docs/performance-log.md).
     with one_process():
         import transformers
 
@@ -88,6 +89,7 @@ def _report(pool: socket.socket, process: int) -> None:
 def _fork(description: dict[str, Any], descriptors: list[int], foreign: list[int]) -> int:
     """Start a cell and return its process id."""
     parent = os.getpid()
+    # Safe as long as no thread of a library runs here: only the thread that forks exists in the child.
     process = os.fork()
     if process == 0:
         _become_cell(description, descriptors, foreign, parent)
@@ -99,7 +101,7 @@ def _fork(description: dict[str, Any], descriptors: list[int], foreign: list[int
 def _become_cell(description: dict[str, Any], descriptors: list[int], foreign: list[int], parent: int) -> NoReturn:
     code = 1
     try:
-        os.setsid()
+        os.setsid()  # Ctrl-C in the terminal reaches the sweep only
         # The pool waits for the socket to close when the server dies, and a copy here would keep it open.
         for fd in foreign:
             os.close(fd)
@@ -107,7 +109,7 @@ def _become_cell(description: dict[str, Any], descriptors: list[int], foreign: l
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         for fd in (1, 2):
             os.dup2(output, fd)
-        faulthandler.enable()
+        faulthandler.enable()  # of a crash in native code, this is the only trace
         signal.signal(signal.SIGINT, signal.default_int_handler)
         child.end_with_parent(parent)
         os.environ.update(description["environment"])

@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--json", action="store_true", help="print a record for programs: each repository with its size and problem"
     )
     options = parser.parse_intermixed_args(arguments)
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty():  # a log would hold thousands of lines of a bar
         disable_progress_bars()
     return run_command(
         lambda: fetch(options.overrides, options.config_dir, dry_run=options.dry_run, as_json=options.json),
@@ -107,7 +107,7 @@ def _runnable(overrides: Sequence[str], config_dir: Path | None) -> list[CellCon
 def _require_hub() -> None:
     if is_offline_mode():
         raise UserError(f"{OFFLINE} must be 0 to download from the hub", where="the environment", hint=f"{OFFLINE}=0")
-    use_cache_if_unreachable()
+    use_cache_if_unreachable()  # else every file would wait for its own timeout
     if is_offline_mode():
         raise UserError(
             "the hub cannot be reached",
@@ -135,6 +135,7 @@ def _download_all(repositories: Sequence[Repository], cells: Sequence[CellConfig
     }
     seen: list[DatasetConfig] = []
     for cell in cells:
+        # Limits change what a cell keeps and not what is downloaded.
         dataset = replace(cell.dataset, limit=None, test_limit=None)
         if is_remote(dataset) and dataset not in seen:
             seen.append(dataset)

@@ -21,12 +21,14 @@ TOKENIZER_FILES = (
 # sentence-transformers stores the settings of each part, and the weights of some, in numbered folders.
 RETRIEVER_FILES = (WEIGHTS, "*.json", *VOCABULARY_FILES, "[0-9]_*/*.json", "[0-9]_*/*.safetensors")
 DATA_FILES = ("**/*.parquet", "**/*.json*", "**/*.csv*")
+# `datasets` reads names of splits and files from the card.
 DATA_CARD = ("README.md", ".huggingface.yaml", "dataset_infos.json")
 
 
 def needs_of(cell: CellConfig) -> Iterator[Need]:
     """The files that a cell loads from the hub; none for parts that are local, generated, random or in the package."""
     model, method, dataset = cell.model, cell.method, cell.dataset
+    # Random weights need the tokenizer alone: the architecture is in the model's YAML.
     source, tokenizer = _on_hub(model.source), _on_hub(model.tokenizer or model.source)
     tokenizer_use = f"{model.name} (tokenizer)"
     if source and model.weights is Weights.pretrained:

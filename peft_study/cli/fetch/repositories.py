@@ -23,13 +23,12 @@ CONVERSION_BOT = "SFconvertbot"
 
 
 def look_up(repository: Repository) -> None:
-    """Fill in the wanted files and their sizes from the hub, and which of them the cache lacks.
-
-    `snapshot_download(dry_run=True)` asks for each file, writes into the cache, and lets `*` match folders.
-    """
+    """Fill in the wanted files and their sizes from the hub, and which of them the cache lacks."""
+    # `snapshot_download(dry_run=True)` asks for each file, writes into the cache, and lets `*` match folders.
     need, api = repository.need, HfApi()
     ask = api.model_info if need.kind == MODEL else api.dataset_info
     info = ask(need.repository, revision=need.revision, files_metadata=True, timeout=TIMEOUT_SECONDS)
+    # The list of files is public even then, and the first download would fail.
     if info.gated:
         api.auth_check(need.repository, repo_type=need.kind)
     sizes = {file.rfilename: file.size or 0 for file in info.siblings or []}
@@ -43,14 +42,13 @@ def look_up(repository: Repository) -> None:
 
 
 def download(repository: Repository) -> None:
-    """Download the wanted files into the cache, together with the commit of the revision.
-
-    They are downloaded one by one in this thread. After an interrupt, the threads of `snapshot_download` would first
-    finish files of many GB.
-    """
+    """Download the wanted files into the cache, together with the commit of the revision."""
     need = repository.need
+    # One by one in this thread. After an interrupt, the threads of `snapshot_download` would first finish files of
+    # many GB.
     for name in repository.sizes:
         with_retries(partial(hf_hub_download, need.repository, name, repo_type=need.kind, revision=need.revision))
+    # A branch may move between the look-up and the download.
     repository.missing = _lacking(repository, need.revision)
     if repository.missing:
         raise UserError(f"{need} changed during the download, or the network failed", hint="the same command again")
@@ -60,6 +58,7 @@ def download(repository: Repository) -> None:
 
 def prepare(dataset: DatasetConfig) -> None:
     """Fill the separate cache of `datasets`, and check that the data loads without the hub."""
+    # `datasets` converts the files into a cache of its own.
     with_retries(partial(load, dataset))
     with _offline():
         load(dataset)
@@ -108,6 +107,7 @@ def _offline() -> Iterator[None]:
     """Limit the hub's libraries in this process to their caches, without their warnings about it."""
     import datasets.config
 
+    # Both libraries read the variable only when they are imported.
     modules = (constants, datasets.config)
     before = [vars(module)[OFFLINE] for module in modules]
     logging.disable(logging.WARNING)

@@ -13,7 +13,7 @@ from peft_study.errors import UserError
 
 PAUSES_SECONDS = (1.0, 5.0, 20.0)
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
-_TRANSIENT_STATUSES = {408, 429}
+_TRANSIENT_STATUSES = {408, 429}  # a timeout, and too many requests
 
 T = TypeVar("T")
 
@@ -41,4 +41,5 @@ def _is_final(error: BaseException) -> bool:
         return 400 <= status < 500 and status not in _TRANSIENT_STATUSES
     if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
         return True
+    # Errors of a program, or of a name that does not exist.
     return isinstance(error, ValueError | TypeError | LookupError | AttributeError | FileNotFoundError)

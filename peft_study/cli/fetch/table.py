@@ -139,12 +139,14 @@ def problem_with(need: Need, error: Exception) -> UserError:
         error: a UserError, or any error of the hub's libraries.
     """
     page = f"{constants.ENDPOINT}/{'datasets/' if need.kind == DATASET else ''}{need.repository}"
+    # huggingface_hub wraps a failed connection in it.
     if isinstance(error, LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
         error = error.__cause__
     status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
     what, hint = f"{need}: {summary(error)}", "the same command resumes"
     if isinstance(error, UserError):
         what, hint = error.what, error.hint or hint
+    # GatedRepoError is a kind of this error.
     elif isinstance(error, RepositoryNotFoundError) and not isinstance(error, GatedRepoError):
         what, hint = (
             f"{need.repository} does not exist, or is private",

@@ -42,7 +42,7 @@ class CellConfig:
         output_dir: the folder of the studies.
     """
 
-    seed: int = 42
+    seed: int = 42  # of the study's package
     rerun: bool = False
     output_dir: str = "multirun"
     study: StudyConfig = field(default_factory=StudyConfig)

@@ -104,15 +104,15 @@ class DatasetConfig:
     revision: str | None = None
     path: str | None = None
     layout: DatasetLayout = DatasetLayout.pairs
-    instruction_field: str = "nl"
+    instruction_field: str = "nl"  # as CoNaLa names its fields
     answer_field: str = "cmd"
     validation_split: str = "validation"
     sizes: dict[str, int] = field(default_factory=dict)
     limit: int | None = None
     test_limit: int | None = None
     prompt_form: PromptForm = PromptForm.plain
-    max_prompt_tokens: int = 64
+    max_prompt_tokens: int = 64  # as in the study's package
     max_target_tokens: int = 64
-    truncation: Truncation = Truncation.joint
+    truncation: Truncation = Truncation.joint  # separate cuts 81 to 151 of CodeAlpacaPy's 905 prompts, joint 16 to 40
     max_new_tokens: int = 64
     stop_at_newline: bool = False

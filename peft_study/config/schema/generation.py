@@ -20,12 +20,12 @@ class GenerationConfig:
     """
 
     num_beams: int = 10
-    num_candidates: int = 10
+    num_candidates: int = 10  # for EM@10
     temperature: float | None = None
     top_p: float = 1.0
-    top_k: int = 0
-    length_penalty: float = 1.0
-    early_stopping: bool = False
+    top_k: int = 0  # transformers' default of 50 applies in the study's package, and the paper does not state it
+    length_penalty: float = 1.0  # transformers' default
+    early_stopping: bool = False  # a longer beam may still get a better mean log-probability
     batch_size: int | None = None
     cache_gb: float = 2.0
 

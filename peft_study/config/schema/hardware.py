@@ -32,8 +32,8 @@ class HardwareConfig:
     name: str = MISSING
     device: Device = Device.auto
     threads: int | None = None
-    memory_budget_gb: float | None = None
-    gpus: Any = "auto"
+    memory_budget_gb: float | None = None  # lets a larger card keep to the 24 GB of the paper's
+    gpus: Any = "auto"  # OmegaConf 2.3 has no union of a text and a list
     cells_at_once: int | None = None
 
     @property

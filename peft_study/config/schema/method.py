@@ -54,7 +54,7 @@ class MethodConfig:
     kind: MethodKind = MISSING
     learning_rate: float | None = None
     targets: Targets = Targets.none
-    adapter: dict[str, Any] | None = None
+    adapter: dict[str, Any] | None = None  # `config.build` checks the keys against peft's class
     allow_large: bool = False
     examples: ExampleChoice = ExampleChoice.none
     num_examples: int = 0

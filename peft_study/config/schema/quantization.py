@@ -21,6 +21,6 @@ class QuantizationConfig:
 
     name: str = MISSING
     bits: int | None = None
-    quant_type: str = "nf4"
+    quant_type: str = "nf4"  # with double quantization as in QLoRA, arXiv 2305.14314
     double_quantization: bool = True
-    compute_dtype: Precision = Precision.auto
+    compute_dtype: Precision = Precision.auto  # the study's package has fp16

@@ -32,12 +32,12 @@ class ScoringConfig:
     """
 
     execution: ExecutionChoice = ExecutionChoice.auto
-    cpu_seconds: float = 4.0
+    cpu_seconds: float = 4.0  # the checker of the study's package gives a test 4 s as well
     wall_seconds: float = 8.0
     memory_mb: int = 512
     output_kb: int = 4096
     workers: int | None = None
-    accept_level_c: bool = False
+    accept_level_c: bool = False  # level C keeps a program from neither files nor the network (docs/trust.md)
     resamples: int = 10_000
     packages: list[str] = field(default_factory=list)
     apps_package_rules: bool = False

@@ -31,4 +31,4 @@ class TrackingConfig:
     project: str = "peft-study"
     entity: str | None = None
     mode: WandbMode = WandbMode.auto
-    timeout_seconds: float = 30.0
+    timeout_seconds: float = 30.0  # without a limit, `wandb.init` waits for a server that does not answer

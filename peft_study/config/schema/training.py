@@ -80,14 +80,16 @@ class TrainingConfig:
         gradient_checkpointing: recompute activations instead of storing them.
     """
 
+    # The defaults are the paper's.
     epochs: float = 5.0
     batch_size: int = 8
     micro_batch_size: int = 8
     warmup_fraction: float = 0.05
-    evaluations_per_epoch: int = 5
-    max_grad_norm: float = 1.0
-    precision: Precision = Precision.auto
+    evaluations_per_epoch: int = 5  # the paper evaluates every 0.2 epoch
+    max_grad_norm: float = 1.0  # transformers' default
+    precision: Precision = Precision.auto  # bf16 if the GPU supports it; the paper says "16 bit"
     gradient_checkpointing: bool = False
+    # Later settings stand last and keep the former behaviour, so that cells keep their identity.
     memory: MemoryPolicy = MemoryPolicy.auto
     optimizer: Optimizer = Optimizer.adafactor
     weight_decay: float = 0.0

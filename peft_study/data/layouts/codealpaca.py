@@ -18,13 +18,10 @@ logger = logging.getLogger(__name__)
 
 
 class Layout(BaseLayout):
-    """The samples of CodeAlpaca whose output is a Python program, split 80/10/10.
+    """The samples of CodeAlpaca whose output is a Python program, split 80/10/10."""
 
-    A sample is kept if its output parses as Python and is more than a single name, number or string. The study's
-    authors published what their filter left (antolin/codealpaca-filtered), not the filter, so the number of samples
-    differs from theirs.
-    """
-
+    # The study's authors published what their filter left (antolin/codealpaca-filtered), not the filter. The number of
+    # samples that this rule keeps differs from theirs.
     expected = "one file, the JSON list or JSONL of CodeAlpaca"
 
     def minimum(self, dataset: DatasetConfig) -> str:
@@ -61,6 +58,7 @@ def _python_pairs(rows: Iterable[Row], dropped: dict[str, int]) -> list[tuple[st
 def _reason_to_drop(instruction: str, output: str) -> str | None:
     if not instruction.strip() or not output.strip():
         return "blank"
+    # By this interpreter's grammar: `print "x"` of Python 2 is left out.
     tree = parse(output)
     if tree is None:
         return "no Python"

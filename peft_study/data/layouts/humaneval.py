@@ -27,9 +27,8 @@ class Layout(BaseLayout):
         for where, row in tables["test"]:
             sample = _sample(where, row)
             if sample.id in samples:
-                raise UserError(
-                    f"task_id must be unique, got {sample.id} twice", where=where, hint="remove one of the two problems"
-                )
+                what = f"task_id must be unique, got {sample.id} twice"
+                raise UserError(what, where=where, hint="remove one of the two problems")
             samples[sample.id] = sample
         return {"train": [], "validation": [], "test": list(samples.values())}
 
@@ -39,16 +38,15 @@ def _sample(where: str, row: dict[str, Any]) -> Sample:
         name: jsonl.text_field(row, name, where) or ""
         for name in ("task_id", "prompt", "canonical_solution", "test", "entry_point")
     }
+    # It becomes part of the source of a test.
     if not fields["entry_point"].isidentifier():
-        raise UserError(
-            f"entry_point must be the name of a function, got {fields['entry_point']!r}",
-            where=where,
-            hint="the name that the tests call",
-        )
+        what = f"entry_point must be the name of a function, got {fields['entry_point']!r}"
+        raise UserError(what, where=where, hint="the name that the tests call")
+    # A test only defines `check`, so it would pass without this call.
     return Sample(
         id=f"test-{fields['task_id'].rpartition('/')[2]}",
         instruction=fields["prompt"],
         answer=fields["prompt"] + fields["canonical_solution"],
-        starter_code=fields["prompt"],
+        starter_code=fields["prompt"],  # scores compare whole programs
         assertions=f"{fields['test']}\n\ncheck({fields['entry_point']})\n",
     )

@@ -35,12 +35,11 @@ class Layout(BaseLayout):
         for where, row in chain.from_iterable(tables.values()):
             task = _task(row.get("task_id"), where)
             if task in seen:
-                raise UserError(
-                    f"task_id must be unique, got {task} twice", where=where, hint="remove one of the two problems"
-                )
+                what = f"task_id must be unique, got {task} twice"
+                raise UserError(what, where=where, hint="remove one of the two problems")
             seen.add(task)
             split = next((split for split, tasks in TASKS.items() if task in tasks), None)
-            if split is not None:
+            if split is not None:  # tasks 1 to 10 are examples for few-shot prompts
                 splits[split].append(_sample(f"{split}-{task}", where, row))
         return splits
 
@@ -60,6 +59,7 @@ def _task(value: Any, where: str) -> int:
 
 
 def _sample(sample_id: str, where: str, row: dict[str, Any]) -> Sample:
+    # Only the sanitized version has "prompt" and "test_imports", and only the full one "test_setup_code".
     text = jsonl.text_field(row, "text" if "text" in row else "prompt", where) or ""
     assertions = jsonl.text_list_field(row, "test_list", where)
     setup = jsonl.text_field(row, "test_setup_code", where) if "test_setup_code" in row else None

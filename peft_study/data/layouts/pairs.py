@@ -69,5 +69,6 @@ def _samples(split: str, rows: Iterable[Row], dataset: DatasetConfig, dropped: d
 def _cluster(row: Mapping[str, Any]) -> str | None:
     """The question that a sample phrases; published ids are "QUESTION" or "QUESTION-NUMBER"."""
     value = row.get(CLUSTER_FIELD)
+    # Intervals draw samples of one question together: they are not independent.
     question = "" if value is None or isinstance(value, list | dict) else str(value).partition("-")[0]
     return question or None

@@ -76,6 +76,7 @@ def make_checks(draft: Draft, rng: Random) -> tuple[Check, ...]:
         if isinstance(value, int) and abs(value) > 10**12:
             continue
         check = Check(setup, draft.probe, literal(value))
+        # Many wrong answers also return an empty list.
         is_telling = not isinstance(value, list | set | dict) or len(value) > 1
         if check.expected in distinct or not is_telling:
             spare.append(check)

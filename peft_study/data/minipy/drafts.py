@@ -4,48 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
+# The order of names and pieces is part of the data set: a draw depends on it.
 NUMBER_LISTS = (
-    "nums",
-    "values",
-    "scores",
-    "data",
-    "xs",
-    "ages",
-    "prices",
-    "marks",
-    "levels",
-    "points",
-    "sizes",
-    "items",
+    *("nums", "values", "scores", "data", "xs", "ages"),
+    *("prices", "marks", "levels", "points", "sizes", "items"),
 )
 WORD_LISTS = (
-    "words",
-    "names",
-    "tags",
-    "lines",
-    "cities",
-    "labels",
-    "fruits",
-    "tokens",
-    "keys",
-    "files",
-    "users",
-    "parts",
+    *("words", "names", "tags", "lines", "cities", "labels"),
+    *("fruits", "tokens", "keys", "files", "users", "parts"),
 )
 TEXTS = ("text", "line", "title", "name", "s", "message", "path", "word", "label", "code", "query", "row")
 MAPPINGS = (
-    "counts",
-    "stock",
-    "d",
-    "totals",
-    "weights",
-    "config",
-    "rates",
-    "index",
-    "votes",
-    "limits",
-    "budget",
-    "table",
+    *("counts", "stock", "d", "totals", "weights", "config"),
+    *("rates", "index", "votes", "limits", "budget", "table"),
 )
 SCALARS = ("a", "b", "n", "x", "y", "width", "height", "step", "size", "limit", "rate", "offset")
 TARGETS = ("result", "out", "total", "answer", "res", "found", "output", "final")
@@ -109,7 +80,8 @@ def mention(rng: Random, name: str, noun: str) -> str:
 
 
 def fill(template: str, **fields: object) -> str:
-    """Put values into "{...}" fields. `str.format` would also read the other braces, which belong to the code."""
+    """Put values into "{...}" fields."""
+    # `str.format` would also read the other braces, which belong to the code.
     for name, value in fields.items():
         template = template.replace("{" + name + "}", str(value))
     return template

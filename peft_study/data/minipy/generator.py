@@ -10,7 +10,7 @@ from peft_study.data.minipy.drafts import Draft, Source
 from peft_study.data.samples import Sample
 from peft_study.errors import UserError, near_names
 
-SEED = 2308_10462
+SEED = 2308_10462  # the study's number at arXiv
 SIZES = {"train": 2_000, "validation": 300, "test": 1_000}
 NEW_SHARE = 0.3
 """Share of validation and of test samples whose combination of pieces is in no other split."""
@@ -27,28 +27,17 @@ FAMILIES: tuple[tuple[Callable[[Source], Draft], int], ...] = (
     (statements.changes, 7),
     (statements.bindings, 5),
 )
-UNSEEN = tuple(
-    piece.name
-    for pool in (
-        sequences.GATHERERS,
-        sequences.WORD_MAPS,
-        texts.STEPS,
-        texts.ENDS,
-        mappings.SET_RESULTS,
-        mappings.AMOUNT_RESULTS,
-        statements.CHANGES,
-    )
-    for piece in pool
-    if piece.weight == 0
+_POOLS = (
+    *(sequences.GATHERERS, sequences.WORD_MAPS, texts.STEPS, texts.ENDS),
+    *(mappings.SET_RESULTS, mappings.AMOUNT_RESULTS, statements.CHANGES),
 )
+UNSEEN = tuple(piece.name for pool in _POOLS for piece in pool if piece.weight == 0)
 """Pieces that only the test split draws."""
 
 
 def home(pieces: tuple[str, ...]) -> str:
-    """Choose the split of a combination of pieces: "any", or the only split that has it.
-
-    A checksum decides, so that the split depends neither on the order of drawing nor on Python's hash seed.
-    """
+    """Choose the split of a combination of pieces: "any", or the only split that has it."""
+    # A checksum decides, so that the split depends neither on the order of drawing nor on Python's hash seed.
     core = tuple(piece for piece in pieces if piece != "bind")
     if len(core) < 2:
         return "any"
@@ -71,12 +60,14 @@ def generate(split: str) -> list[Sample]:
 
 @cache
 def _splits() -> dict[str, tuple[Sample, ...]]:
-    """Draw all splits together, so that no instruction occurs twice."""
+    """Draw all splits."""
+    # Together, so that no instruction occurs twice, and once a process: a sweep's cells share them.
     taken: set[str] = set()
     return {split: tuple(_draw_split(split, size, taken)) for split, size in SIZES.items()}
 
 
 def _draw_split(split: str, size: int, taken: set[str]) -> list[Sample]:
+    # Random hashes a text by SHA-512, so the draws do not depend on Python's hash seed.
     rng = Source(f"{SEED}-{split}")
     unseen = round(size * UNSEEN_SHARE) if split == "test" else 0
     new = 0 if split == "train" else round(size * NEW_SHARE)
@@ -97,6 +88,7 @@ def _draw_sample(rng: Source, split: str, identity: str, kind: str, taken: set[s
                 continue
         elif home(draft.pieces) != (split if kind == "new" else "any"):
             continue
+        # An answer that fails on most inputs has no checks.
         checks = make_checks(draft, rng)
         if checks:
             taken.add(draft.instruction)

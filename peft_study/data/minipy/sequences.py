@@ -111,12 +111,14 @@ def comprehension(rng: Source) -> Draft:
     keep = draw(rng, NUMBER_FILTERS if numbers else WORD_FILTERS)
     change = draw(rng, NUMBER_MAPS if numbers else WORD_MAPS)
     gather = draw(rng, GATHERERS if numbers else WORD_GATHERERS)
+    # `str.join` takes no numbers.
     if change.name == "lengths" and gather.name == "join":
         gather = WORD_GATHERERS[0]
     name = rng.choice(names)
     noun = rng.choice(("numbers", "values")) if numbers else rng.choice(("words", "strings"))
     body = f"{change.code} for {letter} in {name}{keep.code}"
     answer = fill(gather.code, body=body)
+    # A comprehension that changes nothing is written as the list itself.
     if keep.code == "" and change.code == letter:
         answer = {"list": f"list({name})", "set": f"set({name})", "count": f"len({name})"}.get(gather.name, answer)
         answer = answer.replace(f"[{body}]", name).replace(body, name)

@@ -71,12 +71,7 @@ def bindings(rng: Source) -> Draft:
     second = draw(rng, [piece for piece in SUMMARIES if piece != first])
     mentioned = mention(rng, name, "list")
     instruction = fill(
-        rng.choice(
-            (
-                "set '{a}' to the {p} and '{b}' to the {q}",
-                "store the {p} in '{a}' and the {q} in '{b}'",
-            )
-        ),
+        rng.choice(("set '{a}' to the {p} and '{b}' to the {q}", "store the {p} in '{a}' and the {q} in '{b}'")),
         a=targets[0],
         b=targets[1],
         p=fill(first.phrases[0], x=mentioned),

@@ -54,6 +54,7 @@ def chain(rng: Source) -> Draft:
         fields = {"c": old, "t": new, "k": rng.randint(2, 6), "sep": rng.choice((",", ":", "-", ";", "/", "="))}
         told = "it" if position else mention(rng, name, "string")
         phrases.append(fill(rng.choice(step.phrases), x=told, **fields))
+        # A method binds more tightly than "*".
         inner = f"({code})" if " * " in code else code
         code = fill(step.code, x=inner if step.code.startswith("{x}") else code, **fields)
     joined = phrases[0] if len(phrases) == 1 else ", ".join(phrases[:-1]) + " and " + phrases[-1]

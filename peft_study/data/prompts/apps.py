@@ -5,6 +5,7 @@ from peft_study.data.prompts.fenced import Form as FencedForm
 from peft_study.data.samples import Sample
 from peft_study.data.syntax import is_program, parse
 
+# The words of the study's package, in its revision of October 2024.
 TASK = (
     "[INST] Write a python code to solve the following coding problem that obeys the constraints and passes the example"
     " test cases. The output code needs to "
@@ -22,6 +23,7 @@ class Form(FencedForm):
     has_preamble = False
 
     def around(self, sample: Sample) -> tuple[str, str]:
+        # The package asks for a signature only where the tests call a function.
         is_called = sample.tests is not None and sample.tests.fn_name is not None
         head = f"{TASK}{CALLED if is_called else STANDARD_IO}:\n"
         return head, f"\n[/INST]\n{OPENED}{_starter(sample)}"

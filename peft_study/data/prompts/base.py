@@ -31,6 +31,7 @@ class BaseForm(ABC):
         """
         return True
 
+    # On text and not on tokens: a fence or a line break may be part of several tokens.
     @abstractmethod
     def is_complete(self, generated: str, prompt: str, one_line: bool) -> bool:
         """Whether whatever follows cannot change the candidate.

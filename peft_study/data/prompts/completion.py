@@ -6,12 +6,7 @@ from peft_study.data.syntax import block_end
 
 
 class Form(BaseForm):
-    """A candidate is what belongs to the function that the prompt begins: all before the first unindented line.
-
-    That line may be a decorator, a fence, a comment or prose. The stop strings of public harnesses (Chen et al. 2021,
-    arXiv 2107.03374, section 2.1, and later ones) all begin such a line, but also cut strings and brackets over several
-    lines. The first line is always kept: it may start over.
-    """
+    """A candidate is what belongs to the function that the prompt begins: all before the first unindented line."""
 
     has_preamble = False
 
@@ -35,5 +30,8 @@ class Form(BaseForm):
 
 
 def _end(generated: str, prompt: str) -> int | None:
+    # The unindented line may be a decorator, a fence, a comment or prose. The stop strings of public harnesses (Chen et
+    # al. 2021, arXiv 2107.03374, section 2.1, and later ones) all begin such a line, but also cut strings and brackets
+    # over several lines. The first line is always kept: it may start over.
     end = block_end(prompt + generated, start=len(prompt))
     return None if end is None else end - len(prompt)

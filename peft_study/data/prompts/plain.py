@@ -21,6 +21,7 @@ class Form(BaseForm):
         return sample.answer
 
     def ends_early(self, one_line: bool) -> bool:
+        # Each token with a newline ends a beam, which costs no decoding.
         return not one_line
 
     def is_complete(self, generated: str, prompt: str, one_line: bool) -> bool:

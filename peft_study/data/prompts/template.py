@@ -66,6 +66,7 @@ class Template:
         form, before = FORMS[self.form], self.prefix
         if self.preamble and form.has_preamble:
             before += f"{self.preamble}\n"
+        # Without the 32 stray spaces that the study's package puts behind each example's instruction.
         for example in examples:
             head, tail = form.around(example)
             before += f"{head}{example.instruction}{tail}{form.target(example)}\n\n"
@@ -105,6 +106,7 @@ class Template:
             generated: what the model wrote behind the prompt.
             prompt: the text before it, which says whether a completion begins inside a string or brackets.
         """
+        # Before the cut, as the package's tokenizer did when it decoded.
         if self.cleaned:
             generated = clean_up_spaces(generated)
         candidate = FORMS[self.form].candidate(generated, prompt, self.stop_at_newline)
