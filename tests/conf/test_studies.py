@@ -125,7 +125,10 @@ BROKEN_STUDIES = {
     "block: []": ("unknown setting 'study.block'", "study/own.yaml"),
     "blocks: [{model: tiny-llama}, {model: [tiny-lama]}]": ("no option 'tiny-lama'", "study/own.yaml.*, block 2"),
     "blocks: [{model: tiny-llama, trainning.epochs: 1}]": ("unknown setting 'trainning'", "the cell model=tiny-llama"),
-    "blocks: [{model: tiny-llama, training.epochs: many}]": ("got many", "training.epochs in the cell model=tiny-llama"),
+    "blocks: [{model: tiny-llama, training.epochs: many}]": (
+        "got many",
+        "training.epochs in the cell model=tiny-llama",
+    ),
     "includes: [nosuch]": ("no option 'nosuch'", "study/own.yaml.*, includes"),
     "includes: [own]": ("study own includes itself", "study/own.yaml.*, includes"),
 }
