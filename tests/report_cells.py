@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 
 from peft_study.metrics.intervals import RESAMPLES
-from peft_study.report.claims.comparison import compare
 from peft_study.report.figures import FIGURES, Drawing
 from peft_study.report.study import Study
+from peft_study.report.tables.comparison import compare
 from peft_study.report.tables.paper import TABLES
 from peft_study.report.tables.table import Table
 from peft_study.results.schema import MemoryKind, PhaseCost, RunResult, Status

@@ -98,8 +98,8 @@ def _under_package_rules(
 ) -> tuple[Problems, list[Candidate], Arguments]:
     """Return what is judged the second time, without the problems that have assertions."""
     compared = {
-        identity: problem.under_package_rules()
-        for identity, problem in problems.judged.items()
+        problem_id: problem.under_package_rules()
+        for problem_id, problem in problems.judged.items()
         if problem.kind is not Kind.asserts
     }
     candidates = [candidate for candidate in tested if candidate.problem_id in compared]
@@ -116,7 +116,7 @@ def _package_out(out: Path) -> Path:
 def _judge(problems: Problems, tested: Sequence[Candidate], options: Arguments) -> int:
     # A verdict of an earlier run is kept only under the same key (docs/scoring.md).
     keys = _keys(problems, tested, options)
-    tests = {identity: len(problem.cases) for identity, problem in problems.judged.items()}
+    tests = {problem_id: len(problem.cases) for problem_id, problem in problems.judged.items()}
     # A worker without a test would only cost the start of a sandbox.
     most_workers = max(1, sum(tests[candidate.problem_id] for candidate in tested))
     workers = min(options.workers or available_cores(), most_workers)
@@ -157,7 +157,7 @@ def _tested(problems: Problems, candidates: Sequence[Candidate]) -> list[Candida
         )
     tested = [candidate for candidate in candidates if candidate.problem_id in problems.judged]
     if not tested:
-        print_line("there is no candidate to judge")
+        print_line("--candidates names no problem that can be judged, so nothing runs")
     return tested
 
 
@@ -166,12 +166,12 @@ def _keys(problems: Problems, candidates: Iterable[Candidate], options: Argument
     of_problem: dict[object, str] = {}
     keys: dict[Place, str] = {}
     for candidate in candidates:
-        identity = candidate.problem_id
-        if identity not in of_problem:
-            of_problem[identity] = fingerprint(
-                problems.judged[identity], options.limits, options.give_up_after_timeouts, versioned(options.packages)
+        problem_id = candidate.problem_id
+        if problem_id not in of_problem:
+            of_problem[problem_id] = fingerprint(
+                problems.judged[problem_id], options.limits, options.give_up_after_timeouts, versioned(options.packages)
             )
-        keys[identity, candidate.index] = key_of(of_problem[identity], candidate.source)
+        keys[problem_id, candidate.index] = key_of(of_problem[problem_id], candidate.source)
     return keys
 
 

@@ -36,6 +36,7 @@ RUN_SPREAD = 0.01
 """Assumed standard deviation of a score between seeds: 1 point. The demo study has 0.9 to 1.4 points."""
 USUAL_SEEDS = 5
 TimeKey = tuple[str | None, str | None]
+"""`identity.settings_key` and the hardware option: cells with the same key take the same time."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -120,13 +121,12 @@ def forecast(cells: Sequence[PlannedCell], advance: Callable[[int, int], None] |
     for number, planned in enumerate(cells):
         if advance is not None:
             advance(number, len(cells))
-        config = identity.plain(planned.cell)
-        budget = planned.cell.hardware.budget_bytes
+        settings, hardware = identity.settings_key(identity.plain(planned.cell)), planned.cell.hardware
         # A prediction takes seconds, and replicates with the same budget share it.
-        replicates = (identity.settings_key(config), budget, planned.refusal is not None)
-        if replicates not in choices:
-            choices[replicates] = None if planned.refusal else choose_memory(planned.cell, budget)
-        forecasts.append(_forecast(planned, choices[replicates], rates.get(_time_key(config))))
+        key = (settings, hardware.budget_bytes, planned.refusal is not None)
+        if key not in choices:
+            choices[key] = None if planned.refusal else choose_memory(planned.cell, hardware.budget_bytes)
+        forecasts.append(_forecast(planned, settings, choices[key], rates.get((settings, hardware.name))))
     return forecasts
 
 
@@ -186,7 +186,9 @@ def totals(forecasts: Sequence[Forecast]) -> dict[str, Any]:
     }
 
 
-def _forecast(planned: PlannedCell, choice: "MemoryChoice | None", seconds: float | None) -> Forecast:
+def _forecast(
+    planned: PlannedCell, settings: str | None, choice: "MemoryChoice | None", seconds: float | None
+) -> Forecast:
     cell, predicted = planned.cell, choice.predicted if choice else None
     state, reason = _state(planned, _result(planned.folder))
     return Forecast(
@@ -206,7 +208,7 @@ def _forecast(planned: PlannedCell, choice: "MemoryChoice | None", seconds: floa
         budget_bytes=cell.hardware.budget_bytes,
         predicted_seconds=seconds,
         division=choice.division if choice else "",
-        settings=identity.settings_key(identity.plain(cell)),
+        settings=settings,
         advice=choice.advice if choice else None,
     )
 
@@ -240,10 +242,6 @@ def _rates(cells: Sequence[PlannedCell]) -> Mapping[TimeKey, float]:
             result = _result(file.parent)
             if result is not None and result.status is Status.ok:
                 total = sum(cost.seconds for cost in result.phases.values())
-                seconds.setdefault(_time_key(result.config), []).append(total)
+                key = identity.settings_key(result.config), (result.config.get("hardware") or {}).get("name")
+                seconds.setdefault(key, []).append(total)
     return {key: statistics.median(values) for key, values in seconds.items()}
-
-
-def _time_key(config: Mapping[str, Any]) -> TimeKey:
-    """Return the key of cells that take the same time: replicates under the same hardware option."""
-    return identity.settings_key(config), (config.get("hardware") or {}).get("name")

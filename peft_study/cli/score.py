@@ -100,7 +100,7 @@ def _settings(words: Sequence[str]) -> dict[str, object]:
     for word in words:
         name = word.removeprefix("scoring.").partition("=")[0]
         if name not in names:
-            raise UserError(f"there is no setting 'scoring.{name}'", where=word, hint=near_names(name, names))
+            raise UserError(f"unknown setting 'scoring.{name}'", where=word, hint=near_names(name, names))
     changed: set[str] = set()
     merged = OmegaConf.structured(ScoringConfig)
     for word in words:

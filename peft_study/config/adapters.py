@@ -19,7 +19,7 @@ def adapter_targets() -> frozenset[str]:
     spec = importlib.util.find_spec("peft")
     if spec is None or spec.origin is None:
         return frozenset()
-    # peft 0.21 lists them in `__all__`. Its import takes 6.7 s, and a plan should start at once.
+    # peft 0.21 lists them in `__all__`. Its import takes seconds, and a plan should start at once.
     for statement in ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body:
         match statement:
             case ast.Assign(targets=[ast.Name(id="__all__")], value=ast.List(elts=elements)):

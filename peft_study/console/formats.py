@@ -12,7 +12,7 @@ def percent(share: float | None, digits: int = 2, unit: str = " %") -> str:
         unit: follows the number; empty for a column whose title has the unit.
 
     Returns:
-        such as "71.50 %"; `MISSING` if there is no share.
+        such as "71.50 %"; `MISSING` if the share is None.
     """
     return MISSING if share is None else f"{100 * share:.{digits}f}{unit}"
 

@@ -27,7 +27,7 @@ class Forecast:
         settings: `identity.settings_key`: cells with the same key are replicates.
         advice: a change that makes the cell fit, if the prediction with overhead exceeds the budget; else None.
         predicted_seconds: median duration of finished replicates of this cell on the same hardware option, without the
-            import of libraries; None if there are none under the output folder.
+            import of libraries; None if no replicate has finished under the output folder.
     """
 
     cell_id: str

@@ -131,7 +131,7 @@ def _divisions(cell: CellConfig) -> Iterator[TrainingConfig]:
     """Divisions of a batch, the fastest first."""
     # Recomputing activations costs about a third more time; a smaller micro-batch costs less, so it is tried first.
     # Measured for an adapter of CodeLlama-7B on an H100: micro-batches of one with recomputed activations take 13.8
-    # instead of 19.4 GB, and ten times as long.
+    # instead of 19.4 GB, and ten times as long (docs/performance-log.md).
     training = cell.training
     sizes = [size for size in MICRO_BATCHES if size <= training.batch_size and training.batch_size % size == 0]
     # peft 0.21 raises for prefix tuning with gradient checkpointing.

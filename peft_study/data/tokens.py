@@ -184,7 +184,7 @@ def encode_prompt(
         return_special_tokens_mask=True,
         split_special_tokens=_AS_TEXT["split_special_tokens"],
     )
-    # An end token behind a decoder's prompt tells it to stop: a model that knew all answers by heart fell to 7 %.
+    # An end token behind a decoder's prompt tells it to stop (tests/unit/test_by_heart.py).
     ids = _without_end(_ids(encoded["input_ids"]), _ids(encoded["special_tokens_mask"]), tokenizer.eos_token_id)
     behind = sentinel + [tokenizer.eos_token_id] * for_encoder
     offsets = [*list(encoded["offset_mapping"])[: len(ids)], *[(0, 0)] * len(behind)]

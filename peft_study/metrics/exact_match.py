@@ -84,7 +84,7 @@ def score_exact_match(
         )
     metrics: dict[str, float | None] = {}
     samples: list[dict[str, float | None]] = [{} for _ in references]
-    # The package's cut at any `<` makes 2.4 % of CoNaLa's references unreachable. The paper's table 3 is made with it.
+    # The package's cut makes references with `<` unreachable, and the paper's table 3 has it (docs/differences.md).
     for name, compare in (("em", matches), ("raw_em", raw_matches), ("em_package", package_matches)):
         matched = list(map(compare, candidates, references))
         metrics |= em_at_k(matched, ks, name)

@@ -1,4 +1,4 @@
-"""Every metric by name: its titles and where it is shown. All lists of metrics are derived from this registry.
+"""Every metric by name. Titles, and the lists of metrics that outputs show, come from here.
 
 A new metric is an entry here and a scorer in a file of its own (docs/extending.md).
 """
@@ -158,11 +158,8 @@ QUALITY: Mapping[str, str] = {
     )
 }
 """Axis labels of the scores by which figures compare cells, the preferred one first."""
-CODEBLEU: Mapping[str, str] = {
-    metric.name: str(metric.axis)
-    for metric in sorted(METRICS, key=lambda metric: not metric.published_as)
-    if metric.name.startswith("codebleu") and metric.axis is not None
-}
+_AXES = {metric.name: str(metric.axis) for metric in METRICS}
+CODEBLEU: Mapping[str, str] = {name: _AXES[name] for name in ("codebleu_codexglue", "codebleu")}
 """Axis labels of CodeBLEU, the paper's convention first."""
 
 

@@ -43,7 +43,7 @@ class Compute:
             keep_casts: keep 16-bit copies of fp32 weights until the context ends. Generation reads a weight at every
                 token, so that copies save time. A training step reads it once, so that copies only take memory.
         """
-        # codet5p-770m with recomputed activations took 6.25 GB without the copies; 7.48 are predicted with them.
+        # What the copies take: codet5p-770m in docs/performance-log.md.
         if self.precision is Precision.fp32:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=self.dtype, cache_enabled=keep_casts)

@@ -11,7 +11,6 @@ from pathlib import Path
 import pandas as pd
 
 from peft_study import __version__
-from peft_study.report.claims.comparison import compare
 from peft_study.report.claims.paper import check_all
 from peft_study.report.figures import FIGURES, draw_matplotlib
 from peft_study.report.figures.drawing import Drawing
@@ -23,6 +22,7 @@ from peft_study.report.publish import published
 from peft_study.report.read.folders import Problem
 from peft_study.report.read.rows import Rows
 from peft_study.report.study import Study
+from peft_study.report.tables.comparison import compare
 from peft_study.report.tables.formats import FORMATS
 from peft_study.report.tables.paper import TABLES
 from peft_study.report.tables.table import Table

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import median
@@ -23,11 +23,6 @@ _MEASURED = ("data_fingerprint", "test_samples", "trainable_parameters", "precis
 
 _WITHOUT_RANDOM_EXAMPLES = frozenset({"zero-shot", "rag"})
 """Prompting whose prompts do not depend on the seed."""
-_LEFT_OUT = (
-    "Left out, as they differ from those shown in more than the seed (settings, data, precision, kind of memory):"
-)
-
-_TWICE = "Several cells with the same seed, which count as if they had different ones:"
 
 
 @dataclass(frozen=True)
@@ -239,60 +234,6 @@ def groups(frame: pd.DataFrame) -> list[Group]:
         cells = [_Cell(settings[row], measured[row], *ends[row]) for row in part.tolist()]
         configurations.append(_group(rows.take(part), _sets(cells)))
     return sorted(configurations, key=_order)
-
-
-def caveats(configurations: Iterable[Group]) -> tuple[str, ...]:
-    """Return what a reader must know of configurations that are shown side by side, one sentence each."""
-    shown = list(configurations)
-    partial = [f"{group.name} ({_ends(group.left_out)})" for group in shown if group.left_out]
-    twice = [group.name for group in shown if group.done["seed"].dropna().duplicated().any()]
-    return (
-        *([f"{_LEFT_OUT} {', '.join(partial)}."] if partial else []),
-        *([f"{_TWICE} {', '.join(twice)}."] if twice else []),
-        *_samples_caveats(shown),
-    )
-
-
-def caveats_between(pairs: Iterable[tuple[Group, Group]]) -> tuple[str, ...]:
-    """Return which configurations of two studies differ in their number of test samples, in a sentence.
-
-    Args:
-        pairs: each configuration and the other study's.
-    """
-    names = [
-        f"{group.name} on {group.test_samples:,.0f} against {other.test_samples:,.0f}"
-        for group, other in pairs
-        if group.test_samples is not None
-        and other.test_samples is not None
-        and group.test_samples != other.test_samples
-    ]
-    return (f"Not of the same number of test samples: {', '.join(dict.fromkeys(names))}.",) if names else ()
-
-
-def _samples_caveats(shown: Sequence[Group]) -> Iterable[str]:
-    for dataset in dict.fromkeys(group.dataset for group in shown if group.dataset):
-        members = [group for group in shown if group.dataset == dataset and group.test_samples is not None]
-        sizes = Counter(group.test_samples for group in members)
-        if len(sizes) > 1:
-            usual = max(sizes, key=lambda size: (sizes[size], size or 0.0))
-            names = ", ".join(
-                f"{group.name} on {group.test_samples:,.0f}" for group in members if group.test_samples != usual
-            )
-            yield f"Scores on {dataset} are of {usual:,.0f} test samples, but: {names}."
-        # The same number of samples may still be other data, which only the fingerprint shows.
-        prints = Counter((group.test_samples, group.fingerprint) for group in members if group.fingerprint)
-        for size in sizes:
-            of_size = {key: count for key, count in prints.items() if key[0] == size}
-            if len(of_size) > 1:
-                unusual = of_size.keys() - {max(of_size, key=lambda key: of_size[key])}
-                names = ", ".join(group.name for group in members if (group.test_samples, group.fingerprint) in unusual)
-                yield f"Of the same size, but other data of {dataset} than the rest: {names}."
-
-
-def _ends(sets: Iterable[pd.DataFrame]) -> str:
-    """Return how cells ended, such as "2 ok, 1 oom"."""
-    ends = Counter(status for cells in sets for status in cells["status"])
-    return ", ".join(f"{count} {status}" for status, count in sorted(ends.items()))
 
 
 class _Cell(NamedTuple):

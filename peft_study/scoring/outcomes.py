@@ -1,9 +1,10 @@
 """Scores of candidates from the verdicts on their tests."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from peft_study.judging.compare import Comparator
 from peft_study.judging.judge import Judgement, Verdict
+from peft_study.judging.problems import ProblemId
 from peft_study.metrics.pass_at_k import by_level, score_tests
 from peft_study.metrics.scores import Scores, mean_of
 from peft_study.scoring.answers import Answers, ScoreTable, Values
@@ -27,7 +28,7 @@ def add_test_scores(answers: Answers, tested: Tested, table: ScoreTable) -> None
     """
     for index, sample in enumerate(answers.samples):
         table.verdicts[index] |= _verdicts(tested, sample.id, compared=sample.tests is not None)
-    judged = _judged_samples(answers, tested)
+    judged = _complete(answers, tested.judged)
     if not judged:
         return
     # Assertions and checks hold or do not hold. Only outputs are compared, so only they have two comparators.
@@ -38,11 +39,8 @@ def add_test_scores(answers: Answers, tested: Tested, table: ScoreTable) -> None
         if comparator is Comparator.strict or compared:
             outcomes = [_outcomes(judgements, comparator) for judgements in judged.values()]
             _add_outcomes(answers, list(judged), _named(outcomes, ks, prefix, sampled=answers.sampled), table)
-    by_package = {
-        index: judgements
-        for index in judged
-        if (judgements := tested.by_package.get(answers.samples[index].id)) and not _any_broken(judgements)
-    }
+    complete = _complete(answers, tested.by_package)
+    by_package = {index: complete[index] for index in judged if index in complete}
     # Always by `apps`: that checker has no other comparison.
     if by_package:
         outcomes = [_outcomes(judgements, Comparator.apps) for judgements in by_package.values()]
@@ -65,17 +63,13 @@ def _verdicts(tested: Tested, sample_id: str, *, compared: bool) -> dict[str, li
     return verdicts
 
 
-def _judged_samples(answers: Answers, tested: Tested) -> dict[int, Sequence[Judgement]]:
+def _complete(answers: Answers, judged: Mapping[ProblemId, Sequence[Judgement]]) -> dict[int, Sequence[Judgement]]:
     """Judgements by the sample's position. A sample with a sandbox error is left out: its outcome is unknown."""
     return {
         index: judgements
         for index, sample in enumerate(answers.samples)
-        if (judgements := tested.judged.get(sample.id)) and not _any_broken(judgements)
+        if (judgements := judged.get(sample.id)) and not any(judgement.is_broken for judgement in judgements)
     }
-
-
-def _any_broken(judgements: Sequence[Judgement]) -> bool:
-    return any(judgement.is_broken for judgement in judgements)
 
 
 def _texts(judgement: Judgement, comparator: Comparator) -> list[str]:

@@ -1,1 +1,1 @@
-"""Many cells with one command: blocks become cells, and each cell runs in a process of its own."""
+"""Many cells with one command: blocks become cells, and each cell runs in a separate process."""

@@ -98,7 +98,7 @@ def visible_gpus() -> list[str]:
     # A scheduler such as Slurm sets it to what the job may use; -1 and nothing hide all GPUs.
     if VISIBLE in os.environ:
         return [gpu.strip() for gpu in os.environ[VISIBLE].split(",") if gpu.strip() not in {"", "-1"}]
-    # torch takes 1.6 s to import, and its question to CUDA would initialize CUDA in the process of the sweep.
+    # torch takes seconds to import, and its question to CUDA would initialize CUDA in the process of the sweep.
     query = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
     try:
         listing = subprocess.run(query, capture_output=True, text=True, timeout=30, check=False)

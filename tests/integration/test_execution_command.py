@@ -211,7 +211,7 @@ def test_no_candidates_is_an_empty_file(study: Study) -> None:
     ended = study.run()
 
     assert (ended.code, study.out.read_bytes()) == (0, b"")
-    assert "no candidate to judge" in ended.err
+    assert "--candidates names no problem" in ended.err
 
 
 # --- bad input ---

@@ -89,11 +89,9 @@ def test_method_pairs_metric_tracker_and_table(project: Path, tmp_path: Path) ->
     assert lines[-1] == "finish,ok"
     ended = _run(project, tmp_path, "report", "multirun", "--no-samples")
     assert ended.returncode == 0, ended.stderr
-    assert (
-        "VeRA" in (tmp_path / "report" / "tables" / "seconds_a_sample.md").read_text()
-        or "vera" in (tmp_path / "report" / "tables" / "seconds_a_sample.md").read_text()
-    )
-    assert "Same length" in (tmp_path / "report" / "tables" / "overview.md").read_text()
+    tables = tmp_path / "report" / "tables"
+    assert "vera" in (tables / "seconds_a_sample.md").read_text().lower()
+    assert "Same length" in (tables / "overview.md").read_text()
 
 
 def test_tests_and_launcher(project: Path, tmp_path: Path) -> None:

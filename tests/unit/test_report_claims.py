@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from peft_study.metrics.intervals import RESAMPLES
-from peft_study.report.claims.evidence import Scope, Test
+from peft_study.report.claims.comparison import Scope, Test
 from peft_study.report.claims.paper import CLAIMS, Finding, Verdict, check_all
 from peft_study.report.read.reference import paper_rows
 from peft_study.report.read.rows import frame_of, load

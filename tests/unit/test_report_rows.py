@@ -256,7 +256,7 @@ def test_nothing_is_no_error_and_no_folder_is_one(tmp_path: Path) -> None:
 
 
 def test_rows_tables_and_claims_need_neither_torch_nor_wandb() -> None:
-    modules = ("read.rows", "read.reference", "read.wandb_runs", "tables.paper", "claims.paper", "claims.comparison")
+    modules = ("read.rows", "read.reference", "read.wandb_runs", "tables.paper", "claims.paper", "tables.comparison")
     code = (
         "import importlib, sys\n"
         f"for name in {modules}: importlib.import_module('peft_study.report.' + name)\n"

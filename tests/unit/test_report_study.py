@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from peft_study.report import study as study_module
-from peft_study.report.claims.comparison import compare
 from peft_study.report.claims.paper import check_all
 from peft_study.report.figures import FIGURES
 from peft_study.report.page.replicates import replicates_of
 from peft_study.report.read.reference import paper_rows
 from peft_study.report.read.rows import load
 from peft_study.report.study import Study
+from peft_study.report.tables.comparison import compare
 from peft_study.report.tables.paper import TABLES
 from tests.report_cells import result, study
 

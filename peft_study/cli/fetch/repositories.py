@@ -58,7 +58,7 @@ def download(repository: Repository) -> None:
 
 def prepare(dataset: DatasetConfig) -> None:
     """Fill the separate cache of `datasets`, and check that the data loads without the hub."""
-    # `datasets` converts the files into a cache of its own.
+    # `datasets` converts the files and stores the result in a second cache.
     with_retries(partial(load, dataset))
     with _offline():
         load(dataset)

@@ -28,8 +28,8 @@ class ConventionsConfig:
     name: str = "paper"
     left_padding: bool = False  # peft puts virtual tokens before the padding, 90 positions away from the prompt
     leading_newline: bool = False
-    cut_at_angle_brackets: bool = False  # 2.4 % of CoNaLa's and 12.4 % of CodeAlpacaPy's references hold one
-    clean_up_spaces: bool = False  # a perfect model on CodeAlpacaPy would have 93.1 % instead of 100
+    cut_at_angle_brackets: bool = False  # see docs/differences.md
+    clean_up_spaces: bool = False  # see docs/differences.md
     max_sample_tokens: int | None = None  # the package's revision has 1024, for APPS
     ia3_learning_rate: float = 3.0e-4  # the package has 3e-3
     lora_targets: Targets = Targets.attention  # the revision has all linear layers: 40.0M parameters, not 12.6M

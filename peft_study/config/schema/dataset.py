@@ -113,6 +113,6 @@ class DatasetConfig:
     prompt_form: PromptForm = PromptForm.plain
     max_prompt_tokens: int = 64  # as in the study's package
     max_target_tokens: int = 64
-    truncation: Truncation = Truncation.joint  # separate cuts 81 to 151 of CodeAlpacaPy's 905 prompts, joint 16 to 40
+    truncation: Truncation = Truncation.joint
     max_new_tokens: int = 64
     stop_at_newline: bool = False

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from peft_study.report.claims import prompting as prompting
 from peft_study.report.claims import training as training
-from peft_study.report.claims.evidence import Comparison
+from peft_study.report.claims.comparison import Comparison
 from peft_study.report.claims.verdicts import Claim, Finding, Verdict, judge
 from peft_study.report.study import Study
 

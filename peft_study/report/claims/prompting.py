@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
-from peft_study.report.claims.evidence import Best, Comparison, Evidence
+from peft_study.report.claims.comparison import Best, Comparison
+from peft_study.report.claims.evidence import Evidence
 from peft_study.report.claims.verdicts import Part, all_hold, missing
 from peft_study.report.groups import Group
 from peft_study.report.names import dataset_name, model_name

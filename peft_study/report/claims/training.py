@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from statistics import NormalDist, fmean
 
 from peft_study.metrics.shares import WIDTH
-from peft_study.report.claims.evidence import Best, Comparison, Evidence, Scope, Test
+from peft_study.report.claims.comparison import Best, Comparison, Scope, Test
+from peft_study.report.claims.evidence import Evidence
 from peft_study.report.claims.verdicts import FEWEST_SAMPLES, UNDECIDED, Odds, Part, all_hold, certain, missing
 from peft_study.report.groups import Group
 from peft_study.report.names import LEVELS, dataset_name, method_name, model_name

@@ -14,7 +14,8 @@ from enum import StrEnum
 from typing import Any
 
 from peft_study.metrics.differences import holm
-from peft_study.report.claims.evidence import POWER_POINTS, Comparison, Evidence, Scope, Test, p_text
+from peft_study.report.claims.comparison import POWER_POINTS, Comparison, Scope, Test, p_text
+from peft_study.report.claims.evidence import Evidence
 
 ALPHA = 0.05
 """The two-sided level of a test, and the probability of any false verdict over all claims."""

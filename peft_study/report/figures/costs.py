@@ -165,7 +165,7 @@ def _named_on(front: Sequence[tuple[float, float]], series: Series) -> Series:
 
 def _named_worst(drawn: Sequence[Series]) -> list[Series]:
     """Keep the names of the points with the largest prediction errors."""
-    # All names of a study of the paper's size made an SVG of 9 MB; with ten it is 0.5 MB.
+    # All names of a study of the paper's size make an SVG of several MB.
     errors = [
         (abs(math.log(y / float(x))), number, place)
         for number, series in enumerate(drawn)

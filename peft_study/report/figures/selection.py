@@ -10,6 +10,7 @@ import pandas as pd
 
 from peft_study.metrics.registry import CODEBLEU, QUALITY
 from peft_study.report import groups as grouping
+from peft_study.report.caveats import caveats
 from peft_study.report.figures.variants import VARIANTS, in_order, variant
 from peft_study.report.names import DATASETS, MODELS, PAPER
 from peft_study.report.read.reference import as_named_here, is_paper
@@ -207,7 +208,7 @@ def _one_setting(study: Study, rows: pd.DataFrame) -> tuple[pd.DataFrame, list[s
     labels = set(rows.index)
     shown = [group for group in study.groups if group.frame.index[0] in labels]
     kept = rows.loc[[label for group in shown for label in group.done.index]]
-    return kept, list(grouping.caveats(group for group in shown if len(group.done)))
+    return kept, list(caveats(group for group in shown if len(group.done)))
 
 
 def _unfinished(frame: pd.DataFrame) -> list[str]:

@@ -108,7 +108,7 @@ def settings_of(config: Mapping[str, Any]) -> Row:
 
 def _method(config: Mapping[str, Any]) -> str | None:
     """Return the method's name, with the conventions if they are not the paper's."""
-    # Left padding alone takes prefix tuning from 40.6 to 5.5 % EM@10, so conventions make a separate method.
+    # Left padding alone changes scores many times over (docs/differences.md), so conventions make a separate method.
     name = text(_mapping(config.get("method")).get("name"))
     conventions = label(_mapping(config.get("conventions")))
     return name if name is None or conventions is None else f"{name} [{_whole(conventions)}]"

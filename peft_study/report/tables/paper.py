@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from peft_study.metrics.registry import LEVEL_METRICS, OVERVIEW
-from peft_study.report.groups import Group, caveats
+from peft_study.report.caveats import caveats
+from peft_study.report.groups import Group
 from peft_study.report.names import (
     DATASETS,
     LEVELS,

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from peft_study.report.groups import Group, caveats_between
+from peft_study.report.caveats import caveats_between
+from peft_study.report.groups import Group
 from peft_study.report.tables.table import MISSING, NOT_RUN, Cell, Mark, Table
 
 INTERVALS = "In brackets: the 95 % interval, over seeds and samples; of a single seed over its samples alone."

@@ -18,8 +18,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
-from peft_study.report.claims.evidence import Best, Comparison, Evidence, Scope
-from peft_study.report.groups import Group, caveats
+from peft_study.report.caveats import caveats
+from peft_study.report.claims.comparison import Best, Comparison, Scope
+from peft_study.report.claims.evidence import Evidence
+from peft_study.report.groups import Group
 from peft_study.report.study import Study
 from peft_study.report.tables.table import MISSING, Cell, Table
 
