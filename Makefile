@@ -33,7 +33,7 @@ format: $(VENV)/.installed-dev  ## format the code and mend what ruff can
 	$(BIN)/ruff check --fix .
 
 bench: $(VENV)/.installed-dev  ## the benchmarks that need no GPU; figures go to benchmarks/results
-	for name in training prediction prefill codebleu execution retrieval intervals report_rows; do \
+	for name in training prediction generation codebleu execution retrieval intervals report_rows; do \
 		OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.$$name || exit 1; \
 	done
 

@@ -89,23 +89,59 @@ class Continuation:
         return text_behind(self.end, answer, self.tokenizer)
 
 
-class CompleteCandidates(StoppingCriteria):
-    """Ends each sequence when its candidate is complete, by the rule that also cuts the candidate.
+class CompleteTexts:
+    """Decides by its text whether a candidate is complete, by the rule that also cuts the candidate.
 
     Args:
         continuations: the continuation of each prompt.
-        width: number of positions of the prompt before the new tokens.
         texts: the text of each token, by its id.
     """
 
     # The stop strings of transformers do not serve: they also match text that begins in the prompt, and they cannot
     # depend on the position in a line.
 
-    def __init__(self, continuations: Sequence[Continuation], width: int, texts: Mapping[int, str]) -> None:
+    def __init__(self, continuations: Sequence[Continuation], texts: Mapping[int, str]) -> None:
         self._continuations = continuations
-        self._width = width
         self._texts = texts
         self._plain = continuations[0].template.form is PromptForm.plain
+
+    def __call__(self, prompts: Sequence[int], new: torch.Tensor) -> torch.Tensor:
+        """Whether each candidate is complete.
+
+        Args:
+            prompts: index of each prompt among the continuations.
+            new: generated tokens, (prompts, candidates, tokens).
+
+        Returns:
+            boolean tensor, (prompts, candidates).
+        """
+        complete = torch.zeros(new.shape[:2], dtype=torch.bool)
+        for row, tails in enumerate(new[..., -_LAST_TOKENS[self._plain] :].tolist()):
+            likely = [column for column, tail in enumerate(tails) if self._may_be_complete(tail)]
+            for column in likely:
+                complete[row, column] = self._continuations[prompts[row]].is_complete(new[row, column].tolist())
+        return complete.to(new.device)
+
+    def _may_be_complete(self, tail: Sequence[int]) -> bool:
+        # Decoding the whole sequence at every step would be slow, so this cheap test comes first. It rarely matches:
+        # most lines are indented, and few tokens hold the last character of `INSTRUCTION`.
+        if self._plain and INSTRUCTION[-1] not in self._texts.get(tail[-1], ""):
+            return False
+        pattern = _NEXT_PROMPT if self._plain else _UNINDENTED_LINE
+        return bool(pattern.search("".join(self._texts.get(token, "") for token in tail)))
+
+
+class CompleteCandidates(StoppingCriteria):
+    """The same rule for `generate`.
+
+    Args:
+        complete: the rule.
+        prompts: number of prompts in the batch.
+        width: number of positions of the prompt before the new tokens.
+    """
+
+    def __init__(self, complete: CompleteTexts, prompts: int, width: int) -> None:
+        self._complete, self._prompts, self._width = complete, prompts, width
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
         """Whether each sequence is complete.
@@ -119,22 +155,8 @@ class CompleteCandidates(StoppingCriteria):
         Returns:
             boolean tensor of shape (sequences,).
         """
-        new = input_ids[:, self._width :]
-        sequences = len(new) // len(self._continuations)
-        complete = torch.zeros(len(new), dtype=torch.bool)
-        tails = new[:, -_LAST_TOKENS[self._plain] :].tolist()
-        candidates = [row for row, tail in enumerate(tails) if self._may_be_complete(tail)]
-        for row, written in zip(candidates, new[candidates].tolist(), strict=True):
-            complete[row] = self._continuations[row // sequences].is_complete(written)
-        return complete.to(input_ids.device)
-
-    def _may_be_complete(self, tail: Sequence[int]) -> bool:
-        # Decoding the whole sequence at every step would be slow, so this cheap test comes first. It rarely matches:
-        # most lines are indented, and few tokens hold the last character of `INSTRUCTION`.
-        if self._plain and INSTRUCTION[-1] not in self._texts.get(tail[-1], ""):
-            return False
-        pattern = _NEXT_PROMPT if self._plain else _UNINDENTED_LINE
-        return bool(pattern.search("".join(self._texts.get(token, "") for token in tail)))
+        new = input_ids[:, self._width :].unflatten(0, (self._prompts, -1))
+        return self._complete(range(self._prompts), new).flatten()
 
 
 def token_texts(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:

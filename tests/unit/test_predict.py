@@ -41,7 +41,7 @@ def test_training_takes_more(smaller: list[str], larger: list[str]) -> None:
     [
         (["generation.batch_size=1"], ["generation.batch_size=2"]),
         (["generation.num_beams=10"], ["generation.num_beams=20", "generation.batch_size=32"]),
-        (["generation.cache_gb=1"], ["generation.cache_gb=8"]),
+        (["generation.cache_gb=0.1"], ["generation.cache_gb=8"]),
         (["quantization=nf4"], []),
     ],
 )

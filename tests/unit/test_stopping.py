@@ -6,7 +6,7 @@ import torch
 from peft_study.config.schema import PromptForm
 from peft_study.data.continuation import anchor
 from peft_study.data.prompts import Template
-from peft_study.generation.stopping import CompleteCandidates, Continuation, token_texts
+from peft_study.generation.stopping import CompleteCandidates, CompleteTexts, Continuation, token_texts
 from tests.tokenizer_kinds import DECODERS
 
 COMPLETION, FENCED, PLAIN = Template(PromptForm.completion), Template(PromptForm.fenced), Template()
@@ -38,7 +38,8 @@ def test_a_sequence_ends_with_the_token_that_completes_its_candidate(
     tokenizer = DECODERS[kind]()
     before = tokenizer(prompt, add_special_tokens=False)["input_ids"]
     continuation = Continuation(tokenizer, template, anchor(before, tokenizer), prompt)
-    criterion = CompleteCandidates([continuation], len(before), token_texts(tokenizer))
+    complete = CompleteTexts([continuation], token_texts(tokenizer))
+    criterion = CompleteCandidates(complete, 1, len(before))
     new = tokenizer(prompt + needed + more, add_special_tokens=False)["input_ids"][len(before) :]
     if tokenizer.decode([*before, *new]) != prompt + needed + more:
         # A token spans the boundary.
@@ -70,7 +71,8 @@ def test_each_sequence_is_seen_behind_its_own_prompt() -> None:
         for prompt, head in zip(ids, heads, strict=True)
     ]
 
-    complete = CompleteCandidates(continuations, width, token_texts(tokenizer))(torch.tensor(rows), None)
+    rule = CompleteTexts(continuations, token_texts(tokenizer))
+    complete = CompleteCandidates(rule, len(continuations), width)(torch.tensor(rows), None)
 
     # The second prompt ends inside its docstring, where a line may begin without indentation.
     assert complete.tolist() == [True, False, False, False]

@@ -14,7 +14,7 @@ from peft_study.config.schema import CellConfig, Family, MemoryPolicy, Precision
 from peft_study.cost.replay import generation, training
 from peft_study.cost.replay.live_bytes import LiveBytes
 from peft_study.cost.replay.model import fake_tensors, load
-from peft_study.generation.decode import fitting_batch
+from peft_study.generation.batches import Needs, token_bytes
 from peft_study.models.adapter import attach, recompute_activations, virtual_tokens
 from peft_study.models.families import FAMILIES
 from peft_study.models.loading import Model
@@ -153,14 +153,17 @@ def _writer(cell: CellConfig, config: PretrainedConfig, virtual: int, compute: C
     positions = FAMILIES[Family(cell.model.family)].positions(config)
     if positions is not None:
         prompt = min(prompt, positions - virtual - dataset.max_new_tokens)
-    longest = prompt + dataset.max_new_tokens
-    fitting = fitting_batch(config, longest, settings.sequences, compute.dtype.itemsize, settings.cache_gb)
+    needs = Needs(
+        token_bytes(config, compute.dtype.itemsize),
+        int(config.vocab_size),
+        settings.sequences,
+        dataset.max_new_tokens,
+    )
     return partial(
         generation.write,
-        prompts=settings.batch_size or fitting,
+        prompts=settings.batch_size or needs.fitting(prompt + virtual, settings.cache_gb * 1e9),
         prompt_tokens=prompt + virtual,
         new_tokens=dataset.max_new_tokens,
         sequences=settings.sequences,
-        read_once=virtual == 0,
         compute=compute,
     )

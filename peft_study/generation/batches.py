@@ -1,0 +1,87 @@
+"""How many prompts, and which, are decoded at the same time."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from transformers import PretrainedConfig
+
+MAX_BATCH = 32
+"""Most prompts in a batch. With more, a step is limited by compute, and the batch gains nothing."""
+_SCORE_BYTES = 16
+"""Bytes for each token of the vocabulary and candidate in a step: the logits in the model's format, the same in fp32,
+their log-probabilities, and the sums with the scores of the beams."""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """The memory that decoding takes.
+
+    Attributes:
+        token_bytes: of the keys and values of a token in all layers.
+        vocabulary: number of tokens that the model scores.
+        sequences: number of candidates that are written at the same time for each prompt.
+        new_tokens: length limit of a candidate.
+        common_tokens: number of tokens that all prompts share, virtual tokens included.
+        copies: keep the keys and values of a prompt once for each candidate.
+    """
+
+    token_bytes: int
+    vocabulary: int
+    sequences: int
+    new_tokens: int
+    common_tokens: int = 0
+    copies: bool = False
+
+    def prompt_bytes(self, tokens: int) -> int:
+        """Bytes for a prompt of this many tokens, and its candidates."""
+        rest = tokens * self.sequences if self.copies else max(0, tokens - self.common_tokens)
+        scores = self.sequences * self.vocabulary * _SCORE_BYTES
+        return self.token_bytes * (rest + self.sequences * self.new_tokens) + scores
+
+    def fitting(self, tokens: int, budget_bytes: float) -> int:
+        """The largest batch within a budget, for a longest prompt of this many tokens: from 1 to `MAX_BATCH`."""
+        left = budget_bytes - self.token_bytes * self.common_tokens
+        return max(1, min(MAX_BATCH, int(left // self.prompt_bytes(tokens))))
+
+
+def token_bytes(config: PretrainedConfig, bytes_per_value: int) -> int:
+    """Bytes of the keys and values of a token in all layers.
+
+    Args:
+        config: the model's config.
+        bytes_per_value: bytes of a number.
+    """
+    # For CodeLlama-7B in 16 bits: 2 x 32 layers x 32 heads x 128 x 2 bytes, 0.52 MB.
+    layers = getattr(config, "num_decoder_layers", None) or config.num_hidden_layers
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    head_size = getattr(config, "head_dim", None) or getattr(config, "d_kv", None)
+    head_size = head_size or config.hidden_size // config.num_attention_heads
+    keys_and_values = 2
+    return int(keys_and_values * layers * heads * head_size * bytes_per_value)
+
+
+def batches(lengths: Sequence[int], size: Callable[[int], int], *, equal_lengths: bool = False) -> list[list[int]]:
+    """Group prompts of similar length, the longest first.
+
+    Args:
+        lengths: length of each prompt, in tokens.
+        size: from the length of a batch's longest prompt to the most prompts in the batch.
+        equal_lengths: put only prompts of equal length into a batch, so that no prompt is padded.
+
+    Returns:
+        the indices of the prompts in each batch.
+    """
+    # Longest first: exhausted memory shows in the first batch. Similar lengths need little padding.
+    order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
+    groups: list[list[int]] = []
+    for index in order:
+        last = groups[-1] if groups else None
+        if (
+            last is None
+            or len(last) >= size(lengths[last[0]])
+            or (equal_lengths and lengths[last[0]] != lengths[index])
+        ):
+            groups.append([index])
+        else:
+            last.append(index)
+    return groups

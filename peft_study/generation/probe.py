@@ -1,0 +1,86 @@
+"""Finds out whether a model writes behind shared keys and values what it writes alone."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from peft import PeftModel
+
+from peft_study.generation.shared import LEAST_COMMON, PromptReader
+from peft_study.models.loading import Model
+from peft_study.models.out_of_memory import is_out_of_memory
+
+EXACT = 1e-3
+"""Largest relative error of logits in fp32. Rounding gives 1e-6, and up to 1e-4 with random weights."""
+ROUNDED = 5e-2
+"""The same for formats that round: 16 bits, and 8-bit layers, whose rounding depends on the rows of the batch."""
+_TAILS = ((3, 2), (6, 1))
+"""Tokens of each prompt of the probe behind the common part, and the step between those tokens in the source."""
+
+
+def why_not_shared(model: Model, prompt: Sequence[int], pad_token_id: int) -> str | None:
+    """Compare two steps of two short prompts with the same texts read alone.
+
+    Args:
+        model: base or adapter, in evaluation mode.
+        prompt: token ids of any prompt; its tokens make up the probe.
+        pad_token_id: id that fills rows.
+
+    Returns:
+        None if the logits agree, else the reason to copy keys and values for each candidate.
+    """
+    adapter = model.active_peft_config if isinstance(model, PeftModel) else None
+    if adapter is not None and adapter.is_prompt_learning and model.config.is_encoder_decoder:
+        return "virtual tokens of an encoder-decoder"
+    try:
+        error = _relative_error(model, _prompts(prompt), pad_token_id)
+    except Exception as failure:  # an adapter of any kind may fail in any way
+        if is_out_of_memory(failure):
+            raise
+        return f"{type(failure).__name__} in the model: {str(failure).splitlines()[0] if str(failure) else ''}"
+    limit = ROUNDED if _rounds(model) else EXACT
+    return None if error <= limit else f"logits differ by {error:.1e}, more than {limit:.0e}"
+
+
+def _prompts(prompt: Sequence[int]) -> list[list[int]]:
+    # A common part, then tails of different lengths: padding, a common part and a prompt's own tokens all occur.
+    source = list(prompt) * (1 + 2 * LEAST_COMMON // len(prompt))
+    head = source[:LEAST_COMMON]
+    return [head + source[-count * step :: step][:count] for count, step in _TAILS]
+
+
+def _relative_error(model: Model, prompts: Sequence[Sequence[int]], pad: int) -> float:
+    reader = PromptReader(model, prompts, pad)
+    batch = reader.read(prompts, sequences=2, room=2)
+    best = torch.topk(batch.first_logits, 2).indices
+    origins = torch.tensor([[1, 0], [0, 0]], device=best.device)
+    with batch.writing():
+        batch.step(best)
+        batch.reorder(origins)
+        shared = batch.step(best.flip(1)).float()
+    texts = [
+        [prompt, [int(best[row, int(origin)]), int(best[row, 1 - column])]]
+        for row, prompt in enumerate(prompts)
+        for column, origin in enumerate(origins[row])
+    ]
+    alone = torch.stack([_logits_alone(model, prompt, written) for prompt, written in texts]).view_as(shared)
+    return float((shared - alone).norm() / alone.norm())
+
+
+def _logits_alone(model: Model, prompt: Sequence[int], written: Sequence[int]) -> torch.Tensor:
+    device = model.device
+    inputs: dict[str, Any]
+    if model.config.is_encoder_decoder:
+        start = [int(model.config.decoder_start_token_id), *written]
+        inputs = {"input_ids": torch.tensor([prompt], device=device)}
+        inputs["decoder_input_ids"] = torch.tensor([start], device=device)
+    else:
+        inputs = {"input_ids": torch.tensor([[*prompt, *written]], device=device)}
+    logits: torch.Tensor = model(**inputs, use_cache=False).logits[0, -1].float()
+    return logits
+
+
+def _rounds(model: Model) -> bool:
+    base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+    compute = torch.get_autocast_dtype(model.device.type) if torch.is_autocast_enabled(model.device.type) else None
+    return bool(getattr(base, "is_loaded_in_8bit", False)) or base.dtype != torch.float32 or compute is not None

@@ -1,0 +1,288 @@
+"""Reads each prompt once, what all prompts begin with once a cell, and writes all candidates of a batch together."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from peft import PeftModel, PeftType
+from transformers import DynamicCache, EncoderDecoderCache
+from transformers.modeling_outputs import BaseModelOutput
+
+from peft_study.generation.shared_cache import (
+    EncoderLayer,
+    Parts,
+    SharedCache,
+    Slots,
+    WritingLayer,
+    parts_of,
+    reading_cache,
+    shared_attention,
+)
+from peft_study.models.adapter import virtual_tokens
+from peft_study.models.loading import Model
+
+LEAST_COMMON = 16
+"""Tokens that prompts must have in common to keep them apart. Below, a second part of attention costs more than it
+saves (benchmarks/generation.py).
+"""
+READ_TOKENS = 2048
+"""Prompt tokens that are read at the same time. More would not make reading faster, and activations take memory."""
+_VIRTUAL = frozenset({PeftType.PROMPT_TUNING, PeftType.P_TUNING, PeftType.PREFIX_TUNING})
+
+
+@dataclass(frozen=True)
+class CommonPart:
+    """What all prompts of a cell begin with.
+
+    Attributes:
+        tokens: number of leading tokens of each prompt that are kept apart.
+        virtual: number of virtual tokens before them.
+        parts: keys and values of both, for each layer; None if there are neither.
+    """
+
+    tokens: int = 0
+    virtual: int = 0
+    parts: Parts | None = None
+
+
+class PromptReader:
+    """Reads the prompts of a cell.
+
+    Args:
+        model: base or adapter.
+        prompts: token ids of all prompts of the cell, which decide the common part.
+        pad_token_id: id that fills rows.
+        share: keep the tokens that all prompts begin with apart.
+    """
+
+    def __init__(
+        self, model: Model, prompts: Sequence[Sequence[int]], pad_token_id: int, *, share: bool = True
+    ) -> None:
+        self._model, self._pad = model, pad_token_id
+        self._encoder_decoder = bool(model.config.is_encoder_decoder)
+        self._virtual = isinstance(model, PeftModel) and model.active_peft_config.peft_type in _VIRTUAL
+        # With virtual tokens in the common part the base does the rest: peft would add them again.
+        self._base = base_of(model)
+        self._reads: Any = self._base if self._virtual else model
+        common = common_tokens(prompts) if share and not self._encoder_decoder else 0
+        self.common = self._read_common(prompts[0][: common if common >= LEAST_COMMON else 0])
+
+    def _read_common(self, ids: Sequence[int]) -> CommonPart:
+        if not self._virtual:
+            if not ids:
+                return CommonPart()
+            cache = DynamicCache(config=self._model.config)
+            self._forward(self._ids([ids]), cache)
+            return CommonPart(len(ids), 0, parts_of(cache))
+        adapter: Any = self._model
+        virtual = virtual_tokens(adapter.active_peft_config)
+        prompt = adapter.get_prompt(batch_size=1)
+        if adapter.active_peft_config.peft_type is PeftType.PREFIX_TUNING:
+            cache = DynamicCache(config=self._model.config)
+            for index, layer in enumerate(prompt.layers):
+                cache.update(layer.keys, layer.values, index)
+            if ids:
+                self._forward(self._ids([ids]), cache)
+        else:
+            embedded = self._reads.get_input_embeddings()(self._ids([ids]))
+            cache = DynamicCache(config=self._model.config)
+            inputs = torch.cat([prompt.to(embedded.dtype), embedded], dim=1)
+            self._reads(inputs_embeds=inputs, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        return CommonPart(len(ids), virtual, parts_of(cache))
+
+    def read(self, prompts: Sequence[Sequence[int]], sequences: int, room: int) -> "PromptBatch":
+        """Read prompts, and return the batch that writes their candidates.
+
+        Args:
+            prompts: token ids, each with the common part.
+            sequences: number of candidates that are written at the same time for each prompt.
+            room: number of tokens of a candidate at most.
+        """
+        if self._encoder_decoder:
+            return self._read_encoded(prompts, sequences, room)
+        common = self.common
+        rest = [prompt[common.tokens :] for prompt in prompts]
+        width = max(map(len, rest))
+        chunk = max(1, READ_TOKENS // width)
+        read: list[Parts] = []
+        logits: list[torch.Tensor] = []
+        for start in range(0, len(rest), chunk):
+            cache = reading_cache(self._base, common.parts)
+            logits.append(self._read_rest(rest[start : start + chunk], cache))
+            read.append(parts_of(cache))
+        lengths = torch.tensor([len(prompt) for prompt in rest], device=self._device)
+        visible = torch.arange(width, device=self._device) >= width - lengths[:, None]
+        slots = Slots(visible, sequences, room)
+        layers: list[Any] = []
+        for index in range(len(read[0])):
+            layers.append(
+                WritingLayer(common.parts[index] if common.parts else None, [parts[index] for parts in read], slots)
+            )
+            # Each chunk's tensors are freed as soon as they are in the batch's.
+            for parts in read:
+                parts[index] = (torch.empty(0), torch.empty(0))
+        cache = reading_cache(self._base, None)
+        cache.layers = layers
+        return PromptBatch(
+            self._reads,
+            SharedCache(slots, cache),
+            torch.cat(logits),
+            positions=lengths + common.tokens + common.virtual,
+        )
+
+    def _read_rest(self, prompts: Sequence[Sequence[int]], cache: DynamicCache) -> torch.Tensor:
+        """Read what follows the common part, and return the logits of each prompt's next token."""
+        common = self.common.tokens + self.common.virtual
+        ids = self._ids(prompts, left=True)
+        mask = (
+            torch.arange(ids.shape[1], device=self._device)
+            >= ids.shape[1] - torch.tensor([len(prompt) for prompt in prompts], device=self._device)[:, None]
+        ).long()
+        positions = (mask.cumsum(-1) - 1).clamp(min=0) + common
+        mask = torch.cat([mask.new_ones(len(prompts), common), mask], dim=-1)
+        return self._forward(ids, cache, attention_mask=mask, position_ids=positions)
+
+    def _read_encoded(self, prompts: Sequence[Sequence[int]], sequences: int, room: int) -> "PromptBatch":
+        ids = self._ids(prompts, left=False)
+        lengths = torch.tensor([len(prompt) for prompt in prompts], device=self._device)
+        visible = torch.arange(ids.shape[1], device=self._device) < lengths[:, None]
+        cache = EncoderDecoderCache(DynamicCache(config=self._model.config), DynamicCache(config=self._model.config))
+        encoded = self._base.get_encoder()(input_ids=ids, attention_mask=visible.long(), return_dict=True)
+        start = torch.full((len(prompts), 1), self._base.config.decoder_start_token_id, device=self._device)
+        logits = self._model(
+            encoder_outputs=encoded,
+            attention_mask=visible.long(),
+            decoder_input_ids=start,
+            past_key_values=cache,
+            use_cache=True,
+        ).logits[:, -1]
+        slots = Slots(visible.new_ones(len(prompts), 1), sequences, room)
+        encoder_slots = Slots(visible, sequences, 0)
+        own: list[Any] = [WritingLayer(None, [part], slots) for part in parts_of(cache.self_attention_cache)]
+        cross: list[Any] = [EncoderLayer(*part, encoder_slots) for part in parts_of(cache.cross_attention_cache)]
+        cache.self_attention_cache.layers, cache.cross_attention_cache.layers = own, cross
+        # The decoder reads the encoder's keys from the cache; this only has to have the right shape.
+        return PromptBatch(
+            self._model, SharedCache(slots, cache, encoder_slots), logits.float(), encoded=encoded.last_hidden_state
+        )
+
+    @property
+    def _device(self) -> torch.device:
+        return self._model.device
+
+    def _forward(self, ids: torch.Tensor, cache: DynamicCache, **inputs: torch.Tensor) -> torch.Tensor:
+        # Only the last logits are read. All of them would take prompts x tokens x vocabulary.
+        output = self._reads(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1, **inputs)
+        logits: torch.Tensor = output.logits[:, -1].float()
+        return logits
+
+    def _ids(self, prompts: Sequence[Sequence[int]], *, left: bool = True) -> torch.Tensor:
+        width = max(map(len, prompts))
+        rows = []
+        for prompt in prompts:
+            padding = [self._pad] * (width - len(prompt))
+            rows.append([*padding, *prompt] if left else [*prompt, *padding])
+        return torch.tensor(rows, dtype=torch.long, device=self._device)
+
+
+class PromptBatch:
+    """Prompts that were read, and the candidates written behind them so far.
+
+    Args:
+        model: takes the tokens of a step.
+        cache: keys and values.
+        logits: of the first token of each prompt's candidates, (prompts, vocabulary).
+        positions: position of that token for each prompt; None for an encoder-decoder.
+        encoded: the encoder's output; None for a decoder.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        cache: SharedCache,
+        logits: torch.Tensor,
+        positions: torch.Tensor | None = None,
+        encoded: torch.Tensor | None = None,
+    ) -> None:
+        self._model, self._cache = model, cache
+        self._positions, self._encoded = positions, encoded
+        self.first_logits = logits
+
+    @property
+    def sequences(self) -> int:
+        """Number of candidates of each prompt."""
+        return self._cache.slots.sequences
+
+    @property
+    def cache_bytes(self) -> int:
+        """Bytes of all keys and values, those of the common part included."""
+        return sum(layer.bytes for layer in self._cache.layers)
+
+    def writing(self) -> AbstractContextManager[None]:
+        """Let the model write behind these prompts."""
+        return shared_attention(base_of(self._model))
+
+    def step(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Append a token to each candidate.
+
+        Args:
+            tokens: ids, (prompts, sequences).
+
+        Returns:
+            logits of the next token, (prompts, sequences, vocabulary), in the model's number format.
+        """
+        slots = self._cache.slots
+        slots.begin_step()
+        ids = tokens.reshape(-1, 1)
+        if self._encoded is not None:
+            output = self._model(
+                encoder_outputs=BaseModelOutput(last_hidden_state=self._encoded),
+                decoder_input_ids=ids,
+                past_key_values=self._cache.cache,
+                use_cache=True,
+            )
+        else:
+            assert self._positions is not None
+            positions = (self._positions + slots.steps - 1).repeat_interleave(slots.sequences)[:, None]
+            output = self._model(
+                input_ids=ids, position_ids=positions, past_key_values=self._cache.cache, use_cache=True
+            )
+        logits: torch.Tensor = output.logits[:, -1].view(*tokens.shape, -1)
+        return logits
+
+    def lengthen(self, tokens: int) -> None:
+        """Lengthen each candidate by tokens of unknown content, for a count of memory."""
+        for _ in range(tokens):
+            self._cache.slots.begin_step()
+
+    def reorder(self, origins: torch.Tensor) -> None:
+        """Let each candidate continue another one of its prompt, (prompts, sequences)."""
+        self._cache.slots.reorder(origins)
+
+    def keep(self, order: Sequence[int]) -> None:
+        """Keep these prompts only, in this order. A prompt's place is never after its present one."""
+        self._cache.keep(order)
+        index = torch.tensor(order, device=self.first_logits.device)
+        if self._positions is not None:
+            self._positions = self._positions[index]
+        if self._encoded is not None:
+            self._encoded = self._encoded[index]
+
+
+def common_tokens(prompts: Sequence[Sequence[int]]) -> int:
+    """Number of tokens that all prompts begin with; each prompt keeps at least a token of its own."""
+    if len(prompts) < 2:
+        return 0
+    shortest = min(map(list, prompts), key=len)
+    length = len(shortest) - 1
+    for prompt in map(list, prompts):
+        while shortest[:length] != prompt[:length]:
+            length = next(place for place in range(length) if shortest[place] != prompt[place])
+    return length
+
+
+def base_of(model: Model) -> Any:
+    """The model without peft's wrapper; the layers of an adapter stay in it."""
+    return model.get_base_model() if isinstance(model, PeftModel) else model

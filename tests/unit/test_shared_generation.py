@@ -1,0 +1,200 @@
+"""Decoding behind shared keys and values gives what `generate` gives one prompt at a time."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+
+from peft_study.config.compose import compose_cell
+from peft_study.config.schema import GenerationConfig, MethodKind, PromptForm
+from peft_study.data.prompts import Template
+from peft_study.generation import decode, shared, shared_cache
+from peft_study.generation.beam_search import fill_holes
+from peft_study.generation.decode import Decoder, Decoding
+from peft_study.generation.shared import common_tokens
+from peft_study.models.loading import load_model, load_tokenizer
+from tests.plain_generation import CPU, decoded, plainly
+from tests.unit.test_decode import PROMPTS, TOKENIZER, wide_model, with_adapter
+
+BEAMS = GenerationConfig()
+EARLY = GenerationConfig(early_stopping=True)
+SAMPLES = GenerationConfig(num_beams=1, num_candidates=5, temperature=0.6, top_p=0.95, top_k=40)
+GREEDY = GenerationConfig(num_beams=1, num_candidates=1)
+FEW = GenerationConfig(num_beams=4, num_candidates=2, length_penalty=0.5)
+EXAMPLES = [token for prompt in PROMPTS for token in prompt]
+"""What few-shot prompts begin with."""
+
+
+@pytest.mark.parametrize(
+    "settings", [BEAMS, EARLY, SAMPLES, GREEDY, FEW], ids=["beams", "early", "draws", "greedy", "few"]
+)
+@pytest.mark.parametrize("stop_at_newline", [True, False])
+@pytest.mark.parametrize("common", [0, len(EXAMPLES)])
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [
+        *(("tiny-llama", method) for method in ("none", "lora", "ia3", "prompt", "prefix")),
+        *(("tiny-codegen", method) for method in ("none", "lora", "prefix")),
+        ("tiny-codegen2", "ia3"),
+        *(("tiny-t5", method) for method in ("none", "lora", "ia3")),
+    ],
+)
+def test_candidates_are_those_of_each_prompt_alone(
+    name: str, method: str, common: int, stop_at_newline: bool, settings: GenerationConfig
+) -> None:
+    model = wide_model(name)
+    if name == "tiny-t5":
+        # T5 does not scale its scores: with weights as far apart as the others', rounding decides beams.
+        for parameter in model.parameters():
+            parameter.data *= 0.5
+    model = model if method == "none" else with_adapter(model, name, method)
+    template = Template(stop_at_newline=stop_at_newline)
+    prompts = [EXAMPLES[:common] + prompt for prompt in PROMPTS]
+    decoder = Decoder(model, TOKENIZER, template, settings, 10, CPU)
+
+    candidates = decoded(decoder, prompts)
+
+    assert candidates == plainly(model, TOKENIZER, template, settings, 10, prompts)
+    assert decoder.decoding.path == "shared"
+    assert decoder.decoding.largest_batch == len(prompts)
+    assert (decoder.decoding.common_tokens >= common > 0) == (common > 0 and name != "tiny-t5")
+
+
+def test_grouped_heads_and_four_bits() -> None:
+    overrides = ["model=tiny-llama", "quantization=nf4", "model.weights=random", "hardware.device=cpu"]
+    cell = compose_cell([*overrides, "++model.architecture.num_key_value_heads=1"])
+    model = load_model(cell.model, cell.quantization, MethodKind.adapter, CPU, load_tokenizer(cell.model))
+    prompts = [EXAMPLES + prompt for prompt in PROMPTS]
+    decoder = Decoder(model, TOKENIZER, Template(), BEAMS, 10, CPU)
+
+    assert decoded(decoder, prompts) == plainly(model, TOKENIZER, Template(), BEAMS, 10, prompts)
+    assert decoder.decoding.path == "shared"
+
+
+@pytest.mark.parametrize("settings", [BEAMS, SAMPLES], ids=["beams", "draws"])
+def test_candidates_that_end_by_their_text(settings: GenerationConfig) -> None:
+    model, template = wide_model("tiny-llama"), Template(PromptForm.completion)
+    newline = TOKENIZER("\n")["input_ids"]
+    # Line breaks are likely, so that candidates end at different lengths.
+    model.get_input_embeddings().weight.data[newline] *= 3  # type: ignore[operator]
+    decoder = Decoder(model, TOKENIZER, template, settings, 24, CPU)
+    alone = [Decoder(model, TOKENIZER, template, settings, 24, CPU) for _ in PROMPTS]
+
+    together = decoded(decoder, PROMPTS)
+
+    if settings.temperature is None:
+        assert together == [decoded(each, [prompt])[0] for each, prompt in zip(alone, PROMPTS, strict=True)]
+    assert len({len(text) for row in together for text in row}) > 5
+
+
+def test_a_prompt_that_is_finished_leaves_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = wide_model("tiny-llama")
+    newline = TOKENIZER("\n")["input_ids"]
+    model.get_input_embeddings().weight.data[newline] *= 2  # type: ignore[operator]
+    sizes: list[int] = []
+    step = shared.PromptBatch.step
+
+    def counted(batch: shared.PromptBatch, tokens: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(tokens))
+        return step(batch, tokens)
+
+    monkeypatch.setattr(shared.PromptBatch, "step", counted)
+    decoder = Decoder(model, TOKENIZER, Template(stop_at_newline=True), EARLY, 24, CPU)
+    decoded(decoder, PROMPTS)
+
+    steps = sizes[2:]  # after those of the probe
+    assert steps == sorted(steps, reverse=True)
+    assert steps[0] == len(PROMPTS) > steps[-1]
+
+
+def test_keys_of_the_common_part_and_of_prompts_are_kept_once() -> None:
+    model = wide_model("tiny-llama")
+    prompts = [EXAMPLES + prompt for prompt in PROMPTS]
+    decoder = Decoder(model, TOKENIZER, Template(), BEAMS, 10, CPU)
+
+    decoded(decoder, prompts)
+
+    config: Any = model.config
+    each = 2 * config.num_hidden_layers * config.hidden_size * 4
+    common = decoder.decoding.common_tokens
+    longest = max(map(len, prompts)) - common
+    assert common == common_tokens(prompts) >= len(EXAMPLES)
+    assert decoder.decoding.cache_bytes == each * (common + len(prompts) * (longest + 10 * 10))
+
+
+def test_a_model_that_writes_something_else_behind_shared_keys_copies_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = wide_model("tiny-llama")
+    expected = plainly(model, TOKENIZER, Template(), BEAMS, 6, PROMPTS)
+    attend = shared_cache.WritingLayer.attend
+
+    def wrong(layer: Any, query: torch.Tensor, scaling: float, bias: Any) -> torch.Tensor:
+        return attend(layer, query, scaling * 1.01, bias)
+
+    monkeypatch.setattr(shared_cache.WritingLayer, "attend", wrong)
+    decoder = Decoder(model, TOKENIZER, Template(), BEAMS, 6, CPU)
+
+    assert decoded(decoder, PROMPTS) == expected
+    assert decoder.decoding.path == "copied"
+    assert decoder.decoding.reason is not None
+    assert "logits differ" in decoder.decoding.reason
+
+
+@contextmanager
+def little_memory(monkeypatch: pytest.MonkeyPatch, prompts: int) -> Iterator[None]:
+    """A device on which more prompts than these do not fit."""
+    read = shared.PromptReader.read
+
+    def limited(reader: shared.PromptReader, batch: Any, sequences: int, room: int) -> shared.PromptBatch:
+        if len(batch) > prompts:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB")
+        return read(reader, batch, sequences, room)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shared.PromptReader, "read", limited)
+        yield
+
+
+def test_a_batch_that_exhausts_memory_is_halved(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = wide_model("tiny-llama")
+    whole = decoded(Decoder(model, TOKENIZER, Template(), SAMPLES, 6, CPU), PROMPTS)
+
+    with little_memory(monkeypatch, prompts=2):
+        decoder = Decoder(model, TOKENIZER, Template(), SAMPLES, 6, CPU)
+        assert decoded(decoder, PROMPTS) == whole
+    assert decoder.decoding == Decoding(
+        largest_batch=2, halvings=2, cache_bytes=decoder.decoding.cache_bytes, common_tokens=0
+    )
+    # The probe has two prompts, and a prompt alone cannot be halved.
+    with little_memory(monkeypatch, prompts=0), pytest.raises(torch.OutOfMemoryError):
+        decoded(Decoder(model, TOKENIZER, Template(), SAMPLES, 6, CPU), PROMPTS)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "common"),
+    [
+        ([[1, 2, 3], [1, 2, 4]], 2),
+        ([[1, 2], [1, 2, 3]], 1),
+        ([[1, 2, 3], [1, 2, 3]], 2),
+        ([[1], [1, 2]], 0),
+        ([(5, 6, 7, 8), (5, 9, 7, 8), (5, 6, 7, 9)], 1),
+        ([[1, 2, 3]], 0),
+    ],
+)
+def test_tokens_in_common_leave_each_prompt_a_token(prompts: list[list[int]], common: int) -> None:
+    assert common_tokens(prompts) == common
+
+
+@pytest.mark.parametrize(
+    ("count", "gone", "order"),
+    [(4, [1], [0, 3, 2]), (4, [3], [0, 1, 2]), (4, [0, 1], [2, 3]), (3, [0, 1, 2], []), (5, [0, 4], [3, 1, 2])],
+)
+def test_the_last_prompts_move_into_the_places_of_those_that_left(
+    count: int, gone: list[int], order: list[int]
+) -> None:
+    assert fill_holes(count, gone) == order
+
+
+def test_the_seed_factor_keeps_cells_apart() -> None:
+    assert decode.SEED_FACTOR > 1_000_000
