@@ -61,7 +61,8 @@ def _recomputed() -> Iterator[None]:
             return reduced
 
         reduced = checkpoint(branch, values, use_reentrant=False)
-        return (result + second(reduced) * layer.scaling[name]).to(result.dtype)
+        added: torch.Tensor = result + second(reduced) * layer.scaling[name]
+        return added.to(result.dtype)
 
     with replaced(Linear, "forward", forward), replaced(Linear4bit, "forward", forward):
         yield
@@ -118,7 +119,7 @@ def _gradients(arm: str) -> list[torch.Tensor]:
     with torch.no_grad():
         for weights in (weights for weights in model.parameters() if weights.requires_grad):
             # peft starts the second matrices at zero, which hides the gradients of the first ones.
-            weights += 0.02 * torch.randn_like(weights)
+            weights.add_(torch.randn_like(weights), alpha=0.02)
     with _changed(ARMS[arm][0]), compute.autocast(keep_casts=False):
         loss = training_loss(model, Packer.of(model, int(tokenizer.pad_token_id))(SAMPLES))
         loss.backward()

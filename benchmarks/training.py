@@ -203,7 +203,7 @@ def _perturb(model: Model) -> None:
     with torch.no_grad():
         for weights in model.parameters():
             if weights.requires_grad:
-                weights += 0.02 * torch.randn(weights.shape, generator=generator)
+                weights.add_(torch.randn(weights.shape, generator=generator), alpha=0.02)
 
 
 def _measure(arm: Arm, samples: Sequence[Encoded]) -> tuple[list[int], float, torch.Tensor]:

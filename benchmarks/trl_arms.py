@@ -60,7 +60,7 @@ class TrlArm:
         self._trainer.current_gradient_accumulation_steps = 1
         if options.gradient_checkpointing:
             # `train` does this, and the arms take turns step by step instead.
-            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})  # type: ignore[operator]
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
     def build(self, samples: Sequence[Encoded]) -> dict[str, torch.Tensor]:
         """Build a batch with TRL's collator."""
