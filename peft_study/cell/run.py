@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -13,8 +14,10 @@ from transformers import set_seed
 
 from peft_study.cell.encoding import CellEncoder, check_sentinel, template_of
 from peft_study.config.schema import CellConfig, MethodKind
+from peft_study.cost.cards import peak_flops
 from peft_study.cost.memory import Meter, apply_budget, device_bytes
 from peft_study.cost.policy import choose_memory, recorded
+from peft_study.data.tokens import count_tokens
 from peft_study.errors import UserError
 from peft_study.generation.decode import Decoder
 from peft_study.models.adapter import (
@@ -32,7 +35,7 @@ from peft_study.models.loading import Model, fit_vocabulary, load_model, load_to
 from peft_study.models.parameters import count
 from peft_study.models.precision import choose as choose_compute
 from peft_study.results import provenance
-from peft_study.results.schema import PhaseCost, RunResult
+from peft_study.results.schema import PhaseCost, RunResult, Work
 from peft_study.results.store import CellFolder
 from peft_study.scoring.needs import check_sandbox
 from peft_study.scoring.score import Answers, score
@@ -74,6 +77,7 @@ class CellRun:
         self._result = result
         self._family = FAMILIES[cell.model.family]
         self._compute = choose_compute(cell.hardware.device, cell.training.precision)
+        self._earlier_device: str | None = None
         self._meter = Meter(self._compute.device, self._costs_to_add(earlier))
         self._template = template_of(cell)
         self._trains = cell.method.kind is not MethodKind.prompting
@@ -87,6 +91,7 @@ class CellRun:
             logger.warning("the interrupted run computed in %s, so the cell starts over", precision)
             self._folder.remove_work()
             return {}
+        self._earlier_device = earlier.provenance.get("device") if "train" in earlier.phases else None
         # Load and score run again, so their earlier seconds would count twice.
         return {name: cost for name, cost in earlier.phases.items() if name in {"train", "generate"}}
 
@@ -136,8 +141,13 @@ class CellRun:
         self._result.memory_kind = self._meter.kind
         # The meter fills this mapping, so that every write of the result has the costs so far.
         self._result.phases = self._meter.phases
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+        # Steps on two kinds of devices have no common peak.
+        same = self._earlier_device in (None, name)
+        peak = peak_flops(name, self._compute.precision, hardware.peak_tflops) if same else None
         self._result.provenance = provenance.collect() | {
-            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+            "device": name,
+            "peak_flops": peak,
             "device_bytes": device_bytes(device, hardware.budget_bytes),
             "precision": str(self._compute.precision),
             "threads": torch.get_num_threads(),
@@ -228,6 +238,7 @@ class CellRun:
             folder=folder,
             on_step=self._record_step,
             on_progress=self._tracker.progress,
+            on_work=self._meter.add_work,
         )
         if trained.resumed_from_step != trained.steps:
             # Steps were taken, so candidates in the folder come from other weights.
@@ -236,8 +247,11 @@ class CellRun:
         # `load_best_model_at_end` fails for prompt learning.
         checkpoint.restore(self._model, trained.checkpoint)
         base = self._cell.model
-        checkpoint.keep(self._model, trained.checkpoint, self._folder.path, base.source or base.name, base.revision)
+        weights = checkpoint.keep(
+            self._model, trained.checkpoint, self._folder.path, base.source or base.name, base.revision
+        )
         self._result.training = {key: value for key, value in asdict(trained).items() if key != "checkpoint"}
+        self._result.training["saved_bytes"] = sum(file.stat().st_size for file in weights.iterdir())
 
     def _record_step(self, step: int, values: Mapping[str, float]) -> None:
         self._folder.append_step(step, values)
@@ -257,8 +271,12 @@ class CellRun:
             self._folder.read_candidates(len(self._prepared.test), cell.generation.num_candidates)
         )
         self._tracker.progress(len(candidates))
+        began_seconds = time.perf_counter()
         for batch in decoder.generate(self._prepared.prompts, done=candidates.keys()):
             self._folder.append_candidates(asdict(generated) for generated in batch)
+            texts = [text for generated in batch for text in generated.candidates]
+            seconds, began_seconds = time.perf_counter() - began_seconds, time.perf_counter()
+            self._meter.add_work(Work(tokens=count_tokens(texts, self._tokenizer), seconds=seconds))
             self._record_cost()
             candidates.update({generated.index: generated.candidates for generated in batch})
             self._tracker.progress(len(candidates))
@@ -283,5 +301,5 @@ class CellRun:
     @contextmanager
     def _phase(self, name: str, total: int | None = None) -> Iterator[None]:
         self._tracker.phase(name, total)
-        with self._meter.phase(name):
+        with self._meter.phase(name, has_tokens=name in {"train", "generate"}):
             yield

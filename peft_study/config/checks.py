@@ -40,7 +40,7 @@ _POSITIVE = {
     "training": ("epochs", "batch_size", "micro_batch_size", "evaluations_per_epoch", "max_grad_norm"),
     "generation": ("num_beams", "num_candidates", "temperature", "batch_size", "cache_gb"),
     "dataset": ("limit", "test_limit", "max_prompt_tokens", "max_target_tokens", "max_new_tokens"),
-    "hardware": ("threads", "memory_budget_gb"),
+    "hardware": ("threads", "memory_budget_gb", "peak_tflops"),
     "tracking": ("timeout_seconds",),
     "method": ("learning_rate",),
     "conventions": ("max_sample_tokens", "ia3_learning_rate"),

@@ -1,4 +1,4 @@
-"""Wall-clock time and peak memory of each phase of a cell."""
+"""Wall-clock time, peak memory, energy and tokens of each phase of a cell."""
 
 import gc
 import resource
@@ -6,11 +6,13 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from peft_study.results.schema import MemoryKind, PhaseCost
+from peft_study.cost.nvml import Card
+from peft_study.results.schema import MemoryKind, PhaseCost, Work
 
 _STATUS = Path("/proc/self/status")
 _CLEAR_REFS = Path("/proc/self/clear_refs")
@@ -22,18 +24,21 @@ class Meter:
     """Measures the phases of a cell.
 
     On a GPU the peak is the memory that torch allocated, which is deterministic and excludes the CUDA context. The
-    memory that torch reserved is recorded too. On a CPU the peak is the largest resident set size of the process, with
-    the interpreter and libraries.
+    memory that torch reserved, and what NVML counts for the process, are recorded too. On a CPU the peak is the largest
+    resident set size of the process, with the interpreter and libraries.
 
     Args:
         device: device of the cell.
-        earlier: costs of the phases of an interrupted run. Seconds are added, and the larger peak counts.
+        earlier: costs of the phases of an interrupted run, see `PhaseCost.after`.
     """
 
     def __init__(self, device: torch.device, earlier: Mapping[str, PhaseCost] | None = None) -> None:
         self._device = device
         self._earlier = dict(earlier or {})
-        self._running: tuple[str, float] | None = None
+        self._card = Card.of(device)
+        self._running: tuple[str, float, float | None] | None = None
+        self._work: Work | None = None
+        self._process_bytes: int | None = None
         self.phases: dict[str, PhaseCost] = dict(self._earlier)
 
     @property
@@ -42,10 +47,17 @@ class Meter:
         return MemoryKind.cuda_allocated if self._device.type == "cuda" else MemoryKind.cpu_peak_rss
 
     @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        """Measure a phase; a phase that raises has a cost too."""
+    def phase(self, name: str, *, has_tokens: bool = False) -> Iterator[None]:
+        """Measure a phase; a phase that raises has a cost too.
+
+        Args:
+            name: the phase.
+            has_tokens: whether `add_work` counts tokens of this phase.
+        """
         self._reset()
-        self._running = (name, time.perf_counter())
+        self._work = Work() if has_tokens else None
+        self._process_bytes = None
+        self._running = (name, time.perf_counter(), self._card.energy_wh() if self._card else None)
         try:
             yield
         finally:
@@ -56,12 +68,25 @@ class Meter:
         """Update the cost of the current phase. Callers record it, so that it survives a killed process."""
         if self._running is None:
             return
-        name, began = self._running
+        name, began, energy_before = self._running
         # Kernels run behind Python, so a clock that does not wait for them stops too early.
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
-        cost = self._cost(time.perf_counter() - began)
+        cost = self._cost(time.perf_counter() - began, energy_before)
+        if self._work is not None:
+            # The clock of the tokens runs inside the phase, so that tokens and their seconds belong together.
+            flops = self._work.flops if name == "train" else None
+            cost = replace(cost, tokens=self._work.tokens, token_seconds=self._work.seconds, flops=flops)
         self.phases[name] = cost.after(self._earlier[name]) if name in self._earlier else cost
+
+    def add_work(self, work: Work) -> None:
+        """Count work of the current phase. `measure` puts it into the cost.
+
+        Args:
+            work: what was done since the last call.
+        """
+        if self._work is not None:
+            self._work += work
 
     def _reset(self) -> None:
         # Garbage and cached memory of the previous phase must not count for this phase. With Hydra's basic launcher,
@@ -74,13 +99,19 @@ class Meter:
         else:
             reset_peak_rss()
 
-    def _cost(self, seconds: float) -> PhaseCost:
+    def _cost(self, seconds: float, energy_before: float | None) -> PhaseCost:
         if self._device.type != "cuda":
             return PhaseCost(seconds, peak_rss_bytes(), None)
+        energy = self._card.energy_wh() if self._card else None
+        measured = None if self._card is None else self._card.process_bytes()
+        # NVML reports the memory of now. torch keeps what it reserved, so that a later sample is rarely smaller.
+        self._process_bytes = max((used for used in (self._process_bytes, measured) if used is not None), default=None)
         return PhaseCost(
             seconds,
             torch.cuda.max_memory_allocated(self._device),
             torch.cuda.max_memory_reserved(self._device),
+            process_bytes=self._process_bytes,
+            energy_wh=None if energy is None or energy_before is None else energy - energy_before,
         )
 
 

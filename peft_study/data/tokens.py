@@ -293,6 +293,11 @@ def _target_ids(prompt: Prompt, target: str, end: Anchor, tokenizer: Tokenizer) 
     return joint[len(line_break) :] if joint[: len(line_break)] == line_break else standalone
 
 
+def count_tokens(texts: Sequence[str], tokenizer: Tokenizer) -> int:
+    """Count the tokens of texts, encoded without special tokens."""
+    return sum(len(_text_ids(text, tokenizer)) for text in texts)
+
+
 def _text_ids(text: str, tokenizer: Tokenizer) -> list[int]:
     return _ids(tokenizer(text, **_AS_TEXT)["input_ids"])
 

@@ -4,7 +4,7 @@ No release note announces a change of these names. After an upgrade, read this f
 version it was checked against and what breaks without it. `tests/unit/test_compat.py` checks each effect.
 
 `cost.replay.compat` holds the private names that only a replay of memory needs. Two private methods of the Trainer are
-overridden where their replacements are: `training.loop`.
+overridden where their replacements are: `training.trainer`.
 """
 
 from typing import TYPE_CHECKING

@@ -21,13 +21,14 @@ class ParameterCounts:
 
 def count(model: nn.Module) -> ParameterCounts:
     """Count the parameters of a model; tied parameters count once."""
-    sizes = [(_size(parameter), parameter.requires_grad) for parameter in model.parameters()]
+    sizes = [(size_of(parameter), parameter.requires_grad) for parameter in model.parameters()]
     return ParameterCounts(
         total=sum(size for size, _ in sizes), trainable=sum(size for size, trained in sizes if trained)
     )
 
 
-def _size(parameter: nn.Parameter) -> int:
+def size_of(parameter: nn.Parameter) -> int:
+    """Return the number of weights that a parameter holds."""
     # bitsandbytes packs two 4-bit weights into a byte, and `numel` counts the bytes.
     state = getattr(parameter, "quant_state", None)
     return parameter.numel() if state is None else math.prod(state.shape)

@@ -3,7 +3,7 @@
 import math
 from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 # 1: first version.
 SCHEMA_VERSION = 1
@@ -30,31 +30,106 @@ class MemoryKind(StrEnum):
 
 
 @dataclass(frozen=True)
+class Work:
+    """Tokens that a phase processed, in the seconds that this took.
+
+    Attributes:
+        tokens: real tokens in training, without padding and virtual tokens; tokens of the candidates in generation.
+        seconds: seconds of the training steps, without evaluations and checkpoints, or of the generated batches.
+        flops: model FLOPs of training (`peft_study/cost/flops.py`); 0 in generation.
+    """
+
+    tokens: int = 0
+    seconds: float = 0.0
+    flops: float = 0.0
+
+    def __add__(self, other: Self) -> Self:
+        return replace(
+            self,
+            tokens=self.tokens + other.tokens,
+            seconds=self.seconds + other.seconds,
+            flops=self.flops + other.flops,
+        )
+
+
+@dataclass(frozen=True)
 class PhaseCost:
-    """Cost of one phase.
+    """Cost of one phase. Results of earlier versions have the first three values only.
 
     Attributes:
         seconds: wall-clock time.
         peak_bytes: peak memory of the kind that the result names; None if it cannot be measured.
         reserved_bytes: on a GPU, the peak of what torch's allocator reserved; None elsewhere.
+        process_bytes: on a GPU, the most that NVML reported for this process, with CUDA's context, when costs were
+            recorded; None elsewhere, and if NVML does not report it.
+        energy_wh: energy of the whole card by NVML, other processes on it included, in Wh; None if it is not counted.
+        tokens: see `Work`; None for a phase without tokens.
+        token_seconds: the seconds of these tokens.
+        flops: their model FLOPs; None for a phase other than training.
     """
 
     seconds: float
     peak_bytes: int | None
     reserved_bytes: int | None
+    process_bytes: int | None = None
+    energy_wh: float | None = None
+    tokens: int | None = None
+    token_seconds: float | None = None
+    flops: float | None = None
 
     def after(self, earlier: Self) -> Self:
-        """Return the cost of a phase that was resumed after an interrupt: seconds are added, the larger peak counts."""
+        """Return the cost of a phase that was resumed after an interrupt.
+
+        Seconds, energy and tokens are added, and are unknown if they are in one part. The larger peak counts.
+        """
         return replace(
             self,
             seconds=self.seconds + earlier.seconds,
             peak_bytes=_larger(self.peak_bytes, earlier.peak_bytes),
             reserved_bytes=_larger(self.reserved_bytes, earlier.reserved_bytes),
+            process_bytes=_larger(self.process_bytes, earlier.process_bytes),
+            energy_wh=_sum(self.energy_wh, earlier.energy_wh),
+            tokens=_sum(self.tokens, earlier.tokens),
+            token_seconds=_sum(self.token_seconds, earlier.token_seconds),
+            flops=_sum(self.flops, earlier.flops),
         )
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Tokens a second; None if unknown."""
+        return _ratio(self.tokens, self.token_seconds)
+
+    def utilization(self, peak_flops: float | None) -> float | None:
+        """Return the model FLOPs a second as a share of the device's peak; None if unknown.
+
+        Args:
+            peak_flops: operations a second that the device can do at most; None if unknown.
+        """
+        return _ratio(_ratio(self.flops, self.token_seconds), peak_flops)
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> Self:
+        """Read a cost. Unknown fields are ignored."""
+        names = {spec.name for spec in fields(cls)}
+        return cls(**{name: value for name, value in record.items() if name in names})
+
+
+Number = TypeVar("Number", int, float)
 
 
 def _larger(first: int | None, second: int | None) -> int | None:
     return max((value for value in (first, second) if value is not None), default=None)
+
+
+def _sum(first: Number | None, second: Number | None) -> Number | None:
+    return None if first is None or second is None else first + second
+
+
+def _ratio(numerator: float | None, denominator: float | None) -> float | None:
+    # A record that was edited may hold anything.
+    if not isinstance(numerator, int | float) or not isinstance(denominator, int | float) or not denominator:
+        return None
+    return numerator / denominator if numerator > 0 else None
 
 
 @dataclass
@@ -71,15 +146,15 @@ class RunResult:
         intervals: the two ends of the 95 % interval of each metric that is a mean over samples.
         execution: how programs were contained, and how many ran; empty if none ran.
         parameters: "total" and "trainable".
-        training: steps, best step, losses in nats per token, the step that an interrupted run resumed from; empty if
-            nothing is trained.
+        training: steps, best step, losses in nats per token, the step that an interrupted run resumed from, and
+            "saved_bytes", the bytes on disk of `adapter/` or `model/`; empty if nothing is trained.
         predicted: predicted peak bytes in total and by phase, and how `training.memory` divided the batch and why;
             empty if there is no prediction.
         data: sizes, fingerprint, origin, leakage, lengths in tokens, truncation counts by split, and how many
             targets of each split the tokenizer cannot write ("changed_targets").
         phases: cost of "load", "train", "generate" and "score".
         memory_kind: how the peaks in `phases` were measured.
-        provenance: versions, commit, device, seeds.
+        provenance: versions, commit, device and "peak_flops", its operations a second at most, seeds.
         started_at: start of the last run, UTC, ISO 8601.
         finished_at: end of the last run, UTC, ISO 8601.
         schema_version: version of this record.
@@ -104,10 +179,28 @@ class RunResult:
     finished_at: str | None = None
     schema_version: int = SCHEMA_VERSION
 
+    def rates(self) -> dict[str, float | None]:
+        """Return what follows from the costs and the device.
+
+        Returns:
+            "train_tokens_per_second", "generate_tokens_per_second" and "train_flop_utilization", a share of the
+            device's peak; None if unknown.
+        """
+        train, generate = self.phases.get("train"), self.phases.get("generate")
+        return {
+            "train_tokens_per_second": train.tokens_per_second if train else None,
+            "generate_tokens_per_second": generate.tokens_per_second if generate else None,
+            "train_flop_utilization": train.utilization(self.provenance.get("peak_flops")) if train else None,
+        }
+
     def to_json(self) -> dict[str, Any]:
-        """Return plain containers for JSON. Numbers that are not finite become None and are listed in "not_finite"."""
+        """Return plain containers for JSON, with `rates`.
+
+        Numbers that are not finite become None and are listed in "not_finite".
+        """
         lost: list[str] = []
-        record = _finite(asdict(self), "", lost)
+        # Readers of the file want the rates. `from_json` computes them again.
+        record = _finite(asdict(self) | {"rates": self.rates()}, "", lost)
         assert isinstance(record, dict)
         if lost:
             record["not_finite"] = lost
@@ -136,7 +229,7 @@ class RunResult:
         try:
             values = {key: value for key, value in record.items() if key in names}
             values["status"] = Status(values["status"])
-            values["phases"] = {name: PhaseCost(**cost) for name, cost in (values.get("phases") or {}).items()}
+            values["phases"] = {name: PhaseCost.from_json(cost) for name, cost in (values.get("phases") or {}).items()}
             if values.get("memory_kind") is not None:
                 values["memory_kind"] = MemoryKind(values["memory_kind"])
             for spec in fields(cls):

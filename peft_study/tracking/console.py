@@ -22,6 +22,7 @@ PHASES = ("load", "train", "generate", "score")
 BYTES_PER_GIGABYTE = 1e9
 
 _SHOWN_METRICS = {"loss": "loss", "validation_loss": "val"}
+_FURTHER_COSTS = {"tokens/s": "tokens_per_second", "card Wh": "energy_wh"}
 _MEMORY_LABELS = {"cpu_peak_rss": "peak RSS", "cuda_allocated": "GPU allocated"}
 
 
@@ -106,8 +107,9 @@ def print_closing_table(
     Args:
         summary: the cell's final numbers, flat: scores (shares from 0 to 1) and the "_low" and "_high" ends of their
             intervals, "test_samples", "trainable_parameters", "total_parameters", "best_validation_loss", "status",
-            "memory_kind" ("cpu_peak_rss" or "cuda_allocated"), and "<phase>_seconds" and "<phase>_peak_bytes" of each
-            phase. A value that is missing, None or not finite is shown as "-".
+            "memory_kind" ("cpu_peak_rss" or "cuda_allocated"), and "<phase>_seconds", "<phase>_peak_bytes",
+            "<phase>_tokens_per_second" and "<phase>_energy_wh" of each phase. A value that is missing, None or not
+            finite is shown as "-".
         folder: the cell's result folder.
         console: where to print; the standard output if None.
     """
@@ -143,10 +145,19 @@ def _cost_table(summary: Mapping[str, float | int | str | None]) -> RenderableTy
     table.add_column("phase")
     table.add_column("seconds", justify="right")
     table.add_column(_MEMORY_LABELS.get(str(summary.get("memory_kind")), "peak memory"), justify="right")
+    # A column that no phase has is left out.
+    further = {
+        title: name
+        for title, name in _FURTHER_COSTS.items()
+        if any(_number(summary, f"{phase}_{name}") is not None for phase in PHASES)
+    }
+    for title in further:
+        table.add_column(title, justify="right")
     for phase in PHASES:
         seconds, peak_bytes = _number(summary, f"{phase}_seconds"), _number(summary, f"{phase}_peak_bytes")
         gigabytes = MISSING if peak_bytes is None else f"{peak_bytes / BYTES_PER_GIGABYTE:,.2f} GB"
-        table.add_row(phase, _decimal(seconds, 1), gigabytes)
+        costs = [_decimal(_number(summary, f"{phase}_{name}"), 1) for name in further.values()]
+        table.add_row(phase, _decimal(seconds, 1), gigabytes, *costs)
     return table
 
 

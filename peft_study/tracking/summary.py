@@ -13,8 +13,8 @@ def summary_of(result: RunResult) -> Summary:
         result: the record of a cell, finished or not.
 
     Returns:
-        status, metrics with the ends of the headline metrics' intervals, parameters, numbers of the training, and
-        seconds and peak memory of every phase.
+        status, metrics with the ends of the headline metrics' intervals, parameters, numbers of the training, seconds
+        and peak memory of every phase, and what is known of rates, NVML's memory, energy and tokens.
     """
     flat: Summary = {"status": str(result.status), **result.metrics}
     for name in HEADLINES.keys() & result.intervals.keys():
@@ -27,8 +27,11 @@ def summary_of(result: RunResult) -> Summary:
     for name, cost in result.phases.items():
         flat[f"{name}_seconds"] = cost.seconds
         flat[f"{name}_peak_bytes"] = cost.peak_bytes
-        if cost.reserved_bytes is not None:
-            flat[f"{name}_reserved_bytes"] = cost.reserved_bytes
+        # Unknown on most machines, so that None would only lengthen a dashboard.
+        for measure in ("reserved_bytes", "process_bytes", "energy_wh", "tokens"):
+            if (value := getattr(cost, measure)) is not None:
+                flat[f"{name}_{measure}"] = value
+    flat |= {name: rate for name, rate in result.rates().items() if rate is not None}
     if result.memory_kind is not None:
         flat["memory_kind"] = str(result.memory_kind)
     return flat

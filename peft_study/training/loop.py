@@ -11,18 +11,21 @@ from typing import Any
 import torch
 from accelerate.utils import AutocastKwargs  # type: ignore[import-untyped]
 from peft import PeftModel
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from peft_study.config.schema import Optimizer, Precision, RateSchedule, TrainingConfig
-from peft_study.data.tokens import IGNORED_LABEL, Encoded
+from peft_study.cost.flops import TrainingFlops
+from peft_study.data.tokens import Encoded
 from peft_study.models.compat import use_one_gpu
 from peft_study.models.loading import Model
 from peft_study.models.precision import Compute
+from peft_study.results.schema import Work
 from peft_study.training import resume
 from peft_study.training.adalora import RankAllocation
-from peft_study.training.checkpoint import load_training_state, save_training_state
-from peft_study.training.loss import training_loss
+from peft_study.training.checkpoint import save_training_state
 from peft_study.training.schedule import Schedule, plan
+from peft_study.training.trainer import TokenMeanTrainer
+from peft_study.training.work import StepClock, counted
 
 LOGGED_STEPS = 200
 """Number of loss values of a run: enough for the shape of a curve, few enough for a small record."""
@@ -75,40 +78,6 @@ class Trained:
     best_validation_loss: float
     initial_validation_loss: float | None
     resumed_from_step: int | None
-
-
-class _TokenMeanTrainer(Trainer):
-    """A Trainer whose loss is the mean over all target tokens of a batch, and that resumes adapters exactly.
-
-    It overrides two private methods of transformers 5.23; `tests/unit/test_compat.py` checks that they exist.
-    """
-
-    def compute_loss(
-        self,
-        model: Any,
-        inputs: dict[str, torch.Tensor],
-        return_outputs: bool = False,
-        num_items_in_batch: torch.Tensor | int | None = None,
-    ) -> Any:
-        # accelerate casts the model's own forward only, and the head runs outside of it.
-        with self.accelerator.autocast():
-            loss = training_loss(model, inputs, target_count=num_items_in_batch)
-        return (loss, {"loss": loss}) if return_outputs else loss
-
-    def _get_num_items_in_batch(
-        self, batch_samples: list[dict[str, torch.Tensor]], device: torch.device
-    ) -> torch.Tensor:
-        # transformers shifts labels, and so does not count the first of each row. Our labels are not shifted: without
-        # this method the loss would be divided by too small a number.
-        # The count stays a tensor: reading its value would wait for the GPU at each step.
-        return torch.stack([(batch["labels"] != IGNORED_LABEL).sum() for batch in batch_samples]).sum().to(device)
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        # transformers would load peft's file, which for some adapters is not the training state: see `checkpoint`.
-        if isinstance(self.model, PeftModel):
-            load_training_state(self.model, Path(resume_from_checkpoint))
-        else:
-            super()._load_from_checkpoint(resume_from_checkpoint, model)
 
 
 class _Watch(TrainerCallback):
@@ -169,6 +138,7 @@ def train(
     folder: Path,
     on_step: OnStep,
     on_progress: Callable[[int], None],
+    on_work: Callable[[Work], None] = lambda _: None,
 ) -> Trained:
     """Fine-tune a model, or resume an interrupted run with the same settings.
 
@@ -184,6 +154,7 @@ def train(
         folder: folder of the checkpoints of this run.
         on_step: receives the optimizer step and its values (loss, learning_rate, validation_loss, ...).
         on_progress: receives the number of finished optimizer steps.
+        on_work: receives the tokens, seconds and FLOPs of the steps since its last call, before each evaluation.
 
     Returns:
         the best checkpoint and its loss.
@@ -196,14 +167,16 @@ def train(
     start = resume.last_complete(folder)
     resumed_from_step = resume.step_of(start) if start else None
     _remove_incomplete(folder)
-    trainer = _TokenMeanTrainer(
+    clock = StepClock(schedule.evaluation_steps, compute.device, on_work)
+    trainer = TokenMeanTrainer(
+        clock=clock,
         model=model,
         args=_arguments(settings, schedule, learning_rate, seed, compute, folder, fresh=start is None),
         # torch's DataLoader takes every sequence, so that samples need no class of a data set.
         train_dataset=list(train_samples),
         eval_dataset=list(validation_samples),
-        data_collator=collator,
-        callbacks=[watch, RankAllocation()],
+        data_collator=counted(collator, TrainingFlops.of(model)),
+        callbacks=[watch, clock, RankAllocation()],
     )
     # As `Compute.autocast` explains, cached 16-bit copies would only take memory in a training step.
     trainer.accelerator.autocast_handler = AutocastKwargs(cache_enabled=False)

@@ -10,12 +10,15 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tokenizers import Tokenizer
 
+import peft_study
 from peft_study.models.tiny import load_tokenizer
-from peft_study.results.schema import Status
+from peft_study.results.schema import RunResult, Status
 from peft_study.results.store import CellFolder
 from tests.conftest import Command, run_main
 
+TOKENIZER = Path(peft_study.__file__).parent / "models" / "tiny" / "tokenizer.json"
 QUICK = ["training.epochs=1", "dataset.max_new_tokens=8", "hardware=cpu", "hardware.threads=1"]
 
 
@@ -80,6 +83,38 @@ CELLS = [
 ]
 
 
+def assert_costs(folder: CellFolder, data: Path, result: RunResult) -> None:
+    """Count tokens and bytes again, with the tokenizer's file and the file system alone."""
+    tokenizer = Tokenizer.from_file(str(TOKENIZER))
+
+    def length(text: str) -> int:
+        return len(tokenizer.encode(text, add_special_tokens=False).ids)
+
+    texts = [text for prediction in folder.read_predictions() for text in prediction.candidates]
+    generate = result.phases["generate"]
+    assert generate.tokens == sum(map(length, texts))
+    assert generate.token_seconds is not None
+    assert 0 < generate.token_seconds <= generate.seconds
+    if "train" not in result.phases:
+        return
+    rows = [json.loads(line) for line in (data / "train.jsonl").read_text().splitlines()]
+    prompts = [f"### Instruction:\n{row['nl']}\n### Response:\n" for row in rows]
+    # A token ends each target, and each input of an encoder.
+    ends = 2 if result.config["model"]["family"] == "t5" else 1
+    tokens = sum(length(prompt) + length(row["cmd"]) + ends for prompt, row in zip(prompts, rows, strict=True))
+    train = result.phases["train"]
+    assert train.tokens == tokens * int(result.config["training"]["epochs"])
+    assert train.token_seconds is not None
+    assert 0 < train.token_seconds < train.seconds
+    assert train.flops is not None
+    weights = folder.path / ("model" if result.config["method"]["kind"] == "full" else "adapter")
+    assert result.training["saved_bytes"] == sum(os.stat(path).st_size for path in weights.rglob("*"))  # noqa: PTH116
+    recorded = json.loads((folder.path / "result.json").read_text())["rates"]
+    assert recorded["train_tokens_per_second"] == train.tokens / train.token_seconds
+    # A CPU's peak is unknown, and no card counts energy.
+    assert (recorded["train_flop_utilization"], train.energy_wh, train.process_bytes) == (None, None, None)
+
+
 @pytest.mark.parametrize(("model", "method", "quantization"), CELLS)
 def test_a_cell_leaves_a_whole_folder(
     command: Command, small_data: Path, tmp_path: Path, model: str, method: str, quantization: str
@@ -106,6 +141,7 @@ def test_a_cell_leaves_a_whole_folder(
     assert set(result.phases) == phases
     assert all(cost.seconds >= 0 and cost.peak_bytes for cost in result.phases.values())
     assert not (folder.path / "checkpoints").exists()
+    assert_costs(folder, small_data, result)
     if method == "zero-shot":
         assert result.parameters["trainable"] == 0
         assert folder.read_steps() == []
@@ -344,6 +380,15 @@ def test_an_interrupted_cell_goes_on_to_the_same_result(
     assert resumed.training["resumed_from_step"] is not None
     assert set(resumed.phases) == {"load", "train", "generate", "score"}
     assert resumed.phases["train"].seconds > (cut.phases["train"].seconds if "train" in cut.phases else 0)
+    whole = uninterrupted.read_result()
+    assert whole is not None
+    for name in ("train", "generate"):
+        # Steps after the last checkpoint and a batch that was not recorded are done twice.
+        part, sum_of_parts = whole.phases[name], resumed.phases[name]
+        assert sum_of_parts.tokens is not None
+        assert part.tokens is not None
+        assert 0.9 * part.tokens <= sum_of_parts.tokens <= 2 * part.tokens
+        assert sum_of_parts.tokens_per_second is not None
     for file in ("predictions.jsonl", "metrics.jsonl", "adapter/adapter_model.safetensors"):
         assert (folder.path / file).read_bytes() == (uninterrupted.path / file).read_bytes(), file
 

@@ -24,6 +24,8 @@ class HardwareConfig:
         device: auto, cpu or cuda.
         threads: CPU threads; null is torch's default.
         memory_budget_gb: GPU memory in GB (1e9 bytes) that a cell may use, even on a larger card; null is all of it.
+        peak_tflops: dense operations a second of the device in the training's number format, in 1e12, for the share of
+            them that training uses; null takes the rate of a known card (`peft_study/cost/cards.py`).
         gpus: the GPUs of a sweep, one per cell: "auto" (all visible ones), "none", or a list of indices.
         cells_at_once: cells of a sweep that run in parallel; null is one per GPU, or as many as cores and free memory
             allow on a CPU.
@@ -33,6 +35,7 @@ class HardwareConfig:
     device: Device = Device.auto
     threads: int | None = None
     memory_budget_gb: float | None = None  # lets a larger card keep to the 24 GB of the paper's
+    peak_tflops: float | None = None
     gpus: Any = "auto"  # OmegaConf 2.3 has no union of a text and a list
     cells_at_once: int | None = None
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from peft_study.report.figures.costs import predicted_memory, quality_memory, quality_time
+from peft_study.report.figures.costs import predicted_memory, quality_energy, quality_memory, quality_time
 from peft_study.report.figures.drawing import Direction, Drawing, Line, Mark, Panel, Scale, Series
 from peft_study.report.figures.examples import figure3, figure7
 from peft_study.report.figures.interactive import interactive
@@ -41,7 +41,8 @@ FIGURES: Mapping[str, Callable[[Study, Study | None], Drawing]] = MappingProxyTy
         "figure7": figure7,
         "quality-memory": quality_memory,
         "quality-time": quality_time,
+        "quality-energy": quality_energy,
         "predicted-memory": predicted_memory,
     }
 )
-"""The paper's figures and three more: each maps rows, and optionally rows to compare with, to a drawing."""
+"""The paper's figures and four more: each maps rows, and optionally rows to compare with, to a drawing."""

@@ -1,4 +1,4 @@
-"""Scores against peak memory and time, with the Pareto front; measured against predicted memory."""
+"""Scores against peak memory, time and energy, with the Pareto front; measured against predicted memory."""
 
 import math
 from collections.abc import Sequence
@@ -55,6 +55,21 @@ def quality_time(study: Study, other: Study | None = None) -> Drawing:
     panels = _against(chosen, "work_seconds", MINUTES, label, (), Scale.log)
     missing = "No finished cell with a score and a measured time."
     return finish("quality-time", "Score against time", panels, chosen, missing, notes)
+
+
+def quality_energy(study: Study, other: Study | None = None) -> Drawing:
+    """Draw the score against the card's energy for training and generation, with a panel for each data set.
+
+    Args:
+        study: rows of `rows.load`.
+        other: rows to compare with, drawn hollow.
+    """
+    chosen = _summed(select(study, other), "work_energy_wh", "energy_wh")
+    label = "energy of the card in training and generation, Wh"
+    panels = _against(chosen, "work_energy_wh", 1.0, label, (), Scale.log)
+    missing = "No finished cell with a score and a measured energy. NVML measures it on a GPU."
+    notes = ("The energy is of the whole card, with all other work on it.", _FRONT)
+    return finish("quality-energy", "Score against energy", panels, chosen, missing, notes)
 
 
 def predicted_memory(study: Study, other: Study | None = None) -> Drawing:
@@ -192,17 +207,21 @@ def _staircase(front: Sequence[tuple[float, float]]) -> list[Series]:
 
 
 def _timed(chosen: Selection) -> Selection:
-    """Add a column "work_seconds": the time of generation plus that of training, if any.
+    """Add a column "work_seconds", see `_summed`."""
+    return _summed(chosen, "work_seconds", "seconds")
+
+
+def _summed(chosen: Selection, column: str, measure: str) -> Selection:
+    """Add a column with a measure of generation plus that of training, if any.
 
     All replicates have the same value: the sum of the medians of both phases, as in the tables.
     """
 
-    def timed(rows: pd.DataFrame) -> pd.DataFrame:
+    def summed(rows: pd.DataFrame) -> pd.DataFrame:
         replicates = rows.groupby(["model", "variant", "dataset", "num_examples"], dropna=False)
-        train, generate = (replicates[name].transform("median") for name in ("train_seconds", "generate_seconds"))
-        # A trained cell without its training's time, as from W&B, would look as cheap as prompting.
+        train, generate = (replicates[f"{phase}_{measure}"].transform("median") for phase in ("train", "generate"))
+        # A trained cell without its training's cost, as from W&B, would look as cheap as prompting.
         trained = train.notna() | (rows["kind"] == "prompting")
-        seconds = train.fillna(0) + generate
-        return rows.assign(work_seconds=seconds.where(trained))
+        return rows.assign(**{column: (train.fillna(0) + generate).where(trained)})
 
-    return Selection(timed(chosen.rows), timed(chosen.compared), chosen.notes)
+    return Selection(summed(chosen.rows), summed(chosen.compared), chosen.notes)

@@ -19,7 +19,7 @@ from peft_study.results.schema import MemoryKind, Status
 
 PERCENT = 100.0
 GIGABYTES = 1e-9
-_COSTS = ("_bytes", "_seconds")
+_COSTS = ("_bytes", "_seconds", "_wh")
 _ON_CPU = "Memory is the peak of a process on a CPU, including its libraries. The limit of a card does not apply."
 _OTHERWISE = "Memory to compare with was measured on a GPU and is not shown."
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from itertools import product
 from typing import Any
 
 from peft_study.config.conventions import label
@@ -28,6 +29,9 @@ COLUMNS = (
     *("load_seconds", "train_seconds", "generate_seconds", "score_seconds"),
     *("train_peak_bytes", "generate_peak_bytes", "peak_bytes", "predicted_peak_bytes", "memory_kind"),
     *("device", "device_bytes"),
+    *("train_tokens_per_second", "generate_tokens_per_second", "train_flop_utilization"),
+    *("train_reserved_bytes", "generate_reserved_bytes", "train_process_bytes", "generate_process_bytes"),
+    *("train_energy_wh", "generate_energy_wh", "saved_bytes"),
     *("precision", "data_fingerprint", "leakage_share", "token_lengths", "execution_level", "commit", "dirty"),
     *("started_at", "finished_at", "schema_version", "settings", "source"),
 )
@@ -82,6 +86,10 @@ def row_of(result: RunResult, folder: str | None, source: str) -> Row:
     }
     for phase in ("load", "train", "generate", "score"):
         row[f"{phase}_seconds"] = number(result.phases[phase].seconds) if phase in result.phases else None
+    for phase, measure in product(("train", "generate"), ("reserved_bytes", "process_bytes", "energy_wh")):
+        row[f"{phase}_{measure}"] = number(getattr(result.phases.get(phase), measure, None))
+    row |= {name: number(rate) for name, rate in result.rates().items()}
+    row["saved_bytes"] = number(result.training.get("saved_bytes"))
     return row | metrics_of(result.metrics, result.intervals, row["test_samples"])
 
 

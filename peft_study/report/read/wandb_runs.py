@@ -22,10 +22,16 @@ SILENCE_SECONDS = 120.0
 _PAGE_SIZE = 200
 # What a run's summary holds besides scores.
 _NUMBERS = ("trainable_parameters", "total_parameters", "best_validation_loss", "test_samples")
+_COSTS = (
+    *("train_tokens_per_second", "generate_tokens_per_second", "train_flop_utilization"),
+    *("train_reserved_bytes", "generate_reserved_bytes", "train_process_bytes", "generate_process_bytes"),
+    *("train_energy_wh", "generate_energy_wh", "saved_bytes"),
+)
 _PHASES = ("load", "train", "generate", "score")
 _NO_SCORES = frozenset(_NUMBERS) | {
     *("status", "memory_kind", "steps", "best_step", "initial_validation_loss", "resumed_from_step", "sandbox_errors")
 }
+_COST_SUFFIXES = ("_seconds", "_bytes", "_wh", "_tokens", "_per_second", "_utilization")
 # W&B calls a run crashed if its heartbeat stops. A run that lost its network still goes on.
 _STATES = {"running": Status.running, "crashed": Status.running, "killed": Status.preempted}
 """The status of a run without a recorded one, by its W&B state; any other state counts as failed."""
@@ -85,7 +91,7 @@ def row_of_run(run: Run, source: str) -> Row:
     summary, status = run.summary, run.summary.get("status")
     peaks = {phase: number(summary.get(f"{phase}_peak_bytes")) for phase in _PHASES}
     row: Row = dict.fromkeys(COLUMNS) | settings_of(run.config)
-    row |= {name: number(summary.get(name)) for name in _NUMBERS}
+    row |= {name: number(summary.get(name)) for name in (*_NUMBERS, *_COSTS)}
     row |= {f"{phase}_seconds": number(summary.get(f"{phase}_seconds")) for phase in _PHASES}
     row |= {
         "cell_id": run.name,
@@ -114,7 +120,7 @@ def _scores(summary: Mapping[str, Any]) -> Row:
 
 def _is_score(name: str, parts: set[str]) -> bool:
     excluded = name in _NO_SCORES or name in parts or name.startswith(("_", "train/", "wandb"))
-    return not excluded and not name.endswith(("_seconds", "_bytes"))
+    return not excluded and not name.endswith(_COST_SUFFIXES)
 
 
 def _address(source: str) -> tuple[str, str]:

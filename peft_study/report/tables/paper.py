@@ -18,6 +18,7 @@ from peft_study.report.names import (
     place,
 )
 from peft_study.report.study import Study
+from peft_study.report.tables.costs import costs
 from peft_study.report.tables.instances import table2
 from peft_study.report.tables.scores import GridRow, Score, grid, parameters_cell, score_cell, seeds_note
 from peft_study.report.tables.table import MISSING, Cell, Table
@@ -134,6 +135,7 @@ TABLES: Mapping[str, Callable[[Study, Study | None], Table]] = {
     "table4": table4,
     "table4_strict": table4_strict,
     "overview": overview,
+    "costs": costs,
 }
 """Each table by name: a function of a study, and of a study to compare with or None."""
 

@@ -1,0 +1,80 @@
+"""Counts the work of training steps: tokens, operations, and seconds without evaluations and checkpoints."""
+
+import time
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any
+
+import torch
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from peft_study.cost.flops import TrainingFlops
+from peft_study.data.tokens import Encoded
+from peft_study.results.schema import Work
+
+WORK = "work"
+"""Key of a micro-batch's tokens and operations. The trainer removes it before the model's inputs."""
+Builder = Callable[[Sequence[Encoded]], dict[str, torch.Tensor]]
+
+
+def counted(build: Builder, flops: TrainingFlops) -> Callable[[Sequence[Encoded]], dict[str, Any]]:
+    """Return a builder of micro-batches that adds what they count for.
+
+    Args:
+        build: builds micro-batches.
+        flops: operations of a sample.
+    """
+    # From the samples rather than from the tensors: on a GPU, sums over a mask would be kernels in each step.
+    return lambda samples: {**build(samples), WORK: work_of(samples, flops)}
+
+
+def work_of(samples: Sequence[Encoded], flops: TrainingFlops) -> Work:
+    """Count the real tokens, of prompt and target, and the operations of samples in a training step."""
+    return Work(
+        tokens=sum(len(sample.prompt) + len(sample.target) for sample in samples),
+        flops=float(sum(map(flops.of_sample, samples))),
+    )
+
+
+class StepClock(TrainerCallback):
+    """Reports the work of training steps before each evaluation, and at the end.
+
+    Args:
+        evaluation_steps: the steps after which the trainer evaluates and saves.
+        device: device of the training.
+        on_work: receives the work since the last report.
+    """
+
+    def __init__(
+        self, evaluation_steps: AbstractSet[int], device: torch.device, on_work: Callable[[Work], None]
+    ) -> None:
+        self._evaluation_steps = evaluation_steps
+        self._device = device
+        self._on_work = on_work
+        self._began_seconds: float | None = None
+        self._work = Work()
+
+    def add(self, work: Work) -> None:
+        """Count a micro-batch that the model trains on."""
+        self._work += work
+
+    def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if self._began_seconds is None:
+            self._began_seconds = time.perf_counter()
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if state.global_step in self._evaluation_steps:
+            self._report()
+
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self._report()
+
+    def _report(self) -> None:
+        if self._began_seconds is None:
+            return
+        # Kernels run behind Python. Once an evaluation, this waits for what the evaluation would wait for.
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        seconds = time.perf_counter() - self._began_seconds
+        self._on_work(self._work + Work(seconds=seconds))
+        self._began_seconds, self._work = None, Work()
