@@ -15,10 +15,10 @@ import torch
 from transformers import Cache
 
 from benchmarks import record
+from peft_study.cell.examples import ExampleChooser
 from peft_study.config.compose import compose_cell
 from peft_study.config.schema import CellConfig
 from peft_study.data import loading, tokens
-from peft_study.data.examples import choose
 from peft_study.data.prompts import Template
 from peft_study.generation.decode import Decoder
 from peft_study.models.families import FAMILIES
@@ -70,7 +70,8 @@ def _prepare(cell: CellConfig) -> tuple[dict[str, Decoder], list[list[int]]]:
     dataset = cell.dataset
     splits = loading.load(dataset)
     template = Template(dataset.prompt_form, cell.model.prompt_prefix, dataset.stop_at_newline, cell.method.preamble)
-    chosen = choose(cell.method.examples, cell.method.num_examples, splits.train, splits.test, cell.seed, None)
+    chooser = ExampleChooser(cell, splits.train, compute.device)
+    chosen = map(chooser.samples, chooser.for_prompts(splits.test))
     family = FAMILIES[cell.model.family]
     positions = family.positions(model.config)
     room = None if positions is None else positions - dataset.max_new_tokens
