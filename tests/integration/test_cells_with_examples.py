@@ -30,6 +30,7 @@ QUICK += ["hardware=cpu", "hardware.threads=1"]
 RANDOM = ["method.examples=random", "method.num_examples=2"]
 NEAREST = ["method.examples=nearest", "method.num_examples=2"]
 IN_TRAINING = "method.train_with_examples=true"
+RESULTS = Path(__file__).parents[2] / "docs" / "demo_results" / "demo"
 PAIRS = [(f"{verb} the list `{name}`", f"{name}.{verb}()") for verb in ("sort", "reverse", "clear") for name in "abcd"]
 
 
@@ -246,3 +247,13 @@ def test_the_loaded_training_split_is_what_rows_count(data: Path) -> None:
     result, _ = prepared(cell)
     assert len(splits.train) == 5
     assert all(max(shown.rows) < 5 for shown in result.shown)
+
+
+@pytest.mark.parametrize(("method", "seed"), [("rag", 42), ("icl", 1), ("icl", 2)])
+def test_prompts_are_those_of_the_results_in_the_docs(method: str, seed: int) -> None:
+    # Results of a version before draws, orders and leakage were settings.
+    (file,) = RESULTS.glob(f"tiny-llama_{method}_minipy_s{seed}-*/predictions.jsonl")
+    recorded = [json.loads(line)["prompt"] for line in file.read_text(encoding="utf-8").splitlines()]
+    cell = ["model=tiny-llama", f"method={method}", f"seed={seed}", f"dataset.test_limit={len(recorded)}"]
+
+    assert prepared(compose_cell(cell))[0].prompt_texts == recorded
