@@ -58,7 +58,7 @@ def _tfidf(corpus: Sequence[str]) -> Retriever:
     vectorizer.fit(corpus)
 
     def embed(texts: Sequence[str]) -> csr_matrix:
-        # Sparse: among 5,000 instructions the search took a thirteenth of the time (benchmarks/retrieval.py).
+        # Sparse: among 5,000 instructions the search took a tenth of the time (benchmarks/retrieval.py).
         # Products of 32-bit weights are exact in 64 bits. So equal instructions get equal similarities, whatever the
         # order of the sums, and the order of the neighbours does not depend on rounding.
         return csr_matrix(vectorizer.transform(texts)).astype(np.float32).astype(np.float64)
