@@ -1,24 +1,23 @@
 """Turns a cell's data set into token ids, and checks that prompts and answers fit the model's positions."""
 
-import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from peft_study.config.schema import CellConfig, ExampleChoice, Family, MethodKind, Truncation
+from peft_study.cell.examples import ExampleChooser
+from peft_study.config.schema import CellConfig, Family, MethodKind, Truncation
 from peft_study.data import loading, tokens
-from peft_study.data.examples import choose
+from peft_study.data.examples import Shown
 from peft_study.data.prompts import Template
 from peft_study.data.samples import Sample
 from peft_study.errors import UserError
 from peft_study.models.declared import Positions
 from peft_study.models.families import FAMILIES
-from peft_study.models.retrieval import load_retriever
 
-logger = logging.getLogger(__name__)
+_PROMPTS = {"train": "training", "validation": "validation"}
 
 
 @dataclass(frozen=True)
@@ -31,6 +30,7 @@ class Prepared:
         test: the test samples.
         prompt_texts: what the model reads for each test sample.
         prompts: the same as token ids.
+        shown: the examples of each prompt, without those that did not fit.
     """
 
     train: Sequence[tokens.Encoded]
@@ -38,6 +38,7 @@ class Prepared:
     test: Sequence[Sample]
     prompt_texts: Sequence[str]
     prompts: Sequence[Sequence[int]]
+    shown: Sequence[Shown]
 
 
 class CellEncoder:
@@ -95,18 +96,22 @@ class CellEncoder:
             UserError: the data cannot be read, or a sample does not fit the model.
         """
         splits = loading.load(self._cell.dataset)
+        chooser = ExampleChooser(self._cell, splits.train, self._device)
+        chosen = chooser.for_prompts(splits.test)
         # The test split goes first: its prompts hold examples and are the longest, so a refusal comes early.
-        test = self._encode_test(splits.test, self._choose_examples(splits))
-        encoded = {
-            "train": self._encode(splits.train, "training"),
-            "validation": self._encode(splits.validation, "validation"),
-        }
+        test = self._encode_test(splits.test, [chooser.samples(shown) for shown in chosen])
+        shown = [of_prompt.without_first(sample.examples_cut) for of_prompt, sample in zip(chosen, test, strict=True)]
+        samples = {"train": splits.train, "validation": splits.validation}
+        encoded = {split: self._encode(part, split) for split, part in samples.items()}
         longest = self._cell.conventions.max_sample_tokens
-        kept = {split: tokens.not_longer_than(longest, samples) for split, samples in encoded.items()}
-        left_out = {split: len(samples) - len(kept[split]) for split, samples in encoded.items()}
+        kept = {split: tokens.not_longer_than(longest, part) for split, part in encoded.items()}
+        left_out = {split: len(part) - len(kept[split]) for split, part in encoded.items()}
         if any(left_out[split] and not kept[split] for split in kept):
             what = f"conventions.max_sample_tokens must leave samples to train on and to validate with, got {longest}"
             raise UserError(what, where="conventions.max_sample_tokens", hint="a larger number, or null")
+        lengths = tokens.lengths(kept["train"])
+        if self._cell.method.train_with_examples:
+            kept = self._encode_with_examples(samples, encoded, chooser)
         encoded = {**kept, "test": test}
         record = {
             "name": self._cell.dataset.name,
@@ -116,9 +121,10 @@ class CellEncoder:
             "dropped": dict(splits.dropped),
             "too_long": left_out,
             "leakage": asdict(splits.leakage),
-            "token_lengths": tokens.lengths(encoded["train"]),
+            "token_lengths": lengths,
             "changed_targets": tokens.changed_targets(encoded),
-            "truncation": {name: asdict(tokens.truncation(samples)) for name, samples in encoded.items()},
+            "truncation": {name: asdict(tokens.truncation(part)) for name, part in encoded.items()},
+            **({"examples": examples} if (examples := chooser.record(splits.test, shown)) else {}),
         }
         prepared = Prepared(
             train=encoded["train"],
@@ -126,36 +132,53 @@ class CellEncoder:
             test=splits.test,
             prompt_texts=[str(self._tokenizer.decode(list(sample.prompt))) for sample in test],
             prompts=[sample.prompt for sample in test],
+            shown=shown,
         )
         return prepared, record
 
-    def _choose_examples(self, splits: loading.Splits) -> list[tuple[Sample, ...]]:
-        method = self._cell.method
-        embed = None
-        if method.examples is ExampleChoice.nearest:
-            assert method.retriever is not None, "config.checks asks for a retriever"
-            corpus = [sample.instruction for sample in splits.train]
-            embed = load_retriever(method.retriever, corpus, self._device)
-        if method.num_examples > len(splits.train):
-            logger.warning(
-                "method.num_examples should be at most %d, the samples of the training split, got %d",
-                len(splits.train),
-                method.num_examples,
-            )
-        return choose(method.examples, method.num_examples, splits.train, splits.test, self._cell.seed, embed)
-
     def _encode(self, samples: Sequence[Sample], split: str) -> list[tokens.Encoded]:
-        dataset = self._cell.dataset
-        limits = tokens.Limits(
-            dataset.max_prompt_tokens, dataset.max_target_tokens, shared=dataset.truncation is Truncation.joint
-        )
+        limits = self._training_limits()
         encoded = []
         for sample in samples:
             ids = tokens.encode(sample, self._template, self._tokenizer, limits, for_encoder=self._for_encoder)
             # A cell that only prompts reads these samples as examples, which `_encode_test` checks.
             if self._trains:
-                self._check_fits(ids, len(ids.target), f"{split} prompt")
+                self._check_fits(ids, len(ids.target), f"{_PROMPTS[split]} prompt")
             encoded.append(ids)
+        return encoded
+
+    def _training_limits(self) -> tokens.Limits:
+        dataset = self._cell.dataset
+        shared = dataset.truncation is Truncation.joint
+        return tokens.Limits(dataset.max_prompt_tokens, dataset.max_target_tokens, shared=shared)
+
+    def _encode_with_examples(
+        self,
+        samples: Mapping[str, Sequence[Sample]],
+        plain: Mapping[str, Sequence[tokens.Encoded]],
+        chooser: ExampleChooser,
+    ) -> dict[str, list[tokens.Encoded]]:
+        """Encode training and validation behind their examples, of which as many stay as the positions allow."""
+        shown = {"train": chooser.for_train(), "validation": chooser.for_prompts(samples["validation"])}
+        longest = self._cell.conventions.max_sample_tokens
+        encoded: dict[str, list[tokens.Encoded]] = {}
+        for split, part in samples.items():
+            encoded[split] = []
+            for sample, without, of_prompt in zip(part, plain[split], shown[split], strict=True):
+                # The limit is that of the sample, and not of its examples.
+                if not tokens.not_longer_than(longest, [without]):
+                    continue
+                room = None if self._positions is None else self._positions.free - len(without.target)
+                ids = tokens.encode(
+                    sample,
+                    self._template,
+                    self._tokenizer,
+                    replace(self._training_limits(), prompt_positions=room),
+                    for_encoder=self._for_encoder,
+                    examples=chooser.samples(of_prompt),
+                )
+                self._check_fits(ids, len(ids.target), f"{_PROMPTS[split]} prompt")
+                encoded[split].append(ids)
         return encoded
 
     def _encode_test(self, samples: Sequence[Sample], examples: Sequence[Sequence[Sample]]) -> list[tokens.Encoded]:

@@ -292,6 +292,7 @@ class CellRun:
                 for sample, texts in zip(samples, candidates, strict=True)
             ],
             sampled=self._cell.generation.temperature is not None,
+            shown=self._prepared.shown,
         )
         scored = score(answers, self._cell.scoring, self._tracker.progress)
         self._result.metrics, self._result.intervals = scored.metrics, scored.intervals

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from peft_study.cell.environment import check_interpreter
 from peft_study.cli.plan_table import print_plan
 from peft_study.config import identity
+from peft_study.config.examples import labelled_method
 from peft_study.config.schema import DatasetConfig
 from peft_study.console.exit import EXIT_OK, run_command
 from peft_study.console.messages import progress, spinner
@@ -196,7 +197,7 @@ def _forecast(
         folder=str(planned.folder),
         overrides=list(planned.overrides),
         model=cell.model.name,
-        method=cell.method.name,
+        method=labelled_method(asdict(cell.method)) or cell.method.name,
         dataset=cell.dataset.name,
         quantization=cell.quantization.name,
         seed=cell.seed,

@@ -140,6 +140,7 @@ def _obstacle(path: Path) -> str | None:
 
 def _rescore_cell(path: Path, changed: dict[str, object], dry_run: bool) -> tuple[RunResult, RunResult]:
     """Score one cell. Return its result before and after, which is written unless this is a dry run."""
+    from peft_study.data.examples import Shown
     from peft_study.scoring.score import Answers, score
 
     folder = CellFolder(path)
@@ -157,6 +158,7 @@ def _rescore_cell(path: Path, changed: dict[str, object], dry_run: bool) -> tupl
             prompts=[prediction.prompt for prediction in predictions],
             programs=[prediction.candidates for prediction in predictions],
             sampled=cell.generation.temperature is not None,
+            shown=[Shown(tuple(row.example_rows), tuple(row.example_similarities)) for row in predictions],
         )
         scored = score(answers, cell.scoring)
         # Programs that could not be run would count as wrong, so the old scores are kept.

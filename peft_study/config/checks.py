@@ -7,6 +7,7 @@ from operator import attrgetter
 from pathlib import Path
 
 from peft_study.config.adapters import ADAPTER_TARGET, adapter_targets
+from peft_study.config.examples import example_problems
 from peft_study.config.schema import (
     CellConfig,
     DatasetLayout,
@@ -209,7 +210,7 @@ def _method(cell: CellConfig) -> Iterator[UserError]:
     elif method.adapter:
         what = f"method.adapter must be null for a method of kind {method.kind}, got one for {method.name}"
         yield UserError(what, where="method.adapter", hint="method.kind=adapter, or remove the adapter")
-    yield from _examples(method)
+    yield from example_problems(method)
     if not cell.dataset.layout.has_training_split and (
         method.kind is not MethodKind.prompting or method.examples is not ExampleChoice.none
     ):
@@ -253,26 +254,6 @@ def _adapter(method: MethodConfig, *, recomputes: bool) -> Iterator[UserError]:
             "training.gradient_checkpointing must be false for prefix tuning, whose prefix is a key-value cache",
             where="method, training.gradient_checkpointing",
             hint="training.gradient_checkpointing=false, and training.micro_batch_size=1 to save memory",
-        )
-
-
-def _examples(method: MethodConfig) -> Iterator[UserError]:
-    where = "method.examples, method.num_examples"
-    if method.num_examples < 0 or (method.num_examples > 0) != (method.examples is not ExampleChoice.none):
-        yield UserError(
-            f"method.num_examples must be 0 without examples and positive with them, got {method.num_examples} and"
-            f" method.examples={method.examples}",
-            where=where,
-            hint="method=zero-shot for none; method=icl method.num_examples=8, or method=rag",
-        )
-    elif method.num_examples and method.kind is not MethodKind.prompting:
-        what = f"method.num_examples must be 0 for {method.name}, which trains, got {method.num_examples}"
-        yield UserError(what, where=where, hint="method=icl or method=rag")
-    if method.examples is ExampleChoice.nearest and not method.retriever:
-        yield UserError(
-            "method.retriever must be set to find the nearest examples, got null",
-            where="method.retriever",
-            hint="method.retriever=thenlper/gte-small, a local folder, or tfidf",
         )
 
 

@@ -28,9 +28,10 @@ WITHOUT_EFFECT = frozenset(
         ("conventions", "name"),
         ("conventions", "ia3_learning_rate"),
         ("conventions", "lora_targets"),
+        ("conventions", "example_leakage"),
     }
 )
-FORMER_DEFAULTS: dict[str, dict[str, Any]] = {"dataset": {"truncation": "separate"}}
+FORMER_DEFAULTS: dict[str, dict[str, Any]] = {"dataset": {"truncation": "separate"}, "method": {"leakage": "allow"}}
 """Defaults before they changed. Cells with the new default are other cells than earlier ones."""
 
 
@@ -55,6 +56,7 @@ def cell_settings(
         settings = getattr(cell, group)
         if decisive := _decisive(group, _values(settings), _values(type(settings)())):
             kept[group] = decisive
+    kept["method"] = _effective_method(kept["method"], _values(cell.method), _values(cell.dataset))
     # Pretrained weights come with their own config, which decides.
     if cell.model.weights is Weights.pretrained:
         kept["model"].pop("architecture", None)
@@ -100,6 +102,11 @@ def settings_key(config: Mapping[str, Any]) -> str | None:
         for group in DECISIVE_GROUPS + LATER_GROUPS
         if isinstance(settings := config.get(group), Mapping)
     }
+    if "method" in recorded:
+        data = config.get("dataset")
+        recorded["method"] = _effective_method(
+            recorded["method"], config["method"], data if isinstance(data, Mapping) else {}
+        )
     # A group that was added later counts only if it says something, so that it does not divide older replicates.
     kept = {group: settings for group, settings in recorded.items() if settings or group in DECISIVE_GROUPS}
     if not recorded.keys() & set(DECISIVE_GROUPS):
@@ -114,11 +121,28 @@ def _decisive(group: str, settings: Mapping[str, Any], default: Mapping[str, Any
         for name, value in settings.items()
         if (group, name) not in WITHOUT_EFFECT and (name not in default or value != default[name])
     }
-    generated = settings.get("source") == "generated" and not settings.get("path")
-    if group == "dataset" and generated and not kept.keys() & {"max_prompt_tokens", "max_target_tokens"}:
+    if group == "dataset" and _is_generated(settings) and not kept.keys() & {"max_prompt_tokens", "max_target_tokens"}:
         # Generated samples are shorter than the limits, so that truncation changes nothing.
         kept.pop("truncation", None)
     return kept
+
+
+def _effective_method(kept: dict[str, Any], method: Mapping[str, Any], dataset: Mapping[str, Any]) -> dict[str, Any]:
+    """The decisive settings of a method without those about examples that change nothing."""
+    prompts_only = method.get("kind") == "prompting"
+    without: set[str] = set()
+    if method.get("examples", "none") == "none":
+        without.add("leakage")
+        if not prompts_only:
+            without.add("retriever")
+    # No two splits of the generated data share an instruction (tests/unit/test_minipy.py).
+    elif prompts_only and _is_generated(dataset):
+        without.add("leakage")
+    return {name: value for name, value in kept.items() if name not in without}
+
+
+def _is_generated(dataset: Mapping[str, Any]) -> bool:
+    return dataset.get("source") == "generated" and not dataset.get("path")
 
 
 def _values(settings: Any) -> dict[str, Any]:

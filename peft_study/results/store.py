@@ -46,6 +46,9 @@ class Prediction:
             order of the metric's columns.
         level: difficulty of the sample, if the data set states it.
         cluster: name shared by samples that are not independent, such as those that phrase the same question.
+        example_rows: the examples before the prompt as indices of the training split, in the order of the prompt;
+            empty without examples, and in files of earlier versions.
+        example_similarities: of retrieved examples, in the same order: the cosine similarity, or the score of BM25.
     """
 
     id: str
@@ -59,6 +62,8 @@ class Prediction:
     counts: dict[str, list[float]] = field(default_factory=dict)
     level: str | None = None
     cluster: str | None = None
+    example_rows: list[int] = field(default_factory=list)
+    example_similarities: list[float] = field(default_factory=list)
 
 
 class CellBusyError(UserError):

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from peft_study.data.examples import Shown
 from peft_study.data.samples import Sample
 from peft_study.metrics.scores import Scores
 
@@ -18,12 +19,14 @@ class Answers:
         prompts: the text that the model read.
         programs: the candidates of each sample as whole programs, best first. Each sample has the same number.
         sampled: candidates were sampled, not found by a search.
+        shown: the examples of each prompt, which predictions.jsonl records; empty if they are unknown.
     """
 
     samples: Sequence[Sample]
     prompts: Sequence[str]
     programs: Sequence[Sequence[str]]
     sampled: bool
+    shown: Sequence[Shown] = ()
 
 
 @dataclass

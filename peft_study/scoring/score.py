@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from peft_study.config.schema import ScoringConfig
+from peft_study.data.examples import Shown
 from peft_study.data.samples import Sample
 from peft_study.metrics.exact_match import matches, raw_matches
 from peft_study.metrics.intervals import mean_intervals, pooled_interval
@@ -14,6 +15,8 @@ from peft_study.scoring.answers import Answers, ScoreTable, Values
 from peft_study.scoring.needs import runs_tests
 
 __all__ = ["Answers", "Scored", "score"]
+SIMILARITY_DIGITS = 6
+"""Decimals of recorded similarities; float32 has about seven digits."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,7 @@ def _run_tests(
 
 def _prediction(answers: Answers, index: int, table: ScoreTable) -> Prediction:
     sample, programs = answers.samples[index], list(answers.programs[index])
+    shown = answers.shown[index] if answers.shown else Shown()
     return Prediction(
         id=sample.id,
         prompt=answers.prompts[index],
@@ -127,4 +131,6 @@ def _prediction(answers: Answers, index: int, table: ScoreTable) -> Prediction:
         counts=table.counts[index],
         level=sample.level,
         cluster=sample.cluster,
+        example_rows=list(shown.rows),
+        example_similarities=[round(similarity, SIMILARITY_DIGITS) for similarity in shown.similarities],
     )

@@ -1,32 +1,24 @@
 """Examples before a prompt: which ones, in what order, and what happens where they do not fit."""
 
-import subprocess
-import sys
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 from random import Random
 
 import numpy as np
-import numpy.typing as npt
 import pytest
-import torch
-from scipy.sparse import csr_matrix
-from sklearn.feature_extraction.text import TfidfVectorizer
-from transformers import BertConfig, BertModel
+import scipy.stats
 
 from peft_study.config.compose import compose_cell
-from peft_study.config.schema import ExampleChoice, PromptForm
-from peft_study.data import examples
-from peft_study.data.examples import choose, nearest
+from peft_study.config.schema import ExampleChoice, ExampleDraw, ExampleLeakage, ExampleOrder, PromptForm
+from peft_study.data.examples import ExampleRules, Shown, choose, equal_instructions, leakage_record
+from peft_study.data.leakage import leakage
+from peft_study.data.nearest import Block, Retriever, compare
 from peft_study.data.prompts import Template
 from peft_study.data.samples import Sample
 from peft_study.data.tokens import Limits, encode
 from peft_study.errors import UserError
-from peft_study.models.retrieval import load_retriever
 from peft_study.models.tiny import FOLDER, load_tokenizer
 
 TOKENIZER = load_tokenizer()
-CPU = torch.device("cpu")
 TRAIN = [
     Sample(f"train-{index}", text, f"answer_{index}")
     for index, text in enumerate(
@@ -36,147 +28,158 @@ TRAIN = [
 TEST = [Sample("test-0", "reverse a list", "r"), Sample("test-1", "open another file", "o")]
 
 
-def ids(chosen: Sequence[Sequence[Sample]]) -> list[list[str]]:
-    return [[sample.id for sample in row] for row in chosen]
+def retriever(vectors: Mapping[str, Sequence[float]], train: Sequence[Sample]) -> Retriever:
+    """A retriever by vectors that the test states."""
+    texts = [sample.instruction for sample in train]
+    keys = np.array([vectors[text] for text in texts], dtype=np.float32)
+
+    def retrieve(queries: Sequence[str]) -> Iterator[Block]:
+        return compare(np.array([vectors[text] for text in queries], dtype=np.float32), keys, np.arange(len(texts)))
+
+    return retrieve
 
 
-def test_random_examples_are_drawn_once_for_all_prompts_by_the_seed() -> None:
-    one, again, other = (choose(ExampleChoice.random, 3, TRAIN, TEST, seed, None) for seed in (1, 1, 2))
+def numbered(texts: Sequence[str], part: str = "train") -> list[Sample]:
+    return [Sample(f"{part}-{index}", text, f"answer_{index}") for index, text in enumerate(texts)]
 
-    assert one == again
-    assert one[0] == one[1]
-    assert len(set(one[0])) == 3
-    assert set(one[0]) <= set(TRAIN)
-    assert one != other
+
+def rows(shown: Sequence[Shown]) -> list[tuple[int, ...]]:
+    return [of_prompt.rows for of_prompt in shown]
+
+
+MANY = numbered([f"task {index}" for index in range(40)])
+ASKED = numbered([f"question {index}" for index in range(12)], "test")
+
+
+@pytest.mark.parametrize("seed", [0, 7, 42, 1234])
+def test_random_examples_of_a_cell_are_those_of_the_studys_package(seed: int) -> None:
+    # The package calls `random.sample` on the training rows, once.
+    expected = Random(seed).sample(list(MANY), 8)
+
+    shown = choose(ExampleRules(ExampleChoice.random, 8), MANY, ASKED, seed)
+
+    assert [[MANY[row] for row in of_prompt] for of_prompt in rows(shown)] == [expected] * len(ASKED)
+    assert all(of_prompt.similarities == () for of_prompt in shown)
+
+
+@pytest.mark.parametrize("draw", list(ExampleDraw))
+def test_seeds_give_other_examples_and_a_seed_the_same(draw: ExampleDraw) -> None:
+    rules = ExampleRules(ExampleChoice.random, 4, draw)
+    by_seed = [rows(choose(rules, MANY, ASKED, seed)) for seed in (1, 1, 2)]
+
+    assert by_seed[0] == by_seed[1] != by_seed[2]
+    assert len(set(by_seed[0])) == (1 if draw is ExampleDraw.cell else len(ASKED))
+    assert all(len(set(of_prompt)) == 4 for of_prompt in by_seed[0])
+
+
+def test_the_draw_of_a_sample_depends_on_no_other_sample() -> None:
+    rules = ExampleRules(ExampleChoice.random, 4, ExampleDraw.sample)
+    whole = rows(choose(rules, MANY, ASKED, 3))
+
+    # As for a cell that resumes, or has a lower dataset.test_limit.
+    assert rows(choose(rules, MANY, ASKED[5:7], 3)) == whole[5:7]
+    assert rows(choose(rules, MANY, ASKED[::-1], 3)) == whole[::-1]
+
+
+def test_random_examples_of_samples_are_uniform() -> None:
+    asked = numbered(["q"] * 4000, "test")
+    shown = choose(ExampleRules(ExampleChoice.random, 4, ExampleDraw.sample), MANY, asked, 0)
+
+    counts = np.bincount([row for of_prompt in rows(shown) for row in of_prompt], minlength=len(MANY))
+
+    assert scipy.stats.chisquare(counts).pvalue > 1e-3
 
 
 @pytest.mark.parametrize(("choice", "number"), [(ExampleChoice.none, 0), (ExampleChoice.random, 0)])
 def test_no_examples(choice: ExampleChoice, number: int) -> None:
-    assert choose(choice, number, TRAIN, TEST, 0, None) == [(), ()]
+    assert choose(ExampleRules(choice, number), TRAIN, TEST, 0) == [Shown(), Shown()]
 
 
 def test_more_examples_than_there_are_is_all_of_them() -> None:
-    assert len(choose(ExampleChoice.random, 99, TRAIN, TEST, 0, None)[0]) == len(TRAIN)
+    assert len(choose(ExampleRules(ExampleChoice.random, 99), TRAIN, TEST, 0)[0].rows) == len(TRAIN)
 
 
-def test_the_nearest_come_first_and_of_equals_the_earlier() -> None:
+@pytest.mark.parametrize(
+    ("order", "expected"), [(ExampleOrder.nearest_first, (1, 2, 3)), (ExampleOrder.nearest_last, (3, 2, 1))]
+)
+def test_the_order_of_the_nearest_and_of_equals_the_earlier(order: ExampleOrder, expected: tuple[int, ...]) -> None:
     vectors = {"a": [1.0, 0.0], "b": [0.6, 0.8], "c": [0.6, 0.8], "d": [0.0, 1.0], "q": [0.8, 0.6]}
-    train = [Sample(name, name, "") for name in "dcba"]
+    train = numbered("dcba")
 
-    chosen = choose(
-        ExampleChoice.nearest,
-        3,
-        train,
-        [Sample("q", "q", "")],
-        0,
-        lambda texts: np.array([vectors[text] for text in texts], dtype=np.float32),
+    (shown,) = choose(
+        ExampleRules(ExampleChoice.nearest, 3, order=order), train, numbered("q"), 0, retriever(vectors, train)
     )
 
-    assert ids(chosen) == [["c", "b", "a"]]
+    assert shown.rows == expected
+    by_row = {1: 0.96, 2: 0.96, 3: 0.8}
+    assert shown.similarities == pytest.approx([by_row[row] for row in expected])
 
 
-def test_words_alone_find_what_is_alike_without_a_download() -> None:
-    embed = load_retriever("tfidf", [sample.instruction for sample in TRAIN], CPU)
-
-    vectors = embed([sample.instruction for sample in TRAIN])
-    assert isinstance(vectors, csr_matrix)
-    assert np.linalg.norm(vectors.toarray(), axis=1) == pytest.approx(np.ones(len(TRAIN)))
-    assert ids(choose(ExampleChoice.nearest, 1, TRAIN, TEST, 0, embed)) == [["train-2"], ["train-1"]]
+EQUAL = numbered(["Sort  XS", "open", "sort xs", "close", "\ufb01nd it", "", "join"])
+LEAKING = numbered(["sort xs ", "find IT", "other", ""], "test")
+EQUAL_ROWS = [{0, 2}, {4}, set(), set()]
 
 
-def random_texts(number: int, words: int, seed: int) -> list[str]:
-    """Texts of 1 to 12 words, of which a fifth are repeated and a fifth hold the words of another in reverse."""
-    random = Random(seed)
-    texts: list[str] = []
-    for _ in range(number):
-        earlier = random.choice(texts) if texts else "w0"
-        fresh = " ".join(f"w{random.randrange(words)}" for _ in range(random.randint(1, 12)))
-        texts.append(random.choice([fresh, fresh, fresh, earlier, " ".join(reversed(earlier.split()))]))
-    return texts
+def test_equal_instructions_are_those_of_the_leakage_report() -> None:
+    assert [set(of_prompt) for of_prompt in equal_instructions(EQUAL, LEAKING)] == EQUAL_ROWS
+    assert leakage(LEAKING, EQUAL).same_instruction.count == sum(map(bool, EQUAL_ROWS))
 
 
-@pytest.mark.parametrize("words", [20, 1_000, 20_000])
-def test_sparse_retrieval_in_parts_is_the_dense_one(words: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    texts, asked = random_texts(3_000, words, seed=1), [*random_texts(60, words, seed=2), "none of these"]
-    # The plain computation: dense matrices in 32 bits, one product, a stable order.
-    vectorizer = TfidfVectorizer(token_pattern=r"\w+|[^\w\s]", sublinear_tf=True).fit(texts)
-    train_vectors, test_vectors = (vectorizer.transform(part).toarray().astype(np.float32) for part in (texts, asked))
-    similarities = test_vectors @ train_vectors.T
-    right = np.argsort(-similarities, axis=1, kind="stable")[:, :16]
-    train, test = ([Sample(text, text, "") for text in part] for part in (texts, asked))
-    monkeypatch.setattr(examples, "SIMILARITIES_AT_ONCE", 20_000)
-
-    chosen = nearest(load_retriever("tfidf", texts, CPU), 16, train, test)
-
-    assert len(chosen) == len(asked)
-    assert chosen[-1] == list(range(16))
-    assert_same_order(chosen, right.tolist(), similarities)
-
-
-def assert_same_order(
-    chosen: Sequence[Sequence[int]], right: Sequence[Sequence[int]], similarities: npt.NDArray[np.float32]
-) -> None:
-    """Orders agree, but for neighbours that the dense product's own rounding separates."""
-    for row, (first, second) in enumerate(zip(chosen, right, strict=True)):
-        if first != second:
-            assert similarities[row, first] == pytest.approx(similarities[row, second], rel=3e-7)
-
-
-def test_samples_with_one_instruction_tie_whatever_the_retriever_rounds() -> None:
-    calls = iter(range(10**6))
-    train = [Sample(str(index), "abc"[index % 3], "") for index in range(30)]
-
-    def noisy(texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """Vectors that differ a little at each text, as those of other batches do."""
-        angles = [{"a": 0.1, "b": 0.5, "c": 1.0, "q": 0.0}[text] + 1e-4 * (next(calls) % 7) for text in texts]
-        return np.array([[np.cos(angle), np.sin(angle)] for angle in angles], dtype=np.float32)
-
-    chosen = nearest(noisy, 15, train, [Sample("q", "q", "")])
-
-    assert chosen == [[*range(0, 30, 3), *range(1, 15, 3)]]
-
-
-@pytest.mark.parametrize("at_once", [1, 250, 10**9])
-def test_dense_vectors_in_parts_give_one_order(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    generator = np.random.default_rng(3)
-    train, test = ([Sample(f"{part}{index}", f"{part}{index}", "") for index in range(100)] for part in "ab")
-    vectors = {sample.id: generator.normal(size=8).astype(np.float32) for sample in (*train, *test)}
-    similarities = np.array([[vectors[a.id] @ vectors[b.id] for b in train] for a in test])
-    monkeypatch.setattr(examples, "SIMILARITIES_AT_ONCE", at_once)
-
-    chosen = nearest(lambda texts: np.array([vectors[text] for text in texts]), 100, train, test)
-
-    assert_same_order(chosen, np.argsort(-similarities, axis=1, kind="stable").tolist(), similarities)
-
-
-@pytest.mark.slow
-def test_many_training_rows_take_little_memory_and_time() -> None:
-    code = (
-        "import resource, time; from benchmarks.retrieval import measure, sparse;"
-        "figures, _ = measure(sparse, 30_000); assert figures['words'] > 50_000, figures;"
-        "assert figures['peak_growth_mb'] < 1_000 and figures['seconds'] < 10, figures"
+@pytest.mark.parametrize("draw", list(ExampleDraw))
+@pytest.mark.parametrize("seed", range(5))
+def test_random_examples_leave_out_equal_instructions_and_nothing_else(draw: ExampleDraw, seed: int) -> None:
+    allowed, kept = (
+        rows(choose(ExampleRules(ExampleChoice.random, 3, draw, leakage=rule), EQUAL, LEAKING, seed))
+        for rule in (ExampleLeakage.allow, ExampleLeakage.exclude)
     )
-    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=True)
+
+    for before, after, equal in zip(allowed, kept, EQUAL_ROWS, strict=True):
+        assert len(set(after)) == 3
+        assert not equal & set(after)
+        assert all(old == new for old, new in zip(before, after, strict=True) if old not in equal)
 
 
-def test_a_sentence_transformers_model_gives_unit_vectors(tmp_path: Path) -> None:
-    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
-    torch.manual_seed(0)
-    BertModel(BertConfig(vocab_size=len(TOKENIZER), **sizes)).save_pretrained(tmp_path)
-    TOKENIZER.save_pretrained(tmp_path)
+def test_the_nearest_leave_out_equal_instructions_unless_they_are_allowed() -> None:
+    angles = dict(zip([sample.instruction for sample in (*EQUAL, *LEAKING)], np.linspace(0, 1.5, 11), strict=False))
+    vectors = {text: [float(np.cos(angle)), float(np.sin(angle))] for text, angle in angles.items()}
+    similarities = (
+        np.array([vectors[q.instruction] for q in LEAKING]) @ np.array([vectors[t.instruction] for t in EQUAL]).T
+    )
+    for rule in ExampleLeakage:
+        rules = ExampleRules(ExampleChoice.nearest, 4, leakage=rule)
+        shown = choose(rules, EQUAL, LEAKING, 0, retriever(vectors, EQUAL))
+        for query, equal in enumerate(EQUAL_ROWS):
+            brute_force = sorted(range(len(EQUAL)), key=lambda row: (-round(float(similarities[query, row]), 6), row))
+            permitted = [row for row in brute_force if rule is ExampleLeakage.allow or row not in equal]
+            assert list(shown[query].rows) == permitted[:4]
+        record = leakage_record(rules, EQUAL, LEAKING, shown)
+        shows_equal = rule is ExampleLeakage.allow
+        assert (record["equal_instructions"], record["leakage"]) == (2, rule)
+        assert (record["equal_shown"] > 0) == shows_equal  # type: ignore[operator]
 
-    embed = load_retriever(str(tmp_path), [], CPU)
 
-    vectors = embed(["sort a list", "open a file", "sort a list"])
-    assert vectors.shape == (3, 16)
-    assert np.linalg.norm(vectors, axis=1) == pytest.approx(np.ones(3), abs=1e-5)
-    assert vectors[0] == pytest.approx(vectors[2])
+@pytest.mark.parametrize("rule", list(ExampleLeakage))
+@pytest.mark.parametrize("choice", [ExampleChoice.random, ExampleChoice.nearest])
+def test_a_training_sample_is_no_example_of_itself(choice: ExampleChoice, rule: ExampleLeakage) -> None:
+    vectors = {sample.instruction: [1.0, float(index)] for index, sample in enumerate(EQUAL)}
+    rules = ExampleRules(choice, 5, leakage=rule)
+
+    shown = choose(rules, EQUAL, EQUAL, 1, retriever(vectors, EQUAL), is_train=True)
+
+    for index, of_prompt in enumerate(rows(shown)):
+        assert index not in of_prompt
+        # Row 0 and row 2 ask the same.
+        assert len(of_prompt) == 5
+        if rule is ExampleLeakage.exclude:
+            assert not {0, 2} <= {index, *of_prompt} or index not in {0, 2}
 
 
-def test_a_retriever_that_is_not_there_is_explained(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="cannot be loaded") as caught:
-        load_retriever(str(tmp_path / "nothing"), [], CPU)
-    assert caught.value.where == "method.retriever"
+def test_fewer_examples_remain_if_the_training_split_has_no_others() -> None:
+    train = numbered(["a", "A", "b"])
+    for choice in (ExampleChoice.random, ExampleChoice.nearest):
+        vectors = {"a": [1.0, 0.0], "A": [1.0, 0.0], "b": [0.0, 1.0]}
+        (shown,) = choose(ExampleRules(choice, 3), train, numbered("a", "test"), 0, retriever(vectors, train))
+        assert shown.rows == (2,)
 
 
 def test_examples_stand_before_the_prompt_as_solved_ones() -> None:
@@ -251,11 +254,16 @@ def test_an_instruction_is_cut_to_the_positions_that_its_preamble_leaves(taken: 
         (["method=zero-shot", "method.num_examples=8"], r"num_examples must be .*, got 8 and method.examples=none"),
         (["method=icl", "method.num_examples=0"], r"num_examples must be .*, got 0 and method.examples=random"),
         (["method=icl", "method.num_examples=-1"], r"num_examples must be .*, got -1"),
-        (
-            ["method=lora", "method.num_examples=2", "method.examples=random"],
-            r"num_examples must be 0 for lora, .*got 2",
-        ),
+        (["method=lora", "method.num_examples=2"], r"num_examples must be .*, got 2 and method.examples=none"),
         (["method=rag", "method.retriever=null"], r"method\.retriever must be .*, got null"),
+        (["method=rag", "method.draw=sample"], r"method\.draw must be cell .*, got sample"),
+        (["method=lora", "method.draw=sample"], r"method\.draw must be cell .*, got sample"),
+        (["method=icl", "method.order=nearest_last"], r"method\.order must be nearest_first .*, got nearest_last"),
+        (
+            ["method=lora", "method.train_with_examples=true"],
+            r"train_with_examples must be false .*, got true for lora",
+        ),
+        (["method=icl", "method.train_with_examples=true"], r"train_with_examples must be false .*, got true for icl"),
     ],
 )
 def test_examples_that_make_no_sense_are_refused(overrides: list[str], says: str) -> None:

@@ -13,6 +13,8 @@ from peft_study.models.random_weights import architecture_config
 
 MAIN = ["model=codellama-7b-python", "method=lora", "model.architecture.num_hidden_layers=2"]
 
+EXAMPLES = ["method.examples=random", "method.num_examples=2", "training.micro_batch_size=1"]
+
 
 def of(*overrides: str) -> Estimate:
     prediction = estimate(compose_cell([*MAIN, *overrides]))
@@ -30,6 +32,7 @@ def of(*overrides: str) -> Estimate:
         (["dataset.max_target_tokens=32"], []),
         ([], ["training.precision=fp32"]),
         ([], ["model.architecture.num_hidden_layers=4"]),
+        (EXAMPLES, [*EXAMPLES, "method.train_with_examples=true"]),
     ],
 )
 def test_training_takes_more(smaller: list[str], larger: list[str]) -> None:
@@ -43,6 +46,7 @@ def test_training_takes_more(smaller: list[str], larger: list[str]) -> None:
         (["generation.num_beams=10"], ["generation.num_beams=20", "generation.batch_size=32"]),
         (["generation.cache_gb=0.1"], ["generation.cache_gb=8"]),
         (["quantization=nf4"], []),
+        (["generation.batch_size=1"], ["generation.batch_size=1", *EXAMPLES]),
     ],
 )
 def test_generation_takes_more(smaller: list[str], larger: list[str]) -> None:
@@ -54,6 +58,10 @@ def test_nothing_is_trained_without_a_method_that_trains() -> None:
 
     assert (prediction.trainable_parameters, prediction.train_peak_bytes) == (0, 0)
     assert prediction.peak_bytes == prediction.generate_peak_bytes > 1.3e9
+
+
+def test_examples_at_test_leave_training_as_it_is() -> None:
+    assert of(*EXAMPLES).train_peak_bytes == of("training.micro_batch_size=1").train_peak_bytes
 
 
 def test_every_weight_is_trained_with_its_gradient() -> None:

@@ -15,12 +15,11 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from peft_study.cell.encoding import template_of
+from peft_study.cell.examples import ExampleChooser
 from peft_study.config.compose import compose_cell
-from peft_study.config.schema import CellConfig, ExampleChoice
-from peft_study.data.examples import choose
+from peft_study.config.schema import CellConfig
 from peft_study.data.samples import Sample
 from peft_study.data.tokens import Limits, encode
-from peft_study.models.retrieval import load_retriever
 from tests.tokenizer_kinds import codegen, codellama, codet5p
 
 KINDS: dict[str, Callable[..., PreTrainedTokenizerBase]] = {
@@ -64,10 +63,8 @@ def test_a_prompt_of_figures_3_6_and_7_is_the_revisions(
     model: str, method: Sequence[str], shown: Sequence[Sample]
 ) -> None:
     tokenizer, composed = KINDS[model](), cell(model, *method, *FENCED)
-    choice, number = composed.method.examples, composed.method.num_examples
-    corpus = [sample.instruction for sample in TRAIN]
-    embed = load_retriever("tfidf", corpus, torch.device("cpu")) if choice is ExampleChoice.nearest else None
-    (examples,) = choose(choice, number, TRAIN, [ASKED], composed.seed, embed)
+    chooser = ExampleChooser(composed, TRAIN, torch.device("cpu"))
+    (examples,) = map(chooser.samples, chooser.for_prompts([ASKED]))
     encoder = model.startswith("codet5p")
 
     encoded = encode(ASKED, template_of(composed), tokenizer, Limits(None, 128), examples=examples, for_encoder=encoder)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from peft_study.cli.fetch.table import DATASET, MODEL, Need
 from peft_study.config.schema import CellConfig, DatasetConfig, DatasetSource, ExampleChoice, Weights
-from peft_study.config.sources import EMBEDDED_SOURCE, EMBEDDED_TOKENIZER, LEXICAL_RETRIEVER
+from peft_study.config.sources import EMBEDDED_SOURCE, EMBEDDED_TOKENIZER, LOCAL_RETRIEVERS
 
 # Only listed files are downloaded, so that no pickle and no code of a repository ever is.
 WEIGHTS = "*.safetensors"
@@ -75,6 +75,6 @@ def is_remote(dataset: DatasetConfig) -> bool:
 
 def _on_hub(source: str | None) -> str | None:
     """The source if it names a repository of the hub, else None."""
-    if not source or source in {EMBEDDED_TOKENIZER, LEXICAL_RETRIEVER} or source.startswith(EMBEDDED_SOURCE):
+    if not source or source in {EMBEDDED_TOKENIZER, *LOCAL_RETRIEVERS} or source.startswith(EMBEDDED_SOURCE):
         return None
     return None if Path(source).exists() else source

@@ -9,7 +9,15 @@ from peft_study.config.schema.conventions import ConventionsConfig
 from peft_study.config.schema.dataset import DatasetConfig, DatasetLayout, DatasetSource, PromptForm, Truncation
 from peft_study.config.schema.generation import GenerationConfig
 from peft_study.config.schema.hardware import Device, HardwareConfig
-from peft_study.config.schema.method import ExampleChoice, MethodConfig, MethodKind, Targets
+from peft_study.config.schema.method import (
+    ExampleChoice,
+    ExampleDraw,
+    ExampleLeakage,
+    ExampleOrder,
+    MethodConfig,
+    MethodKind,
+    Targets,
+)
 from peft_study.config.schema.model import Attention, Family, ModelConfig, SizeClass, Weights
 from peft_study.config.schema.quantization import QuantizationConfig
 from peft_study.config.schema.scoring import ExecutionChoice, ScoringConfig
@@ -25,6 +33,9 @@ __all__ = [
     "DatasetSource",
     "Device",
     "ExampleChoice",
+    "ExampleDraw",
+    "ExampleLeakage",
+    "ExampleOrder",
     "ExecutionChoice",
     "Family",
     "GenerationConfig",

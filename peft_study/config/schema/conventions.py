@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from peft_study.config.schema.method import Targets
+from peft_study.config.schema.method import ExampleLeakage, Targets
 
 
 @dataclass
@@ -23,6 +23,7 @@ class ConventionsConfig:
         max_sample_tokens: leave out training and validation samples that are longer; null keeps all.
         ia3_learning_rate: peak learning rate of IA3 for models without an entry in `model.learning_rates`.
         lora_targets: which layers LoRA attaches to.
+        example_leakage: `method.leakage` of ICL and RAG.
     """
 
     name: str = "paper"
@@ -33,3 +34,4 @@ class ConventionsConfig:
     max_sample_tokens: int | None = None  # the package's revision has 1024, for APPS
     ia3_learning_rate: float = 3.0e-4  # the package has 3e-3
     lora_targets: Targets = Targets.attention  # the revision has all linear layers: 40.0M parameters, not 12.6M
+    example_leakage: ExampleLeakage = ExampleLeakage.exclude  # the package shows them

@@ -32,6 +32,27 @@ class ExampleChoice(StrEnum):
     nearest = "nearest"
 
 
+class ExampleDraw(StrEnum):
+    """How often random examples are drawn: once for all prompts of a cell, or for each sample."""
+
+    cell = "cell"
+    sample = "sample"
+
+
+class ExampleOrder(StrEnum):
+    """The order of retrieved examples. The last example stands next to the prompt."""
+
+    nearest_first = "nearest_first"
+    nearest_last = "nearest_last"
+
+
+class ExampleLeakage(StrEnum):
+    """Whether a training sample with the instruction of the prompt may be an example."""
+
+    exclude = "exclude"
+    allow = "allow"
+
+
 @dataclass
 class MethodConfig:
     """A way of adapting a model.
@@ -43,10 +64,15 @@ class MethodConfig:
         targets: which layers the adapter attaches to.
         adapter: `_target_` (a peft config class) and its arguments; null unless kind is adapter.
         allow_large: allow full fine-tuning of a model with a billion parameters or more, which the study does not do.
-        examples: which training samples precede the prompt.
+        examples: which training samples precede the prompt. A trained method gets them at test.
         num_examples: number of examples.
-        retriever: hub id or local folder of the sentence-transformers model that finds the nearest instructions, or
-            "tfidf" for words only.
+        draw: draw random examples once for the cell, as the study's package does, or for each sample.
+        order: the order of the nearest examples.
+        leakage: exclude or allow training samples whose instruction equals the prompt's, up to case, white space and
+            Unicode's compatible forms.
+        train_with_examples: put examples before the prompts of training and validation as well.
+        retriever: what finds the nearest instructions: "tfidf", "bm25", "minilm" (a dense model from PyPI), or the hub
+            id or local folder of a sentence-transformers model.
         preamble: a line before the examples and the prompt; the prompt forms apps and completion leave it out.
     """
 
@@ -58,5 +84,9 @@ class MethodConfig:
     allow_large: bool = False
     examples: ExampleChoice = ExampleChoice.none
     num_examples: int = 0
+    draw: ExampleDraw = ExampleDraw.cell
+    order: ExampleOrder = ExampleOrder.nearest_first
+    leakage: ExampleLeakage = ExampleLeakage.exclude
+    train_with_examples: bool = False
     retriever: str | None = None
     preamble: str = ""

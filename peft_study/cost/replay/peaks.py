@@ -10,7 +10,7 @@ import torch
 from peft import PeftConfig
 from transformers import PretrainedConfig, PreTrainedModel
 
-from peft_study.config.schema import CellConfig, Family, MemoryPolicy, Precision
+from peft_study.config.schema import CellConfig, DatasetConfig, Family, MemoryPolicy, Precision
 from peft_study.cost.replay import generation, training
 from peft_study.cost.replay.live_bytes import LiveBytes
 from peft_study.cost.replay.model import fake_tensors, load
@@ -125,7 +125,7 @@ def _counts(
         model = attach(load(cell, skeleton, compute), cell.method.kind, copy.deepcopy(adapter), seed=0)
         sizes = count(model)
         if sizes.trainable:
-            _train(cell, model, compute, counter)
+            _train(cell, model, _trained_limits(cell, config, virtual_tokens(adapter)), compute, counter)
         counter.begin(f"{_GENERATE} ")
         base: Any = model if isinstance(model, PreTrainedModel) else model.get_base_model()
         base.eval()
@@ -133,26 +133,38 @@ def _counts(
     return {"trainable": sizes.trainable, "total": sizes.total, **counter.peaks}
 
 
-def _train(cell: CellConfig, model: Model, compute: Compute, counter: LiveBytes) -> None:
+def _train(cell: CellConfig, model: Model, dataset: DatasetConfig, compute: Compute, counter: LiveBytes) -> None:
     if cell.training.gradient_checkpointing:
         recompute_activations(model)
     # A micro-batch of a single sample has no padding. transformers reads that from the mask, and drops the mask.
     counter.scalar = int(cell.training.micro_batch_size == 1)
     # The side of the padding does not change the memory.
     settings = replace(cell.training, memory=MemoryPolicy.paper) if cell.conventions.left_padding else cell.training
-    training.take_step(model, settings, cell.dataset, compute, lambda name: counter.begin(f"{_TRAIN} {name}"))
+    training.take_step(model, settings, dataset, compute, lambda name: counter.begin(f"{_TRAIN} {name}"))
     counter.scalar = 0
+
+
+def _trained_limits(cell: CellConfig, config: PretrainedConfig, virtual: int) -> DatasetConfig:
+    """The limits that the longest training sample fills, with its examples if it has any."""
+    if not cell.method.train_with_examples:
+        return cell.dataset
+    longest = _longest_prompt(cell, config, virtual, answer_tokens=cell.dataset.max_target_tokens)
+    return replace(cell.dataset, max_prompt_tokens=longest)
+
+
+def _longest_prompt(cell: CellConfig, config: PretrainedConfig, virtual: int, answer_tokens: int) -> int:
+    """Tokens of a prompt that fills the limits, with as many of its examples as the positions allow."""
+    example = cell.dataset.max_prompt_tokens + cell.dataset.max_target_tokens
+    prompt = cell.dataset.max_prompt_tokens + cell.method.num_examples * example
+    positions = FAMILIES[Family(cell.model.family)].positions(config)
+    return prompt if positions is None else min(prompt, positions - virtual - answer_tokens)
 
 
 def _writer(cell: CellConfig, config: PretrainedConfig, virtual: int, compute: Compute) -> _Write:
     """Writes a batch of prompts that fill the limits, examples included."""
     # Made with all layers of the config, because their number decides how many prompts a batch has.
     dataset, settings = cell.dataset, cell.generation
-    example = dataset.max_prompt_tokens + dataset.max_target_tokens
-    prompt = dataset.max_prompt_tokens + cell.method.num_examples * example
-    positions = FAMILIES[Family(cell.model.family)].positions(config)
-    if positions is not None:
-        prompt = min(prompt, positions - virtual - dataset.max_new_tokens)
+    prompt = _longest_prompt(cell, config, virtual, answer_tokens=dataset.max_new_tokens)
     needs = Needs(
         token_bytes(config, compute.dtype.itemsize),
         int(config.vocab_size),

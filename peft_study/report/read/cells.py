@@ -6,6 +6,7 @@ from itertools import product
 from typing import Any
 
 from peft_study.config.conventions import label
+from peft_study.config.examples import labelled_method
 from peft_study.config.identity import settings_key
 from peft_study.metrics.intervals import recorded_interval
 from peft_study.results.schema import RunResult
@@ -115,9 +116,9 @@ def settings_of(config: Mapping[str, Any]) -> Row:
 
 
 def _method(config: Mapping[str, Any]) -> str | None:
-    """Return the method's name, with the conventions if they are not the paper's."""
+    """Return the method's name, with examples of a trained method and conventions that are not the paper's."""
     # Left padding alone changes scores many times over (docs/differences.md), so conventions make a separate method.
-    name = text(_mapping(config.get("method")).get("name"))
+    name = text(labelled_method(_mapping(config.get("method"))))
     conventions = label(_mapping(config.get("conventions")))
     return name if name is None or conventions is None else f"{name} [{_whole(conventions)}]"
 

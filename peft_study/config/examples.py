@@ -1,0 +1,79 @@
+"""Rules for the examples before a prompt, and the mark of methods with examples in plans, tables and reports."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from peft_study.config.schema import ExampleChoice, ExampleDraw, ExampleOrder, MethodConfig, MethodKind
+from peft_study.errors import UserError
+
+_TITLES = {"random": "random examples", "nearest": "nearest examples"}
+
+
+def example_problems(method: MethodConfig) -> Iterator[UserError]:
+    """Every broken rule about a method's examples.
+
+    Args:
+        method: the method with its examples.
+    """
+    choice = method.examples
+    if method.num_examples < 0 or (method.num_examples > 0) != (choice is not ExampleChoice.none):
+        yield UserError(
+            f"method.num_examples must be 0 without examples and positive with them, got {method.num_examples} and"
+            f" method.examples={choice}",
+            where="method.examples, method.num_examples",
+            hint="method=zero-shot for none; method=icl method.num_examples=8, or method=rag",
+        )
+    if choice is ExampleChoice.nearest and not method.retriever:
+        yield UserError(
+            "method.retriever must be set to find the nearest examples, got null",
+            where="method.retriever",
+            hint="method.retriever=tfidf, bm25, minilm, thenlper/gte-small, or a local folder",
+        )
+    # A setting without effect would give one result two names.
+    if method.draw is ExampleDraw.sample and choice is not ExampleChoice.random:
+        yield UserError(
+            f"method.draw must be {ExampleDraw.cell} unless method.examples={ExampleChoice.random}, got {method.draw}"
+            f" and method.examples={choice}",
+            where="method.draw, method.examples",
+            hint=f"method.draw={ExampleDraw.cell}, or method.examples={ExampleChoice.random}",
+        )
+    if method.order is ExampleOrder.nearest_last and choice is not ExampleChoice.nearest:
+        yield UserError(
+            f"method.order must be {ExampleOrder.nearest_first} unless method.examples={ExampleChoice.nearest}, got"
+            f" {method.order} and method.examples={choice}",
+            where="method.order, method.examples",
+            hint=f"method.order={ExampleOrder.nearest_first}, or method.examples={ExampleChoice.nearest}",
+        )
+    if method.train_with_examples and (choice is ExampleChoice.none or method.kind is MethodKind.prompting):
+        yield UserError(
+            f"method.train_with_examples must be false unless the method trains and has examples, got true for"
+            f" {method.name} with method.examples={choice}",
+            where="method.train_with_examples, method.examples",
+            hint="method.examples=random method.num_examples=2, or method.train_with_examples=false",
+        )
+
+
+def labelled_method(method: Mapping[str, Any]) -> str | None:
+    """Return a method's name with a mark if it has examples in another way than `icl` and `rag` have them.
+
+    Args:
+        method: the group of a cell's config, however old.
+
+    Returns:
+        for instance "lora [nearest examples]" or "icl [draw=sample]"; None if the record has no name.
+    """
+    name = method.get("name")
+    if name is None:
+        return None
+    marks = []
+    choice = str(method.get("examples", "none"))
+    if method.get("kind") != "prompting" and choice in _TITLES:
+        marks.append(_TITLES[choice])
+        if method.get("train_with_examples") is True:
+            marks.append("in training as well")
+    marks += [
+        f"{setting}={method[setting]}"
+        for setting, default in (("draw", ExampleDraw.cell), ("order", ExampleOrder.nearest_first))
+        if method.get(setting, default) != default
+    ]
+    return f"{name} [{', '.join(marks)}]" if marks else str(name)
