@@ -276,6 +276,7 @@ class CellRun:
             self._folder.append_candidates(asdict(generated) for generated in batch)
             texts = [text for generated in batch for text in generated.candidates]
             seconds, began_seconds = time.perf_counter() - began_seconds, time.perf_counter()
+            self._result.decoding = asdict(decoder.decoding)
             self._meter.add_work(Work(tokens=count_tokens(texts, self._tokenizer), seconds=seconds))
             self._record_cost()
             candidates.update({generated.index: generated.candidates for generated in batch})
