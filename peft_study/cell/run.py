@@ -217,7 +217,14 @@ class CellRun:
     def _decoder(self, max_new_tokens: int) -> Decoder:
         cell = self._cell
         return Decoder(
-            self._model, self._tokenizer, self._template, cell.generation, max_new_tokens, self._compute, cell.seed
+            self._model,
+            self._tokenizer,
+            self._template,
+            cell.generation,
+            max_new_tokens,
+            self._compute,
+            cell.seed,
+            cell.cache_bytes,
         )
 
     def _train(self) -> None:

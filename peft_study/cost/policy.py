@@ -149,7 +149,7 @@ def _with_smallest(cell: CellConfig, choice: MemoryChoice) -> MemoryChoice:
     if choice.fits is not False:
         return choice
     *_, smallest = _divisions(cell)
-    return replace(choice, smallest=estimate(replace(cell, training=smallest)))
+    return replace(choice, smallest=estimate(replace(cell, training=replace(smallest, memory=MemoryPolicy.small))))
 
 
 def _needed(predicted: Estimate) -> int:

@@ -30,7 +30,7 @@ from peft_study.models.adapter import adapter_config
 from peft_study.models.families import FAMILIES
 from peft_study.models.random_weights import on_meta_device
 
-REPLAY_VERSION = 3
+REPLAY_VERSION = 4
 """Increase this number when the replay, or the code that it replays, changes. Older stored predictions are ignored."""
 LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate")
 CUDA_CONTEXT_BYTES = 450_000_000
@@ -157,7 +157,7 @@ def _key(cell: CellConfig, config: PretrainedConfig) -> str:
         else [],
         **({"train_with_examples": True} if method.train_with_examples else {}),
         **({} if cell.model.attention is Attention.auto else {"attention": cell.model.attention}),
-        "generation": [generation.sequences, generation.batch_size, generation.cache_gb],
+        "generation": [generation.sequences, generation.batch_size, cell.cache_bytes],
     }
     return hashlib.sha256(_as_json(decisive).encode()).hexdigest()[:32]
 

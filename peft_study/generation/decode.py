@@ -79,6 +79,7 @@ class Decoder:
         max_new_tokens: length limit of a candidate, in tokens.
         compute: device and number format.
         seed: seed of sampling. It seeds each prompt separately, so that a resumed generation draws the same candidates.
+        cache_bytes: most bytes of keys, values and scores for a batch size of null; None takes `settings.cache_gb`.
 
     Attributes:
         pad: id that fills rows.
@@ -94,6 +95,7 @@ class Decoder:
         max_new_tokens: int,
         compute: Compute,
         seed: int = 0,
+        cache_bytes: float | None = None,
     ) -> None:
         # Adapters stay unmerged: LoRA merged into 4 or 8 bits is rounded, and peft 0.21 does not merge IA3 into 8 bits.
         self._model = model
@@ -103,6 +105,7 @@ class Decoder:
         self._max_new_tokens = max_new_tokens
         self._compute = compute
         self._seed = seed
+        self._cache_bytes = settings.cache_gb * 1e9 if cache_bytes is None else cache_bytes
         self.pad = int(tokenizer.pad_token_id)
         self._encoder_decoder = bool(model.config.is_encoder_decoder)
         self._texts = token_texts(tokenizer) if template.stop_at_newline or template.ends_early else {}
@@ -178,7 +181,7 @@ class Decoder:
             self.decoding.common_tokens,
             copies=self.decoding.path == COPIED,
         )
-        return settings.batch_size or needs.fitting(longest, settings.cache_gb * 1e9)
+        return settings.batch_size or needs.fitting(longest, self._cache_bytes)
 
     def _attempt(
         self, write: "_Writer", prompts: Sequence[Sequence[int]], indices: Sequence[int]

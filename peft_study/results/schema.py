@@ -148,9 +148,9 @@ class RunResult:
         parameters: "total" and "trainable".
         training: steps, best step, losses in nats per token, the step that an interrupted run resumed from, and
             "saved_bytes", the bytes on disk of `adapter/` or `model/`; empty if nothing is trained.
-        decoding: "path" is "shared" if keys and values of a prompt were kept once for all candidates, else "copied" with
-            the "reason"; tokens in common, the largest batch, halved batches, bytes of keys and values; empty before
-            generation.
+        decoding: "path" is "shared" if keys and values of a prompt were kept once for all candidates, else "copied"
+            with the "reason"; tokens in common, the largest batch, halved batches, bytes of keys and values; empty
+            before generation.
         predicted: predicted peak bytes in total and by phase, and how `training.memory` divided the batch and why;
             empty if there is no prediction.
         data: sizes, fingerprint, origin, leakage, lengths in tokens, truncation counts by split, and how many

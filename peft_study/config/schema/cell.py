@@ -12,7 +12,10 @@ from peft_study.config.schema.model import ModelConfig
 from peft_study.config.schema.quantization import QuantizationConfig
 from peft_study.config.schema.scoring import ScoringConfig
 from peft_study.config.schema.tracking import TrackingConfig
-from peft_study.config.schema.training import TrainingConfig
+from peft_study.config.schema.training import MemoryPolicy, TrainingConfig
+
+SMALL_CACHE_GB = 0.4
+"""Keys, values and scores of generation with `training.memory=small`: a prompt of CodeLlama-7B with ten candidates."""
 
 
 @dataclass
@@ -56,3 +59,9 @@ class CellConfig:
     scoring: ScoringConfig = field(default_factory=ScoringConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     hardware: HardwareConfig = field(default_factory=HardwareConfig)
+
+    @property
+    def cache_bytes(self) -> float:
+        """Most bytes of keys, values and scores in generation."""
+        limit = SMALL_CACHE_GB if self.training.memory is MemoryPolicy.small else self.generation.cache_gb
+        return min(limit, self.generation.cache_gb) * 1e9

@@ -15,8 +15,8 @@ class GenerationConfig:
         top_k: sample from this number of most probable tokens; 0 is all of them.
         length_penalty: exponent of the length by which a beam's log-probability is divided.
         early_stopping: end a prompt as soon as `num_candidates` beams are complete.
-        batch_size: prompts at once; null is as many as keep the key-value cache below `cache_gb`, at most 32.
-        cache_gb: key-value cache in GB (1e9 bytes) for a `batch_size` of null.
+        batch_size: prompts at once; null is as many as fit into `cache_gb`, at most 32.
+        cache_gb: keys, values and scores of a batch in GB (1e9 bytes) for a `batch_size` of null.
     """
 
     num_beams: int = 10

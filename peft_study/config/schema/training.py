@@ -19,7 +19,7 @@ class MemoryPolicy(StrEnum):
     Attributes:
         auto: the fastest choice that fits the memory budget, by the prediction.
         fast: the whole batch at once, nothing recomputed.
-        small: one sample at a time, activations recomputed.
+        small: one sample at a time, activations recomputed; in generation few prompts at once.
         paper: the whole batch at once, as the study's authors trained.
     """
 

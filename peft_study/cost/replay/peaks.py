@@ -173,7 +173,7 @@ def _writer(cell: CellConfig, config: PretrainedConfig, virtual: int, compute: C
     )
     return partial(
         generation.write,
-        prompts=settings.batch_size or needs.fitting(prompt + virtual, settings.cache_gb * 1e9),
+        prompts=settings.batch_size or needs.fitting(prompt + virtual, cell.cache_bytes),
         prompt_tokens=prompt + virtual,
         new_tokens=dataset.max_new_tokens,
         sequences=settings.sequences,
