@@ -114,21 +114,23 @@ def forecast(cells: Sequence[PlannedCell], advance: Callable[[int, int], None] |
         an estimate for each cell, in the same order.
     """
     # Imported late, because torch takes seconds and `--help` does not need it.
-    from peft_study.cost.policy import MemoryChoice, choose_memory
+    from peft_study.cost.choices import choose_all
 
     rates = _rates(cells)
-    choices: dict[tuple[object, ...], MemoryChoice | None] = {}
-    forecasts = []
-    for number, planned in enumerate(cells):
-        if advance is not None:
-            advance(number, len(cells))
-        settings, hardware = identity.settings_key(identity.plain(planned.cell)), planned.cell.hardware
-        # A prediction takes seconds, and replicates with the same budget share it.
-        key = (settings, hardware.budget_bytes, planned.refusal is not None)
-        if key not in choices:
-            choices[key] = None if planned.refusal else choose_memory(planned.cell, hardware.budget_bytes)
-        forecasts.append(_forecast(planned, settings, choices[key], rates.get((settings, hardware.name))))
-    return forecasts
+    settings = [identity.settings_key(identity.plain(planned.cell)) for planned in cells]
+    # A prediction takes seconds, and replicates with the same budget share it.
+    keys = [(key, planned.cell.hardware.budget_bytes) for key, planned in zip(settings, cells, strict=True)]
+    open_cells = {key: planned.cell for key, planned in zip(keys, cells, strict=True) if planned.refusal is None}
+    choices = choose_all(open_cells, advance)
+    return [
+        _forecast(
+            planned,
+            key[0],
+            None if planned.refusal else choices[key],
+            rates.get((key[0], planned.cell.hardware.name)),
+        )
+        for planned, key in zip(cells, keys, strict=True)
+    ]
 
 
 def needed(cells: Sequence[PlannedCell], points: float) -> str | None:

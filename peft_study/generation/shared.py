@@ -1,8 +1,10 @@
 """Reads each prompt once, what all prompts begin with once a cell, and writes all candidates of a batch together."""
 
+import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
@@ -45,6 +47,19 @@ class CommonPart:
     tokens: int = 0
     virtual: int = 0
     parts: Parts | None = None
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Prompts that were read together.
+
+    Attributes:
+        parts: keys and values of what follows the common part, for each layer, padded on the left.
+        logits: of each prompt's next token, (prompts, vocabulary).
+    """
+
+    parts: Parts
+    logits: torch.Tensor
 
 
 class PromptReader:
@@ -102,35 +117,50 @@ class PromptReader:
         """
         if self._encoder_decoder:
             return self._read_encoded(prompts, sequences, room)
+        return self.join(prompts, self.read_chunks(prompts), sequences, room)
+
+    def read_chunks(self, prompts: Sequence[Sequence[int]]) -> "list[Chunk]":
+        """Read a decoder's prompts in chunks, which `join` puts together."""
+        rest = [prompt[self.common.tokens :] for prompt in prompts]
+        bounds = [0, *accumulate(self.chunk_sizes(prompts))]
+        return [self._read_chunk(rest[start:end]) for start, end in pairwise(bounds)]
+
+    def chunk_sizes(self, prompts: Sequence[Sequence[int]]) -> list[int]:
+        """Number of prompts in each chunk: about equal, so that no small chunk is left at the end."""
+        width = max(map(len, prompts)) - self.common.tokens
+        number = min(len(prompts), math.ceil(len(prompts) * width / READ_TOKENS))
+        bounds = [len(prompts) * place // number for place in range(number + 1)]
+        return [end - start for start, end in pairwise(bounds)]
+
+    def _read_chunk(self, rest: Sequence[Sequence[int]]) -> "Chunk":
+        cache = reading_cache(self._base, self.common.parts)
+        logits = self._read_rest(rest, cache)
+        return Chunk(parts_of(cache), logits)
+
+    def join(self, prompts: Sequence[Sequence[int]], chunks: "list[Chunk]", sequences: int, room: int) -> "PromptBatch":
+        """Put the chunks of a batch together. Their keys and values are freed.
+
+        Args:
+            prompts: token ids, each with the common part.
+            chunks: the prompts that were read, in order.
+            sequences: see `read`.
+            room: see `read`.
+        """
         common = self.common
-        rest = [prompt[common.tokens :] for prompt in prompts]
-        width = max(map(len, rest))
-        chunk = max(1, READ_TOKENS // width)
-        read: list[Parts] = []
-        logits: list[torch.Tensor] = []
-        for start in range(0, len(rest), chunk):
-            cache = reading_cache(self._base, common.parts)
-            logits.append(self._read_rest(rest[start : start + chunk], cache))
-            read.append(parts_of(cache))
-        lengths = torch.tensor([len(prompt) for prompt in rest], device=self._device)
-        visible = torch.arange(width, device=self._device) >= width - lengths[:, None]
-        slots = Slots(visible, sequences, room)
+        lengths = torch.tensor([len(prompt) - common.tokens for prompt in prompts], device=self._device)
+        width = max(map(len, prompts)) - common.tokens
+        slots = Slots(torch.arange(width, device=self._device) >= width - lengths[:, None], sequences, room)
         layers: list[Any] = []
-        for index in range(len(read[0])):
-            layers.append(
-                WritingLayer(common.parts[index] if common.parts else None, [parts[index] for parts in read], slots)
-            )
-            # Each chunk's tensors are freed as soon as they are in the batch's.
-            for parts in read:
-                parts[index] = (torch.empty(0), torch.empty(0))
+        for index in range(len(chunks[0].parts)):
+            parts = [chunk.parts[index] for chunk in chunks]
+            layers.append(WritingLayer(common.parts[index] if common.parts else None, parts, slots))
+            for chunk in chunks:
+                chunk.parts[index] = (torch.empty(0), torch.empty(0))
         cache = reading_cache(self._base, None)
         cache.layers = layers
-        return PromptBatch(
-            self._reads,
-            SharedCache(slots, cache),
-            torch.cat(logits),
-            positions=lengths + common.tokens + common.virtual,
-        )
+        logits = torch.cat([chunk.logits for chunk in chunks])
+        positions = lengths + common.tokens + common.virtual
+        return PromptBatch(self._reads, SharedCache(slots, cache), logits, positions)
 
     def _read_rest(self, prompts: Sequence[Sequence[int]], cache: DynamicCache) -> torch.Tensor:
         """Read what follows the common part, and return the logits of each prompt's next token."""
@@ -234,7 +264,7 @@ class PromptBatch:
             logits of the next token, (prompts, sequences, vocabulary), in the model's number format.
         """
         slots = self._cache.slots
-        slots.begin_step()
+        slots.add()
         ids = tokens.reshape(-1, 1)
         if self._encoded is not None:
             output = self._model(
@@ -254,8 +284,7 @@ class PromptBatch:
 
     def lengthen(self, tokens: int) -> None:
         """Lengthen each candidate by tokens of unknown content, for a count of memory."""
-        for _ in range(tokens):
-            self._cache.slots.begin_step()
+        self._cache.slots.add(tokens)
 
     def reorder(self, origins: torch.Tensor) -> None:
         """Let each candidate continue another one of its prompt, (prompts, sequences)."""

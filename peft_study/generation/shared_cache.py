@@ -93,11 +93,11 @@ class Slots:
         """Number of keys for each prompt."""
         return self.tokens + self.sequences * self.steps
 
-    def begin_step(self) -> None:
-        """Add a slot for the next token of each candidate."""
-        new = self._own_slot.expand(self.prompts, -1, -1)
+    def add(self, steps: int = 1) -> None:
+        """Add a slot for the next token of each candidate, or for several tokens."""
+        new = self._own_slot.repeat(1, steps).expand(self.prompts, -1, -1)
         self._visible = torch.cat([self._visible, new], dim=-1)
-        self.steps += 1
+        self.steps += steps
         self._bias = None
 
     def reorder(self, origins: torch.Tensor) -> None:

@@ -1,12 +1,14 @@
 """Replay the reading of prompts and the last steps of a beam search, when keys and values take most memory."""
 
+from collections.abc import Callable
+
 import torch
 from transformers import PreTrainedModel
 
 from peft_study.cost.replay.cuda_rules import replaced
 from peft_study.generation import shared_cache
 from peft_study.generation.compat import efficient_attention_with_log_sum
-from peft_study.generation.shared import PromptBatch, PromptReader
+from peft_study.generation.shared import Chunk, PromptBatch, PromptReader
 from peft_study.models.precision import Compute
 
 LAST_STEPS = 2
@@ -14,12 +16,20 @@ LAST_STEPS = 2
 
 
 def write(
-    model: PreTrainedModel, prompts: int, prompt_tokens: int, new_tokens: int, sequences: int, compute: Compute
+    model: PreTrainedModel,
+    begin: Callable[[str], None],
+    prompts: int,
+    prompt_tokens: int,
+    new_tokens: int,
+    sequences: int,
+    compute: Compute,
 ) -> None:
     """Read prompts that have nothing in common, and run the last steps of their candidates.
 
     Args:
         model: the base, with the layers of an adapter, on fake tensors.
+        begin: called with the name of each segment before it begins. Within a segment, bytes are linear in the number
+            of layers.
         prompts: number of prompts in the batch.
         prompt_tokens: length of each prompt, virtual tokens included.
         new_tokens: length of each candidate.
@@ -32,11 +42,35 @@ def write(
         replaced(shared_cache, "attention_with_log_sum", efficient_attention_with_log_sum),
     ):
         ids = [[0] * prompt_tokens] * prompts
+        begin("read")
         reader = PromptReader(model, ids, pad_token_id=0, share=False)
-        batch = reader.read(ids, sequences, new_tokens)
+        if model.config.is_encoder_decoder:
+            batch = reader.read(ids, sequences, new_tokens)
+        else:
+            chunks = _read(reader, ids)
+            begin("join")
+            batch = reader.join(ids, chunks, sequences, new_tokens)
         batch.lengthen(max(0, new_tokens - LAST_STEPS))
+        begin("write")
         with batch.writing():
             _search(batch, prompts, sequences, min(LAST_STEPS, new_tokens))
+
+
+def _read(reader: PromptReader, ids: list[list[int]]) -> list[Chunk]:
+    """Read the last chunk, with the keys and values of the others in memory, which need not be computed."""
+    *others, last = reader.chunk_sizes(ids)
+    if not others:
+        return reader.read_chunks(ids)
+    (example,) = reader.read_chunks(ids[:last])
+    chunks = [
+        Chunk(
+            [tuple(part.new_empty(size, *part.shape[1:]) for part in layer) for layer in example.parts],  # type: ignore[misc]
+            example.logits.new_empty(size, example.logits.shape[1]),
+        )
+        for size in others
+    ]
+    del example
+    return [*chunks, *reader.read_chunks(ids[:last])]
 
 
 def _search(batch: PromptBatch, prompts: int, sequences: int, steps: int) -> None:

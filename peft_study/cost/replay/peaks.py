@@ -35,7 +35,7 @@ _WITHOUT_LAYERS = frozenset(
 )
 """Settings of adapters that apply to all layers."""
 _LOAD, _TRAIN, _GENERATE = "load", "train", "generate"
-_Write = Callable[[PreTrainedModel], None]
+_Write = Callable[[PreTrainedModel, Callable[[str], None]], None]
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def _counts(
         counter.begin(f"{_GENERATE} ")
         base: Any = model if isinstance(model, PreTrainedModel) else model.get_base_model()
         base.eval()
-        write(base)
+        write(base, lambda name: counter.begin(f"{_GENERATE} {name}"))
     return {"trainable": sizes.trainable, "total": sizes.total, **counter.peaks}
 
 

@@ -1,0 +1,59 @@
+"""Predict the memory of many cells, in several processes where that pays."""
+
+import multiprocessing
+from collections.abc import Callable, Hashable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from typing import TypeVar
+
+from peft_study.config.schema import CellConfig
+from peft_study.cost.policy import MemoryChoice, choose_memory
+from peft_study.sandbox.cores import available_cores
+
+CELLS_A_PROCESS = 16
+"""Fewest cells for which another process pays. It imports the libraries for as long as ten predictions take."""
+Key = TypeVar("Key", bound=Hashable)
+
+
+def choose_all(
+    cells: Mapping[Key, CellConfig], advance: Callable[[int, int], None] | None = None
+) -> dict[Key, MemoryChoice]:
+    """Choose how each cell divides its batch, within its own budget.
+
+    Args:
+        cells: by any key.
+        advance: called with the number of cells done and the number of all cells.
+
+    Returns:
+        the choice by the same key.
+
+    Raises:
+        UserError: peft does not accept an adapter's settings.
+    """
+    processes = min(available_cores(), len(cells) // CELLS_A_PROCESS)
+    choices: dict[Key, MemoryChoice] = {}
+    if processes < 2:
+        for key, cell in cells.items():
+            choices[key] = _choose(cell)
+            _tell(advance, len(choices), len(cells))
+        return choices
+    # A fork of this process would take its threads' locks along. The server is forked before torch starts any.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    with ProcessPoolExecutor(processes, mp_context=context) as executor:
+        try:
+            for key, choice in zip(cells, executor.map(_choose, cells.values()), strict=True):
+                choices[key] = choice
+                _tell(advance, len(choices), len(cells))
+        except BaseException:
+            executor.shutdown(wait=False, cancel_futures=True)
+            raise
+    return choices
+
+
+def _choose(cell: CellConfig) -> MemoryChoice:
+    return choose_memory(cell, cell.hardware.budget_bytes)
+
+
+def _tell(advance: Callable[[int, int], None] | None, done: int, count: int) -> None:
+    if advance is not None:
+        advance(done, count)
