@@ -1,6 +1,7 @@
 """Shared parts of the tests: running the command line in this process, and tiny data sets."""
 
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -21,6 +22,12 @@ with contextlib.suppress(ValueError):
     signal.signal(signal.SIGINT, signal.default_int_handler)
 # What is cached by content must not outlive a test run, nor come from a person's own.
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="peft-study-tests-")
+
+
+def pytest_collection_finish() -> None:
+    """Leave what the imports made out of garbage collections: cells ask for several, and each would look at it all."""
+    gc.collect()
+    gc.freeze()
 
 
 @dataclass(frozen=True)

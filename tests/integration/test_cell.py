@@ -19,7 +19,15 @@ from peft_study.results.store import CellFolder
 from tests.conftest import Command, run_main
 
 TOKENIZER = Path(peft_study.__file__).parent / "models" / "tiny" / "tokenizer.json"
-QUICK = ["training.epochs=1", "dataset.max_new_tokens=8", "hardware=cpu", "hardware.threads=1"]
+QUICK = [
+    "training.epochs=1",
+    "training.evaluations_per_epoch=2",
+    "dataset.max_new_tokens=8",
+    "hardware=cpu",
+    "hardware.threads=1",
+]
+# For what training alone decides.
+BRIEF_ANSWERS = ["dataset.test_limit=1", "generation.num_beams=1", "generation.num_candidates=1"]
 
 
 def only_cell(folder: Path) -> CellFolder:
@@ -157,7 +165,8 @@ def test_a_cell_leaves_a_whole_folder(
 
 def test_the_record_names_where_a_result_comes_from(command: Command, small_data: Path, tmp_path: Path) -> None:
     limits = ["dataset.max_prompt_tokens=6", "dataset.truncation=separate"]
-    command("model=tiny-llama", f"dataset.path={small_data}", *limits, *QUICK)
+    few = ["generation.num_beams=1", "generation.num_candidates=1"]
+    command("model=tiny-llama", f"dataset.path={small_data}", *limits, *QUICK, *few)
 
     record = json.loads((only_cell(tmp_path / "multirun").path / "result.json").read_text())
 
@@ -206,7 +215,7 @@ def test_a_padding_token_added_to_a_tokenizer_changes_nothing(
 def test_a_finished_cell_is_skipped_until_it_is_asked_for_again(
     command: Command, small_data: Path, tmp_path: Path
 ) -> None:
-    cell = ["model=tiny-llama", "method=zero-shot", f"dataset.path={small_data}", *QUICK]
+    cell = ["model=tiny-llama", "method=zero-shot", f"dataset.path={small_data}", *QUICK, *BRIEF_ANSWERS]
     command(*cell)
     result = only_cell(tmp_path / "multirun").path / "result.json"
     written = result.stat().st_mtime_ns
@@ -227,7 +236,7 @@ def test_micro_batches_add_up_to_the_batch(command: Command, small_data: Path, t
     still += ["+model.architecture.dropout_rate=0.0"] if model == "tiny-t5" else []
     for size in (8, 2):
         cell = [f"model={model}", f"dataset.path={small_data}", f"training.micro_batch_size={size}", *still]
-        assert command(*cell, *QUICK, f"output_dir=of{size}").code == 0
+        assert command(*cell, *QUICK, *BRIEF_ANSWERS, f"output_dir=of{size}").code == 0
         steps.append(only_cell(tmp_path / f"of{size}").read_steps())
 
     for whole, parts in zip(*steps, strict=True):
@@ -239,7 +248,7 @@ def test_recomputed_activations_change_nothing(command: Command, small_data: Pat
     written = []
     for recompute in ("true", "false"):
         cell = ["model=tiny-llama", f"dataset.path={small_data}", f"training.gradient_checkpointing={recompute}"]
-        assert command(*cell, *QUICK, f"output_dir=of-{recompute}").code == 0
+        assert command(*cell, *QUICK, *BRIEF_ANSWERS, f"output_dir=of-{recompute}").code == 0
         result = only_cell(tmp_path / f"of-{recompute}").read_result()
         assert result is not None
         written.append(result.training["best_validation_loss"])
@@ -249,7 +258,7 @@ def test_recomputed_activations_change_nothing(command: Command, small_data: Pat
 
 def test_bf16_runs_on_a_cpu(command: Command, small_data: Path, tmp_path: Path) -> None:
     cell = ["model=tiny-llama", f"dataset.path={small_data}", "training.precision=bf16", "method.learning_rate=1e-2"]
-    ended = command(*cell, *QUICK)
+    ended = command(*cell, *QUICK, *BRIEF_ANSWERS)
 
     assert ended.code == 0, ended.err
     result = only_cell(tmp_path / "multirun").read_result()
@@ -261,7 +270,7 @@ def test_bf16_runs_on_a_cpu(command: Command, small_data: Path, tmp_path: Path) 
 def test_the_environment_has_no_say_in_the_number_format(
     command: Command, small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cell = ["model=tiny-llama", f"dataset.path={small_data}", "training.precision=fp32", *QUICK]
+    cell = ["model=tiny-llama", f"dataset.path={small_data}", "training.precision=fp32", *QUICK, *BRIEF_ANSWERS]
     assert command(*cell, "output_dir=plain").code == 0
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
     assert command(*cell, "output_dir=told").code == 0
@@ -289,6 +298,7 @@ def test_a_sweep_goes_on_after_a_cell_that_cannot_run(command: Command, small_da
         "quantization=nf4",
         f"dataset.path={small_data}",
         *QUICK,
+        *BRIEF_ANSWERS,
     )
 
     results = [CellFolder(path.parent).read_result() for path in (tmp_path / "multirun").glob("*/*/result.json")]

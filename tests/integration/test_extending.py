@@ -23,6 +23,9 @@ FILES_OF_RECIPES = {
     "A table of the report": 2,
 }
 
+# No recipe depends on what a candidate says.
+SHORT_ANSWERS = ["dataset.max_new_tokens=4", "generation.num_beams=1", "generation.num_candidates=1"]
+
 
 def _recipes() -> dict[str, str]:
     text = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
@@ -77,7 +80,9 @@ def test_method_pairs_metric_tracker_and_table(project: Path, tmp_path: Path) ->
         _write(tmp_path / "data" / f"{split}.jsonl", rows)
     cell = ["model=tiny-llama", "method=vera", "dataset=mine", f"dataset.path={tmp_path / 'data'}", "hardware=cpu"]
 
-    ended = _run(project, tmp_path, *cell, "training.epochs=1", "tracking=lines", "tracking.options.separator=','")
+    brief = ["training.epochs=1", "training.evaluations_per_epoch=1", *SHORT_ANSWERS]
+
+    ended = _run(project, tmp_path, *cell, *brief, "tracking=lines", "tracking.options.separator=','")
 
     assert ended.returncode == 0, ended.stderr
     (file,) = tmp_path.glob("multirun/single/*/result.json")
@@ -102,7 +107,9 @@ def test_tests_and_launcher(project: Path, tmp_path: Path) -> None:
     data = _write(tmp_path / "puzzles.jsonl", rows)
     grid = ["--multirun", "hydra/launcher=one_by_one", "model=tiny-llama", "method=zero-shot,icl", "hardware=cpu"]
 
-    ended = _run(project, tmp_path, *grid, "dataset=puzzles", f"dataset.path={data}", "method.num_examples=0")
+    options = ["dataset=puzzles", f"dataset.path={data}", "method.num_examples=0", *SHORT_ANSWERS]
+
+    ended = _run(project, tmp_path, *grid, *options)
 
     results = [json.loads(file.read_text()) for file in tmp_path.glob("multirun/single/*/result.json")]
     statuses = {result["config"]["method"]["name"]: result["status"] for result in results}

@@ -13,7 +13,16 @@ from transformers.optimization import Adafactor
 
 from tests.conftest import Command
 
-QUICK = ["training.epochs=2", "dataset.max_new_tokens=4", "hardware=cpu", "method.adapter.lora_dropout=0.0"]
+QUICK = [
+    "training.epochs=2",
+    "training.evaluations_per_epoch=1",
+    "dataset.test_limit=1",
+    "dataset.max_new_tokens=4",
+    "generation.num_beams=1",
+    "generation.num_candidates=1",
+    "hardware=cpu",
+    "method.adapter.lora_dropout=0.0",
+]
 CLASSES = {
     "adafactor": Adafactor,
     "adamw": torch.optim.AdamW,

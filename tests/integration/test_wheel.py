@@ -62,7 +62,11 @@ def test_it_runs_from_any_folder(installed: Path, small_data: Path, tmp_path: Pa
         tmp_path,
         "model=tiny-llama",
         "training.epochs=1",
+        "training.evaluations_per_epoch=1",
+        "dataset.test_limit=2",
         "dataset.max_new_tokens=4",
+        "generation.num_beams=2",
+        "generation.num_candidates=2",
         f"dataset.path={small_data}",
         "hardware=cpu",
     )

@@ -1,13 +1,15 @@
 """Beam search and sampling: order, batches, stops, draws."""
 
+from copy import deepcopy
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import pytest
 import torch
 
 from peft_study.config.compose import compose_cell
-from peft_study.config.schema import Device, GenerationConfig, MethodKind, Precision, PromptForm
+from peft_study.config.schema import CellConfig, Device, GenerationConfig, MethodKind, Precision, PromptForm
 from peft_study.data.prompts import Template
 from peft_study.generation.batches import Needs, batches, token_bytes
 from peft_study.generation.decode import Decoder
@@ -28,7 +30,12 @@ PROMPTS = [
 
 
 def wide_model(name: str) -> Model:
-    """Random weights far enough apart that rounding decides no beam."""
+    """A model that the caller may change, of random weights far enough apart that rounding decides no beam."""
+    return deepcopy(_wide_model(name))
+
+
+@cache
+def _wide_model(name: str) -> Model:
     cell = compose_cell([f"model={name}", "model.weights=random"])
     model = load_model(cell.model, cell.quantization, MethodKind.prompting, CPU, load_tokenizer(cell.model))
     generator = torch.Generator().manual_seed(0)
@@ -38,9 +45,14 @@ def wide_model(name: str) -> Model:
     return model
 
 
+@cache
+def _composed(name: str, method: str) -> CellConfig:
+    return compose_cell([f"model={name}", f"method={method}"])
+
+
 def with_adapter(base: Model, name: str, method: str) -> Model:
     """A base with a method's adapter, its weights as far apart as the base's."""
-    cell = compose_cell([f"model={name}", f"method={method}"])
+    cell = _composed(name, method)
     model = attach(
         base, cell.method.kind, adapter_config(cell.method, FAMILIES[cell.model.family], TOKENIZER.name_or_path), seed=0
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from peft_study.generation import decode, shared, shared_cache
 from peft_study.generation.beam_search import fill_holes
 from peft_study.generation.decode import Decoder, Decoding
 from peft_study.generation.shared import common_tokens
-from peft_study.models.loading import load_model, load_tokenizer
+from peft_study.models.loading import Model, load_model, load_tokenizer
 from tests.plain_generation import CPU, decoded, plainly
 from tests.unit.test_decode import PROMPTS, TOKENIZER, wide_model, with_adapter
 
@@ -27,29 +28,40 @@ EXAMPLES = [token for prompt in PROMPTS for token in prompt]
 """What few-shot prompts begin with."""
 
 
-@pytest.mark.parametrize(
-    "settings", [BEAMS, EARLY, SAMPLES, GREEDY, FEW], ids=["beams", "early", "draws", "greedy", "few"]
-)
-@pytest.mark.parametrize("stop_at_newline", [True, False])
-@pytest.mark.parametrize("common", [0, len(EXAMPLES)])
-@pytest.mark.parametrize(
-    ("name", "method"),
-    [
-        *(("tiny-llama", method) for method in ("none", "lora", "ia3", "prompt", "prefix")),
-        *(("tiny-codegen", method) for method in ("none", "lora", "prefix")),
-        ("tiny-codegen2", "ia3"),
-        *(("tiny-t5", method) for method in ("none", "lora", "ia3")),
-    ],
-)
-def test_candidates_are_those_of_each_prompt_alone(
-    name: str, method: str, common: int, stop_at_newline: bool, settings: GenerationConfig
-) -> None:
+SEARCHES = {"beams": BEAMS, "early": EARLY, "draws": SAMPLES, "greedy": GREEDY, "few": FEW}
+ADAPTERS = [
+    *(("tiny-llama", method) for method in ("lora", "ia3", "prompt", "prefix")),
+    *(("tiny-codegen", method) for method in ("lora", "prefix")),
+    ("tiny-codegen2", "ia3"),
+    *(("tiny-t5", method) for method in ("lora", "ia3")),
+]
+BASES = [("tiny-llama", "none"), ("tiny-codegen", "none"), ("tiny-t5", "none")]
+# An adapter changes what a forward pass computes, and no search: behind it one search of beams and one of draws do.
+MODELS_AND_SEARCHES = [
+    *((*base, search, True) for base in BASES for search in SEARCHES),
+    *((*base, search, False) for base in BASES for search in ("beams", "draws")),
+    *((*adapter, "beams", True) for adapter in ADAPTERS),
+    *((*adapter, "draws", False) for adapter in ADAPTERS),
+]
+
+
+@cache
+def far_apart(name: str, method: str) -> Model:
+    """A model that no test changes."""
     model = wide_model(name)
     if name == "tiny-t5":
         # T5 does not scale its scores: with weights as far apart as the others', rounding decides beams.
         for parameter in model.parameters():
             parameter.data *= 0.5
-    model = model if method == "none" else with_adapter(model, name, method)
+    return model if method == "none" else with_adapter(model, name, method)
+
+
+@pytest.mark.parametrize("common", [0, len(EXAMPLES)])
+@pytest.mark.parametrize(("name", "method", "search", "stop_at_newline"), MODELS_AND_SEARCHES)
+def test_candidates_are_those_of_each_prompt_alone(
+    name: str, method: str, common: int, stop_at_newline: bool, search: str
+) -> None:
+    model, settings = far_apart(name, method), SEARCHES[search]
     template = Template(stop_at_newline=stop_at_newline)
     prompts = [EXAMPLES[:common] + prompt for prompt in PROMPTS]
     decoder = Decoder(model, TOKENIZER, template, settings, 10, CPU)
