@@ -393,11 +393,13 @@ def test_an_interrupted_cell_goes_on_to_the_same_result(
     whole = uninterrupted.read_result()
     assert whole is not None
     for name in ("train", "generate"):
-        # Steps after the last checkpoint and a batch that was not recorded are done twice.
+        # Steps after the last checkpoint and a batch that was not recorded are done twice. A process that is killed
+        # between a batch's candidates and its cost leaves that batch uncounted.
         part, sum_of_parts = whole.phases[name], resumed.phases[name]
         assert sum_of_parts.tokens is not None
         assert part.tokens is not None
-        assert 0.9 * part.tokens <= sum_of_parts.tokens <= 2 * part.tokens
+        least = 0.5 if name == "generate" and sent is signal.SIGKILL else 0.9
+        assert least * part.tokens <= sum_of_parts.tokens <= 2 * part.tokens
         assert sum_of_parts.tokens_per_second is not None
     for file in ("predictions.jsonl", "metrics.jsonl", "adapter/adapter_model.safetensors"):
         assert (folder.path / file).read_bytes() == (uninterrupted.path / file).read_bytes(), file
