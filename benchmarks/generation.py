@@ -61,7 +61,7 @@ def main() -> None:
 def _overrides(model: str | None, source: str | None) -> list[str]:
     common = ["hardware.device=cpu", "method=zero-shot"]
     if model is None:
-        architecture = [f"++model.architecture.{name}={value}" for name, value in SIZES.items()]
+        architecture = [f"++model.architecture.{name}={value}" for name, value in SIZES["hidden-256"].items()]
         return [*common, "model=tiny-llama", "model.weights=random", *architecture]
     weights = [f"model.source={source}"] if source else ["model.weights=random"]
     return [*common, f"model={model}", *weights]

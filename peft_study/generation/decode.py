@@ -198,7 +198,8 @@ class Decoder:
             if len(indices) == 1 or not is_out_of_memory(error):
                 raise
             logger.warning("memory is exhausted with %d prompts in a batch; the batch is halved", len(indices))
-            return None
+        torch.cuda.empty_cache()
+        return None
 
     def _write_shared(
         self,

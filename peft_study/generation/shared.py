@@ -16,12 +16,12 @@ from peft_study.generation.shared_cache import (
     EncoderLayer,
     Parts,
     SharedCache,
-    Slots,
     WritingLayer,
     parts_of,
     reading_cache,
     shared_attention,
 )
+from peft_study.generation.slots import Slots
 from peft_study.models.adapter import virtual_tokens
 from peft_study.models.loading import Model
 
