@@ -3,13 +3,14 @@
     python scripts/keep_results.py multirun/demo docs/demo_results/demo --samples 25
 
 Scores, intervals and costs stay those of all samples. predictions.jsonl holds the first of the scored samples. The
-path of the results on the machine that made them is removed.
+folders of the machine that made them are removed.
 """
 
 import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from peft_study.errors import UserError
 from peft_study.results.schema import RunResult, Status
@@ -41,10 +42,11 @@ def keep(study: Path, out: Path, samples: int) -> list[tuple[RunResult, int]]:
         result = read_result(file)
         if result is None or result.status is not Status.ok:
             raise UserError("every cell must have succeeded", where=str(file), hint="run the study's command again")
-        result.config["output_dir"] = "multirun"
+        result.config = _without_folders(result.config) | {"output_dir": "multirun"}
         rows = _first_lines(file.with_name(PREDICTIONS), samples)
         kept[out / file.parent.name / RESULT] = json.dumps(result.to_json(), indent=1) + "\n"
-        kept[out / file.parent.name / PREDICTIONS] = "".join(rows)
+        if rows:
+            kept[out / file.parent.name / PREDICTIONS] = "".join(rows)
         records.append((result, len(rows)))
     if not records:
         raise UserError(
@@ -60,6 +62,15 @@ def keep(study: Path, out: Path, samples: int) -> list[tuple[RunResult, int]]:
     return records
 
 
+def _without_folders(value: Any) -> Any:
+    """A config in which each absolute path is its last name, because other machines have other folders."""
+    if isinstance(value, dict):
+        return {key: _without_folders(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_without_folders(entry) for entry in value]
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+
+
 def _first_lines(file: Path, number: int) -> list[str]:
     with file.open(encoding="utf-8") as lines:
         return [line for _, line in zip(range(number), lines, strict=False)]
@@ -70,7 +81,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", type=Path, help="folder of a study, such as multirun/demo")
     parser.add_argument("out", type=Path, help="folder for the copy")
-    parser.add_argument("--samples", type=int, default=25, help="samples of each cell (default: 25)")
+    parser.add_argument("--samples", type=int, default=25, help="samples of each cell; 0 leaves all out (default: 25)")
     options = parser.parse_args()
     try:
         records = keep(options.study, options.out, options.samples)
