@@ -121,9 +121,8 @@ class PromptReader:
 
     def read_chunks(self, prompts: Sequence[Sequence[int]]) -> "list[Chunk]":
         """Read a decoder's prompts in chunks, which `join` puts together."""
-        rest = [prompt[self.common.tokens :] for prompt in prompts]
         bounds = [0, *accumulate(self.chunk_sizes(prompts))]
-        return [self._read_chunk(rest[start:end]) for start, end in pairwise(bounds)]
+        return [self.read_chunk(prompts[start:end]) for start, end in pairwise(bounds)]
 
     def chunk_sizes(self, prompts: Sequence[Sequence[int]]) -> list[int]:
         """Number of prompts in each chunk: about equal, so that no small chunk is left at the end."""
@@ -132,7 +131,9 @@ class PromptReader:
         bounds = [len(prompts) * place // number for place in range(number + 1)]
         return [end - start for start, end in pairwise(bounds)]
 
-    def _read_chunk(self, rest: Sequence[Sequence[int]]) -> "Chunk":
+    def read_chunk(self, prompts: Sequence[Sequence[int]]) -> "Chunk":
+        """Read prompts together."""
+        rest = [prompt[self.common.tokens :] for prompt in prompts]
         cache = reading_cache(self._base, self.common.parts)
         logits = self._read_rest(rest, cache)
         return Chunk(parts_of(cache), logits)

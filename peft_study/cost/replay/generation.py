@@ -60,8 +60,8 @@ def _read(reader: PromptReader, ids: list[list[int]]) -> list[Chunk]:
     """Read the last chunk, with the keys and values of the others in memory, which need not be computed."""
     *others, last = reader.chunk_sizes(ids)
     if not others:
-        return reader.read_chunks(ids)
-    (example,) = reader.read_chunks(ids[:last])
+        return [reader.read_chunk(ids)]
+    example = reader.read_chunk(ids[:last])
     chunks = [
         Chunk(
             [tuple(part.new_empty(size, *part.shape[1:]) for part in layer) for layer in example.parts],  # type: ignore[misc]
@@ -70,7 +70,7 @@ def _read(reader: PromptReader, ids: list[list[int]]) -> list[Chunk]:
         for size in others
     ]
     del example
-    return [*chunks, *reader.read_chunks(ids[:last])]
+    return [*chunks, reader.read_chunk(ids[:last])]
 
 
 def _search(batch: PromptBatch, prompts: int, sequences: int, steps: int) -> None:
