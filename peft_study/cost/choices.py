@@ -5,6 +5,8 @@ from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from typing import TypeVar
 
+import torch
+
 from peft_study.config.schema import CellConfig
 from peft_study.cost.policy import MemoryChoice, choose_memory
 from peft_study.sandbox.cores import available_cores
@@ -39,7 +41,7 @@ def choose_all(
     # A fork of this process would take its threads' locks along. The server is forked before torch starts any.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
-    with ProcessPoolExecutor(processes, mp_context=context) as executor:
+    with ProcessPoolExecutor(processes, context, _use_one_thread) as executor:
         try:
             for key, choice in zip(cells, executor.map(_choose, cells.values()), strict=True):
                 choices[key] = choice
@@ -48,6 +50,11 @@ def choose_all(
             executor.shutdown(wait=False, cancel_futures=True)
             raise
     return choices
+
+
+def _use_one_thread() -> None:
+    """Keep a process to its core: two torch threads beside another busy process are slower than one."""
+    torch.set_num_threads(1)
 
 
 def _choose(cell: CellConfig) -> MemoryChoice:

@@ -25,7 +25,7 @@ from peft_study.models.random_weights import on_meta_device
 CUBLAS_WORKSPACE_BYTES = 8_519_680
 """Memory that torch allocates for cuBLAS at the first product: 2 x 4096 + 8 x 16 KiB; 33,554,432 bytes on Hopper."""
 
-DEPTHS = (2, 4)
+DEPTHS = (2, 3)
 """Numbers of layers of the two shallow models."""
 _WITHOUT_LAYERS = frozenset(
     {
