@@ -22,9 +22,10 @@ from functools import partial
 from typing import Any
 
 import torch
-from transformers import GenerationConfig as TransformersGenerationConfig
+from transformers import PreTrainedTokenizerBase
 
 from benchmarks import record
+from benchmarks.arms import search_alone
 from benchmarks.training import SIZES
 from peft_study.config.compose import compose_cell
 from peft_study.config.schema import CellConfig
@@ -81,7 +82,7 @@ def _measure(cell: CellConfig, common: int, own: int, prompts: int, repeats: int
     ends, pad = [int(tokenizer.eos_token_id)], int(tokenizer.pad_token_id)
     decoder = Decoder(model, tokenizer, Template(), cell.generation, NEW_TOKENS, compute)
     copying = CopyingDecoder(model, cell.generation, NEW_TOKENS, ends, pad, virtual_tokens=False)
-    arms: dict[str, Arm] = {"one_at_a_time": partial(_plain, model, cell, batch, ends, pad)}
+    arms: dict[str, Arm] = {"one_at_a_time": partial(_plain, model, tokenizer, cell, batch)}
     arms |= {f"copied-{size}": partial(_copied, copying, batch, size) for size in COPIED_BATCHES if size <= prompts}
     arms["shared"] = partial(_shared, decoder, batch)
     return _times(arms, repeats) | _bytes(cell, decoder, token_bytes(model.config, compute.dtype.itemsize), lengths)
@@ -120,27 +121,12 @@ def _bytes(cell: CellConfig, decoder: Decoder, each: int, lengths: Sequence[int]
     }
 
 
-def _plain(model: Model, cell: CellConfig, prompts: Sequence[Sequence[int]], ends: list[int], pad: int) -> Texts:
-    settings = cell.generation
-    config = TransformersGenerationConfig(
-        num_beams=settings.num_beams,
-        num_return_sequences=settings.num_candidates,
-        max_new_tokens=NEW_TOKENS,
-        do_sample=False,
-        length_penalty=settings.length_penalty,
-        early_stopping=settings.early_stopping,
-        eos_token_id=ends,
-        pad_token_id=pad,
-    )
-    texts: Texts = []
-    with torch.inference_mode():
-        for prompt in prompts:
-            ids = torch.tensor([list(prompt)])
-            written = model.generate(  # type: ignore[operator]
-                input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=config
-            )
-            texts.append(_without_padding(written[:, len(prompt) :].tolist(), pad))
-    return texts
+def _plain(
+    model: Model, tokenizer: PreTrainedTokenizerBase, cell: CellConfig, prompts: Sequence[Sequence[int]]
+) -> Texts:
+    pad = int(tokenizer.pad_token_id)
+    rows = (search_alone(model, tokenizer, cell.generation, NEW_TOKENS, prompt) for prompt in prompts)
+    return [_without_padding(candidates, pad) for candidates in rows]
 
 
 def _copied(decoder: CopyingDecoder, prompts: Sequence[Sequence[int]], size: int) -> Texts:

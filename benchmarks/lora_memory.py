@@ -22,15 +22,15 @@ from peft.tuners.lora.layer import LoraLayer
 from torch.utils.checkpoint import checkpoint
 
 from benchmarks import record
+from benchmarks.arms import perturb, trainable
 from benchmarks.gpu.rows import cell_overrides, memory_arms
 from peft_study.config.compose import compose_cell
 from peft_study.config.schema import Precision
 from peft_study.cost.replay.cuda_rules import replaced
 from peft_study.cost.replay.peaks import replay
 from peft_study.data.tokens import Encoded
-from peft_study.models.adapter import adapter_config, attach
+from peft_study.models.adapter import adapter_config
 from peft_study.models.families import FAMILIES
-from peft_study.models.loading import load_model, load_tokenizer
 from peft_study.models.precision import choose
 from peft_study.models.random_weights import on_meta_device
 from peft_study.training.loss import training_loss
@@ -109,17 +109,10 @@ def _peak(model: str, quantization: str, arm: str) -> int:
 def _gradients(arm: str) -> list[torch.Tensor]:
     """Loss and gradients of a step of tiny-llama on a CPU, in bf16 with dropout."""
     cell = compose_cell(["model=tiny-llama", "training.precision=bf16", "hardware.device=cpu"])
-    tokenizer = load_tokenizer(cell.model)
     compute = choose(cell.hardware.device, cell.training.precision)
-    base = load_model(cell.model, cell.quantization, cell.method.kind, compute, tokenizer)
-    adapter = adapter_config(cell.method, FAMILIES[cell.model.family], tokenizer.name_or_path)
-    model = attach(base, cell.method.kind, adapter, cell.seed)
-    model.train()
+    model, tokenizer = trainable(cell)
+    perturb(model)
     torch.manual_seed(0)
-    with torch.no_grad():
-        for weights in (weights for weights in model.parameters() if weights.requires_grad):
-            # peft starts the second matrices at zero, which hides the gradients of the first ones.
-            weights.add_(torch.randn_like(weights), alpha=0.02)
     with _changed(ARMS[arm][0]), compute.autocast(keep_casts=False):
         loss = training_loss(model, Packer.of(model, int(tokenizer.pad_token_id))(SAMPLES))
         loss.backward()

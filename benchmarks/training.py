@@ -9,8 +9,8 @@ tiny-llama. Samples are random tokens as long as real samples, or those of a fol
 batches of eight in the same process. Before, and without dropout, all arms must have the same labels and, to 1e-5, the
 same losses and gradients.
 
-`--trl` adds TRL's SFTTrainer (`pip install '.[bench]' -c constraints.txt`). Its arms take the steps of its own
-collator, loss and `training_step`; no arm includes a loop around its steps.
+`--trl` adds TRL's SFTTrainer (`pip install '.[bench]' -c constraints.txt`). These arms use TRL's
+collator, loss and `training_step`. No arm includes a loop around its steps.
 """
 
 import argparse
@@ -26,14 +26,12 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from benchmarks import record
+from benchmarks.arms import perturb, trainable
 from benchmarks.lengths import CODEALPACAPY, CONALA
 from peft_study.cell.encoding import CellEncoder, template_of
 from peft_study.config.compose import compose_cell
 from peft_study.data.tokens import IGNORED_LABEL, Encoded
-from peft_study.models.adapter import adapter_config, attach
-from peft_study.models.families import FAMILIES
-from peft_study.models.loading import Model, load_model, load_tokenizer
-from peft_study.models.precision import choose
+from peft_study.models.loading import Model, load_tokenizer
 from peft_study.training.collate import Collator
 from peft_study.training.loss import training_loss
 from peft_study.training.packing import BatchBuilder, Packer
@@ -132,13 +130,7 @@ def _arms(size: str, limit: int, samples: Sequence[Encoded], *, with_trl: bool) 
 def _model(size: str) -> tuple[Model, PreTrainedTokenizerBase]:
     architecture = [f"++model.architecture.{name}={value}" for name, value in SIZES[size].items()]
     cell = compose_cell(["model=tiny-llama", "model.weights=random", "hardware.device=cpu", *architecture])
-    tokenizer = load_tokenizer(cell.model)
-    compute = choose(cell.hardware.device, cell.training.precision)
-    base = load_model(cell.model, cell.quantization, cell.method.kind, compute, tokenizer)
-    adapter = adapter_config(cell.method, FAMILIES[cell.model.family], tokenizer.name_or_path)
-    model = attach(base, cell.method.kind, adapter, cell.seed)
-    model.train()
-    return model, tokenizer
+    return trainable(cell)
 
 
 def _random_batches(lengths: Sequence[tuple[int, int]], steps: int) -> list[list[Encoded]]:
@@ -181,9 +173,8 @@ def _largest_difference(arms: Mapping[str, Arm], batches: Sequence[Sequence[Enco
     rates = [module.p for module in dropouts]
     for module in dropouts:
         module.p = 0.0
-    # peft starts one of LoRA's matrices at zero, and with it half of the gradients.
     for arm in {id(arm.model): arm for arm in arms.values()}.values():
-        _perturb(arm.model)
+        perturb(arm.model)
     largest = {"loss": 0.0, "gradient": 0.0}
     for samples in batches:
         expected, *others = [(name, *_measure(arm, samples)) for name, arm in arms.items()]
@@ -196,14 +187,6 @@ def _largest_difference(arms: Mapping[str, Arm], batches: Sequence[Sequence[Enco
     for module, rate in zip(dropouts, rates, strict=True):
         module.p = rate
     return largest
-
-
-def _perturb(model: Model) -> None:
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for weights in model.parameters():
-            if weights.requires_grad:
-                weights.add_(torch.randn(weights.shape, generator=generator), alpha=0.02)
 
 
 def _measure(arm: Arm, samples: Sequence[Encoded]) -> tuple[list[int], float, torch.Tensor]:

@@ -24,6 +24,17 @@ with contextlib.suppress(ValueError):
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="peft-study-tests-")
 
 
+QUICK = (
+    "training.epochs=1",
+    "training.evaluations_per_epoch=1",
+    "dataset.test_limit=2",
+    "dataset.max_new_tokens=4",
+    "generation.num_beams=2",
+    "generation.num_candidates=2",
+)
+"""A cell that ends after little work, for tests of what happens around it."""
+
+
 def pytest_collection_finish() -> None:
     """Leave what the imports made out of garbage collections: cells ask for several, and each would look at it all."""
     gc.collect()

@@ -5,13 +5,19 @@ from typing import Any
 
 import torch
 from transformers import GenerationConfig as TransformersGenerationConfig
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase, StoppingCriteriaList
 
 from peft_study.config.schema import Device, GenerationConfig, Precision
 from peft_study.data.continuation import STANDALONE, anchor, text_behind
 from peft_study.data.prompts import Template
 from peft_study.generation.decode import SEED_FACTOR, Decoder
-from peft_study.generation.stopping import Continuation, newline_tokens, token_texts
+from peft_study.generation.stopping import (
+    CompleteCandidates,
+    CompleteTexts,
+    Continuation,
+    newline_tokens,
+    token_texts,
+)
 from peft_study.models.loading import Model
 from peft_study.models.precision import choose
 
@@ -27,7 +33,7 @@ def plainly(
     prompts: Sequence[Sequence[int]],
     seed: int = 0,
 ) -> list[tuple[str, ...]]:
-    """Candidates of each prompt alone. Of the project only the cut of a candidate's text is used."""
+    """Candidates of each prompt alone. Of the project only the end of a candidate's text is used."""
     model.eval()
     ends = [int(tokenizer.eos_token_id)]
     if template.stop_at_newline:
@@ -50,16 +56,23 @@ def plainly(
         decoder_start_token_id=getattr(model.config, "decoder_start_token_id", None),
     )
     texts: list[tuple[str, ...]] = []
+    encoder_decoder = bool(model.config.is_encoder_decoder)
     for index, prompt in enumerate(prompts):
         ids = torch.tensor([list(prompt)])
+        end = STANDALONE if encoder_decoder else anchor(prompt, tokenizer)
+        continuation = Continuation(tokenizer, template, end, text_behind(STANDALONE, prompt, tokenizer))
+        criteria = StoppingCriteriaList()
+        if template.ends_early:
+            complete = CompleteTexts([continuation], token_texts(tokenizer))
+            criteria.append(CompleteCandidates(complete, 1, 0 if encoder_decoder else len(prompt)))
         torch.manual_seed(seed * SEED_FACTOR + index)
         with torch.inference_mode():
             written = model.generate(  # type: ignore[operator]
-                input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=config
+                input_ids=ids,
+                attention_mask=torch.ones_like(ids),
+                generation_config=config,
+                stopping_criteria=criteria,
             )
-        encoder_decoder = bool(model.config.is_encoder_decoder)
-        end = STANDALONE if encoder_decoder else anchor(prompt, tokenizer)
-        continuation = Continuation(tokenizer, template, end, text_behind(STANDALONE, prompt, tokenizer))
         texts.append(tuple(map(continuation.candidate, written[:, 0 if encoder_decoder else len(prompt) :].tolist())))
     return texts
 

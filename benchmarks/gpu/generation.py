@@ -6,9 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-from transformers import GenerationConfig
-
+from benchmarks.arms import search_alone
 from benchmarks.gpu import cells, record
 from benchmarks.gpu.rows import Row
 from peft_study.cost.memory import Meter
@@ -103,25 +101,10 @@ def _project(loaded: cells.Loaded, prompts: Sequence[Sequence[int]], enough: flo
     }
 
 
-def _generate_plainly(loaded: cells.Loaded, prompt: Sequence[int], new_tokens: int) -> torch.Tensor:
+def _generate_plainly(loaded: cells.Loaded, prompt: Sequence[int], new_tokens: int) -> None:
     """Run the beam search of transformers on a single prompt."""
-    settings, tokenizer = loaded.cell.generation, loaded.tokenizer
-    ids = torch.tensor([list(prompt)], device=loaded.compute.device)
-    config = GenerationConfig(
-        num_beams=settings.num_beams,
-        num_return_sequences=settings.num_candidates,
-        max_new_tokens=new_tokens,
-        do_sample=False,
-        length_penalty=settings.length_penalty,
-        early_stopping=settings.early_stopping,
-        eos_token_id=int(tokenizer.eos_token_id),
-        pad_token_id=int(tokenizer.pad_token_id),
-    )
-    with torch.inference_mode(), loaded.compute.autocast():
-        written: torch.Tensor = loaded.model.generate(  # type: ignore[operator]
-            input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=config
-        )
-    return written
+    with loaded.compute.autocast():
+        search_alone(loaded.model, loaded.tokenizer, loaded.cell.generation, new_tokens, prompt)
 
 
 def _is_enough(seconds: Sequence[float], enough: float) -> bool:

@@ -7,7 +7,7 @@ from benchmarks.gpu import cells, record
 from benchmarks.gpu.rows import PAPER, Row, memory_arms
 from peft_study.cost.memory import Meter
 from peft_study.data.prompts import Template
-from peft_study.generation.batches import Needs, token_bytes
+from peft_study.generation.batches import Needs
 from peft_study.generation.decode import Decoder
 from peft_study.models.adapter import recompute_activations
 
@@ -40,14 +40,8 @@ def run(row: Row, results: record.RowRecord) -> None:
 
 def _generate(loaded: cells.Loaded) -> dict[str, Any]:
     """Generate the candidates of a batch, with as many prompts as the project puts into a batch."""
-    dataset, settings = loaded.cell.dataset, loaded.cell.generation
-    config = loaded.model.config
-    needs = Needs(
-        token_bytes(config, loaded.compute.dtype.itemsize),
-        int(config.vocab_size),
-        settings.sequences,
-        dataset.max_new_tokens,
-    )
+    dataset, settings = loaded.cell.dataset, loaded.cell.limited_generation
+    needs = Needs.of(loaded.model.config, settings, dataset.max_new_tokens, loaded.compute.dtype.itemsize)
     size = settings.batch_size or needs.fitting(dataset.max_prompt_tokens, settings.cache_gb * 1e9)
     prompts = [sample.prompt for sample in cells.random_samples([(dataset.max_prompt_tokens, 1)] * size)]
     decoder = Decoder(

@@ -216,16 +216,8 @@ class CellRun:
 
     def _decoder(self, max_new_tokens: int) -> Decoder:
         cell = self._cell
-        return Decoder(
-            self._model,
-            self._tokenizer,
-            self._template,
-            cell.generation,
-            max_new_tokens,
-            self._compute,
-            cell.seed,
-            cell.cache_bytes,
-        )
+        settings = cell.limited_generation
+        return Decoder(self._model, self._tokenizer, self._template, settings, max_new_tokens, self._compute, cell.seed)
 
     def _train(self) -> None:
         assert self._cell.method.learning_rate is not None, "config.checks asks for a learning rate"

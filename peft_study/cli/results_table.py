@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from peft_study.config.conventions import label
-from peft_study.config.examples import labelled_method
+from peft_study.config.examples import example_label
 from peft_study.config.identity import settings_key
 from peft_study.console.formats import MISSING, percent
 from peft_study.console.messages import printable
@@ -116,13 +116,16 @@ def _shown_scores(table_rows: Sequence[Row], *, wide: bool) -> list[str]:
 
 
 def _method(result: RunResult) -> str:
+    names = (_name(result, "method"), _name(result, "quantization"))
+    # Cells under conventions of the package, or with examples of another kind, count as another method, as in a report.
     method = result.config.get("method")
-    name, bracket, mark = (labelled_method(method) or "" if isinstance(method, Mapping) else "").partition(" [")
-    names = (name, _name(result, "quantization"))
-    # Cells under conventions of the package count as another method, as in a report.
-    conventions = label(result.config.get("conventions") or {})
-    joined = "-".join(name for name in names if name not in {"none", ""})
-    return joined + bracket + mark + (f" [{conventions}]" if conventions else "")
+    labels = (
+        example_label(method) if isinstance(method, Mapping) else "",
+        label(result.config.get("conventions") or {}),
+    )
+    return "-".join(name for name in names if name not in {"none", ""}) + "".join(
+        f" [{each}]" for each in labels if each
+    )
 
 
 def _name(result: RunResult, group: str) -> str:

@@ -54,17 +54,29 @@ def example_problems(method: MethodConfig) -> Iterator[UserError]:
 
 
 def labelled_method(method: Mapping[str, Any]) -> str | None:
-    """Return a method's name with a mark if it has examples in another way than `icl` and `rag` have them.
+    """Return a method's name, with the label of its examples in brackets if it has one.
 
     Args:
         method: the group of a cell's config, however old.
 
     Returns:
-        for instance "lora [nearest examples]" or "icl [draw=sample]"; None if the record has no name.
+        for instance "lora [nearest examples]"; None if the record has no name.
     """
-    name = method.get("name")
+    name, label = method.get("name"), example_label(method)
     if name is None:
         return None
+    return f"{name} [{label}]" if label else str(name)
+
+
+def example_label(method: Mapping[str, Any]) -> str:
+    """Return how a method has examples, if it has them in another way than `icl` and `rag`.
+
+    Args:
+        method: the group of a cell's config, however old.
+
+    Returns:
+        for instance "nearest examples, in training as well" or "draw=sample"; empty for `icl`, `rag` and no examples.
+    """
     marks = []
     choice = str(method.get("examples", "none"))
     if method.get("kind") != "prompting" and choice in _TITLES:
@@ -76,4 +88,4 @@ def labelled_method(method: Mapping[str, Any]) -> str | None:
         for setting, default in (("draw", ExampleDraw.cell), ("order", ExampleOrder.nearest_first))
         if method.get(setting, default) != default
     ]
-    return f"{name} [{', '.join(marks)}]" if marks else str(name)
+    return ", ".join(marks)

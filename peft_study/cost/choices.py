@@ -12,7 +12,7 @@ from peft_study.cost.policy import MemoryChoice, choose_memory
 from peft_study.sandbox.cores import available_cores
 
 CELLS_A_PROCESS = 16
-"""Fewest cells for which another process pays. It imports the libraries for as long as ten predictions take."""
+"""Fewest cells for each process, because a process first imports the libraries."""
 Key = TypeVar("Key", bound=Hashable)
 
 

@@ -135,7 +135,7 @@ def _adapter(cell: CellConfig) -> PeftConfig | None:
 
 def _key(cell: CellConfig, config: PretrainedConfig) -> str:
     """A hash of the settings that decide the replay, and of no others."""
-    method, dataset, generation, training = cell.method, cell.dataset, cell.generation, cell.training
+    method, dataset, generation, training = cell.method, cell.dataset, cell.limited_generation, cell.training
     padded = training.memory is MemoryPolicy.paper or cell.conventions.left_padding
     trains = method.kind is not MethodKind.prompting
     # Later settings are left out while they have their default, so that stored predictions keep their keys.
@@ -157,7 +157,7 @@ def _key(cell: CellConfig, config: PretrainedConfig) -> str:
         else [],
         **({"train_with_examples": True} if method.train_with_examples else {}),
         **({} if cell.model.attention is Attention.auto else {"attention": cell.model.attention}),
-        "generation": [generation.sequences, generation.batch_size, cell.cache_bytes],
+        "generation": [generation.sequences, generation.batch_size, generation.cache_gb],
     }
     return hashlib.sha256(_as_json(decisive).encode()).hexdigest()[:32]
 

@@ -2,8 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from transformers import PretrainedConfig
+
+from peft_study.config.schema import GenerationConfig
 
 MAX_BATCH = 32
 """Most prompts in a batch. With more, a step is limited by compute, and the batch gains nothing."""
@@ -31,6 +34,30 @@ class Needs:
     new_tokens: int
     common_tokens: int = 0
     copies: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        config: PretrainedConfig,
+        settings: GenerationConfig,
+        new_tokens: int,
+        bytes_per_value: int,
+        common_tokens: int = 0,
+        *,
+        copies: bool = False,
+    ) -> Self:
+        """The needs of a model.
+
+        Args:
+            config: the model's config.
+            settings: gives the number of candidates.
+            new_tokens: length limit of a candidate.
+            bytes_per_value: bytes of a number in keys and values.
+            common_tokens: see `common_tokens` of this class.
+            copies: see `copies` of this class.
+        """
+        each = token_bytes(config, bytes_per_value)
+        return cls(each, int(config.vocab_size), settings.sequences, new_tokens, common_tokens, copies)
 
     def prompt_bytes(self, tokens: int) -> int:
         """Bytes for a prompt of this many tokens, and its candidates."""

@@ -1,6 +1,6 @@
 """Private names of transformers and torch that generation needs. See `models.compat`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,7 +19,7 @@ def replaced_attention(model: PreTrainedModel, kernel: str) -> Iterator[None]:
     Checked with transformers 5.23: `PretrainedConfig._attn_implementation`, and `CodeGenAttention._attn`, because
     CodeGen does not call transformers' attention interface.
     """
-    # The decoder of an encoder-decoder has a config of its own.
+    # The decoder of an encoder-decoder has a separate config.
     configs: dict[int, Any] = {
         id(module.config): module.config for module in model.modules() if hasattr(module, "config")
     }
@@ -74,6 +74,12 @@ def attention_with_log_sum(
     return output, (largest + total.log())[..., 0]
 
 
+def aligned_zeros(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """Zeros in rows that begin where the efficient kernel can read them."""
+    width = -(-shape[-1] // _ALIGNMENT) * _ALIGNMENT
+    return torch.zeros((*shape[:-1], width), dtype=dtype, device=device)[..., : shape[-1]]
+
+
 def efficient_attention_with_log_sum(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, bias: torch.Tensor | None, scaling: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -81,13 +87,12 @@ def efficient_attention_with_log_sum(
 
     Checked with torch 2.13, `aten._scaled_dot_product_efficient_attention`. torch has no public name for it.
     """
+    # CodeGen under autocast keeps keys in fp32 and values in 16 bits. The kernel takes a single format.
+    query, key = query.to(value.dtype), key.to(value.dtype)
     if bias is not None:
-        keys = bias.shape[-1]
-        padded = bias.new_empty((*bias.shape[:-1], -(-keys // _ALIGNMENT) * _ALIGNMENT))
-        padded[..., :keys] = bias
-        bias = padded[..., :keys].expand(*query.shape[:-1], keys)
-    # CodeGen under autocast keeps keys in fp32 and values in 16 bits; the kernel takes a single format.
-    query, key, bias = query.to(value.dtype), key.to(value.dtype), None if bias is None else bias.to(value.dtype)
+        if bias.dtype != value.dtype or bias.stride(-2) % _ALIGNMENT:
+            bias = aligned_zeros(bias.shape, value.dtype, bias.device).copy_(bias)
+        bias = bias.expand(*query.shape[:-1], bias.shape[-1])
     output, log_sum, *_ = torch.ops.aten._scaled_dot_product_efficient_attention(
         query, key, value, bias, True, 0.0, False, scale=scaling
     )

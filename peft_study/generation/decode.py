@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from peft import PeftModelForCausalLM
@@ -13,12 +13,12 @@ from transformers import PreTrainedTokenizerBase
 from peft_study.config.schema import GenerationConfig
 from peft_study.data.continuation import STANDALONE, anchor, text_behind
 from peft_study.data.prompts import Template
-from peft_study.generation.batches import Needs, batches, token_bytes
+from peft_study.generation.batches import Needs, batches
 from peft_study.generation.beam_search import SearchSettings, beam_search
 from peft_study.generation.copied import CopyingDecoder
 from peft_study.generation.probe import why_not_shared
+from peft_study.generation.prompt_reader import PromptReader
 from peft_study.generation.sampling import SamplingSettings, sample
-from peft_study.generation.shared import PromptReader
 from peft_study.generation.stopping import CompleteTexts, Continuation, Sentinel, newline_tokens, token_texts
 from peft_study.models.loading import Model
 from peft_study.models.out_of_memory import is_out_of_memory
@@ -79,7 +79,6 @@ class Decoder:
         max_new_tokens: length limit of a candidate, in tokens.
         compute: device and number format.
         seed: seed of sampling. It seeds each prompt separately, so that a resumed generation draws the same candidates.
-        cache_bytes: most bytes of keys, values and scores for a batch size of null; None takes `settings.cache_gb`.
 
     Attributes:
         pad: id that fills rows.
@@ -95,7 +94,6 @@ class Decoder:
         max_new_tokens: int,
         compute: Compute,
         seed: int = 0,
-        cache_bytes: float | None = None,
     ) -> None:
         # Adapters stay unmerged: LoRA merged into 4 or 8 bits is rounded, and peft 0.21 does not merge IA3 into 8 bits.
         self._model = model
@@ -105,7 +103,6 @@ class Decoder:
         self._max_new_tokens = max_new_tokens
         self._compute = compute
         self._seed = seed
-        self._cache_bytes = settings.cache_gb * 1e9 if cache_bytes is None else cache_bytes
         self.pad = int(tokenizer.pad_token_id)
         self._encoder_decoder = bool(model.config.is_encoder_decoder)
         self._texts = token_texts(tokenizer) if template.stop_at_newline or template.ends_early else {}
@@ -135,13 +132,14 @@ class Decoder:
     ) -> Iterator[list[tuple[int, list[list[int]]]]]:
         """Generate candidates like `generate`, and yield their token ids, filled with the padding id."""
         self._model.eval()
+        self.decoding = Decoding()
         if done >= set(range(len(prompts))):
             return
         write = self._writer(prompts)
         # peft puts the virtual tokens of prompt tuning before a decoder's left padding, and ignores position ids.
         # Padding would separate a prompt from them, so a batch must hold prompts of equal length.
         equal_lengths = self.decoding.path == COPIED and self._virtual_tokens
-        groups = batches([len(prompt) for prompt in prompts], self._size, equal_lengths=equal_lengths)
+        groups = batches([len(prompt) for prompt in prompts], self._size(), equal_lengths=equal_lengths)
         while groups:
             # Batches are not regrouped: in 16 bits a candidate can depend on the other prompts of its batch.
             indices = groups.pop(0)
@@ -164,24 +162,28 @@ class Decoder:
             if reason is not None:
                 logger.warning("keys and values are copied for each candidate: %s", reason)
                 self.decoding.path = COPIED
-                return self._write_copied
+                ends, virtual = self._ends, self._virtual_tokens
+                decoder = CopyingDecoder(
+                    self._model, self._settings, self._max_new_tokens, ends, self.pad, virtual_tokens=virtual
+                )
+                return partial(self._write_copied, decoder)
             reader = PromptReader(self._model, prompts, self.pad)
         self.decoding.common_tokens = reader.common.tokens + reader.common.virtual
         return partial(self._write_shared, reader)
 
-    def _size(self, longest: int) -> int:
-        """Number of prompts in a batch whose longest prompt has this many tokens."""
-        # Each batch has a size of its own, so that one long prompt does not make all batches small.
-        settings, config = self._settings, self._model.config
-        needs = Needs(
-            token_bytes(config, self._compute.dtype.itemsize),
-            int(config.vocab_size),
-            settings.sequences,
+    def _size(self) -> Callable[[int], int]:
+        """From the length of a batch's longest prompt to the number of prompts in the batch."""
+        # The size depends on the batch, so that one long prompt does not make all batches small.
+        settings, decoding = self._settings, self.decoding
+        needs = Needs.of(
+            self._model.config,
+            settings,
             self._max_new_tokens,
-            self.decoding.common_tokens,
-            copies=self.decoding.path == COPIED,
+            self._compute.dtype.itemsize,
+            decoding.common_tokens,
+            copies=decoding.path == COPIED,
         )
-        return settings.batch_size or needs.fitting(longest, self._cache_bytes)
+        return lambda longest: settings.batch_size or needs.fitting(longest, settings.cache_gb * 1e9)
 
     def _attempt(
         self, write: "_Writer", prompts: Sequence[Sequence[int]], indices: Sequence[int]
@@ -208,37 +210,36 @@ class Decoder:
         indices: Sequence[int],
         complete: CompleteTexts | None,
     ) -> list[list[list[int]]]:
-        settings, room, ends = self._settings, self._max_new_tokens, tuple(self._ends)
-        batch = reader.read(prompts, settings.sequences, room)
+        settings = self._settings
+        batch = reader.read(prompts, settings.sequences, self._max_new_tokens)
         self.decoding.cache_bytes = max(self.decoding.cache_bytes, batch.cache_bytes)
+        ends: dict[str, Any] = {
+            "room": self._max_new_tokens,
+            "ends": tuple(self._ends),
+            "pad": self.pad,
+            "complete": complete,
+        }
         if settings.temperature is None and settings.num_beams > 1:
             search = SearchSettings(
-                settings.num_candidates,
-                room,
-                ends,
-                self.pad,
-                settings.length_penalty,
-                settings.early_stopping,
-                complete,
+                **ends,
+                candidates=settings.num_candidates,
+                length_penalty=settings.length_penalty,
+                early_stopping=settings.early_stopping,
             )
             return beam_search(search, batch)
-        draws = SamplingSettings(room, ends, self.pad, settings.temperature, settings.top_k, settings.top_p, complete)
+        draws = SamplingSettings(**ends, temperature=settings.temperature, top_k=settings.top_k, top_p=settings.top_p)
         return sample(draws, batch, [self._seed * SEED_FACTOR + index for index in indices])
 
     def _write_copied(
-        self, prompts: Sequence[Sequence[int]], indices: Sequence[int], complete: CompleteTexts | None
+        self,
+        decoder: CopyingDecoder,
+        prompts: Sequence[Sequence[int]],
+        indices: Sequence[int],
+        complete: CompleteTexts | None,
     ) -> list[list[list[int]]]:
         # The seed depends on the batch only, so that skipped batches change nothing. No other batch starts with the
         # same prompt.
         torch.manual_seed(self._seed * SEED_FACTOR + indices[0])
-        decoder = CopyingDecoder(
-            self._model,
-            self._settings,
-            self._max_new_tokens,
-            self._ends,
-            self.pad,
-            virtual_tokens=self._virtual_tokens,
-        )
         return decoder.run(prompts, complete)
 
     def _continuation(self, prompt: Sequence[int]) -> Continuation:

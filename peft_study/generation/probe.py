@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from peft import PeftModel
 
-from peft_study.generation.shared import LEAST_COMMON, PromptReader
-from peft_study.models.loading import Model
+from peft_study.generation.prompt_reader import LEAST_COMMON, PromptReader
+from peft_study.models.loading import Model, base_of
 from peft_study.models.out_of_memory import is_out_of_memory
 
 EXACT = 1e-3
@@ -81,6 +81,6 @@ def _logits_alone(model: Model, prompt: Sequence[int], written: Sequence[int]) -
 
 
 def _rounds(model: Model) -> bool:
-    base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+    base = base_of(model)
     compute = torch.get_autocast_dtype(model.device.type) if torch.is_autocast_enabled(model.device.type) else None
     return bool(getattr(base, "is_loaded_in_8bit", False)) or base.dtype != torch.float32 or compute is not None

@@ -6,31 +6,24 @@ from dataclasses import dataclass
 import torch
 from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-from peft_study.generation.beam_search import EndRule, fill_holes
-from peft_study.generation.shared import PromptBatch
+from peft_study.generation.active import ActivePrompts
+from peft_study.generation.prompt_batch import PromptBatch
+from peft_study.generation.stopping import EndSettings
 
 
-@dataclass(frozen=True)
-class SamplingSettings:
+@dataclass(frozen=True, kw_only=True)
+class SamplingSettings(EndSettings):
     """What decides the draws besides the model.
 
     Attributes:
-        room: number of tokens of a candidate at most.
-        ends: ids of the tokens that end a candidate.
-        pad: id that fills a candidate behind its end.
         temperature: divides the logits; None takes the most probable token.
         top_k: draw from this number of most probable tokens; 0 is all of them.
         top_p: draw from the smallest set of tokens with this total probability.
-        end_rule: which candidates are complete by their text; None if only tokens end them.
     """
 
-    room: int
-    ends: tuple[int, ...]
-    pad: int
     temperature: float | None = None
     top_k: int = 0
     top_p: float = 1.0
-    end_rule: EndRule | None = None
 
     def warpers(self) -> LogitsProcessorList:
         """The changes of the logits before a draw, in transformers' order."""
@@ -57,35 +50,27 @@ def sample(settings: SamplingSettings, batch: PromptBatch, seeds: Sequence[int])
     """
     device = batch.first_logits.device
     generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
-    active = list(range(len(seeds)))
-    results: list[list[list[int]]] = [[] for _ in active]
+    active = ActivePrompts(batch)
     ends = torch.tensor(settings.ends, device=device)
     warpers = settings.warpers()
-    written = torch.full((len(active), batch.sequences, settings.room), settings.pad, device=device)
+    written = torch.full((len(seeds), batch.sequences, settings.room), settings.pad, device=device)
     done = torch.zeros(written.shape[:2], dtype=torch.bool, device=device)
     logits = batch.first_logits[:, None].expand(-1, batch.sequences, -1)
     with batch.writing():
-        for length in range(settings.room):
-            tokens = _next_tokens(logits.float(), settings, warpers, [generators[prompt] for prompt in active])
-            written[..., length] = torch.where(done, settings.pad, tokens)
+        for length in range(1, settings.room + 1):
+            drawing = [generators[prompt] for prompt in active.indices]
+            tokens = _next_tokens(logits.float(), settings, warpers, drawing)
+            written[..., length - 1] = torch.where(done, settings.pad, tokens)
             done |= torch.isin(tokens, ends)
-            if settings.end_rule is not None:
-                done |= settings.end_rule(active, written[..., : length + 1])
-            gone = [
-                place for place, value in enumerate(done.all(dim=1).tolist()) if value or length + 1 == settings.room
-            ]
-            for place in gone:
-                results[active[place]] = written[place].tolist()
-            if gone:
-                order = fill_holes(len(active), gone)
-                active = [active[place] for place in order]
-                if not active:
-                    break
-                index = torch.tensor(order, device=device)
-                written, done = written[index], done[index]
-                batch.keep(order)
-            logits = batch.step(written[..., length])
-    return results
+            if settings.complete is not None:
+                done |= settings.complete(active.indices, written[..., :length])
+            places = active.leave(done.all(dim=1) | (length == settings.room), written)
+            if places is not None:
+                written, done = written[places], done[places]
+            if not active.indices:
+                break
+            logits = batch.step(written[..., length - 1])
+    return active.results
 
 
 def _next_tokens(

@@ -11,64 +11,20 @@ Attention reads each part with all queries that see it, and joins the two by the
 """
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import AttentionInterface, Cache, DynamicCache, EncoderDecoderCache, PreTrainedModel
-from transformers.cache_utils import CacheLayerMixin, DynamicLayer
+from transformers import AttentionInterface, Cache, EncoderDecoderCache, PreTrainedModel
+from transformers.cache_utils import CacheLayerMixin
 
 from peft_study.generation.compat import attention_with_log_sum, replaced_attention
 from peft_study.generation.slots import Slots
 
 KERNEL = "peft_study_shared"
 """Name under which transformers calls `attend`. transformers builds no mask for a name that has no mask function."""
-Parts = list[tuple[torch.Tensor, torch.Tensor]]
-"""Keys and values of each layer, (prompts, heads, tokens, head size)."""
-
-
-class ReadingLayer(DynamicLayer):
-    """A cache layer that keeps the tokens of the prompts, and returns them behind those of the common part.
-
-    Args:
-        common: keys and values, (1, heads, tokens, head size); None if the prompts have no common part.
-    """
-
-    def __init__(self, common: tuple[torch.Tensor, torch.Tensor] | None) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._common = common
-
-    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any) -> Any:
-        """Keep new keys and values, and return them with the common ones before them."""
-        states = super().update(key_states, value_states)
-        if self._common is None:
-            return states
-        return tuple(
-            torch.cat([common.expand(len(new), -1, -1, -1), new], dim=-2)
-            for common, new in zip(self._common, states, strict=True)
-        )
-
-    def get_seq_length(self) -> int:
-        """Number of tokens before the next one."""
-        return super().get_seq_length() + (0 if self._common is None else self._common[0].shape[-2])
-
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        """Number of tokens that a mask covers, and the position of the first."""
-        return self.get_seq_length() + query_length, 0
-
-
-def reading_cache(model: PreTrainedModel, common: Parts | None) -> DynamicCache:
-    """A cache for reading prompts behind their common part."""
-    cache = DynamicCache(config=model.config)
-    cache.layers = [ReadingLayer(common[index] if common else None) for index in range(len(cache.layers))]
-    return cache
-
-
-def parts_of(cache: Any) -> Parts:
-    """Keys and values of each layer of a cache."""
-    return [(layer.keys, layer.values) for layer in cache.layers]
 
 
 class _SharedLayer(CacheLayerMixin):
@@ -94,18 +50,13 @@ class _SharedLayer(CacheLayerMixin):
         return self.get_seq_length() + query_length, 0
 
     def get_max_length(self) -> int:
-        """-1: transformers knows no limit."""
+        """-1, which means no limit to transformers."""
         return -1
 
     @property
     @abstractmethod
     def bytes(self) -> int:
         """Bytes of the keys and values."""
-
-    @property
-    @abstractmethod
-    def dtype(self) -> torch.dtype:
-        """Number format of the keys."""
 
     @property
     @abstractmethod
@@ -167,11 +118,6 @@ class WritingLayer(_SharedLayer):
     def bytes(self) -> int:
         """Bytes of the keys and values, those of the common part included."""
         return sum(part.nbytes for part in (self._keys, self._values, *(self._common or ())))
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Number format of the keys."""
-        return self._keys.dtype
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -256,11 +202,6 @@ class EncoderLayer(_SharedLayer):
         return self._keys.nbytes + self._values.nbytes
 
     @property
-    def dtype(self) -> torch.dtype:
-        """Number format of the keys."""
-        return self._keys.dtype
-
-    @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the keys."""
         return self._keys.shape
@@ -326,9 +267,9 @@ def attend(
     return output.transpose(1, 2), None
 
 
-@contextmanager
-def shared_attention(model: PreTrainedModel) -> Iterator[None]:
+AttentionInterface.register(KERNEL, attend)
+
+
+def shared_attention(model: PreTrainedModel) -> AbstractContextManager[None]:
     """Let a model read a `SharedCache`."""
-    AttentionInterface.register(KERNEL, attend)
-    with replaced_attention(model, KERNEL):
-        yield
+    return replaced_attention(model, KERNEL)

@@ -2,6 +2,8 @@
 
 import torch
 
+from peft_study.generation.compat import aligned_zeros
+
 
 class Slots:
     """Which keys of its prompt each candidate sees. All layers share this object.
@@ -61,7 +63,6 @@ class Slots:
             dtype: number format of the scores.
         """
         if self._bias is None:
-            scores = torch.zeros(self._visible.shape, dtype=dtype, device=self._visible.device)
-            scores.masked_fill_(~self._visible, float("-inf"))
-            self._bias = scores.repeat_interleave(groups, dim=1)[:, None]
+            hidden = ~self._visible.repeat_interleave(groups, dim=1)[:, None]
+            self._bias = aligned_zeros(hidden.shape, dtype, hidden.device).masked_fill_(hidden, float("-inf"))
         return self._bias

@@ -131,6 +131,23 @@ class CompleteTexts:
         return bool(pattern.search("".join(self._texts.get(token, "") for token in tail)))
 
 
+@dataclass(frozen=True, kw_only=True)
+class EndSettings:
+    """Where candidates end.
+
+    Attributes:
+        room: number of tokens of a candidate at most.
+        ends: ids of the tokens that end a candidate.
+        pad: id that fills a candidate behind its end.
+        complete: which candidates are complete by their text; None if only tokens end them.
+    """
+
+    room: int
+    ends: tuple[int, ...]
+    pad: int
+    complete: CompleteTexts | None = None
+
+
 class CompleteCandidates(StoppingCriteria):
     """The same rule for `generate`.
 

@@ -39,6 +39,11 @@ _HUB_HINT = (
 )
 
 
+def base_of(model: Model) -> Any:
+    """The model without peft's wrapper; the layers of an adapter stay in it."""
+    return model.get_base_model() if isinstance(model, PeftModel) else model
+
+
 def load_tokenizer(model: ModelConfig) -> PreTrainedTokenizerBase:
     """Load a model's tokenizer, with a padding token.
 

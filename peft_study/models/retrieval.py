@@ -109,8 +109,9 @@ def _dense(model: "SentenceTransformer", corpus: Sequence[str], device: torch.de
         vectors = model.encode(list(texts), normalize_embeddings=True, convert_to_numpy=True, show_progress_bar=False)
         return np.asarray(vectors, dtype=np.float32)
 
+    keys = cached_embeddings(instructions, identity, encode)
+
     def retrieve(queries: Sequence[str]) -> Iterator[Block]:
-        keys = cached_embeddings(instructions, identity, encode)
         return compare(cached_embeddings(queries, identity, encode)[:], keys, columns)
 
     return retrieve

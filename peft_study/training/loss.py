@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from peft_study.data.tokens import IGNORED_LABEL
 from peft_study.models.adapter import virtual_tokens
 from peft_study.models.compat import attention_kernel
+from peft_study.models.loading import base_of
 
 LOGITS_AT_ONCE = 1 << 25
 """Number of logits in memory at a time: 134 MB in fp32. More labels are split into chunks, and the backward pass
@@ -40,7 +41,7 @@ def training_loss(
         # transformers' T5 ignores the number of target tokens that the Trainer passes on, so it is applied to the mean.
         mean: torch.Tensor = model(**inputs).loss
         return mean if target_count is None else mean * _count(labels) / target_count
-    base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+    base = base_of(model)
     head = base.get_output_embeddings()
     with _label_positions_in_place_of_head(base, inputs) as positions:
         _forward(model, base, inputs)

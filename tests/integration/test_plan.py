@@ -79,7 +79,7 @@ def test_time_is_that_of_cells_alike_in_any_study(capsys: pytest.CaptureFixture[
 
 def test_the_table_takes_seeds_together_and_marks_what_is_above_the_budget(capsys: pytest.CaptureFixture[str]) -> None:
     sweep = ["model=codellama-34b-python", "quantization=none,nf4", "seed=1,2"]
-    # With a division of its own, a cell is replayed once; test_policy.py looks at the search for one.
+    # A cell with an explicit micro-batch is replayed once. test_policy.py covers the search for a division.
     assert main([*sweep, "hardware.memory_budget_gb=40", "training.micro_batch_size=1"]) == 0
 
     printed = capsys.readouterr()

@@ -15,16 +15,7 @@ import pytest
 from peft_study.results.schema import RunResult, Status
 from peft_study.results.store import CellFolder
 from peft_study.sweep.command import plan_command
-from tests.conftest import Command
-
-QUICK = [
-    "training.epochs=1",
-    "training.evaluations_per_epoch=1",
-    "dataset.test_limit=2",
-    "dataset.max_new_tokens=4",
-    "generation.num_beams=2",
-    "generation.num_candidates=2",
-]
+from tests.conftest import QUICK, Command
 
 # What Python imports at each start: with it, cells end in the ways that a real one may, by their seeds.
 FAULTS = """

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from peft_study.report.page.document import SCRIPTS
+from tests.conftest import QUICK
 from tests.report_cells import prediction, write_cell
 
 ROOT = Path(__file__).parents[2]
@@ -61,12 +62,7 @@ def test_it_runs_from_any_folder(installed: Path, small_data: Path, tmp_path: Pa
         installed,
         tmp_path,
         "model=tiny-llama",
-        "training.epochs=1",
-        "training.evaluations_per_epoch=1",
-        "dataset.test_limit=2",
-        "dataset.max_new_tokens=4",
-        "generation.num_beams=2",
-        "generation.num_candidates=2",
+        *QUICK,
         f"dataset.path={small_data}",
         "hardware=cpu",
     )

@@ -11,10 +11,11 @@ import torch
 from peft_study.config.compose import compose_cell
 from peft_study.config.schema import GenerationConfig, MethodKind, PromptForm
 from peft_study.data.prompts import Template
-from peft_study.generation import decode, shared, shared_cache
-from peft_study.generation.beam_search import fill_holes
-from peft_study.generation.decode import Decoder, Decoding
-from peft_study.generation.shared import common_tokens
+from peft_study.generation import shared_cache
+from peft_study.generation.active import fill_holes
+from peft_study.generation.decode import Decoder
+from peft_study.generation.prompt_batch import PromptBatch
+from peft_study.generation.prompt_reader import PromptReader, common_tokens
 from peft_study.models.loading import Model, load_model, load_tokenizer
 from tests.plain_generation import CPU, decoded, plainly
 from tests.unit.test_decode import PROMPTS, TOKENIZER, wide_model, with_adapter
@@ -92,12 +93,11 @@ def test_candidates_that_end_by_their_text(settings: GenerationConfig) -> None:
     # Line breaks are likely, so that candidates end at different lengths.
     model.get_input_embeddings().weight.data[newline] *= 3  # type: ignore[operator]
     decoder = Decoder(model, TOKENIZER, template, settings, 24, CPU)
-    alone = [Decoder(model, TOKENIZER, template, settings, 24, CPU) for _ in PROMPTS]
 
     together = decoded(decoder, PROMPTS)
 
-    if settings.temperature is None:
-        assert together == [decoded(each, [prompt])[0] for each, prompt in zip(alone, PROMPTS, strict=True)]
+    assert decoder.decoding.path == "shared"
+    assert together == plainly(model, TOKENIZER, template, settings, 24, PROMPTS)
     assert len({len(text) for row in together for text in row}) > 5
 
 
@@ -106,13 +106,13 @@ def test_a_prompt_that_is_finished_leaves_the_batch(monkeypatch: pytest.MonkeyPa
     newline = TOKENIZER("\n")["input_ids"]
     model.get_input_embeddings().weight.data[newline] *= 2  # type: ignore[operator]
     sizes: list[int] = []
-    step = shared.PromptBatch.step
+    step = PromptBatch.step
 
-    def counted(batch: shared.PromptBatch, tokens: torch.Tensor) -> torch.Tensor:
+    def counted(batch: PromptBatch, tokens: torch.Tensor) -> torch.Tensor:
         sizes.append(len(tokens))
         return step(batch, tokens)
 
-    monkeypatch.setattr(shared.PromptBatch, "step", counted)
+    monkeypatch.setattr(PromptBatch, "step", counted)
     decoder = Decoder(model, TOKENIZER, Template(stop_at_newline=True), EARLY, 24, CPU)
     decoded(decoder, PROMPTS)
 
@@ -156,15 +156,15 @@ def test_a_model_that_writes_something_else_behind_shared_keys_copies_them(monke
 @contextmanager
 def little_memory(monkeypatch: pytest.MonkeyPatch, prompts: int) -> Iterator[None]:
     """A device on which more prompts than these do not fit."""
-    read = shared.PromptReader.read
+    read = PromptReader.read
 
-    def limited(reader: shared.PromptReader, batch: Any, sequences: int, room: int) -> shared.PromptBatch:
+    def limited(reader: PromptReader, batch: Any, sequences: int, room: int) -> PromptBatch:
         if len(batch) > prompts:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB")
         return read(reader, batch, sequences, room)
 
     with monkeypatch.context() as patch:
-        patch.setattr(shared.PromptReader, "read", limited)
+        patch.setattr(PromptReader, "read", limited)
         yield
 
 
@@ -175,9 +175,7 @@ def test_a_batch_that_exhausts_memory_is_halved(monkeypatch: pytest.MonkeyPatch)
     with little_memory(monkeypatch, prompts=2):
         decoder = Decoder(model, TOKENIZER, Template(), SAMPLES, 6, CPU)
         assert decoded(decoder, PROMPTS) == whole
-    assert decoder.decoding == Decoding(
-        largest_batch=2, halvings=2, cache_bytes=decoder.decoding.cache_bytes, common_tokens=0
-    )
+    assert (decoder.decoding.largest_batch, decoder.decoding.halvings) == (2, 2)
     # The probe has two prompts, and a prompt alone cannot be halved.
     with little_memory(monkeypatch, prompts=0), pytest.raises(torch.OutOfMemoryError):
         decoded(Decoder(model, TOKENIZER, Template(), SAMPLES, 6, CPU), PROMPTS)
@@ -206,7 +204,3 @@ def test_the_last_prompts_move_into_the_places_of_those_that_left(
     count: int, gone: list[int], order: list[int]
 ) -> None:
     assert fill_holes(count, gone) == order
-
-
-def test_the_seed_factor_keeps_cells_apart() -> None:
-    assert decode.SEED_FACTOR > 1_000_000

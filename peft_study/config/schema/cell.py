@@ -1,6 +1,6 @@
 """A cell and its study."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from peft_study.config.schema.conventions import ConventionsConfig
@@ -61,7 +61,9 @@ class CellConfig:
     hardware: HardwareConfig = field(default_factory=HardwareConfig)
 
     @property
-    def cache_bytes(self) -> float:
-        """Most bytes of keys, values and scores in generation."""
-        limit = SMALL_CACHE_GB if self.training.memory is MemoryPolicy.small else self.generation.cache_gb
-        return min(limit, self.generation.cache_gb) * 1e9
+    def limited_generation(self) -> GenerationConfig:
+        """The settings of generation, with the memory that `training.memory` allows."""
+        settings = self.generation
+        if self.training.memory is not MemoryPolicy.small:
+            return settings
+        return replace(settings, cache_gb=min(settings.cache_gb, SMALL_CACHE_GB))

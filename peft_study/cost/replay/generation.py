@@ -8,7 +8,8 @@ from transformers import PreTrainedModel
 from peft_study.cost.replay.cuda_rules import replaced
 from peft_study.generation import shared_cache
 from peft_study.generation.compat import efficient_attention_with_log_sum
-from peft_study.generation.shared import Chunk, PromptBatch, PromptReader
+from peft_study.generation.prompt_batch import PromptBatch
+from peft_study.generation.prompt_reader import Chunk, PromptReader
 from peft_study.models.precision import Compute
 
 LAST_STEPS = 2

@@ -14,10 +14,10 @@ from peft_study.config.schema import CellConfig, DatasetConfig, Family, MemoryPo
 from peft_study.cost.replay import generation, training
 from peft_study.cost.replay.live_bytes import LiveBytes
 from peft_study.cost.replay.model import fake_tensors, load
-from peft_study.generation.batches import Needs, token_bytes
+from peft_study.generation.batches import Needs
 from peft_study.models.adapter import attach, recompute_activations, virtual_tokens
 from peft_study.models.families import FAMILIES
-from peft_study.models.loading import Model
+from peft_study.models.loading import Model, base_of
 from peft_study.models.parameters import count
 from peft_study.models.precision import Compute
 from peft_study.models.random_weights import on_meta_device
@@ -127,7 +127,7 @@ def _counts(
         if sizes.trainable:
             _train(cell, model, _trained_limits(cell, config, virtual_tokens(adapter)), compute, counter)
         counter.begin(f"{_GENERATE} ")
-        base: Any = model if isinstance(model, PreTrainedModel) else model.get_base_model()
+        base = base_of(model)
         base.eval()
         write(base, lambda name: counter.begin(f"{_GENERATE} {name}"))
     return {"trainable": sizes.trainable, "total": sizes.total, **counter.peaks}
@@ -163,17 +163,12 @@ def _longest_prompt(cell: CellConfig, config: PretrainedConfig, virtual: int, an
 def _writer(cell: CellConfig, config: PretrainedConfig, virtual: int, compute: Compute) -> _Write:
     """Writes a batch of prompts that fill the limits, examples included."""
     # Made with all layers of the config, because their number decides how many prompts a batch has.
-    dataset, settings = cell.dataset, cell.generation
+    dataset, settings = cell.dataset, cell.limited_generation
     prompt = _longest_prompt(cell, config, virtual, answer_tokens=dataset.max_new_tokens)
-    needs = Needs(
-        token_bytes(config, compute.dtype.itemsize),
-        int(config.vocab_size),
-        settings.sequences,
-        dataset.max_new_tokens,
-    )
+    needs = Needs.of(config, settings, dataset.max_new_tokens, compute.dtype.itemsize)
     return partial(
         generation.write,
-        prompts=settings.batch_size or needs.fitting(prompt + virtual, cell.cache_bytes),
+        prompts=settings.batch_size or needs.fitting(prompt + virtual, settings.cache_gb * 1e9),
         prompt_tokens=prompt + virtual,
         new_tokens=dataset.max_new_tokens,
         sequences=settings.sequences,

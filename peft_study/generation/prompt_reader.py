@@ -1,36 +1,26 @@
-"""Reads each prompt once, what all prompts begin with once a cell, and writes all candidates of a batch together."""
+"""Reads each prompt once, and what all prompts begin with once a cell."""
 
 import math
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate, pairwise, takewhile
 from typing import Any
 
 import torch
 from peft import PeftModel, PeftType
 from transformers import DynamicCache, EncoderDecoderCache
-from transformers.modeling_outputs import BaseModelOutput
 
-from peft_study.generation.shared_cache import (
-    EncoderLayer,
-    Parts,
-    SharedCache,
-    WritingLayer,
-    parts_of,
-    reading_cache,
-    shared_attention,
-)
+from peft_study.generation.prompt_batch import PromptBatch
+from peft_study.generation.reading_cache import Parts, parts_of, reading_cache
+from peft_study.generation.shared_cache import EncoderLayer, SharedCache, WritingLayer
 from peft_study.generation.slots import Slots
 from peft_study.models.adapter import virtual_tokens
-from peft_study.models.loading import Model
+from peft_study.models.loading import Model, base_of
 
 LEAST_COMMON = 16
-"""Tokens that prompts must have in common to keep them apart. Below, a second part of attention costs more than it
-saves (benchmarks/generation.py).
-"""
+"""Tokens that prompts must have in common to keep them apart, because a second part of attention is not free."""
 READ_TOKENS = 2048
-"""Prompt tokens that are read at the same time. More would not make reading faster, and activations take memory."""
+"""Most prompt tokens that are read at the same time, which limits the memory of activations."""
 _VIRTUAL = frozenset({PeftType.PROMPT_TUNING, PeftType.P_TUNING, PeftType.PREFIX_TUNING})
 
 
@@ -85,29 +75,24 @@ class PromptReader:
         self.common = self._read_common(prompts[0][: common if common >= LEAST_COMMON else 0])
 
     def _read_common(self, ids: Sequence[int]) -> CommonPart:
-        if not self._virtual:
-            if not ids:
-                return CommonPart()
-            cache = DynamicCache(config=self._model.config)
-            self._forward(self._ids([ids]), cache)
-            return CommonPart(len(ids), 0, parts_of(cache))
         adapter: Any = self._model
-        virtual = virtual_tokens(adapter.active_peft_config)
-        prompt = adapter.get_prompt(batch_size=1)
-        if adapter.active_peft_config.peft_type is PeftType.PREFIX_TUNING:
-            cache = DynamicCache(config=self._model.config)
-            for index, layer in enumerate(prompt.layers):
-                cache.update(layer.keys, layer.values, index)
-            if ids:
-                self._forward(self._ids([ids]), cache)
-        else:
-            embedded = self._reads.get_input_embeddings()(self._ids([ids]))
-            cache = DynamicCache(config=self._model.config)
+        virtual = virtual_tokens(adapter.active_peft_config) if self._virtual else 0
+        if not ids and not virtual:
+            return CommonPart()
+        cache = DynamicCache(config=self._model.config)
+        prompt = adapter.get_prompt(batch_size=1) if self._virtual else None
+        if isinstance(prompt, torch.Tensor):  # virtual tokens as embeddings
+            embedded = self._base.get_input_embeddings()(self._ids([ids]))
             inputs = torch.cat([prompt.to(embedded.dtype), embedded], dim=1)
-            self._reads(inputs_embeds=inputs, past_key_values=cache, use_cache=True, logits_to_keep=1)
+            self._base(inputs_embeds=inputs, past_key_values=cache, use_cache=True, logits_to_keep=1)
+            return CommonPart(len(ids), virtual, parts_of(cache))
+        for index, layer in enumerate(prompt.layers if prompt else ()):  # virtual tokens as keys and values
+            cache.update(layer.keys, layer.values, index)
+        if ids:
+            self._forward(self._ids([ids]), cache)
         return CommonPart(len(ids), virtual, parts_of(cache))
 
-    def read(self, prompts: Sequence[Sequence[int]], sequences: int, room: int) -> "PromptBatch":
+    def read(self, prompts: Sequence[Sequence[int]], sequences: int, room: int) -> PromptBatch:
         """Read prompts, and return the batch that writes their candidates.
 
         Args:
@@ -119,7 +104,7 @@ class PromptReader:
             return self._read_encoded(prompts, sequences, room)
         return self.join(prompts, self.read_chunks(prompts), sequences, room)
 
-    def read_chunks(self, prompts: Sequence[Sequence[int]]) -> "list[Chunk]":
+    def read_chunks(self, prompts: Sequence[Sequence[int]]) -> list[Chunk]:
         """Read a decoder's prompts in chunks, which `join` puts together."""
         bounds = [0, *accumulate(self.chunk_sizes(prompts))]
         return [self.read_chunk(prompts[start:end]) for start, end in pairwise(bounds)]
@@ -131,14 +116,14 @@ class PromptReader:
         bounds = [len(prompts) * place // number for place in range(number + 1)]
         return [end - start for start, end in pairwise(bounds)]
 
-    def read_chunk(self, prompts: Sequence[Sequence[int]]) -> "Chunk":
+    def read_chunk(self, prompts: Sequence[Sequence[int]]) -> Chunk:
         """Read prompts together."""
         rest = [prompt[self.common.tokens :] for prompt in prompts]
         cache = reading_cache(self._base, self.common.parts)
         logits = self._read_rest(rest, cache)
         return Chunk(parts_of(cache), logits)
 
-    def join(self, prompts: Sequence[Sequence[int]], chunks: "list[Chunk]", sequences: int, room: int) -> "PromptBatch":
+    def join(self, prompts: Sequence[Sequence[int]], chunks: list[Chunk], sequences: int, room: int) -> PromptBatch:
         """Put the chunks of a batch together. Their keys and values are freed.
 
         Args:
@@ -148,9 +133,8 @@ class PromptReader:
             room: see `read`.
         """
         common = self.common
-        lengths = torch.tensor([len(prompt) - common.tokens for prompt in prompts], device=self._device)
-        width = max(map(len, prompts)) - common.tokens
-        slots = Slots(torch.arange(width, device=self._device) >= width - lengths[:, None], sequences, room)
+        visible = self._visible([prompt[common.tokens :] for prompt in prompts])
+        slots = Slots(visible, sequences, room)
         layers: list[Any] = []
         for index in range(len(chunks[0].parts)):
             parts = [chunk.parts[index] for chunk in chunks]
@@ -160,25 +144,20 @@ class PromptReader:
         cache = reading_cache(self._base, None)
         cache.layers = layers
         logits = torch.cat([chunk.logits for chunk in chunks])
-        positions = lengths + common.tokens + common.virtual
+        positions = visible.sum(-1) + common.tokens + common.virtual
         return PromptBatch(self._reads, SharedCache(slots, cache), logits, positions)
 
     def _read_rest(self, prompts: Sequence[Sequence[int]], cache: DynamicCache) -> torch.Tensor:
         """Read what follows the common part, and return the logits of each prompt's next token."""
         common = self.common.tokens + self.common.virtual
-        ids = self._ids(prompts, left=True)
-        mask = (
-            torch.arange(ids.shape[1], device=self._device)
-            >= ids.shape[1] - torch.tensor([len(prompt) for prompt in prompts], device=self._device)[:, None]
-        ).long()
+        ids, mask = self._ids(prompts), self._visible(prompts).long()
         positions = (mask.cumsum(-1) - 1).clamp(min=0) + common
         mask = torch.cat([mask.new_ones(len(prompts), common), mask], dim=-1)
         return self._forward(ids, cache, attention_mask=mask, position_ids=positions)
 
-    def _read_encoded(self, prompts: Sequence[Sequence[int]], sequences: int, room: int) -> "PromptBatch":
+    def _read_encoded(self, prompts: Sequence[Sequence[int]], sequences: int, room: int) -> PromptBatch:
         ids = self._ids(prompts, left=False)
-        lengths = torch.tensor([len(prompt) for prompt in prompts], device=self._device)
-        visible = torch.arange(ids.shape[1], device=self._device) < lengths[:, None]
+        visible = self._visible(prompts, left=False)
         cache = EncoderDecoderCache(DynamicCache(config=self._model.config), DynamicCache(config=self._model.config))
         encoded = self._base.get_encoder()(input_ids=ids, attention_mask=visible.long(), return_dict=True)
         start = torch.full((len(prompts), 1), self._base.config.decoder_start_token_id, device=self._device)
@@ -209,6 +188,12 @@ class PromptReader:
         logits: torch.Tensor = output.logits[:, -1].float()
         return logits
 
+    def _visible(self, prompts: Sequence[Sequence[int]], *, left: bool = True) -> torch.Tensor:
+        """Where `_ids` has tokens and no padding."""
+        lengths = torch.tensor([len(prompt) for prompt in prompts], device=self._device)
+        visible = torch.arange(max(map(len, prompts)), device=self._device) < lengths[:, None]
+        return visible.flip(-1) if left else visible
+
     def _ids(self, prompts: Sequence[Sequence[int]], *, left: bool = True) -> torch.Tensor:
         width = max(map(len, prompts))
         rows = []
@@ -218,101 +203,9 @@ class PromptReader:
         return torch.tensor(rows, dtype=torch.long, device=self._device)
 
 
-class PromptBatch:
-    """Prompts that were read, and the candidates written behind them so far.
-
-    Args:
-        model: takes the tokens of a step.
-        cache: keys and values.
-        logits: of the first token of each prompt's candidates, (prompts, vocabulary).
-        positions: position of that token for each prompt; None for an encoder-decoder.
-        encoded: the encoder's output; None for a decoder.
-    """
-
-    def __init__(
-        self,
-        model: Any,
-        cache: SharedCache,
-        logits: torch.Tensor,
-        positions: torch.Tensor | None = None,
-        encoded: torch.Tensor | None = None,
-    ) -> None:
-        self._model, self._cache = model, cache
-        self._positions, self._encoded = positions, encoded
-        self.first_logits = logits
-
-    @property
-    def sequences(self) -> int:
-        """Number of candidates of each prompt."""
-        return self._cache.slots.sequences
-
-    @property
-    def cache_bytes(self) -> int:
-        """Bytes of all keys and values, those of the common part included."""
-        return sum(layer.bytes for layer in self._cache.layers)
-
-    def writing(self) -> AbstractContextManager[None]:
-        """Let the model write behind these prompts."""
-        return shared_attention(base_of(self._model))
-
-    def step(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Append a token to each candidate.
-
-        Args:
-            tokens: ids, (prompts, sequences).
-
-        Returns:
-            logits of the next token, (prompts, sequences, vocabulary), in the model's number format.
-        """
-        slots = self._cache.slots
-        slots.add()
-        ids = tokens.reshape(-1, 1)
-        if self._encoded is not None:
-            output = self._model(
-                encoder_outputs=BaseModelOutput(last_hidden_state=self._encoded),
-                decoder_input_ids=ids,
-                past_key_values=self._cache.cache,
-                use_cache=True,
-            )
-        else:
-            assert self._positions is not None
-            positions = (self._positions + slots.steps - 1).repeat_interleave(slots.sequences)[:, None]
-            output = self._model(
-                input_ids=ids, position_ids=positions, past_key_values=self._cache.cache, use_cache=True
-            )
-        logits: torch.Tensor = output.logits[:, -1].view(*tokens.shape, -1)
-        return logits
-
-    def lengthen(self, tokens: int) -> None:
-        """Lengthen each candidate by tokens of unknown content, for a count of memory."""
-        self._cache.slots.add(tokens)
-
-    def reorder(self, origins: torch.Tensor) -> None:
-        """Let each candidate continue another one of its prompt, (prompts, sequences)."""
-        self._cache.slots.reorder(origins)
-
-    def keep(self, order: Sequence[int]) -> None:
-        """Keep these prompts only, in this order. A prompt's place is never after its present one."""
-        self._cache.keep(order)
-        index = torch.tensor(order, device=self.first_logits.device)
-        if self._positions is not None:
-            self._positions = self._positions[index]
-        if self._encoded is not None:
-            self._encoded = self._encoded[index]
-
-
 def common_tokens(prompts: Sequence[Sequence[int]]) -> int:
-    """Number of tokens that all prompts begin with; each prompt keeps at least a token of its own."""
+    """Number of tokens that all prompts begin with; at least a token of each prompt follows them."""
     if len(prompts) < 2:
         return 0
-    shortest = min(map(list, prompts), key=len)
-    length = len(shortest) - 1
-    for prompt in map(list, prompts):
-        while shortest[:length] != prompt[:length]:
-            length = next(place for place in range(length) if shortest[place] != prompt[place])
-    return length
-
-
-def base_of(model: Model) -> Any:
-    """The model without peft's wrapper; the layers of an adapter stay in it."""
-    return model.get_base_model() if isinstance(model, PeftModel) else model
+    alike = takewhile(lambda column: len(set(column)) == 1, zip(*prompts, strict=False))
+    return min(sum(1 for _ in alike), min(map(len, prompts)) - 1)
