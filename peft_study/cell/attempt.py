@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
+from peft_study.cell.earlier import stands
 from peft_study.cell.environment import one_process
 from peft_study.config import identity
 from peft_study.config.checks import check
@@ -39,6 +40,7 @@ class Outcome:
         reason: why it did not succeed; None if it did.
         exit_code: the exit code of a process that runs this cell alone.
         folder: where its result is; None for a cell without a name.
+        started: False if the sweep ended before the cell's turn.
     """
 
     cell_id: str
@@ -46,6 +48,7 @@ class Outcome:
     reason: str | None
     exit_code: int
     folder: Path | None = None
+    started: bool = True
 
 
 @dataclass(frozen=True)
@@ -141,7 +144,12 @@ def _run_locked(cell: CellConfig, folder: CellFolder, result: RunResult, options
     """Run the cell, or skip it. Return its outcome, and whether its folder holds anything to keep."""
     fresh = not (folder.path / RESULT).exists()
     earlier = None if cell.rerun else _earlier(folder)
-    if earlier is not None and earlier.status is Status.ok:
+    if earlier is not None and stands(cell, earlier):
+        if earlier.status is not Status.ok:
+            print_line(
+                f"{earlier.cell_id}: {earlier.status} before; retry={cell.retry} leaves it, retry=all runs it again"
+            )
+            return Outcome(result.cell_id, earlier.status, earlier.reason, EXIT_FAILED, folder.path), True
         _show(earlier, folder)
         with_what = f"{earlier.provenance.get('device')}, {earlier.provenance.get('precision')}"
         print_line(f"{earlier.cell_id}: done before ({with_what}); rerun=true runs it again")
