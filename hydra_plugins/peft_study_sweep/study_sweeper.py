@@ -60,6 +60,7 @@ class StudySweeper(Sweeper):
         from peft_study.cell.task import Command
         from peft_study.console.messages import spinner
         from peft_study.errors import UserError
+        from peft_study.results.sweep_record import write_sweep
         from peft_study.sweep.outcomes import run_with
         from peft_study.sweep.plan import plan_sweep
 
@@ -80,6 +81,7 @@ class StudySweeper(Sweeper):
             if cell.refusal is not None:
                 self._task.outcomes.append(refuse(cell.cell, cell.folder, cell.refusal, record=True))
         runnable = [cell for cell in cells if cell.refusal is None]
+        write_sweep(((cell.cell, cell.folder) for cell in runnable), launcher)
         run_with(lambda: self._launch(runnable), launcher, runnable, self._task)
 
     def _launch(self, cells: "list[PlannedCell]") -> Sequence[JobReturn]:

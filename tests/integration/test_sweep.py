@@ -158,7 +158,7 @@ def test_a_study_runs_without_saying_multirun_and_ends_with_a_table(
     assert ended.code == 0, ended.err
     rows = [line.split()[:3] for line in ended.out.splitlines() if line.startswith("tiny-llama")]
     assert rows == [["tiny-llama", "zero-shot", "1"], ["tiny-llama", "lora", "1"]]
-    folders = sorted((tmp_path / "multirun" / "quickstart").iterdir())
+    folders = sorted((tmp_path / "multirun" / "quickstart").glob("*/"))
     assert len(folders) == 2
     for folder in folders:
         assert json.loads((folder / "result.json").read_text())["study"] == "quickstart"
