@@ -16,22 +16,15 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from peft_study.results.lease import BEAT_SECONDS, LEASE, STALE_SECONDS, Lease, now, parse, read_bytes, read_lease
+from peft_study.console.messages import print_line
+from peft_study.results.lease import BEAT_SECONDS, LEASE, STALE_SECONDS, Lease, now, parse, read_bytes
 
 _LOOK_SECONDS = 0.5
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 
 
 class LeaseHeldError(Exception):
-    """Another process holds the lease.
-
-    Attributes:
-        lease: the record; None if it cannot be read.
-    """
-
-    def __init__(self, lease: Lease | None) -> None:
-        super().__init__(lease.holder if lease is not None else "an unknown process")
-        self.lease = lease
+    """Another process holds the lease."""
 
 
 class LeaseLostError(Exception):
@@ -92,17 +85,19 @@ class HeldLease:
         # Within this time no other process can have called the lease stale, so the file need not be read.
         if not self._lost and _boot_clock() - self._beat_seconds < STALE_SECONDS / 2:
             return
-        if self._lost or not self._is_ours():
-            self._lost = True
+        self._lost = self._lost or not self._is_ours()
+        if self._lost:
             raise LeaseLostError("another process took the cell over")
 
     def release(self) -> None:
         """End the heartbeat and remove the file."""
         self._ending.set()
         self._thread.join()
-        if self._is_ours():
-            (self._folder / LEASE).unlink(missing_ok=True)
-        os.close(self._descriptor)
+        # What cannot be removed becomes stale.
+        with contextlib.suppress(OSError):
+            if self._is_ours():
+                (self._folder / LEASE).unlink(missing_ok=True)
+            os.close(self._descriptor)
 
     def _beat_until_released(self) -> None:
         while not self._ending.wait(BEAT_SECONDS) and not self._lost:
@@ -168,13 +163,15 @@ def _wait_until_stale(folder: Path, other: Lease | None) -> bytes:
     """
     # By the clocks it is fresh. If they are wrong, this is wrong in the safe direction.
     if other is not None and 0 <= other.age_seconds < STALE_SECONDS:
-        raise LeaseHeldError(other)
+        raise LeaseHeldError
     watch = LeaseWatch(folder)
     content = read_bytes(folder)
+    who = other.holder if other is not None else "an unknown process"
+    print_line(f"waiting up to {STALE_SECONDS:.0f} s for a heartbeat of {who}, which may run {folder.name}")
     while content is not None and not watch.stale:
         time.sleep(_LOOK_SECONDS)
         if read_bytes(folder) not in (content, None):
-            raise LeaseHeldError(read_lease(folder))
+            raise LeaseHeldError
         content = read_bytes(folder)
     return content or b""
 
