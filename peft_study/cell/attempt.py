@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
+from peft_study.cell.earlier import stands
 from peft_study.cell.endings import classify, end_attempt
 from peft_study.cell.environment import one_process
 from peft_study.cell.retries import restriction_now, retry_follows
@@ -44,6 +45,7 @@ class Outcome:
         folder: where its result is; None for a cell without a name.
         retry: whether the same cell in a fresh process uses less memory than the attempt that ran out of it.
         busy: whether another process runs the cell.
+        started: False if the sweep ended before the cell's turn.
     """
 
     cell_id: str
@@ -53,6 +55,7 @@ class Outcome:
     folder: Path | None = None
     retry: bool = False
     busy: bool = False
+    started: bool = True
 
 
 @dataclass(frozen=True)
@@ -149,7 +152,12 @@ def _run_locked(cell: CellConfig, folder: CellFolder, result: RunResult, options
     """Run the cell, or skip it. Return its outcome, and whether its folder holds anything to keep."""
     fresh = not (folder.path / RESULT).exists()
     earlier = None if cell.rerun else _earlier(folder)
-    if earlier is not None and earlier.status is Status.ok:
+    if earlier is not None and stands(cell, earlier):
+        if earlier.status is not Status.ok:
+            print_line(
+                f"{earlier.cell_id}: {earlier.status} before; retry={cell.retry} leaves it, retry=all runs it again"
+            )
+            return Outcome(result.cell_id, earlier.status, earlier.reason, EXIT_FAILED, folder.path), True
         _show(earlier, folder)
         with_what = f"{earlier.provenance.get('device')}, {earlier.provenance.get('precision')}"
         print_line(f"{earlier.cell_id}: done before ({with_what}); rerun=true runs it again")

@@ -4,7 +4,6 @@ import contextlib
 import os
 import traceback
 from collections.abc import Sequence
-from pathlib import Path
 
 import hydra
 
@@ -15,7 +14,7 @@ from peft_study.config.compose import CONFIG_ERRORS, conf_folder, explain, regis
 from peft_study.console.exit import EXIT_FAILED, EXIT_OK, EXIT_USER_ERROR, interrupt_code
 from peft_study.console.messages import print_error, print_line
 from peft_study.errors import UserError
-from peft_study.results.store import LOG, OUTPUT, RESULT, CellFolder
+from peft_study.results.store import RESULT, most_telling_file, read_result
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 
@@ -81,21 +80,18 @@ def _show_sweep(outcomes: Sequence[Outcome], cells: int) -> None:
     results = []
     for folder in folders:
         with contextlib.suppress(ValueError, OSError):
-            results.append(CellFolder(folder).read_result())
+            results.append(read_result(folder / RESULT))
     # rich exits the process when its output is closed (`| head`), and the lines below are still wanted in a log.
     with contextlib.suppress(SystemExit, BrokenPipeError):
         print_results([result for result in results if result is not None])
     for outcome in outcomes:
-        if outcome.exit_code != EXIT_OK:
+        if outcome.exit_code != EXIT_OK and outcome.started:
             reason, _, _ = (outcome.reason or "").partition("\n")
-            where = f" ({_most_telling_file(outcome.folder)})" if outcome.folder is not None else ""
+            where = f" ({most_telling_file(outcome.folder)})" if outcome.folder is not None else ""
             print_line(f"{outcome.cell_id}: {outcome.status or 'unknown'}: {reason}{where}")
+    # Counted, because a stopped study may leave hundreds.
+    if waiting := sum(not outcome.started for outcome in outcomes):
+        print_line(f"{waiting} cells not started, because a cell failed and stop_on_failure=true")
     done = sum(outcome.exit_code == EXIT_OK for outcome in outcomes)
     studies = sorted({str(folder.parent) for folder in folders})
     print_line(f"{done} of {cells} cells done" + (f", results in {', '.join(studies)}" if studies else ""))
-
-
-def _most_telling_file(folder: Path) -> Path:
-    """Return the file of a cell that says most about how the cell ended."""
-    # A process that died before its log was opened left its last words in the other file.
-    return next((folder / name for name in (LOG, OUTPUT) if (folder / name).exists()), folder / RESULT)

@@ -24,6 +24,10 @@ class Status(StrEnum):
     running = "running"
 
 
+FAILURES = frozenset({Status.failed, Status.oom, Status.diverged})
+"""The cell ran to an end of its own making and did not succeed."""
+
+
 class MemoryKind(StrEnum):
     """How a memory peak was measured."""
 

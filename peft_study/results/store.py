@@ -273,6 +273,12 @@ def read_result(file: Path) -> RunResult | None:
     return RunResult.from_json(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else None
 
 
+def most_telling_file(folder: Path) -> Path:
+    """Return the file of a cell that says most about how the cell ended."""
+    # A process that died before its log was opened left its last words in the other file.
+    return next((folder / name for name in (LOG, OUTPUT) if (folder / name).exists()), folder / RESULT)
+
+
 def write_atomically(path: Path, text: str) -> None:
     """Write a file so that readers see either the old or the new content, also after a crash."""
     # In the same folder, because a rename is atomic only within one file system.

@@ -13,10 +13,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from peft_study.cell.attempt import Outcome, new_result
+from peft_study.cell.earlier import stands
 from peft_study.config import identity
 from peft_study.console.exit import EXIT_FAILED, EXIT_OK, EXIT_USER_ERROR
 from peft_study.console.interrupts import termination_raises
-from peft_study.results.schema import Status
+from peft_study.results.schema import FAILURES, Status
 from peft_study.results.store import OUTPUT, RESULT, CellBusyError, CellFolder, read_result
 from peft_study.sweep.display import SweepDisplay
 from peft_study.sweep.machine import Slot
@@ -48,12 +49,22 @@ class Pool:
         slots: where cells run, one cell at a time in each.
         display: shows the state of the cells.
         show_traceback: let cells print the frames of an error.
+        stop_on_failure: after the first cell that fails, end the running cells and start no other.
     """
 
-    def __init__(self, slots: Sequence[Slot], display: SweepDisplay, *, show_traceback: bool = False) -> None:
+    def __init__(
+        self,
+        slots: Sequence[Slot],
+        display: SweepDisplay,
+        *,
+        show_traceback: bool = False,
+        stop_on_failure: bool = False,
+    ) -> None:
         self._free = list(slots)
         self._display = display
         self._show_traceback = show_traceback
+        self._stop_on_failure = stop_on_failure
+        self._stopped_by: Outcome | None = None
         self._starter = starter()
         self._children: dict[int, _Child] = {}
         self._selector = selectors.DefaultSelector()
@@ -74,17 +85,27 @@ class Pool:
         """
         waiting = list(cells)
         with self._display, termination_raises(), contextlib.closing(self._starter), self._ending_children():
-            while waiting or self._children:
-                while waiting and self._free:
+            while (waiting or self._children) and self._stopped_by is None:
+                while waiting and self._free and self._stopped_by is None:
                     cell = waiting.pop(0)
-                    ended = _done_before(cell) or self._try_to_start(cell)
-                    if ended is not None:
-                        self._note(ended)
+                    # An earlier failure that `retry` leaves alone does not stop the sweep.
+                    if (earlier := _ended_before(cell)) is not None:
+                        self._note(earlier)
+                    elif (refused := self._try_to_start(cell)) is not None:
+                        self._note_end(refused)
                 self._listen()
                 for child in list(self._children.values()):
                     if (code := child.process.poll()) is not None:
-                        self._note(self._collect(child, code))
-        return [self._outcomes[cell.folder] for cell in cells]
+                        self._note_end(self._collect(child, code))
+            if self._stopped_by is not None:
+                self._display.stopped(self._stopped_by.cell_id, len(waiting))
+        return [self._outcomes.get(cell.folder) or _not_started(cell) for cell in cells]
+
+    def _note_end(self, outcome: Outcome) -> None:
+        """Note the end of a cell of this sweep, which may stop the sweep."""
+        self._note(outcome)
+        if self._stop_on_failure and outcome.status in FAILURES:
+            self._stopped_by = self._stopped_by or outcome
 
     def _note(self, outcome: Outcome) -> None:
         assert outcome.folder is not None
@@ -172,8 +193,11 @@ class Pool:
                 for child in self._children.values():
                     child.process.send_signal(signal.SIGKILL)
                     code = child.process.wait()
-                    with contextlib.suppress(OSError):  # also writes the result of a cell that was killed
-                        outcome_of(child.cell, code, child.earlier_start)
+                    try:  # also writes the result of a cell that was killed
+                        outcome = outcome_of(child.cell, code, child.earlier_start)
+                    except OSError as error:
+                        outcome = _unwritable(child.cell, error)
+                    self._outcomes[child.cell.folder] = outcome
 
 
 def outcome_of(cell: PlannedCell, returncode: int, earlier_start: str | None) -> Outcome:
@@ -203,7 +227,9 @@ def outcome_of(cell: PlannedCell, returncode: int, earlier_start: str | None) ->
             # If the lock is taken, another process runs the cell, and "running" is true.
             with folder.locked():
                 result = result or new_result(cell.cell, cell.folder)
-                result.status, result.reason = Status.failed, _describe(returncode)
+                # A cell that SIGTERM ends before it can catch the signal is interrupted, whoever sent the signal.
+                ended = Status.preempted if returncode == -signal.SIGTERM else Status.failed
+                result.status, result.reason = ended, _describe(returncode)
                 result.finished_at = datetime.now(UTC).isoformat(timespec="seconds")
                 folder.write_result(result)
         except CellBusyError as error:
@@ -211,6 +237,10 @@ def outcome_of(cell: PlannedCell, returncode: int, earlier_start: str | None) ->
     if result.status is Status.ok:
         return Outcome(name, result.status, None, EXIT_OK, cell.folder)
     return Outcome(name, result.status, result.reason, code, cell.folder)
+
+
+def _not_started(cell: PlannedCell) -> Outcome:
+    return Outcome(cell.folder.name, None, "not started", EXIT_FAILED, cell.folder, started=False)
 
 
 def _unwritable(cell: PlannedCell, error: OSError) -> Outcome:
@@ -237,13 +267,14 @@ def _earlier_start(cell: PlannedCell) -> str | None:
     return None
 
 
-def _done_before(cell: PlannedCell) -> Outcome | None:
-    if cell.cell.rerun:
-        return None
+def _ended_before(cell: PlannedCell) -> Outcome | None:
+    """Return the outcome of an earlier run, if it stands."""
     # Read here, because a process only to find this out would take the slot for seconds.
     try:
         result = read_result(cell.folder / RESULT)
     except (OSError, ValueError):
         return None  # the cell runs, and reports what is wrong with its result
-    done = result is not None and result.status is Status.ok
-    return Outcome(cell.folder.name, Status.ok, None, EXIT_OK, cell.folder) if done else None
+    if result is None or not stands(cell.cell, result):
+        return None
+    code = EXIT_OK if result.status is Status.ok else EXIT_FAILED
+    return Outcome(cell.folder.name, result.status, result.reason if code else None, code, cell.folder)
