@@ -253,7 +253,7 @@ def _attempt(
             begun = True
             cell_run.run()
             result.status, result.finished_at = Status.ok, _now()
-            end_attempt(cell, result, attempt)
+            end_attempt(cell, result)
             folder.write_result(result)
             cell_run.tidy()
         except BaseException as error:  # sys.exit in a library must not end a sweep either
@@ -267,7 +267,7 @@ def _attempt(
             ended = error.with_traceback(None)
             ended.__context__ = ended.__cause__ = None
         result.finished_at = result.finished_at or _now()
-        end_attempt(cell, result, attempt)
+        end_attempt(cell, result)
         if begun or fresh:
             folder.write_result(result)
         try:

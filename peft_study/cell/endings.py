@@ -37,14 +37,18 @@ def classify(error: BaseException) -> tuple[Status, str]:
     return Status.failed, f"{type(error).__name__}: {text}"
 
 
-def end_attempt(cell: CellConfig, result: RunResult, attempt: Attempt) -> None:
+def end_attempt(cell: CellConfig, result: RunResult, *, killed: bool = False) -> None:
     """Record the end of an attempt, from the end of the cell. The last one that ran out of memory says what would fit.
 
     Args:
         cell: the typed config.
         result: has the status, the reason and the costs of the phases.
-        attempt: the last of its attempts.
+        killed: whether another process records the end, which then predicts nothing.
     """
+    if not result.attempts:  # the process ended before it wrote its record
+        result.attempts.append(Attempt())
+    attempt = result.attempts[-1]
+    attempt.killed = killed
     attempt.status, attempt.reason, attempt.finished_at = str(result.status), result.reason, result.finished_at
     peaks = [cost.peak_bytes for cost in result.phases.values() if cost.peak_bytes is not None]
     if peaks:
@@ -52,7 +56,7 @@ def end_attempt(cell: CellConfig, result: RunResult, attempt: Attempt) -> None:
     if (limit := memory_limit(result)) is not None:
         attempt.memory["limit_bytes"] = limit
     if result.status is Status.oom and not retry_follows(cell, result):
-        result.reason = f"{attempt.reason}; {summary(result)}; {what_fits(cell, result)}"
+        result.reason = f"{attempt.reason}; {summary(result)}; {what_fits(cell, result, predicts=not killed)}"
 
 
 def memory_limit(result: RunResult) -> int | None:
@@ -78,9 +82,9 @@ def summary(result: RunResult) -> str:
     return f"{phase} ran out" + (f" with {'; '.join(divisions)}" if divisions else "") + used
 
 
-def what_fits(cell: CellConfig, result: RunResult) -> str:
+def what_fits(cell: CellConfig, result: RunResult, *, predicts: bool = True) -> str:
     """Return a change of settings that fits the memory, by the prediction where there is one."""
-    if result.memory_kind is not MemoryKind.cuda_allocated:
+    if result.memory_kind is not MemoryKind.cuda_allocated or not predicts:
         return "hardware.cells_at_once=1, a smaller model or more memory would fit"
     fixed = cell.training.division_is_fixed and result.attempts[-1].phase == "train"
     small = replace(cell.training, memory=MemoryPolicy.small, micro_batch_size=8, gradient_checkpointing=False)

@@ -22,8 +22,10 @@ def restriction_now(cell: CellConfig, attempts: Sequence[Attempt]) -> Restrictio
     if not attempts:
         return Restriction()
     last = attempts[-1]
-    # An interrupted cell resumes as it was.
-    return next_restriction(cell, last) if last.status == Status.oom else last.restriction
+    # An interrupted cell resumes as it was. Before the first phase nothing can be smaller, but more memory may be free.
+    if last.status != Status.oom or last.phase in (None, "load"):
+        return last.restriction
+    return next_restriction(cell, last)
 
 
 def retry_follows(cell: CellConfig, result: RunResult) -> bool:
