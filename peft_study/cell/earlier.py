@@ -1,5 +1,6 @@
 """Whether the earlier result of a cell stands, or the cell runs again."""
 
+from peft_study.cell.retries import retry_follows
 from peft_study.config.schema import CellConfig, Retry
 from peft_study.results.schema import FAILURES, RunResult, Status
 
@@ -19,7 +20,8 @@ def stands(cell: CellConfig, earlier: RunResult) -> bool:
         cell: the typed config. `rerun=true` has priority over `retry`.
         earlier: the result in the cell's folder.
     """
-    if cell.rerun:
+    # A sweep that was interrupted between two attempts goes on to the next, smaller one.
+    if cell.rerun or retry_follows(cell, earlier):
         return False
     # Interrupted cells always resume. A refusal is checked again, because another command may have lifted it.
     return earlier.status is Status.ok or earlier.status in FAILURES - RETRIED[cell.retry]
