@@ -2,8 +2,10 @@
 
 import contextlib
 import os
+import sys
 import traceback
 from collections.abc import Sequence
+from typing import NoReturn
 
 import hydra
 
@@ -56,7 +58,19 @@ def main() -> int:
         os.environ.pop(FULL_ERROR)
         if users_choice is not None:
             os.environ[FULL_ERROR] = users_choice
+    if command.cells is None and any(outcome.retry for outcome in command.outcomes):
+        _run_again()
     return _close(command)
+
+
+def _run_again() -> NoReturn:
+    """Replace this process by one that runs the same command, because only a fresh process has all of the memory."""
+    settings = {"rerun": "rerun=false", "retry": "retry=all"}  # what the cell has done so far counts
+    arguments = [settings.get(argument.partition("=")[0], argument) for argument in sys.orig_argv[1:]]
+    print_line("the cell starts again in a fresh process with less memory")
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, *arguments])  # noqa: S606 - no shell
 
 
 def _close(command: Command) -> int:

@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 
 from peft_study.cell.attempt import RunOptions, run_cell
 from peft_study.config.compose import to_cell
+from peft_study.console.exit import EXIT_BUSY
 from peft_study.cost.memory import peak_rss_bytes
 from peft_study.tracking.events import EventTracker
 
@@ -44,7 +45,7 @@ def run(description: Mapping[str, Any], events: int) -> int:
         outcome = run_cell(cell, Path(description["folder"]), RunOptions(True, description["show_traceback"], watch))
     except KeyboardInterrupt:
         return 128 + signal.SIGTERM  # what a shell reports for a process that the sweep's signal ended
-    return outcome.exit_code
+    return EXIT_BUSY if outcome.busy else outcome.exit_code
 
 
 def end_with_parent(parent: int) -> None:

@@ -101,6 +101,17 @@ class SweepDisplay:
         """Note that a failed cell ends the sweep (`stop_on_failure`), so that the waiting cells do not start."""
         self._say(f"{name} failed and stop_on_failure=true: {waiting} waiting cells are not started")
 
+    def put_off(self, name: str) -> None:
+        """Note that another process runs a cell, which is looked at again at the end."""
+        cell = self._cells[name]
+        cell.state, cell.began_seconds = WAITING, None
+        self._say(f"{name}: another process runs it; looked at again at the end")
+
+    def retried(self, name: str, reason: str | None) -> None:
+        """Note that a cell ran out of memory and will start again with less."""
+        self._cells[name].state = WAITING
+        self._say(f"{name}: {(reason or 'out of memory').splitlines()[0]}; it starts again with less")
+
     def interrupted(self, running: int) -> None:
         """Note that the sweep ends early while its running cells write their results."""
         self._say(f"ending {running} running cells; the same command resumes the sweep (interrupt again to end now)")

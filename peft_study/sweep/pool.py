@@ -14,20 +14,26 @@ from pathlib import Path
 
 from peft_study.cell.attempt import Outcome, new_result
 from peft_study.cell.earlier import stands
+from peft_study.cell.endings import end_attempt
+from peft_study.cell.retries import retry_follows
 from peft_study.config import identity
-from peft_study.console.exit import EXIT_FAILED, EXIT_OK, EXIT_USER_ERROR
+from peft_study.console.exit import EXIT_BUSY, EXIT_FAILED, EXIT_OK, EXIT_USER_ERROR
 from peft_study.console.interrupts import termination_raises
+from peft_study.models.out_of_memory import is_of_host, spells_out_of_memory
+from peft_study.results.limits import KernelKills
 from peft_study.results.schema import FAILURES, Status
 from peft_study.results.store import OUTPUT, RESULT, CellBusyError, CellFolder, read_result
 from peft_study.sweep.display import SweepDisplay
 from peft_study.sweep.machine import Slot
 from peft_study.sweep.plan import PlannedCell
 from peft_study.sweep.processes import CellProcess, ServerLostError, starter
+from peft_study.sweep.queue import CellQueue
 from peft_study.tracking.events import Progress
 
 SECONDS_TO_SAVE = 120.0
 """How long an interrupted cell may take to write its result before it is killed."""
 _POLL_SECONDS = 0.05
+_LAST_BYTES = 16_384
 
 
 @dataclass
@@ -39,6 +45,8 @@ class _Child:
     process: CellProcess
     events: int
     earlier_start: str | None
+    output_start: int
+    alone: bool
     unread: bytes = b""
 
 
@@ -69,9 +77,11 @@ class Pool:
         self._children: dict[int, _Child] = {}
         self._selector = selectors.DefaultSelector()
         self._outcomes: dict[Path, Outcome] = {}
+        self._queue = CellQueue([])
+        self._kills = KernelKills()
 
     def run(self, cells: Sequence[PlannedCell]) -> list[Outcome]:
-        """Run the cells in their order and skip those that are done.
+        """Run the cells in their order and skip those that are done. A cell that another process runs comes last.
 
         Args:
             cells: planned cells, each with its folder.
@@ -83,23 +93,37 @@ class Pool:
             KeyboardInterrupt: after an interrupt, once the running cells have written their results. The same sweep
                 can be resumed.
         """
-        waiting = list(cells)
+        queue = self._queue = CellQueue(cells)
         with self._display, termination_raises(), contextlib.closing(self._starter), self._ending_children():
-            while (waiting or self._children) and self._stopped_by is None:
-                while waiting and self._free and self._stopped_by is None:
-                    cell = waiting.pop(0)
-                    # An earlier failure that `retry` leaves alone does not stop the sweep.
-                    if (earlier := _ended_before(cell)) is not None:
+            while (queue or self._children) and self._stopped_by is None:
+                while self._free and self._stopped_by is None and (cell := queue.next(len(self._children))):
+                    # An earlier failure that `retry` leaves alone, or one of another sweep, does not stop this one.
+                    if (earlier := _ended_before(cell) or queue.ended_elsewhere(cell)) is not None:
                         self._note(earlier)
+                    elif queue.put_off_if_busy(cell):
+                        self._display.put_off(cell.folder.name)
                     elif (refused := self._try_to_start(cell)) is not None:
                         self._note_end(refused)
                 self._listen()
                 for child in list(self._children.values()):
                     if (code := child.process.poll()) is not None:
-                        self._note_end(self._collect(child, code))
+                        self._settle(child, self._collect(child, code))
             if self._stopped_by is not None:
-                self._display.stopped(self._stopped_by.cell_id, len(waiting))
+                self._display.stopped(self._stopped_by.cell_id, len(queue))
         return [self._outcomes.get(cell.folder) or _not_started(cell) for cell in cells]
+
+    def _settle(self, child: _Child, outcome: Outcome) -> None:
+        """Note the end of a cell, unless it is to run again."""
+        queue, cell, name = self._queue, child.cell, child.cell.folder.name
+        of_host = outcome.status is Status.oom and is_of_host(outcome.reason or "")
+        if outcome.busy:
+            queue.put_off(cell)
+            self._display.put_off(name)
+        elif outcome.retry or (of_host and not child.alone and not queue.ran_alone(cell)):
+            queue.retry(cell, alone=of_host)
+            self._display.retried(name, outcome.reason)
+        else:
+            self._note_end(outcome)
 
     def _note_end(self, outcome: Outcome) -> None:
         """Note the end of a cell of this sweep, which may stop the sweep."""
@@ -127,6 +151,7 @@ class Pool:
         earlier_start = _earlier_start(cell)
         # Raises before the pipe exists if the folder is not writable.
         output_file.touch()
+        output_start = output_file.stat().st_size
         description = {
             "config": identity.plain(cell.cell),
             "folder": str(cell.folder),
@@ -144,7 +169,10 @@ class Pool:
         finally:
             # Only the child may hold the writing end, so that its exit closes the pipe.
             os.close(writing)
-        self._children[reading] = _Child(cell, self._free.pop(0), process, reading, earlier_start)
+        for child in self._children.values():
+            child.alone = False
+        alone = not self._children
+        self._children[reading] = _Child(cell, self._free.pop(0), process, reading, earlier_start, output_start, alone)
         self._selector.register(reading, selectors.EVENT_READ)
         self._display.started(cell.folder.name)
 
@@ -168,9 +196,19 @@ class Pool:
         del self._children[child.events]
         self._free.append(child.slot)
         try:
-            return outcome_of(child.cell, code, child.earlier_start)
+            return outcome_of(child.cell, code, child.earlier_start, exhausted=self._exhausted(child, code))
         except OSError as error:
             return _unwritable(child.cell, error)
+
+    def _exhausted(self, child: _Child, code: int) -> str | None:
+        """Return what says that memory ran out, the kernel or the process that ended with this code; None if nothing."""
+        if code == -signal.SIGKILL:
+            return "the kernel ended the process" if self._kills.take() else None
+        if code == EXIT_OK:
+            return None
+        with (child.cell.folder / OUTPUT).open("rb") as output:
+            output.seek(max(child.output_start, output.seek(0, os.SEEK_END) - _LAST_BYTES))
+            return spells_out_of_memory(output.read().decode(errors="replace"))
 
     @contextmanager
     def _ending_children(self) -> Iterator[None]:
@@ -200,7 +238,9 @@ class Pool:
                     self._outcomes[child.cell.folder] = outcome
 
 
-def outcome_of(cell: PlannedCell, returncode: int, earlier_start: str | None) -> Outcome:
+def outcome_of(
+    cell: PlannedCell, returncode: int, earlier_start: str | None, *, exhausted: str | None = None
+) -> Outcome:
     """Return how a cell ended, from its result and the exit code of its process.
 
     A process that was killed, or that crashed in native code, leaves a result that says "running". This function
@@ -211,9 +251,12 @@ def outcome_of(cell: PlannedCell, returncode: int, earlier_start: str | None) ->
         returncode: exit code of its process.
         earlier_start: `started_at` of the result that existed before the process; None if there was none. If the
             result still has this time, the process did not write it, and it stays.
+        exhausted: why memory is known to have run out; None if it is not.
     """
     folder = CellFolder(cell.folder)
     name = cell.folder.name
+    if returncode == EXIT_BUSY:
+        return Outcome(name, Status.running, "another process runs this cell", EXIT_USER_ERROR, cell.folder, busy=True)
     try:
         result = folder.read_result()
     except ValueError as error:
@@ -221,7 +264,9 @@ def outcome_of(cell: PlannedCell, returncode: int, earlier_start: str | None) ->
     code = EXIT_USER_ERROR if returncode == EXIT_USER_ERROR else EXIT_FAILED
     same_result = result is not None and earlier_start is not None and result.started_at == earlier_start
     if returncode != EXIT_OK and same_result:
-        return Outcome(name, Status.failed, f"{_describe(returncode)}; the earlier result stays", code, cell.folder)
+        status = Status.failed if exhausted is None else Status.oom
+        reason = _describe(returncode) if exhausted is None else f"out of memory: {exhausted}"
+        return Outcome(name, status, f"{reason}; the earlier result stays", code, cell.folder)
     if result is None or result.status is Status.running:
         try:
             # If the lock is taken, another process runs the cell, and "running" is true.
@@ -230,13 +275,17 @@ def outcome_of(cell: PlannedCell, returncode: int, earlier_start: str | None) ->
                 # A cell that SIGTERM ends before it can catch the signal is interrupted, whoever sent the signal.
                 ended = Status.preempted if returncode == -signal.SIGTERM else Status.failed
                 result.status, result.reason = ended, _describe(returncode)
+                if exhausted is not None:
+                    result.status, result.reason = Status.oom, f"out of memory: {exhausted}"
                 result.finished_at = datetime.now(UTC).isoformat(timespec="seconds")
+                end_attempt(cell.cell, result, killed=True)
                 folder.write_result(result)
         except CellBusyError as error:
-            return Outcome(name, Status.running, error.what, EXIT_USER_ERROR, cell.folder)
+            return Outcome(name, Status.running, error.what, EXIT_USER_ERROR, cell.folder, busy=True)
     if result.status is Status.ok:
         return Outcome(name, result.status, None, EXIT_OK, cell.folder)
-    return Outcome(name, result.status, result.reason, code, cell.folder)
+    retry = retry_follows(cell.cell, result)
+    return Outcome(name, result.status, result.reason, code, cell.folder, retry=retry)
 
 
 def _not_started(cell: PlannedCell) -> Outcome:

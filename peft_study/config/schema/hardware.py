@@ -29,6 +29,8 @@ class HardwareConfig:
         gpus: the GPUs of a sweep, one per cell: "auto" (all visible ones), "none", or a list of indices.
         cells_at_once: cells of a sweep that run in parallel; null is one per GPU, or as many as cores and free memory
             allow on a CPU.
+        oom_retries: how often a cell that runs out of memory starts again in a fresh process with a smaller
+            micro-batch, with gradient checkpointing, or with fewer prompts at once; 0 is never.
     """
 
     name: str = MISSING
@@ -38,6 +40,7 @@ class HardwareConfig:
     peak_tflops: float | None = None
     gpus: Any = "auto"  # OmegaConf 2.3 has no union of a text and a list
     cells_at_once: int | None = None
+    oom_retries: int = 10
 
     @property
     def budget_bytes(self) -> int | None:
