@@ -1,5 +1,6 @@
 """Whether the earlier result of a cell stands, or the cell runs again."""
 
+from peft_study.cell.retries import retry_follows
 from peft_study.config.schema import CellConfig, Retry
 from peft_study.results.schema import FAILURES, RunResult, Status
 
@@ -21,5 +22,7 @@ def stands(cell: CellConfig, earlier: RunResult) -> bool:
     """
     if cell.rerun:
         return False
-    # Interrupted cells always resume. A refusal is checked again, because another command may have lifted it.
-    return earlier.status is Status.ok or earlier.status in FAILURES - RETRIED[cell.retry]
+    # Interrupted cells always resume, and so do those that ran out of memory and have not used up their attempts. A
+    # refusal is checked again, because another command may have lifted it.
+    left_alone = earlier.status in FAILURES - RETRIED[cell.retry] and not retry_follows(cell, earlier)
+    return earlier.status is Status.ok or left_alone
