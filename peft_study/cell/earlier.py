@@ -23,5 +23,7 @@ def stands(cell: CellConfig, earlier: RunResult) -> bool:
     # A sweep that was interrupted between two attempts goes on to the next, smaller one.
     if cell.rerun or retry_follows(cell, earlier):
         return False
-    # Interrupted cells always resume. A refusal is checked again, because another command may have lifted it.
-    return earlier.status is Status.ok or earlier.status in FAILURES - RETRIED[cell.retry]
+    # Interrupted cells always resume, and so do those that ran out of memory and have not used up their attempts. A
+    # refusal is checked again, because another command may have lifted it.
+    left_alone = earlier.status in FAILURES - RETRIED[cell.retry] and not retry_follows(cell, earlier)
+    return earlier.status is Status.ok or left_alone

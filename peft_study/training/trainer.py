@@ -42,6 +42,10 @@ class TokenMeanTrainer(Trainer):
             loss = training_loss(model, inputs, target_count=num_items_in_batch)
         return (loss, {"loss": loss}) if return_outputs else loss
 
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """Return 0: `cost.flops` counts operations, and transformers' count walks the model at every step."""
+        return 0
+
     def _get_num_items_in_batch(self, batch_samples: list[dict[str, Any]], device: torch.device) -> torch.Tensor:
         # transformers shifts labels, and so does not count the first of each row. Our labels are not shifted: without
         # this method the loss would be divided by too small a number.

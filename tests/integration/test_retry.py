@@ -1,13 +1,16 @@
 """Which cells run again (`retry`), and a sweep that ends with its first failure (`stop_on_failure`)."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from peft_study.cell.attempt import new_result
 from peft_study.cell.earlier import RETRIED, stands
+from peft_study.cli.status.command import main as show_status
 from peft_study.config.compose import compose_cell
 from peft_study.config.schema import Retry
+from peft_study.results.attempts import Attempt
 from peft_study.results.schema import FAILURES, RunResult, Status
 from peft_study.results.store import CellFolder
 from peft_study.sweep.command import plan_command
@@ -72,8 +75,19 @@ def test_every_status_has_a_rule(status: Status, retry: Retry) -> None:
     assert not stands(cell, result)
 
 
+@pytest.mark.parametrize(("attempts", "left_alone"), [(1, False), (10, False), (11, True)])
+def test_a_cell_with_attempts_left_is_interrupted_whatever_retry_says(attempts: int, left_alone: bool) -> None:
+    cell = compose_cell(["model=tiny-llama", "retry=none", "training.micro_batch_size=8", "training.memory=auto"])
+    ran_out = Attempt(status="oom", phase="generate", prompts_at_once=8, killed=True)
+    result = RunResult("a", "b", Status.oom, attempts=[ran_out] * attempts)
+
+    assert stands(cell, result) is left_alone
+
+
 @pytest.mark.usefixtures("faults")
-def test_the_first_failure_stops_the_sweep(command: Command, small_data: Path, tmp_path: Path) -> None:
+def test_the_first_failure_stops_the_sweep(
+    command: Command, small_data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     slow = ["training.epochs=400", "training.evaluations_per_epoch=1", "dataset.max_new_tokens=4"]
     sweep = ["--multirun", "model=tiny-llama", "hardware.cells_at_once=2", f"dataset.path={small_data}", *slow]
 
@@ -87,6 +101,8 @@ def test_the_first_failure_stops_the_sweep(command: Command, small_data: Path, t
     assert f"{results[2].cell_id}: failed: RuntimeError: a fault of the test" in ended.err
     assert f"{results[7].cell_id}: preempted: " in ended.err
     assert len(list(tmp_path.glob("multirun/*/*/"))) == 2
+    assert show_status(["multirun", "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["states"] == {"failed": 1, "preempted": 1, "waiting": 2}
 
 
 @pytest.mark.usefixtures("faults")

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psutil
+
 from peft_study.cost.durations import TimeKey, time_key, work_seconds
 from peft_study.errors import UserError
 from peft_study.results.folders import DAMAGED, Problem, cell_folders, describe_damage, read_regular
@@ -179,12 +181,11 @@ def _is_alive(process: object) -> bool:
     if not isinstance(process, int) or process <= 0:  # the file was edited
         return False
     try:
-        os.kill(process, 0)
-    except ProcessLookupError:
+        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
+    except (psutil.NoSuchProcess, OverflowError):
         return False
-    except (PermissionError, OverflowError):  # another user's process
+    except psutil.Error:  # another user's process
         return True
-    return True
 
 
 def _record_of(result: RunResult) -> _Record:

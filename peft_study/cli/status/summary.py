@@ -14,7 +14,7 @@ from peft_study.results.folders import Problem
 from peft_study.results.schema import FAILURES, Status
 from peft_study.results.store import most_telling_file
 
-_FAILED = (*FAILURES, Status.infeasible, UNREADABLE)
+_FAILED = FAILURES | {Status.infeasible, UNREADABLE}
 _UNFINISHED = (Status.running, STALE, Status.preempted, WAITING)
 _NUMBER = re.compile(r"0x[0-9a-fA-F]+|\d[\d.,]*")
 _REASON_LINES = 3
@@ -134,7 +134,8 @@ def _group_failures(cells: Sequence[CellState]) -> tuple[FailureGroup, ...]:
             first_line = (cell.reason or "").partition("\n")[0]
             # Bytes, steps and addresses differ between cells with the same problem.
             groups.setdefault((cell.state, _NUMBER.sub("#", first_line)), []).append(cell)
-    largest_first = sorted(groups.items(), key=lambda item: -len(item[1]))
+    # Groups of one size in the order of the states, so that a display that is read again does not jump.
+    largest_first = sorted(groups.items(), key=lambda item: (-len(item[1]), SHOWN_STATES.index(item[0][0]), item[0]))
     return tuple(
         FailureGroup(state, _first_lines(group[0].reason or ""), tuple(group), most_telling_file(group[0].folder))
         for (state, _), group in largest_first
