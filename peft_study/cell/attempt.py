@@ -229,7 +229,7 @@ def _attempt(
         folder.write_result(result)
     ended: BaseException | None = None
     trackers: Trackers | None = None
-    begun = False
+    begun = recorded = False
     with logging_to(folder.path / LOG), one_process(), termination_raises():
         try:
             trackers = start_trackers(
@@ -255,6 +255,7 @@ def _attempt(
             result.status, result.finished_at = Status.ok, _now()
             end_attempt(cell, result)
             folder.write_result(result)
+            recorded = True
             cell_run.tidy()
         except BaseException as error:  # sys.exit in a library must not end a sweep either
             if result.status is not Status.ok:
@@ -267,8 +268,8 @@ def _attempt(
             ended = error.with_traceback(None)
             ended.__context__ = ended.__cause__ = None
         result.finished_at = result.finished_at or _now()
-        end_attempt(cell, result)
-        if begun or fresh:
+        if (begun or fresh) and not recorded:
+            end_attempt(cell, result)
             folder.write_result(result)
         try:
             if trackers is not None:

@@ -10,10 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from peft_study.cell.attempt import RunOptions, run_cell
-from peft_study.config.compose import to_cell
+from peft_study.config import identity
 from peft_study.console.exit import EXIT_BUSY
 from peft_study.cost.memory import peak_rss_bytes
 from peft_study.tracking.events import EventTracker
@@ -39,7 +37,7 @@ def run(description: Mapping[str, Any], events: int) -> int:
     Returns:
         the exit code of the process.
     """
-    cell = to_cell(OmegaConf.create(description["config"]))
+    cell = identity.from_plain(description["config"])
     watch = EventTracker(events, _peak_bytes)
     try:
         outcome = run_cell(cell, Path(description["folder"]), RunOptions(True, description["show_traceback"], watch))

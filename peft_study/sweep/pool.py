@@ -201,7 +201,7 @@ class Pool:
             return _unwritable(child.cell, error)
 
     def _exhausted(self, child: _Child, code: int) -> str | None:
-        """Return what says that memory ran out, the kernel or the process that ended with this code; None if nothing."""
+        """Return what says that memory ran out, the kernel or the process that ended with a code; None if nothing."""
         if code == -signal.SIGKILL:
             return "the kernel ended the process" if self._kills.take() else None
         if code == EXIT_OK:
