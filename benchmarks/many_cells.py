@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import random
+import resource
 import statistics
 import subprocess
 import sys
@@ -24,6 +25,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+
+from benchmarks.record import write
 
 CRASH, OOM = range(10), range(10, 15)
 """Seeds modulo 100 of the cells that crash, and of those that run out of memory."""
@@ -77,14 +80,15 @@ class Driver:
 
 
 def main() -> None:
-    """Run the sweep and print what came of it as JSON."""
+    """Run the sweep and write what came of it to results/many_cells.json."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cells", type=int, default=1000)
     parser.add_argument("--kills", type=int, default=20, help="how often the sweep's own process is killed")
     parser.add_argument("--at-once", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0, help="of the moments of the kills")
     settings = parser.parse_args()
-    print(json.dumps(measure(settings.cells, settings.kills, settings.at_once, settings.seed), indent=2))
+    figures = measure(settings.cells, settings.kills, settings.at_once, settings.seed)
+    write("many_cells", figures | overhead(max(8, settings.cells // 5)), ("hydra-core",))
 
 
 def measure(cells: int, kills: int, at_once: int, seed: int = 0) -> dict[str, Any]:
@@ -110,6 +114,33 @@ def measure(cells: int, kills: int, at_once: int, seed: int = 0) -> dict[str, An
             ends_after = cells // (kills + 1) * moments.uniform(0.5, 1.5) if left else None
             _drive(folder, cells, at_once, driver, ends_after)
         return _summary(folder, cells, at_once, driver)
+
+
+def overhead(cells: int) -> dict[str, float]:
+    """Return what a cell that does nothing costs: the difference between sweeps of many and of few cells.
+
+    Args:
+        cells: number of cells of the larger sweep; the smaller one has a quarter.
+
+    Returns:
+        milliseconds a cell with one cell at a time: of the clock, and of CPU time in all processes.
+    """
+    costs = []
+    for number in (cells // 4, cells):
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            (folder / "sitecustomize.py").write_text(_STUB.replace("self.cell.seed % 100", "99"))
+            before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+            _drive(folder, number, 1, Driver(), None)
+            after, ended = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+            cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+            costs.append((ended - began, cpu))
+    (few_seconds, few_cpu), (many_seconds, many_cpu) = costs
+    more = cells - cells // 4
+    return {
+        "overhead_ms_a_cell": round(1000 * (many_seconds - few_seconds) / more, 1),
+        "overhead_cpu_ms_a_cell": round(1000 * (many_cpu - few_cpu) / more, 1),
+    }
 
 
 def _drive(folder: Path, cells: int, at_once: int, driver: Driver, ends_after: float | None) -> None:

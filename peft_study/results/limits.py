@@ -17,7 +17,7 @@ def host_limit_bytes() -> int | None:
     limits = [] if soft == resource.RLIM_INFINITY else [soft]
     for folder in _memory_groups():
         for name in ("memory.max", "memory.limit_in_bytes"):
-            with contextlib.suppress(OSError, ValueError):  # "max" is no number
+            with contextlib.suppress(OSError, ValueError):  # "max" has no number
                 limits.append(int((folder / name).read_text()))
     return min((limit for limit in limits if limit < _NO_LIMIT), default=None)
 

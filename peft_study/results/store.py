@@ -1,21 +1,19 @@
 """The files of a cell's folder. Each is written atomically; only steps and candidates grow line by line."""
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import yaml
 
 from peft_study.errors import UserError
-from peft_study.results.holding import HeldLease, LeaseHeldError, LeaseLostError, held
+from peft_study.results.holding import LOCK, HeldLease, LeaseHeldError, LeaseLostError, held, lock_file
 from peft_study.results.lease import LEASE, read_lease
 from peft_study.results.schema import RunResult, finite
 
@@ -27,12 +25,9 @@ LOG = "log.txt"
 OUTPUT = "output.txt"
 """Gets what the process of a sweep's cell prints."""
 _PARTIAL_PREDICTIONS = "predictions.jsonl.partial"
-_LOCK = ".lock"
 # Written before the work starts. A cell that is refused then leaves nothing behind, and an earlier result stays until a
 # rerun has loaded its data and its model.
-_LIGHT = frozenset({RESULT, CONFIG, LOG, OUTPUT, _LOCK, LEASE})
-_LOCK_TRIES = 5
-_LOCK_PAUSE_SECONDS = 0.02
+_LIGHT = frozenset({RESULT, CONFIG, LOG, OUTPUT, LOCK, LEASE})
 
 
 @dataclass(frozen=True)
@@ -205,9 +200,9 @@ class CellFolder:
         Raises:
             CellBusyError: another process runs the cell.
         """
-        with (self.path / _LOCK).open("w") as file, contextlib.ExitStack() as stack:
+        with (self.path / LOCK).open("w") as file, contextlib.ExitStack() as stack:
             try:
-                locked_by_kernel = _lock(file)
+                locked_by_kernel = lock_file(file)
                 self._lease = stack.enter_context(held(self.path, locked_by_kernel=locked_by_kernel))
             except (BlockingIOError, LeaseHeldError) as error:
                 raise self._busy() from error
@@ -218,48 +213,6 @@ class CellFolder:
         lease = read_lease(self.path)
         what = "another process runs this cell" + (f": {lease.holder}" if lease is not None else "")
         return CellBusyError(what, where=str(self.path), hint="wait for it, or change a setting or the seed")
-
-
-def is_locked(folder: Path) -> bool | None:
-    """Whether a process holds the kernel's lock of a cell.
-
-    Args:
-        folder: the cell's folder.
-
-    Returns:
-        None if the kernel cannot tell: the file system has no locks.
-    """
-    try:
-        with (folder / _LOCK).open() as file:
-            return None if not _lock(file, tries=1) else False
-    except BlockingIOError:
-        return True
-    except FileNotFoundError:
-        return False
-
-
-def _lock(file: TextIO, tries: int = _LOCK_TRIES) -> bool:
-    """Take the kernel's lock on a file, which the kernel releases with the process.
-
-    Returns:
-        False if the file system has no locks.
-
-    Raises:
-        BlockingIOError: another process has it.
-    """
-    for left in reversed(range(tries)):
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            # A sweep that looks whether the cell is busy has the lock for a moment.
-            if not left:
-                raise
-            time.sleep(_LOCK_PAUSE_SECONDS)
-        except OSError:
-            return False  # such as Lustre without the option "flock"
-        else:
-            break
-    return True
 
 
 def read_result(file: Path) -> RunResult | None:

@@ -10,10 +10,10 @@ from peft_study.cell.attempt import Outcome
 from peft_study.cell.retries import retry_follows
 from peft_study.config.schema import Retry
 from peft_study.console.exit import EXIT_FAILED, EXIT_OK
-from peft_study.results.holding import LeaseWatch
+from peft_study.results.holding import LeaseWatch, is_locked
 from peft_study.results.lease import LEASE, read_lease
 from peft_study.results.schema import FAILURES, RunResult, Status
-from peft_study.results.store import RESULT, is_locked, read_result
+from peft_study.results.store import RESULT, read_result
 from peft_study.sweep.plan import PlannedCell
 
 SECONDS_BETWEEN_LOOKS = 1.0
