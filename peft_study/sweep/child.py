@@ -1,9 +1,7 @@
 """Runs one cell of a sweep in a separate process."""
 
-import ctypes
 import faulthandler
 import json
-import os
 import signal
 import sys
 from collections.abc import Mapping
@@ -13,10 +11,9 @@ from typing import Any
 from peft_study.cell.attempt import RunOptions, run_cell
 from peft_study.config import identity
 from peft_study.console.exit import EXIT_BUSY
+from peft_study.console.parent import end_with_parent
 from peft_study.cost.memory import peak_rss_bytes
 from peft_study.tracking.events import EventTracker
-
-_PR_SET_PDEATHSIG = 1
 
 
 def main() -> int:
@@ -44,23 +41,6 @@ def run(description: Mapping[str, Any], events: int) -> int:
     except KeyboardInterrupt:
         return 128 + signal.SIGTERM  # what a shell reports for a process that the sweep's signal ended
     return EXIT_BUSY if outcome.busy else outcome.exit_code
-
-
-def end_with_parent(parent: int) -> None:
-    """Let the kernel terminate this process when its parent dies (Linux), so that no cell is left running unseen.
-
-    Args:
-        parent: process id of the parent.
-
-    Raises:
-        SystemExit: the parent died already.
-    """
-    if sys.platform == "linux":
-        # Not SIGKILL: a cell catches SIGTERM and saves its result.
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        # The kernel sends nothing for a parent that died before the call.
-        if os.getppid() != parent:
-            raise SystemExit(128 + signal.SIGTERM)
 
 
 def _peak_bytes() -> int | None:

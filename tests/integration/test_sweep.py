@@ -186,7 +186,7 @@ def test_each_cell_sees_a_gpu_of_its_own(
         "    child.run = run\n"
     )
     monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setenv("PYTHONPATH", str(tools))
+    monkeypatch.setenv("PYTHONPATH", str(tools), prepend=os.pathsep)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
     ended = command(

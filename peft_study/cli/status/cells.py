@@ -105,9 +105,11 @@ class StatusReader:
     def _state(self, folder: Path) -> CellState:
         record, lease = self._record(folder), _lease(folder)
         state, reason, started_at, seconds = record.status, record.reason, record.started_at, record.seconds
+        if lease is not None:
+            started_at = _time(lease.acquired_at)
         # A cell that runs again keeps its earlier result until it is loaded, so the lease says more.
         if lease is not None and not is_stale(lease):
-            state, reason, started_at = Status.running, None, _time(lease.acquired_at)
+            state, reason = Status.running, None
             seconds = 0.0 if record.status == Status.ok else seconds
         elif state == Status.running and lease is not None:
             state = STALE

@@ -9,15 +9,16 @@ from rich.text import Text
 
 from peft_study.cli.status.cells import STALE, CellState
 from peft_study.cli.status.summary import FailureGroup, StatusSummary
-from peft_study.console.formats import MISSING, duration
+from peft_study.console.formats import MISSING, duration, shorten
 from peft_study.console.messages import printable
 from peft_study.results.schema import Status
 
 _MOST_GROUPS = 20
 _MOST_PROBLEMS = 5
-_OTHER_LINES = 6
+_OTHER_LINES = 8
 """Lines of a live display that are neither running cells nor failures."""
-_STYLES = {Status.running: "cyan", STALE: "bold yellow"}
+_LONGEST_HOST, _LONGEST_JOB, _SHORTEST_NAME = 14, 14, 20
+_STYLES = {"beat": "cyan", STALE: "bold yellow"}
 
 
 def print_status(summary: StatusSummary, console: Console) -> None:
@@ -28,11 +29,11 @@ def print_status(summary: StatusSummary, console: Console) -> None:
 
 
 def live_status(summary: StatusSummary, console: Console) -> RenderableType:
-    """Return the state of a folder, cut to the height of the terminal."""
+    """Return the state of a folder, cut to the size of the terminal."""
     room = max(4, console.height - _OTHER_LINES)
-    # A failure takes at least two lines. Half of the room goes to the failures, if there are as many.
+    # A failure takes two lines. Half of the room goes to the failures, if there are as many.
     groups = min(len(summary.failures), room // 4)
-    return Group(*_parts(summary, console, room - 2 * groups, groups))
+    return Group(*_parts(summary, console, room - 2 * groups, groups, cut=True))
 
 
 def counts_line(summary: StatusSummary) -> str:
@@ -56,46 +57,79 @@ def time_left(summary: StatusSummary) -> str | None:
     return "; ".join(parts)
 
 
-def _parts(summary: StatusSummary, console: Console, rows: int, groups: int) -> Iterable[RenderableType]:
+def _parts(
+    summary: StatusSummary, console: Console, rows: int, groups: int, *, cut: bool = False
+) -> Iterable[RenderableType]:
+    """Yield the lines and the table.
+
+    Args:
+        summary: what to show.
+        console: where to show it.
+        rows: most running cells.
+        groups: most groups of failures.
+        cut: show two lines of each failure, and the first of the problems only.
+    """
     yield _text(f"{summary.root}: {counts_line(summary)}", console)
     if not summary.cells and not summary.problems:
         yield Text("no result.json and no sweep.json in this folder or below it")
     if summary.running:
-        # Stale cells need a person, so they are never cut.
+        # Stale cells need a person, so they come first.
         shown = sorted(summary.running, key=lambda cell: cell.state != STALE)[: max(1, rows)]
         yield _running_table(shown, console)
         if len(shown) < len(summary.running):
-            yield Text(f"and {len(summary.running) - len(shown):,} more running cells")
+            yield Text(f"and {len(summary.running) - len(shown):,} more")
     for group in summary.failures[:groups]:
-        yield from _failure_lines(group, console)
+        yield from _failure_lines(group, console, console.width if cut else None)
     if len(summary.failures) > groups:
         yield Text(f"and {len(summary.failures) - groups:,} more reasons, which --json lists")
-    for problem in summary.problems[:_MOST_PROBLEMS]:
-        yield _text(f"skipped: {problem.where}: {problem.what}", console)
-    if len(summary.problems) > _MOST_PROBLEMS:
-        yield Text(f"and {len(summary.problems) - _MOST_PROBLEMS:,} more, which --json lists")
+    most_problems = 1 if cut else _MOST_PROBLEMS
+    for problem in summary.problems[:most_problems]:
+        line = _text(f"skipped: {problem.where}: {problem.what}", console)
+        yield _cut(line, console.width) if cut else line
+    if len(summary.problems) > most_problems:
+        yield Text(f"and {len(summary.problems) - most_problems:,} more, which --json lists")
     if (left := time_left(summary)) is not None:
         yield Text(left)
 
 
 def _running_table(cells: Sequence[CellState], console: Console) -> Table:
+    titles = ("cell", "last sign", "for", "host", "job")
+    rows = [[printable(value, console) for value in _row(cell)] for cell in cells]
+    if sum(_widths(titles, rows)) > console.width:
+        limits = (None, None, None, _LONGEST_HOST, _LONGEST_JOB)
+        rows = [
+            [value if limit is None else shorten(value, limit) for value, limit in zip(row, limits, strict=True)]
+            for row in rows
+        ]
+    # rich would cut each column a little, and the ends of names first.
+    name_width = max(_SHORTEST_NAME, console.width - sum(_widths(titles, rows)[1:]) - 1)
     table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("cell", overflow="ellipsis", no_wrap=True, ratio=1)
-    for title in ("state", "last sign", "for", "host", "job"):
-        table.add_column(title, no_wrap=True, justify="right" if title in {"last sign", "for"} else "left")
-    for cell in cells:
-        lease = cell.lease
-        # An explicit type, because the file may have been edited.
-        job = MISSING if lease is None else str(lease.job or f"process {lease.process}")
-        values = [_last_sign(cell), _running_for(cell), MISSING if lease is None else str(lease.host), job]
-        state = Text(cell.state, style=_STYLES.get(cell.state, ""))
-        table.add_row(_text(cell.cell_id, console), state, *(_text(value, console) for value in values))
+    for title in titles:
+        table.add_column(title, no_wrap=True, justify="right" if title == "for" else "left")
+    for name, sign, *others in rows:
+        style = _STYLES.get(sign.partition(" ")[0], "")
+        table.add_row(Text(shorten(name, name_width)), Text(sign, style=style), *map(Text, others))
     return table
+
+
+def _widths(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
+    """Return the width of each column with the space behind it."""
+    return [max(map(len, column)) + 1 for column in zip(titles, *rows, strict=True)]
+
+
+def _row(cell: CellState) -> tuple[str, str, str, str, str]:
+    lease = cell.lease
+    if lease is None:
+        return cell.cell_id, _last_sign(cell), _running_for(cell), MISSING, MISSING
+    # The file may have been edited, so nothing is sure to be a string.
+    host, job = str(lease.host).partition(".")[0], str(lease.job or f"pid {lease.process}")
+    return cell.cell_id, _last_sign(cell), _running_for(cell), host, job
 
 
 def _last_sign(cell: CellState) -> str:
     if cell.lease is not None:
-        return f"beat {duration(max(0.0, cell.lease.age_seconds))}"
+        age = duration(max(0.0, cell.lease.age_seconds))
+        return f"{STALE if cell.state == STALE else 'beat'} {age}"
     # A version without heartbeats ran it.
     return MISSING if cell.written_seconds_ago is None else f"write {duration(cell.written_seconds_ago)}"
 
@@ -106,16 +140,28 @@ def _running_for(cell: CellState) -> str:
     return duration(max(0.0, (datetime.now(UTC) - cell.started_at).total_seconds()))
 
 
-def _failure_lines(group: FailureGroup, console: Console) -> Iterable[Text]:
+def _failure_lines(group: FailureGroup, console: Console, width: int | None) -> Iterable[Text]:
+    """Yield the reason of a group and its log: all lines of the reason, or two lines of a width."""
     first, *others = group.reason.split("\n")
-    line = _text(f"{len(group.cells):,} {group.state}: {first or 'no reason recorded'}", console)
-    line.stylize("bold red", 0, line.plain.index(":"))
+    head = f"{len(group.cells):,} {group.state}:"
+    line = _text(f"{head} {first or 'no reason recorded'}", console)
+    line.stylize("bold red", 0, len(head))
+    log = printable(str(group.log), console)
+    if width is not None:
+        yield from (_cut(line, width), Text(f"  {shorten(log, width - 2)}"))
+        return
     yield line
     for other in others:
         yield _text(f"  {other}", console)
-    more = f" and {len(group.cells) - 1:,} more" if len(group.cells) > 1 else ""
-    yield _text(f"  {group.log}{more}", console)
+    yield Text(f"  {log}")
+
+
+def _cut(line: Text, width: int) -> Text:
+    if len(line) > width:
+        line.truncate(width - 3)
+        line.append("...")  # rich's ellipsis is not in every encoding
+    return line
 
 
 def _text(line: str, console: Console) -> Text:
-    return Text(printable(line, console), overflow="fold")
+    return Text(printable(line, console))
