@@ -205,8 +205,9 @@ def _show(result: RunResult, folder: CellFolder) -> None:
 @cache
 def _keep_what_was_imported() -> None:
     """Exclude the libraries' half a million objects, which are never freed, from the collections between phases."""
-    gc.collect()
-    gc.freeze()
+    if not gc.get_freeze_count():  # the server of a sweep has done it for its cells
+        gc.collect()
+        gc.freeze()
 
 
 def _attempt(
