@@ -17,11 +17,15 @@ logger = logging.getLogger(__name__)
 
 MODES = ("auto", "online", "offline", "disabled")
 RUN_ID_CHARACTERS = 16
+SYNC_COMMAND = "peft-study sync"
 # W&B refuses a run with a longer tag.
 TAG_CHARACTERS_AT_MOST = 64
 _said: set[str] = set()
 # By process: every further cell would wait for the same server again.
 _unreachable: set[str] = set()
+
+# Shares of the time that the server may cost a cell. The rest is for W&B's service process, which starts and ends.
+START_SHARE, FINISH_SHARE = 0.4, 0.5
 
 FILES = ("wandb",)
 """What W&B leaves in a cell's folder: a folder with the files of the run."""
@@ -34,7 +38,8 @@ def create_tracker(tracking: TrackingConfig, folder: Path) -> "WandbTracker":
         entity=tracking.entity,
         mode=str(tracking.mode),
         folder=folder,
-        init_timeout_seconds=tracking.timeout_seconds,
+        init_timeout_seconds=START_SHARE * tracking.timeout_seconds,
+        finish_timeout_seconds=FINISH_SHARE * tracking.timeout_seconds,
     )
 
 
@@ -53,6 +58,8 @@ class WandbTracker:
         tags: tags in addition to the cell's model, method, data set and quantization.
         init_timeout_seconds: how long to wait for the server before the run is written offline.
         finish_timeout_seconds: how long to wait for the upload when the cell ends.
+        offline_if_unreachable: write the run offline if the server cannot be reached or does not take it in time;
+            otherwise the error is raised.
         note: called with messages for the user, with each text once per process; logs a warning by default.
 
     Raises:
@@ -68,8 +75,9 @@ class WandbTracker:
         *,
         group: str | None = None,
         tags: Sequence[str] = (),
-        init_timeout_seconds: float = 30.0,
-        finish_timeout_seconds: float = 60.0,
+        init_timeout_seconds: float = 12.0,
+        finish_timeout_seconds: float = 15.0,
+        offline_if_unreachable: bool = True,
         note: Callable[[str], None] = logger.warning,
     ) -> None:
         if mode not in MODES:
@@ -82,6 +90,7 @@ class WandbTracker:
         self._tags = tuple(tags)
         self._init_timeout_seconds = init_timeout_seconds
         self._finish_timeout_seconds = finish_timeout_seconds
+        self._offline_if_unreachable = offline_if_unreachable
         self._note = note
         self._run: Any = None
 
@@ -90,7 +99,7 @@ class WandbTracker:
         disabled = os.environ.get("WANDB_DISABLED", "").lower() in {"1", "true", "yes", "on"}
         if disabled or self._mode == "disabled":
             return
-        wandb = _load_wandb()
+        wandb = load_wandb()
         mode = self._effective_mode(wandb.setup().settings)
         if mode == "disabled":
             return
@@ -124,19 +133,19 @@ class WandbTracker:
         try:
             run.finish(exit_code=0 if status == "ok" else 1)
         except TimeoutError:
+            if not self._offline_if_unreachable:
+                raise
             waited = f"{self._finish_timeout_seconds:.0f} s"
-            self._say(
-                f"W&B: the upload was not done after {waited}; `wandb sync {Path(run.dir).parent}` sends the rest"
-            )
+            self._say(f"W&B: the upload was not done after {waited}; `{SYNC_COMMAND} FOLDER` sends the rest")
 
     def _effective_mode(self, settings: Any) -> str:
         """Resolve "auto", and replace online by offline if there is no key, because W&B would prompt for one."""
         mode = self._mode if self._mode != "auto" else _MODE_OF_SETTINGS.get(settings.mode, "online")
-        if mode == "online" and settings.base_url in _unreachable:
+        if mode == "online" and settings.base_url in _unreachable and self._offline_if_unreachable:
             return "offline"
-        if mode == "online" and not _has_key(settings):
+        if mode == "online" and not has_key(settings):
             self._say(
-                "W&B: no key is configured, so runs are written offline; `wandb sync <run folder>` sends them later"
+                f"W&B: no key is configured, so runs are written offline; `{SYNC_COMMAND} FOLDER` sends them later"
             )
             return "offline"
         return mode
@@ -148,10 +157,12 @@ class WandbTracker:
                 return wandb.init(mode="online", resume="allow", **self._init_arguments(wandb, cell))
             # SystemExit, too: W&B's login and teardown may exit the process, but the cell must continue.
             except (Exception, SystemExit) as error:
+                if not self._offline_if_unreachable:
+                    raise
                 _unreachable.add(base_url)
                 reason = (str(error).splitlines() or [type(error).__name__])[0]
                 self._say(f"W&B: {base_url} cannot be used, so runs are written offline ({redact(reason)})")
-                wandb = _restart(wandb)
+                wandb = restart(wandb)
         return wandb.init(mode="offline", **self._init_arguments(wandb, cell))
 
     def _init_arguments(self, wandb: Any, cell: CellStart) -> dict[str, Any]:
@@ -189,7 +200,7 @@ def run_id(cell: CellStart) -> str:
     return hashlib.sha256(f"{cell.study}/{cell.cell_id}".encode()).hexdigest()[:RUN_ID_CHARACTERS]
 
 
-def _load_wandb() -> Any:
+def load_wandb() -> Any:
     """Import W&B, which takes a second, and keep its messages off the terminal."""
     # If the server cannot be reached, W&B's usage reports print errors and delay the exit by 10 s.
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
@@ -199,13 +210,13 @@ def _load_wandb() -> Any:
     return wandb
 
 
-def _restart(wandb: Any) -> Any:
+def restart(wandb: Any) -> Any:
     """Restart W&B's service process. After a failed online `init`, it refuses the same run id as in use."""
     try:
         wandb.teardown()
     except SystemExit as error:
         logger.debug("W&B's service ended with status %s", error.code)
-    return _load_wandb()
+    return load_wandb()
 
 
 def _settings(wandb: Any, init_timeout_seconds: float, finish_timeout_seconds: float) -> Any:
@@ -232,7 +243,8 @@ def _settings(wandb: Any, init_timeout_seconds: float, finish_timeout_seconds: f
     return wandb.Settings(**{name: value for name, value in wanted.items() if name in names})
 
 
-def _has_key(settings: Any) -> bool:
+def has_key(settings: Any) -> bool:
+    """Return whether a key is configured for the server of W&B's settings."""
     if settings.api_key or getattr(settings, "identity_token_file", None):
         return True
     hosts = {urlsplit(settings.base_url).netloc}

@@ -20,8 +20,8 @@ class Fault:
     """A failure of one request.
 
     Attributes:
-        kind: a status instead of an answer, no answer while the server lives, an answer after `seconds`, or a connection
-            that is closed: `dropped` before the request is stored, `lost_answer` after it.
+        kind: a status instead of an answer, no answer while the server lives, an answer after `seconds`, or a closed
+            connection: `dropped` before the request is stored, `lost_answer` after it.
         status: the HTTP status.
         seconds: how late the answer is.
     """
@@ -32,7 +32,7 @@ class Fault:
 
 
 Faults = Callable[[str, int], Fault | None]
-"""The fault of a request by its name ("UpsertBucket", "file_stream", "PUT") and its number among all requests from 0."""
+"""The fault of a request by its name ("UpsertBucket", "file_stream", "PUT") and its number from 0."""
 
 
 def always(fault: Fault | None, *names: str) -> Faults:

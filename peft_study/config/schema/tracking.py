@@ -23,7 +23,7 @@ class TrackingConfig:
         project: W&B project.
         entity: W&B entity; null is the account's default.
         mode: auto, online or offline.
-        timeout_seconds: time to wait for the server before continuing offline.
+        timeout_seconds: the most that W&B's server may cost a cell, from its start to its end.
     """
 
     kind: str = "none"
@@ -31,4 +31,4 @@ class TrackingConfig:
     project: str = "peft-study"
     entity: str | None = None
     mode: WandbMode = WandbMode.auto
-    timeout_seconds: float = 30.0  # without a limit, `wandb.init` waits for a server that does not answer
+    timeout_seconds: float = 30.0  # without a limit, W&B waits for a server that does not answer
