@@ -3,9 +3,11 @@
 A cell's folder is the record, and a dashboard is a view of it. Three files hold everything that a run shows, so that a
 run can be built from them again:
 
-- `metrics.jsonl`, a line a logged step of the training: `step_values` names its values. The x-axis is `train/step`.
-- `usage.jsonl`, a line a sample of memory and speed in training and generation: `usage_values`. The x-axis is
-  `cost/seconds`, the seconds of training and generation so far, which both phases share.
+- `metrics.jsonl`, a line a logged step of the training. The x-axis of its values is `train/step`.
+- `usage.jsonl`, a line for each line of metrics.jsonl, with its `step`, and a line a batch of candidates, with the
+  number of `prompts` so far: memory, speed and energy. The x-axis is `cost/seconds`, the seconds of training and
+  generation so far, which both phases share. Measured values stand in a file apart, because metrics.jsonl is equal
+  byte for byte when a cell is run again.
 - `result.json`: `summary_values` names what a run's summary holds, and `result_of` turns a summary back into a result.
 
 | metrics.jsonl | name | usage.jsonl | name |
@@ -31,10 +33,14 @@ run can be built from them again:
 | `provenance` and others | `provenance/device`, `provenance/precision`, `provenance/commit`, ... |
 | `status`, `reason` | `status`, `reason` |
 
+`history` joins the two files of lines: row N of a run's history is line N of metrics.jsonl with the values of its line of
+usage.jsonl, and behind these rows follow the lines of generation. The order does not depend on interrupts, so that a
+resumed run continues behind the rows that a dashboard has.
+
 A gigabyte is 1e9 bytes, and `result_of` rounds to whole bytes. A value that is None is left out, except a score.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,14 +114,35 @@ def step_values(row: Mapping[str, Any]) -> Values:
 
 
 def usage_values(row: Mapping[str, Any]) -> Values:
-    """Name the values of a line of usage.jsonl, with `cost/seconds`."""
+    """Name the values of a line of usage.jsonl, with `cost/seconds`; nothing for an empty mapping."""
     phase = row.get("phase")
-    named: Values = {SECONDS: row["seconds"]}
+    named: Values = {SECONDS: row.get("seconds")}
     for key, value in row.items():
         name = _USAGE_NAMES.get(f"{phase} {key}") or _USAGE_NAMES.get(key)
         if name is not None:
             named[name] = _gigabytes(value) if key.endswith("_bytes") else value
     return _present(named)
+
+
+def history(steps: Iterable[Mapping[str, Any]], usages: Iterable[Mapping[str, Any]]) -> Iterator[Values]:
+    """Yield the rows of a run's history, in order.
+
+    Args:
+        steps: the lines of metrics.jsonl.
+        usages: the lines of usage.jsonl.
+    """
+    of_steps: dict[Any, list[Mapping[str, Any]]] = {}
+    of_batches = []
+    for usage in usages:
+        if "step" in usage:
+            of_steps.setdefault(usage["step"], []).append(usage)
+        else:
+            of_batches.append(usage)
+    for row in steps:
+        # A step has up to two lines in either file: its loss, and the loss of the validation.
+        usage = of_steps[row["step"]].pop(0) if of_steps.get(row["step"]) else {}
+        yield step_values(row) | usage_values(usage)
+    yield from map(usage_values, of_batches)
 
 
 def summary_values(result: RunResult) -> Values:
