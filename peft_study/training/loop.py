@@ -30,7 +30,7 @@ from peft_study.training.work import Builder, StepClock, counted
 
 LOGGED_STEPS = 200
 """Number of loss values of a run: enough for the shape of a curve, few enough for a small record."""
-OnStep = Callable[[int, Mapping[str, float]], None]
+OnStep = Callable[[int, Mapping[str, float], float | None], None]
 # The names of transformers. The fused AdamW updates in place; the unfused one copies all trained parameters at a step.
 _OPTIMIZERS: Mapping[Optimizer, str] = {
     Optimizer.adafactor: "adafactor",
@@ -84,8 +84,11 @@ class Trained:
 class _Watch(TrainerCallback):
     """Evaluates and saves by our schedule, reports steps, and stops a run that diverges."""
 
-    def __init__(self, schedule: Schedule, on_step: OnStep, on_progress: Callable[[int], None], *, saves: bool) -> None:
+    def __init__(
+        self, schedule: Schedule, clock: StepClock, on_step: OnStep, on_progress: Callable[[int], None], *, saves: bool
+    ) -> None:
         self._schedule = schedule
+        self._clock = clock
         self._saves = saves
         self._on_step = on_step
         self._on_progress = on_progress
@@ -120,7 +123,8 @@ class _Watch(TrainerCallback):
         values = {renamed.get(key, key): float(value) for key, value in (logs or {}).items() if key in kept}
         if not values.keys() & {"loss", "validation_loss"}:
             return
-        self._on_step(state.global_step, values)
+        speed = self._clock.tokens_per_second(state.global_step) if "loss" in values else None
+        self._on_step(state.global_step, values, speed)
         for name in ("loss", "validation_loss"):
             if not math.isfinite(values.get(name, 0.0)):
                 self.diverged = DivergedError(state.global_step, name.replace("_", " "))
@@ -157,7 +161,8 @@ def train(
         seed: seed of the data order and of dropout.
         compute: device and number format.
         folder: folder of the checkpoints of this run.
-        on_step: receives the optimizer step and its values (loss, learning_rate, validation_loss, ...).
+        on_step: receives the optimizer step, its values (loss, learning_rate, validation_loss, ...), and with a loss the
+            tokens a second since the last one.
         on_progress: receives the number of finished optimizer steps.
         on_work: receives the tokens, seconds and FLOPs of the steps since its last call, before each evaluation.
         ranks: the processes that train the model. Each calls this function with the same arguments, and the first one
@@ -170,12 +175,12 @@ def train(
         DivergedError: a loss is not a finite number.
     """
     schedule = plan(len(train_samples), settings.batch_size, settings.epochs, settings.evaluations_per_epoch)
-    watch = _Watch(schedule, on_step, on_progress, saves=ranks.first)
+    clock = StepClock(schedule.evaluation_steps, compute.device, on_work)
+    watch = _Watch(schedule, clock, on_step, on_progress, saves=ranks.first)
     start = resume.last_complete(folder)
     resumed_from_step = resume.step_of(start) if start else None
     if ranks.first:
         _remove_incomplete(folder)
-    clock = StepClock(schedule.evaluation_steps, compute.device, on_work)
     trainer = TokenMeanTrainer(
         clock=clock,
         ranks=ranks,
