@@ -1,49 +1,47 @@
 """A cell's folder as the calls that its trackers got, so that a run can be built again from the record."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from peft_study.results.schema import RunResult
-from peft_study.tracking.base import CellStart, Tracker
-from peft_study.tracking.summary import summary_of
+from peft_study.tracking.base import CellStart, Row, Tracker
 
 
-def start_of(result: RunResult, folder: Path, *, resumed: bool) -> CellStart:
-    """Return what a tracker learned when the cell started.
+def start_of(result: RunResult, folder: Path) -> CellStart:
+    """Return what a tracker learned when the cell started, as of a cell that resumes.
 
     Args:
         result: the cell's record.
-        folder: where the tracker may write.
-        resumed: whether an earlier run of the cell was tracked.
+        folder: the cell's folder.
     """
-    groups = {group: result.config.get(group) or {} for group in ("model", "method", "dataset", "quantization")}
+    names = {
+        group: str((result.config.get(group) or {}).get("name", ""))
+        for group in ("model", "method", "dataset", "quantization")
+    }
     return CellStart(
         cell_id=result.cell_id,
         study=result.study,
-        model=str(groups["model"].get("name", "")),
-        method=str(groups["method"].get("name", "")),
-        dataset=str(groups["dataset"].get("name", "")),
-        quantization=str(groups["quantization"].get("name", "")),
-        seed=int(result.config.get("seed", 0)),
+        **names,
+        seed=int(result.config.get("seed") or 0),
         folder=folder,
         config=result.config,
-        resumed=resumed,
+        resumed=True,
     )
 
 
-def replay(tracker: Tracker, start: CellStart, rows: Iterable[Mapping[str, Any]], result: RunResult) -> None:
+def replay(tracker: Tracker, start: CellStart, steps: Sequence[Row], usages: Sequence[Row], result: RunResult) -> None:
     """Track a cell from its record.
 
     Args:
-        tracker: gets the calls of a cell that runs.
+        tracker: gets the calls of a cell that resumes and has nothing left to do.
         start: see `start_of`.
-        rows: lines of metrics.jsonl.
+        steps: the lines of metrics.jsonl.
+        usages: the lines of usage.jsonl.
         result: the cell's record.
     """
-    tracker.start(start)
-    for row in rows:
-        # The file holds None for a number that is not finite.
-        tracker.step(row["step"], {name: value for name, value in row.items() if name != "step" and value is not None})
-    tracker.summary(summary_of(result))
-    tracker.finish(str(result.status))
+    try:
+        tracker.start(start)
+        tracker.restore(steps, usages)
+        tracker.finish(result)
+    finally:
+        tracker.close()

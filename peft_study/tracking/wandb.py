@@ -5,10 +5,8 @@ import logging
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from netrc import NetrcParseError, netrc
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from peft_study.config.schema import Artifacts, TrackingConfig
 from peft_study.results.redaction import redact
@@ -25,6 +23,7 @@ from peft_study.tracking.names import (
     summary_values,
     usage_values,
 )
+from peft_study.tracking.wandb_service import has_key, load_wandb, stop_service
 
 logger = logging.getLogger(__name__)
 
@@ -242,7 +241,9 @@ class WandbTracker:
                 _unreachable.add(base_url)
                 reason = (str(error).splitlines() or [type(error).__name__])[0]
                 self._say(f"W&B: {base_url} cannot be used, so runs are written offline ({redact(reason)})")
-                wandb = restart(wandb)
+                # After a failed `init`, the service refuses the run's id as in use.
+                stop_service()
+                wandb = load_wandb()
         return wandb.init(mode="offline", **self._init_arguments(wandb, cell, "offline"))
 
     def _init_arguments(self, wandb: Any, cell: CellStart, mode: str) -> dict[str, Any]:
@@ -310,36 +311,3 @@ def define_series(run: Any) -> None:
 def run_id(cell: CellStart) -> str:
     """Return the id of a cell's run. It is the same whenever the cell runs, so that a resumed cell resumes its run."""
     return hashlib.sha256(f"{cell.study}/{cell.cell_id}".encode()).hexdigest()[:RUN_ID_CHARACTERS]
-
-
-def load_wandb() -> Any:
-    """Import W&B, which takes a second, and keep its messages off the terminal."""
-    # If the server cannot be reached, W&B's usage reports print errors and delay the exit by 10 s.
-    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-    import wandb
-
-    wandb.setup(settings=wandb.Settings(silent=True))
-    return wandb
-
-
-def restart(wandb: Any) -> Any:
-    """Restart W&B's service process. After a failed online `init`, it refuses the same run id as in use."""
-    try:
-        wandb.teardown()
-    except SystemExit as error:
-        logger.debug("W&B's service ended with status %s", error.code)
-    return load_wandb()
-
-
-def has_key(settings: Any) -> bool:
-    """Return whether a key is configured for the server of W&B's settings."""
-    if settings.api_key or getattr(settings, "identity_token_file", None):
-        return True
-    hosts = {urlsplit(settings.base_url).netloc}
-    if settings.base_url == type(settings).model_fields["base_url"].default:
-        hosts.add("api.wandb.ai")  # keys stored under the earlier default host still work
-    try:
-        stored = netrc(os.environ.get("NETRC") or Path.home() / ".netrc")
-    except (OSError, NetrcParseError):
-        return False
-    return any(stored.authenticators(host) for host in hosts)

@@ -1,14 +1,28 @@
-"""W&B's service process, which uploads runs."""
+"""W&B's service process, which uploads runs, and its key."""
 
 import contextlib
 import logging
+import os
+from netrc import NetrcParseError, netrc
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 logger = logging.getLogger(__name__)
 
 
+def load_wandb() -> Any:
+    """Import W&B, which takes a second, and keep its messages off the terminal."""
+    # If the server cannot be reached, W&B's usage reports print errors and delay the exit by 10 s.
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    import wandb
+
+    wandb.setup(settings=wandb.Settings(silent=True))
+    return wandb
+
+
 def stop_service() -> None:
-    """End W&B's service process of this process at once. What it has not sent is dropped."""
+    """End the service of this process at once. What it has not sent is dropped, and the next run starts another one."""
     import wandb
 
     # Asked to end, it would first send what it holds, for as long as the server does not answer.
@@ -25,3 +39,17 @@ def _process(wandb: Any) -> Any:
     """Return the `Popen` of the service that this process started."""
     # wandb 0.31 has no public name for it.
     return wandb.sdk.wandb_setup.singleton()._connection._proc._process
+
+
+def has_key(settings: Any) -> bool:
+    """Return whether a key is configured for the server of W&B's settings."""
+    if settings.api_key or getattr(settings, "identity_token_file", None):
+        return True
+    hosts = {urlsplit(settings.base_url).netloc}
+    if settings.base_url == type(settings).model_fields["base_url"].default:
+        hosts.add("api.wandb.ai")  # keys stored under the earlier default host still work
+    try:
+        stored = netrc(os.environ.get("NETRC") or Path.home() / ".netrc")
+    except (OSError, NetrcParseError):
+        return False
+    return any(stored.authenticators(host) for host in hosts)

@@ -11,7 +11,7 @@ from peft_study.console.exit import EXIT_FAILED, EXIT_OK, run_command
 from peft_study.console.messages import print_error, print_line, progress
 from peft_study.errors import UserError
 from peft_study.results.store import CellBusyError, CellFolder
-from peft_study.tracking.wandb import has_key, load_wandb
+from peft_study.tracking.wandb_service import has_key, load_wandb
 
 TIMEOUT_SECONDS = 30.0
 FAILURES_AT_MOST = 2

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from peft_study.config.schema.tracking import Artifacts
 from peft_study.report.read.folders import Problem, cell_folders
 from peft_study.results.schema import RunResult
-from peft_study.results.store import METRICS, RESULT, CellFolder, write_atomically
+from peft_study.results.store import METRICS, RESULT, USAGE, CellFolder, write_atomically
 from peft_study.tracking import wandb as tracking
+from peft_study.tracking.base import Row
+from peft_study.tracking.names import history
 
-RECORD = (METRICS, RESULT)
+RECORD = (METRICS, USAGE, RESULT)
 """The files that a run is built from."""
 SYNCED = "synced.json"
 """In the tracker's folder of a cell: what the server was seen to have."""
@@ -40,7 +43,8 @@ class PendingCell:
     Attributes:
         folder: its folder.
         result: its record.
-        rows: the lines of metrics.jsonl.
+        steps: the lines of metrics.jsonl.
+        usages: the lines of usage.jsonl.
         entity: of its run; None for the account's default.
         project: of its run.
         digest: of the files that the run is built from.
@@ -48,10 +52,26 @@ class PendingCell:
 
     folder: Path
     result: RunResult
-    rows: Sequence[Mapping[str, Any]]
+    steps: Sequence[Row]
+    usages: Sequence[Row]
     entity: str | None
     project: str
     digest: str
+
+    @property
+    def rows(self) -> int:
+        """Rows of the run's history."""
+        return sum(1 for _ in history(self.steps, self.usages))
+
+    @property
+    def predictions(self) -> int:
+        """Rows of the run's table of predictions."""
+        return int((self.result.config.get("tracking") or {}).get("predictions") or 0)
+
+    @property
+    def artifacts(self) -> Artifacts:
+        """The files that the run stores."""
+        return Artifacts((self.result.config.get("tracking") or {}).get("artifacts") or Artifacts.none)
 
     def is_marked(self, target: Target) -> bool:
         """Return whether the server was seen to have the run as it is."""
@@ -118,7 +138,8 @@ def read_cell(folder: Path, target: Target) -> PendingCell:
     return PendingCell(
         folder=folder,
         result=result,
-        rows=[row for row in store.read_steps() if isinstance(row.get("step"), int)],
+        steps=[row for row in store.read_steps() if isinstance(row.get("step"), int)],
+        usages=[row for row in store.read_usage() if "seconds" in row],
         entity=target.entity or settings.get("entity"),
         project=target.project or settings.get("project") or "peft-study",
         digest=digest.hexdigest(),
@@ -127,7 +148,9 @@ def read_cell(folder: Path, target: Target) -> PendingCell:
 
 def is_tracked(config: Mapping[str, Any]) -> bool:
     """Return whether a cell ran with W&B."""
-    return (config.get("tracking") or {}).get("kind") == "wandb"
+    tracking_settings = config.get("tracking") or {}
+    # Results of earlier versions have one tracker, named by `kind`.
+    return "wandb" in (tracking_settings.get("trackers") or {}) or tracking_settings.get("kind") == "wandb"
 
 
 def _mark_file(folder: Path) -> Path:

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from peft_study.cli.sync.pending import PendingCell
+from peft_study.config.schema.tracking import Artifacts
 from peft_study.results.redaction import redact
+from peft_study.tracking.base import CellStart
+from peft_study.tracking.names import summary_values
 from peft_study.tracking.replay import replay, start_of
-from peft_study.tracking.summary import summary_of
-from peft_study.tracking.wandb import WandbTracker, load_wandb, run_id
-from peft_study.tracking.wandb_remote import RemoteRun, differing, missing_rows, read_remote, surplus
-from peft_study.tracking.wandb_service import stop_service
+from peft_study.tracking.wandb import WandbTracker, run_id
+from peft_study.tracking.wandb_remote import RemoteRun, differing, read_remote
+from peft_study.tracking.wandb_service import load_wandb, stop_service
 
 PAUSES_SECONDS = (1.0, 5.0)
 """Before the second attempt and the third, which is the last."""
@@ -28,13 +30,11 @@ class Sent:
 
     Attributes:
         path: entity/project/id.
-        rows: rows that were sent.
         complete_before: the server had the run already.
         surplus: rows of the server that the record does not have.
     """
 
     path: str
-    rows: int = 0
     complete_before: bool = False
     surplus: int = 0
 
@@ -68,31 +68,29 @@ class Sender:
     def _attempt(self, cell: PendingCell) -> Sent:
         if self._api is None:
             self._api = load_wandb().Api(timeout=self._timeout_seconds)
+        start = start_of(cell.result, cell.folder)
         entity = cell.entity or str(self._api.default_entity)
-        path = f"{entity}/{cell.project}/{run_id(start_of(cell.result, cell.folder, resumed=False))}"
-        remote = self._read(path)
-        rows = missing_rows(cell.rows, remote.history if remote else ())
-        if remote is not None and not _lacks(cell, remote):
-            return Sent(path, complete_before=True, surplus=surplus(cell.rows, remote.history))
-        self._write(replace(cell, entity=entity, rows=rows), resumed=remote is not None)
-        remote = self._read(path)
-        if remote is None or (lacks := _lacks(cell, remote)):
-            raise NotArrivedError(f"W&B does not have {lacks if remote else 'the run'} after it was sent")
-        return Sent(path, len(rows), surplus=surplus(cell.rows, remote.history))
+        path = f"{entity}/{cell.project}/{run_id(start)}"
+        before = read_remote(self._api, path)
+        has_files = cell.predictions > 0 or cell.artifacts is not Artifacts.none
+        # Whether files have arrived cannot be asked in one question. W&B stores equal files once.
+        if before is not None and not has_files and not _lacks(cell, before):
+            return Sent(path, complete_before=True, surplus=max(before.rows - cell.rows, 0))
+        self._write(replace(cell, entity=entity), start)
+        after = self._await_rest(cell, path)
+        return Sent(path, surplus=max(after.rows - cell.rows, 0))
 
-    def _read(self, path: str) -> RemoteRun | None:
-        remote = read_remote(self._api, path)
-        for pause in PAUSES_SECONDS:
-            if remote is None or remote.is_readable:
-                return remote
+    def _await_rest(self, cell: PendingCell, path: str) -> RemoteRun:
+        """Read the run until it has everything, because a server may store it later than it answers."""
+        lacks = "the run"
+        for pause in (0.0, *PAUSES_SECONDS):
             time.sleep(pause)
             remote = read_remote(self._api, path)
-        if remote is not None and not remote.is_readable:
-            # They would be sent twice.
-            raise NotArrivedError(f"W&B counts {remote.rows} rows and returns {len(remote.history)}")
-        return remote
+            if remote is not None and not (lacks := _lacks(cell, remote)):
+                return remote
+        raise NotArrivedError(f"W&B does not have {lacks} after it was sent")
 
-    def _write(self, cell: PendingCell, *, resumed: bool) -> None:
+    def _write(self, cell: PendingCell, start: CellStart) -> None:
         # The cell's own files of W&B stay as they are.
         with tempfile.TemporaryDirectory(prefix="peft-study-sync-") as folder:
             tracker = WandbTracker(
@@ -103,9 +101,11 @@ class Sender:
                 init_timeout_seconds=self._timeout_seconds,
                 finish_timeout_seconds=self._timeout_seconds,
                 offline_if_unreachable=False,
+                predictions=cell.predictions,
+                artifacts=cell.artifacts,
             )
             try:
-                replay(tracker, start_of(cell.result, Path(folder), resumed=resumed), cell.rows, cell.result)
+                replay(tracker, start, cell.steps, cell.usages, cell.result)
             except BaseException:
                 # What W&B's process still holds would arrive later, beside what the next attempt sends.
                 stop_service()
@@ -115,9 +115,9 @@ class Sender:
 
 def _lacks(cell: PendingCell, remote: RemoteRun) -> str:
     """Say what of a cell's record the server does not have; an empty text if it has everything."""
-    if rows := missing_rows(cell.rows, remote.history):
-        return f"{len(rows)} of {len(cell.rows)} rows"
-    if names := differing(summary_of(cell.result), remote.summary):
+    if remote.rows < cell.rows:
+        return f"{cell.rows - remote.rows} of {cell.rows} rows"
+    if names := differing(summary_values(cell.result), remote.summary):
         return f"{', '.join(names[:3])} of the summary"
     return ""
 
