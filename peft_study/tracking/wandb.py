@@ -23,7 +23,7 @@ from peft_study.tracking.names import (
     summary_values,
     usage_values,
 )
-from peft_study.tracking.wandb_service import has_key, load_wandb, stop_service
+from peft_study.tracking.wandb_service import has_key, load_wandb, stop_service, within
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ _said: set[str] = set()
 _unreachable: set[str] = set()
 
 # Shares of the time that the server may cost a cell. The rest is for W&B's service process, which starts and ends.
-START_SHARE, FINISH_SHARE = 0.4, 0.5
+START_SHARE, STORE_SHARE, FINISH_SHARE = 0.35, 0.2, 0.35
 
 FILES = ("wandb",)
 """What W&B leaves in a cell's folder: a folder with the files of the run."""
@@ -59,6 +59,7 @@ def create_tracker(tracking: TrackingConfig, options: Mapping[str, Any], folder:
         mode=str(tracking.mode),
         folder=folder,
         init_timeout_seconds=START_SHARE * tracking.timeout_seconds,
+        store_timeout_seconds=STORE_SHARE * tracking.timeout_seconds,
         finish_timeout_seconds=FINISH_SHARE * tracking.timeout_seconds,
         predictions=tracking.predictions,
         artifacts=tracking.artifacts,
@@ -83,6 +84,7 @@ class WandbTracker:
         group: the group of the runs; the cell's study if None.
         tags: tags in addition to the cell's model, method, data set and quantization.
         init_timeout_seconds: how long to wait for the server before the run is written offline.
+        store_timeout_seconds: how long to wait for the server's answers about the table and the artifacts.
         finish_timeout_seconds: how long to wait for the upload when the cell ends.
         offline_if_unreachable: write the run offline if the server cannot be reached or does not take it in time;
             otherwise the error is raised.
@@ -104,8 +106,9 @@ class WandbTracker:
         *,
         group: str | None = None,
         tags: Sequence[str] = (),
-        init_timeout_seconds: float = 12.0,
-        finish_timeout_seconds: float = 15.0,
+        init_timeout_seconds: float = 10.0,
+        store_timeout_seconds: float = 6.0,
+        finish_timeout_seconds: float = 10.0,
         offline_if_unreachable: bool = True,
         predictions: int = 0,
         artifacts: Artifacts = Artifacts.none,
@@ -121,6 +124,7 @@ class WandbTracker:
         self._group = group
         self._tags = tuple(tags)
         self._init_timeout_seconds = init_timeout_seconds
+        self._store_timeout_seconds = store_timeout_seconds
         self._finish_timeout_seconds = finish_timeout_seconds
         self._offline_if_unreachable = offline_if_unreachable
         self._predictions = predictions
@@ -128,6 +132,7 @@ class WandbTracker:
         self._system_metrics = system_metrics
         self._note = note
         self._run: Any = None
+        self._online = False
         self._rows = 0
         self._sent_rows = 0
         """Rows that the server has from an earlier process."""
@@ -142,6 +147,7 @@ class WandbTracker:
         if mode == "disabled":
             return
         self._run = self._open(wandb, cell, mode)
+        self._online = not self._run.offline
         self._sent_rows = int(self._run.starting_step) if cell.resumed else 0
         self._cell_folder = cell.folder
         define_series(self._run)
@@ -175,7 +181,7 @@ class WandbTracker:
             self._run.notes = redact(result.reason)
         if result.status is Status.preempted:
             self._run.mark_preempting()
-        self._store(result)
+        self._store_in_time(result)
         self._end(0 if result.status is Status.ok else 1)
 
     def close(self) -> None:
@@ -187,6 +193,15 @@ class WandbTracker:
         place, self._rows = self._rows, self._rows + 1
         if self._run is not None and place >= self._sent_rows:
             self._run.log(row, step=place, commit=True)
+
+    def _store_in_time(self, result: RunResult) -> None:
+        try:
+            within(self._store_timeout_seconds if self._online else None, lambda: self._store(result))
+        except TimeoutError:
+            # The service still waits for an answer, and `finish` would wait for the service.
+            self._run = None
+            stop_service()
+            self._give_up(self._store_timeout_seconds)
 
     def _store(self, result: RunResult) -> None:
         import wandb
@@ -212,10 +227,13 @@ class WandbTracker:
         try:
             run.finish(exit_code=exit_code)
         except TimeoutError:
-            if not self._offline_if_unreachable:
-                raise
-            waited = f"{self._finish_timeout_seconds:.0f} s"
-            self._say(f"W&B: the upload was not done after {waited}; `{SYNC_COMMAND} FOLDER` sends the rest")
+            self._give_up(self._finish_timeout_seconds)
+
+    def _give_up(self, waited_seconds: float) -> None:
+        text = f"W&B: the upload was not done after {waited_seconds:.0f} s"
+        if not self._offline_if_unreachable:
+            raise TimeoutError(text)
+        self._say(f"{text}; `{SYNC_COMMAND} FOLDER` sends the rest")
 
     def _effective_mode(self, settings: Any) -> str:
         """Resolve "auto", and replace online by offline if there is no key, because W&B would prompt for one."""

@@ -3,6 +3,8 @@
 import contextlib
 import logging
 import os
+import threading
+from collections.abc import Callable
 from netrc import NetrcParseError, netrc
 from pathlib import Path
 from typing import Any
@@ -21,13 +23,47 @@ def load_wandb() -> Any:
     return wandb
 
 
+def within(seconds: float | None, call: Callable[[], None]) -> None:
+    """Call a function that may wait for the server.
+
+    Args:
+        seconds: how long it may take; None for no limit.
+        call: the function. After a timeout it goes on in its thread, until `stop_service` takes away what it waits for.
+
+    Raises:
+        TimeoutError: it has not returned in time.
+        Exception: what it raised.
+    """
+    if seconds is None:
+        call()
+        return
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            call()
+        except BaseException as error:
+            errors.append(error)
+
+    # A daemon, so that it cannot keep the process from ending.
+    thread = threading.Thread(target=run, name="wandb-store", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        raise TimeoutError
+    if errors:
+        raise errors[0]
+
+
 def stop_service() -> None:
     """End the service of this process at once. What it has not sent is dropped, and the next run starts another one."""
     import wandb
 
     # Asked to end, it would first send what it holds, for as long as the server does not answer.
     with contextlib.suppress(AttributeError, OSError):
-        _process(wandb).kill()
+        process = _process(wandb)
+        process.kill()
+        process.wait()
     try:
         wandb.teardown()
     # Its exit code becomes SystemExit, and its broken connection any error.

@@ -99,6 +99,7 @@ class Sender:
                 "online",
                 Path(folder),
                 init_timeout_seconds=self._timeout_seconds,
+                store_timeout_seconds=self._timeout_seconds,
                 finish_timeout_seconds=self._timeout_seconds,
                 offline_if_unreachable=False,
                 predictions=cell.predictions,
