@@ -8,7 +8,6 @@ from peft_study.results.schema import RunResult
 from peft_study.tracking.base import CellStart, Row
 from peft_study.tracking.names import SECONDS, SERIES, TRAIN_STEP, Values, history, step_values, usage_values
 
-
 _AXES = {series.name: series.step_metric for series in SERIES} | {SECONDS: SECONDS}
 
 

@@ -10,21 +10,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from peft_study.config.schema import Artifacts, TrackingConfig
+from peft_study.config.schema import TrackingConfig
 from peft_study.results.redaction import redact
 from peft_study.results.schema import RunResult, Status
-from peft_study.tracking.base import CellStart, Row
+from peft_study.tracking.base import CellStart
 from peft_study.tracking.content import TABLE_COLUMNS, artifacts_of, prediction_rows, public_config
-from peft_study.tracking.names import (
-    SECONDS,
-    SERIES,
-    TRAIN_STEP,
-    Values,
-    history,
-    step_values,
-    summary_values,
-    usage_values,
-)
+from peft_study.tracking.dashboard import Dashboard
+from peft_study.tracking.names import SECONDS, SERIES, TRAIN_STEP, Values, summary_values
 
 logger = logging.getLogger(__name__)
 
@@ -56,17 +48,15 @@ def create_tracker(tracking: TrackingConfig, options: Mapping[str, Any], folder:
         mode=str(tracking.mode),
         folder=folder,
         init_timeout_seconds=tracking.timeout_seconds,
-        predictions=tracking.predictions,
-        artifacts=tracking.artifacts,
-        system_metrics=tracking.system_metrics,
+        tracking=tracking,
     )
 
 
-class WandbTracker:
+class WandbTracker(Dashboard):
     """Writes a cell to W&B: a run with config, history, summary, and the table and artifacts that settings ask for.
 
-    Names are those of `peft_study.tracking.names`. Row N of the history is step N of W&B, whatever interrupted the cell, so
-    that a resumed cell continues its run. Group is the study, job type the method, name the cell.
+    Names are those of `peft_study.tracking.names`. Row N of the history is step N of W&B, so that a resumed cell
+    continues its run. Group is the study, job type the method, name the cell.
 
     Args:
         project: the W&B project.
@@ -80,9 +70,7 @@ class WandbTracker:
         tags: tags in addition to the cell's model, method, data set and quantization.
         init_timeout_seconds: how long to wait for the server before the run is written offline.
         finish_timeout_seconds: how long to wait for the upload when the cell ends.
-        predictions: rows of the table of predictions; 0 for no table.
-        artifacts: files to store.
-        system_metrics: whether W&B samples the whole machine every 15 s.
+        tracking: what is stored: predictions, artifacts and system metrics; nothing if None.
         note: called with messages for the user, with each text once per process; logs a warning by default.
 
     Raises:
@@ -100,13 +88,12 @@ class WandbTracker:
         tags: Sequence[str] = (),
         init_timeout_seconds: float = 30.0,
         finish_timeout_seconds: float = 60.0,
-        predictions: int = 0,
-        artifacts: Artifacts = Artifacts.none,
-        system_metrics: bool = False,
+        tracking: TrackingConfig | None = None,
         note: Callable[[str], None] = logger.warning,
     ) -> None:
         if mode not in MODES:
             raise ValueError(f"tracking.mode must be one of {', '.join(MODES)}, got {mode!r}")
+        super().__init__(tracking or TrackingConfig())
         self._project = project
         self._entity = entity
         self._mode = mode
@@ -115,12 +102,8 @@ class WandbTracker:
         self._tags = tuple(tags)
         self._init_timeout_seconds = init_timeout_seconds
         self._finish_timeout_seconds = finish_timeout_seconds
-        self._predictions = predictions
-        self._artifacts = artifacts
-        self._system_metrics = system_metrics
         self._note = note
         self._run: Any = None
-        self._rows = 0
         self._sent_rows = 0
         """Rows that the server has from an earlier process."""
 
@@ -139,23 +122,11 @@ class WandbTracker:
         define_series(self._run)
         self._run.summary.update({"status": str(Status.running)})
 
-    def restore(self, steps: Sequence[Row], usages: Sequence[Row]) -> None:
-        # An offline run of an earlier process may lack its last block. A file with all rows replaces it.
-        for row in history(steps, usages):
-            self._log(row)
-
-    def phase(self, name: str, total: int | None) -> None:
-        """Nothing: the summary holds each phase's seconds and memory."""
-
-    def progress(self, done: int) -> None:
-        """Nothing: the history shows how far the cell is."""
-
-    def step(self, step: int, values: Row, usage: Row) -> None:
-        # A view, not the record: killed offline runs of W&B 0.31 lost what was not yet in a block of 32 KiB.
-        self._log(step_values({"step": step, **values}) | usage_values(usage))
-
-    def usage(self, usage: Row) -> None:
-        self._log(usage_values(usage))
+    def row(self, place: int, values: Values) -> None:
+        """See `Dashboard.row`. A killed offline run lacks its last rows. The next process writes all of them."""
+        # The rows that a server has from an earlier process are the first ones, and a step is logged once.
+        if self._run is not None and place >= self._sent_rows:
+            self._run.log(values, step=place, commit=True)
 
     def finish(self, result: RunResult) -> None:
         """See `Tracker.finish`. W&B shows the run as failed if the status is not "ok", with the status as a tag."""
@@ -174,19 +145,15 @@ class WandbTracker:
         """See `Tracker.close`. A run that `finish` has not ended counts as failed."""
         self._end(1)
 
-    def _log(self, row: Values) -> None:
-        # A step of W&B must not be logged twice, and the rows that a server has are the first ones.
-        place, self._rows = self._rows, self._rows + 1
-        if self._run is not None and place >= self._sent_rows:
-            self._run.log(row, step=place, commit=True)
-
     def _store(self, result: RunResult) -> None:
         import wandb
 
-        rows = prediction_rows(self._cell_folder, self._predictions) if self._predictions else []
+        # W&B keeps copies of tables in the home of the user, where an offline run that is moved would lose them.
+        os.environ["WANDB_DATA_DIR"] = str((self._folder or self._cell_folder).resolve() / FILES[0])
+        rows = prediction_rows(self._cell_folder, self.tracking.predictions) if self.tracking.predictions else []
         if rows:
-            self._run.summary["predictions"] = wandb.Table(columns=list(TABLE_COLUMNS), data=rows)
-        for artifact in artifacts_of(result, self._cell_folder, self._artifacts):
+            self._run.summary["predictions"] = wandb.Table(columns=list(TABLE_COLUMNS), data=[*rows])
+        for artifact in artifacts_of(result, self._cell_folder, self.tracking.artifacts):
             stored = wandb.Artifact(
                 _ARTIFACT_NAME.sub("-", f"{artifact.name}-{result.cell_id}")[:ARTIFACT_CHARACTERS_AT_MOST],
                 type=artifact.name,
@@ -194,7 +161,7 @@ class WandbTracker:
             )
             for name, file in artifact.files.items():
                 # The cell's files do not change any more, so that a copy would only take disk.
-                stored.add_file(str(file), name=name, policy="immutable")
+                stored.add_file(str(file.resolve()), name=name, policy="immutable")
             self._run.log_artifact(stored)
 
     def _end(self, exit_code: int) -> None:
@@ -273,7 +240,7 @@ class WandbTracker:
             "x_disable_machine_info": True,
             "x_save_requirements": False,
             # W&B samples the system every 15 s, which misses the peaks that the cell measures.
-            "x_disable_stats": not self._system_metrics,
+            "x_disable_stats": not self.tracking.system_metrics,
         }
         # W&B refuses unknown settings, and the settings differ between its versions.
         names = wandb.Settings.model_fields
