@@ -31,11 +31,11 @@ def create_tracker(tracking: TrackingConfig, options: Mapping[str, Any], folder:
 
     Args:
         tracking: the project is the experiment.
-        options: `uri` of the store, such as sqlite:///mlflow.db or http://host:5000; null for the folder mlruns in
-            output_dir.
+        options: `uri` of the store, such as sqlite:///mlflow.db or http://host:5000; null for the folder mlruns of
+            the command.
         folder: the cell's folder.
     """
-    return MlflowTracker(tracking, options.get("uri") or (folder.parent.parent / "mlruns").resolve().as_uri(), folder)
+    return MlflowTracker(tracking, options.get("uri") or Path("mlruns").resolve().as_uri(), folder)
 
 
 class MlflowTracker(Dashboard):

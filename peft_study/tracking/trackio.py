@@ -84,7 +84,7 @@ class TrackioTracker(Dashboard):
         """End the run."""
         run, self._run = self._run, None
         if run is not None:
-            _silent(run.finish)
+            _silent(_load().finish)
 
 
 def _load() -> Any:
