@@ -46,8 +46,8 @@ class CellStart:
 class Tracker(Protocol):
     """Follows one cell.
 
-    `start` is called first, `restore` before the first `step`, then `phase`, and `progress`, `step` and `usage` any number
-    of times in a phase. `finish` ends the cell, and `close` is the last call.
+    `start` is called first and `restore` before the first `step`. In a phase, `progress`, `step` and `usage` are called
+    any number of times. `finish` ends the cell, and `close` is the last call.
     """
 
     def start(self, cell: CellStart) -> None:

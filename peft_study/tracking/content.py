@@ -12,7 +12,7 @@ from peft_study.results.schema import RunResult
 from peft_study.results.store import METRICS, PREDICTIONS, RESULT, USAGE, CellFolder
 
 GROUPS = ("model", "method", "dataset", "quantization", "training", "generation", "conventions", "scoring", "hardware")
-"""Groups of a config that dashboards show. Others, such as `tracking`, hold names of accounts and options of trackers."""
+"""Groups of a config that dashboards show. `tracking` holds names of accounts."""
 PATHS = {"dataset": {"path"}, "model": {"source", "tokenizer"}}
 """Settings that name a place on this machine. The data's fingerprint says what was read."""
 WEIGHTS = ("adapter", "model")

@@ -31,17 +31,17 @@ def create_tracker(tracking: TrackingConfig, options: Mapping[str, Any], folder:
 
     Args:
         tracking: the project is the experiment.
-        options: `uri` of the store, such as sqlite:///mlflow.db or http://host:5000; null for the folder mlruns beside the
-            studies.
+        options: `uri` of the store, such as sqlite:///mlflow.db or http://host:5000; null for the folder mlruns of
+            the command.
         folder: the cell's folder.
     """
-    return MlflowTracker(tracking, options.get("uri") or (folder.parent.parent / "mlruns").resolve().as_uri(), folder)
+    return MlflowTracker(tracking, options.get("uri") or Path("mlruns").resolve().as_uri(), folder)
 
 
 class MlflowTracker(Dashboard):
     """Writes the config as parameters, rows as metrics, the summary as metrics and tags, and artifacts.
 
-    A resumed cell continues its run, which a tag identifies. A metric's "@" is written "_at_", because MLflow refuses it.
+    A resumed cell continues its run, which a tag identifies. MLflow refuses "@", so it becomes "_at_".
 
     Args:
         tracking: project and what is stored.
@@ -62,6 +62,7 @@ class MlflowTracker(Dashboard):
         if self._uri.startswith("file:"):
             # MLflow 3 asks for this consent, because it develops the stores in databases only.
             os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         from mlflow import MlflowClient
 
         self._client = MlflowClient(tracking_uri=self._uri)

@@ -33,9 +33,9 @@ run can be built from them again:
 | `provenance` and others | `provenance/device`, `provenance/precision`, `provenance/commit`, ... |
 | `status`, `reason` | `status`, `reason` |
 
-`history` joins the two files of lines: row N of a run's history is line N of metrics.jsonl with the values of its line of
-usage.jsonl, and behind these rows follow the lines of generation. The order does not depend on interrupts, so that a
-resumed run continues behind the rows that a dashboard has.
+`history` joins the two files of lines. Row N of a run's history is line N of metrics.jsonl with the values of its line
+of usage.jsonl, and the lines of generation follow. The order does not depend on interrupts, so that a resumed run
+continues behind the rows that a dashboard has.
 
 A gigabyte is 1e9 bytes, and `result_of` rounds to whole bytes. A value that is None is left out, except a score.
 """

@@ -8,21 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from peft_study.config.schema import Artifacts, TrackingConfig
+from peft_study.config.schema import TrackingConfig
 from peft_study.results.redaction import redact
 from peft_study.results.schema import RunResult, Status
-from peft_study.tracking.base import CellStart, Row
+from peft_study.tracking.base import CellStart
 from peft_study.tracking.content import TABLE_COLUMNS, artifacts_of, prediction_rows, public_config
-from peft_study.tracking.names import (
-    SECONDS,
-    SERIES,
-    TRAIN_STEP,
-    Values,
-    history,
-    step_values,
-    summary_values,
-    usage_values,
-)
+from peft_study.tracking.dashboard import Dashboard
+from peft_study.tracking.names import SECONDS, SERIES, TRAIN_STEP, Values, summary_values
 from peft_study.tracking.wandb_service import has_key, load_wandb, stop_service, within
 
 logger = logging.getLogger(__name__)
@@ -61,17 +53,15 @@ def create_tracker(tracking: TrackingConfig, options: Mapping[str, Any], folder:
         init_timeout_seconds=START_SHARE * tracking.timeout_seconds,
         store_timeout_seconds=STORE_SHARE * tracking.timeout_seconds,
         finish_timeout_seconds=FINISH_SHARE * tracking.timeout_seconds,
-        predictions=tracking.predictions,
-        artifacts=tracking.artifacts,
-        system_metrics=tracking.system_metrics,
+        tracking=tracking,
     )
 
 
-class WandbTracker:
+class WandbTracker(Dashboard):
     """Writes a cell to W&B: a run with config, history, summary, and the table and artifacts that settings ask for.
 
-    Names are those of `peft_study.tracking.names`. Row N of the history is step N of W&B, whatever interrupted the cell, so
-    that a resumed cell continues its run. Group is the study, job type the method, name the cell.
+    Names are those of `peft_study.tracking.names`. Row N of the history is step N of W&B, so that a resumed cell
+    continues its run. Group is the study, job type the method, name the cell.
 
     Args:
         project: the W&B project.
@@ -88,9 +78,7 @@ class WandbTracker:
         finish_timeout_seconds: how long to wait for the upload when the cell ends.
         offline_if_unreachable: write the run offline if the server cannot be reached or does not take it in time;
             otherwise the error is raised.
-        predictions: rows of the table of predictions; 0 for no table.
-        artifacts: files to store.
-        system_metrics: whether W&B samples the whole machine every 15 s.
+        tracking: what is stored: predictions, artifacts and system metrics; nothing if None.
         note: called with messages for the user, with each text once per process; logs a warning by default.
 
     Raises:
@@ -110,13 +98,12 @@ class WandbTracker:
         store_timeout_seconds: float = 6.0,
         finish_timeout_seconds: float = 10.0,
         offline_if_unreachable: bool = True,
-        predictions: int = 0,
-        artifacts: Artifacts = Artifacts.none,
-        system_metrics: bool = False,
+        tracking: TrackingConfig | None = None,
         note: Callable[[str], None] = logger.warning,
     ) -> None:
         if mode not in MODES:
             raise ValueError(f"tracking.mode must be one of {', '.join(MODES)}, got {mode!r}")
+        super().__init__(tracking or TrackingConfig())
         self._project = project
         self._entity = entity
         self._mode = mode
@@ -127,13 +114,9 @@ class WandbTracker:
         self._store_timeout_seconds = store_timeout_seconds
         self._finish_timeout_seconds = finish_timeout_seconds
         self._offline_if_unreachable = offline_if_unreachable
-        self._predictions = predictions
-        self._artifacts = artifacts
-        self._system_metrics = system_metrics
         self._note = note
         self._run: Any = None
         self._online = False
-        self._rows = 0
         self._sent_rows = 0
         """Rows that the server has from an earlier process."""
 
@@ -153,23 +136,11 @@ class WandbTracker:
         define_series(self._run)
         self._run.summary.update({"status": str(Status.running)})
 
-    def restore(self, steps: Sequence[Row], usages: Sequence[Row]) -> None:
-        # An offline run of an earlier process may lack its last block. A file with all rows replaces it.
-        for row in history(steps, usages):
-            self._log(row)
-
-    def phase(self, name: str, total: int | None) -> None:
-        """Nothing: the summary holds each phase's seconds and memory."""
-
-    def progress(self, done: int) -> None:
-        """Nothing: the history shows how far the cell is."""
-
-    def step(self, step: int, values: Row, usage: Row) -> None:
-        # A view, not the record: killed offline runs of W&B 0.31 lost what was not yet in a block of 32 KiB.
-        self._log(step_values({"step": step, **values}) | usage_values(usage))
-
-    def usage(self, usage: Row) -> None:
-        self._log(usage_values(usage))
+    def row(self, place: int, values: Values) -> None:
+        """See `Dashboard.row`. A killed offline run lacks its last rows. The next process writes all of them."""
+        # The rows that a server has from an earlier process are the first ones, and a step is logged once.
+        if self._run is not None and place >= self._sent_rows:
+            self._run.log(values, step=place, commit=True)
 
     def finish(self, result: RunResult) -> None:
         """See `Tracker.finish`. W&B shows the run as failed if the status is not "ok", with the status as a tag."""
@@ -188,12 +159,6 @@ class WandbTracker:
         """See `Tracker.close`. A run that `finish` has not ended counts as failed."""
         self._end(1)
 
-    def _log(self, row: Values) -> None:
-        # A step of W&B must not be logged twice, and the rows that a server has are the first ones.
-        place, self._rows = self._rows, self._rows + 1
-        if self._run is not None and place >= self._sent_rows:
-            self._run.log(row, step=place, commit=True)
-
     def _store_in_time(self, result: RunResult) -> None:
         try:
             within(self._store_timeout_seconds if self._online else None, lambda: self._store(result))
@@ -206,10 +171,12 @@ class WandbTracker:
     def _store(self, result: RunResult) -> None:
         import wandb
 
-        rows = prediction_rows(self._cell_folder, self._predictions) if self._predictions else []
+        # W&B keeps copies of tables in the home of the user, where an offline run that is moved would lose them.
+        os.environ["WANDB_DATA_DIR"] = str((self._folder or self._cell_folder).resolve() / FILES[0])
+        rows = prediction_rows(self._cell_folder, self.tracking.predictions) if self.tracking.predictions else []
         if rows:
-            self._run.summary["predictions"] = wandb.Table(columns=list(TABLE_COLUMNS), data=rows)
-        for artifact in artifacts_of(result, self._cell_folder, self._artifacts):
+            self._run.summary["predictions"] = wandb.Table(columns=list(TABLE_COLUMNS), data=[*rows])
+        for artifact in artifacts_of(result, self._cell_folder, self.tracking.artifacts):
             stored = wandb.Artifact(
                 _ARTIFACT_NAME.sub("-", f"{artifact.name}-{result.cell_id}")[:ARTIFACT_CHARACTERS_AT_MOST],
                 type=artifact.name,
@@ -217,7 +184,7 @@ class WandbTracker:
             )
             for name, file in artifact.files.items():
                 # The cell's files do not change any more, so that a copy would only take disk.
-                stored.add_file(str(file), name=name, policy="immutable")
+                stored.add_file(str(file.resolve()), name=name, policy="immutable")
             self._run.log_artifact(stored)
 
     def _end(self, exit_code: int) -> None:
@@ -303,7 +270,7 @@ class WandbTracker:
             "x_disable_machine_info": True,
             "x_save_requirements": False,
             # W&B samples the system every 15 s, which misses the peaks that the cell measures.
-            "x_disable_stats": not self._system_metrics,
+            "x_disable_stats": not self.tracking.system_metrics,
         }
         # W&B refuses unknown settings, and the settings differ between its versions.
         names = wandb.Settings.model_fields

@@ -161,8 +161,8 @@ def train(
         seed: seed of the data order and of dropout.
         compute: device and number format.
         folder: folder of the checkpoints of this run.
-        on_step: receives the optimizer step, its values (loss, learning_rate, validation_loss, ...), and with a loss the
-            tokens a second since the last one.
+        on_step: receives the optimizer step, its values (loss, learning_rate, validation_loss, ...), and the tokens a
+            second since the last loss, which is None without a loss.
         on_progress: receives the number of finished optimizer steps.
         on_work: receives the tokens, seconds and FLOPs of the steps since its last call, before each evaluation.
         ranks: the processes that train the model. Each calls this function with the same arguments, and the first one

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from peft_study.cli.sync.pending import PendingCell
-from peft_study.config.schema.tracking import Artifacts
+from peft_study.config.schema.tracking import Artifacts, TrackingConfig
 from peft_study.results.redaction import redact
 from peft_study.tracking.base import CellStart
 from peft_study.tracking.names import summary_values
@@ -102,8 +102,7 @@ class Sender:
                 store_timeout_seconds=self._timeout_seconds,
                 finish_timeout_seconds=self._timeout_seconds,
                 offline_if_unreachable=False,
-                predictions=cell.predictions,
-                artifacts=cell.artifacts,
+                tracking=TrackingConfig(predictions=cell.predictions, artifacts=cell.artifacts),
             )
             try:
                 replay(tracker, start, cell.steps, cell.usages, cell.result)

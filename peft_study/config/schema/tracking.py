@@ -26,7 +26,7 @@ class TrackingConfig:
     """Dashboards that follow a cell. No setting changes a result.
 
     Attributes:
-        trackers: options by tracker, which is the name of a module of peft_study/tracking such as wandb. Empty for none.
+        trackers: options by name of a tracker, a module of peft_study/tracking such as wandb. Empty for none.
             `tracking=[wandb,tensorboard]` merges the options of several files.
         project: project of W&B and Trackio, experiment of MLflow.
         entity: W&B entity; null is the account's default.
