@@ -5,9 +5,9 @@ import sys
 import time
 from pathlib import Path
 
+from peft_study.cli.sync.replay import start_of
 from peft_study.results.schema import PhaseCost, RunResult, Status
 from peft_study.results.store import CellFolder
-from peft_study.tracking.replay import start_of
 from peft_study.tracking.wandb import WandbTracker
 
 CONFIG = {

@@ -16,11 +16,11 @@ import wandb
 
 from peft_study.cli.main import dispatch
 from peft_study.cli.sync import send
+from peft_study.cli.sync.replay import start_of
 from peft_study.results.schema import RunResult, Status
 from peft_study.results.store import CellFolder
 from peft_study.tracking import wandb as tracking
 from peft_study.tracking.names import history, summary_values
-from peft_study.tracking.replay import start_of
 from peft_study.tracking.wandb import WandbTracker, run_id
 from peft_study.tracking.wandb_service import stop_service
 from tests.tracked_child import CONFIG, track
@@ -28,6 +28,10 @@ from tests.wandb_server import Fault, Kind, Run, WandbServer, always, nth
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "0123456789abcdef0123456789abcdef01234567"
+REAL_CELL = (
+    *("training.epochs=12", "training.evaluations_per_epoch=2", "training.batch_size=4", "dataset.max_new_tokens=4"),
+    *("dataset.test_limit=4", "generation.num_beams=2", "generation.num_candidates=2", "hardware=cpu"),
+)
 Sync = Callable[..., int]
 
 
@@ -113,10 +117,11 @@ def killed_children(folders: Sequence[Path], chance: random.Random) -> None:
         process.wait()
 
 
+@pytest.mark.parametrize("cells", [3, pytest.param(50, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])])
 def test_cells_that_were_killed_arrive_once_and_go_on_in_their_runs(
-    server: WandbServer, sync: Sync, tmp_path: Path
+    cells: int, server: WandbServer, sync: Sync, tmp_path: Path
 ) -> None:
-    folders = [tmp_path / "cells" / "demo" / f"cell-{number}" for number in range(3)]
+    folders = [tmp_path / "cells" / "demo" / f"cell-{number}" for number in range(cells)]
     killed_children(folders, random.Random(4))
     shutil.rmtree(folders[0] / "wandb")
     (file,) = wandb_files(folders[1])
@@ -124,7 +129,7 @@ def test_cells_that_were_killed_arrive_once_and_go_on_in_their_runs(
 
     assert sync() == 0
 
-    assert len(server.store.runs) == 3
+    assert len(server.store.runs) == cells
     for folder in folders:
         assert_arrived_once(server, folder)
         assert run_of(server, folder).summary["status"] == "running"
@@ -138,6 +143,41 @@ def test_cells_that_were_killed_arrive_once_and_go_on_in_their_runs(
     sent = len(server.requests)
     assert sync() == 0
     assert len(server.requests) == sent
+
+
+@pytest.mark.slow
+def test_a_real_cell_that_was_killed_arrives_once_and_goes_on_in_its_run(
+    server: WandbServer, sync: Sync, small_data: Path, tmp_path: Path
+) -> None:
+    command = [
+        *(sys.executable, "-m", "peft_study", "model=tiny-llama", f"dataset.path={small_data}", *REAL_CELL),
+        *("tracking=wandb", "tracking.entity=a-lab", f"output_dir={tmp_path / 'cells'}", "tracking.mode=offline"),
+    ]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+    for rows in (5, 20):
+        process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 120
+        while sum(file.read_bytes().count(b"\n") for file in tmp_path.glob("cells/*/*/metrics.jsonl")) < rows:
+            assert time.monotonic() < deadline
+            assert process.poll() is None, "the cell ended before it was killed"
+            time.sleep(0.01)
+        process.kill()
+        process.wait()
+        assert sync() == 0
+        (folder,) = [file.parent for file in tmp_path.glob("cells/*/*/result.json")]
+        run = run_of(server, folder)
+        assert [row["_step"] for row in run.history] == list(range(len(run.history)))
+        assert run.summary["status"] == "running"
+    subprocess.run(command, env=environment, check=True, capture_output=True, timeout=300)
+    assert sync() == 0
+    run, store = run_of(server, folder), CellFolder(folder)
+    recorded_rows = list(history(store.read_steps(), store.read_usage()))
+    # Steps that were repeated have the losses of the first time, and times and speeds of their own.
+    for row, recorded_row in zip(run.history, recorded_rows, strict=True):
+        assert {name: row.get(name) for name in recorded_row if name.startswith(("train/", "validation/"))} == {
+            name: value for name, value in recorded_row.items() if name.startswith(("train/", "validation/"))
+        }
+    assert (run.conflicts, run.repeats, len(server.store.runs), run.summary["status"]) == ([], 0, 1, "ok")
 
 
 def test_wandbs_own_client_reads_what_was_recorded(sync: Sync, server: WandbServer, tmp_path: Path) -> None:

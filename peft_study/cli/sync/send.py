@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from peft_study.cli.sync.pending import PendingCell
+from peft_study.cli.sync.remote import RemoteRun, differing, read_remote
+from peft_study.cli.sync.replay import replay, start_of
 from peft_study.config.schema.tracking import Artifacts, TrackingConfig
 from peft_study.results.redaction import redact
 from peft_study.tracking.base import CellStart
 from peft_study.tracking.names import summary_values
-from peft_study.tracking.replay import replay, start_of
 from peft_study.tracking.wandb import WandbTracker, run_id
-from peft_study.tracking.wandb_remote import RemoteRun, differing, read_remote
 from peft_study.tracking.wandb_service import load_wandb, stop_service
 
 PAUSES_SECONDS = (1.0, 5.0)
