@@ -29,7 +29,7 @@ from tests.wandb_server import Fault, Kind, Run, WandbServer, always, nth
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "0123456789abcdef0123456789abcdef01234567"
 REAL_CELL = (
-    *("training.epochs=12", "training.evaluations_per_epoch=2", "training.batch_size=4", "dataset.max_new_tokens=4"),
+    *("training.epochs=12", "training.evaluations_per_epoch=2", "dataset.max_new_tokens=4"),
     *("dataset.test_limit=4", "generation.num_beams=2", "generation.num_candidates=2", "hardware=cpu"),
 )
 Sync = Callable[..., int]
