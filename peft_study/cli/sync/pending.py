@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from peft_study.config.schema.tracking import Artifacts
-from peft_study.report.read.folders import Problem, cell_folders
+from peft_study.results.folders import Problem, cell_folders
 from peft_study.results.schema import RunResult
 from peft_study.results.store import METRICS, RESULT, USAGE, CellFolder, write_atomically
 from peft_study.tracking import wandb as tracking
