@@ -12,6 +12,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from hydra_plugins.peft_study_sweep.local_launcher import LocalLauncher
+from hydra_plugins.peft_study_sweep.planned_launcher import PlannedLauncher
 
 # Hydra imports all plugins whenever it starts, so this module imports the package inside of its functions.
 if TYPE_CHECKING:
@@ -70,12 +71,27 @@ class StudySweeper(Sweeper):
         for cell in cells:
             if cell.refusal is not None:
                 self._task.outcomes.append(refuse(cell.cell, cell.folder, cell.refusal, record=True))
-        runnable = [cell for cell in cells if cell.refusal is None]
+        runnable = self._left_to_run([cell for cell in cells if cell.refusal is None])
         launcher = str(self.config.hydra.runtime.choices["hydra/launcher"])
         run_with(lambda: self._launch(runnable), launcher, runnable, self._task)
 
-    def _launch(self, cells: "list[PlannedCell]") -> Sequence[JobReturn]:
-        # The local launcher takes the composed cells. Other launchers compose each cell again from its overrides.
+    def _left_to_run(self, cells: "list[PlannedCell]") -> "list[PlannedCell]":
+        """Return the cells to launch, and add the outcomes of finished cells, which need no job in a queue."""
+        from peft_study.cell.task import Command
+        from peft_study.console.messages import print_line
+        from peft_study.sweep.pool import ended_before
+
+        assert isinstance(self._task, Command)
         if isinstance(self.launcher, LocalLauncher):
+            return cells  # it skips them itself, and shows them in its table
+        earlier = {cell.folder: ended_before(cell) for cell in cells}
+        finished = [outcome for outcome in earlier.values() if outcome is not None]
+        if finished:
+            print_line(f"{len(finished)} of {len(cells)} cells done before; rerun=true runs them again")
+        self._task.outcomes += finished
+        return [cell for cell in cells if earlier[cell.folder] is None]
+
+    def _launch(self, cells: "list[PlannedCell]") -> Sequence[JobReturn]:
+        if isinstance(self.launcher, PlannedLauncher):
             return self.launcher.run(cells)
         return self.launcher.launch([list(cell.overrides) for cell in cells], initial_job_idx=0) if cells else []

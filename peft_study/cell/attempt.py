@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import logging
+import signal
 import traceback
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ from peft_study.config.checks import check
 from peft_study.config.schema import CellConfig
 from peft_study.config.sources import needs_hub
 from peft_study.console.exit import EXIT_FAILED, EXIT_OK, EXIT_USER_ERROR
-from peft_study.console.interrupts import termination_raises
+from peft_study.console.interrupts import TerminatedError, termination_raises
 from peft_study.console.messages import print_error, print_line
 from peft_study.errors import UserError
 from peft_study.models.hub import use_cache_if_unreachable
@@ -212,31 +213,34 @@ def _attempt(
     ended: BaseException | None = None
     trackers: Trackers | None = None
     begun = False
-    with logging_to(folder.path / LOG), one_process(), termination_raises():
+    with logging_to(folder.path / LOG), one_process(), termination_raises() as gate:
         try:
-            trackers = start_trackers(
-                cell, result.config, result.cell_id, folder.path, resumed=earlier is not None, watch=options.watch
-            )
-            if needs_hub(cell):
-                use_cache_if_unreachable()
-            # Imported this late because torch takes seconds, which a refusal should not, and so that the log file
-            # gets what the libraries log.
-            from peft_study.cell.run import CellRun
+            try:
+                trackers = start_trackers(
+                    cell, result.config, result.cell_id, folder.path, resumed=earlier is not None, watch=options.watch
+                )
+                if needs_hub(cell):
+                    use_cache_if_unreachable()
+                # Imported this late because torch takes seconds, which a refusal should not, and so that the log file
+                # gets what the libraries log.
+                from peft_study.cell.run import CellRun
 
-            _keep_what_was_imported()
-            quiet_transformers()
-            cell_run = CellRun(cell, folder, trackers, result, earlier)
-            cell_run.load()
-            # An earlier result stays until here, because only a loaded cell is sure to replace it.
-            if cell.rerun:
-                folder.remove_work()
-            folder.write_config(result.config)
-            folder.write_result(result)
-            begun = True
-            cell_run.run()
-            result.status, result.finished_at = Status.ok, _now()
-            folder.write_result(result)
-            cell_run.tidy()
+                _keep_what_was_imported()
+                quiet_transformers()
+                cell_run = CellRun(cell, folder, trackers, result, earlier)
+                cell_run.load()
+                # An earlier result stays until here, because only a loaded cell is sure to replace it.
+                if cell.rerun:
+                    folder.remove_work()
+                folder.write_config(result.config)
+                folder.write_result(result)
+                begun = True
+                cell_run.run()
+                result.status, result.finished_at = Status.ok, _now()
+                folder.write_result(result)
+                cell_run.tidy()
+            finally:
+                gate.shut()  # a second signal must not interrupt the record of the first
         except BaseException as error:  # sys.exit in a library must not end a sweep either
             if result.status is not Status.ok:
                 result.status, result.reason = classify(error)
@@ -269,7 +273,9 @@ def classify(error: BaseException) -> tuple[Status, str]:
     from peft_study.training.loop import DivergedError
 
     text = str(error) or type(error).__name__
-    # `termination_raises` turns SIGTERM, which schedulers send before a kill, into this error.
+    # `termination_raises` turns the signals that schedulers send before a kill into this error.
+    if isinstance(error, TerminatedError):
+        return Status.preempted, f"a signal ({signal.Signals(error.number).name}) ended the process"
     if isinstance(error, KeyboardInterrupt):
         return Status.preempted, "a signal ended the process"
     if isinstance(error, UserError):

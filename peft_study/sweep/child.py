@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 
 from peft_study.cell.attempt import RunOptions, run_cell
 from peft_study.config.compose import to_cell
+from peft_study.console.interrupts import termination_raises
 from peft_study.cost.memory import peak_rss_bytes
 from peft_study.tracking.events import EventTracker
 
@@ -41,7 +42,10 @@ def run(description: Mapping[str, Any], events: int) -> int:
     cell = to_cell(OmegaConf.create(description["config"]))
     watch = EventTracker(events, _peak_bytes)
     try:
-        outcome = run_cell(cell, Path(description["folder"]), RunOptions(True, description["show_traceback"], watch))
+        with termination_raises():
+            outcome = run_cell(
+                cell, Path(description["folder"]), RunOptions(True, description["show_traceback"], watch)
+            )
     except KeyboardInterrupt:
         return 128 + signal.SIGTERM  # what a shell reports for a process that the sweep's signal ended
     return outcome.exit_code

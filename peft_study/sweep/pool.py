@@ -15,11 +15,12 @@ from pathlib import Path
 from peft_study.cell.attempt import Outcome, new_result
 from peft_study.config import identity
 from peft_study.console.exit import EXIT_FAILED, EXIT_OK, EXIT_USER_ERROR
-from peft_study.console.interrupts import termination_raises
+from peft_study.console.interrupts import WARNINGS, SignalGate, termination_raises
 from peft_study.results.schema import Status
 from peft_study.results.store import OUTPUT, RESULT, CellBusyError, CellFolder, read_result
 from peft_study.sweep.display import SweepDisplay
 from peft_study.sweep.machine import Slot
+from peft_study.sweep.outcomes import last_output
 from peft_study.sweep.plan import PlannedCell
 from peft_study.sweep.processes import CellProcess, ServerLostError, starter
 from peft_study.tracking.events import Progress
@@ -73,11 +74,16 @@ class Pool:
                 can be resumed.
         """
         waiting = list(cells)
-        with self._display, termination_raises(), contextlib.closing(self._starter), self._ending_children():
+        with (
+            self._display,
+            termination_raises() as gate,
+            contextlib.closing(self._starter),
+            self._ending_children(gate),
+        ):
             while waiting or self._children:
                 while waiting and self._free:
                     cell = waiting.pop(0)
-                    ended = _done_before(cell) or self._try_to_start(cell)
+                    ended = ended_before(cell) or self._try_to_start(cell)
                     if ended is not None:
                         self._note(ended)
                 self._listen()
@@ -103,7 +109,7 @@ class Pool:
 
     def _start(self, cell: PlannedCell) -> None:
         output_file = CellFolder(cell.folder).path / OUTPUT
-        earlier_start = _earlier_start(cell)
+        earlier_start = start_of(cell)
         # Raises before the pipe exists if the folder is not writable.
         output_file.touch()
         description = {
@@ -152,11 +158,12 @@ class Pool:
             return _unwritable(child.cell, error)
 
     @contextmanager
-    def _ending_children(self) -> Iterator[None]:
+    def _ending_children(self, gate: SignalGate) -> Iterator[None]:
         """End the running cells when the sweep ends, and give them time to write a result that can be resumed."""
         try:
             yield
         finally:
+            gate.shut()  # only a second Ctrl-C ends the wait: schedulers repeat their signals
             processes = [child.process for child in self._children.values()]
             for process in processes:
                 process.send_signal(signal.SIGTERM)
@@ -176,7 +183,9 @@ class Pool:
                         outcome_of(child.cell, code, child.earlier_start)
 
 
-def outcome_of(cell: PlannedCell, returncode: int, earlier_start: str | None) -> Outcome:
+def outcome_of(
+    cell: PlannedCell, returncode: int, earlier_start: str | None, *, memory_ran_out: bool = False
+) -> Outcome:
     """Return how a cell ended, from its result and the exit code of its process.
 
     A process that was killed, or that crashed in native code, leaves a result that says "running". This function
@@ -187,6 +196,7 @@ def outcome_of(cell: PlannedCell, returncode: int, earlier_start: str | None) ->
         returncode: exit code of its process.
         earlier_start: `started_at` of the result that existed before the process; None if there was none. If the
             result still has this time, the process did not write it, and it stays.
+        memory_ran_out: whether the kernel has killed a process of the cell's control group for its memory.
     """
     folder = CellFolder(cell.folder)
     name = cell.folder.name
@@ -197,13 +207,16 @@ def outcome_of(cell: PlannedCell, returncode: int, earlier_start: str | None) ->
     code = EXIT_USER_ERROR if returncode == EXIT_USER_ERROR else EXIT_FAILED
     same_result = result is not None and earlier_start is not None and result.started_at == earlier_start
     if returncode != EXIT_OK and same_result:
-        return Outcome(name, Status.failed, f"{_describe(returncode)}; the earlier result stays", code, cell.folder)
+        reason = _describe(returncode, cell.folder)
+        return Outcome(name, Status.failed, f"{reason}; the earlier result stays", code, cell.folder)
     if result is None or result.status is Status.running:
         try:
             # If the lock is taken, another process runs the cell, and "running" is true.
             with folder.locked():
                 result = result or new_result(cell.cell, cell.folder)
-                result.status, result.reason = Status.failed, _describe(returncode)
+                result.status, result.reason = _dead_status(returncode), _describe(returncode, cell.folder)
+                if memory_ran_out and returncode != EXIT_OK:
+                    result.status = Status.oom
                 result.finished_at = datetime.now(UTC).isoformat(timespec="seconds")
                 folder.write_result(result)
         except CellBusyError as error:
@@ -213,15 +226,23 @@ def outcome_of(cell: PlannedCell, returncode: int, earlier_start: str | None) ->
     return Outcome(name, result.status, result.reason, code, cell.folder)
 
 
+def _dead_status(returncode: int) -> Status:
+    """Return the status of a cell whose process ended without a result."""
+    # A signal of a scheduler that came before the cell could catch it interrupted the cell all the same.
+    asked = any(returncode in (-number, 128 + number) for number in (signal.SIGTERM, *WARNINGS))
+    return Status.preempted if asked else Status.failed
+
+
 def _unwritable(cell: PlannedCell, error: OSError) -> Outcome:
     reason = f"its folder cannot be used: {error.strerror or error}"
     return Outcome(cell.folder.name, Status.failed, reason, EXIT_USER_ERROR, cell.folder)
 
 
-def _describe(returncode: int) -> str:
+def _describe(returncode: int, folder: Path) -> str:
     """Describe the end of a process that wrote no result."""
     if returncode >= 0:
-        return f"its process ended with exit code {returncode} and no result; see {OUTPUT} in its folder"
+        output = last_output(folder) or f"see {OUTPUT} in its folder"
+        return f"its process ended with exit code {returncode} and no result; {output}"
     try:
         name = signal.Signals(-returncode).name
     except ValueError:  # a real-time signal
@@ -230,14 +251,16 @@ def _describe(returncode: int) -> str:
     return f"its process was ended by {name}{cause}; the same command resumes from its last checkpoint"
 
 
-def _earlier_start(cell: PlannedCell) -> str | None:
+def start_of(cell: PlannedCell) -> str | None:
+    """Return when the run that a cell's result records started; None without a result."""
     with contextlib.suppress(ValueError):
         result = CellFolder(cell.folder).read_result()
         return None if result is None else result.started_at
     return None
 
 
-def _done_before(cell: PlannedCell) -> Outcome | None:
+def ended_before(cell: PlannedCell) -> Outcome | None:
+    """Return the outcome of an earlier run of a cell, if it stands; None if the cell has to run."""
     if cell.cell.rerun:
         return None
     # Read here, because a process only to find this out would take the slot for seconds.

@@ -29,6 +29,7 @@ class HardwareConfig:
         gpus: the GPUs of a sweep, one per cell: "auto" (all visible ones), "none", or a list of indices.
         cells_at_once: cells of a sweep that run in parallel; null is one per GPU, or as many as cores and free memory
             allow on a CPU.
+        requeues: how often a cell continues in another job after the time limit of its job, on a cluster.
     """
 
     name: str = MISSING
@@ -38,6 +39,7 @@ class HardwareConfig:
     peak_tflops: float | None = None
     gpus: Any = "auto"  # OmegaConf 2.3 has no union of a text and a list
     cells_at_once: int | None = None
+    requeues: int = 3
 
     @property
     def budget_bytes(self) -> int | None:
