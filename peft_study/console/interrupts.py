@@ -82,10 +82,15 @@ def termination_raises() -> Iterator[SignalGate]:
 
 
 def _hand_on(number: int | None, handlers: "Mapping[signal.Signals, _Handler]") -> None:
-    """Call the handler that a library had set for a signal. A gate around this one gets the exception instead."""
-    handler = None if number is None else handlers[signal.Signals(number)]
-    if callable(handler) and not isinstance(getattr(handler, "__self__", None), SignalGate):
-        handler(number or 0, None)
+    """Call the handler that a library had set for a signal. A gate around this one does so at its own end."""
+    if number is None:
+        return
+    handler = handlers[signal.Signals(number)]
+    outer = getattr(handler, "__self__", None)
+    if isinstance(outer, SignalGate):
+        outer.received = outer.received or number
+    elif callable(handler):
+        handler(number, None)
 
 
 def exit_quietly_on_broken_pipe(main: Callable[[], int]) -> int:

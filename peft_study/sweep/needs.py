@@ -29,7 +29,7 @@ class Limits:
         memory_gb: memory of the machine, in GB.
         cores: CPU cores.
         gpus: GPUs.
-        minutes: time limit.
+        minutes: time limit; 0 for no limit.
         minutes_if_unknown: time limit of a cell of which no replicate has finished.
         most_minutes: the longest time limit that the cluster allows; None for no limit.
         has_gpus: whether the cluster offers GPUs, for cells with `hardware.device=auto`.
@@ -52,7 +52,7 @@ class Need:
         cores: CPU cores.
         gpus: GPUs.
         memory_gb: memory of the machine, in GB.
-        minutes: time limit.
+        minutes: time limit; 0 for no limit.
         requeues: how often it may continue in another job after a time limit.
     """
 
@@ -64,7 +64,8 @@ class Need:
 
     def __str__(self) -> str:
         gpus = f", {self.gpus} GPU" if self.gpus else ""
-        return f"{self.cores} cores{gpus}, {self.memory_gb} GB, {self.minutes} min"
+        time = f", {self.minutes} min" if self.minutes else ""
+        return f"{self.cores} {'core' if self.cores == 1 else 'cores'}{gpus}, {self.memory_gb} GB{time}"
 
 
 def needs_of(cells: Sequence[PlannedCell], limits: Limits) -> list[Need]:

@@ -79,7 +79,11 @@ def run_with(launch: Launch, name: str, cells: Sequence[PlannedCell], command: C
     dead = Status.oom if oom_kills() > kills else Status.failed
     for cell, outcome in zip(cells, returned, strict=True):
         record_death(cell, dead, failure)
-        command.outcomes.append(_reconciled(cell, outcome, starts))
+        final = _reconciled(cell, outcome, starts)
+        command.outcomes.append(final)
+        if outcome is not None and outcome.reason and final.status is Status.ok and command.problem is None:
+            what = f"the launcher failed after {final.cell_id} was done: {outcome.reason}"
+            command.problem = UserError(what, where=where, hint="the result is complete; the same command checks it")
 
 
 def wait_for(cells: Sequence[PlannedCell], limit_seconds: float = float("inf")) -> None:

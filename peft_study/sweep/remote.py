@@ -33,19 +33,21 @@ class RemoteCell:
     Args:
         cell: the cell.
         gpus: number of GPUs that its job has; 0 hides all GPUs.
+        cores: number of cores that its job has. The scheduler's own limits count, too.
         show_traceback: let the cell print the frames of an error.
     """
 
-    def __init__(self, cell: PlannedCell, gpus: int, *, show_traceback: bool = False) -> None:
+    def __init__(self, cell: PlannedCell, gpus: int, cores: int, *, show_traceback: bool = False) -> None:
         self.cell = cell
         self.gpus = gpus
+        self.cores = cores
         self.show_traceback = show_traceback
         self._process: int | None = None
         self._code: int | None = None
         self._earlier_start: str | None = None
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_rebuild, (self.cell, self.gpus, self.show_traceback))
+        return (_rebuild, (self.cell, self.gpus, self.cores, self.show_traceback))
 
     def __call__(self) -> Outcome:
         """Run the cell, or skip it if it is done."""
@@ -86,7 +88,7 @@ class RemoteCell:
         # What a rerun has done so far is not done again.
         begun = start_of(self.cell) != self._earlier_start
         cell = replace(self.cell, cell=replace(self.cell.cell, rerun=False)) if begun else self.cell
-        return DelayedSubmission(RemoteCell(cell, self.gpus, show_traceback=self.show_traceback))
+        return DelayedSubmission(RemoteCell(cell, self.gpus, self.cores, show_traceback=self.show_traceback))
 
     @property
     def _exit_code(self) -> int:
@@ -94,7 +96,7 @@ class RemoteCell:
 
     def _start(self) -> None:
         gpus = visible_gpus()[: self.gpus] if self.gpus else []
-        environment = Slot(",".join(gpus) or None, available_cores()).environment()
+        environment = Slot(",".join(gpus) or None, min(self.cores, available_cores())).environment()
         description = {
             "config": identity.plain(self.cell.cell),
             "folder": str(self.cell.folder),
@@ -134,5 +136,5 @@ class RemoteCell:
                 os.kill(self._process, number)
 
 
-def _rebuild(cell: PlannedCell, gpus: int, show_traceback: bool) -> RemoteCell:
-    return RemoteCell(cell, gpus, show_traceback=show_traceback)
+def _rebuild(cell: PlannedCell, gpus: int, cores: int, show_traceback: bool) -> RemoteCell:
+    return RemoteCell(cell, gpus, cores, show_traceback=show_traceback)

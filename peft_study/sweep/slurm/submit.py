@@ -100,7 +100,7 @@ def _submit_array(cells: Sequence[PlannedCell], need: Need, settings: Submission
     from submitit.core.utils import FailedJobError, FailedSubmissionError
 
     executor = SlurmExecutor(settings.folder, max_num_timeout=need.requeues)
-    functions = [RemoteCell(cell, need.gpus, show_traceback=settings.show_traceback) for cell in cells]
+    functions = [RemoteCell(cell, need.gpus, need.cores, show_traceback=settings.show_traceback) for cell in cells]
     try:
         executor.update_parameters(
             job_name=settings.name,

@@ -82,6 +82,8 @@ def _wait(cells: Sequence[PlannedCell], jobs: dict[str, str], logs: Path, poll_s
             ends = ends_of([jobs[cell.folder.name] for cell in left])
             for cell in left:
                 outcome = outcomes[cell.folder] = _outcome(cell, ends[jobs[cell.folder.name]], logs)
+                if outcome.cell_id not in started:
+                    display.started(outcome.cell_id)
                 display.ended(outcome.cell_id, str(outcome.status), outcome.reason)
     return [outcomes[cell.folder] for cell in cells]
 
