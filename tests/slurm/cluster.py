@@ -19,7 +19,6 @@ SLURM = (
     *("hydra.launcher.mem_gb=2", "hydra.launcher.timeout_min=30"),
 )
 SECONDS = 600.0
-# A requeued job waits two minutes, which the tests shorten.
 SAME_FILES = ("predictions.jsonl", "metrics.jsonl", "adapter/adapter_model.safetensors")
 
 
@@ -71,8 +70,8 @@ class Sweep:
 
     def files(self) -> dict[str, bytes]:
         """The files that must not depend on the launcher or on interruptions."""
-        found = (file for name in SAME_FILES for file in self.folder.glob(f"multirun/*/*/{name}"))
-        return {str(file.relative_to(self.folder)): file.read_bytes() for file in sorted(found)}
+        files = (file for name in SAME_FILES for file in self.folder.glob(f"multirun/*/*/{name}"))
+        return {str(file.relative_to(self.folder)): file.read_bytes() for file in sorted(files)}
 
 
 def wait_until(condition: Callable[[], Any], seconds: float = SECONDS, look: float = 0.02) -> Any:
@@ -91,5 +90,5 @@ def slurm(*command: str) -> str:
 
 
 def start_now(job: str) -> None:
-    """Let a requeued job start at once. It is not an error if it has started."""
+    """Let a requeued job start at once, instead of after two minutes. It is not an error if it has started."""
     slurm("scontrol", "update", f"jobid={job}", "StartTime=now")
