@@ -1,5 +1,6 @@
 """How the cells of a sweep ended: what their folders record, with what the launcher knows besides."""
 
+import contextlib
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -121,6 +122,17 @@ def record_death(cell: PlannedCell, status: Status, cause: str | None) -> None:
             folder.write_result(result)
     except (CellBusyError, OSError):  # a process holds the lock, so "running" is true; or nothing can be written
         return
+
+
+def add_cause(cell: PlannedCell, cause: str) -> None:
+    """Add to the record of an interrupted cell what interrupted it, such as the time limit of its job."""
+    result = _result(cell)
+    if result is None or result.status is not Status.preempted:
+        return
+    folder = CellFolder(cell.folder)
+    with contextlib.suppress(CellBusyError, OSError), folder.locked():
+        result.reason = f"{result.reason}; {cause.rstrip('.')}"
+        folder.write_result(result)
 
 
 def _reason(cell: PlannedCell, status: Status, cause: str | None) -> str:

@@ -7,8 +7,12 @@ in this process, which waits until the cell has written its result before it let
 import contextlib
 import os
 import signal
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from types import FrameType
 from typing import Any
 
 from peft_study.cell.attempt import Outcome
@@ -17,7 +21,7 @@ from peft_study.results.store import OUTPUT, CellFolder
 from peft_study.sandbox.cgroups import oom_kills
 from peft_study.sandbox.cores import available_cores
 from peft_study.sweep.machine import Slot, visible_gpus
-from peft_study.sweep.outcomes import wait_for
+from peft_study.sweep.outcomes import add_cause, wait_for
 from peft_study.sweep.plan import PlannedCell
 from peft_study.sweep.pool import SECONDS_TO_SAVE, ended_before, outcome_of, start_of
 from peft_study.sweep.processes import SpawningStarter
@@ -58,11 +62,13 @@ class RemoteCell:
             return earlier
         self._earlier_start, kills = start_of(self.cell), oom_kills()
         try:
-            self._start()
-            while not self._has_ended():
-                time.sleep(_LOOK_SECONDS)
-        except Exception:  # submitit raises where a job must not be requeued again
+            with self._passing_on():
+                self._start()
+                while not self._has_ended():
+                    time.sleep(_LOOK_SECONDS)
+        except Exception as error:  # submitit raises where a job must not be requeued again
             self._end()
+            add_cause(self.cell, str(error))
             outcome = outcome_of(self.cell, self._exit_code, self._earlier_start)
             print(f"{outcome.cell_id}: {outcome.status}: {outcome.reason}")  # noqa: T201 - the log of the job
             return outcome
@@ -89,6 +95,25 @@ class RemoteCell:
         begun = start_of(self.cell) != self._earlier_start
         cell = replace(self.cell, cell=replace(self.cell.cell, rerun=False)) if begun else self.cell
         return DelayedSubmission(RemoteCell(cell, self.gpus, self.cores, show_traceback=self.show_traceback))
+
+    @contextmanager
+    def _passing_on(self) -> Iterator[None]:
+        """Let SIGTERM reach the cell, too: Slurm sends it to the job's process, but not to the sessions below."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.getsignal(signal.SIGTERM)
+
+        def pass_on(number: int, frame: FrameType | None) -> None:
+            self._signal(number)
+            if callable(before):
+                before(number, frame)
+
+        signal.signal(signal.SIGTERM, pass_on)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
     @property
     def _exit_code(self) -> int:

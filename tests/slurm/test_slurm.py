@@ -93,6 +93,8 @@ def test_a_cancelled_cell_is_preempted_and_the_others_are_waited_for(tmp_path: P
     assert process.returncode == 1, printed
     statuses = {cell.split("_s")[1][0]: result["status"] for cell, result in sweep.results.items()}
     assert statuses == {"1": "preempted", "2": "ok", "3": "preempted"}, printed
+    assert "SIGTERM" in sweep.results[name]["reason"]
+    assert "preempted" in sweep.cell(name).joinpath("log.txt").read_text()
     assert "1 of 3 cells done" in printed
     assert "Traceback" not in printed
 
@@ -115,6 +117,7 @@ def test_a_cell_over_its_time_limit_is_preempted(tmp_path: Path, faulty: tuple[s
     assert code == 1, printed
     (result,) = sweep.results.values()
     assert result["status"] == "preempted", result["reason"]
+    assert "timed-out" in result["reason"]
     assert "0 of 1 cells done" in printed
     assert "Traceback" not in printed
 
