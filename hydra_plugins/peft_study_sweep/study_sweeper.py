@@ -1,7 +1,9 @@
 """`hydra/sweeper=study`: expands a study's blocks, or a plain grid, into distinct cells."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra.core.config_store import ConfigStore
@@ -94,4 +96,16 @@ class StudySweeper(Sweeper):
     def _launch(self, cells: "list[PlannedCell]") -> Sequence[JobReturn]:
         if isinstance(self.launcher, PlannedLauncher):
             return self.launcher.run(cells)
-        return self.launcher.launch([list(cell.overrides) for cell in cells], initial_job_idx=0) if cells else []
+        if not cells:
+            return []
+        began = time.time()
+        try:
+            return self.launcher.launch([list(cell.overrides) for cell in cells], initial_job_idx=0)
+        except Exception:
+            # hydra-submitit-launcher raises at the first job that failed, while others are in the queue.
+            params = getattr(self.launcher, "params", {})
+            if "submitit_folder" in params:
+                from peft_study.sweep.slurm.queue import wait_for_jobs
+
+                wait_for_jobs(Path(params["submitit_folder"]), began)
+            raise

@@ -2,12 +2,16 @@
 
 import re
 import subprocess
+import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from peft_study.console.messages import print_line
 from peft_study.results.schema import Status
 
-_SECONDS = 60.0
+_SECONDS, _LOOK_SECONDS = 60.0, 10.0
+_SUBMITTED = "*_submitted.pkl"
 _INTERRUPTED = ("CANCELLED", "PREEMPTED", "TIMEOUT", "DEADLINE", "NODE_FAIL", "BOOT_FAIL", "REVOKED")
 """States of jobs that something else than the cell ended."""
 # BeginTime: a requeued job waits two minutes.
@@ -92,6 +96,27 @@ def ends_of(jobs: Sequence[str]) -> dict[str, JobEnd]:
     for job in jobs:
         states |= {job: state} if (state := _accounted(job) or _remembered(job)) else {}
     return {job: JobEnd(job, states.get(job)) for job in jobs}
+
+
+def wait_for_jobs(folder: Path, since: float) -> None:
+    """Wait until the jobs that submitit submitted have left the queue.
+
+    Args:
+        folder: submitit's folder, in which %j stands for the number of a job.
+        since: jobs submitted before this time do not count, in seconds since 1970.
+    """
+    top, pattern = (folder.parent, f"*/{_SUBMITTED}") if folder.name == "%j" else (folder, _SUBMITTED)
+    files = [file for file in top.glob(pattern) if file.stat().st_mtime >= since]
+    jobs = [file.name.removesuffix(_SUBMITTED.lstrip("*")) for file in files]
+    told = 0
+    try:
+        while left := queued_jobs(jobs):
+            if len(left) != told:
+                told = len(left)
+                print_line(f"waiting for {told} jobs in the queue: {', '.join(sorted(left)[:5])}")
+            time.sleep(_LOOK_SECONDS)
+    except SlurmUnreachableError as error:  # jobs of submitit's other executors
+        print_line(f"the jobs that are left are not waited for: {error}")
 
 
 @dataclass(frozen=True)
