@@ -101,11 +101,17 @@ class StudySweeper(Sweeper):
         began = time.time()
         try:
             return self.launcher.launch([list(cell.overrides) for cell in cells], initial_job_idx=0)
-        except Exception:
-            # hydra-submitit-launcher raises at the first job that failed, while others are in the queue.
-            params = getattr(self.launcher, "params", {})
-            if "submitit_folder" in params:
-                from peft_study.sweep.slurm.queue import wait_for_jobs
-
-                wait_for_jobs(Path(params["submitit_folder"]), began)
+        except (Exception, KeyboardInterrupt) as error:
+            self._leave_queue(began, interrupted=isinstance(error, KeyboardInterrupt))
             raise
+
+    def _leave_queue(self, since: float, *, interrupted: bool) -> None:
+        """Wait for the jobs of hydra-submitit-launcher, which raises at the first job that failed."""
+        from peft_study.sweep.slurm.queue import jobs_of_submitit, tell_that_jobs_go_on, wait_for_jobs
+
+        folder = getattr(self.launcher, "params", {}).get("submitit_folder")
+        jobs = [] if folder is None else jobs_of_submitit(Path(folder), since)
+        if interrupted:
+            tell_that_jobs_go_on(jobs, again="resumes or skips what they leave")
+        else:
+            wait_for_jobs(jobs)

@@ -4,6 +4,7 @@ import random
 import signal
 import subprocess
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -217,3 +218,33 @@ def test_slurm_accepts_what_the_documentation_shows(tmp_path: Path) -> None:
     code, printed = sweep.run("hydra/launcher=mycluster", "hydra.launcher.gpus_per_node=0", "hydra.launcher.setup=[]")
     assert code == 0, printed
     assert subprocess.run(["squeue", "--noheader"], capture_output=True, text=True, check=True).stdout == ""
+
+
+SUBMITIT = (
+    *("hydra/launcher=submitit_slurm", "hydra.launcher.cpus_per_task=1", "hydra.launcher.mem_gb=2"),
+    "hydra.launcher.timeout_min=60",
+)
+
+
+@pytest.mark.skipif(find_spec("hydra_plugins.hydra_submitit_launcher") is None, reason="needs hydra-submitit-launcher")
+def test_hydras_own_launcher_of_slurm_tells_the_truth(tmp_path: Path) -> None:
+    arguments = ("method=lora", "seed=1", "method.learning_rate=0.004,1e30", "training.epochs=12")
+    sweep, local = Sweep(tmp_path / "slurm", arguments), Sweep(tmp_path / "local", arguments)
+    process = sweep.start(*SUBMITIT)
+    warned = wait_until(lambda: [file.parts[-3] for file in sweep.folder.glob("multirun/*/*/checkpoints/*")])[0]
+    (submitted,) = sweep.folder.glob("multirun/*/.submitit/*_0/*_submitted.pkl")
+    job = submitted.name.removesuffix("_submitted.pkl")
+    slurm("scancel", "--signal=USR2", job)
+    while process.poll() is None:
+        start_now(job)
+        time.sleep(1)
+    printed, _ = process.communicate()
+
+    assert process.returncode == 1, printed
+    assert sorted(result["status"] for result in sweep.results.values()) == ["diverged", "ok"], printed
+    assert "1 of 2 cells done" in printed
+    assert sweep.cell(warned).joinpath("log.txt").read_text().count("the cell ended: preempted") == 1
+    assert local.run()[0] == 1
+    assert sweep.files() == local.files()
+    code, printed = sweep.run(*SUBMITIT, "method.learning_rate=0.004")
+    assert (code, "1 of 1 cells done before" in printed) == (0, True)

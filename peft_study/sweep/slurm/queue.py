@@ -3,7 +3,7 @@
 import re
 import subprocess
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,8 +98,8 @@ def ends_of(jobs: Sequence[str]) -> dict[str, JobEnd]:
     return {job: JobEnd(job, states.get(job)) for job in jobs}
 
 
-def wait_for_jobs(folder: Path, since: float) -> None:
-    """Wait until the jobs that submitit submitted have left the queue.
+def jobs_of_submitit(folder: Path, since: float) -> list[str]:
+    """Return the jobs that submitit submitted, such as 15 or 15_2.
 
     Args:
         folder: submitit's folder, in which %j stands for the number of a job.
@@ -107,7 +107,11 @@ def wait_for_jobs(folder: Path, since: float) -> None:
     """
     top, pattern = (folder.parent, f"*/{_SUBMITTED}") if folder.name == "%j" else (folder, _SUBMITTED)
     files = [file for file in top.glob(pattern) if file.stat().st_mtime >= since]
-    jobs = [file.name.removesuffix(_SUBMITTED.lstrip("*")) for file in files]
+    return [file.name.removesuffix(_SUBMITTED.lstrip("*")) for file in files]
+
+
+def wait_for_jobs(jobs: Sequence[str]) -> None:
+    """Wait until jobs have left the queue."""
     told = 0
     try:
         while left := queued_jobs(jobs):
@@ -117,6 +121,21 @@ def wait_for_jobs(folder: Path, since: float) -> None:
             time.sleep(_LOOK_SECONDS)
     except SlurmUnreachableError as error:  # jobs of submitit's other executors
         print_line(f"the jobs that are left are not waited for: {error}")
+
+
+def tell_that_jobs_go_on(jobs: Iterable[str], *, again: str) -> None:
+    """Say that jobs outlive this command, and how to look at them and to cancel them.
+
+    Args:
+        jobs: such as 15 or 15_2.
+        again: what the same command does.
+    """
+    arrays = sorted({array for job in jobs if (array := job.partition("_")[0]).isdecimal()}, key=int)
+    if arrays:
+        print_line(
+            f"the jobs go on: squeue --jobs={','.join(arrays)} shows them, scancel {' '.join(arrays)} cancels them; "
+            f"the same command {again}"
+        )
 
 
 @dataclass(frozen=True)

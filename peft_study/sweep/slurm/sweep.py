@@ -1,7 +1,7 @@
 """Runs the cells of a sweep as Slurm jobs and waits for them."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from peft_study.cell.attempt import Outcome, new_result
@@ -11,7 +11,7 @@ from peft_study.sweep.display import SweepDisplay
 from peft_study.sweep.needs import Limits, needs_of
 from peft_study.sweep.outcomes import record_death, recorded_outcome
 from peft_study.sweep.plan import PlannedCell
-from peft_study.sweep.slurm.queue import JobEnd, SlurmUnreachableError, ends_of, queued_jobs
+from peft_study.sweep.slurm.queue import JobEnd, SlurmUnreachableError, ends_of, queued_jobs, tell_that_jobs_go_on
 from peft_study.sweep.slurm.submit import Submission, log_of, submit, submitted_before
 
 _LOG_LINES = 3
@@ -47,7 +47,8 @@ def run_jobs(cells: Sequence[PlannedCell], limits: Limits, settings: Submission,
         return _wait(cells, jobs, settings.folder, poll_seconds)
     except KeyboardInterrupt:
         numbers = submitted_before(settings.folder)
-        _say_that_jobs_go_on(numbers[cell.folder.name] for cell in cells if cell.folder.name in numbers)
+        names = [cell.folder.name for cell in cells if cell.folder.name in numbers]
+        tell_that_jobs_go_on([numbers[name] for name in names], again="waits for them")
         raise
 
 
@@ -114,12 +115,3 @@ def _last_lines(log: Path) -> str:
     except OSError:
         return "it left no output"
     return " | ".join([line for line in lines if line][-_LOG_LINES:]) or f"{log} is empty"
-
-
-def _say_that_jobs_go_on(jobs: Iterable[str]) -> None:
-    arrays = sorted({job.partition("_")[0] for job in jobs}, key=int)
-    if arrays:
-        print_line(
-            f"the jobs go on: squeue --jobs={','.join(arrays)} shows them, scancel {' '.join(arrays)} cancels them; "
-            "the same command waits for them again"
-        )
