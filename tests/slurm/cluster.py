@@ -85,7 +85,10 @@ def wait_until(condition: Callable[[], Any], seconds: float = SECONDS, look: flo
 
 def slurm(*command: str) -> str:
     """Run a command of Slurm and return what it printed."""
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except subprocess.TimeoutExpired:  # scancel repeats its request while a job is about to be requeued
+        return ""
     return done.stdout + done.stderr
 
 
