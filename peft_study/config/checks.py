@@ -41,7 +41,7 @@ _POSITIVE = {
     "training": ("epochs", "batch_size", "micro_batch_size", "evaluations_per_epoch", "max_grad_norm"),
     "generation": ("num_beams", "num_candidates", "temperature", "batch_size", "cache_gb"),
     "dataset": ("limit", "test_limit", "max_prompt_tokens", "max_target_tokens", "max_new_tokens"),
-    "hardware": ("threads", "memory_budget_gb", "peak_tflops"),
+    "hardware": ("threads", "memory_budget_gb", "peak_tflops", "gpus_per_cell"),
     "tracking": ("timeout_seconds",),
     "method": ("learning_rate",),
     "conventions": ("max_sample_tokens", "ia3_learning_rate"),
@@ -69,6 +69,7 @@ def problems(cell: CellConfig) -> Iterator[UserError]:
     yield from _method(cell)
     yield from _quantization(cell)
     yield from _precision(cell)
+    yield from _processes(cell)
 
 
 def check_names(cell: CellConfig) -> None:
@@ -272,6 +273,13 @@ def _quantization(cell: CellConfig) -> Iterator[UserError]:
             where="method, quantization",
             hint="quantization=none, or method=lora (QLoRA) on the quantised base",
         )
+
+
+def _processes(cell: CellConfig) -> Iterator[UserError]:
+    batch, gpus = cell.training.batch_size, cell.hardware.gpus_per_cell
+    if batch % gpus:
+        what = f"hardware.gpus_per_cell must divide training.batch_size, which is {batch}, got {gpus}"
+        yield UserError(what, where="hardware.gpus_per_cell", hint="hardware.gpus_per_cell=2, or 1")
 
 
 def _precision(cell: CellConfig) -> Iterator[UserError]:

@@ -4,7 +4,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ def conf_folder() -> Path:
 
 def register() -> None:
     """Register the schema with Hydra, and the resolvers of conf/config.yaml with OmegaConf. Safe to call again."""
-    ConfigStore.instance().store(name="schema", node=CellConfig)
+    _store_schema()
     # Hydra resolves interpolations in `hydra.mode` and `hydra.sweep` too, so conf/config.yaml derives folders and mode.
     OmegaConf.register_new_resolver("cell_name", lambda *, _root_: name_of(to_cell(_root_)), replace=True)
     OmegaConf.register_new_resolver(
@@ -46,6 +46,12 @@ def register() -> None:
     OmegaConf.register_new_resolver(
         "study_folder", lambda *, _root_: str(folder_of(to_cell(_root_)).parent), replace=True
     )
+
+
+@cache
+def _store_schema() -> None:
+    """Register the schema once, because OmegaConf takes longer to read its classes than Hydra to load a group."""
+    ConfigStore.instance().store(name="schema", node=CellConfig)
 
 
 def to_cell(config: DictConfig) -> CellConfig:

@@ -76,8 +76,15 @@ def choose_memory(cell: CellConfig, budget_bytes: int | None) -> MemoryChoice:
         budget_bytes: memory that the cell may take; None for no limit.
 
     Returns:
-        the choice; if it exceeds the budget, `fits` is False.
+        the choice; if it exceeds the budget, `fits` is False. With several GPUs a cell, the micro-batch is that of a
+        GPU.
     """
+    share = cell.training.batch_size // cell.hardware.gpus_per_cell
+    choice = _choose(replace(cell, training=replace(cell.training, batch_size=share)), budget_bytes)
+    return replace(choice, training=replace(choice.training, batch_size=cell.training.batch_size))
+
+
+def _choose(cell: CellConfig, budget_bytes: int | None) -> MemoryChoice:
     training = cell.training
     if cell.method.kind is MethodKind.prompting:
         return MemoryChoice(training, estimate(cell), budget_bytes, "nothing is trained")
@@ -97,7 +104,7 @@ def choose_memory(cell: CellConfig, budget_bytes: int | None) -> MemoryChoice:
     return replace(choice, reason="the smallest, which exceeds the budget", smallest=choice.predicted)
 
 
-def recorded(choice: MemoryChoice) -> dict[str, int | str]:
+def recorded(choice: MemoryChoice, gpus: int = 1) -> dict[str, int | str]:
     """A choice as result.json stores it: the predicted bytes of each phase, the chosen division and the reason."""
     predicted = choice.predicted
     if predicted is None:
@@ -113,7 +120,7 @@ def recorded(choice: MemoryChoice) -> dict[str, int | str]:
         training = choice.training
         chosen |= {
             "micro_batch_size": training.micro_batch_size,
-            "gradient_accumulation": training.batch_size // training.micro_batch_size,
+            "gradient_accumulation": training.batch_size // (training.micro_batch_size * gpus),
             "gradient_checkpointing": int(training.gradient_checkpointing),
             "memory_policy": str(training.memory),
             "memory_reason": choice.reason,

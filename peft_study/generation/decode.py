@@ -113,22 +113,25 @@ class Decoder:
             self._ends += newline_tokens(self._texts)
         self.decoding = Decoding()
 
-    def generate(self, prompts: Sequence[Sequence[int]], done: Set[int] = frozenset()) -> Iterator[list[Generated]]:
+    def generate(
+        self, prompts: Sequence[Sequence[int]], done: Set[int] = frozenset(), share: tuple[int, int] = (0, 1)
+    ) -> Iterator[list[Generated]]:
         """Generate candidates batch by batch, the longest prompts first.
 
         Args:
             prompts: token ids of each prompt, unpadded.
             done: indices of prompts that already have candidates. A batch is skipped if it holds only such prompts.
+            share: number of this process, from 0, and number of processes. Each takes every so many batches.
 
         Yields:
             the candidates of each batch, with the indices of its prompts.
         """
-        for batch in self.tokens(prompts, done):
+        for batch in self.tokens(prompts, done, share):
             texts = [(index, self._continuation(prompts[index]), rows) for index, rows in batch]
             yield [Generated(index, tuple(map(end.candidate, rows))) for index, end, rows in texts]
 
     def tokens(
-        self, prompts: Sequence[Sequence[int]], done: Set[int] = frozenset()
+        self, prompts: Sequence[Sequence[int]], done: Set[int] = frozenset(), share: tuple[int, int] = (0, 1)
     ) -> Iterator[list[tuple[int, list[list[int]]]]]:
         """Generate candidates like `generate`, and yield their token ids, filled with the padding id."""
         self._model.eval()
@@ -140,6 +143,7 @@ class Decoder:
         # Padding would separate a prompt from them, so a batch must hold prompts of equal length.
         equal_lengths = self.decoding.path == COPIED and self._virtual_tokens
         groups = batches([len(prompt) for prompt in prompts], self._size(), equal_lengths=equal_lengths)
+        groups = groups[share[0] :: share[1]]
         while groups:
             # Batches are not regrouped: in 16 bits a candidate can depend on the other prompts of its batch.
             indices = groups.pop(0)

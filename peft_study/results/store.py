@@ -142,8 +142,9 @@ class CellFolder:
         (self.path / _PARTIAL_PREDICTIONS).unlink(missing_ok=True)
 
     def append_step(self, step: int, values: Mapping[str, float]) -> None:
-        """Append a line to metrics.jsonl. It is on disk when this returns."""
-        append_lines(self.path / METRICS, [{"step": step, **values}])
+        """Append a line to metrics.jsonl. With a validation loss, it and all lines before are on disk on return."""
+        # A resumed run repeats the steps after its last checkpoint, so a crash of the machine may lose their lines.
+        append_lines(self.path / METRICS, [{"step": step, **values}], durable="validation_loss" in values)
 
     def forget_steps_after(self, step: int) -> None:
         """Remove the steps after the last checkpoint of an interrupted run, because they will be repeated."""
@@ -234,13 +235,19 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Append JSON lines and wait until they are on disk."""
-    # A cell that is killed, or a machine that crashes, loses only the line that is being written.
+def append_lines(path: Path, rows: Iterable[Mapping[str, Any]], *, durable: bool = True) -> None:
+    """Append JSON lines to a file. A killed process loses only the line that it is writing.
+
+    Args:
+        path: the file.
+        rows: what each line holds.
+        durable: wait until the lines are on disk, so that a crash of the machine does not lose them.
+    """
     with path.open("a", encoding="utf-8") as file:
         file.write("".join(json.dumps(finite(dict(row))) + "\n" for row in rows))
         file.flush()
-        os.fsync(file.fileno())
+        if durable:
+            os.fsync(file.fileno())
 
 
 def _prediction(line: str, number: int) -> Prediction:

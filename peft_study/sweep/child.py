@@ -1,9 +1,7 @@
 """Runs one cell of a sweep in a separate process."""
 
-import ctypes
 import faulthandler
 import json
-import os
 import signal
 import sys
 from collections.abc import Mapping
@@ -15,10 +13,9 @@ from omegaconf import OmegaConf
 from peft_study.cell.attempt import RunOptions, run_cell
 from peft_study.config.compose import to_cell
 from peft_study.console.interrupts import termination_raises
+from peft_study.console.parent import end_with_parent
 from peft_study.cost.memory import peak_rss_bytes
 from peft_study.tracking.events import EventTracker
-
-_PR_SET_PDEATHSIG = 1
 
 
 def main() -> int:
@@ -49,23 +46,6 @@ def run(description: Mapping[str, Any], events: int) -> int:
     except KeyboardInterrupt:
         return 128 + signal.SIGTERM  # what a shell reports for a process that the sweep's signal ended
     return outcome.exit_code
-
-
-def end_with_parent(parent: int) -> None:
-    """Let the kernel terminate this process when its parent dies (Linux), so that no cell is left running unseen.
-
-    Args:
-        parent: process id of the parent.
-
-    Raises:
-        SystemExit: the parent died already.
-    """
-    if sys.platform == "linux":
-        # Not SIGKILL: a cell catches SIGTERM and saves its result.
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        # The kernel sends nothing for a parent that died before the call.
-        if os.getppid() != parent:
-            raise SystemExit(128 + signal.SIGTERM)
 
 
 def _peak_bytes() -> int | None:

@@ -24,7 +24,7 @@ class Slot:
     """A GPU or a share of the cores, for one cell at a time.
 
     Attributes:
-        gpu: value of CUDA_VISIBLE_DEVICES; None hides all GPUs.
+        gpu: value of CUDA_VISIBLE_DEVICES, which may name several GPUs; None hides all GPUs.
         threads: number of cores.
     """
 
@@ -49,7 +49,7 @@ def slots_for(cells: Sequence[HardwareConfig]) -> list[Slot]:
         UserError: the cells differ in these settings, a GPU does not exist, or there are more cells at once than GPUs.
     """
     # The pool has one list of slots, so its settings cannot differ from cell to cell.
-    for name in ("gpus", "cells_at_once"):
+    for name in ("gpus", "cells_at_once", "gpus_per_cell"):
         values = {str(getattr(hardware, name)) for hardware in cells}
         if len(values) > 1:
             raise UserError(
@@ -60,37 +60,51 @@ def slots_for(cells: Sequence[HardwareConfig]) -> list[Slot]:
     if not cells:
         return slots("none", 1)
     cpu_only = all(hardware.device is Device.cpu for hardware in cells)
-    return slots(cells[0].gpus, cells[0].cells_at_once, cpu_only=cpu_only)
+    return slots(cells[0].gpus, cells[0].cells_at_once, cells[0].gpus_per_cell, cpu_only=cpu_only)
 
 
-def slots(gpus: Any, cells_at_once: int | None, *, cpu_only: bool = False) -> list[Slot]:
+def slots(gpus: Any, cells_at_once: int | None, gpus_per_cell: int = 1, *, cpu_only: bool = False) -> list[Slot]:
     """Choose how many cells run side by side, and on which GPUs.
 
     Args:
         gpus: "auto", "none", or the indices as a list or as text ("0,1").
         cells_at_once: number of slots. None means one for each GPU or, without GPUs, as many as the cores and the free
             memory allow.
+        gpus_per_cell: number of GPUs in a slot; without GPUs, the number of processes that share its cores.
         cpu_only: whether the settings keep all cells on the CPU.
 
     Raises:
         UserError: a GPU does not exist, or there are more cells at once than GPUs.
     """
-    chosen = [] if cpu_only else _choose(gpus)
+    chosen = _grouped([] if cpu_only else _choose(gpus), gpus_per_cell)
     if cells_at_once is not None and cells_at_once < 1:
         what = f"hardware.cells_at_once must be at least 1, got {cells_at_once}"
         raise UserError(what, where="hardware.cells_at_once", hint="hardware.cells_at_once=1")
     # Two cells on a GPU would compete for its memory, and each record would hold the other's peak in part.
     if chosen and cells_at_once is not None and cells_at_once > len(chosen):
         raise UserError(
-            f"hardware.cells_at_once must be at most {len(chosen)}, the number of GPUs, got {cells_at_once}",
+            f"hardware.cells_at_once must be at most {len(chosen)}, the GPUs divided by hardware.gpus_per_cell, got"
+            f" {cells_at_once}",
             where="hardware.cells_at_once",
             hint=f"hardware.cells_at_once={len(chosen)}, or hardware.device=cpu",
         )
     cores = available_cores()
     # One cell runs even if the free memory looks too small: its model may be tiny.
-    number = cells_at_once or len(chosen) or min(cores, int(_free_gigabytes() / GIGABYTES_A_CPU_CELL)) or 1
-    threads = max(1, cores // number)
+    processes = min(cores, int(_free_gigabytes() / GIGABYTES_A_CPU_CELL))
+    number = cells_at_once or len(chosen) or processes // gpus_per_cell or 1
+    threads = max(1, cores // (number * gpus_per_cell))
     return [Slot(chosen[index] if chosen else None, threads) for index in range(number)]
+
+
+def _grouped(gpus: Sequence[str], size: int) -> list[str]:
+    """Group GPUs into values of CUDA_VISIBLE_DEVICES."""
+    if gpus and len(gpus) < size:
+        raise UserError(
+            f"hardware.gpus_per_cell must be at most {len(gpus)}, the number of GPUs, got {size}",
+            where="hardware.gpus_per_cell",
+            hint=f"hardware.gpus_per_cell={len(gpus)}",
+        )
+    return [",".join(gpus[start : start + size]) for start in range(0, len(gpus) - size + 1, size)]
 
 
 def visible_gpus() -> list[str]:

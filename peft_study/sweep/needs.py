@@ -88,11 +88,13 @@ def _need(
 ) -> Need:
     config = identity.plain(cell)
     wants_gpu = cell.hardware.device is Device.cuda or (cell.hardware.device is Device.auto and limits.has_gpus)
-    gpus = int(wants_gpu) if limits.gpus is None else limits.gpus
+    processes = cell.hardware.gpus_per_cell
+    gpus = processes * wants_gpu if limits.gpus is None else limits.gpus
     memory = limits.memory_gb
     if memory is None:
         peak = peaks.get(identity.settings_key(config)) or 0
-        memory = math.ceil(LIBRARIES_GB[gpus > 0] + MARGIN * peak / GB)
+        # Each process of a cell loads the libraries and the model.
+        memory = processes * math.ceil(LIBRARIES_GB[gpus > 0] + MARGIN * peak / GB)
     minutes = limits.minutes
     if minutes is None:
         seconds = durations.get(time_key(config))
@@ -101,7 +103,7 @@ def _need(
             minutes = math.ceil(TIME_FACTOR * seconds / 60) + TIME_EXTRA_MINUTES
         # A cell that needs longer continues in another job.
         minutes = min(minutes, limits.most_minutes or minutes)
-    cores = limits.cores or (CORES_A_GPU if gpus else CORES_WITHOUT)
+    cores = limits.cores or processes * (CORES_A_GPU if gpus else CORES_WITHOUT)
     return Need(cores, gpus, memory, minutes, cell.hardware.requeues)
 
 

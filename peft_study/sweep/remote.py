@@ -121,7 +121,9 @@ class RemoteCell:
 
     def _start(self) -> None:
         gpus = visible_gpus()[: self.gpus] if self.gpus else []
-        environment = Slot(",".join(gpus) or None, min(self.cores, available_cores())).environment()
+        cores = min(self.cores, available_cores())
+        threads = max(1, cores // self.cell.cell.hardware.gpus_per_cell)
+        environment = Slot(",".join(gpus) or None, threads).environment()
         description = {
             "config": identity.plain(self.cell.cell),
             "folder": str(self.cell.folder),

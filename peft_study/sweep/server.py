@@ -23,6 +23,7 @@ os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
 
 from peft_study.cell.environment import one_process
 from peft_study.config.schema import DatasetSource
+from peft_study.console.parent import end_with_parent
 from peft_study.data import minipy
 from peft_study.sweep import child
 from peft_study.sweep.processes import MAX_MESSAGE_BYTES
@@ -35,7 +36,7 @@ _MODEL_CLASSES = ("LlamaForCausalLM", "CodeGenForCausalLM", "T5ForConditionalGen
 def main() -> None:
     """Serve the pool on the socket whose descriptor is the first argument, until the pool closes it."""
     pool = socket.socket(fileno=int(sys.argv[1]))
-    child.end_with_parent(int(sys.argv[2]))
+    end_with_parent(int(sys.argv[2]))
     # The pool decides when cells end, so an interrupt from the terminal must not end the server.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _import_libraries()
@@ -111,7 +112,7 @@ def _become_cell(description: dict[str, Any], descriptors: list[int], foreign: l
             os.dup2(output, fd)
         faulthandler.enable()  # of a crash in native code, this is the only trace
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        child.end_with_parent(parent)
+        end_with_parent(parent)
         os.environ.update(description["environment"])
         # A fork copies the state of `random`. Without a new seed, two cells would draw the same names for files.
         random.seed()

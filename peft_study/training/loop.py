@@ -4,7 +4,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,10 @@ from peft_study.results.schema import Work
 from peft_study.training import resume
 from peft_study.training.adalora import RankAllocation
 from peft_study.training.checkpoint import save_training_state
+from peft_study.training.ranks import Ranks
 from peft_study.training.schedule import Schedule, plan
 from peft_study.training.trainer import TokenMeanTrainer
-from peft_study.training.work import StepClock, counted
+from peft_study.training.work import Builder, StepClock, counted
 
 LOGGED_STEPS = 200
 """Number of loss values of a run: enough for the shape of a curve, few enough for a small record."""
@@ -83,8 +84,9 @@ class Trained:
 class _Watch(TrainerCallback):
     """Evaluates and saves by our schedule, reports steps, and stops a run that diverges."""
 
-    def __init__(self, schedule: Schedule, on_step: OnStep, on_progress: Callable[[int], None]) -> None:
+    def __init__(self, schedule: Schedule, on_step: OnStep, on_progress: Callable[[int], None], *, saves: bool) -> None:
         self._schedule = schedule
+        self._saves = saves
         self._on_step = on_step
         self._on_progress = on_progress
         self.diverged: DivergedError | None = None
@@ -97,6 +99,8 @@ class _Watch(TrainerCallback):
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **_: Any
     ) -> None:
+        if not self._saves:
+            return
         assert args.output_dir is not None
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         if isinstance(model, PeftModel):
@@ -139,6 +143,7 @@ def train(
     on_step: OnStep,
     on_progress: Callable[[int], None],
     on_work: Callable[[Work], None] = lambda _: None,
+    ranks: Ranks = Ranks(),  # noqa: B008 - a frozen value
 ) -> Trained:
     """Fine-tune a model, or resume an interrupted run with the same settings.
 
@@ -155,6 +160,8 @@ def train(
         on_step: receives the optimizer step and its values (loss, learning_rate, validation_loss, ...).
         on_progress: receives the number of finished optimizer steps.
         on_work: receives the tokens, seconds and FLOPs of the steps since its last call, before each evaluation.
+        ranks: the processes that train the model. Each calls this function with the same arguments, and the first one
+            writes the checkpoints. The micro-batch size is that of a rank.
 
     Returns:
         the best checkpoint and its loss.
@@ -163,19 +170,21 @@ def train(
         DivergedError: a loss is not a finite number.
     """
     schedule = plan(len(train_samples), settings.batch_size, settings.epochs, settings.evaluations_per_epoch)
-    watch = _Watch(schedule, on_step, on_progress)
+    watch = _Watch(schedule, on_step, on_progress, saves=ranks.first)
     start = resume.last_complete(folder)
     resumed_from_step = resume.step_of(start) if start else None
-    _remove_incomplete(folder)
+    if ranks.first:
+        _remove_incomplete(folder)
     clock = StepClock(schedule.evaluation_steps, compute.device, on_work)
     trainer = TokenMeanTrainer(
         clock=clock,
+        ranks=ranks,
         model=model,
-        args=_arguments(settings, schedule, learning_rate, seed, compute, folder, fresh=start is None),
+        args=_arguments(divided(settings, ranks), schedule, learning_rate, seed, compute, folder, fresh=start is None),
         # torch's DataLoader takes every sequence, so that samples need no class of a data set.
         train_dataset=list(train_samples),
         eval_dataset=list(validation_samples),
-        data_collator=counted(collator, TrainingFlops.of(model)),
+        data_collator=counted(shared(collator, ranks), TrainingFlops.of(model)),
         callbacks=[watch, clock, RankAllocation()],
     )
     # As `Compute.autocast` explains, cached 16-bit copies would only take memory in a training step.
@@ -185,7 +194,32 @@ def train(
     trainer.train(resume_from_checkpoint=str(start) if start else None)
     if watch.diverged:
         raise watch.diverged
+    ranks.wait(compute.device)  # until the last checkpoint is written
     return _outcome(trainer.state, schedule, folder, resumed_from_step)
+
+
+def divided(settings: TrainingConfig, ranks: Ranks) -> TrainingConfig:
+    """Return settings whose micro-batch is that of all ranks, so that the batch stays the study's.
+
+    Args:
+        settings: with the micro-batch size of a rank, as far as its share of a batch allows.
+        ranks: the processes that train the model. Their number divides the batch size.
+    """
+    share = settings.batch_size // ranks.size
+    micro = max(size for size in range(1, share + 1) if share % size == 0 and size <= settings.micro_batch_size)
+    return replace(settings, micro_batch_size=micro * ranks.size)
+
+
+def shared(build: Builder, ranks: Ranks) -> Builder:
+    """Return a builder of micro-batches that takes this rank's share of the samples."""
+    if ranks.size == 1:
+        return build
+
+    def build_share(samples: Sequence[Encoded]) -> dict[str, torch.Tensor]:
+        share = ranks.share(samples)
+        return build(share) if share else {"labels": torch.empty(0, dtype=torch.long)}
+
+    return build_share
 
 
 def _arguments(

@@ -28,6 +28,7 @@ def planned(tmp_path: Path, *overrides: str) -> PlannedCell:
     [
         ([], Limits(memory_gb=3), Need(4, 1, 3, 240, 3)),
         (["hardware=cpu"], Limits(memory_gb=3), Need(2, 0, 3, 240, 3)),
+        (["hardware.gpus_per_cell=2"], Limits(memory_gb=3), Need(8, 2, 3, 240, 3)),
         ([], Limits(memory_gb=3, has_gpus=False), Need(2, 0, 3, 240, 3)),
         (["hardware.device=cuda"], Limits(memory_gb=3, has_gpus=False), Need(4, 1, 3, 240, 3)),
         (["hardware.requeues=0"], Limits(9, 8, 2, 30), Need(8, 2, 9, 30, 0)),

@@ -51,6 +51,7 @@ def test_the_trainer_uses_one_gpu_of_several(tmp_path: Path) -> None:
 def test_the_trainer_still_has_the_methods_that_the_loop_overrides() -> None:
     assert callable(Trainer._get_num_items_in_batch)
     assert callable(Trainer._load_from_checkpoint)
+    assert callable(Trainer._save_checkpoint)
 
 
 def test_a_4bit_layer_on_a_cpu_takes_no_kernel_without_a_backward_pass() -> None:

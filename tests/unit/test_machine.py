@@ -36,6 +36,20 @@ def test_slots(gpus: Any, at_once: int | None, expected: list[Slot]) -> None:
     assert slots(gpus, at_once) == expected
 
 
+@pytest.mark.parametrize(
+    ("gpus", "per_cell", "expected"),
+    [("auto", 2, [Slot("0,GPU-1", 4)]), ("auto", 3, [Slot("0,GPU-1,5", 2)]), ("none", 4, [Slot(None, 1)] * 2)],
+)
+def test_slots_of_cells_with_several_gpus(gpus: Any, per_cell: int, expected: list[Slot]) -> None:
+    assert slots(gpus, None, per_cell) == expected
+
+
+def test_more_gpus_a_cell_than_there_are_is_refused() -> None:
+    with pytest.raises(UserError) as caught:
+        slots("auto", None, 4)
+    assert caught.value.where == "hardware.gpus_per_cell"
+
+
 def test_cells_on_the_cpu_are_as_many_as_memory_carries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "_free_gigabytes", lambda: 5.0)
     assert slots("auto", None, cpu_only=True) == [Slot(None, 4)] * 2

@@ -29,6 +29,8 @@ class HardwareConfig:
         gpus: the GPUs of a sweep, one per cell: "auto" (all visible ones), "none", or a list of indices.
         cells_at_once: cells of a sweep that run in parallel; null is one per GPU, or as many as cores and free memory
             allow on a CPU.
+        gpus_per_cell: GPUs on which one cell trains and generates, each with a process and a copy of the model; the
+            batch is divided among them. On a CPU, the number of processes.
         requeues: how often a cell continues in another job after the time limit of its job, on a cluster.
     """
 
@@ -39,6 +41,7 @@ class HardwareConfig:
     peak_tflops: float | None = None
     gpus: Any = "auto"  # OmegaConf 2.3 has no union of a text and a list
     cells_at_once: int | None = None
+    gpus_per_cell: int = 1
     requeues: int = 3
 
     @property

@@ -1,0 +1,58 @@
+"""A process of a cell with a rank above 0: it trains and generates its share, and the first rank writes the files."""
+
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from peft_study.cell.attempt import new_result
+from peft_study.cell.environment import one_process
+from peft_study.cell.logs import quiet_transformers
+from peft_study.cell.run import CellRun
+from peft_study.config.compose import to_cell
+from peft_study.console.parent import end_with_parent
+from peft_study.results.schema import RunResult
+from peft_study.results.store import CellFolder, Prediction
+from peft_study.tracking.base import Trackers
+from peft_study.training.ranks import join, rendezvous
+
+
+class FollowerFolder(CellFolder):
+    """A cell's folder to which only candidates are appended. The first rank writes everything else."""
+
+    def write_result(self, result: RunResult) -> None:
+        """Do nothing."""
+
+    def append_step(self, step: int, values: Mapping[str, float]) -> None:
+        """Do nothing."""
+
+    def forget_steps_after(self, step: int) -> None:
+        """Do nothing."""
+
+    def forget_candidates(self) -> None:
+        """Do nothing."""
+
+    def write_predictions(self, predictions: Iterable[Prediction]) -> None:
+        """Do nothing."""
+
+
+def main() -> int:
+    """Follow the first rank. Standard input describes the cell, with `rank`, `size`, `port`, `folder` and `parent`."""
+    description: Mapping[str, Any] = json.load(sys.stdin)
+    end_with_parent(description["parent"])
+    cell = to_cell(OmegaConf.create(description["config"]))
+    path = Path(description["folder"])
+    with one_process():
+        quiet_transformers()
+        run = CellRun(cell, FollowerFolder(path), Trackers([]), new_result(cell, path), follows=True)
+        run.load()
+        size = description["size"]
+        run.follow(join(description["rank"], size, rendezvous(size, description["port"]), run.device))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

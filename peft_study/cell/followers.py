@@ -1,0 +1,148 @@
+"""The other processes of a cell that trains on several GPUs, or on shares of the cores."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import torch
+
+from peft_study.config import identity
+from peft_study.config.schema import CellConfig
+from peft_study.errors import UserError
+from peft_study.training.ranks import Ranks, join, rendezvous
+
+SECONDS_TO_END = 30.0
+"""How long a follower may take to end after a signal before it is killed."""
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+
+
+class FollowerError(RuntimeError):
+    """A process of the cell ended before the others."""
+
+
+@contextmanager
+def joined_ranks(cell: CellConfig, folder: Path, device: torch.device) -> Iterator[Ranks]:
+    """Start the other processes of a cell, and end them with the context.
+
+    Args:
+        cell: the typed config; `hardware.gpus_per_cell` is the number of processes.
+        folder: the cell's folder.
+        device: device of this process.
+
+    Yields:
+        the ranks, of which this process is the first.
+
+    Raises:
+        UserError: fewer GPUs are visible.
+        FollowerError: another process ended first.
+    """
+    size = cell.hardware.gpus_per_cell
+    if size == 1:
+        yield Ranks()
+        return
+    gpus = _gpus(size) if device.type == "cuda" else []
+    store = rendezvous(size)
+    with contextlib.ExitStack() as stack:
+        followers = [stack.enter_context(_Follower(rank, gpus)) for rank in range(1, size)]
+        for follower in followers:
+            follower.start({"config": identity.plain(cell), "folder": str(folder), "size": size, "port": store.port})
+        try:
+            yield join(0, size, store, device)
+        except RuntimeError as error:
+            # An exchange fails when another process ended. Its last words are the cause.
+            for follower in followers:
+                follower.explain_end(error)
+            raise
+        for follower in followers:
+            follower.wait()
+
+
+def _gpus(size: int) -> Sequence[str]:
+    number = torch.cuda.device_count()
+    if number < size:
+        raise UserError(
+            f"hardware.gpus_per_cell must be at most {number}, the number of visible GPUs, got {size}",
+            where="hardware.gpus_per_cell",
+            hint=f"hardware.gpus_per_cell={number}",
+        )
+    names = os.environ.get(VISIBLE)
+    return [gpu.strip() for gpu in names.split(",")] if names else list(map(str, range(number)))
+
+
+class _Follower:
+    """A process with a rank above 0. It ends with the context.
+
+    Args:
+        rank: its rank.
+        gpus: the visible GPUs; empty on a CPU.
+    """
+
+    def __init__(self, rank: int, gpus: Sequence[str]) -> None:
+        self._rank = rank
+        self._gpus = gpus
+        self._process: subprocess.Popen[bytes] | None = None
+        self._output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - the context closes it
+
+    def __enter__(self) -> "_Follower":
+        return self
+
+    def start(self, description: dict[str, object]) -> None:
+        """Start the process.
+
+        Args:
+            description: see `follower.main`; the rank and this process's id are added.
+        """
+        environment = {VISIBLE: self._gpus[self._rank]} if self._gpus else {}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "peft_study.cell.follower"],
+            stdin=subprocess.PIPE,
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **environment},
+            start_new_session=True,  # a Ctrl-C in the terminal reaches the first rank only
+        )
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps({**description, "rank": self._rank, "parent": os.getpid()}).encode())
+            self._process.stdin.close()
+
+    def explain_end(self, cause: BaseException) -> None:
+        """Raise FollowerError with the last lines of the process's output, if it ended."""
+        assert self._process is not None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            code = self._process.wait(SECONDS_TO_END)
+            if code:
+                raise FollowerError(
+                    f"process {self._rank} of the cell ended with code {code}: {self._last()}"
+                ) from cause
+
+    def wait(self) -> None:
+        """Wait until the process has ended.
+
+        Raises:
+            FollowerError: it ended with an error.
+        """
+        assert self._process is not None
+        if code := self._process.wait():
+            raise FollowerError(f"process {self._rank} of the cell ended with code {code}: {self._last()}")
+
+    def _last(self) -> str:
+        self._output.seek(0)
+        return self._output.read().decode(errors="replace").strip().rpartition("\n")[2]
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(SECONDS_TO_END)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        self._output.close()

@@ -1,0 +1,130 @@
+"""Data parallelism: the processes that train one cell, and the sums that they exchange.
+
+Each process, a rank, builds the same batches and trains on its share of each. Losses are sums over tokens, divided by
+the number of target tokens of all ranks, so that the sum of the ranks' gradients is the gradient of the whole batch.
+All ranks then take the same optimizer step.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+from torch import distributed, nn
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+LOCALHOST = "127.0.0.1"
+TIMEOUT = timedelta(minutes=60)
+"""How long a rank waits for the others, such as for the first one while it saves a checkpoint or generates."""
+COALESCED_ELEMENTS = 1 << 22
+"""Smaller gradients are exchanged together, because each exchange has a latency. A larger one needs no copy."""
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The ranks of a cell, seen from one of them. The default is a cell that is a single process.
+
+    Attributes:
+        rank: number of this process, from 0. The first rank writes the cell's files.
+        size: number of processes.
+        group: exchanges tensors; None for a single process.
+    """
+
+    rank: int = 0
+    size: int = 1
+    group: Any = None
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes the cell's files."""
+        return self.rank == 0
+
+    def share(self, items: Sequence[T]) -> list[T]:
+        """Return this rank's share of a batch. It is empty if the batch has fewer items than there are ranks."""
+        return list(items[self.rank :: self.size])
+
+    def add(self, values: torch.Tensor) -> torch.Tensor:
+        """Replace a tensor by its sum over all ranks, and return it.
+
+        Args:
+            values: of the same shape and type in each rank; changed in place.
+        """
+        if self.group is not None:
+            self.group.allreduce([values]).wait()
+        return values
+
+    def wait(self, device: torch.device) -> None:
+        """Wait until every rank has called this method.
+
+        Args:
+            device: device of the exchange.
+        """
+        self.add(torch.zeros(1, device=device))
+
+    def add_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Replace each gradient by its sum over all ranks.
+
+        Args:
+            parameters: the trained parameters, in the same order in each rank. A gradient that only some ranks have
+                counts as zero in the others.
+        """
+        if self.group is None:
+            return
+        trained = [parameter for parameter in parameters if parameter.requires_grad]
+        if not trained:
+            return
+        present = torch.tensor([parameter.grad is not None for parameter in trained], dtype=torch.int32)
+        counts = self.add(present.to(trained[0].device)).tolist()
+        gradients: list[torch.Tensor] = []
+        for parameter, count in zip(trained, counts, strict=True):
+            if not count:
+                continue
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            gradients.append(parameter.grad)
+        small = [gradient for gradient in gradients if gradient.numel() < COALESCED_ELEMENTS]
+        for gradient in gradients:
+            if gradient.numel() >= COALESCED_ELEMENTS:
+                self.add(gradient)
+        for dtype in {gradient.dtype for gradient in small}:
+            self._add_together([gradient for gradient in small if gradient.dtype == dtype])
+
+    def _add_together(self, gradients: Sequence[torch.Tensor]) -> None:
+        flat = self.add(torch.cat([gradient.reshape(-1) for gradient in gradients]))
+        for gradient, values in zip(gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True):
+            gradient.copy_(values.view_as(gradient))
+
+
+def rendezvous(size: int, port: int = 0) -> TCPStore:
+    """Return the store in which the ranks of a cell find each other.
+
+    Args:
+        size: number of ranks.
+        port: port of the first rank's store; 0 makes this process the first rank, and its store takes a free port.
+    """
+    return TCPStore(LOCALHOST, port, size, is_master=not port, timeout=TIMEOUT, wait_for_workers=False)
+
+
+def join(rank: int, size: int, store: TCPStore, device: torch.device) -> Ranks:
+    """Join the ranks of a cell. Returns once all of them have joined.
+
+    Args:
+        rank: number of this process.
+        size: number of processes.
+        store: see `rendezvous`.
+        device: device of the training. GPUs exchange through NCCL, CPUs through gloo.
+    """
+    # A group of its own. accelerate and transformers act on torch's global group: they would wrap the model and divide
+    # the data a second time.
+    group: Any
+    if device.type == "cuda":
+        options = distributed.ProcessGroupNCCL.Options()
+        options._timeout = TIMEOUT
+        group = distributed.ProcessGroupNCCL(store, rank, size, options)
+    else:
+        group = distributed.ProcessGroupGloo(store, rank, size, TIMEOUT)
+    ranks = Ranks(rank, size, group)
+    ranks.wait(device)
+    return ranks
