@@ -35,4 +35,6 @@ class LocalLauncher(PlannedLauncher):
 
         slots = slots_for([cell.cell.hardware for cell in cells])
         display = SweepDisplay([cell.folder.name for cell in cells], len(slots))
-        return Pool(slots, display, show_traceback=self.show_traceback).run(cells)
+        stop_on_failure = any(cell.cell.stop_on_failure for cell in cells)
+        pool = Pool(slots, display, show_traceback=self.show_traceback, stop_on_failure=stop_on_failure)
+        return pool.run(cells)

@@ -1,6 +1,5 @@
 """The control groups of this process: which files state a limit of a container, a service or a job."""
 
-import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,14 +31,3 @@ def group_files(controller: str, name: str) -> Iterator[Path]:
         for group in (relative, *relative.parents):
             if (root / group / name).is_file():
                 yield root / group / name
-
-
-def oom_kills() -> int:
-    """Return how many processes of this process's control group the kernel has killed because memory ran out."""
-    for name in ("memory.events", "memory.oom_control"):
-        for file in group_files("memory", name):
-            with contextlib.suppress(OSError, ValueError):
-                fields = dict(line.split(maxsplit=1) for line in file.read_text().splitlines() if " " in line)
-                if "oom_kill" in fields:
-                    return int(fields["oom_kill"])
-    return 0

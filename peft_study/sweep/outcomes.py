@@ -11,15 +11,18 @@ from pathlib import Path
 from hydra.core.utils import JobReturn, JobStatus
 
 from peft_study.cell.attempt import Outcome
+from peft_study.cell.endings import end_attempt
 from peft_study.cell.task import Command
 from peft_study.config.compose import CONFIG_ERRORS
 from peft_study.console.exit import EXIT_FAILED, EXIT_OK, EXIT_USER_ERROR
 from peft_study.console.interrupts import termination_raises
 from peft_study.console.messages import print_line
 from peft_study.errors import UserError
+from peft_study.results.holding import LeaseWatch, is_locked
+from peft_study.results.lease import LEASE, read_lease
+from peft_study.results.limits import KernelKills
 from peft_study.results.schema import RunResult, Status
 from peft_study.results.store import OUTPUT, RESULT, CellBusyError, CellFolder, read_result
-from peft_study.sandbox.cgroups import oom_kills
 from peft_study.sweep.plan import PlannedCell
 
 Launch = Callable[[], Sequence[JobReturn] | None]
@@ -46,7 +49,7 @@ def run_with(launch: Launch, name: str, cells: Sequence[PlannedCell], command: C
     """
     where = f"hydra/launcher={name}"
     starts = {cell.folder: _start(cell) for cell in cells}
-    kills = oom_kills()
+    kills = KernelKills()
     failure: str | None = None
     jobs: list[JobReturn] = []
     try:
@@ -77,7 +80,7 @@ def run_with(launch: Launch, name: str, cells: Sequence[PlannedCell], command: C
             where=where,
             hint="for those cells, the lines above show what their folders hold",
         )
-    dead = Status.oom if oom_kills() > kills else Status.failed
+    dead = Status.oom if kills.take() else Status.failed
     for cell, outcome in zip(cells, returned, strict=True):
         record_death(cell, dead, failure)
         final = _reconciled(cell, outcome, starts)
@@ -94,13 +97,14 @@ def wait_for(cells: Sequence[PlannedCell], limit_seconds: float = float("inf")) 
         cells: those that may be running.
         limit_seconds: how long to wait at most.
     """
-    busy = [cell for cell in cells if _is_running(cell)]
+    watches = {cell.folder: LeaseWatch(cell.folder) for cell in cells}
+    busy = [cell for cell in cells if _is_running(cell, watches[cell.folder])]
     if busy:
         print_line(f"waiting for {len(busy)} cells that still run; Ctrl-C ends the wait, not the cells")
     deadline = time.monotonic() + limit_seconds
     while busy and time.monotonic() < deadline:
         time.sleep(_LOOK_SECONDS)
-        busy = [cell for cell in busy if _is_running(cell)]
+        busy = [cell for cell in busy if _is_running(cell, watches[cell.folder])]
 
 
 def record_death(cell: PlannedCell, status: Status, cause: str | None) -> None:
@@ -119,6 +123,7 @@ def record_death(cell: PlannedCell, status: Status, cause: str | None) -> None:
         with folder.locked():
             result.status, result.reason = status, _reason(cell, status, cause)
             result.finished_at = datetime.now(UTC).isoformat(timespec="seconds")
+            end_attempt(cell.cell, result, killed=True)
             folder.write_result(result)
     except (CellBusyError, OSError):  # a process holds the lock, so "running" is true; or nothing can be written
         return
@@ -176,17 +181,16 @@ def _result(cell: PlannedCell) -> RunResult | None:
         return None
 
 
-def _is_running(cell: PlannedCell) -> bool:
+def _is_running(cell: PlannedCell, watch: LeaseWatch) -> bool:
     result = _result(cell)
     if result is None or result.status is not Status.running:
         return False
-    try:
-        with CellFolder(cell.folder).locked():
-            return False
-    except CellBusyError:
-        return True
-    except OSError:
-        return False
+    locked = is_locked(cell.folder)
+    lease = read_lease(cell.folder)
+    if locked or (locked is False and lease is not None and lease.is_of_this_machine):
+        return bool(locked)
+    # The kernel of another machine runs the holder, and cannot be asked.
+    return (cell.folder / LEASE).exists() and not watch.stale
 
 
 def returned_outcome(cell: PlannedCell, job: JobReturn) -> Outcome | None:

@@ -17,13 +17,14 @@ from typing import Any
 
 from peft_study.cell.attempt import Outcome
 from peft_study.config import identity
+from peft_study.config.schema import Retry
+from peft_study.results.limits import KernelKills
 from peft_study.results.store import OUTPUT, CellFolder
-from peft_study.sandbox.cgroups import oom_kills
 from peft_study.sandbox.cores import available_cores
 from peft_study.sweep.machine import Slot, visible_gpus
 from peft_study.sweep.outcomes import add_cause, wait_for
 from peft_study.sweep.plan import PlannedCell
-from peft_study.sweep.pool import SECONDS_TO_SAVE, ended_before, outcome_of, start_of
+from peft_study.sweep.pool import SECONDS_TO_SAVE, ended_before, exhausted_by, outcome_of, start_of
 from peft_study.sweep.processes import SpawningStarter
 
 _LOOK_SECONDS = 0.1
@@ -60,7 +61,22 @@ class RemoteCell:
         earlier = ended_before(self.cell)
         if earlier is not None:
             return earlier
-        self._earlier_start, kills = start_of(self.cell), oom_kills()
+        outcome = self._attempt()
+        while outcome.retry:
+            # In a fresh process, with less memory. What is left of the attempt is work of this job.
+            again = replace(self.cell.cell, rerun=False, retry=Retry.all)
+            self.cell = replace(self.cell, cell=again)
+            outcome = self._attempt()
+        print(f"{outcome.cell_id}: {outcome.status}: {outcome.reason or 'done'}; see {self.cell.folder}")  # noqa: T201
+        return outcome
+
+    def _attempt(self) -> Outcome:
+        """Run the cell in one process."""
+        self._earlier_start, kills = start_of(self.cell), KernelKills()
+        self._code = None
+        output = CellFolder(self.cell.folder).path / OUTPUT
+        output.touch()
+        output_start = output.stat().st_size
         try:
             with self._passing_on():
                 self._start()
@@ -69,16 +85,12 @@ class RemoteCell:
         except Exception as error:  # submitit raises where a job must not be requeued again
             self._end()
             add_cause(self.cell, str(error))
-            outcome = outcome_of(self.cell, self._exit_code, self._earlier_start)
-            print(f"{outcome.cell_id}: {outcome.status}: {outcome.reason}")  # noqa: T201 - the log of the job
-            return outcome
+            return replace(outcome_of(self.cell, self._exit_code, self._earlier_start), retry=False)
         except BaseException:
             self._end()
             raise
-        memory_ran_out = oom_kills() > kills
-        outcome = outcome_of(self.cell, self._exit_code, self._earlier_start, memory_ran_out=memory_ran_out)
-        print(f"{outcome.cell_id}: {outcome.status}: {outcome.reason or 'done'}; see {self.cell.folder}")  # noqa: T201
-        return outcome
+        exhausted = exhausted_by(self.cell.folder, output_start, self._exit_code, kills)
+        return outcome_of(self.cell, self._exit_code, self._earlier_start, exhausted=exhausted)
 
     def checkpoint(self) -> Any:
         """End the cell so that its job can be requeued; submitit calls this at a warning of Slurm.

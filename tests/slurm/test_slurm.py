@@ -101,13 +101,15 @@ def test_a_cancelled_cell_is_preempted_and_the_others_are_waited_for(tmp_path: P
 
 
 def test_a_cell_that_exceeds_its_memory_is_oom(tmp_path: Path, faulty: tuple[str, ...]) -> None:
-    sweep = Sweep(tmp_path, ("method=lora", "seed=1,2"))
+    sweep = Sweep(tmp_path, ("method=lora", "seed=1,2", "hardware.oom_retries=1"))
     code, printed = sweep.run(*SLURM, *faulty, FAULT="memory")
 
     assert code == 1, printed
     statuses = {cell.split("_s")[1][0]: result["status"] for cell, result in sweep.results.items()}
     assert statuses == {"1": "oom", "2": "ok"}, printed
-    assert "memory ran out" in next(r["reason"] for r in sweep.results.values() if r["status"] == "oom")
+    result = next(result for result in sweep.results.values() if result["status"] == "oom")
+    assert "the kernel ended the process" in result["reason"]
+    assert [attempt["status"] for attempt in result["attempts"]] == ["oom", "oom"]
 
 
 def test_a_cell_over_its_time_limit_is_preempted(tmp_path: Path, faulty: tuple[str, ...]) -> None:

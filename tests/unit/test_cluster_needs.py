@@ -140,21 +140,21 @@ def test_jobs_are_remembered(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "memory_ran_out", "status"),
+    ("code", "exhausted", "status"),
     [
-        (-9, False, "failed"),
-        (-9, True, "oom"),
-        (-15, False, "preempted"),
-        (138, False, "preempted"),
-        (7, False, "failed"),
+        (-9, None, "failed"),
+        (-9, "the kernel ended the process", "oom"),
+        (-15, None, "preempted"),
+        (138, None, "preempted"),
+        (7, None, "failed"),
     ],
 )
-def test_a_dead_process_is_recorded(tmp_path: Path, code: int, memory_ran_out: bool, status: str) -> None:
+def test_a_dead_process_is_recorded(tmp_path: Path, code: int, exhausted: str | None, status: str) -> None:
     cell = planned(tmp_path)
     folder = CellFolder(cell.folder)
     folder.write_result(new_result(cell.cell, cell.folder))
     (cell.folder / "output.txt").write_text("starting\n\nlibgomp: Thread creation failed\n")
-    outcome = outcome_of(cell, code, None, memory_ran_out=memory_ran_out)
+    outcome = outcome_of(cell, code, None, exhausted=exhausted)
 
     assert str(outcome.status) == status
     assert json.loads((cell.folder / RESULT).read_text())["status"] == status

@@ -45,6 +45,8 @@ def test_what_decides_the_result_makes_another_cell(override: str) -> None:
         "study.name=other",
         "output_dir=/elsewhere",
         "rerun=true",
+        "retry=oom",
+        "stop_on_failure=true",
         "dataset.sizes.train=7",
         "training.epochs=5",
     ],

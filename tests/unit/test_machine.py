@@ -119,25 +119,6 @@ def test_a_quota_of_the_first_version_of_cgroups_bounds_the_cores(
 
 
 @pytest.mark.parametrize(
-    ("version", "name", "text", "expected"),
-    [
-        ("0::/job", "memory.events", "low 0\noom 3\noom_kill 2\noom_group_kill 0\n", 2),
-        ("5:memory:/job", "memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 7\n", 7),
-        ("5:memory:/job", "memory.oom_control", "oom_kill_disable 0\nunder_oom 0\n", 0),
-        ("", "memory.events", "oom_kill 1\n", 0),
-    ],
-)
-def test_the_kernels_kills_are_counted(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, version: str, name: str, text: str, expected: int
-) -> None:
-    set_group(monkeypatch, tmp_path, version)
-    folder = tmp_path / ("memory/job" if "memory:" in version else "job")
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / name).write_text(text)
-    assert cgroups.oom_kills() == expected
-
-
-@pytest.mark.parametrize(
     ("variables", "expected"),
     [
         ({"PEFT_STUDY_CORES": "1"}, 1),

@@ -6,15 +6,17 @@ from pathlib import Path
 
 from peft_study.cell.attempt import Outcome, new_result
 from peft_study.console.messages import print_line
+from peft_study.results.lease import STALE_SECONDS
 from peft_study.results.store import RESULT, CellFolder
 from peft_study.sweep.display import SweepDisplay
 from peft_study.sweep.needs import Limits, needs_of
-from peft_study.sweep.outcomes import record_death, recorded_outcome
+from peft_study.sweep.outcomes import record_death, recorded_outcome, wait_for
 from peft_study.sweep.plan import PlannedCell
 from peft_study.sweep.slurm.queue import JobEnd, SlurmUnreachableError, ends_of, queued_jobs, tell_that_jobs_go_on
 from peft_study.sweep.slurm.submit import Submission, log_of, submit, submitted_before
 
 _LOG_LINES = 3
+_LOOK_SECONDS = 10.0
 
 
 def run_jobs(cells: Sequence[PlannedCell], limits: Limits, settings: Submission, poll_seconds: float) -> list[Outcome]:
@@ -105,6 +107,8 @@ def _outcome(cell: PlannedCell, end: JobEnd, logs: Path) -> Outcome:
         result = new_result(cell.cell, cell.folder)
         result.status, result.reason = end.status, f"{end} before the cell started; {_last_lines(log)}"
         CellFolder(cell.folder).write_result(result)
+    # The job is over. Where only the lease tells, its last heartbeat has to become stale.
+    wait_for([cell], limit_seconds=STALE_SECONDS + _LOOK_SECONDS)
     record_death(cell, end.status, cause)
     return recorded_outcome(cell)
 
