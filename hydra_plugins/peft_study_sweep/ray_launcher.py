@@ -41,7 +41,7 @@ ConfigStore.instance().store(group="hydra/launcher", name="ray_schema", node=Ray
 
 
 class RayLauncher(PlannedLauncher):
-    """Runs cells with `peft_study.sweep.ray_tasks`.
+    """Runs cells with `peft_study.sweep.cluster.ray_tasks`.
 
     Args:
         settings: see `RayLauncherConf`.
@@ -56,9 +56,9 @@ class RayLauncher(PlannedLauncher):
 
     def outcomes(self, cells: "Sequence[PlannedCell]") -> "Sequence[Outcome]":
         """See `PlannedLauncher`."""
-        from peft_study.sweep.extras import require
-        from peft_study.sweep.needs import Limits
-        from peft_study.sweep.ray_tasks import TaskOptions, run_tasks
+        from peft_study.sweep.cluster.extras import require
+        from peft_study.sweep.cluster.needs import Limits
+        from peft_study.sweep.cluster.ray_tasks import TaskOptions, run_tasks
 
         require("ray", "ray")
         settings = self._settings

@@ -66,7 +66,7 @@ ConfigStore.instance().store(group="hydra/launcher", name="slurm_schema", node=S
 
 
 class SlurmLauncher(PlannedLauncher):
-    """Runs cells with `peft_study.sweep.slurm`.
+    """Runs cells with `peft_study.sweep.cluster.slurm_jobs`.
 
     Args:
         settings: see `SlurmLauncherConf`.
@@ -81,11 +81,11 @@ class SlurmLauncher(PlannedLauncher):
 
     def outcomes(self, cells: "Sequence[PlannedCell]") -> "Sequence[Outcome]":
         """See `PlannedLauncher`."""
-        from peft_study.sweep.extras import require
-        from peft_study.sweep.needs import Limits
-        from peft_study.sweep.slurm.queue import partition_of
-        from peft_study.sweep.slurm.submit import Submission
-        from peft_study.sweep.slurm.sweep import run_jobs
+        from peft_study.sweep.cluster.extras import require
+        from peft_study.sweep.cluster.needs import Limits
+        from peft_study.sweep.cluster.slurm_jobs import run_jobs
+        from peft_study.sweep.cluster.slurm_queue import partition_of
+        from peft_study.sweep.cluster.slurm_submit import Submission
 
         require("submitit", "slurm")
         settings = self._settings

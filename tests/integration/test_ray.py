@@ -20,7 +20,7 @@ pytestmark = [
     pytest.mark.timeout(900),
     pytest.mark.skipif(find_spec("ray") is None, reason="needs ray: pip install -c constraints.txt -e '.[ray]'"),
 ]
-RAY = ("hydra/launcher=ray", "hydra.launcher.num_cpus=1", "hydra.launcher.mem_gb=2", "hydra.launcher.init.num_cpus=2")
+RAY = ("hydra/launcher=ray", "hydra.launcher.num_cpus=1", "hydra.launcher.mem_gb=2", "+hydra.launcher.init.num_cpus=2")
 LONG = ("method=lora", "seed=1,2", "training.epochs=30")
 
 

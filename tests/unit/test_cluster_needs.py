@@ -9,13 +9,13 @@ from peft_study.cell.attempt import new_result
 from peft_study.config.compose import compose_cell, folder_of
 from peft_study.results.schema import PhaseCost, Status
 from peft_study.results.store import RESULT, CellFolder
-from peft_study.sweep.needs import Limits, Need, needs_of
+from peft_study.sweep.cluster import slurm_queue as queue
+from peft_study.sweep.cluster.needs import Limits, Need, needs_of
+from peft_study.sweep.cluster.slurm_queue import JobEnd, Partition, Queued
+from peft_study.sweep.cluster.slurm_submit import remember, submitted_before
 from peft_study.sweep.outcomes import record_death, recorded_outcome
 from peft_study.sweep.plan import PlannedCell
 from peft_study.sweep.pool import outcome_of
-from peft_study.sweep.slurm import queue
-from peft_study.sweep.slurm.queue import JobEnd, Partition, Queued
-from peft_study.sweep.slurm.submit import remember, submitted_before
 
 
 def planned(tmp_path: Path, *overrides: str) -> PlannedCell:

@@ -8,12 +8,18 @@ from peft_study.cell.attempt import Outcome, new_result
 from peft_study.console.messages import print_line
 from peft_study.results.lease import STALE_SECONDS
 from peft_study.results.store import RESULT, CellFolder
+from peft_study.sweep.cluster.needs import Limits, needs_of
+from peft_study.sweep.cluster.slurm_queue import (
+    JobEnd,
+    SlurmUnreachableError,
+    ends_of,
+    queued_jobs,
+    tell_that_jobs_go_on,
+)
+from peft_study.sweep.cluster.slurm_submit import Submission, log_of, submit, submitted_before
 from peft_study.sweep.display import SweepDisplay
-from peft_study.sweep.needs import Limits, needs_of
 from peft_study.sweep.outcomes import record_death, recorded_outcome, wait_for
 from peft_study.sweep.plan import PlannedCell
-from peft_study.sweep.slurm.queue import JobEnd, SlurmUnreachableError, ends_of, queued_jobs, tell_that_jobs_go_on
-from peft_study.sweep.slurm.submit import Submission, log_of, submit, submitted_before
 
 _LOG_LINES = 3
 _LOOK_SECONDS = 10.0

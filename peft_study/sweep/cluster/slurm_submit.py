@@ -10,9 +10,9 @@ from typing import Any
 from peft_study.console.messages import print_line
 from peft_study.errors import UserError
 from peft_study.results.store import write_atomically
-from peft_study.sweep.needs import Need
+from peft_study.sweep.cluster.needs import Need
+from peft_study.sweep.cluster.remote import RemoteCell
 from peft_study.sweep.plan import PlannedCell
-from peft_study.sweep.remote import RemoteCell
 
 JOBS = "jobs.json"
 """Which job was submitted for which cell, by the cell's name."""

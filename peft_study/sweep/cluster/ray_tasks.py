@@ -9,12 +9,12 @@ from typing import Any
 from peft_study.cell.attempt import Outcome
 from peft_study.errors import UserError
 from peft_study.results.schema import Status
+from peft_study.sweep.cluster.needs import GB, Limits, Need, needs_of
+from peft_study.sweep.cluster.remote import RemoteCell
 from peft_study.sweep.display import SweepDisplay
-from peft_study.sweep.needs import GB, Limits, Need, needs_of
 from peft_study.sweep.outcomes import record_death, recorded_outcome, wait_for
 from peft_study.sweep.plan import PlannedCell
 from peft_study.sweep.pool import SECONDS_TO_SAVE, start_of
-from peft_study.sweep.remote import RemoteCell
 
 _LOOK_SECONDS = 1.0
 
@@ -159,7 +159,9 @@ def _connected(init: Mapping[str, Any]) -> Iterator[Mapping[str, float]]:
         ray.init(**settings)
     except Exception as error:  # Ray raises what its connection raises
         what = f"hydra.launcher.init must lead to Ray, got {type(error).__name__}: {error}"
-        raise UserError(what, where="hydra/launcher=ray", hint="hydra.launcher.init.address=auto, or none") from error
+        raise UserError(
+            what, where="hydra/launcher=ray", hint="+hydra.launcher.init.address=auto, or leave it out"
+        ) from error
     try:
         yield ray.cluster_resources()
     finally:
