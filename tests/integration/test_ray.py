@@ -34,10 +34,11 @@ def test_eight_cells_are_those_of_the_local_launcher(tmp_path: Path) -> None:
     assert local.run()[0] == 0
     assert len(cluster.files()) == 8 + 4 + 4
     assert cluster.files() == local.files()
-    # No cell inherits what another one left in its worker: replicates need the same memory.
-    for method in ("zero-shot", "lora"):
-        peaks = [r["phases"]["load"]["peak_bytes"] for name, r in cluster.results.items() if f"_{method}_" in name]
-        assert max(peaks) < 1.05 * min(peaks)
+    # No cell inherits what another one left in its worker: the last cells need no more than the first ones. (The first
+    # cells need more, because they fill caches on disk.)
+    order = sorted(cluster.results.values(), key=lambda result: str(result["started_at"]))
+    first, last = ([result["phases"]["load"]["peak_bytes"] for result in part] for part in (order[:2], order[-2:]))
+    assert max(last) < 1.05 * min(first)
 
     code, printed = cluster.run(*RAY)
     assert code == 0

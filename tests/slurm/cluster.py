@@ -28,17 +28,19 @@ class Sweep:
 
     Attributes:
         folder: the working folder of the command.
-        arguments: of the command line, without the launcher's.
+        arguments: overrides of the command line, without the launcher's.
+        options: options of the command line, such as --config-dir.
     """
 
     folder: Path
     arguments: tuple[str, ...]
+    options: tuple[str, ...] = ()
 
     def start(self, *launcher: str, **environment: str) -> "subprocess.Popen[str]":
         """Start the command."""
         self.folder.mkdir(parents=True, exist_ok=True)
         return subprocess.Popen(
-            [sys.executable, "-m", "peft_study", "--multirun", *CELL, *self.arguments, *launcher],
+            [sys.executable, "-m", "peft_study", "--multirun", *self.options, *CELL, *self.arguments, *launcher],
             cwd=self.folder,
             env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
             stdout=subprocess.PIPE,
