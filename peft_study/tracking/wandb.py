@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from netrc import NetrcParseError, netrc
 from pathlib import Path
@@ -11,7 +12,11 @@ from urllib.parse import urlsplit
 
 from peft_study.config.schema import TrackingConfig
 from peft_study.results.redaction import redact
+from peft_study.results.schema import RunResult, Status
 from peft_study.tracking.base import CellStart
+from peft_study.tracking.content import TABLE_COLUMNS, artifacts_of, prediction_rows, public_config
+from peft_study.tracking.dashboard import Dashboard
+from peft_study.tracking.names import SECONDS, SERIES, TRAIN_STEP, Values, summary_values
 
 logger = logging.getLogger(__name__)
 
@@ -19,6 +24,8 @@ MODES = ("auto", "online", "offline", "disabled")
 RUN_ID_CHARACTERS = 16
 # W&B refuses a run with a longer tag.
 TAG_CHARACTERS_AT_MOST = 64
+ARTIFACT_CHARACTERS_AT_MOST = 128
+_ARTIFACT_NAME = re.compile(r"[^A-Za-z0-9_.-]")
 _said: set[str] = set()
 # By process: every further cell would wait for the same server again.
 _unreachable: set[str] = set()
@@ -27,19 +34,29 @@ FILES = ("wandb",)
 """What W&B leaves in a cell's folder: a folder with the files of the run."""
 
 
-def create_tracker(tracking: TrackingConfig, folder: Path) -> "WandbTracker":
-    """Create the tracker of a cell from its settings and its folder."""
+def create_tracker(tracking: TrackingConfig, options: Mapping[str, Any], folder: Path) -> "WandbTracker":
+    """Create the tracker of a cell.
+
+    Args:
+        tracking: project, entity, mode and what is stored.
+        options: nothing; all settings are those of `tracking`.
+        folder: the cell's folder.
+    """
     return WandbTracker(
         project=tracking.project,
         entity=tracking.entity,
         mode=str(tracking.mode),
         folder=folder,
         init_timeout_seconds=tracking.timeout_seconds,
+        tracking=tracking,
     )
 
 
-class WandbTracker:
-    """Writes a cell to W&B: its composed config, the values of each optimizer step, and the summary.
+class WandbTracker(Dashboard):
+    """Writes a cell to W&B: a run with config, history, summary, and the table and artifacts that settings ask for.
+
+    Names are those of `peft_study.tracking.names`. Row N of the history is step N of W&B, so that a resumed cell
+    continues its run. Group is the study, job type the method, name the cell.
 
     Args:
         project: the W&B project.
@@ -53,6 +70,7 @@ class WandbTracker:
         tags: tags in addition to the cell's model, method, data set and quantization.
         init_timeout_seconds: how long to wait for the server before the run is written offline.
         finish_timeout_seconds: how long to wait for the upload when the cell ends.
+        tracking: what is stored: predictions, artifacts and system metrics; nothing if None.
         note: called with messages for the user, with each text once per process; logs a warning by default.
 
     Raises:
@@ -70,10 +88,12 @@ class WandbTracker:
         tags: Sequence[str] = (),
         init_timeout_seconds: float = 30.0,
         finish_timeout_seconds: float = 60.0,
+        tracking: TrackingConfig | None = None,
         note: Callable[[str], None] = logger.warning,
     ) -> None:
         if mode not in MODES:
             raise ValueError(f"tracking.mode must be one of {', '.join(MODES)}, got {mode!r}")
+        super().__init__(tracking or TrackingConfig())
         self._project = project
         self._entity = entity
         self._mode = mode
@@ -84,6 +104,8 @@ class WandbTracker:
         self._finish_timeout_seconds = finish_timeout_seconds
         self._note = note
         self._run: Any = None
+        self._sent_rows = 0
+        """Rows that the server has from an earlier process."""
 
     def start(self, cell: CellStart) -> None:
         # W&B no longer reads WANDB_DISABLED, but users and transformers still set it.
@@ -95,34 +117,59 @@ class WandbTracker:
         if mode == "disabled":
             return
         self._run = self._open(wandb, cell, mode)
-        # With summary="none", W&B adds no values of its own to the summary, which holds the numbers of the result.
-        self._run.define_metric("train/step", summary="none")
-        self._run.define_metric("train/*", step_metric="train/step", summary="none")
+        self._sent_rows = int(self._run.starting_step) if cell.resumed else 0
+        self._cell_folder = cell.folder
+        define_series(self._run)
+        self._run.summary.update({"status": str(Status.running)})
 
-    def phase(self, name: str, total: int | None) -> None:
-        """Nothing: the summary holds each phase's seconds and memory."""
+    def row(self, place: int, values: Values) -> None:
+        """See `Dashboard.row`. A killed offline run lacks its last rows. The next process writes all of them."""
+        # The rows that a server has from an earlier process are the first ones, and a step is logged once.
+        if self._run is not None and place >= self._sent_rows:
+            self._run.log(values, step=place, commit=True)
 
-    def progress(self, done: int) -> None:
-        """Nothing: the steps show how far the training is."""
+    def finish(self, result: RunResult) -> None:
+        """See `Tracker.finish`. W&B shows the run as failed if the status is not "ok", with the status as a tag."""
+        if self._run is None:
+            return
+        self._run.summary.update(summary_values(result))
+        if result.status is not Status.ok:
+            self._run.tags = (*self._run.tags, str(result.status))
+            self._run.notes = redact(result.reason)
+        if result.status is Status.preempted:
+            self._run.mark_preempting()
+        self._store(result)
+        self._end(0 if result.status is Status.ok else 1)
 
-    def step(self, step: int, values: Mapping[str, float]) -> None:
-        # A view, not the record: killed offline runs of W&B 0.31 lost what was not yet in a block of 32 KiB. The cell
-        # writes each step to metrics.jsonl and waits for the disk.
-        if self._run is not None:
-            self._run.log({"train/step": step} | {f"train/{name}": value for name, value in values.items()})
+    def close(self) -> None:
+        """See `Tracker.close`. A run that `finish` has not ended counts as failed."""
+        self._end(1)
 
-    def summary(self, values: Mapping[str, float | int | str | None]) -> None:
-        if self._run is not None:
-            self._run.summary.update(dict(values))
+    def _store(self, result: RunResult) -> None:
+        import wandb
 
-    def finish(self, status: str) -> None:
-        """See `Tracker.finish`. W&B shows the run as failed if the status is not "ok"."""
+        # W&B keeps copies of tables in the home of the user, where an offline run that is moved would lose them.
+        os.environ["WANDB_DATA_DIR"] = str((self._folder or self._cell_folder).resolve() / FILES[0])
+        rows = prediction_rows(self._cell_folder, self.tracking.predictions) if self.tracking.predictions else []
+        if rows:
+            self._run.summary["predictions"] = wandb.Table(columns=list(TABLE_COLUMNS), data=[*rows])
+        for artifact in artifacts_of(result, self._cell_folder, self.tracking.artifacts):
+            stored = wandb.Artifact(
+                _ARTIFACT_NAME.sub("-", f"{artifact.name}-{result.cell_id}")[:ARTIFACT_CHARACTERS_AT_MOST],
+                type=artifact.name,
+                metadata={**artifact.lineage, "sha256": artifact.digest},
+            )
+            for name, file in artifact.files.items():
+                # The cell's files do not change any more, so that a copy would only take disk.
+                stored.add_file(str(file.resolve()), name=name, policy="immutable")
+            self._run.log_artifact(stored)
+
+    def _end(self, exit_code: int) -> None:
         run, self._run = self._run, None
         if run is None:
             return
-        run.summary.update({"status": status})
         try:
-            run.finish(exit_code=0 if status == "ok" else 1)
+            run.finish(exit_code=exit_code)
         except TimeoutError:
             waited = f"{self._finish_timeout_seconds:.0f} s"
             self._say(
@@ -145,16 +192,16 @@ class WandbTracker:
         if mode == "online":
             base_url = wandb.setup().settings.base_url
             try:
-                return wandb.init(mode="online", resume="allow", **self._init_arguments(wandb, cell))
+                return wandb.init(mode="online", **self._init_arguments(wandb, cell, mode))
             # SystemExit, too: W&B's login and teardown may exit the process, but the cell must continue.
             except (Exception, SystemExit) as error:
                 _unreachable.add(base_url)
                 reason = (str(error).splitlines() or [type(error).__name__])[0]
                 self._say(f"W&B: {base_url} cannot be used, so runs are written offline ({redact(reason)})")
                 wandb = _restart(wandb)
-        return wandb.init(mode="offline", **self._init_arguments(wandb, cell))
+        return wandb.init(mode="offline", **self._init_arguments(wandb, cell, "offline"))
 
-    def _init_arguments(self, wandb: Any, cell: CellStart) -> dict[str, Any]:
+    def _init_arguments(self, wandb: Any, cell: CellStart, mode: str) -> dict[str, Any]:
         folder = self._folder or cell.folder
         # W&B writes to the machine's temporary folder if this folder does not exist.
         folder.mkdir(parents=True, exist_ok=True)
@@ -167,13 +214,37 @@ class WandbTracker:
             "name": cell.cell_id,
             "id": run_id(cell),
             "dir": str(folder),
+            "resume": "allow" if cell.resumed and mode == "online" else None,
             # W&B writes the config to the run's file and to debug.log as it is, with any token in it.
-            "config": redact(cell.config),
+            "config": public_config(cell.config),
             "tags": list(dict.fromkeys(tag[:TAG_CHARACTERS_AT_MOST] for tag in tags if tag)),
             # By default, `init` returns the run that is still active in this process.
             "reinit": "create_new",
-            "settings": _settings(wandb, self._init_timeout_seconds, self._finish_timeout_seconds),
+            "settings": self._settings(wandb),
         }
+
+    def _settings(self, wandb: Any) -> Any:
+        wanted = {
+            # `init` waits for an unreachable server, and the cell with it.
+            "init_timeout": self._init_timeout_seconds,
+            "finish_timeout": self._finish_timeout_seconds,
+            "finish_timeout_raises": True,
+            "silent": True,
+            "console": "off",
+            "symlink": False,
+            # result.json holds the provenance. W&B would also store the command line, with any secret in it.
+            "disable_git": True,
+            "disable_code": True,
+            "save_code": False,
+            "x_disable_meta": True,
+            "x_disable_machine_info": True,
+            "x_save_requirements": False,
+            # W&B samples the system every 15 s, which misses the peaks that the cell measures.
+            "x_disable_stats": not self.tracking.system_metrics,
+        }
+        # W&B refuses unknown settings, and the settings differ between its versions.
+        names = wandb.Settings.model_fields
+        return wandb.Settings(**{name: value for name, value in wanted.items() if name in names})
 
     def _say(self, text: str) -> None:
         if text not in _said:
@@ -182,6 +253,14 @@ class WandbTracker:
 
 
 _MODE_OF_SETTINGS = {"offline": "offline", "dryrun": "offline", "disabled": "disabled"}
+
+
+def define_series(run: Any) -> None:
+    """Tell W&B the x-axis and the summaries of every series. Final values of the others come from the result."""
+    for axis in (TRAIN_STEP, SECONDS):
+        run.define_metric(axis)
+    for series in SERIES:
+        run.define_metric(series.name, step_metric=series.step_metric, summary=",".join(series.summaries) or None)
 
 
 def run_id(cell: CellStart) -> str:
@@ -206,30 +285,6 @@ def _restart(wandb: Any) -> Any:
     except SystemExit as error:
         logger.debug("W&B's service ended with status %s", error.code)
     return _load_wandb()
-
-
-def _settings(wandb: Any, init_timeout_seconds: float, finish_timeout_seconds: float) -> Any:
-    wanted = {
-        # `init` waits for an unreachable server, and the cell with it.
-        "init_timeout": init_timeout_seconds,
-        "finish_timeout": finish_timeout_seconds,
-        "finish_timeout_raises": True,
-        "silent": True,
-        "console": "off",
-        "symlink": False,
-        # result.json holds the provenance. W&B would also store the command line, with any secret in it.
-        "disable_git": True,
-        "disable_code": True,
-        "save_code": False,
-        "x_disable_meta": True,
-        "x_disable_machine_info": True,
-        "x_save_requirements": False,
-        # W&B samples the system every 15 s, which misses the peaks that the cell measures.
-        "x_disable_stats": True,
-    }
-    # W&B refuses unknown settings, and the settings differ between its versions.
-    names = wandb.Settings.model_fields
-    return wandb.Settings(**{name: value for name, value in wanted.items() if name in names})
 
 
 def _has_key(settings: Any) -> bool:
