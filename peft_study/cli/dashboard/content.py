@@ -121,7 +121,7 @@ class Content:
     @property
     def title(self) -> str:
         """The name of the workspace and of the report."""
-        return f"peft-study: {self.study}"
+        return f"peft-study {self.study}"
 
     @property
     def metrics(self) -> set[str]:
