@@ -26,7 +26,10 @@ class View:
 
 def project_of(store: Store, variables: Variables, *_: object) -> dict[str, Any]:
     """Answer with the views of a project, or with None if there is no such project."""
-    entity, name = variables.get("entityName") or variables.get("entity"), variables.get("project", variables.get("name"))
+    entity, name = (
+        variables.get("entityName") or variables.get("entity"),
+        variables.get("project", variables.get("name")),
+    )
     if name not in store.projects_of(entity):
         return {"project": None}
     wanted = {"type": variables.get("viewType") or "runs", "projectName": name, "entityName": entity}
@@ -52,7 +55,9 @@ def upsert_view(store: Store, variables: Variables, *_: object) -> dict[str, Any
 def projects(store: Store, variables: Variables, *_: object) -> dict[str, Any]:
     entity = variables["entity"]
     constant = {"entityName": entity, "createdAt": "2026-01-02", "isBenchmark": False, "user": None}
-    edges = [{"node": {"__typename": "Project", "id": name, "name": name} | constant} for name in store.projects_of(entity)]
+    edges = [
+        {"node": {"__typename": "Project", "id": name, "name": name} | constant} for name in store.projects_of(entity)
+    ]
     page = {"__typename": "PageInfo", "endCursor": None, "hasNextPage": False}
     return {"models": {"edges": edges, "pageInfo": page}}
 
