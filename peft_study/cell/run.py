@@ -1,6 +1,7 @@
 """Runs one cell from data to score: load, train, generate, score."""
 
 import logging
+import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -41,6 +42,7 @@ from peft_study.results import provenance
 from peft_study.results.attempts import Attempt
 from peft_study.results.schema import PhaseCost, RunResult, Work, finite
 from peft_study.results.store import CellFolder
+from peft_study.sandbox.cores import available_cores
 from peft_study.scoring.needs import check_sandbox
 from peft_study.scoring.score import Answers, score
 from peft_study.tracking.base import Tracker
@@ -182,6 +184,9 @@ class CellRun:
         hardware, device = self._cell.hardware, self._compute.device
         if hardware.threads is not None:
             torch.set_num_threads(hardware.threads)
+        elif not os.environ.get("OMP_NUM_THREADS"):
+            # torch counts the cores of the machine, and a scheduler may give the job fewer.
+            torch.set_num_threads(min(torch.get_num_threads(), available_cores()))
         apply_budget(device, hardware.budget_bytes)
         set_seed(self._cell.seed)
         self._result.memory_kind = self._meter.kind

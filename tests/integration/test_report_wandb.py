@@ -175,7 +175,7 @@ def test_a_run_without_a_result_has_the_status_that_wandb_knows(state: str, stat
     ],
 )
 def test_a_run_that_no_cell_wrote_so_is_listed_and_the_others_are_read(
-    summary: dict[str, object], said: str, server: type[Server]
+    summary: dict[str, Any], said: str, server: type[Server]
 ) -> None:
     server.runs += [node(result(seed=1), **summary), node(result(seed=2))]
 

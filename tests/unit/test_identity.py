@@ -41,6 +41,9 @@ def test_what_decides_the_result_makes_another_cell(override: str) -> None:
     "override",
     [
         "tracking=wandb",
+        "tracking=[wandb,jsonl]",
+        "tracking.artifacts=adapter",
+        "tracking.predictions=100",
         "hardware=cpu",
         "hardware.threads=3",
         "study.name=other",

@@ -26,10 +26,8 @@ class View:
 
 def project_of(store: Store, variables: Variables, *_: object) -> dict[str, Any]:
     """Answer with the views of a project, or with None if there is no such project."""
-    entity, name = (
-        variables.get("entityName") or variables.get("entity"),
-        variables.get("project", variables.get("name")),
-    )
+    entity = variables.get("entityName") or variables["entity"]
+    name = variables.get("project") or variables["name"]
     if name not in store.projects_of(entity):
         return {"project": None}
     wanted = {"type": variables.get("viewType") or "runs", "projectName": name, "entityName": entity}
