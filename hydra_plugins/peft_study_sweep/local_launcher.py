@@ -60,7 +60,9 @@ class LocalLauncher(Launcher):
         assert isinstance(self._task, Command)
         slots = slots_for([cell.cell.hardware for cell in cells])
         display = SweepDisplay([cell.folder.name for cell in cells], len(slots))
-        outcomes = Pool(slots, display, show_traceback=self._task.show_traceback).run(cells)
+        stop_on_failure = any(cell.cell.stop_on_failure for cell in cells)
+        pool = Pool(slots, display, show_traceback=self._task.show_traceback, stop_on_failure=stop_on_failure)
+        outcomes = pool.run(cells)
         # COMPLETED for failed cells too: `return_value` of a failed job raises, and the outcome says how a cell ended.
         return [
             JobReturn(overrides=cell.overrides, status=JobStatus.COMPLETED, _return_value=outcome)

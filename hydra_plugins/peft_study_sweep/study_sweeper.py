@@ -59,19 +59,29 @@ class StudySweeper(Sweeper):
         from peft_study.cell.attempt import refuse
         from peft_study.cell.task import Command
         from peft_study.console.messages import spinner
+        from peft_study.errors import UserError
+        from peft_study.results.sweep_record import write_sweep
         from peft_study.sweep.outcomes import run_with
         from peft_study.sweep.plan import plan_sweep
 
         assert isinstance(self._task, Command)
         with spinner("composing the cells ..."):
             cells = plan_sweep(arguments, self.config, self.hydra_context.config_loader)
+        launcher = str(self.config.hydra.runtime.choices["hydra/launcher"])
+        if not isinstance(self.launcher, LocalLauncher) and any(cell.cell.stop_on_failure for cell in cells):
+            # Hydra's launchers report to this process only after the last cell.
+            raise UserError(
+                f"stop_on_failure=true needs hydra/launcher=local, got {launcher}",
+                where="stop_on_failure",
+                hint="leave it out, or run peft-study with hydra/launcher=local inside of the cluster's job",
+            )
         # Set before the launch, so that the summary of an interrupted sweep counts the cells that never started.
         self._task.cells = len(cells)
         for cell in cells:
             if cell.refusal is not None:
                 self._task.outcomes.append(refuse(cell.cell, cell.folder, cell.refusal, record=True))
         runnable = [cell for cell in cells if cell.refusal is None]
-        launcher = str(self.config.hydra.runtime.choices["hydra/launcher"])
+        write_sweep(((cell.cell, cell.folder) for cell in runnable), launcher)
         run_with(lambda: self._launch(runnable), launcher, runnable, self._task)
 
     def _launch(self, cells: "list[PlannedCell]") -> Sequence[JobReturn]:

@@ -9,7 +9,10 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
+from peft_study.cell.earlier import stands
+from peft_study.cell.endings import classify, end_attempt
 from peft_study.cell.environment import one_process
+from peft_study.cell.retries import restriction_now, retry_follows
 from peft_study.config import identity
 from peft_study.config.checks import check
 from peft_study.config.schema import CellConfig
@@ -19,6 +22,7 @@ from peft_study.console.interrupts import termination_raises
 from peft_study.console.messages import print_error, print_line
 from peft_study.errors import UserError
 from peft_study.models.hub import use_cache_if_unreachable
+from peft_study.results.attempts import MAX_ATTEMPTS, Attempt, Restriction
 from peft_study.results.redaction import redact
 from peft_study.results.schema import RunResult, Status
 from peft_study.results.store import LOG, RESULT, CellBusyError, CellFolder
@@ -39,6 +43,9 @@ class Outcome:
         reason: why it did not succeed; None if it did.
         exit_code: the exit code of a process that runs this cell alone.
         folder: where its result is; None for a cell without a name.
+        retry: whether the same cell in a fresh process uses less memory than the attempt that ran out of it.
+        busy: whether another process runs the cell.
+        started: False if the sweep ended before the cell's turn.
     """
 
     cell_id: str
@@ -46,6 +53,9 @@ class Outcome:
     reason: str | None
     exit_code: int
     folder: Path | None = None
+    retry: bool = False
+    busy: bool = False
+    started: bool = True
 
 
 @dataclass(frozen=True)
@@ -108,7 +118,8 @@ def run_cell(cell: CellConfig, path: Path, options: RunOptions) -> Outcome:
             return outcome
     except (CellBusyError, UnreadableError) as error:
         print_error(error)
-        return Outcome(result.cell_id, Status.running, error.what, EXIT_USER_ERROR, path)
+        busy = isinstance(error, CellBusyError)
+        return Outcome(result.cell_id, Status.running, error.what, EXIT_USER_ERROR, path, busy=busy)
 
 
 def refuse(cell: CellConfig, path: Path, error: UserError, *, record: bool) -> Outcome:
@@ -154,7 +165,12 @@ def _run_locked(cell: CellConfig, folder: CellFolder, result: RunResult, options
     """Run the cell, or skip it. Return its outcome, and whether its folder holds anything to keep."""
     fresh = not (folder.path / RESULT).exists()
     earlier = None if cell.rerun else _earlier(folder)
-    if earlier is not None and earlier.status is Status.ok:
+    if earlier is not None and stands(cell, earlier):
+        if earlier.status is not Status.ok:
+            print_line(
+                f"{earlier.cell_id}: {earlier.status} before; retry={cell.retry} leaves it, retry=all runs it again"
+            )
+            return Outcome(result.cell_id, earlier.status, earlier.reason, EXIT_FAILED, folder.path), True
         _show(earlier, folder)
         with_what = f"{earlier.provenance.get('device')}, {earlier.provenance.get('precision')}"
         print_line(f"{earlier.cell_id}: done before ({with_what}); rerun=true runs it again")
@@ -174,9 +190,10 @@ def _run_locked(cell: CellConfig, folder: CellFolder, result: RunResult, options
     _show(result, folder)
     if ended is None:
         return Outcome(result.cell_id, Status.ok, None, EXIT_OK, folder.path), True
-    hint = "the log has the details; the same command resumes the cell"
-    print_error(UserError(result.reason or "", where=str(folder.path / LOG), hint=hint))
-    return Outcome(result.cell_id, result.status, result.reason, EXIT_FAILED, folder.path), True
+    retry = retry_follows(cell, result)
+    hint = "a fresh process uses less memory" if retry else "the same command resumes the cell"
+    print_error(UserError(result.reason or "", where=str(folder.path / LOG), hint=f"the log has the details; {hint}"))
+    return Outcome(result.cell_id, result.status, result.reason, EXIT_FAILED, folder.path, retry), True
 
 
 def _earlier(folder: CellFolder) -> RunResult | None:
@@ -201,8 +218,9 @@ def _show(result: RunResult, folder: CellFolder) -> None:
 @cache
 def _keep_what_was_imported() -> None:
     """Exclude the libraries' half a million objects, which are never freed, from the collections between phases."""
-    gc.collect()
-    gc.freeze()
+    if not gc.get_freeze_count():  # the server of a sweep has done it for its cells
+        gc.collect()
+        gc.freeze()
 
 
 def _attempt(
@@ -219,12 +237,13 @@ def _attempt(
     from peft_study.tracking.start import start_trackers
 
     result.started_at = _now()
+    attempt = _add_attempt(cell, result, earlier)
     # "running" is on disk before any work, so a process that is killed leaves a true status.
     if fresh:
         folder.write_result(result)
     ended: BaseException | None = None
     trackers: Trackers | None = None
-    begun = False
+    begun = recorded = False
     with logging_to(folder.path / LOG), one_process(), termination_raises():
         try:
             trackers = start_trackers(
@@ -238,7 +257,7 @@ def _attempt(
 
             _keep_what_was_imported()
             quiet_transformers()
-            cell_run = CellRun(cell, folder, trackers, result, earlier)
+            cell_run = CellRun(cell, folder, trackers, result, earlier, attempt)
             cell_run.load()
             # An earlier result stays until here, because only a loaded cell is sure to replace it.
             if cell.rerun:
@@ -248,7 +267,9 @@ def _attempt(
             begun = True
             cell_run.run()
             result.status, result.finished_at = Status.ok, _now()
+            end_attempt(cell, result)
             folder.write_result(result)
+            recorded = True
             cell_run.tidy()
         except BaseException as error:  # sys.exit in a library must not end a sweep either
             if result.status is not Status.ok:
@@ -261,7 +282,8 @@ def _attempt(
             ended = error.with_traceback(None)
             ended.__context__ = ended.__cause__ = None
         result.finished_at = result.finished_at or _now()
-        if begun or fresh:
+        if (begun or fresh) and not recorded:
+            end_attempt(cell, result)
             folder.write_result(result)
         try:
             if trackers is not None:
@@ -272,27 +294,15 @@ def _attempt(
     return ended
 
 
-def classify(error: BaseException) -> tuple[Status, str]:
-    """Classify the error that ended a cell.
-
-    Returns:
-        the status, and the reason with what to try, for the user.
-    """
-    from peft_study.models.out_of_memory import is_out_of_memory
-    from peft_study.training.loop import DivergedError
-
-    text = str(error) or type(error).__name__
-    # `termination_raises` turns SIGTERM, which schedulers send before a kill, into this error.
-    if isinstance(error, KeyboardInterrupt):
-        return Status.preempted, "a signal ended the process"
-    if isinstance(error, UserError):
-        return Status.failed, text
-    if isinstance(error, DivergedError):
-        return Status.diverged, f"{text}; try a lower method.learning_rate, or training.precision=bf16 or fp32"
-    if is_out_of_memory(error):
-        smaller = "quantization=nf4, training.micro_batch_size=1, training.gradient_checkpointing=true"
-        return Status.oom, f"out of memory: {text.splitlines()[0]}; try {smaller} or generation.batch_size=1"
-    return Status.failed, f"{type(error).__name__}: {text}"
+def _add_attempt(cell: CellConfig, result: RunResult, earlier: RunResult | None) -> Attempt:
+    """Add this process to those that the record names."""
+    attempts = earlier.attempts if earlier is not None else []
+    restriction = restriction_now(cell, attempts)
+    if restriction is None:  # nothing smaller was left, so the user's next command starts over
+        attempts, restriction = [], Restriction()
+    attempt = Attempt(restriction=restriction, started_at=result.started_at)
+    result.attempts = [*attempts, attempt][-MAX_ATTEMPTS:]
+    return attempt
 
 
 def _now() -> str:

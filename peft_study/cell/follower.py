@@ -14,6 +14,7 @@ from peft_study.cell.logs import quiet_transformers
 from peft_study.cell.run import CellRun
 from peft_study.config.compose import to_cell
 from peft_study.console.parent import end_with_parent
+from peft_study.results.attempts import Attempt, Restriction
 from peft_study.results.schema import RunResult
 from peft_study.results.store import CellFolder, Prediction
 from peft_study.tracking.base import Trackers
@@ -50,7 +51,9 @@ def main() -> int:
     path = Path(description["folder"])
     with one_process():
         quiet_transformers()
-        run = CellRun(cell, FollowerFolder(path), Trackers([]), new_result(cell, path), follows=True)
+        # The same limit as in the first rank, so that all of them divide the prompts into the same batches.
+        attempt = Attempt(restriction=Restriction(prompts_at_once=description["prompts_at_once"]))
+        run = CellRun(cell, FollowerFolder(path), Trackers([]), new_result(cell, path), attempt=attempt, follows=True)
         run.load()
         size = description["size"]
         run.follow(join(description["rank"], size, rendezvous(size, description["port"]), run.device))

@@ -28,13 +28,16 @@ class FollowerError(RuntimeError):
 
 
 @contextmanager
-def joined_ranks(cell: CellConfig, folder: Path, device: torch.device) -> Iterator[Ranks]:
+def joined_ranks(
+    cell: CellConfig, folder: Path, device: torch.device, prompts_at_once: int | None = None
+) -> Iterator[Ranks]:
     """Start the other processes of a cell, and end them with the context.
 
     Args:
         cell: the typed config; `hardware.gpus_per_cell` is the number of processes.
         folder: the cell's folder.
         device: device of this process.
+        prompts_at_once: most prompts of a batch in generation; None for no limit.
 
     Yields:
         the ranks, of which this process is the first.
@@ -51,8 +54,15 @@ def joined_ranks(cell: CellConfig, folder: Path, device: torch.device) -> Iterat
     store = rendezvous(size)
     with contextlib.ExitStack() as stack:
         followers = [stack.enter_context(_Follower(rank, gpus)) for rank in range(1, size)]
+        description = {
+            "config": identity.plain(cell),
+            "folder": str(folder),
+            "size": size,
+            "port": store.port,
+            "prompts_at_once": prompts_at_once,
+        }
         for follower in followers:
-            follower.start({"config": identity.plain(cell), "folder": str(folder), "size": size, "port": store.port})
+            follower.start(description)
         try:
             yield join(0, size, store, device)
         except RuntimeError as error:

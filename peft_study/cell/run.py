@@ -14,12 +14,14 @@ from transformers import set_seed
 
 from peft_study.cell.encoding import CellEncoder, check_sentinel, template_of
 from peft_study.cell.followers import joined_ranks
+from peft_study.cell.retries import restricted
 from peft_study.config.schema import CellConfig, MethodKind
 from peft_study.cost.cards import peak_flops
 from peft_study.cost.memory import Meter, apply_budget, device_bytes
 from peft_study.cost.policy import choose_memory, recorded
 from peft_study.data.tokens import count_tokens
 from peft_study.errors import UserError
+from peft_study.generation.batches import MAX_BATCH
 from peft_study.generation.decode import Decoder
 from peft_study.models.adapter import (
     adapter_config,
@@ -36,6 +38,7 @@ from peft_study.models.loading import Model, fit_vocabulary, load_model, load_to
 from peft_study.models.parameters import count
 from peft_study.models.precision import choose as choose_compute
 from peft_study.results import provenance
+from peft_study.results.attempts import Attempt
 from peft_study.results.schema import PhaseCost, RunResult, Work, finite
 from peft_study.results.store import CellFolder
 from peft_study.scoring.needs import check_sandbox
@@ -63,6 +66,7 @@ class CellRun:
         tracker: follows the cell.
         result: filled in place.
         earlier: the result of an interrupted run of the same cell, which this one resumes.
+        attempt: the record of this process, filled in place.
         follows: this process has a rank above 0, and its batch is divided as in the first rank.
     """
 
@@ -73,10 +77,12 @@ class CellRun:
         tracker: Tracker,
         result: RunResult,
         earlier: RunResult | None = None,
+        attempt: Attempt | None = None,
         *,
         follows: bool = False,
     ) -> None:
         self._cell = cell
+        self._attempt = attempt or Attempt()
         self._folder = folder
         self._tracker = tracker
         self._result = result
@@ -127,6 +133,7 @@ class CellRun:
             # A cell that does not fit is refused before its model loads.
             if not self._follows:
                 self._divide_batch()
+            self._restrict_memory()
             self._model = self._load_model()
             if isinstance(self._model, PeftModel):
                 self._try_out(self._model)
@@ -134,7 +141,8 @@ class CellRun:
     def run(self) -> None:
         """Train, generate and score. Each phase resumes where an interrupted run stopped."""
         self._restore_record()
-        with joined_ranks(self._cell, self._folder.path, self.device) as self._ranks:
+        limit = self._attempt.restriction.prompts_at_once
+        with joined_ranks(self._cell, self._folder.path, self.device, limit) as self._ranks:
             candidates = self._train_and_generate()
         with self._phase("score", sum(map(len, candidates))):
             self._score(candidates)
@@ -214,6 +222,22 @@ class CellRun:
             logger.info("micro-batch %d: %s", choice.training.micro_batch_size, choice.reason)
         self._cell = replace(cell, training=replace(choice.training, precision=cell.training.precision))
 
+    def _restrict_memory(self) -> None:
+        """Use less memory than an earlier attempt that ran out of it, and record what is used."""
+        attempt, cell = self._attempt, self._cell
+        training = restricted(cell.training, attempt.restriction)
+        if training != cell.training:
+            logger.info("after exhausted memory: %s", attempt.restriction)
+        self._cell = replace(cell, training=training)
+        if self._trains:
+            attempt.micro_batch_size = training.micro_batch_size
+            attempt.gradient_accumulation = training.batch_size // (
+                training.micro_batch_size * cell.hardware.gpus_per_cell
+            )
+            attempt.gradient_checkpointing = training.gradient_checkpointing
+        most = attempt.restriction.prompts_at_once or cell.generation.batch_size or MAX_BATCH
+        attempt.prompts_at_once = min(len(self._prepared.test), most)
+
     def _find_positions(self) -> Positions | None:
         total = self._family.positions(self._declared)
         adapter = adapter_config(self._cell.method, self._family, self._tokenizer.name_or_path)
@@ -256,8 +280,16 @@ class CellRun:
 
     def _decoder(self, max_new_tokens: int) -> Decoder:
         cell = self._cell
-        settings = cell.limited_generation
-        return Decoder(self._model, self._tokenizer, self._template, settings, max_new_tokens, self._compute, cell.seed)
+        return Decoder(
+            self._model,
+            self._tokenizer,
+            self._template,
+            cell.limited_generation,
+            max_new_tokens,
+            self._compute,
+            cell.seed,
+            most_prompts=self._attempt.restriction.prompts_at_once,
+        )
 
     def _train(self) -> None:
         assert self._cell.method.learning_rate is not None, "config.checks asks for a learning rate"
@@ -359,5 +391,8 @@ class CellRun:
     @contextmanager
     def _phase(self, name: str, total: int | None = None) -> Iterator[None]:
         self._tracker.phase(name, total)
+        self._attempt.phase = name
+        if name != "load":  # an earlier result stays while a rerun loads
+            self._folder.write_result(self._result)
         with self._meter.phase(name, has_tokens=name in {"train", "generate"}):
             yield

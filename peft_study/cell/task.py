@@ -3,7 +3,8 @@
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from peft_study.cell.attempt import Outcome, RunOptions, classify, run_cell
+from peft_study.cell.attempt import Outcome, RunOptions, run_cell
+from peft_study.cell.endings import classify
 from peft_study.config.compose import folder_of, register, to_cell
 from peft_study.console.exit import EXIT_FAILED, EXIT_USER_ERROR
 from peft_study.console.messages import print_error

@@ -15,6 +15,7 @@ RUN = "run"
 COMMANDS: Mapping[str, str] = {
     RUN: "peft_study.cli.run",
     "plan": "peft_study.cli.plan",
+    "status": "peft_study.cli.status.command",
     "fetch": "peft_study.cli.fetch.command",
     "score": "peft_study.cli.score",
     "report": "peft_study.cli.report",

@@ -4,7 +4,6 @@ import argparse
 import json
 import logging
 import math
-import statistics
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +18,7 @@ from peft_study.config.examples import labelled_method
 from peft_study.config.schema import DatasetConfig
 from peft_study.console.exit import EXIT_OK, run_command
 from peft_study.console.messages import progress, spinner
+from peft_study.cost.durations import TimeKey, median_seconds, time_key, work_seconds
 from peft_study.cost.forecast import Forecast
 from peft_study.errors import UserError
 from peft_study.metrics.study_size import samples_needed, seeds_needed
@@ -36,8 +36,6 @@ DISAGREEING = 0.2
 RUN_SPREAD = 0.01
 """Assumed standard deviation of a score between seeds: 1 point. The demo study has 0.9 to 1.4 points."""
 USUAL_SEEDS = 5
-TimeKey = tuple[str | None, str | None]
-"""`identity.settings_key` and the hardware option: cells with the same key take the same time."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -238,13 +236,10 @@ def _result(folder: Path) -> RunResult | None:
 
 def _rates(cells: Sequence[PlannedCell]) -> Mapping[TimeKey, float]:
     """Return the median seconds of the finished cells of all studies under the same output folders, by time key."""
-    # Measured and not modelled: steps on a GPU are limited by kernel launches, which no count of operations shows.
-    seconds: dict[TimeKey, list[float]] = {}
-    for output in {cell.cell.output_dir for cell in cells}:
-        for file in Path(output).glob(f"*/*/{RESULT}"):
-            result = _result(file.parent)
-            if result is not None and result.status is Status.ok:
-                total = sum(cost.seconds for cost in result.phases.values())
-                key = identity.settings_key(result.config), (result.config.get("hardware") or {}).get("name")
-                seconds.setdefault(key, []).append(total)
-    return {key: statistics.median(values) for key, values in seconds.items()}
+    files = (file for output in {cell.cell.output_dir for cell in cells} for file in Path(output).glob(f"*/*/{RESULT}"))
+    results = (_result(file.parent) for file in files)
+    return median_seconds(
+        (time_key(result.config), work_seconds(result))
+        for result in results
+        if result is not None and result.status is Status.ok
+    )

@@ -2,9 +2,10 @@
 
 import contextlib
 import os
+import sys
 import traceback
 from collections.abc import Sequence
-from pathlib import Path
+from typing import NoReturn
 
 import hydra
 
@@ -15,7 +16,7 @@ from peft_study.config.compose import CONFIG_ERRORS, conf_folder, explain, regis
 from peft_study.console.exit import EXIT_FAILED, EXIT_OK, EXIT_USER_ERROR, interrupt_code
 from peft_study.console.messages import print_error, print_line
 from peft_study.errors import UserError
-from peft_study.results.store import LOG, OUTPUT, RESULT, CellFolder
+from peft_study.results.store import RESULT, most_telling_file, read_result
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 
@@ -57,7 +58,19 @@ def main() -> int:
         os.environ.pop(FULL_ERROR)
         if users_choice is not None:
             os.environ[FULL_ERROR] = users_choice
+    if command.cells is None and any(outcome.retry for outcome in command.outcomes):
+        _run_again()
     return _close(command)
+
+
+def _run_again() -> NoReturn:
+    """Replace this process by one that runs the same command, because only a fresh process has all of the memory."""
+    settings = {"rerun": "rerun=false", "retry": "retry=all"}  # what the cell has done so far counts
+    arguments = [settings.get(argument.partition("=")[0], argument) for argument in sys.orig_argv[1:]]
+    print_line("the cell starts again in a fresh process with less memory")
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, *arguments])  # noqa: S606 - no shell
 
 
 def _close(command: Command) -> int:
@@ -81,21 +94,18 @@ def _show_sweep(outcomes: Sequence[Outcome], cells: int) -> None:
     results = []
     for folder in folders:
         with contextlib.suppress(ValueError, OSError):
-            results.append(CellFolder(folder).read_result())
+            results.append(read_result(folder / RESULT))
     # rich exits the process when its output is closed (`| head`), and the lines below are still wanted in a log.
     with contextlib.suppress(SystemExit, BrokenPipeError):
         print_results([result for result in results if result is not None])
     for outcome in outcomes:
-        if outcome.exit_code != EXIT_OK:
+        if outcome.exit_code != EXIT_OK and outcome.started:
             reason, _, _ = (outcome.reason or "").partition("\n")
-            where = f" ({_most_telling_file(outcome.folder)})" if outcome.folder is not None else ""
+            where = f" ({most_telling_file(outcome.folder)})" if outcome.folder is not None else ""
             print_line(f"{outcome.cell_id}: {outcome.status or 'unknown'}: {reason}{where}")
+    # Counted, because a stopped study may leave hundreds.
+    if waiting := sum(not outcome.started for outcome in outcomes):
+        print_line(f"{waiting} cells not started, because a cell failed and stop_on_failure=true")
     done = sum(outcome.exit_code == EXIT_OK for outcome in outcomes)
     studies = sorted({str(folder.parent) for folder in folders})
     print_line(f"{done} of {cells} cells done" + (f", results in {', '.join(studies)}" if studies else ""))
-
-
-def _most_telling_file(folder: Path) -> Path:
-    """Return the file of a cell that says most about how the cell ended."""
-    # A process that died before its log was opened left its last words in the other file.
-    return next((folder / name for name in (LOG, OUTPUT) if (folder / name).exists()), folder / RESULT)

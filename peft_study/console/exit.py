@@ -8,6 +8,8 @@ from peft_study.console.messages import print_error, print_line
 from peft_study.errors import UserError
 
 EXIT_OK, EXIT_FAILED, EXIT_USER_ERROR = 0, 1, 2
+EXIT_BUSY = 75
+"""Of the process of a sweep's cell that another process runs; EX_TEMPFAIL of sysexits.h."""
 
 
 def run_command(work: Callable[[], int], *, interrupted: str) -> int:

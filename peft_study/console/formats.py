@@ -26,3 +26,16 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def shorten(text: str, width: int) -> str:
+    """Cut out the middle of a text that is too long, because the end of a path or of a cell's name differs.
+
+    Args:
+        text: one line.
+        width: characters that are left, at least 5.
+    """
+    if len(text) <= width:
+        return text
+    tail = (width - 3) // 2
+    return f"{text[: width - tail - 3]}...{text[len(text) - tail :]}"

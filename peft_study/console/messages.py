@@ -12,6 +12,14 @@ from peft_study.errors import UserError
 _EVERY_SECONDS = 20.0
 
 
+class ResultConsole(Console):
+    """The standard output. A closed pipe ends the command quietly (`interrupts.exit_quietly_on_broken_pipe`)."""
+
+    def on_broken_pipe(self) -> None:
+        """See `Console.on_broken_pipe`, which would end the process with exit code 1."""
+        raise BrokenPipeError
+
+
 def print_line(line: str) -> None:
     """Print one line without wrapping or markup."""
     console = Console(stderr=True)

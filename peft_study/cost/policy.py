@@ -88,7 +88,7 @@ def _choose(cell: CellConfig, budget_bytes: int | None) -> MemoryChoice:
     training = cell.training
     if cell.method.kind is MethodKind.prompting:
         return MemoryChoice(training, estimate(cell), budget_bytes, "nothing is trained")
-    if _is_explicit(training):
+    if training.division_is_set:
         reason = "training.micro_batch_size or training.gradient_checkpointing is set"
         return _with_smallest(cell, MemoryChoice(training, estimate(cell), budget_bytes, reason))
     divisions = list(_divisions(cell))
@@ -128,12 +128,6 @@ def recorded(choice: MemoryChoice, gpus: int = 1) -> dict[str, int | str]:
     return chosen
 
 
-def _is_explicit(training: TrainingConfig) -> bool:
-    default = TrainingConfig()
-    chosen = (training.micro_batch_size, training.gradient_checkpointing)
-    return chosen != (default.micro_batch_size, default.gradient_checkpointing)
-
-
 def _divisions(cell: CellConfig) -> Iterator[TrainingConfig]:
     """Divisions of a batch, the fastest first."""
     # Recomputing activations costs about a third more time; a smaller micro-batch costs less, so it is tried first.
@@ -141,9 +135,7 @@ def _divisions(cell: CellConfig) -> Iterator[TrainingConfig]:
     # instead of 19.4 GB, and ten times as long (docs/performance-log.md).
     training = cell.training
     sizes = [size for size in MICRO_BATCHES if size <= training.batch_size and training.batch_size % size == 0]
-    # peft 0.21 raises for prefix tuning with gradient checkpointing.
-    prefix = str((cell.method.adapter or {}).get("_target_", "")).endswith("PrefixTuningConfig")
-    for recompute in (False,) if prefix else (False, True):
+    for recompute in (False, True) if cell.method.can_recompute else (False,):
         for size in sizes:
             yield replace(training, micro_batch_size=size, gradient_checkpointing=recompute)
 

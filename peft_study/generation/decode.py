@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from peft_study.config.schema import GenerationConfig
 from peft_study.data.continuation import STANDALONE, anchor, text_behind
 from peft_study.data.prompts import Template
-from peft_study.generation.batches import Needs, batches
+from peft_study.generation.batches import MAX_BATCH, Needs, batches
 from peft_study.generation.beam_search import SearchSettings, beam_search
 from peft_study.generation.copied import CopyingDecoder
 from peft_study.generation.probe import why_not_shared
@@ -79,6 +79,7 @@ class Decoder:
         max_new_tokens: length limit of a candidate, in tokens.
         compute: device and number format.
         seed: seed of sampling. It seeds each prompt separately, so that a resumed generation draws the same candidates.
+        most_prompts: most prompts of a batch, whatever the settings say; None for no limit.
 
     Attributes:
         pad: id that fills rows.
@@ -94,6 +95,8 @@ class Decoder:
         max_new_tokens: int,
         compute: Compute,
         seed: int = 0,
+        *,
+        most_prompts: int | None = None,
     ) -> None:
         # Adapters stay unmerged: LoRA merged into 4 or 8 bits is rounded, and peft 0.21 does not merge IA3 into 8 bits.
         self._model = model
@@ -103,6 +106,7 @@ class Decoder:
         self._max_new_tokens = max_new_tokens
         self._compute = compute
         self._seed = seed
+        self._most_prompts = most_prompts
         self.pad = int(tokenizer.pad_token_id)
         self._encoder_decoder = bool(model.config.is_encoder_decoder)
         self._texts = token_texts(tokenizer) if template.stop_at_newline or template.ends_early else {}
@@ -187,7 +191,8 @@ class Decoder:
             decoding.common_tokens,
             copies=decoding.path == COPIED,
         )
-        return lambda longest: settings.batch_size or needs.fitting(longest, settings.cache_gb * 1e9)
+        most = self._most_prompts or settings.batch_size or MAX_BATCH
+        return lambda longest: min(most, settings.batch_size or needs.fitting(longest, settings.cache_gb * 1e9))
 
     def _attempt(
         self, write: "_Writer", prompts: Sequence[Sequence[int]], indices: Sequence[int]

@@ -19,13 +19,13 @@ from peft_study.report.page.contents import Contents, Link
 from peft_study.report.page.document import write_page
 from peft_study.report.page.samples import read_samples, write_samples
 from peft_study.report.publish import published
-from peft_study.report.read.folders import Problem
 from peft_study.report.read.rows import Rows
 from peft_study.report.study import Study
 from peft_study.report.tables.comparison import compare
 from peft_study.report.tables.formats import FORMATS
 from peft_study.report.tables.paper import TABLES
 from peft_study.report.tables.table import Table
+from peft_study.results.folders import Problem
 from peft_study.results.schema import Status, finite
 from peft_study.results.store import write_atomically
 

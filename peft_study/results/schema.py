@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any, Self, TypeVar
 
+from peft_study.results.attempts import Attempt
+
 # 1: first version.
 SCHEMA_VERSION = 1
 
@@ -20,6 +22,10 @@ class Status(StrEnum):
     preempted = "preempted"
     # Written before any work and replaced at the end, so that a status is never guessed: a killed cell keeps it.
     running = "running"
+
+
+FAILURES = frozenset({Status.failed, Status.oom, Status.diverged})
+"""The cell ran to an end of its own making and did not succeed."""
 
 
 class MemoryKind(StrEnum):
@@ -159,6 +165,8 @@ class RunResult:
         phases: cost of "load", "train", "generate" and "score".
         memory_kind: how the peaks in `phases` were measured.
         provenance: versions, commit, device and "peak_flops", its operations a second at most, seeds.
+        attempts: the processes that ran the cell since it last started over, see `Attempt`; empty in records of earlier
+            versions.
         started_at: start of the last run, UTC, ISO 8601.
         finished_at: end of the last run, UTC, ISO 8601.
         schema_version: version of this record.
@@ -180,6 +188,7 @@ class RunResult:
     phases: dict[str, PhaseCost] = field(default_factory=dict)
     memory_kind: MemoryKind | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
+    attempts: list[Attempt] = field(default_factory=list)
     started_at: str | None = None
     finished_at: str | None = None
     schema_version: int = SCHEMA_VERSION
@@ -235,6 +244,7 @@ class RunResult:
             values = {key: value for key, value in record.items() if key in names}
             values["status"] = Status(values["status"])
             values["phases"] = {name: PhaseCost.from_json(cost) for name, cost in (values.get("phases") or {}).items()}
+            values["attempts"] = [Attempt.from_json(attempt) for attempt in values.get("attempts") or []]
             if values.get("memory_kind") is not None:
                 values["memory_kind"] = MemoryKind(values["memory_kind"])
             for spec in fields(cls):

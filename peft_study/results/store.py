@@ -1,6 +1,6 @@
 """The files of a cell's folder. Each is written atomically; only steps and candidates grow line by line."""
 
-import fcntl
+import contextlib
 import json
 import os
 import shutil
@@ -13,6 +13,8 @@ from typing import Any
 import yaml
 
 from peft_study.errors import UserError
+from peft_study.results.holding import LOCK, HeldLease, LeaseHeldError, LeaseLostError, held, lock_file
+from peft_study.results.lease import LEASE, read_lease
 from peft_study.results.schema import RunResult, finite
 
 RESULT = "result.json"
@@ -23,11 +25,12 @@ CONFIG = "config.yaml"
 LOG = "log.txt"
 OUTPUT = "output.txt"
 """Gets what the process of a sweep's cell prints."""
+# libyaml takes a tenth of the time.
+_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _PARTIAL_PREDICTIONS = "predictions.jsonl.partial"
-_LOCK = ".lock"
 # Written before the work starts. A cell that is refused then leaves nothing behind, and an earlier result stays until a
 # rerun has loaded its data and its model.
-_LIGHT = frozenset({RESULT, CONFIG, LOG, OUTPUT, _LOCK})
+_LIGHT = frozenset({RESULT, CONFIG, LOG, OUTPUT, LOCK, LEASE})
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ class Prediction:
 
 
 class CellBusyError(UserError):
-    """Another process runs this cell."""
+    """Another process runs this cell, or took it over from this process."""
 
 
 class CellFolder:
@@ -82,11 +85,16 @@ class CellFolder:
     def __init__(self, path: Path, tracker_files: Iterable[str] = ()) -> None:
         self.path = path
         self._light_files = _LIGHT.union(tracker_files)
+        self._lease: HeldLease | None = None
         path.mkdir(parents=True, exist_ok=True)
 
     def write_result(self, result: RunResult) -> None:
-        """Write result.json."""
-        write_atomically(self.path / RESULT, json.dumps(result.to_json(), indent=2, ensure_ascii=False) + "\n")
+        """Write result.json.
+
+        Raises:
+            CellBusyError: another process took the cell over. All methods that write raise it.
+        """
+        self._write(RESULT, json.dumps(result.to_json(), indent=2, ensure_ascii=False) + "\n")
 
     def read_result(self) -> RunResult | None:
         """Read result.json, see the function of this name."""
@@ -94,12 +102,12 @@ class CellFolder:
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Write the composed config."""
-        write_atomically(self.path / CONFIG, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+        self._write(CONFIG, yaml.dump(dict(config), Dumper=_DUMPER, sort_keys=False, allow_unicode=True))
 
     def write_predictions(self, predictions: Iterable[Prediction]) -> None:
         """Write predictions.jsonl and remove the partial record."""
         lines = (json.dumps(asdict(prediction), ensure_ascii=False) + "\n" for prediction in predictions)
-        write_atomically(self.path / PREDICTIONS, "".join(lines))
+        self._write(PREDICTIONS, "".join(lines))
         (self.path / _PARTIAL_PREDICTIONS).unlink(missing_ok=True)
 
     def read_predictions(self) -> list[Prediction]:
@@ -116,6 +124,7 @@ class CellFolder:
 
     def append_candidates(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Append generated candidates to the partial record. They are on disk when this returns."""
+        self._check_lease()
         append_lines(self.path / _PARTIAL_PREDICTIONS, rows)
 
     def read_candidates(self, prompts: int, candidates: int) -> dict[int, list[str]]:
@@ -146,6 +155,7 @@ class CellFolder:
 
     def append_step(self, step: int, values: Mapping[str, float]) -> None:
         """Append a line to metrics.jsonl. With a validation loss, it and all lines before are on disk on return."""
+        self._check_lease()
         # A resumed run repeats the steps after its last checkpoint, so a crash of the machine may lose their lines.
         append_lines(self.path / METRICS, [{"step": step, **values}], durable="validation_loss" in values)
 
@@ -156,6 +166,7 @@ class CellFolder:
             usage: the line.
             durable: wait until all lines are on disk.
         """
+        self._check_lease()
         append_lines(self.path / USAGE, [usage], durable=durable)
 
     def forget_steps_after(self, step: int) -> None:
@@ -166,7 +177,7 @@ class CellFolder:
 
     def _keep_lines(self, name: str, keep: Callable[[Mapping[str, Any]], bool]) -> None:
         kept = [row for row in _rows(self.path / name) if keep(row)]
-        write_atomically(self.path / name, "".join(json.dumps(row) + "\n" for row in kept))
+        self._write(name, "".join(json.dumps(row) + "\n" for row in kept))
 
     def read_usage(self) -> list[dict[str, Any]]:
         """Read usage.jsonl. Invalid lines are skipped."""
@@ -178,6 +189,7 @@ class CellFolder:
 
     def remove_work(self) -> None:
         """Remove the work of an earlier run: weights, predictions, steps, checkpoints."""
+        self._check_lease()
         for entry in self._work():
             _remove(entry)
 
@@ -193,6 +205,18 @@ class CellFolder:
     def _work(self) -> list[Path]:
         return [entry for entry in self.path.iterdir() if entry.name not in self._light_files]
 
+    def _write(self, name: str, text: str) -> None:
+        self._check_lease()
+        write_atomically(self.path / name, text)
+
+    def _check_lease(self) -> None:
+        # A process that slept, or lost its server, for minutes must not write into the work of its successor.
+        try:
+            if self._lease is not None:
+                self._lease.check()
+        except LeaseLostError as error:
+            raise CellBusyError(str(error), where=str(self.path), hint="this process ends") from error
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other processes from running the same cell. The lock ends with the process.
@@ -200,17 +224,19 @@ class CellFolder:
         Raises:
             CellBusyError: another process runs the cell.
         """
-        # The kernel releases a `flock` with its process. A file that holds a process id would outlive a crash.
-        with (self.path / _LOCK).open("w") as file:
+        with (self.path / LOCK).open("w") as file, contextlib.ExitStack() as stack:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise CellBusyError(
-                    "another process runs this cell",
-                    where=str(self.path),
-                    hint="wait for it, or change a setting or the seed",
-                ) from error
+                locked_by_kernel = lock_file(file)
+                self._lease = stack.enter_context(held(self.path, locked_by_kernel=locked_by_kernel))
+            except (BlockingIOError, LeaseHeldError) as error:
+                raise self._busy() from error
+            stack.callback(setattr, self, "_lease", None)
             yield
+
+    def _busy(self) -> CellBusyError:
+        lease = read_lease(self.path)
+        what = "another process runs this cell" + (f": {lease.holder}" if lease is not None else "")
+        return CellBusyError(what, where=str(self.path), hint="wait for it, or change a setting or the seed")
 
 
 def read_result(file: Path) -> RunResult | None:
@@ -223,6 +249,12 @@ def read_result(file: Path) -> RunResult | None:
         ValueError: the file is not a result, or was written by a later version.
     """
     return RunResult.from_json(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else None
+
+
+def most_telling_file(folder: Path) -> Path:
+    """Return the file of a cell that says most about how the cell ended."""
+    # A process that died before its log was opened left its last words in the other file.
+    return next((folder / name for name in (LOG, OUTPUT) if (folder / name).exists()), folder / RESULT)
 
 
 def write_atomically(path: Path, text: str) -> None:

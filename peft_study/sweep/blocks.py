@@ -115,8 +115,8 @@ def _check_groups(study: str, blocks: Sequence[Choices]) -> None:
 
 
 def is_group(key: str) -> bool:
-    """Return whether a key chooses an option of a config group. A key with a dot, and the seed, set a value."""
-    return "." not in key and key not in {"seed", "rerun", "output_dir"}
+    """Return whether a key chooses an option of a config group. A key with a dot, and those of a cell, set a value."""
+    return "." not in key and key not in {"seed", "rerun", "retry", "stop_on_failure", "output_dir"}
 
 
 def literal(value: Any) -> str:

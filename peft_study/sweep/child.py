@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from peft_study.cell.attempt import RunOptions, run_cell
-from peft_study.config.compose import to_cell
+from peft_study.config import identity
+from peft_study.console.exit import EXIT_BUSY
 from peft_study.console.parent import end_with_parent
 from peft_study.cost.memory import peak_rss_bytes
 from peft_study.tracking.events import EventTracker
@@ -35,13 +34,13 @@ def run(description: Mapping[str, Any], events: int) -> int:
     Returns:
         the exit code of the process.
     """
-    cell = to_cell(OmegaConf.create(description["config"]))
+    cell = identity.from_plain(description["config"])
     watch = EventTracker(events, _peak_bytes)
     try:
         outcome = run_cell(cell, Path(description["folder"]), RunOptions(True, description["show_traceback"], watch))
     except KeyboardInterrupt:
         return 128 + signal.SIGTERM  # what a shell reports for a process that the sweep's signal ended
-    return outcome.exit_code
+    return EXIT_BUSY if outcome.busy else outcome.exit_code
 
 
 def _peak_bytes() -> int | None:

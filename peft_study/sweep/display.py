@@ -15,6 +15,7 @@ from rich.text import Text
 
 from peft_study.console.formats import duration
 from peft_study.console.messages import printable
+from peft_study.results.schema import Status
 from peft_study.tracking.events import Progress
 
 REFRESHES_PER_SECOND = 4
@@ -90,10 +91,26 @@ class SweepDisplay:
         cell = self._cells[name]
         cell.state, cell.ended_seconds = status, time.monotonic()
         elapsed = cell.elapsed(time.monotonic())
-        took = "done before" if elapsed is None else f"{status} after {elapsed:.0f} s"
+        before = "done before" if status == Status.ok else f"{status} before"
+        took = before if elapsed is None else f"{status} after {elapsed:.0f} s"
         first_line = f": {reason.splitlines()[0]}" if reason else ""
         if self._live is None or reason:
             self._say(f"[{self._ended()}/{len(self._cells)}] {name}: {took}{first_line}{self._left()}")
+
+    def stopped(self, name: str, waiting: int) -> None:
+        """Note that a failed cell ends the sweep (`stop_on_failure`), so that the waiting cells do not start."""
+        self._say(f"{name} failed and stop_on_failure=true: {waiting} waiting cells are not started")
+
+    def put_off(self, name: str) -> None:
+        """Note that another process runs a cell, which is looked at again at the end."""
+        cell = self._cells[name]
+        cell.state, cell.began_seconds = WAITING, None
+        self._say(f"{name}: another process runs it; looked at again at the end")
+
+    def retried(self, name: str, reason: str | None) -> None:
+        """Note that a cell ran out of memory and will start again with less."""
+        self._cells[name].state = WAITING
+        self._say(f"{name}: {(reason or 'out of memory').splitlines()[0]}; it starts again with less")
 
     def interrupted(self, running: int) -> None:
         """Note that the sweep ends early while its running cells write their results."""

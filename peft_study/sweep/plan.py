@@ -224,7 +224,7 @@ def _values(override: Override) -> list[str]:
     key = override.get_key_element()
     value = line.partition("=")[2]
     # A file such as a,b.jsonl would become two cells, neither with data.
-    if override.is_choice_sweep() and not is_group(key) and Path(value).expanduser().exists():
+    if override.is_choice_sweep() and not is_group(key) and _exists(value):
         what = f"{key} must be quoted, got {value}: commas separate values, but a path with this name exists"
         raise UserError(what, where=line, hint=shell_form(line))
     # interval(0,1) has no list of values: it is meant for sweepers that search.
@@ -232,3 +232,10 @@ def _values(override: Override) -> list[str]:
         what = f"{key} must sweep over a finite list of values, got {value}"
         raise UserError(what, where=override.input_line, hint=f"{key}=A,B,C, or {key}=range(1,4) for integers")
     return [f"{key}={value}" for value in override.sweep_string_iterator()]
+
+
+def _exists(value: str) -> bool:
+    try:
+        return Path(value).expanduser().exists()
+    except OSError:  # a list of a hundred seeds is too long for a name
+        return False

@@ -13,20 +13,27 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from peft_study.cell.attempt import Outcome, new_result
+from peft_study.cell.earlier import stands
+from peft_study.cell.endings import end_attempt
+from peft_study.cell.retries import retry_follows
 from peft_study.config import identity
-from peft_study.console.exit import EXIT_FAILED, EXIT_OK, EXIT_USER_ERROR
+from peft_study.console.exit import EXIT_BUSY, EXIT_FAILED, EXIT_OK, EXIT_USER_ERROR
 from peft_study.console.interrupts import termination_raises
-from peft_study.results.schema import Status
+from peft_study.models.out_of_memory import is_of_host, spells_out_of_memory
+from peft_study.results.limits import KernelKills
+from peft_study.results.schema import FAILURES, Status
 from peft_study.results.store import OUTPUT, RESULT, CellBusyError, CellFolder, read_result
 from peft_study.sweep.display import SweepDisplay
 from peft_study.sweep.machine import Slot
 from peft_study.sweep.plan import PlannedCell
 from peft_study.sweep.processes import CellProcess, ServerLostError, starter
+from peft_study.sweep.queue import CellQueue
 from peft_study.tracking.events import Progress
 
 SECONDS_TO_SAVE = 120.0
 """How long an interrupted cell may take to write its result before it is killed."""
 _POLL_SECONDS = 0.05
+_LAST_BYTES = 16_384
 
 
 @dataclass
@@ -38,6 +45,8 @@ class _Child:
     process: CellProcess
     events: int
     earlier_start: str | None
+    output_start: int
+    alone: bool
     unread: bytes = b""
 
 
@@ -48,19 +57,31 @@ class Pool:
         slots: where cells run, one cell at a time in each.
         display: shows the state of the cells.
         show_traceback: let cells print the frames of an error.
+        stop_on_failure: after the first cell that fails, end the running cells and start no other.
     """
 
-    def __init__(self, slots: Sequence[Slot], display: SweepDisplay, *, show_traceback: bool = False) -> None:
+    def __init__(
+        self,
+        slots: Sequence[Slot],
+        display: SweepDisplay,
+        *,
+        show_traceback: bool = False,
+        stop_on_failure: bool = False,
+    ) -> None:
         self._free = list(slots)
         self._display = display
         self._show_traceback = show_traceback
+        self._stop_on_failure = stop_on_failure
+        self._stopped_by: Outcome | None = None
         self._starter = starter()
         self._children: dict[int, _Child] = {}
         self._selector = selectors.DefaultSelector()
         self._outcomes: dict[Path, Outcome] = {}
+        self._queue = CellQueue([])
+        self._kills = KernelKills()
 
     def run(self, cells: Sequence[PlannedCell]) -> list[Outcome]:
-        """Run the cells in their order and skip those that are done.
+        """Run the cells in their order and skip those that are done. A cell that another process runs comes last.
 
         Args:
             cells: planned cells, each with its folder.
@@ -72,19 +93,43 @@ class Pool:
             KeyboardInterrupt: after an interrupt, once the running cells have written their results. The same sweep
                 can be resumed.
         """
-        waiting = list(cells)
+        queue = self._queue = CellQueue(cells)
         with self._display, termination_raises(), contextlib.closing(self._starter), self._ending_children():
-            while waiting or self._children:
-                while waiting and self._free:
-                    cell = waiting.pop(0)
-                    ended = _done_before(cell) or self._try_to_start(cell)
-                    if ended is not None:
-                        self._note(ended)
+            while (queue or self._children) and self._stopped_by is None:
+                while self._free and self._stopped_by is None and (cell := queue.next(len(self._children))):
+                    # An earlier failure that `retry` leaves alone, or one of another sweep, does not stop this one.
+                    if (earlier := _ended_before(cell) or queue.ended_elsewhere(cell)) is not None:
+                        self._note(earlier)
+                    elif queue.put_off_if_busy(cell):
+                        self._display.put_off(cell.folder.name)
+                    elif (refused := self._try_to_start(cell)) is not None:
+                        self._note_end(refused)
                 self._listen()
                 for child in list(self._children.values()):
                     if (code := child.process.poll()) is not None:
-                        self._note(self._collect(child, code))
-        return [self._outcomes[cell.folder] for cell in cells]
+                        self._settle(child, self._collect(child, code))
+            if self._stopped_by is not None:
+                self._display.stopped(self._stopped_by.cell_id, len(queue))
+        return [self._outcomes.get(cell.folder) or _not_started(cell) for cell in cells]
+
+    def _settle(self, child: _Child, outcome: Outcome) -> None:
+        """Note the end of a cell, unless it is to run again."""
+        queue, cell, name = self._queue, child.cell, child.cell.folder.name
+        of_host = outcome.status is Status.oom and is_of_host(outcome.reason or "")
+        if outcome.busy:
+            queue.put_off(cell)
+            self._display.put_off(name)
+        elif outcome.retry or (of_host and not child.alone and not queue.ran_alone(cell)):
+            queue.retry(cell, alone=of_host)
+            self._display.retried(name, outcome.reason)
+        else:
+            self._note_end(outcome)
+
+    def _note_end(self, outcome: Outcome) -> None:
+        """Note the end of a cell of this sweep, which may stop the sweep."""
+        self._note(outcome)
+        if self._stop_on_failure and outcome.status in FAILURES:
+            self._stopped_by = self._stopped_by or outcome
 
     def _note(self, outcome: Outcome) -> None:
         assert outcome.folder is not None
@@ -106,6 +151,7 @@ class Pool:
         earlier_start = _earlier_start(cell)
         # Raises before the pipe exists if the folder is not writable.
         output_file.touch()
+        output_start = output_file.stat().st_size
         description = {
             "config": identity.plain(cell.cell),
             "folder": str(cell.folder),
@@ -123,7 +169,10 @@ class Pool:
         finally:
             # Only the child may hold the writing end, so that its exit closes the pipe.
             os.close(writing)
-        self._children[reading] = _Child(cell, self._free.pop(0), process, reading, earlier_start)
+        for child in self._children.values():
+            child.alone = False
+        alone = not self._children
+        self._children[reading] = _Child(cell, self._free.pop(0), process, reading, earlier_start, output_start, alone)
         self._selector.register(reading, selectors.EVENT_READ)
         self._display.started(cell.folder.name)
 
@@ -147,9 +196,19 @@ class Pool:
         del self._children[child.events]
         self._free.append(child.slot)
         try:
-            return outcome_of(child.cell, code, child.earlier_start)
+            return outcome_of(child.cell, code, child.earlier_start, exhausted=self._exhausted(child, code))
         except OSError as error:
             return _unwritable(child.cell, error)
+
+    def _exhausted(self, child: _Child, code: int) -> str | None:
+        """Return what says that memory ran out, the kernel or the process that ended with a code; None if nothing."""
+        if code == -signal.SIGKILL:
+            return "the kernel ended the process" if self._kills.take() else None
+        if code == EXIT_OK:
+            return None
+        with (child.cell.folder / OUTPUT).open("rb") as output:
+            output.seek(max(child.output_start, output.seek(0, os.SEEK_END) - _LAST_BYTES))
+            return spells_out_of_memory(output.read().decode(errors="replace"))
 
     @contextmanager
     def _ending_children(self) -> Iterator[None]:
@@ -172,11 +231,16 @@ class Pool:
                 for child in self._children.values():
                     child.process.send_signal(signal.SIGKILL)
                     code = child.process.wait()
-                    with contextlib.suppress(OSError):  # also writes the result of a cell that was killed
-                        outcome_of(child.cell, code, child.earlier_start)
+                    try:  # also writes the result of a cell that was killed
+                        outcome = outcome_of(child.cell, code, child.earlier_start)
+                    except OSError as error:
+                        outcome = _unwritable(child.cell, error)
+                    self._outcomes[child.cell.folder] = outcome
 
 
-def outcome_of(cell: PlannedCell, returncode: int, earlier_start: str | None) -> Outcome:
+def outcome_of(
+    cell: PlannedCell, returncode: int, earlier_start: str | None, *, exhausted: str | None = None
+) -> Outcome:
     """Return how a cell ended, from its result and the exit code of its process.
 
     A process that was killed, or that crashed in native code, leaves a result that says "running". This function
@@ -187,9 +251,12 @@ def outcome_of(cell: PlannedCell, returncode: int, earlier_start: str | None) ->
         returncode: exit code of its process.
         earlier_start: `started_at` of the result that existed before the process; None if there was none. If the
             result still has this time, the process did not write it, and it stays.
+        exhausted: why memory is known to have run out; None if it is not.
     """
     folder = CellFolder(cell.folder)
     name = cell.folder.name
+    if returncode == EXIT_BUSY:
+        return Outcome(name, Status.running, "another process runs this cell", EXIT_USER_ERROR, cell.folder, busy=True)
     try:
         result = folder.read_result()
     except ValueError as error:
@@ -197,20 +264,32 @@ def outcome_of(cell: PlannedCell, returncode: int, earlier_start: str | None) ->
     code = EXIT_USER_ERROR if returncode == EXIT_USER_ERROR else EXIT_FAILED
     same_result = result is not None and earlier_start is not None and result.started_at == earlier_start
     if returncode != EXIT_OK and same_result:
-        return Outcome(name, Status.failed, f"{_describe(returncode)}; the earlier result stays", code, cell.folder)
+        status = Status.failed if exhausted is None else Status.oom
+        reason = _describe(returncode) if exhausted is None else f"out of memory: {exhausted}"
+        return Outcome(name, status, f"{reason}; the earlier result stays", code, cell.folder)
     if result is None or result.status is Status.running:
         try:
             # If the lock is taken, another process runs the cell, and "running" is true.
             with folder.locked():
                 result = result or new_result(cell.cell, cell.folder)
-                result.status, result.reason = Status.failed, _describe(returncode)
+                # A cell that SIGTERM ends before it can catch the signal is interrupted, whoever sent the signal.
+                ended = Status.preempted if returncode == -signal.SIGTERM else Status.failed
+                result.status, result.reason = ended, _describe(returncode)
+                if exhausted is not None:
+                    result.status, result.reason = Status.oom, f"out of memory: {exhausted}"
                 result.finished_at = datetime.now(UTC).isoformat(timespec="seconds")
+                end_attempt(cell.cell, result, killed=True)
                 folder.write_result(result)
         except CellBusyError as error:
-            return Outcome(name, Status.running, error.what, EXIT_USER_ERROR, cell.folder)
+            return Outcome(name, Status.running, error.what, EXIT_USER_ERROR, cell.folder, busy=True)
     if result.status is Status.ok:
         return Outcome(name, result.status, None, EXIT_OK, cell.folder)
-    return Outcome(name, result.status, result.reason, code, cell.folder)
+    retry = retry_follows(cell.cell, result)
+    return Outcome(name, result.status, result.reason, code, cell.folder, retry=retry)
+
+
+def _not_started(cell: PlannedCell) -> Outcome:
+    return Outcome(cell.folder.name, None, "not started", EXIT_FAILED, cell.folder, started=False)
 
 
 def _unwritable(cell: PlannedCell, error: OSError) -> Outcome:
@@ -237,13 +316,14 @@ def _earlier_start(cell: PlannedCell) -> str | None:
     return None
 
 
-def _done_before(cell: PlannedCell) -> Outcome | None:
-    if cell.cell.rerun:
-        return None
+def _ended_before(cell: PlannedCell) -> Outcome | None:
+    """Return the outcome of an earlier run, if it stands."""
     # Read here, because a process only to find this out would take the slot for seconds.
     try:
         result = read_result(cell.folder / RESULT)
     except (OSError, ValueError):
         return None  # the cell runs, and reports what is wrong with its result
-    done = result is not None and result.status is Status.ok
-    return Outcome(cell.folder.name, Status.ok, None, EXIT_OK, cell.folder) if done else None
+    if result is None or not stands(cell.cell, result):
+        return None
+    code = EXIT_OK if result.status is Status.ok else EXIT_FAILED
+    return Outcome(cell.folder.name, result.status, result.reason if code else None, code, cell.folder)

@@ -28,6 +28,9 @@ from peft_study.training.schedule import Schedule, plan
 from peft_study.training.trainer import TokenMeanTrainer
 from peft_study.training.work import Builder, StepClock, counted
 
+OVERFLOWS = 25
+"""Steps in a row that fp16's gradient scaler may skip. It starts at 2**16 and halves at each, so that it is then 2**-9:
+gradients that still overflow are not a matter of scale."""
 LOGGED_STEPS = 200
 """Number of loss values of a run: enough for the shape of a curve, few enough for a small record."""
 OnStep = Callable[[int, Mapping[str, float], float | None], None]
@@ -47,15 +50,15 @@ _SCHEDULES: Mapping[RateSchedule, str] = {
 
 
 class DivergedError(Exception):
-    """The training or validation loss is not a finite number.
+    """A loss is not a finite number, or the gradients of many steps in a row are not.
 
     Args:
-        step: the optimizer step of that loss.
-        name: name of the loss, for the message.
+        step: the optimizer step at which it showed.
+        what: what is wrong, for the message.
     """
 
-    def __init__(self, step: int, name: str) -> None:
-        super().__init__(f"the {name} at step {step} is not a finite number")
+    def __init__(self, step: int, what: str) -> None:
+        super().__init__(f"{what} at step {step}")
         self.step = step
 
 
@@ -92,9 +95,17 @@ class _Watch(TrainerCallback):
         self._saves = saves
         self._on_step = on_step
         self._on_progress = on_progress
+        self._overflows = 0
         self.diverged: DivergedError | None = None
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, optimizer: Any = None, **_: Any
+    ) -> None:
+        # accelerate's optimizer tells whether the scaler found gradients that are not finite. The loss stays finite.
+        self._overflows = self._overflows + 1 if getattr(optimizer, "step_was_skipped", False) else 0
+        if self._overflows >= OVERFLOWS:
+            self._stop(state, control, f"gradients overflowed in {OVERFLOWS} steps in a row")
+            return
         if state.global_step in self._schedule.evaluation_steps:
             control.should_evaluate = control.should_save = control.should_log = True
         self._on_progress(state.global_step)
@@ -127,10 +138,13 @@ class _Watch(TrainerCallback):
         self._on_step(state.global_step, values, speed)
         for name in ("loss", "validation_loss"):
             if not math.isfinite(values.get(name, 0.0)):
-                self.diverged = DivergedError(state.global_step, name.replace("_", " "))
-                control.should_training_stop = True
-                # Resuming from a checkpoint with NaN would repeat the failure.
-                control.should_save = False
+                self._stop(state, control, f"the {name.replace('_', ' ')} is not a finite number")
+
+    def _stop(self, state: TrainerState, control: TrainerControl, what: str) -> None:
+        self.diverged = DivergedError(state.global_step, what)
+        control.should_training_stop = True
+        # Resuming from a checkpoint with NaN would repeat the failure.
+        control.should_save = False
 
 
 def train(
@@ -172,7 +186,7 @@ def train(
         the best checkpoint and its loss.
 
     Raises:
-        DivergedError: a loss is not a finite number.
+        DivergedError: a loss is not a finite number, or gradients overflow in many steps in a row.
     """
     schedule = plan(len(train_samples), settings.batch_size, settings.epochs, settings.evaluations_per_epoch)
     clock = StepClock(schedule.evaluation_steps, compute.device, on_work)

@@ -32,7 +32,7 @@ def test_a_refused_command_leaves_a_cell_that_another_process_runs(
 
     assert (refused.code, busy.code) == (2, 2)
     assert "another process runs this cell" in busy.err
-    assert [entry.name for entry in folder.path.iterdir()] == [".lock"]
+    assert [entry.name for entry in folder.path.iterdir()] == [".lock"]  # the lease ended with the holder
 
 
 @pytest.mark.parametrize("wrong", ["training.batch_size=0", "dataset.path=nowhere"])

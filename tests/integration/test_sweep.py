@@ -65,7 +65,7 @@ def faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "faults"
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(FAULTS)
-    monkeypatch.setenv("PYTHONPATH", str(folder))
+    monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
 
 
 @pytest.mark.usefixtures("faults")
@@ -157,8 +157,8 @@ def test_a_study_runs_without_saying_multirun_and_ends_with_a_table(
 
     assert ended.code == 0, ended.err
     rows = [line.split()[:3] for line in ended.out.splitlines() if line.startswith("tiny-llama")]
-    assert rows == [["tiny-llama", "zero-shot", "1"], ["tiny-llama", "lora", "1"]]
-    folders = sorted((tmp_path / "multirun" / "quickstart").iterdir())
+    assert rows == [["tiny-llama", "lora", "1"], ["tiny-llama", "zero-shot", "1"]]
+    folders = sorted((tmp_path / "multirun" / "quickstart").glob("*/"))
     assert len(folders) == 2
     for folder in folders:
         assert json.loads((folder / "result.json").read_text())["study"] == "quickstart"
@@ -186,7 +186,7 @@ def test_each_cell_sees_a_gpu_of_its_own(
         "    child.run = run\n"
     )
     monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setenv("PYTHONPATH", str(tools))
+    monkeypatch.setenv("PYTHONPATH", str(tools), prepend=os.pathsep)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
     ended = command(

@@ -13,11 +13,11 @@ import pandas as pd
 import pytest
 
 from peft_study.errors import UserError
-from peft_study.report.read import folders
 from peft_study.report.read.cells import COLUMNS, FLAGS, MAPPINGS, NUMBERS, TEXTS
 from peft_study.report.read.reference import paper_rows
 from peft_study.report.read.rows import load
 from peft_study.report.tables.paper import TABLES
+from peft_study.results import folders
 from peft_study.results.schema import SCHEMA_VERSION, MemoryKind, Status
 from tests.report_cells import result, study, table_of, write
 

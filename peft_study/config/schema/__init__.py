@@ -4,7 +4,7 @@ YAML under conf/ holds the values, these dataclasses the names and types. Hydra 
 fit. Convert with `OmegaConf.to_object` before use: a dataclass that only served as a schema is still a dictionary.
 """
 
-from peft_study.config.schema.cell import CellConfig, StudyConfig
+from peft_study.config.schema.cell import CellConfig, Retry, StudyConfig
 from peft_study.config.schema.conventions import ConventionsConfig
 from peft_study.config.schema.dataset import DatasetConfig, DatasetLayout, DatasetSource, PromptForm, Truncation
 from peft_study.config.schema.generation import GenerationConfig
@@ -50,6 +50,7 @@ __all__ = [
     "PromptForm",
     "QuantizationConfig",
     "RateSchedule",
+    "Retry",
     "ScoringConfig",
     "SizeClass",
     "StudyConfig",

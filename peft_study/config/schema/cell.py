@@ -1,6 +1,7 @@
 """A cell and its study."""
 
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import Any
 
 from peft_study.config.schema.conventions import ConventionsConfig
@@ -16,6 +17,15 @@ from peft_study.config.schema.training import MemoryPolicy, TrainingConfig
 
 SMALL_CACHE_GB = 0.4
 """Keys, values and scores of generation with `training.memory=small`: a prompt of CodeLlama-7B with ten candidates."""
+
+
+class Retry(StrEnum):
+    """Which cells that ran and did not succeed run again. Interrupted cells always resume."""
+
+    failed = "failed"
+    oom = "oom"
+    all = "all"  # failed, oom and diverged
+    none = "none"
 
 
 @dataclass
@@ -42,11 +52,15 @@ class CellConfig:
     Attributes:
         seed: of adapter initialization, data order and dropout.
         rerun: start over, even if there is a finished or interrupted result.
+        retry: which cells with an earlier failure run again: those with status failed, with status oom, all, or none.
+        stop_on_failure: of a sweep: after the first cell that fails, end the running cells and start no other.
         output_dir: the folder of the studies.
     """
 
     seed: int = 42  # of the study's package
     rerun: bool = False
+    retry: Retry = Retry.all
+    stop_on_failure: bool = False
     output_dir: str = "multirun"
     study: StudyConfig = field(default_factory=StudyConfig)
     model: ModelConfig = field(default_factory=ModelConfig)

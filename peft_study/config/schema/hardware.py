@@ -31,6 +31,8 @@ class HardwareConfig:
             allow on a CPU.
         gpus_per_cell: GPUs on which one cell trains and generates, each with a process and a copy of the model; the
             batch is divided among them. On a CPU, the number of processes.
+        oom_retries: how often a cell that runs out of memory starts again in a fresh process with a smaller
+            micro-batch, with gradient checkpointing, or with fewer prompts at once; 0 is never.
     """
 
     name: str = MISSING
@@ -41,6 +43,7 @@ class HardwareConfig:
     gpus: Any = "auto"  # OmegaConf 2.3 has no union of a text and a list
     cells_at_once: int | None = None
     gpus_per_cell: int = 1
+    oom_retries: int = 10
 
     @property
     def budget_bytes(self) -> int | None:

@@ -90,3 +90,9 @@ class MethodConfig:
     train_with_examples: bool = False
     retriever: str | None = None
     preamble: str = ""
+
+    @property
+    def can_recompute(self) -> bool:
+        """Whether gradient checkpointing works with the adapter."""
+        # peft 0.21 raises for prefix tuning with gradient checkpointing.
+        return not str((self.adapter or {}).get("_target_", "")).endswith("PrefixTuningConfig")

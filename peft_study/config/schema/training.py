@@ -94,3 +94,15 @@ class TrainingConfig:
     optimizer: Optimizer = Optimizer.adafactor
     weight_decay: float = 0.0
     schedule: RateSchedule = RateSchedule.linear
+
+    @property
+    def division_is_set(self) -> bool:
+        """Whether micro-batch or checkpointing differ from their defaults, so that they override `memory`."""
+        default = TrainingConfig()
+        chosen = (self.micro_batch_size, self.gradient_checkpointing)
+        return chosen != (default.micro_batch_size, default.gradient_checkpointing)
+
+    @property
+    def division_is_fixed(self) -> bool:
+        """Whether the settings ask for one division of a batch, whatever the memory is."""
+        return self.division_is_set or self.memory in (MemoryPolicy.fast, MemoryPolicy.paper)

@@ -15,9 +15,9 @@ from peft_study.report.figures.style import Style, styles_of
 from peft_study.report.outward import shorten_path, shorten_paths, shorten_paths_in
 from peft_study.report.page.replicates import replicates_of
 from peft_study.report.read.cells import COLUMNS
-from peft_study.report.read.folders import Problem
 from peft_study.report.study import Study
 from peft_study.report.tables.table import Cell, Table
+from peft_study.results.folders import Problem
 
 LONGEST_TEXT = 4_000
 """Characters of a text in a row, because a reason can be a whole log."""

@@ -8,8 +8,9 @@ from pathlib import Path
 import pandas as pd
 
 from peft_study.report.read.cells import COLUMNS, FLAGS, MAPPINGS, TEXTS, Row
-from peft_study.report.read.folders import Problem, load_folder
+from peft_study.report.read.folders import load_folder
 from peft_study.report.read.wandb_runs import SCHEME, load_runs
+from peft_study.results.folders import Problem
 
 __all__ = ["COLUMNS", "Problem", "Rows", "frame_of", "load"]
 

@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from peft_study.errors import UserError
 from peft_study.report.read.cells import COLUMNS, Row, larger, metrics_of, number, settings_of, text
-from peft_study.report.read.folders import Problem
+from peft_study.results.folders import Problem
 from peft_study.results.redaction import redact
 from peft_study.results.schema import SCHEMA_VERSION, Status
 

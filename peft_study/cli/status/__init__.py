@@ -1,0 +1,1 @@
+"""`peft-study status`: how far the cells under a folder are."""

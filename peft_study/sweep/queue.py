@@ -1,0 +1,126 @@
+"""Which cell of a sweep comes next, where other sweeps run cells of the same folder and cells run out of memory."""
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from peft_study.cell.attempt import Outcome
+from peft_study.cell.retries import retry_follows
+from peft_study.config.schema import Retry
+from peft_study.console.exit import EXIT_FAILED, EXIT_OK
+from peft_study.results.holding import LeaseWatch, is_locked
+from peft_study.results.lease import LEASE, read_lease
+from peft_study.results.schema import FAILURES, RunResult, Status
+from peft_study.results.store import RESULT, read_result
+from peft_study.sweep.plan import PlannedCell
+
+SECONDS_BETWEEN_LOOKS = 1.0
+"""How often a sweep with nothing else to do asks whether cells that other processes run have ended."""
+
+
+class CellQueue:
+    """The cells of a sweep that did not end yet and do not run.
+
+    Args:
+        cells: all cells, in their order.
+    """
+
+    def __init__(self, cells: Sequence[PlannedCell]) -> None:
+        self._waiting = deque(cells)
+        # Of each cell, when the run started that its result is of: another time means that another sweep ran it.
+        self._starts = {cell.folder: _start(_read(cell)) for cell in cells}
+        self._busy: dict[Path, tuple[PlannedCell, LeaseWatch]] = {}
+        self._alone: deque[PlannedCell] = deque()
+        self._ran_alone: set[Path] = set()
+        self._looked_seconds = 0.0
+
+    def __len__(self) -> int:
+        return len(self._waiting) + len(self._busy) + len(self._alone)
+
+    def next(self, running: int) -> PlannedCell | None:
+        """Take the next cell out of the queue.
+
+        Args:
+            running: number of cells that this sweep runs now.
+
+        Returns:
+            None if every cell has to wait.
+        """
+        if self._waiting:
+            return self._waiting.popleft()
+        if self._alone and not running:
+            return self._alone.popleft()
+        now = time.monotonic()
+        if now - self._looked_seconds >= SECONDS_BETWEEN_LOOKS:
+            for cell, _ in list(self._busy.values()):
+                if not self._is_held(cell):
+                    self._busy.pop(cell.folder)
+                    return cell
+            self._looked_seconds = now
+        return None
+
+    def put_off(self, cell: PlannedCell) -> None:
+        """Put a cell that another process runs behind all others."""
+        self._busy.setdefault(cell.folder, (cell, LeaseWatch(cell.folder)))
+
+    def put_off_if_busy(self, cell: PlannedCell) -> bool:
+        """Put a cell off if another process runs it, and return whether one does."""
+        if busy := self._is_held(cell):
+            self.put_off(cell)
+        return busy
+
+    def retry(self, cell: PlannedCell, *, alone: bool) -> None:
+        """Put a cell that ran out of memory back.
+
+        Args:
+            cell: the cell.
+            alone: whether it runs when all others have ended, because cells share the host's memory.
+        """
+        # What is left of the attempt is work of this sweep, whatever the settings say about earlier work.
+        again = replace(cell, cell=replace(cell.cell, rerun=False, retry=Retry.all))
+        if alone:
+            self._ran_alone.add(cell.folder)
+            self._alone.append(again)
+        else:
+            self._waiting.appendleft(again)
+
+    def ran_alone(self, cell: PlannedCell) -> bool:
+        """Whether a cell was already put back to run without others."""
+        return cell.folder in self._ran_alone
+
+    def ended_elsewhere(self, cell: PlannedCell) -> Outcome | None:
+        """Return the outcome of a cell that another sweep ran to its end since this one started."""
+        result = _read(cell)
+        if result is None or _start(result) == self._starts[cell.folder] or self.ran_alone(cell):
+            return None
+        if result.status not in FAILURES | {Status.ok} or retry_follows(cell.cell, result):
+            return None
+        code = EXIT_OK if result.status is Status.ok else EXIT_FAILED
+        return Outcome(cell.folder.name, result.status, result.reason, code, cell.folder)
+
+    def _is_held(self, cell: PlannedCell) -> bool:
+        locked = is_locked(cell.folder)
+        lease = read_lease(cell.folder)
+        if locked or (locked is False and lease is not None and lease.is_of_this_machine):
+            return bool(locked)
+        if not (cell.folder / LEASE).exists():
+            return False
+        # The kernel of another machine ran the holder, and cannot be asked.
+        _, watch = self._busy.setdefault(cell.folder, (cell, LeaseWatch(cell.folder)))
+        if watch.stale:
+            watch.remove()
+            return False
+        return True
+
+
+def _read(cell: PlannedCell) -> RunResult | None:
+    try:
+        return read_result(cell.folder / RESULT)
+    except (OSError, ValueError):
+        return None
+
+
+def _start(result: RunResult | None) -> str | None:
+    return None if result is None else result.started_at
