@@ -72,7 +72,8 @@ class Points:
 
     Attributes:
         title: above the panel.
-        x, y: names in the summary.
+        x: name in the summary.
+        y: name in the summary.
     """
 
     title: str

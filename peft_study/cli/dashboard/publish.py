@@ -13,7 +13,7 @@ def publish(content: Content, entity: str | None, project: str) -> Mapping[str, 
     Args:
         content: what they show.
         entity: the user or team that owns the project; the default of the account if None.
-        project: the W&B project. It is created if there is no such project.
+        project: the W&B project. A project that does not exist is created.
 
     Returns:
         the addresses of "workspace" and "report".
@@ -41,7 +41,7 @@ def _create_project(api: Any, entity: str, project: str) -> None:
 
 
 def _workspace_id(content: Content, dashboard: Dashboard) -> str:
-    """Return the server's id of the workspace with this name; empty if there is none."""
+    """Return the server's id of the workspace with this name; empty if the server has none."""
     from wandb_workspaces.workspaces import internal
 
     workspace = dashboard.workspace
@@ -54,6 +54,6 @@ def _workspace_id(content: Content, dashboard: Dashboard) -> str:
 
 
 def _report_id(api: Any, entity: str, project: str, title: str) -> str:
-    """Return the server's id of the report with this title; empty if there is none."""
+    """Return the server's id of the report with this title; empty if the server has none."""
     reports = api.reports(f"{entity}/{project}")
     return next((str(report.id) for report in reports if report.display_name == title), "")
