@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 PARAMETER = "cell"
-# A study is no product of parameters, so that a run has one parameter: the overrides of its cell. An agent passes
+# A study is not a product of parameters, so a run has one parameter: the overrides of its cell. An agent passes
 # `cell=OVERRIDES` as one argument, which is $0 of this shell.
 _SHELL = f'eval "exec python -m peft_study ${{0#{PARAMETER}=}}"'
 
