@@ -166,6 +166,7 @@ class CellFolder:
             usage: the line.
             durable: wait until all lines are on disk.
         """
+        self._check_lease()
         append_lines(self.path / USAGE, [usage], durable=durable)
 
     def forget_steps_after(self, step: int) -> None:

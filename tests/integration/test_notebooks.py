@@ -14,7 +14,7 @@ from peft_study.report.study import Study
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-ON_RESULTS = ["figures", "tables"]
+ON_RESULTS = ["figures", "tables", "wandb"]
 LARGEST_BYTES = 100_000
 
 
@@ -83,6 +83,14 @@ def test_the_tables_notebook_shows_the_demos_numbers_and_ten_claims(monkeypatch:
     assert f"{100 * lora['em@10'].mean():.2f}" in pages
     assert all(verdict in pages for verdict in ("confirmed", "refuted", "not_decided"))
     assert numbers(notebook) == numbers(read("tables"))
+
+
+def test_the_wandb_notebook_shows_the_numbers_of_the_demo(monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = load([ROOT / "docs" / "demo_results"]).frame
+
+    notebook = run("wandb", monkeypatch)
+    assert f"{100 * frame[frame['method'] == 'icl']['em@10'].mean():.2f}" in "".join(shown(notebook, "text/html"))
+    assert numbers(notebook) == numbers(read("wandb"))
 
 
 def test_these_notebooks_are_there() -> None:

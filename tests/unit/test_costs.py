@@ -22,7 +22,7 @@ from peft_study.report.read.cells import COLUMNS, row_of
 from peft_study.report.read.rows import load
 from peft_study.report.read.wandb_runs import Run, row_of_run
 from peft_study.results.schema import PhaseCost, RunResult, Status, Work
-from peft_study.tracking.summary import summary_of
+from peft_study.tracking.names import summary_values
 from peft_study.training.loss import training_loss
 from peft_study.training.packing import Packer
 from peft_study.training.work import work_of
@@ -206,14 +206,11 @@ def test_a_report_of_older_results_has_no_costs(tmp_path: Path) -> None:
 
 def test_costs_that_were_sent_to_wandb_are_columns_and_not_scores() -> None:
     record = measured("lora", 1, 1000, 2.0)
-    run = Run(record.cell_id, "study", "finished", None, record.config, summary_of(record), "wandb://me/project/1")
+    run = Run(record.cell_id, "study", "finished", None, record.config, summary_values(record), "wandb://me/project/1")
 
     row, local = row_of_run(run, "wandb://me/project"), row_of(record, None, "folder")
 
     costs = [name for name in COLUMNS if name.endswith(("_wh", "_per_second", "_utilization", "_bytes", "_seconds"))]
-    unsent = {"device_bytes", "predicted_peak_bytes"}
-    assert {name: row[name] for name in costs if name not in unsent} == {
-        name: local[name] for name in costs if name not in unsent
-    }
+    assert {name: row[name] for name in costs} == {name: local[name] for name in costs}
     assert row["train_tokens_per_second"] == 100.0
     assert not [name for name in row if name not in COLUMNS and not name.startswith("em@")]

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from tests.wandb_server import views
 from tests.wandb_server.store import EVENTS, HISTORY, Run, Store
 
 DEFAULT_ENTITY = "a-lab"
@@ -153,4 +154,10 @@ _ANSWERS: Mapping[str, Callable[[Store, Variables, str], dict[str, Any]]] = {
     "RunHistoryKeys": _run,
     "RunParquetHistory": _parquet_history,
     "HistoryPage": _history_page,
+    "GetProjects": views.projects,
+    "CreateProject": views.create_project,
+    "ProjectViews": views.project_of,
+    "View": views.project_of,
+    "UpsertView2": views.upsert_view,
+    "upsertView": views.upsert_view,
 }

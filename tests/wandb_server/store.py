@@ -88,6 +88,13 @@ class Store:
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self._runs: dict[tuple[str, str, str], Run] = {}
+        self.views: list[Any] = []
+        self.created_projects: list[tuple[str, str]] = []
+
+    def projects_of(self, entity: str) -> list[str]:
+        """The names of an entity's projects. A run creates its project."""
+        pairs = [*self.created_projects, *((run.entity, run.project) for run in self.runs)]
+        return list(dict.fromkeys(project for owner, project in pairs if owner == entity))
 
     @property
     def runs(self) -> Sequence[Run]:

@@ -1,4 +1,7 @@
-"""Reads rows of cells from the runs of a W&B project. Values that are not sent to W&B are unknown."""
+"""Reads rows of cells from the runs of a W&B project. They equal the rows of the cells' folders.
+
+A run's summary holds what a row needs, under the names of `peft_study.tracking.names`.
+"""
 
 import os
 import queue
@@ -9,10 +12,11 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from peft_study.errors import UserError
-from peft_study.report.read.cells import COLUMNS, Row, larger, metrics_of, number, settings_of, text
+from peft_study.report.read.cells import Row, row_of, text
 from peft_study.results.folders import Problem
 from peft_study.results.redaction import redact
-from peft_study.results.schema import SCHEMA_VERSION, Status
+from peft_study.results.schema import Status
+from peft_study.tracking.names import SETTINGS, result_of
 
 SCHEME = "wandb://"
 REQUEST_SECONDS = 30
@@ -20,18 +24,10 @@ REQUEST_SECONDS = 30
 SILENCE_SECONDS = 120.0
 """Timeout without any answer, including W&B's own retries."""
 _PAGE_SIZE = 200
-# What a run's summary holds besides scores.
-_NUMBERS = ("trainable_parameters", "total_parameters", "best_validation_loss", "test_samples")
-_COSTS = (
-    *("train_tokens_per_second", "generate_tokens_per_second", "train_flop_utilization"),
-    *("train_reserved_bytes", "generate_reserved_bytes", "train_process_bytes", "generate_process_bytes"),
-    *("train_energy_wh", "generate_energy_wh", "saved_bytes"),
-)
-_PHASES = ("load", "train", "generate", "score")
-_NO_SCORES = frozenset(_NUMBERS) | {
-    *("status", "memory_kind", "steps", "best_step", "initial_validation_loss", "resumed_from_step", "sandbox_errors")
-}
-_COST_SUFFIXES = ("_seconds", "_bytes", "_wh", "_tokens", "_per_second", "_utilization")
+_RESULT = "provenance/schema_version"
+"""In the summary of every cell that has a result."""
+_FORMER = ("trainable_parameters", "test_samples")
+"""In the summary of runs before their metrics had groups."""
 # W&B calls a run crashed if its heartbeat stops. A run that lost its network still goes on.
 _STATES = {"running": Status.running, "crashed": Status.running, "killed": Status.preempted}
 """The status of a run without a recorded one, by its W&B state; any other state counts as failed."""
@@ -77,50 +73,42 @@ def load_runs(source: str, silence_seconds: float = SILENCE_SECONDS) -> tuple[li
     rows: list[Row] = []
     problems: list[Problem] = []
     for run in _in_time(entity, project, source, silence_seconds):
-        if isinstance(run.config.get("model"), Mapping) and isinstance(run.config.get("method"), Mapping):
-            rows.append(row_of_run(run, source))
-        else:
-            problems.append(Problem(run.address, "not a cell: the config must have model and method"))
+        problem = _problem_of(run)
+        if problem is None:
+            try:
+                rows.append(row_of_run(run, source))
+            # Anybody may write to a project. A damaged summary costs its run, not the report.
+            except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
+                problem = f"its summary cannot be read: {error}"
+        if problem is not None:
+            problems.append(Problem(run.address, problem))
     if not rows and not problems:
         problems.append(Problem(source, "the project has no runs"))
     return rows, problems
 
 
+def _problem_of(run: Run) -> str | None:
+    """Return why a run is not that of a cell; None if it is."""
+    if not isinstance(run.config.get("model"), Mapping) or not isinstance(run.config.get("method"), Mapping):
+        return "not a cell: the config must have model and method"
+    if any(name in run.summary for name in _FORMER):
+        return "written by an earlier version: `peft-study sync --all FOLDER` sends its cell to another project"
+    return None
+
+
 def row_of_run(run: Run, source: str) -> Row:
     """Flatten a run; see `cells.row_of`."""
-    summary, status = run.summary, run.summary.get("status")
-    peaks = {phase: number(summary.get(f"{phase}_peak_bytes")) for phase in _PHASES}
-    row: Row = dict.fromkeys(COLUMNS) | settings_of(run.config)
-    row |= {name: number(summary.get(name)) for name in (*_NUMBERS, *_COSTS)}
-    row |= {f"{phase}_seconds": number(summary.get(f"{phase}_seconds")) for phase in _PHASES}
-    row |= {
-        "cell_id": run.name,
-        "study": run.group,
-        "status": status if status in set(map(str, Status)) else str(_STATES.get(run.state, Status.failed)),
-        "train_peak_bytes": peaks["train"],
-        "generate_peak_bytes": peaks["generate"],
-        "peak_bytes": larger(peaks["train"], peaks["generate"]),
-        "memory_kind": text(summary.get("memory_kind")),
-        "started_at": run.created_at,
-        # The version is not sent to W&B, so the current one is assumed.
-        "schema_version": float(SCHEMA_VERSION),
-        "source": source,
-    }
-    return row | _scores(summary)
-
-
-def _scores(summary: Mapping[str, Any]) -> Row:
-    ends = {name: name.removesuffix("_low") for name in summary if name.endswith("_low")}
-    intervals = {metric: [summary[low], summary.get(f"{metric}_high")] for low, metric in ends.items()}
-    parts = {f"{metric}_{end}" for metric in intervals for end in ("low", "high")}
-    # A summary mixes scores with what the tracker logs, and a new metric must need no change in this file.
-    scores = {name: value for name, value in summary.items() if _is_score(name, parts)}
-    return metrics_of(scores, intervals, number(summary.get("test_samples")))
-
-
-def _is_score(name: str, parts: set[str]) -> bool:
-    excluded = name in _NO_SCORES or name in parts or name.startswith(("_", "train/", "wandb"))
-    return not excluded and not name.endswith(_COST_SUFFIXES)
+    summary = run.summary
+    row = row_of(result_of(run.config, summary), None, source)
+    row["cell_id"] = text(summary.get("provenance/cell_id")) or run.name
+    row["study"] = text(summary.get("provenance/study")) or run.group
+    # A run's config has no paths, so its hash may differ from the cell's.
+    row["settings"] = text(summary.get(SETTINGS)) or row["settings"]
+    row["started_at"] = row["started_at"] or run.created_at
+    # A cell without a result says "running" as long as its process lives, and W&B knows whether it does.
+    if _RESULT not in summary:
+        row["status"] = str(_STATES.get(run.state, Status.failed))
+    return row
 
 
 def _address(source: str) -> tuple[str, str]:

@@ -1,0 +1,1 @@
+"""Dashboards as code: `python -m peft_study dashboard`."""

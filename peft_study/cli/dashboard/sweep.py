@@ -1,0 +1,46 @@
+"""Writes a study as a W&B sweep, for those who launch cells by W&B's agents."""
+
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+PARAMETER = "cell"
+# A study is not a product of parameters, so a run has one parameter: the overrides of its cell. An agent passes
+# `cell=OVERRIDES` as one argument, which is $0 of this shell.
+_SHELL = f'eval "exec python -m peft_study ${{0#{PARAMETER}=}}"'
+
+
+def sweep_of(
+    name: str, cells: Sequence[Sequence[str]], entity: str | None, project: str, config_dir: str | None = None
+) -> dict[str, Any]:
+    """Describe cells as a sweep: a grid over one parameter, whose values are the overrides of the cells.
+
+    Args:
+        name: the study.
+        cells: the overrides of each cell.
+        entity: the user or team that owns the project; the default of the account if None.
+        project: the W&B project.
+        config_dir: another folder of config groups.
+
+    Returns:
+        the sweep, as `wandb sweep FILE` reads it.
+    """
+    tracked = ["tracking=wandb", f"tracking.project={project}", *([f"tracking.entity={entity}"] if entity else [])]
+    folder = [f"--config-dir={config_dir}"] if config_dir else []
+    named = {"entity": entity} if entity else {}
+    return {
+        "name": name,
+        **named,
+        "project": project,
+        "program": "peft_study",
+        "method": "grid",
+        "command": ["${env}", "sh", "-c", _SHELL, "${args_no_hyphens}"],
+        "parameters": {PARAMETER: {"values": [shlex.join([*cell, *tracked, *folder]) for cell in cells]}},
+    }
+
+
+def to_yaml(sweep: dict[str, Any]) -> str:
+    """Write a sweep as YAML, a cell a line."""
+    return yaml.safe_dump(sweep, sort_keys=False, width=10_000, allow_unicode=True)
