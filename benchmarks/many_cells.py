@@ -71,7 +71,7 @@ class Driver:
     Attributes:
         starts: how often the command started.
         seconds: from the first cell's start to the end, over all starts.
-        rss_bytes: resident memory of the last process, twice a second.
+        rss_bytes: resident memory of the last process since its first cell, twice a second.
     """
 
     starts: int = 0
@@ -161,11 +161,13 @@ def _drive(folder: Path, cells: int, at_once: int, driver: Driver, ends_after: f
     ended = 0
     assert process.stderr is not None
     for line in process.stderr:
-        began = began or (time.monotonic() if line.rstrip().endswith(": started") else None)
+        if began is None and line.rstrip().endswith(": started"):
+            began = time.monotonic()
+            driver.rss_bytes.clear()  # planning is over
         ended += line.startswith("[") and "done before" not in line and "failed before" not in line
         if ends_after is not None and ended >= ends_after:
             process.kill()
-    process.wait()
+    process.communicate()
     ending.set()
     watch.join()
     if began is not None:

@@ -1,6 +1,6 @@
 """Cells of one peft method each, run to their end on the tiny models, and their adapter loaded again by peft alone."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ from peft_study.config.schema import CellConfig, Device, MethodConfig, MethodKin
 from peft_study.generation.stopping import newline_tokens, token_texts
 from peft_study.models.loading import load_model, load_tokenizer
 from peft_study.models.precision import choose
+from peft_study.results.schema import RunResult
 from peft_study.results.store import CellFolder
-from peft_study.tracking.base import CellStart
+from peft_study.tracking.base import CellStart, Row
 
 ARCHITECTURES = ("tiny-llama", "tiny-codegen", "tiny-t5")
 CPU = choose(Device.cpu, Precision.fp32)
@@ -180,18 +181,24 @@ class Watcher:
     def progress(self, done: int) -> None:
         """See `Tracker`."""
 
-    def step(self, step: int, values: Mapping[str, float]) -> None:
+    def step(self, step: int, values: Row, usage: Row) -> None:
         """See `Tracker`."""
         self._at_step(step)
         if "validation_loss" in values:
             assert self.execution is not None
             self.logits[step] = logits(self.execution._model)
 
-    def summary(self, values: Mapping[str, float | int | str | None]) -> None:
-        """See `Tracker`."""
+    def restore(self, steps: Sequence[Row], usages: Sequence[Row]) -> None:
+        """Nothing."""
 
-    def finish(self, status: str) -> None:
-        """See `Tracker`."""
+    def usage(self, usage: Row) -> None:
+        """Nothing."""
+
+    def finish(self, result: RunResult) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
 
 
 def execute(cell: CellConfig, folder: Path, watcher: Watcher) -> CellRun:

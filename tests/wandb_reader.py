@@ -28,3 +28,11 @@ def final_summary(records: dict[str, list[Any]]) -> dict[str, Any]:
     for record in records["summary"]:
         values |= record.get("update", {})
     return {name: value for name, value in values.items() if not name.startswith("_")}
+
+
+def history_of(records: dict[str, list[Any]]) -> list[dict[str, Any]]:
+    """The rows of the history, without W&B's own entries."""
+    return [
+        {name: value for name, value in record["item"].items() if not name.startswith("_")}
+        for record in records.get("history", [])
+    ]

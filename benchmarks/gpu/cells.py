@@ -159,7 +159,7 @@ def timed_training(
                 seed=cell.seed,
                 compute=loaded.compute,
                 folder=Path(folder),
-                on_step=lambda _step, _values: None,
+                on_step=lambda _step, _values, _speed: None,
                 on_progress=note_end,
             )
             driver_bytes = record.process_bytes()

@@ -27,7 +27,7 @@ from peft_study.results.redaction import redact
 from peft_study.results.schema import RunResult, Status
 from peft_study.results.store import LOG, RESULT, CellBusyError, CellFolder
 from peft_study.tracking.base import Tracker, Trackers
-from peft_study.tracking.registry import check_tracker, tracker_files
+from peft_study.tracking.registry import check_trackers, tracker_files
 from peft_study.tracking.summary import summary_of
 
 logger = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ def run_cell(cell: CellConfig, path: Path, options: RunOptions) -> Outcome:
     """
     try:
         check(cell)
-        check_tracker(cell.tracking)
+        check_trackers(cell.tracking)
     except UserError as error:
         print_error(error)
         return refuse(cell, path, error, record=options.sweep)
@@ -136,10 +136,23 @@ def refuse(cell: CellConfig, path: Path, error: UserError, *, record: bool) -> O
         result = new_result(cell, path)
         result.status, result.reason = Status.infeasible, str(error)
         try:
-            CellFolder(path).write_result(result)
+            CellFolder(path, tracker_files()).write_result(result)
+            _show_refusal(cell, result, path)
         except OSError as unwritable:  # the other cells of a sweep still run
             reason = f"{reason}; not recorded: {unwritable.strerror or unwritable}"
     return Outcome(path.name, Status.infeasible, reason, EXIT_USER_ERROR, path)
+
+
+def _show_refusal(cell: CellConfig, result: RunResult, path: Path) -> None:
+    if not cell.tracking.trackers:
+        return
+    from peft_study.tracking.start import track_refusal
+
+    # The refusal may be about a tracker. Dashboards then miss the cell, and its result does not.
+    with contextlib.suppress(UserError):
+        check_trackers(cell.tracking)
+        result.finished_at = _now()
+        track_refusal(cell, result, path)
 
 
 def new_result(cell: CellConfig, path: Path) -> RunResult:
@@ -205,8 +218,9 @@ def _show(result: RunResult, folder: CellFolder) -> None:
 @cache
 def _keep_what_was_imported() -> None:
     """Exclude the libraries' half a million objects, which are never freed, from the collections between phases."""
-    gc.collect()
-    gc.freeze()
+    if not gc.get_freeze_count():  # the server of a sweep has done it for its cells
+        gc.collect()
+        gc.freeze()
 
 
 def _attempt(
@@ -276,8 +290,8 @@ def _attempt(
             folder.write_result(result)
         try:
             if trackers is not None:
-                trackers.summary(summary_of(result))
-                trackers.finish(str(result.status))
+                trackers.finish(result)
+                trackers.close()
         except KeyboardInterrupt as interrupt:  # during an upload, after the result was written
             ended = ended or interrupt
     return ended

@@ -30,6 +30,9 @@ class FollowerFolder(CellFolder):
     def append_step(self, step: int, values: Mapping[str, float]) -> None:
         """Do nothing."""
 
+    def append_usage(self, usage: Mapping[str, Any], *, durable: bool = False) -> None:
+        """Do nothing."""
+
     def forget_steps_after(self, step: int) -> None:
         """Do nothing."""
 

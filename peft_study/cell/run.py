@@ -40,7 +40,7 @@ from peft_study.models.parameters import count
 from peft_study.models.precision import choose as choose_compute
 from peft_study.results import provenance
 from peft_study.results.attempts import Attempt
-from peft_study.results.schema import PhaseCost, RunResult, Work
+from peft_study.results.schema import PhaseCost, RunResult, Work, finite
 from peft_study.results.store import CellFolder
 from peft_study.sandbox.cores import available_cores
 from peft_study.scoring.needs import check_sandbox
@@ -142,11 +142,23 @@ class CellRun:
 
     def run(self) -> None:
         """Train, generate and score. Each phase resumes where an interrupted run stopped."""
+        self._restore_record()
         limit = self._attempt.restriction.prompts_at_once
         with joined_ranks(self._cell, self._folder.path, self.device, limit) as self._ranks:
             candidates = self._train_and_generate()
         with self._phase("score", sum(map(len, candidates))):
             self._score(candidates)
+
+    def _restore_record(self) -> None:
+        """Keep of the interrupted run's record what will not be repeated, and report it to the trackers."""
+        if self._trains:
+            last = resume.last_complete(self._folder.path / CHECKPOINTS)
+            # Training repeats the steps after the last checkpoint, which would otherwise be in the record twice.
+            self._folder.forget_steps_after((resume.step_of(last) or 0) if last else -1)
+            if last is None or resume.step_of(last) != self._training_steps():
+                # Steps will be taken, so candidates in the folder come from other weights.
+                self._folder.forget_candidates()
+        self._tracker.restore(self._folder.read_steps(), self._folder.read_usage())
 
     def follow(self, ranks: Ranks) -> None:
         """Train and generate the share of a rank above 0.
@@ -287,9 +299,6 @@ class CellRun:
     def _train(self) -> None:
         assert self._cell.method.learning_rate is not None, "config.checks asks for a learning rate"
         folder = self._folder.path / CHECKPOINTS
-        last = resume.last_complete(folder)
-        # Training repeats the steps after the last checkpoint, which would otherwise be in the record twice.
-        self._folder.forget_steps_after((resume.step_of(last) or 0) if last else -1)
         trained = train(
             self._model,
             self._prepared.train,
@@ -305,9 +314,6 @@ class CellRun:
             on_work=self._meter.add_work,
             ranks=self._ranks,
         )
-        if trained.resumed_from_step != trained.steps:
-            # Steps were taken, so candidates in the folder come from other weights.
-            self._folder.forget_candidates()
         # The best checkpoint by validation loss, not the weights after the last step. transformers'
         # `load_best_model_at_end` fails for prompt learning.
         checkpoint.restore(self._model, trained.checkpoint)
@@ -320,10 +326,14 @@ class CellRun:
         self._result.training = {key: value for key, value in asdict(trained).items() if key != "checkpoint"}
         self._result.training["saved_bytes"] = sum(file.stat().st_size for file in weights.iterdir())
 
-    def _record_step(self, step: int, values: Mapping[str, float]) -> None:
+    def _record_step(self, step: int, values: Mapping[str, float], tokens_per_second: float | None) -> None:
+        usage = {"step": step, **self._meter.sample(tokens_per_second)}
+        evaluated = "validation_loss" in values
+        # The usage first: a process that is killed between the two lines then leaves no step without its usage.
+        self._folder.append_usage(usage, durable=evaluated)
         self._folder.append_step(step, values)
-        self._tracker.step(step, values)
-        if "validation_loss" in values:
+        self._tracker.step(step, finite(values), usage)
+        if evaluated:
             self._record_cost()
 
     def _record_cost(self) -> None:
@@ -344,10 +354,11 @@ class CellRun:
             texts = [text for generated in batch for text in generated.candidates]
             seconds, began_seconds = time.perf_counter() - began_seconds, time.perf_counter()
             self._result.decoding = asdict(decoder.decoding)
-            self._meter.add_work(Work(tokens=count_tokens(texts, self._tokenizer), seconds=seconds))
+            work = Work(tokens=count_tokens(texts, self._tokenizer), seconds=seconds)
+            self._meter.add_work(work)
             self._record_cost()
             candidates.update({generated.index: generated.candidates for generated in batch})
-            self._tracker.progress(len(candidates))
+            self._record_batch(len(candidates), work)
         self._ranks.wait(self.device)
         if self._ranks.size > 1 and self._ranks.first:
             others = {index: texts for index, texts in self._recorded_candidates().items() if index not in candidates}
@@ -355,6 +366,12 @@ class CellRun:
             self._meter.add_work(Work(tokens=tokens, seconds=time.perf_counter() - began_seconds))
             candidates.update(others)
         return [] if self._follows else [candidates[index] for index in range(len(self._prepared.test))]
+
+    def _record_batch(self, prompts: int, work: Work) -> None:
+        usage = {"prompts": prompts, **self._meter.sample(work.tokens / work.seconds)}
+        self._folder.append_usage(usage)
+        self._tracker.usage(usage)
+        self._tracker.progress(prompts)
 
     def _recorded_candidates(self) -> dict[int, Sequence[str]]:
         return dict(self._folder.read_candidates(len(self._prepared.test), self._cell.generation.num_candidates))

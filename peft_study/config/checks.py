@@ -146,6 +146,7 @@ def _ranges(cell: CellConfig) -> Iterator[UserError]:
         ("hardware.oom_retries", cell.hardware.oom_retries >= 0, "at least 0", "10"),
         ("training.weight_decay", 0 <= training.weight_decay < math.inf, "at least 0", "0.01"),
         ("training.warmup_fraction", 0 <= training.warmup_fraction < 1, "at least 0 and below 1", "0.05"),
+        ("tracking.predictions", 0 <= cell.tracking.predictions <= 10_000, "between 0 and 10000", "100"),
         ("seed", 0 <= cell.seed < 2**32, f"between 0 and {2**32 - 1}", "42"),
     ):
         if not holds:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,6 +19,8 @@ _STATUS = Path("/proc/self/status")
 _CLEAR_REFS = Path("/proc/self/clear_refs")
 # Documented in proc(5): writing 5 resets the peak resident set size.
 _RESET_PEAK = "5"
+_WORKING = frozenset({"train", "generate"})
+"""Phases that a resumed cell continues. Load and score run again, so that their seconds could go backwards."""
 
 
 class Meter:
@@ -78,6 +81,35 @@ class Meter:
             flops = self._work.flops if name == "train" else None
             cost = replace(cost, tokens=self._work.tokens, token_seconds=self._work.seconds, flops=flops)
         self.phases[name] = cost.after(self._earlier[name]) if name in self._earlier else cost
+
+    def sample(self, tokens_per_second: float | None = None) -> dict[str, Any]:
+        """Return what the cell uses now, for a line of usage.jsonl. It does not wait for the device.
+
+        Args:
+            tokens_per_second: the current speed; None if unknown.
+
+        Returns:
+            "phase"; "seconds" and "energy_wh" of training and generation so far; "peak_bytes" of the phase;
+            "reserved_bytes", of torch on a GPU, and "process_bytes", by NVML or on a CPU the resident set size, now;
+            "tokens_per_second". Without the unknown ones.
+        """
+        if self._running is None:
+            return {}
+        name, began, energy_before = self._running
+        now = self._cost(time.perf_counter() - began, energy_before)
+        current = now.after(self._earlier[name]) if name in self._earlier else now
+        costs = [cost for phase, cost in self.phases.items() if phase in _WORKING and phase != name] + [current]
+        energies = [cost.energy_wh for cost in costs]
+        on_gpu = self._device.type == "cuda"
+        measured = {
+            "seconds": sum(cost.seconds for cost in costs),
+            "peak_bytes": current.peak_bytes,
+            "reserved_bytes": torch.cuda.memory_reserved(self._device) if on_gpu else None,
+            "process_bytes": (self._card.process_bytes() if self._card else None) if on_gpu else rss_bytes(),
+            "tokens_per_second": tokens_per_second,
+            "energy_wh": None if None in energies else sum(energy for energy in energies if energy is not None),
+        }
+        return {"phase": name, **{key: value for key, value in measured.items() if value is not None}}
 
     def add_work(self, work: Work) -> None:
         """Count work of the current phase. `measure` puts it into the cost.
@@ -142,15 +174,27 @@ def device_bytes(device: torch.device, budget_bytes: int | None) -> int | None:
     return total if budget_bytes is None else min(total, budget_bytes)
 
 
+def rss_bytes() -> int | None:
+    """Resident set size of this process; None outside Linux."""
+    return _status_bytes("VmRSS:")
+
+
 def peak_rss_bytes() -> int | None:
     """Peak resident set size of this process since the last reset, or since its start if the kernel allows no reset."""
-    if _STATUS.is_file():
-        for line in _STATUS.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
+    reported = _status_bytes("VmHWM:")
+    if reported is not None:
+        return reported
     # getrusage(2): in KiB, but on macOS in bytes.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _status_bytes(name: str) -> int | None:
+    if _STATUS.is_file():
+        for line in _STATUS.read_text().splitlines():
+            if line.startswith(name):
+                return int(line.split()[1]) * 1024
+    return None
 
 
 def reset_peak_rss() -> None:

@@ -247,7 +247,7 @@ def is_locked(folder: Path) -> bool | None:
             return None if not lock_file(file, tries=1) else False
     except BlockingIOError:
         return True
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
 
 

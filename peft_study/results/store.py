@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -20,10 +20,13 @@ from peft_study.results.schema import RunResult, finite
 RESULT = "result.json"
 PREDICTIONS = "predictions.jsonl"
 METRICS = "metrics.jsonl"
+USAGE = "usage.jsonl"
 CONFIG = "config.yaml"
 LOG = "log.txt"
 OUTPUT = "output.txt"
 """Gets what the process of a sweep's cell prints."""
+# libyaml takes a tenth of the time.
+_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _PARTIAL_PREDICTIONS = "predictions.jsonl.partial"
 # Written before the work starts. A cell that is refused then leaves nothing behind, and an earlier result stays until a
 # rerun has loaded its data and its model.
@@ -99,7 +102,7 @@ class CellFolder:
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Write the composed config."""
-        self._write(CONFIG, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+        self._write(CONFIG, yaml.dump(dict(config), Dumper=_DUMPER, sort_keys=False, allow_unicode=True))
 
     def write_predictions(self, predictions: Iterable[Prediction]) -> None:
         """Write predictions.jsonl and remove the partial record."""
@@ -145,8 +148,10 @@ class CellFolder:
         return texts_by_index
 
     def forget_candidates(self) -> None:
-        """Remove the partial record, because its candidates come from other weights."""
+        """Remove the partial record and what it cost, because its candidates come from other weights."""
         (self.path / _PARTIAL_PREDICTIONS).unlink(missing_ok=True)
+        if (self.path / USAGE).exists():
+            self._keep_lines(USAGE, lambda row: "step" in row)
 
     def append_step(self, step: int, values: Mapping[str, float]) -> None:
         """Append a line to metrics.jsonl. With a validation loss, it and all lines before are on disk on return."""
@@ -154,10 +159,28 @@ class CellFolder:
         # A resumed run repeats the steps after its last checkpoint, so a crash of the machine may lose their lines.
         append_lines(self.path / METRICS, [{"step": step, **values}], durable="validation_loss" in values)
 
+    def append_usage(self, usage: Mapping[str, Any], *, durable: bool = False) -> None:
+        """Append a line to usage.jsonl: what the cell uses at a step, or behind a batch of candidates.
+
+        Args:
+            usage: the line.
+            durable: wait until all lines are on disk.
+        """
+        append_lines(self.path / USAGE, [usage], durable=durable)
+
     def forget_steps_after(self, step: int) -> None:
         """Remove the steps after the last checkpoint of an interrupted run, because they will be repeated."""
-        kept = [row for row in _rows(self.path / METRICS) if isinstance(row.get("step"), int) and row["step"] <= step]
-        self._write(METRICS, "".join(json.dumps(row) + "\n" for row in kept))
+        self._keep_lines(METRICS, lambda row: isinstance(row.get("step"), int) and row["step"] <= step)
+        if (self.path / USAGE).exists():
+            self._keep_lines(USAGE, lambda row: "step" not in row or row["step"] <= step)
+
+    def _keep_lines(self, name: str, keep: Callable[[Mapping[str, Any]], bool]) -> None:
+        kept = [row for row in _rows(self.path / name) if keep(row)]
+        self._write(name, "".join(json.dumps(row) + "\n" for row in kept))
+
+    def read_usage(self) -> list[dict[str, Any]]:
+        """Read usage.jsonl. Invalid lines are skipped."""
+        return list(_rows(self.path / USAGE))
 
     def read_steps(self) -> list[dict[str, Any]]:
         """Read metrics.jsonl. Invalid lines are skipped."""

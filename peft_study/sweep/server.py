@@ -67,7 +67,14 @@ def _import_libraries() -> None:
     with one_process():
         import transformers
 
-        for module in ("cell.run", "tracking.console", "tracking.start"):
+        for module in (
+            "cell.run",
+            "cell.logs",
+            "results.limits",
+            "tracking.console",
+            "tracking.start",
+            "tracking.wandb",
+        ):
             importlib.import_module(f"peft_study.{module}")
         for name in _MODEL_CLASSES:
             getattr(transformers, name)

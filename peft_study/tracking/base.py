@@ -7,6 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from peft_study.results.schema import RunResult
+
+Row = Mapping[str, Any]
+"""A line of metrics.jsonl or usage.jsonl."""
 logger = logging.getLogger(__name__)
 
 
@@ -40,10 +44,17 @@ class CellStart:
 
 
 class Tracker(Protocol):
-    """Follows one cell. The methods are called in this order, `progress` and `step` any number of times in a phase."""
+    """Follows one cell.
+
+    `start` is called first and `restore` before the first `step`. In a phase, `progress`, `step` and `usage` are called
+    any number of times. `finish` ends the cell, and `close` is the last call.
+    """
 
     def start(self, cell: CellStart) -> None:
         """A cell starts."""
+
+    def restore(self, steps: Sequence[Row], usages: Sequence[Row]) -> None:
+        """The lines of metrics.jsonl and usage.jsonl that stay from an interrupted run. They are not reported again."""
 
     def phase(self, name: str, total: int | None) -> None:
         """A phase ("load", "train", "generate", "score") starts; `total` is its number of units, None if unknown."""
@@ -51,20 +62,23 @@ class Tracker(Protocol):
     def progress(self, done: int) -> None:
         """`done` units of the current phase are finished."""
 
-    def step(self, step: int, values: Mapping[str, float]) -> None:
-        """The optimizer step `step` reported values such as loss, learning_rate or validation_loss."""
+    def step(self, step: int, values: Row, usage: Row) -> None:
+        """The optimizer step `step` reported values such as loss, with a line of usage.jsonl."""
 
-    def summary(self, values: Mapping[str, float | int | str | None]) -> None:
-        """The cell's final numbers, flat: "em@1", "train_seconds", "train_peak_bytes" and so on."""
+    def usage(self, usage: Row) -> None:
+        """A batch of candidates was generated: a line of usage.jsonl."""
 
-    def finish(self, status: str) -> None:
-        """The cell ended with a status of the results schema."""
+    def finish(self, result: RunResult) -> None:
+        """The cell ended, and its files are written."""
+
+    def close(self) -> None:
+        """No more calls follow, also after an error: end displays and connections."""
 
 
 class Trackers:
     """A tracker that passes every call to several trackers, in their order.
 
-    A tracker that raises is reported, finished and dropped. The cell continues, because tracking must not make it fail.
+    A tracker that raises is reported, closed and dropped. The cell continues, because tracking must not make it fail.
     """
 
     def __init__(self, trackers: Sequence[Tracker]) -> None:
@@ -73,20 +87,26 @@ class Trackers:
     def start(self, cell: CellStart) -> None:
         self._each(lambda tracker: tracker.start(cell))
 
+    def restore(self, steps: Sequence[Row], usages: Sequence[Row]) -> None:
+        self._each(lambda tracker: tracker.restore(steps, usages))
+
     def phase(self, name: str, total: int | None) -> None:
         self._each(lambda tracker: tracker.phase(name, total))
 
     def progress(self, done: int) -> None:
         self._each(lambda tracker: tracker.progress(done))
 
-    def step(self, step: int, values: Mapping[str, float]) -> None:
-        self._each(lambda tracker: tracker.step(step, values))
+    def step(self, step: int, values: Row, usage: Row) -> None:
+        self._each(lambda tracker: tracker.step(step, values, usage))
 
-    def summary(self, values: Mapping[str, float | int | str | None]) -> None:
-        self._each(lambda tracker: tracker.summary(values))
+    def usage(self, usage: Row) -> None:
+        self._each(lambda tracker: tracker.usage(usage))
 
-    def finish(self, status: str) -> None:
-        self._each(lambda tracker: tracker.finish(status))
+    def finish(self, result: RunResult) -> None:
+        self._each(lambda tracker: tracker.finish(result))
+
+    def close(self) -> None:
+        self._each(lambda tracker: tracker.close())
 
     def _each(self, call: Callable[[Tracker], None]) -> None:
         # Over a copy, because a tracker that raises leaves the list.
@@ -98,4 +118,4 @@ class Trackers:
                 logger.warning("%s stopped tracking: %s", type(tracker).__name__, error)
                 # It gets no more calls, and may hold a live display or an open connection.
                 with contextlib.suppress(Exception):
-                    tracker.finish("failed")
+                    tracker.close()

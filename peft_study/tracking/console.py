@@ -3,7 +3,7 @@
 import atexit
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
@@ -16,7 +16,8 @@ from peft_study.console.messages import printable
 from peft_study.console.progress_bar import progress_bar
 from peft_study.metrics.intervals import recorded_interval
 from peft_study.metrics.registry import ALWAYS_SHOWN, HEADLINES
-from peft_study.tracking.base import CellStart
+from peft_study.results.schema import RunResult
+from peft_study.tracking.base import CellStart, Row
 
 PHASES = ("load", "train", "generate", "score")
 BYTES_PER_GIGABYTE = 1e9
@@ -64,7 +65,10 @@ class ConsoleTracker:
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, completed=done)
 
-    def step(self, step: int, values: Mapping[str, float]) -> None:
+    def restore(self, steps: Sequence[Row], usages: Sequence[Row]) -> None:
+        """Nothing: `progress` shows where the cell resumes."""
+
+    def step(self, step: int, values: Row, usage: Row) -> None:
         if self._progress is None or self._task is None:
             return
         self._latest.update({name: value for name, value in values.items() if name in _SHOWN_METRICS})
@@ -73,12 +77,15 @@ class ConsoleTracker:
         )
         self._progress.update(self._task, latest=latest)
 
-    def summary(self, values: Mapping[str, float | int | str | None]) -> None:
-        """Nothing: `print_closing_table` shows the summary once the display is closed."""
+    def usage(self, usage: Row) -> None:
+        """Nothing: `print_closing_table` shows what the cell cost."""
 
-    def finish(self, status: str) -> None:
+    def finish(self, result: RunResult) -> None:
         self._close()
-        self._say(f"{self._cell_id}: {status} after {time.monotonic() - self._started_seconds:.0f} s")
+        self._say(f"{self._cell_id}: {result.status} after {time.monotonic() - self._started_seconds:.0f} s")
+
+    def close(self) -> None:
+        self._close()
 
     def _end_phase(self) -> None:
         """Stop the clock of the current phase. A bar without a total is filled."""

@@ -3,11 +3,12 @@
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 
-from peft_study.tracking.base import CellStart
+from peft_study.results.schema import RunResult
+from peft_study.tracking.base import CellStart, Row
 
 SECONDS_BETWEEN = 0.3
 
@@ -70,15 +71,21 @@ class EventTracker:
         if time.monotonic() - self._written_seconds > SECONDS_BETWEEN or done == self._state.total:
             self._write()
 
-    def step(self, step: int, values: Mapping[str, float]) -> None:
+    def restore(self, steps: Sequence[Row], usages: Sequence[Row]) -> None:
+        """Nothing: a line holds the latest values only."""
+
+    def step(self, step: int, values: Row, usage: Row) -> None:
         self._state.loss = values.get("loss", self._state.loss)
         self._state.validation_loss = values.get("validation_loss", self._state.validation_loss)
 
-    def summary(self, values: Mapping[str, float | int | str | None]) -> None:
-        """Nothing: the reader reads result.json."""
+    def usage(self, usage: Row) -> None:
+        """Nothing: `peak_bytes` measures the memory."""
 
-    def finish(self, status: str) -> None:
-        """Nothing: the reader sees the process end."""
+    def finish(self, result: RunResult) -> None:
+        """Nothing: the reader reads result.json and sees the process end."""
+
+    def close(self) -> None:
+        """Nothing: whoever made the pipe closes it."""
 
     def _write(self) -> None:
         self._written_seconds = time.monotonic()

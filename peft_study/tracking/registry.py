@@ -1,17 +1,20 @@
-"""Trackers by name: `tracking.kind` is the name of a module of this package that has `create_tracker`."""
+"""Trackers by name: a key of `tracking.trackers` is the name of a module of this package that has `create_tracker`."""
 
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from peft_study.config.schema import TrackingConfig
 from peft_study.errors import UserError, near_names
 from peft_study.tracking.base import Tracker
 
-NONE = "none"
+Create = Callable[[TrackingConfig, Mapping[str, Any], Path], Tracker]
+"""From all settings of tracking, the options of this tracker, and the cell's folder."""
 
 
 @dataclass(frozen=True)
@@ -19,12 +22,17 @@ class TrackerKind:
     """What a tracker's module states of it.
 
     Attributes:
-        create: makes the tracker of a cell from its settings and its folder.
+        create: makes the tracker of a cell.
         files: names of the files and folders that the tracker leaves in a cell's folder. They do not count as work.
+        options: names of the options that the tracker takes.
+        package: the package that it imports, which is an optional extra with the tracker's name; None if it needs
+            nothing else.
     """
 
-    create: Callable[[TrackingConfig, Path], Tracker]
+    create: Create
     files: frozenset[str]
+    options: frozenset[str]
+    package: str | None
 
 
 @cache
@@ -35,7 +43,10 @@ def tracker_kinds() -> Mapping[str, TrackerKind]:
     for module_info in pkgutil.iter_modules([str(Path(__file__).parent)]):
         module = importlib.import_module(f"{__package__}.{module_info.name}")
         if hasattr(module, "create_tracker"):
-            kinds[module_info.name] = TrackerKind(module.create_tracker, frozenset(module.FILES))
+            options, package = getattr(module, "OPTIONS", ()), getattr(module, "PACKAGE", None)
+            kinds[module_info.name] = TrackerKind(
+                module.create_tracker, frozenset(module.FILES), frozenset(options), package
+            )
     return kinds
 
 
@@ -44,21 +55,35 @@ def tracker_files() -> frozenset[str]:
     return frozenset().union(*(kind.files for kind in tracker_kinds().values()))
 
 
-def check_tracker(tracking: TrackingConfig) -> None:
-    """Check that the tracker exists.
+def check_trackers(tracking: TrackingConfig) -> None:
+    """Check that the trackers exist, take their options, and are installed.
 
     Raises:
-        UserError: there is no tracker with this name.
+        UserError: the first that does not.
     """
-    names = [NONE, *tracker_kinds()]
-    if tracking.kind not in names:
-        raise UserError(
-            f"tracking.kind must be one of {', '.join(names)}, got {tracking.kind!r}",
-            where="tracking.kind",
-            hint=near_names(tracking.kind, names),
-        )
+    for name, options in tracking.trackers.items():
+        where = f"tracking.trackers.{name}"
+        kind = tracker_kinds().get(name)
+        if kind is None:
+            names = list(tracker_kinds())
+            what = f"tracking.trackers must be among {', '.join(names)}, got {name!r}"
+            raise UserError(what, where=where, hint=near_names(name, names))
+        if not isinstance(options, Mapping | None):
+            raise UserError(f"{where} must be a mapping of options, got {options!r}", where=where, hint=f"{where}={{}}")
+        unknown = sorted(set(options or {}) - kind.options)
+        if unknown:
+            takes = ", ".join(sorted(kind.options)) or "no options"
+            raise UserError(f"{where} takes {takes}, got {unknown[0]!r}", where=f"{where}.{unknown[0]}", hint=None)
+        if kind.package is not None and not _is_installed(kind.package):
+            what = f"tracking={name} needs the package {kind.package}, which is not installed"
+            raise UserError(what, where=where, hint=f"pip install 'peft-study[{name}]', or tracking=jsonl")
 
 
-def create_tracker_of(tracking: TrackingConfig, folder: Path) -> Tracker | None:
-    """Create the tracker of a cell from its settings and its folder; None for `tracking=none`."""
-    return None if tracking.kind == NONE else tracker_kinds()[tracking.kind].create(tracking, folder)
+def create_trackers(tracking: TrackingConfig, folder: Path) -> list[Tracker]:
+    """Create the trackers of a cell from its settings and its folder."""
+    kinds = tracker_kinds()
+    return [kinds[name].create(tracking, options or {}, folder) for name, options in tracking.trackers.items()]
+
+
+def _is_installed(package: str) -> bool:
+    return find_spec(package) is not None

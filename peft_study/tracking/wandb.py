@@ -3,43 +3,65 @@
 import hashlib
 import logging
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
-from netrc import NetrcParseError, netrc
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from peft_study.config.schema import TrackingConfig
 from peft_study.results.redaction import redact
+from peft_study.results.schema import RunResult, Status
 from peft_study.tracking.base import CellStart
+from peft_study.tracking.content import TABLE_COLUMNS, artifacts_of, prediction_rows, public_config
+from peft_study.tracking.dashboard import Dashboard
+from peft_study.tracking.names import SECONDS, SERIES, TRAIN_STEP, Values, summary_values
+from peft_study.tracking.wandb_service import has_key, load_wandb, stop_service, within
 
 logger = logging.getLogger(__name__)
 
 MODES = ("auto", "online", "offline", "disabled")
 RUN_ID_CHARACTERS = 16
+SYNC_COMMAND = "peft-study sync"
 # W&B refuses a run with a longer tag.
 TAG_CHARACTERS_AT_MOST = 64
+ARTIFACT_CHARACTERS_AT_MOST = 128
+_ARTIFACT_NAME = re.compile(r"[^A-Za-z0-9_.-]")
 _said: set[str] = set()
 # By process: every further cell would wait for the same server again.
 _unreachable: set[str] = set()
+
+# Shares of the time that the server may cost a cell. The rest is for W&B's service process, which starts and ends.
+START_SHARE, STORE_SHARE, FINISH_SHARE = 0.35, 0.2, 0.35
 
 FILES = ("wandb",)
 """What W&B leaves in a cell's folder: a folder with the files of the run."""
 
 
-def create_tracker(tracking: TrackingConfig, folder: Path) -> "WandbTracker":
-    """Create the tracker of a cell from its settings and its folder."""
+def create_tracker(tracking: TrackingConfig, options: Mapping[str, Any], folder: Path) -> "WandbTracker":
+    """Create the tracker of a cell.
+
+    Args:
+        tracking: project, entity, mode and what is stored.
+        options: nothing; all settings are those of `tracking`.
+        folder: the cell's folder.
+    """
     return WandbTracker(
         project=tracking.project,
         entity=tracking.entity,
         mode=str(tracking.mode),
         folder=folder,
-        init_timeout_seconds=tracking.timeout_seconds,
+        init_timeout_seconds=START_SHARE * tracking.timeout_seconds,
+        store_timeout_seconds=STORE_SHARE * tracking.timeout_seconds,
+        finish_timeout_seconds=FINISH_SHARE * tracking.timeout_seconds,
+        tracking=tracking,
     )
 
 
-class WandbTracker:
-    """Writes a cell to W&B: its composed config, the values of each optimizer step, and the summary.
+class WandbTracker(Dashboard):
+    """Writes a cell to W&B: a run with config, history, summary, and the table and artifacts that settings ask for.
+
+    Names are those of `peft_study.tracking.names`. Row N of the history is step N of W&B, so that a resumed cell
+    continues its run. Group is the study, job type the method, name the cell.
 
     Args:
         project: the W&B project.
@@ -52,7 +74,11 @@ class WandbTracker:
         group: the group of the runs; the cell's study if None.
         tags: tags in addition to the cell's model, method, data set and quantization.
         init_timeout_seconds: how long to wait for the server before the run is written offline.
+        store_timeout_seconds: how long to wait for the server's answers about the table and the artifacts.
         finish_timeout_seconds: how long to wait for the upload when the cell ends.
+        offline_if_unreachable: write the run offline if the server cannot be reached or does not take it in time;
+            otherwise the error is raised.
+        tracking: what is stored: predictions, artifacts and system metrics; nothing if None.
         note: called with messages for the user, with each text once per process; logs a warning by default.
 
     Raises:
@@ -68,12 +94,16 @@ class WandbTracker:
         *,
         group: str | None = None,
         tags: Sequence[str] = (),
-        init_timeout_seconds: float = 30.0,
-        finish_timeout_seconds: float = 60.0,
+        init_timeout_seconds: float = 10.0,
+        store_timeout_seconds: float = 6.0,
+        finish_timeout_seconds: float = 10.0,
+        offline_if_unreachable: bool = True,
+        tracking: TrackingConfig | None = None,
         note: Callable[[str], None] = logger.warning,
     ) -> None:
         if mode not in MODES:
             raise ValueError(f"tracking.mode must be one of {', '.join(MODES)}, got {mode!r}")
+        super().__init__(tracking or TrackingConfig())
         self._project = project
         self._entity = entity
         self._mode = mode
@@ -81,62 +111,105 @@ class WandbTracker:
         self._group = group
         self._tags = tuple(tags)
         self._init_timeout_seconds = init_timeout_seconds
+        self._store_timeout_seconds = store_timeout_seconds
         self._finish_timeout_seconds = finish_timeout_seconds
+        self._offline_if_unreachable = offline_if_unreachable
         self._note = note
         self._run: Any = None
+        self._online = False
+        self._sent_rows = 0
+        """Rows that the server has from an earlier process."""
 
     def start(self, cell: CellStart) -> None:
         # W&B no longer reads WANDB_DISABLED, but users and transformers still set it.
         disabled = os.environ.get("WANDB_DISABLED", "").lower() in {"1", "true", "yes", "on"}
         if disabled or self._mode == "disabled":
             return
-        wandb = _load_wandb()
+        wandb = load_wandb()
         mode = self._effective_mode(wandb.setup().settings)
         if mode == "disabled":
             return
         self._run = self._open(wandb, cell, mode)
-        # With summary="none", W&B adds no values of its own to the summary, which holds the numbers of the result.
-        self._run.define_metric("train/step", summary="none")
-        self._run.define_metric("train/*", step_metric="train/step", summary="none")
+        self._online = not self._run.offline
+        self._sent_rows = int(self._run.starting_step) if cell.resumed else 0
+        self._cell_folder = cell.folder
+        define_series(self._run)
+        self._run.summary.update({"status": str(Status.running)})
 
-    def phase(self, name: str, total: int | None) -> None:
-        """Nothing: the summary holds each phase's seconds and memory."""
+    def row(self, place: int, values: Values) -> None:
+        """See `Dashboard.row`. A killed offline run lacks its last rows. The next process writes all of them."""
+        # The rows that a server has from an earlier process are the first ones, and a step is logged once.
+        if self._run is not None and place >= self._sent_rows:
+            self._run.log(values, step=place, commit=True)
 
-    def progress(self, done: int) -> None:
-        """Nothing: the steps show how far the training is."""
+    def finish(self, result: RunResult) -> None:
+        """See `Tracker.finish`. W&B shows the run as failed if the status is not "ok", with the status as a tag."""
+        if self._run is None:
+            return
+        self._run.summary.update(summary_values(result))
+        if result.status is not Status.ok:
+            self._run.tags = (*self._run.tags, str(result.status))
+            self._run.notes = redact(result.reason)
+        if result.status is Status.preempted:
+            self._run.mark_preempting()
+        self._store_in_time(result)
+        self._end(0 if result.status is Status.ok else 1)
 
-    def step(self, step: int, values: Mapping[str, float]) -> None:
-        # A view, not the record: killed offline runs of W&B 0.31 lost what was not yet in a block of 32 KiB. The cell
-        # writes each step to metrics.jsonl and waits for the disk.
-        if self._run is not None:
-            self._run.log({"train/step": step} | {f"train/{name}": value for name, value in values.items()})
+    def close(self) -> None:
+        """See `Tracker.close`. A run that `finish` has not ended counts as failed."""
+        self._end(1)
 
-    def summary(self, values: Mapping[str, float | int | str | None]) -> None:
-        if self._run is not None:
-            self._run.summary.update(dict(values))
+    def _store_in_time(self, result: RunResult) -> None:
+        try:
+            within(self._store_timeout_seconds if self._online else None, lambda: self._store(result))
+        except TimeoutError:
+            # The service still waits for an answer, and `finish` would wait for the service.
+            self._run = None
+            stop_service()
+            self._give_up(self._store_timeout_seconds)
 
-    def finish(self, status: str) -> None:
-        """See `Tracker.finish`. W&B shows the run as failed if the status is not "ok"."""
+    def _store(self, result: RunResult) -> None:
+        import wandb
+
+        # W&B keeps copies of tables in the home of the user, where an offline run that is moved would lose them.
+        os.environ["WANDB_DATA_DIR"] = str((self._folder or self._cell_folder).resolve() / FILES[0])
+        rows = prediction_rows(self._cell_folder, self.tracking.predictions) if self.tracking.predictions else []
+        if rows:
+            self._run.summary["predictions"] = wandb.Table(columns=list(TABLE_COLUMNS), data=[*rows])
+        for artifact in artifacts_of(result, self._cell_folder, self.tracking.artifacts):
+            stored = wandb.Artifact(
+                _ARTIFACT_NAME.sub("-", f"{artifact.name}-{result.cell_id}")[:ARTIFACT_CHARACTERS_AT_MOST],
+                type=artifact.name,
+                metadata={**artifact.lineage, "sha256": artifact.digest},
+            )
+            for name, file in artifact.files.items():
+                # The cell's files do not change any more, so that a copy would only take disk.
+                stored.add_file(str(file.resolve()), name=name, policy="immutable")
+            self._run.log_artifact(stored)
+
+    def _end(self, exit_code: int) -> None:
         run, self._run = self._run, None
         if run is None:
             return
-        run.summary.update({"status": status})
         try:
-            run.finish(exit_code=0 if status == "ok" else 1)
+            run.finish(exit_code=exit_code)
         except TimeoutError:
-            waited = f"{self._finish_timeout_seconds:.0f} s"
-            self._say(
-                f"W&B: the upload was not done after {waited}; `wandb sync {Path(run.dir).parent}` sends the rest"
-            )
+            self._give_up(self._finish_timeout_seconds)
+
+    def _give_up(self, waited_seconds: float) -> None:
+        text = f"W&B: the upload was not done after {waited_seconds:.0f} s"
+        if not self._offline_if_unreachable:
+            raise TimeoutError(text)
+        self._say(f"{text}; `{SYNC_COMMAND} FOLDER` sends the rest")
 
     def _effective_mode(self, settings: Any) -> str:
         """Resolve "auto", and replace online by offline if there is no key, because W&B would prompt for one."""
         mode = self._mode if self._mode != "auto" else _MODE_OF_SETTINGS.get(settings.mode, "online")
-        if mode == "online" and settings.base_url in _unreachable:
+        if mode == "online" and settings.base_url in _unreachable and self._offline_if_unreachable:
             return "offline"
-        if mode == "online" and not _has_key(settings):
+        if mode == "online" and not has_key(settings):
             self._say(
-                "W&B: no key is configured, so runs are written offline; `wandb sync <run folder>` sends them later"
+                f"W&B: no key is configured, so runs are written offline; `{SYNC_COMMAND} FOLDER` sends them later"
             )
             return "offline"
         return mode
@@ -145,16 +218,20 @@ class WandbTracker:
         if mode == "online":
             base_url = wandb.setup().settings.base_url
             try:
-                return wandb.init(mode="online", resume="allow", **self._init_arguments(wandb, cell))
+                return wandb.init(mode="online", **self._init_arguments(wandb, cell, mode))
             # SystemExit, too: W&B's login and teardown may exit the process, but the cell must continue.
             except (Exception, SystemExit) as error:
+                if not self._offline_if_unreachable:
+                    raise
                 _unreachable.add(base_url)
                 reason = (str(error).splitlines() or [type(error).__name__])[0]
                 self._say(f"W&B: {base_url} cannot be used, so runs are written offline ({redact(reason)})")
-                wandb = _restart(wandb)
-        return wandb.init(mode="offline", **self._init_arguments(wandb, cell))
+                # After a failed `init`, the service refuses the run's id as in use.
+                stop_service()
+                wandb = load_wandb()
+        return wandb.init(mode="offline", **self._init_arguments(wandb, cell, "offline"))
 
-    def _init_arguments(self, wandb: Any, cell: CellStart) -> dict[str, Any]:
+    def _init_arguments(self, wandb: Any, cell: CellStart, mode: str) -> dict[str, Any]:
         folder = self._folder or cell.folder
         # W&B writes to the machine's temporary folder if this folder does not exist.
         folder.mkdir(parents=True, exist_ok=True)
@@ -167,13 +244,37 @@ class WandbTracker:
             "name": cell.cell_id,
             "id": run_id(cell),
             "dir": str(folder),
+            "resume": "allow" if cell.resumed and mode == "online" else None,
             # W&B writes the config to the run's file and to debug.log as it is, with any token in it.
-            "config": redact(cell.config),
+            "config": public_config(cell.config),
             "tags": list(dict.fromkeys(tag[:TAG_CHARACTERS_AT_MOST] for tag in tags if tag)),
             # By default, `init` returns the run that is still active in this process.
             "reinit": "create_new",
-            "settings": _settings(wandb, self._init_timeout_seconds, self._finish_timeout_seconds),
+            "settings": self._settings(wandb),
         }
+
+    def _settings(self, wandb: Any) -> Any:
+        wanted = {
+            # `init` waits for an unreachable server, and the cell with it.
+            "init_timeout": self._init_timeout_seconds,
+            "finish_timeout": self._finish_timeout_seconds,
+            "finish_timeout_raises": True,
+            "silent": True,
+            "console": "off",
+            "symlink": False,
+            # result.json holds the provenance. W&B would also store the command line, with any secret in it.
+            "disable_git": True,
+            "disable_code": True,
+            "save_code": False,
+            "x_disable_meta": True,
+            "x_disable_machine_info": True,
+            "x_save_requirements": False,
+            # W&B samples the system every 15 s, which misses the peaks that the cell measures.
+            "x_disable_stats": not self.tracking.system_metrics,
+        }
+        # W&B refuses unknown settings, and the settings differ between its versions.
+        names = wandb.Settings.model_fields
+        return wandb.Settings(**{name: value for name, value in wanted.items() if name in names})
 
     def _say(self, text: str) -> None:
         if text not in _said:
@@ -184,62 +285,14 @@ class WandbTracker:
 _MODE_OF_SETTINGS = {"offline": "offline", "dryrun": "offline", "disabled": "disabled"}
 
 
+def define_series(run: Any) -> None:
+    """Tell W&B the x-axis and the summaries of every series. Final values of the others come from the result."""
+    for axis in (TRAIN_STEP, SECONDS):
+        run.define_metric(axis)
+    for series in SERIES:
+        run.define_metric(series.name, step_metric=series.step_metric, summary=",".join(series.summaries) or None)
+
+
 def run_id(cell: CellStart) -> str:
     """Return the id of a cell's run. It is the same whenever the cell runs, so that a resumed cell resumes its run."""
     return hashlib.sha256(f"{cell.study}/{cell.cell_id}".encode()).hexdigest()[:RUN_ID_CHARACTERS]
-
-
-def _load_wandb() -> Any:
-    """Import W&B, which takes a second, and keep its messages off the terminal."""
-    # If the server cannot be reached, W&B's usage reports print errors and delay the exit by 10 s.
-    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-    import wandb
-
-    wandb.setup(settings=wandb.Settings(silent=True))
-    return wandb
-
-
-def _restart(wandb: Any) -> Any:
-    """Restart W&B's service process. After a failed online `init`, it refuses the same run id as in use."""
-    try:
-        wandb.teardown()
-    except SystemExit as error:
-        logger.debug("W&B's service ended with status %s", error.code)
-    return _load_wandb()
-
-
-def _settings(wandb: Any, init_timeout_seconds: float, finish_timeout_seconds: float) -> Any:
-    wanted = {
-        # `init` waits for an unreachable server, and the cell with it.
-        "init_timeout": init_timeout_seconds,
-        "finish_timeout": finish_timeout_seconds,
-        "finish_timeout_raises": True,
-        "silent": True,
-        "console": "off",
-        "symlink": False,
-        # result.json holds the provenance. W&B would also store the command line, with any secret in it.
-        "disable_git": True,
-        "disable_code": True,
-        "save_code": False,
-        "x_disable_meta": True,
-        "x_disable_machine_info": True,
-        "x_save_requirements": False,
-        # W&B samples the system every 15 s, which misses the peaks that the cell measures.
-        "x_disable_stats": True,
-    }
-    # W&B refuses unknown settings, and the settings differ between its versions.
-    names = wandb.Settings.model_fields
-    return wandb.Settings(**{name: value for name, value in wanted.items() if name in names})
-
-
-def _has_key(settings: Any) -> bool:
-    if settings.api_key or getattr(settings, "identity_token_file", None):
-        return True
-    hosts = {urlsplit(settings.base_url).netloc}
-    if settings.base_url == type(settings).model_fields["base_url"].default:
-        hosts.add("api.wandb.ai")  # keys stored under the earlier default host still work
-    try:
-        stored = netrc(os.environ.get("NETRC") or Path.home() / ".netrc")
-    except (OSError, NetrcParseError):
-        return False
-    return any(stored.authenticators(host) for host in hosts)

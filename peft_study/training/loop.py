@@ -33,7 +33,7 @@ OVERFLOWS = 25
 gradients that still overflow are not a matter of scale."""
 LOGGED_STEPS = 200
 """Number of loss values of a run: enough for the shape of a curve, few enough for a small record."""
-OnStep = Callable[[int, Mapping[str, float]], None]
+OnStep = Callable[[int, Mapping[str, float], float | None], None]
 # The names of transformers. The fused AdamW updates in place; the unfused one copies all trained parameters at a step.
 _OPTIMIZERS: Mapping[Optimizer, str] = {
     Optimizer.adafactor: "adafactor",
@@ -87,8 +87,11 @@ class Trained:
 class _Watch(TrainerCallback):
     """Evaluates and saves by our schedule, reports steps, and stops a run that diverges."""
 
-    def __init__(self, schedule: Schedule, on_step: OnStep, on_progress: Callable[[int], None], *, saves: bool) -> None:
+    def __init__(
+        self, schedule: Schedule, clock: StepClock, on_step: OnStep, on_progress: Callable[[int], None], *, saves: bool
+    ) -> None:
         self._schedule = schedule
+        self._clock = clock
         self._saves = saves
         self._on_step = on_step
         self._on_progress = on_progress
@@ -131,7 +134,8 @@ class _Watch(TrainerCallback):
         values = {renamed.get(key, key): float(value) for key, value in (logs or {}).items() if key in kept}
         if not values.keys() & {"loss", "validation_loss"}:
             return
-        self._on_step(state.global_step, values)
+        speed = self._clock.tokens_per_second(state.global_step) if "loss" in values else None
+        self._on_step(state.global_step, values, speed)
         for name in ("loss", "validation_loss"):
             if not math.isfinite(values.get(name, 0.0)):
                 self._stop(state, control, f"the {name.replace('_', ' ')} is not a finite number")
@@ -171,7 +175,8 @@ def train(
         seed: seed of the data order and of dropout.
         compute: device and number format.
         folder: folder of the checkpoints of this run.
-        on_step: receives the optimizer step and its values (loss, learning_rate, validation_loss, ...).
+        on_step: receives the optimizer step, its values (loss, learning_rate, validation_loss, ...), and the tokens a
+            second since the last loss, which is None without a loss.
         on_progress: receives the number of finished optimizer steps.
         on_work: receives the tokens, seconds and FLOPs of the steps since its last call, before each evaluation.
         ranks: the processes that train the model. Each calls this function with the same arguments, and the first one
@@ -184,12 +189,12 @@ def train(
         DivergedError: a loss is not a finite number, or gradients overflow in many steps in a row.
     """
     schedule = plan(len(train_samples), settings.batch_size, settings.epochs, settings.evaluations_per_epoch)
-    watch = _Watch(schedule, on_step, on_progress, saves=ranks.first)
+    clock = StepClock(schedule.evaluation_steps, compute.device, on_work)
+    watch = _Watch(schedule, clock, on_step, on_progress, saves=ranks.first)
     start = resume.last_complete(folder)
     resumed_from_step = resume.step_of(start) if start else None
     if ranks.first:
         _remove_incomplete(folder)
-    clock = StepClock(schedule.evaluation_steps, compute.device, on_work)
     trainer = TokenMeanTrainer(
         clock=clock,
         ranks=ranks,

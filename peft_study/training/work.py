@@ -53,14 +53,31 @@ class StepClock(TrainerCallback):
         self._on_work = on_work
         self._began_seconds: float | None = None
         self._work = Work()
+        self._tokens_since_reading = 0
+        self._reading_seconds: float | None = None
 
     def add(self, work: Work) -> None:
         """Count a micro-batch that the model trains on."""
         self._work += work
+        self._tokens_since_reading += work.tokens
+
+    def tokens_per_second(self, step: int) -> float | None:
+        """Read the tokens a second of the steps since the last reading; None before the first step.
+
+        Args:
+            step: the optimizer step of the reading. The loss was copied from the device, so its kernels are finished.
+        """
+        now, began, tokens = time.perf_counter(), self._reading_seconds, self._tokens_since_reading
+        self._tokens_since_reading = 0
+        # An evaluation follows, and does not count for the next interval.
+        self._reading_seconds = None if step in self._evaluation_steps else now
+        return tokens / (now - began) if began is not None and tokens else None
 
     def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         if self._began_seconds is None:
             self._began_seconds = time.perf_counter()
+        if self._reading_seconds is None:
+            self._reading_seconds = time.perf_counter()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         if state.global_step in self._evaluation_steps:

@@ -82,7 +82,7 @@ def test_method_pairs_metric_tracker_and_table(project: Path, tmp_path: Path) ->
 
     brief = ["training.epochs=1", "training.evaluations_per_epoch=1", *SHORT_ANSWERS]
 
-    ended = _run(project, tmp_path, *cell, *brief, "tracking=lines", "tracking.options.separator=','")
+    ended = _run(project, tmp_path, *cell, *brief, "tracking=[lines,jsonl]", "tracking.trackers.lines.separator=','")
 
     assert ended.returncode == 0, ended.stderr
     (file,) = tmp_path.glob("multirun/single/*/result.json")
@@ -91,7 +91,14 @@ def test_method_pairs_metric_tracker_and_table(project: Path, tmp_path: Path) ->
     assert len(result["intervals"]["same_length"]) == 2
     lines = (file.parent / "lines.txt").read_text().splitlines()
     assert lines[0] == f"start,{result['cell_id']}"
-    assert lines[-1] == "finish,ok"
+    assert lines[-1].startswith("finish,ok,seconds=")
+    # The recipe's tracker and the project's show the same history.
+    rows = [json.loads(line) for line in (file.parent / "dashboard.jsonl").read_text().splitlines()]
+    assert lines[1:-1] == [
+        ",".join([str(row["row"]), *(f"{name}={value}" for name, value in row["values"].items())])
+        for row in rows
+        if row["event"] == "row"
+    ]
     ended = _run(project, tmp_path, "report", "multirun", "--no-samples")
     assert ended.returncode == 0, ended.stderr
     tables = tmp_path / "report" / "tables"
@@ -123,9 +130,9 @@ def test_tests_and_launcher(project: Path, tmp_path: Path) -> None:
 
 
 def test_a_mistyped_tracker_is_refused(tmp_path: Path) -> None:
-    ended = _run(ROOT, tmp_path, "model=tiny-llama", "tracking.kind=wandbb")
+    ended = _run(ROOT, tmp_path, "model=tiny-llama", "+tracking.trackers.wandbb={}")
 
     assert ended.returncode == 2
-    assert "tracking.kind" in ended.stderr
+    assert "tracking.trackers.wandbb" in ended.stderr
     assert "wandb" in ended.stderr
     assert not (tmp_path / "multirun").exists()

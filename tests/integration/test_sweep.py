@@ -157,7 +157,7 @@ def test_a_study_runs_without_saying_multirun_and_ends_with_a_table(
 
     assert ended.code == 0, ended.err
     rows = [line.split()[:3] for line in ended.out.splitlines() if line.startswith("tiny-llama")]
-    assert rows == [["tiny-llama", "zero-shot", "1"], ["tiny-llama", "lora", "1"]]
+    assert rows == [["tiny-llama", "lora", "1"], ["tiny-llama", "zero-shot", "1"]]
     folders = sorted((tmp_path / "multirun" / "quickstart").glob("*/"))
     assert len(folders) == 2
     for folder in folders:

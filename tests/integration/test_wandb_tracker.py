@@ -14,10 +14,13 @@ from typing import Any
 import pytest
 import wandb
 
+from peft_study.results.schema import Status
 from peft_study.tracking import wandb as tracking
 from peft_study.tracking.base import CellStart, Trackers
+from peft_study.tracking.names import summary_values
 from peft_study.tracking.wandb import WandbTracker
-from tests.wandb_reader import final_summary, read_records, run_folders
+from tests.report_cells import result
+from tests.wandb_reader import final_summary, history_of, read_records, run_folders
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
 SECRETS = {
@@ -25,21 +28,28 @@ SECRETS = {
     "HF_TOKEN": "hf_plantedplantedplanted",
     "MY_SERVICE_PASSWORD": "planted-password-of-the-environment",
 }
-SUMMARY: dict[str, float | int | str | None] = {
-    **{f"em@{k}": k / 30 for k in range(1, 11)},
-    "test_samples": 543,
-    "trainable_parameters": 4_194_304,
-    "total_parameters": 6_742_609_920,
-    "best_validation_loss": 1.2345678901234567,
-    "memory_kind": "cpu_peak_rss",
-    "load_seconds": 0.1,
-    "load_peak_bytes": 512_345_678,
-    "train_seconds": 12.5,
-    "train_peak_bytes": 80_123_456_789,
-    "generate_seconds": None,
-    "generate_peak_bytes": None,
-    "status": "ok",
-}
+RESULT = result(metrics={f"em@{k}": k / 30 for k in range(1, 11)}, intervals={"em@10": [0.2, 0.4]})
+SUMMARY = json.loads(json.dumps(summary_values(RESULT)))
+STEPS = [
+    {"step": 10, "loss": 2.5, "learning_rate": 1e-4},
+    {"step": 20, "loss": 2.25, "validation_loss": 2.75},
+]
+USAGES = [
+    {"step": 10, "phase": "train", "seconds": 1.5, "peak_bytes": 2_500_000_000},
+    {"step": 20, "phase": "train", "seconds": 2.5},
+    {"prompts": 8, "phase": "generate", "seconds": 3.5, "peak_bytes": 1_500_000_000},
+]
+HISTORY = [
+    {
+        "train/step": 10,
+        "train/loss": 2.5,
+        "train/learning_rate": 1e-4,
+        "cost/seconds": 1.5,
+        "memory/train_peak_gb": 2.5,
+    },
+    {"train/step": 20, "train/loss": 2.25, "validation/loss": 2.75, "cost/seconds": 2.5},
+    {"cost/seconds": 3.5, "memory/generate_peak_gb": 1.5, "generate/prompts": 8},
+]
 CONFIG: dict[str, Any] = {
     "model": {"name": "tiny-llama", "revision": "f" * 40},
     "method": {"target_modules": ["q_proj", "v_proj"], "rank": 8},
@@ -55,10 +65,11 @@ def cell(folder: Path, name: str = "lora-tiny-1234abcd", *, resumed: bool = Fals
 def track(tracker: WandbTracker | Trackers, start: CellStart, status: str = "ok") -> None:
     tracker.start(start)
     tracker.phase("train", 20)
-    tracker.step(10, {"loss": 2.5, "learning_rate": 1e-4})
-    tracker.step(20, {"loss": 2.25, "validation_loss": 2.75})
-    tracker.summary(SUMMARY)
-    tracker.finish(status)
+    tracker.step(10, {"loss": 2.5, "learning_rate": 1e-4}, USAGES[0])
+    tracker.step(20, {"loss": 2.25, "validation_loss": 2.75}, USAGES[1])
+    tracker.usage(USAGES[2])
+    tracker.finish(dataclasses.replace(RESULT, status=Status(status), reason=None if status == "ok" else "why"))
+    tracker.close()
 
 
 @pytest.fixture(autouse=True)
@@ -89,7 +100,10 @@ def test_an_offline_run_reads_back_as_it_was_given(tmp_path: Path, own_wandb: li
     (run_folder,) = run_folders(tmp_path / "cell")
     records = read_records(run_folder)
 
-    assert final_summary(records) == SUMMARY
+    summary = final_summary(records)
+    assert {name: summary[name] for name in SUMMARY} == SUMMARY
+    assert summary["train/loss"] == {"min": 2.25, "last": 2.25}
+    assert summary["validation/loss"] == {"min": 2.75, "last": 2.75}
 
     run = records["run"][0]
     assert run["project"] == "peft-study"
@@ -102,26 +116,22 @@ def test_an_offline_run_reads_back_as_it_was_given(tmp_path: Path, own_wandb: li
     assert config["method"] == CONFIG["method"]
     assert config["model"] == CONFIG["model"]
     assert config["generation"] == CONFIG["generation"]
-    assert config["hub"] == {"token": "[redacted]", "header": "Bearer [redacted]"}
-
-    history = [
-        {name: value for name, value in record["item"].items() if name[0] != "_"} for record in records["history"]
-    ]
-    assert history == [
-        {"train/step": 10, "train/loss": 2.5, "train/learning_rate": 1e-4},
-        {"train/step": 20, "train/loss": 2.25, "train/validation_loss": 2.75},
-    ]
-    assert any(m.get("glob_name") == "train/*" and m["step_metric"] == "train/step" for m in records["metric"])
+    assert "hub" not in config, "a group that is not on the list"
+    assert history_of(records) == HISTORY
+    axes = {metric["name"]: metric.get("step_metric") for metric in records["metric"]}
+    assert axes["train/loss"] == axes["validation/loss"] == "train/step"
+    assert axes["memory/train_peak_gb"] == axes["throughput/tokens_per_second"] == "cost/seconds"
 
 
 @pytest.mark.parametrize(("status", "exit_code"), [("ok", 0), ("oom", 1), ("preempted", 1)])
 def test_the_run_ends_as_the_cell_did(status: str, exit_code: int, tmp_path: Path, own_wandb: list[str]) -> None:
     subject = tracker(own_wandb, "offline")
-    subject.start(cell(tmp_path))
-    subject.finish(status)
+    track(subject, cell(tmp_path), status)
     records = read_records(run_folders(tmp_path)[0])
     assert records["exit"][0].get("exit_code", 0) == exit_code
-    assert final_summary(records) == {"status": status}
+    assert final_summary(records)["status"] == status
+    assert (status in records["run"][-1]["tags"]) == (status != "ok")
+    assert records["run"][-1].get("notes") == (None if status == "ok" else "why")
 
 
 @pytest.mark.parametrize("mode", ["offline", "online"])
@@ -149,10 +159,10 @@ def test_two_cells_of_one_process_are_two_runs(tmp_path: Path, own_wandb: list[s
     first, second = tracker(own_wandb), tracker(own_wandb)
     first.start(cell(tmp_path / "a", "first"))
     second.start(cell(tmp_path / "b", "second"))
-    second.step(1, {"loss": 2.0})
-    first.step(1, {"loss": 1.0})
-    first.finish("ok")
-    second.finish("ok")
+    second.step(1, {"loss": 2.0}, {})
+    first.step(1, {"loss": 1.0}, {})
+    first.finish(RESULT)
+    second.finish(RESULT)
     found = {}
     for folder in ("a", "b"):
         (run_folder,) = run_folders(tmp_path / folder)
@@ -163,12 +173,17 @@ def test_two_cells_of_one_process_are_two_runs(tmp_path: Path, own_wandb: list[s
     assert "offline" in own_wandb[0]
 
 
-def test_a_resumed_cell_writes_a_fresh_file_of_the_same_run(tmp_path: Path, own_wandb: list[str]) -> None:
+def test_a_resumed_cell_writes_its_whole_history_into_the_same_run(tmp_path: Path, own_wandb: list[str]) -> None:
     track(tracker(own_wandb), cell(tmp_path), "preempted")
-    track(tracker(own_wandb), cell(tmp_path, resumed=True))
-    run_ids = [read_records(folder)["run"][0]["run_id"] for folder in run_folders(tmp_path)]
-    assert len(run_ids) == 2
-    assert len(set(run_ids)) == 1
+    subject = tracker(own_wandb)
+    subject.start(cell(tmp_path, resumed=True))
+    subject.restore(STEPS, USAGES[:2])
+    subject.usage(USAGES[2])
+    subject.finish(RESULT)
+    first, second = (read_records(folder) for folder in run_folders(tmp_path))
+    assert first["run"][0]["run_id"] == second["run"][0]["run_id"]
+    assert history_of(first) == history_of(second) == HISTORY
+    assert [record["item"]["_step"] for record in second["history"]] == [0, 1, 2]
 
 
 def test_nothing_is_printed(tmp_path: Path, own_wandb: list[str], capfd: pytest.CaptureFixture[str]) -> None:
@@ -240,7 +255,7 @@ def test_an_unreachable_server_makes_the_run_an_offline_one(
     assert second_seconds < 1, "the process should have remembered that the server cannot be reached"
     for name in ("first", "second"):
         (run_folder,) = run_folders(tmp_path / name)
-        assert final_summary(read_records(run_folder)) == SUMMARY
+        assert history_of(read_records(run_folder)) == HISTORY
     assert len(own_wandb) == 1
     assert address in own_wandb[0]
 
@@ -309,7 +324,7 @@ def test_a_reachable_server_gets_the_run(server: ThreadingHTTPServer, tmp_path: 
     assert made["groupName"] == "demo"
     assert made["jobType"] == "lora"
     sent = b"".join(Server.sent)
-    assert b"train/validation_loss" in sent
+    assert b"validation/loss" in sent
     assert b"em@10" in sent
     assert SECRETS["HF_TOKEN"].encode() not in sent
 
@@ -321,10 +336,9 @@ def test_a_server_lost_in_the_middle_bounds_the_end(
     subject.start(cell(tmp_path))
     server.shutdown()
     server.server_close()
-    subject.step(1, {"loss": 1.0})
-    subject.summary(SUMMARY)
+    subject.step(1, {"loss": 1.0}, {})
     began = time.monotonic()
-    subject.finish("ok")
+    subject.finish(RESULT)
     assert time.monotonic() - began < 10
     assert len(own_wandb) == 1
-    assert "wandb sync" in own_wandb[0]
+    assert "peft-study sync" in own_wandb[0]

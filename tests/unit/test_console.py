@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from peft_study.results.schema import RunResult, Status
 from peft_study.tracking.base import CellStart
 from peft_study.tracking.console import ConsoleTracker, print_closing_table
 
@@ -48,6 +49,10 @@ def cell(name: str = "lora-tiny-1234abcd", *, resumed: bool = False) -> CellStar
     )
 
 
+def ended(status: str) -> RunResult:
+    return RunResult("cell", "demo", Status(status))
+
+
 def run_cell(console: Console, name: str = "lora-tiny-1234abcd", *, resumed: bool = False, status: str = "ok") -> None:
     tracker = ConsoleTracker(console)
     tracker.start(cell(name, resumed=resumed))
@@ -55,12 +60,11 @@ def run_cell(console: Console, name: str = "lora-tiny-1234abcd", *, resumed: boo
     tracker.phase("train", 100)
     for step in range(1, 4):
         tracker.progress(step)
-        tracker.step(step, {"loss": 2.0 - step / 4, "learning_rate": 1e-4})
-    tracker.step(3, {"validation_loss": 1.75})
+        tracker.step(step, {"loss": 2.0 - step / 4, "learning_rate": 1e-4}, {})
+    tracker.step(3, {"validation_loss": 1.75}, {})
     tracker.phase("generate", 10)
     tracker.progress(10)
-    tracker.summary(FULL_SUMMARY)
-    tracker.finish(status)
+    tracker.finish(ended(status))
 
 
 def terminal() -> tuple[Console, io.StringIO]:
@@ -76,7 +80,7 @@ def table(
     return stream.getvalue()
 
 
-@pytest.mark.parametrize(("resumed", "status"), [(False, "ok"), (True, "ok"), (False, "oom[bold]")])
+@pytest.mark.parametrize(("resumed", "status"), [(False, "ok"), (True, "ok"), (False, "oom")])
 def test_a_log_file_gets_one_plain_line_at_each_end_of_the_cell(resumed: bool, status: str) -> None:
     stream = io.StringIO()
     run_cell(Console(file=stream, width=80), resumed=resumed, status=status)
@@ -109,9 +113,9 @@ def test_a_terminal_shows_phase_progress_and_the_latest_losses() -> None:
     tracker.start(cell())
     tracker.phase("train", 100)
     tracker.progress(3)
-    tracker.step(3, {"loss": 1.25, "learning_rate": 1e-4})
-    tracker.step(3, {"validation_loss": 1.75})
-    tracker.finish("ok")
+    tracker.step(3, {"loss": 1.25, "learning_rate": 1e-4}, {})
+    tracker.step(3, {"validation_loss": 1.75}, {})
+    tracker.finish(ended("ok"))
     shown = stream.getvalue()
     for expected in ("train", "3/100", "loss 1.2500", "val 1.7500"):
         assert expected in shown
@@ -123,12 +127,12 @@ def test_losses_belong_to_their_phase() -> None:
     tracker = ConsoleTracker(console)
     tracker.start(cell())
     tracker.phase("train", 2)
-    tracker.step(1, {"loss": 1.25})
+    tracker.step(1, {"loss": 1.25}, {})
     tracker.phase("generate", 10)
     stream.seek(0)
     stream.truncate()
     tracker.progress(5)
-    tracker.finish("ok")
+    tracker.finish(ended("ok"))
     generate_lines = [line for line in stream.getvalue().splitlines() if "generate" in line]
     assert generate_lines
     assert not any("loss" in line for line in generate_lines)
@@ -140,9 +144,9 @@ def test_the_terminal_is_given_back_whatever_ends_the_cell(status: str) -> None:
     tracker = ConsoleTracker(console)
     tracker.start(cell())
     tracker.phase("train", 100)
-    tracker.finish(status)
+    tracker.finish(ended(status))
     tracker.progress(4)
-    tracker.finish(status)
+    tracker.finish(ended(status))
     shown = stream.getvalue()
     assert shown.rindex(SHOW_CURSOR) > shown.rindex(HIDE_CURSOR)
     assert "train" not in shown[shown.rindex(SHOW_CURSOR) :]
@@ -155,7 +159,7 @@ def test_a_second_cell_on_one_tracker_starts_clean() -> None:
     tracker.phase("train", 100)
     tracker.start(cell("second"))
     tracker.phase("load", None)
-    tracker.finish("ok")
+    tracker.finish(ended("ok"))
     shown = stream.getvalue()
     assert shown.count(HIDE_CURSOR) == shown.count(SHOW_CURSOR) == 2
     assert "second: ok" in shown
@@ -165,11 +169,11 @@ def test_calls_before_any_phase_are_harmless() -> None:
     console, _ = terminal()
     tracker = ConsoleTracker(console)
     tracker.progress(1)
-    tracker.step(1, {"loss": 1.0})
+    tracker.step(1, {"loss": 1.0}, {})
     tracker.start(cell())
     tracker.progress(1)
-    tracker.step(1, {"loss": 1.0})
-    tracker.finish("failed")
+    tracker.step(1, {"loss": 1.0}, {})
+    tracker.finish(ended("failed"))
 
 
 @pytest.mark.parametrize(

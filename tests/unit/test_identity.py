@@ -1,12 +1,13 @@
 """Which settings make another cell."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from peft_study.config.checks import NAME
 from peft_study.config.compose import compose_cell, folder_of, name_of
-from peft_study.config.identity import plain, settings_key
+from peft_study.config.identity import from_plain, plain, settings_key
 from peft_study.config.schema import Truncation
 from peft_study.errors import UserError
 from tests.conftest import write_jsonl
@@ -40,6 +41,9 @@ def test_what_decides_the_result_makes_another_cell(override: str) -> None:
     "override",
     [
         "tracking=wandb",
+        "tracking=[wandb,jsonl]",
+        "tracking.artifacts=adapter",
+        "tracking.predictions=100",
         "hardware=cpu",
         "hardware.threads=3",
         "study.name=other",
@@ -120,3 +124,15 @@ def test_a_name_cannot_leave_the_output_folder(setting: str, name: str) -> None:
 
     with pytest.raises(UserError, match=rf"{setting} must be .*, got "):
         folder_of(cell)
+
+
+@pytest.mark.parametrize(
+    "overrides", [(), ("method=rag", "quantization=int8"), ("method=prefix", "training.memory=small")]
+)
+def test_a_config_survives_plain_containers(overrides: tuple[str, ...]) -> None:
+    cell = compose_cell([*BASE, *overrides])
+
+    rebuilt = from_plain(json.loads(json.dumps(plain(cell))))
+
+    assert rebuilt == cell
+    assert type(rebuilt.training.memory) is type(cell.training.memory)

@@ -129,7 +129,7 @@ def test_progress_crosses_a_pipe() -> None:
     reading, writing = os.pipe()
     tracker = EventTracker(writing, lambda: 5)
     tracker.phase("train", 100)
-    tracker.step(1, {"loss": 2.0, "validation_loss": 3.0})
+    tracker.step(1, {"loss": 2.0, "validation_loss": 3.0}, {})
     tracker.progress(100)
     lines = os.read(reading, 10_000).splitlines()
     assert Progress.from_line(lines[0]).phase == "train"

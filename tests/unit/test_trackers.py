@@ -1,15 +1,17 @@
 """Trackers never fail the cell they watch, and never carry a secret out of it."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from peft_study.results.redaction import REDACTED, redact
-from peft_study.tracking.base import CellStart, Tracker, Trackers
+from peft_study.results.schema import RunResult
+from peft_study.tracking.base import CellStart, Row, Tracker, Trackers
 from peft_study.tracking.wandb import WandbTracker, run_id
+from tests.report_cells import result
 
 CELL = CellStart("cell-1", "demo", "tiny-llama", "lora", "minipy", "none", 1, Path("multirun/demo/cell-1"))
 HEX_KEY = "0123456789abcdef0123456789abcdef01234567"
@@ -32,18 +34,24 @@ class Recorder:
     def progress(self, done: int) -> None:
         self._note("progress")
 
-    def step(self, step: int, values: Mapping[str, float]) -> None:
+    def step(self, step: int, values: Row, usage: Row) -> None:
         self._note("step")
 
-    def summary(self, values: Mapping[str, float | int | str | None]) -> None:
-        self._note("summary")
+    def restore(self, steps: Sequence[Row], usages: Sequence[Row]) -> None:
+        self._note("restore")
 
-    def finish(self, status: str) -> None:
-        self._note(f"finish {status}")
+    def usage(self, usage: Row) -> None:
+        self._note("usage")
+
+    def finish(self, result: RunResult) -> None:
+        self._note("finish")
+
+    def close(self) -> None:
+        self._note("close")
 
     def _note(self, call: str) -> None:
         self.calls.append(call)
-        if call.split()[0] == self._raises_in:
+        if call == self._raises_in:
             raise self._error
 
 
@@ -51,11 +59,13 @@ CALLS: dict[str, Callable[[Tracker], None]] = {
     "start": lambda tracker: tracker.start(CELL),
     "phase": lambda tracker: tracker.phase("train", 3),
     "progress": lambda tracker: tracker.progress(1),
-    "step": lambda tracker: tracker.step(1, {"loss": 1.0}),
-    "summary": lambda tracker: tracker.summary({"em@1": 0.5}),
-    "finish": lambda tracker: tracker.finish("ok"),
+    "restore": lambda tracker: tracker.restore([], []),
+    "step": lambda tracker: tracker.step(1, {"loss": 1.0}, {"step": 1, "phase": "train", "seconds": 0.5}),
+    "usage": lambda tracker: tracker.usage({"prompts": 1, "phase": "generate", "seconds": 0.5}),
+    "finish": lambda tracker: tracker.finish(result()),
+    "close": lambda tracker: tracker.close(),
 }
-EVERY_CALL = ["start", "phase", "progress", "step", "summary", "finish ok"]
+EVERY_CALL = list(CALLS)
 
 
 @pytest.mark.parametrize("raises_in", list(CALLS))
@@ -65,10 +75,9 @@ def test_a_tracker_that_raises_is_dropped_and_said_once(raises_in: str, caplog: 
     with caplog.at_level(logging.WARNING):
         for call in CALLS.values():
             call(trackers)
-        trackers.finish("ok")
-    assert healthy.calls == [*EVERY_CALL, "finish ok"]
-    raised_at = [call.split()[0] for call in EVERY_CALL].index(raises_in)
-    assert broken.calls == [*EVERY_CALL[: raised_at + 1], "finish failed"]
+        trackers.close()
+    assert healthy.calls == [*EVERY_CALL, "close"]
+    assert broken.calls == [*EVERY_CALL[: EVERY_CALL.index(raises_in) + 1], "close"]
     assert [record.message for record in caplog.records] == ["Recorder stopped tracking: disk full"]
 
 

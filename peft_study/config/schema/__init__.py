@@ -21,10 +21,11 @@ from peft_study.config.schema.method import (
 from peft_study.config.schema.model import Attention, Family, ModelConfig, SizeClass, Weights
 from peft_study.config.schema.quantization import QuantizationConfig
 from peft_study.config.schema.scoring import ExecutionChoice, ScoringConfig
-from peft_study.config.schema.tracking import TrackingConfig, WandbMode
+from peft_study.config.schema.tracking import Artifacts, TrackingConfig, WandbMode
 from peft_study.config.schema.training import MemoryPolicy, Optimizer, Precision, RateSchedule, TrainingConfig
 
 __all__ = [
+    "Artifacts",
     "Attention",
     "CellConfig",
     "ConventionsConfig",

@@ -1,4 +1,4 @@
-"""A dashboard."""
+"""Dashboards that follow a cell."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -13,22 +13,35 @@ class WandbMode(StrEnum):
     offline = "offline"
 
 
+class Artifacts(StrEnum):
+    """Files of a cell that trackers store; `adapter` includes `results`."""
+
+    none = "none"
+    results = "results"
+    adapter = "adapter"
+
+
 @dataclass
 class TrackingConfig:
-    """A dashboard.
+    """Dashboards that follow a cell. No setting changes a result.
 
     Attributes:
-        kind: the tracker: none, or the name of a module of peft_study/tracking such as wandb.
-        options: settings of a tracker other than wandb, which checks them.
-        project: W&B project.
+        trackers: options by name of a tracker, a module of peft_study/tracking such as wandb. Empty for none.
+            `tracking=[wandb,tensorboard]` merges the options of several files.
+        project: project of W&B and Trackio, experiment of MLflow.
         entity: W&B entity; null is the account's default.
-        mode: auto, online or offline.
-        timeout_seconds: time to wait for the server before continuing offline.
+        mode: of W&B: auto, online or offline.
+        timeout_seconds: the most that W&B's server may cost a cell, from its start to its end.
+        predictions: rows of the table of predictions that trackers show; 0 for no table.
+        artifacts: files that trackers store: none, results (result.json and predictions), or adapter (weights as well).
+        system_metrics: whether W&B samples the whole machine every 15 s as well.
     """
 
-    kind: str = "none"
-    options: dict[str, Any] = field(default_factory=dict)
+    trackers: dict[str, Any] = field(default_factory=dict)
     project: str = "peft-study"
     entity: str | None = None
     mode: WandbMode = WandbMode.auto
-    timeout_seconds: float = 30.0  # without a limit, `wandb.init` waits for a server that does not answer
+    timeout_seconds: float = 30.0  # without a limit, W&B waits for a server that does not answer
+    predictions: int = 0
+    artifacts: Artifacts = Artifacts.none
+    system_metrics: bool = False

@@ -1,0 +1,89 @@
+"""Writes a cell's history and summary as TensorBoard event files, which `tensorboard --logdir multirun` shows."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from peft_study.config.schema import TrackingConfig
+from peft_study.results.redaction import redact
+from peft_study.results.schema import RunResult
+from peft_study.tracking.base import CellStart
+from peft_study.tracking.content import TABLE_COLUMNS, prediction_rows, public_config
+from peft_study.tracking.dashboard import Dashboard, is_number, whole_steps
+from peft_study.tracking.names import Values, summary_values
+
+FILES = ("tensorboard",)
+PACKAGE = "tensorboard"
+
+
+def create_tracker(tracking: TrackingConfig, options: Mapping[str, Any], folder: Path) -> "TensorboardTracker":
+    """Create the tracker of a cell.
+
+    Args:
+        tracking: what is stored. TensorBoard stores no artifacts.
+        options: nothing.
+        folder: the cell's folder.
+    """
+    return TensorboardTracker(tracking, folder)
+
+
+class TensorboardTracker(Dashboard):
+    """Writes scalars, the config and the predictions as texts, and settings with scores as hyperparameters.
+
+    Args:
+        tracking: what is stored.
+        folder: the cell's folder.
+    """
+
+    def __init__(self, tracking: TrackingConfig, folder: Path) -> None:
+        super().__init__(tracking)
+        self._folder = folder
+        self._config: dict[str, Any] = {}
+        self._writer: Any = None
+
+    def start(self, cell: CellStart) -> None:
+        """Begin new event files. Rows of an interrupted run are restored from the cell's record."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        place = self._folder / FILES[0]
+        # A reader would show the repeated steps of a resumed cell twice.
+        shutil.rmtree(place, ignore_errors=True)
+        self._config = public_config(cell.config)
+        self._writer = SummaryWriter(str(place))
+        self._writer.add_text("config", f"```json\n{json.dumps(self._config, indent=2)}\n```")
+
+    def row(self, place: int, values: Values) -> None:
+        """Write the numbers of a row as scalars."""
+        for name, (step, value) in whole_steps(values).items():
+            self._writer.add_scalar(name, value, step)
+        self._writer.flush()
+
+    def finish(self, result: RunResult) -> None:
+        """Write the summary as texts and scalars at step 0."""
+        summary = redact(summary_values(result))
+        scores = {name: float(value) for name, value in summary.items() if is_number(value)}
+        for name, value in scores.items():
+            self._writer.add_scalar(f"summary/{name}", value, 0)
+        texts = {name: value for name, value in summary.items() if isinstance(value, str)}
+        self._writer.add_text("summary", _table(("name", "value"), [list(item) for item in texts.items()]))
+        rows = prediction_rows(self._folder, self.tracking.predictions) if self.tracking.predictions else []
+        if rows:
+            self._writer.add_text("predictions", _table(TABLE_COLUMNS, rows))
+
+    def close(self) -> None:
+        """Close the event files."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+
+def _table(columns: tuple[str, ...], rows: list[list[str]]) -> str:
+    """Write a Markdown table. What a model wrote must not end a cell."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(_escaped(text) for text in line)} |" for line in lines)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "&#124;").replace("\n", "<br>")
