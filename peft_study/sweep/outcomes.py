@@ -15,7 +15,7 @@ from peft_study.cell.endings import end_attempt
 from peft_study.cell.task import Command
 from peft_study.config.compose import CONFIG_ERRORS
 from peft_study.console.exit import EXIT_FAILED, EXIT_OK, EXIT_USER_ERROR
-from peft_study.console.interrupts import termination_raises
+from peft_study.console.interrupts import TerminatedError, termination_raises
 from peft_study.console.messages import print_line
 from peft_study.errors import UserError
 from peft_study.results.holding import LeaseWatch, is_locked
@@ -53,7 +53,7 @@ def run_with(launch: Launch, name: str, cells: Sequence[PlannedCell], command: C
     failure: str | None = None
     jobs: list[JobReturn] = []
     try:
-        with termination_raises():
+        with termination_raises() as gate:
             try:
                 jobs = list(launch() or ())
             except (BrokenPipeError, UserError, *CONFIG_ERRORS):
@@ -65,10 +65,12 @@ def run_with(launch: Launch, name: str, cells: Sequence[PlannedCell], command: C
                 hint = "the same command resumes the sweep; HYDRA_FULL_ERROR=1 shows where the error comes from"
                 command.problem = UserError(f"the launcher failed: {failure}", where=where, hint=hint)
             wait_for(cells)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         # An interrupted launcher returns nothing, but the cells that ended before left their results.
         recorded = map(recorded_outcome, cells)
         command.outcomes += [outcome for outcome in recorded if outcome.status not in {None, Status.running}]
+        if gate.received is not None:  # Ray raises a KeyboardInterrupt of its own, without the signal's number
+            raise TerminatedError(gate.received) from interrupt
         raise
     if len(jobs) != len(cells):  # jobs cannot be assigned to cells
         jobs = [JobReturn()] * len(cells)

@@ -112,6 +112,7 @@ def _reading(process: "subprocess.Popen[str]") -> Iterator[list[str]]:
         if process.poll() is None:
             process.kill()
         thread.join()
+        process.stdout.close()
 
 
 def _kill_a_worker(sweep: Sweep, launcher: int) -> str:

@@ -1,5 +1,6 @@
 """Runs the cells of a sweep as tasks of Ray."""
 
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from peft_study.cell.attempt import Outcome
+from peft_study.console.interrupts import WARNINGS
 from peft_study.errors import UserError
 from peft_study.results.schema import Status
 from peft_study.sweep.cluster.needs import GB, Limits, Need, needs_of
@@ -154,6 +156,7 @@ def _connected(init: Mapping[str, Any]) -> Iterator[Mapping[str, float]]:
     """Connect to Ray, or start it. Yield the resources of the cluster."""
     import ray
 
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, *WARNINGS)}
     settings = {"log_to_driver": False, "include_dashboard": False} | dict(init)
     try:
         ray.init(**settings)
@@ -162,6 +165,9 @@ def _connected(init: Mapping[str, Any]) -> Iterator[Mapping[str, float]]:
         raise UserError(
             what, where="hydra/launcher=ray", hint="+hydra.launcher.init.address=auto, or leave it out"
         ) from error
+    # Ray ends the process at SIGTERM, before the cells are asked to save.
+    for number, handler in before.items():
+        signal.signal(number, handler)
     try:
         yield ray.cluster_resources()
     finally:
