@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
-.PHONY: help setup demo test test-slow lint format bench clean
+.PHONY: help setup demo test test-slow test-slurm lint format bench clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -21,6 +21,10 @@ test: lint  ## lint, type-check and run the tests
 
 test-slow: $(VENV)/.installed-dev  ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow
+
+test-slurm: $(VENV)/.installed-dev  ## the tests with a real Slurm on this machine: root and the packages of tests/slurm/node/README.md
+	$(INSTALL) --editable '.[dev,slurm]'
+	$(BIN)/python -m pytest -m slurm tests/slurm
 
 lint: $(VENV)/.installed-dev  ## format check, lint, types, import directions
 	$(BIN)/ruff format --check .

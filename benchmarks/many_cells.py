@@ -167,7 +167,7 @@ def _drive(folder: Path, cells: int, at_once: int, driver: Driver, ends_after: f
         ended += line.startswith("[") and "done before" not in line and "failed before" not in line
         if ends_after is not None and ended >= ends_after:
             process.kill()
-    process.wait()
+    process.communicate()
     ending.set()
     watch.join()
     if began is not None:

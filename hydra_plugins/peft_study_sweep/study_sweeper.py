@@ -1,7 +1,9 @@
 """`hydra/sweeper=study`: expands a study's blocks, or a plain grid, into distinct cells."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra.core.config_store import ConfigStore
@@ -12,6 +14,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from hydra_plugins.peft_study_sweep.local_launcher import LocalLauncher
+from hydra_plugins.peft_study_sweep.planned_launcher import PlannedLauncher
 
 # Hydra imports all plugins whenever it starts, so this module imports the package inside of its functions.
 if TYPE_CHECKING:
@@ -82,10 +85,46 @@ class StudySweeper(Sweeper):
                 self._task.outcomes.append(refuse(cell.cell, cell.folder, cell.refusal, record=True))
         runnable = [cell for cell in cells if cell.refusal is None]
         write_sweep(((cell.cell, cell.folder) for cell in runnable), launcher)
+        runnable = self._left_to_run(runnable)
         run_with(lambda: self._launch(runnable), launcher, runnable, self._task)
 
-    def _launch(self, cells: "list[PlannedCell]") -> Sequence[JobReturn]:
-        # The local launcher takes the composed cells. Other launchers compose each cell again from its overrides.
+    def _left_to_run(self, cells: "list[PlannedCell]") -> "list[PlannedCell]":
+        """Return the cells to launch, and add the outcomes of finished cells, which need no job in a queue."""
+        from peft_study.cell.task import Command
+        from peft_study.console.messages import print_line
+        from peft_study.sweep.pool import ended_before
+
+        assert isinstance(self._task, Command)
         if isinstance(self.launcher, LocalLauncher):
+            return cells  # it skips them itself, and shows them in its table
+        earlier = {cell.folder: ended_before(cell) for cell in cells}
+        finished = [outcome for outcome in earlier.values() if outcome is not None]
+        done = sum(outcome.exit_code == 0 for outcome in finished)
+        if finished:
+            stay = f", {len(finished) - done} failed before and retry leaves them" if len(finished) > done else ""
+            print_line(f"{done} of {len(cells)} cells done before{stay}; rerun=true runs them again")
+        self._task.outcomes += finished
+        return [cell for cell in cells if earlier[cell.folder] is None]
+
+    def _launch(self, cells: "list[PlannedCell]") -> Sequence[JobReturn]:
+        if isinstance(self.launcher, PlannedLauncher):
             return self.launcher.run(cells)
-        return self.launcher.launch([list(cell.overrides) for cell in cells], initial_job_idx=0) if cells else []
+        if not cells:
+            return []
+        began = time.time()
+        try:
+            return self.launcher.launch([list(cell.overrides) for cell in cells], initial_job_idx=0)
+        except (Exception, KeyboardInterrupt) as error:
+            self._leave_queue(began, interrupted=isinstance(error, KeyboardInterrupt))
+            raise
+
+    def _leave_queue(self, since: float, *, interrupted: bool) -> None:
+        """Wait for the jobs of hydra-submitit-launcher, which raises at the first job that failed."""
+        from peft_study.sweep.cluster.slurm_queue import jobs_of_submitit, tell_that_jobs_go_on, wait_for_jobs
+
+        folder = getattr(self.launcher, "params", {}).get("submitit_folder")
+        jobs = [] if folder is None else jobs_of_submitit(Path(folder), since)
+        if interrupted:
+            tell_that_jobs_go_on(jobs, again="resumes or skips what they leave")
+        else:
+            wait_for_jobs(jobs)

@@ -244,33 +244,36 @@ def _attempt(
     ended: BaseException | None = None
     trackers: Trackers | None = None
     begun = recorded = False
-    with logging_to(folder.path / LOG), one_process(), termination_raises():
+    with logging_to(folder.path / LOG), one_process(), termination_raises() as gate:
         try:
-            trackers = start_trackers(
-                cell, result.config, result.cell_id, folder.path, resumed=earlier is not None, watch=options.watch
-            )
-            if needs_hub(cell):
-                use_cache_if_unreachable()
-            # Imported this late because torch takes seconds, which a refusal should not, and so that the log file
-            # gets what the libraries log.
-            from peft_study.cell.run import CellRun
+            try:
+                trackers = start_trackers(
+                    cell, result.config, result.cell_id, folder.path, resumed=earlier is not None, watch=options.watch
+                )
+                if needs_hub(cell):
+                    use_cache_if_unreachable()
+                # Imported this late because torch takes seconds, which a refusal should not, and so that the log file
+                # gets what the libraries log.
+                from peft_study.cell.run import CellRun
 
-            _keep_what_was_imported()
-            quiet_transformers()
-            cell_run = CellRun(cell, folder, trackers, result, earlier, attempt)
-            cell_run.load()
-            # An earlier result stays until here, because only a loaded cell is sure to replace it.
-            if cell.rerun:
-                folder.remove_work()
-            folder.write_config(result.config)
-            folder.write_result(result)
-            begun = True
-            cell_run.run()
-            result.status, result.finished_at = Status.ok, _now()
-            end_attempt(cell, result)
-            folder.write_result(result)
-            recorded = True
-            cell_run.tidy()
+                _keep_what_was_imported()
+                quiet_transformers()
+                cell_run = CellRun(cell, folder, trackers, result, earlier, attempt)
+                cell_run.load()
+                # An earlier result stays until here, because only a loaded cell is sure to replace it.
+                if cell.rerun:
+                    folder.remove_work()
+                folder.write_config(result.config)
+                folder.write_result(result)
+                begun = True
+                cell_run.run()
+                result.status, result.finished_at = Status.ok, _now()
+                end_attempt(cell, result)
+                folder.write_result(result)
+                recorded = True
+                cell_run.tidy()
+            finally:
+                gate.shut()  # a second signal must not interrupt the record of the first
         except BaseException as error:  # sys.exit in a library must not end a sweep either
             if result.status is not Status.ok:
                 result.status, result.reason = classify(error)

@@ -1,10 +1,12 @@
 """How a cell ended: its status, its reason, and after exhausted memory what was used and what would fit."""
 
 import logging
+import signal
 from dataclasses import replace
 
 from peft_study.cell.retries import retry_follows
 from peft_study.config.schema import CellConfig, MemoryPolicy
+from peft_study.console.interrupts import TerminatedError
 from peft_study.errors import UserError
 from peft_study.results.attempts import Attempt
 from peft_study.results.schema import MemoryKind, RunResult, Status
@@ -24,7 +26,9 @@ def classify(error: BaseException) -> tuple[Status, str]:
     from peft_study.training.loop import DivergedError
 
     text = str(error) or type(error).__name__
-    # `termination_raises` turns SIGTERM, which schedulers send before a kill, into this error.
+    # `termination_raises` turns the signals that schedulers send before a kill into this error.
+    if isinstance(error, TerminatedError):
+        return Status.preempted, f"a signal ({signal.Signals(error.number).name}) ended the process"
     if isinstance(error, KeyboardInterrupt):
         return Status.preempted, "a signal ended the process"
     # Before the question for a UserError, which may be raised from exhausted memory.

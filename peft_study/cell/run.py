@@ -1,10 +1,10 @@
 """Runs one cell from data to score: load, train, generate, score."""
 
 import logging
+import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -12,16 +12,14 @@ import torch
 from peft import PeftModel
 from transformers import set_seed
 
+from peft_study.cell import division
 from peft_study.cell.encoding import CellEncoder, check_sentinel, template_of
 from peft_study.cell.followers import joined_ranks
-from peft_study.cell.retries import restricted
+from peft_study.cell.recorder import Recorder
 from peft_study.config.schema import CellConfig, MethodKind
 from peft_study.cost.cards import peak_flops
 from peft_study.cost.memory import Meter, apply_budget, device_bytes
-from peft_study.cost.policy import choose_memory, recorded
 from peft_study.data.tokens import count_tokens
-from peft_study.errors import UserError
-from peft_study.generation.batches import MAX_BATCH
 from peft_study.generation.decode import Decoder
 from peft_study.models.adapter import (
     adapter_config,
@@ -39,8 +37,9 @@ from peft_study.models.parameters import count
 from peft_study.models.precision import choose as choose_compute
 from peft_study.results import provenance
 from peft_study.results.attempts import Attempt
-from peft_study.results.schema import PhaseCost, RunResult, Work, finite
+from peft_study.results.schema import PhaseCost, RunResult, Work
 from peft_study.results.store import CellFolder
+from peft_study.sandbox.cores import available_cores
 from peft_study.scoring.needs import check_sandbox
 from peft_study.scoring.score import Answers, score
 from peft_study.tracking.base import Tracker
@@ -90,6 +89,7 @@ class CellRun:
         self._compute = choose_compute(cell.hardware.device, cell.training.precision)
         self._earlier_device: str | None = None
         self._meter = Meter(self._compute.device, self._costs_to_add(earlier))
+        self._recorder = Recorder(folder, tracker, self._meter, result, self._attempt)
         self._template = template_of(cell)
         self._follows = follows
         self._ranks = Ranks()
@@ -120,7 +120,7 @@ class CellRun:
             UserError: the data, the model and the settings do not fit together.
         """
         self._set_up_machine()
-        with self._phase("load"):
+        with self._recorder.phase("load"):
             self._tokenizer = load_tokenizer(self._cell.model)
             check_sentinel(self._template, self._tokenizer)
             self._declared = declared_config(self._cell.model)
@@ -132,8 +132,8 @@ class CellRun:
             check_sandbox(self._prepared.test, self._cell.scoring)
             # A cell that does not fit is refused before its model loads.
             if not self._follows:
-                self._divide_batch()
-            self._restrict_memory()
+                self._cell = division.by_prediction(self._cell, self._compute, self._result)
+            self._cell = division.by_attempts(self._cell, self._attempt, len(self._prepared.test))
             self._model = self._load_model()
             if isinstance(self._model, PeftModel):
                 self._try_out(self._model)
@@ -144,7 +144,7 @@ class CellRun:
         limit = self._attempt.restriction.prompts_at_once
         with joined_ranks(self._cell, self._folder.path, self.device, limit) as self._ranks:
             candidates = self._train_and_generate()
-        with self._phase("score", sum(map(len, candidates))):
+        with self._recorder.phase("score", sum(map(len, candidates))):
             self._score(candidates)
 
     def _restore_record(self) -> None:
@@ -169,9 +169,9 @@ class CellRun:
 
     def _train_and_generate(self) -> Sequence[Sequence[str]]:
         if self._trains:
-            with self._phase("train", self._training_steps()):
+            with self._recorder.phase("train", self._training_steps()):
                 self._train()
-        with self._phase("generate", len(self._prepared.test)):
+        with self._recorder.phase("generate", len(self._prepared.test)):
             return self._generate()
 
     def tidy(self) -> None:
@@ -182,6 +182,9 @@ class CellRun:
         hardware, device = self._cell.hardware, self._compute.device
         if hardware.threads is not None:
             torch.set_num_threads(hardware.threads)
+        elif not os.environ.get("OMP_NUM_THREADS"):
+            # torch counts the cores of the machine, and a scheduler may give the job fewer.
+            torch.set_num_threads(min(torch.get_num_threads(), available_cores()))
         apply_budget(device, hardware.budget_bytes)
         set_seed(self._cell.seed)
         self._result.memory_kind = self._meter.kind
@@ -201,42 +204,6 @@ class CellRun:
         }
         if hardware.gpus_per_cell > 1:
             self._result.provenance["processes"] = hardware.gpus_per_cell
-
-    def _divide_batch(self) -> None:
-        """Choose micro-batch and checkpointing by the predicted memory. Refuse a cell that fits under no choice."""
-        if self._compute.device.type != "cuda":
-            return  # the prediction is for a GPU's memory, and takes seconds
-        cell = self._cell
-        # The prediction needs the precision in use, because the setting may be auto.
-        in_force = replace(cell.training, precision=self._compute.precision)
-        budget = device_bytes(self._compute.device, cell.hardware.budget_bytes)
-        choice = choose_memory(replace(cell, training=in_force), budget)
-        self._result.predicted = recorded(choice, cell.hardware.gpus_per_cell)
-        if choice.advice is not None and choice.exceeds_even_without_overhead:
-            raise UserError(
-                f"predicted memory must fit the budget: {choice.advice}",
-                where="training.memory, hardware.memory_budget_gb",
-                hint="training.memory=auto, quantization=nf4, or generation.batch_size=1",
-            )
-        if self._trains:
-            logger.info("micro-batch %d: %s", choice.training.micro_batch_size, choice.reason)
-        self._cell = replace(cell, training=replace(choice.training, precision=cell.training.precision))
-
-    def _restrict_memory(self) -> None:
-        """Use less memory than an earlier attempt that ran out of it, and record what is used."""
-        attempt, cell = self._attempt, self._cell
-        training = restricted(cell.training, attempt.restriction)
-        if training != cell.training:
-            logger.info("after exhausted memory: %s", attempt.restriction)
-        self._cell = replace(cell, training=training)
-        if self._trains:
-            attempt.micro_batch_size = training.micro_batch_size
-            attempt.gradient_accumulation = training.batch_size // (
-                training.micro_batch_size * cell.hardware.gpus_per_cell
-            )
-            attempt.gradient_checkpointing = training.gradient_checkpointing
-        most = attempt.restriction.prompts_at_once or cell.generation.batch_size or MAX_BATCH
-        attempt.prompts_at_once = min(len(self._prepared.test), most)
 
     def _find_positions(self) -> Positions | None:
         total = self._family.positions(self._declared)
@@ -304,7 +271,7 @@ class CellRun:
             seed=self._cell.seed,
             compute=self._compute,
             folder=folder,
-            on_step=self._record_step,
+            on_step=self._recorder.step,
             on_progress=self._tracker.progress,
             on_work=self._meter.add_work,
             ranks=self._ranks,
@@ -321,21 +288,6 @@ class CellRun:
         self._result.training = {key: value for key, value in asdict(trained).items() if key != "checkpoint"}
         self._result.training["saved_bytes"] = sum(file.stat().st_size for file in weights.iterdir())
 
-    def _record_step(self, step: int, values: Mapping[str, float], tokens_per_second: float | None) -> None:
-        usage = {"step": step, **self._meter.sample(tokens_per_second)}
-        evaluated = "validation_loss" in values
-        # The usage first: a process that is killed between the two lines then leaves no step without its usage.
-        self._folder.append_usage(usage, durable=evaluated)
-        self._folder.append_step(step, values)
-        self._tracker.step(step, finite(values), usage)
-        if evaluated:
-            self._record_cost()
-
-    def _record_cost(self) -> None:
-        """Write the costs so far into the result, because a killed process cannot do it later."""
-        self._meter.measure()
-        self._folder.write_result(self._result)
-
     def _generate(self) -> Sequence[Sequence[str]]:
         cell = self._cell
         decoder = self._decoder(cell.dataset.max_new_tokens)
@@ -349,11 +301,8 @@ class CellRun:
             texts = [text for generated in batch for text in generated.candidates]
             seconds, began_seconds = time.perf_counter() - began_seconds, time.perf_counter()
             self._result.decoding = asdict(decoder.decoding)
-            work = Work(tokens=count_tokens(texts, self._tokenizer), seconds=seconds)
-            self._meter.add_work(work)
-            self._record_cost()
             candidates.update({generated.index: generated.candidates for generated in batch})
-            self._record_batch(len(candidates), work)
+            self._recorder.batch(len(candidates), Work(count_tokens(texts, self._tokenizer), seconds))
         self._ranks.wait(self.device)
         if self._ranks.size > 1 and self._ranks.first:
             others = {index: texts for index, texts in self._recorded_candidates().items() if index not in candidates}
@@ -361,12 +310,6 @@ class CellRun:
             self._meter.add_work(Work(tokens=tokens, seconds=time.perf_counter() - began_seconds))
             candidates.update(others)
         return [] if self._follows else [candidates[index] for index in range(len(self._prepared.test))]
-
-    def _record_batch(self, prompts: int, work: Work) -> None:
-        usage = {"prompts": prompts, **self._meter.sample(work.tokens / work.seconds)}
-        self._folder.append_usage(usage)
-        self._tracker.usage(usage)
-        self._tracker.progress(prompts)
 
     def _recorded_candidates(self) -> dict[int, Sequence[str]]:
         return dict(self._folder.read_candidates(len(self._prepared.test), self._cell.generation.num_candidates))
@@ -387,12 +330,3 @@ class CellRun:
         self._result.metrics, self._result.intervals = scored.metrics, scored.intervals
         self._result.execution = scored.execution
         self._folder.write_predictions(scored.predictions)
-
-    @contextmanager
-    def _phase(self, name: str, total: int | None = None) -> Iterator[None]:
-        self._tracker.phase(name, total)
-        self._attempt.phase = name
-        if name != "load":  # an earlier result stays while a rerun loads
-            self._folder.write_result(self._result)
-        with self._meter.phase(name, has_tokens=name in {"train", "generate"}):
-            yield

@@ -20,6 +20,7 @@ COMMANDS: Mapping[str, str] = {
     "score": "peft_study.cli.score",
     "report": "peft_study.cli.report",
     "judge": "peft_study.cli.judge",
+    "sync": "peft_study.cli.sync.command",
 }
 """Commands and their modules. A module is imported only when its command runs, because some import torch."""
 _NAME = re.compile(r"[A-Za-z][\w-]*")

@@ -21,7 +21,7 @@ def run_command(work: Callable[[], int], *, interrupted: str) -> int:
 
     Returns:
         the code that `work` returned; 2 after a `UserError`, which is printed; 128 plus the number of the signal after
-        Ctrl-C or SIGTERM.
+        Ctrl-C or a scheduler's signal.
     """
     try:
         with termination_raises():
@@ -35,6 +35,6 @@ def run_command(work: Callable[[], int], *, interrupted: str) -> int:
 
 
 def interrupt_code(interrupt: KeyboardInterrupt) -> int:
-    """Return the exit code after an interrupt: 130 after Ctrl-C, 143 after SIGTERM."""
+    """Return the exit code after an interrupt: 130 after Ctrl-C, 143 after SIGTERM, 138 after SIGUSR1."""
     # As shells report a process that a signal ended.
-    return 128 + (signal.SIGTERM if isinstance(interrupt, TerminatedError) else signal.SIGINT)
+    return 128 + (interrupt.number if isinstance(interrupt, TerminatedError) else signal.SIGINT)

@@ -1,65 +1,196 @@
-"""How the cells of a sweep ended: what the launcher returned, or else what their folders record."""
+"""How the cells of a sweep ended: what their folders record, with what the launcher knows besides."""
 
+import contextlib
+import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
 
 from hydra.core.utils import JobReturn, JobStatus
 
 from peft_study.cell.attempt import Outcome
+from peft_study.cell.endings import end_attempt
 from peft_study.cell.task import Command
 from peft_study.config.compose import CONFIG_ERRORS
 from peft_study.console.exit import EXIT_FAILED, EXIT_OK, EXIT_USER_ERROR
 from peft_study.console.interrupts import termination_raises
+from peft_study.console.messages import print_line
 from peft_study.errors import UserError
-from peft_study.results.schema import Status
-from peft_study.results.store import RESULT, read_result
+from peft_study.results.holding import LeaseWatch, is_locked
+from peft_study.results.lease import LEASE, read_lease
+from peft_study.results.limits import KernelKills
+from peft_study.results.schema import RunResult, Status
+from peft_study.results.store import OUTPUT, RESULT, CellBusyError, CellFolder, read_result
 from peft_study.sweep.plan import PlannedCell
 
 Launch = Callable[[], Sequence[JobReturn] | None]
+_LOOK_SECONDS = 1.0
+_LAST_LINES = 3
+"""Lines of a dead cell's output that its reason quotes."""
 
 
 def run_with(launch: Launch, name: str, cells: Sequence[PlannedCell], command: Command) -> None:
     """Run cells with a launcher, and add the outcome of each to the command.
 
+    The folders of the cells say how they ended, whatever the launcher returns or raises. A cell that still runs is
+    waited for.
+
     Args:
         launch: runs the cells and returns what Hydra's `Launcher.launch` does: one job a cell, in the same order.
         name: name of the launcher, for messages.
         cells: the cells that it runs.
-        command: gets an outcome for each cell, and a problem if the launcher did not return all of them.
+        command: gets an outcome for each cell, and a problem if the launcher failed or did not return all of them.
 
     Raises:
         KeyboardInterrupt: after an interrupt. The command then has the outcomes of the cells that ended before.
         UserError: the launcher refused to start. Errors of Hydra's configuration are raised, too.
     """
     where = f"hydra/launcher={name}"
+    starts = {cell.folder: _start(cell) for cell in cells}
+    kills = KernelKills()
+    failure: str | None = None
+    jobs: list[JobReturn] = []
     try:
         with termination_raises():
-            jobs = list(launch() or ())
+            try:
+                jobs = list(launch() or ())
+            except (BrokenPipeError, UserError, *CONFIG_ERRORS):
+                raise
+            except Exception as error:  # launchers raise what they like: a worker that died, a queue that is gone
+                if command.show_traceback:
+                    traceback.print_exc()
+                failure = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+                hint = "the same command resumes the sweep; HYDRA_FULL_ERROR=1 shows where the error comes from"
+                command.problem = UserError(f"the launcher failed: {failure}", where=where, hint=hint)
+            wait_for(cells)
     except KeyboardInterrupt:
         # An interrupted launcher returns nothing, but the cells that ended before left their results.
         recorded = map(recorded_outcome, cells)
         command.outcomes += [outcome for outcome in recorded if outcome.status not in {None, Status.running}]
         raise
-    except (BrokenPipeError, UserError, *CONFIG_ERRORS):
-        raise
-    except Exception as error:  # launchers raise what they like: a worker that died, a queue that is gone
-        if command.show_traceback:
-            traceback.print_exc()
-        hint = "the same command resumes the sweep; HYDRA_FULL_ERROR=1 shows where the error comes from"
-        command.problem = UserError(f"the launcher failed: {type(error).__name__}: {error}", where=where, hint=hint)
-        command.outcomes += map(recorded_outcome, cells)
-        return
     if len(jobs) != len(cells):  # jobs cannot be assigned to cells
         jobs = [JobReturn()] * len(cells)
-    outcomes = [returned_outcome(cell, job) for cell, job in zip(cells, jobs, strict=True)]
-    missing = outcomes.count(None)
-    if missing:
+    returned = [returned_outcome(cell, job) for cell, job in zip(cells, jobs, strict=True)]
+    missing = returned.count(None)
+    if missing and command.problem is None:
         command.problem = UserError(
             f"the launcher must return an outcome for each of {len(cells)} cells, {missing} are missing",
             where=where,
             hint="for those cells, the lines above show what their folders hold",
         )
-    command.outcomes += [outcome or recorded_outcome(cell) for cell, outcome in zip(cells, outcomes, strict=True)]
+    dead = Status.oom if kills.take() else Status.failed
+    for cell, outcome in zip(cells, returned, strict=True):
+        record_death(cell, dead, failure)
+        final = _reconciled(cell, outcome, starts)
+        command.outcomes.append(final)
+        if outcome is not None and outcome.reason and final.status is Status.ok and command.problem is None:
+            what = f"the launcher failed after {final.cell_id} was done: {outcome.reason}"
+            command.problem = UserError(what, where=where, hint="the result is complete; the same command checks it")
+
+
+def wait_for(cells: Sequence[PlannedCell], limit_seconds: float = float("inf")) -> None:
+    """Wait for the cells that other processes still run, such as workers that a launcher left behind.
+
+    Args:
+        cells: those that may be running.
+        limit_seconds: how long to wait at most.
+    """
+    watches = {cell.folder: LeaseWatch(cell.folder) for cell in cells}
+    busy = [cell for cell in cells if _is_running(cell, watches[cell.folder])]
+    if busy:
+        print_line(f"waiting for {len(busy)} cells that still run; Ctrl-C ends the wait, not the cells")
+    deadline = time.monotonic() + limit_seconds
+    while busy and time.monotonic() < deadline:
+        time.sleep(_LOOK_SECONDS)
+        busy = [cell for cell in busy if _is_running(cell, watches[cell.folder])]
+
+
+def record_death(cell: PlannedCell, status: Status, cause: str | None) -> None:
+    """Replace the result of a cell whose process died and left "running".
+
+    Args:
+        cell: the cell.
+        status: how it ended: failed, or oom if the kernel killed a process because memory ran out.
+        cause: what is known of the end, such as the state of its job; None if nothing is.
+    """
+    folder = CellFolder(cell.folder) if cell.folder.is_dir() else None
+    result = None if folder is None else _result(cell)
+    if folder is None or result is None or result.status is not Status.running:
+        return
+    try:
+        with folder.locked():
+            result.status, result.reason = status, _reason(cell, status, cause)
+            result.finished_at = datetime.now(UTC).isoformat(timespec="seconds")
+            end_attempt(cell.cell, result, killed=True)
+            folder.write_result(result)
+    except (CellBusyError, OSError):  # a process holds the lock, so "running" is true; or nothing can be written
+        return
+
+
+def add_cause(cell: PlannedCell, cause: str) -> None:
+    """Add to the record of an interrupted cell what interrupted it, such as the time limit of its job."""
+    result = _result(cell)
+    if result is None or result.status is not Status.preempted:
+        return
+    folder = CellFolder(cell.folder)
+    with contextlib.suppress(CellBusyError, OSError), folder.locked():
+        result.reason = f"{result.reason}; {cause.rstrip('.')}"
+        folder.write_result(result)
+
+
+def _reason(cell: PlannedCell, status: Status, cause: str | None) -> str:
+    memory = "the kernel killed a process because memory ran out" if status is Status.oom else None
+    parts = ["its process ended without a result", memory, cause, last_output(cell.folder)]
+    return "; ".join(part for part in parts if part)
+
+
+def last_output(folder: Path) -> str | None:
+    """Return the last lines that a cell's process printed, as one line; None if there are no such lines."""
+    try:
+        text = (folder / OUTPUT).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    lines = [line.strip() for line in text[-2000:].splitlines() if line.strip()]
+    return f"{OUTPUT} ends with: {' | '.join(lines[-_LAST_LINES:])}" if lines else None
+
+
+def _reconciled(cell: PlannedCell, returned: Outcome | None, starts: Mapping[Path, str | None]) -> Outcome:
+    """Choose between what the launcher returned and what the folder records, which has priority."""
+    recorded = recorded_outcome(cell)
+    if returned is not None:
+        # A refusal leaves an earlier result as it is. Otherwise a returned outcome adds a reason to the record.
+        same = returned.status == recorded.status
+        return returned if same or returned.exit_code == EXIT_USER_ERROR or recorded.status is None else recorded
+    start = _start(cell)
+    if start is not None and start == starts[cell.folder] and recorded.status is not Status.ok:
+        return replace(recorded, reason=f"it did not run; earlier it ended with: {recorded.reason}")
+    return recorded
+
+
+def _start(cell: PlannedCell) -> str | None:
+    result = _result(cell)
+    return None if result is None else result.started_at
+
+
+def _result(cell: PlannedCell) -> RunResult | None:
+    try:
+        return read_result(cell.folder / RESULT)
+    except (OSError, ValueError):
+        return None
+
+
+def _is_running(cell: PlannedCell, watch: LeaseWatch) -> bool:
+    result = _result(cell)
+    if result is None or result.status is not Status.running:
+        return False
+    locked = is_locked(cell.folder)
+    lease = read_lease(cell.folder)
+    if locked or (locked is False and lease is not None and lease.is_of_this_machine):
+        return bool(locked)
+    # The kernel of another machine runs the holder, and cannot be asked.
+    return (cell.folder / LEASE).exists() and not watch.stale
 
 
 def returned_outcome(cell: PlannedCell, job: JobReturn) -> Outcome | None:

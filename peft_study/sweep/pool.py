@@ -18,13 +18,14 @@ from peft_study.cell.endings import end_attempt
 from peft_study.cell.retries import retry_follows
 from peft_study.config import identity
 from peft_study.console.exit import EXIT_BUSY, EXIT_FAILED, EXIT_OK, EXIT_USER_ERROR
-from peft_study.console.interrupts import termination_raises
+from peft_study.console.interrupts import WARNINGS, SignalGate, termination_raises
 from peft_study.models.out_of_memory import is_of_host, spells_out_of_memory
 from peft_study.results.limits import KernelKills
 from peft_study.results.schema import FAILURES, Status
 from peft_study.results.store import OUTPUT, RESULT, CellBusyError, CellFolder, read_result
 from peft_study.sweep.display import SweepDisplay
 from peft_study.sweep.machine import Slot
+from peft_study.sweep.outcomes import last_output
 from peft_study.sweep.plan import PlannedCell
 from peft_study.sweep.processes import CellProcess, ServerLostError, starter
 from peft_study.sweep.queue import CellQueue
@@ -94,11 +95,16 @@ class Pool:
                 can be resumed.
         """
         queue = self._queue = CellQueue(cells)
-        with self._display, termination_raises(), contextlib.closing(self._starter), self._ending_children():
+        with (
+            self._display,
+            termination_raises() as gate,
+            contextlib.closing(self._starter),
+            self._ending_children(gate),
+        ):
             while (queue or self._children) and self._stopped_by is None:
                 while self._free and self._stopped_by is None and (cell := queue.next(len(self._children))):
                     # An earlier failure that `retry` leaves alone, or one of another sweep, does not stop this one.
-                    if (earlier := _ended_before(cell) or queue.ended_elsewhere(cell)) is not None:
+                    if (earlier := ended_before(cell) or queue.ended_elsewhere(cell)) is not None:
                         self._note(earlier)
                     elif queue.put_off_if_busy(cell):
                         self._display.put_off(cell.folder.name)
@@ -148,7 +154,7 @@ class Pool:
 
     def _start(self, cell: PlannedCell) -> None:
         output_file = CellFolder(cell.folder).path / OUTPUT
-        earlier_start = _earlier_start(cell)
+        earlier_start = start_of(cell)
         # Raises before the pipe exists if the folder is not writable.
         output_file.touch()
         output_start = output_file.stat().st_size
@@ -202,20 +208,15 @@ class Pool:
 
     def _exhausted(self, child: _Child, code: int) -> str | None:
         """Return what says that memory ran out, the kernel or the process that ended with a code; None if nothing."""
-        if code == -signal.SIGKILL:
-            return "the kernel ended the process" if self._kills.take() else None
-        if code == EXIT_OK:
-            return None
-        with (child.cell.folder / OUTPUT).open("rb") as output:
-            output.seek(max(child.output_start, output.seek(0, os.SEEK_END) - _LAST_BYTES))
-            return spells_out_of_memory(output.read().decode(errors="replace"))
+        return exhausted_by(child.cell.folder, child.output_start, code, self._kills)
 
     @contextmanager
-    def _ending_children(self) -> Iterator[None]:
+    def _ending_children(self, gate: SignalGate) -> Iterator[None]:
         """End the running cells when the sweep ends, and give them time to write a result that can be resumed."""
         try:
             yield
         finally:
+            gate.shut()  # only a second Ctrl-C ends the wait: schedulers repeat their signals
             processes = [child.process for child in self._children.values()]
             for process in processes:
                 process.send_signal(signal.SIGTERM)
@@ -236,6 +237,24 @@ class Pool:
                     except OSError as error:
                         outcome = _unwritable(child.cell, error)
                     self._outcomes[child.cell.folder] = outcome
+
+
+def exhausted_by(folder: Path, output_start: int, code: int, kills: KernelKills) -> str | None:
+    """Return what says that the memory of a process ran out: the kernel, or the process itself; None if nothing does.
+
+    Args:
+        folder: of the cell.
+        output_start: size of the cell's output before the process, in bytes.
+        code: exit code of the process.
+        kills: counts since before the process.
+    """
+    if code == -signal.SIGKILL:
+        return "the kernel ended the process" if kills.take() else None
+    if code == EXIT_OK:
+        return None
+    with (folder / OUTPUT).open("rb") as output:
+        output.seek(max(output_start, output.seek(0, os.SEEK_END) - _LAST_BYTES))
+        return spells_out_of_memory(output.read().decode(errors="replace"))
 
 
 def outcome_of(
@@ -265,16 +284,14 @@ def outcome_of(
     same_result = result is not None and earlier_start is not None and result.started_at == earlier_start
     if returncode != EXIT_OK and same_result:
         status = Status.failed if exhausted is None else Status.oom
-        reason = _describe(returncode) if exhausted is None else f"out of memory: {exhausted}"
+        reason = _describe(returncode, cell.folder) if exhausted is None else f"out of memory: {exhausted}"
         return Outcome(name, status, f"{reason}; the earlier result stays", code, cell.folder)
     if result is None or result.status is Status.running:
         try:
             # If the lock is taken, another process runs the cell, and "running" is true.
             with folder.locked():
                 result = result or new_result(cell.cell, cell.folder)
-                # A cell that SIGTERM ends before it can catch the signal is interrupted, whoever sent the signal.
-                ended = Status.preempted if returncode == -signal.SIGTERM else Status.failed
-                result.status, result.reason = ended, _describe(returncode)
+                result.status, result.reason = _dead_status(returncode), _describe(returncode, cell.folder)
                 if exhausted is not None:
                     result.status, result.reason = Status.oom, f"out of memory: {exhausted}"
                 result.finished_at = datetime.now(UTC).isoformat(timespec="seconds")
@@ -292,15 +309,23 @@ def _not_started(cell: PlannedCell) -> Outcome:
     return Outcome(cell.folder.name, None, "not started", EXIT_FAILED, cell.folder, started=False)
 
 
+def _dead_status(returncode: int) -> Status:
+    """Return the status of a cell whose process ended without a result."""
+    # A cell that a scheduler's signal ends before it can catch the signal is interrupted, whoever sent it.
+    asked = any(returncode in (-number, 128 + number) for number in (signal.SIGTERM, *WARNINGS))
+    return Status.preempted if asked else Status.failed
+
+
 def _unwritable(cell: PlannedCell, error: OSError) -> Outcome:
     reason = f"its folder cannot be used: {error.strerror or error}"
     return Outcome(cell.folder.name, Status.failed, reason, EXIT_USER_ERROR, cell.folder)
 
 
-def _describe(returncode: int) -> str:
+def _describe(returncode: int, folder: Path) -> str:
     """Describe the end of a process that wrote no result."""
     if returncode >= 0:
-        return f"its process ended with exit code {returncode} and no result; see {OUTPUT} in its folder"
+        output = last_output(folder) or f"see {OUTPUT} in its folder"
+        return f"its process ended with exit code {returncode} and no result; {output}"
     try:
         name = signal.Signals(-returncode).name
     except ValueError:  # a real-time signal
@@ -309,14 +334,15 @@ def _describe(returncode: int) -> str:
     return f"its process was ended by {name}{cause}; the same command resumes from its last checkpoint"
 
 
-def _earlier_start(cell: PlannedCell) -> str | None:
+def start_of(cell: PlannedCell) -> str | None:
+    """Return when the run that a cell's result records started; None without a result."""
     with contextlib.suppress(ValueError):
         result = CellFolder(cell.folder).read_result()
         return None if result is None else result.started_at
     return None
 
 
-def _ended_before(cell: PlannedCell) -> Outcome | None:
+def ended_before(cell: PlannedCell) -> Outcome | None:
     """Return the outcome of an earlier run, if it stands."""
     # Read here, because a process only to find this out would take the slot for seconds.
     try:

@@ -72,7 +72,7 @@ class SpawningStarter:
 
     def start(
         self, description: Mapping[str, Any], environment: Mapping[str, str], output: int, events: int
-    ) -> CellProcess:
+    ) -> "subprocess.Popen[bytes]":
         """See `Starter`."""
         process = subprocess.Popen(
             [sys.executable, "-m", "peft_study.sweep.child", str(events)],

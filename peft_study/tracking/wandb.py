@@ -5,10 +5,8 @@ import logging
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from netrc import NetrcParseError, netrc
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from peft_study.config.schema import TrackingConfig
 from peft_study.results.redaction import redact
@@ -17,11 +15,13 @@ from peft_study.tracking.base import CellStart
 from peft_study.tracking.content import TABLE_COLUMNS, artifacts_of, prediction_rows, public_config
 from peft_study.tracking.dashboard import Dashboard
 from peft_study.tracking.names import SECONDS, SERIES, TRAIN_STEP, Values, summary_values
+from peft_study.tracking.wandb_service import has_key, load_wandb, stop_service, within
 
 logger = logging.getLogger(__name__)
 
 MODES = ("auto", "online", "offline", "disabled")
 RUN_ID_CHARACTERS = 16
+SYNC_COMMAND = "peft-study sync"
 # W&B refuses a run with a longer tag.
 TAG_CHARACTERS_AT_MOST = 64
 ARTIFACT_CHARACTERS_AT_MOST = 128
@@ -29,6 +29,9 @@ _ARTIFACT_NAME = re.compile(r"[^A-Za-z0-9_.-]")
 _said: set[str] = set()
 # By process: every further cell would wait for the same server again.
 _unreachable: set[str] = set()
+
+# Shares of the time that the server may cost a cell. The rest is for W&B's service process, which starts and ends.
+START_SHARE, STORE_SHARE, FINISH_SHARE = 0.35, 0.2, 0.35
 
 FILES = ("wandb",)
 """What W&B leaves in a cell's folder: a folder with the files of the run."""
@@ -47,7 +50,9 @@ def create_tracker(tracking: TrackingConfig, options: Mapping[str, Any], folder:
         entity=tracking.entity,
         mode=str(tracking.mode),
         folder=folder,
-        init_timeout_seconds=tracking.timeout_seconds,
+        init_timeout_seconds=START_SHARE * tracking.timeout_seconds,
+        store_timeout_seconds=STORE_SHARE * tracking.timeout_seconds,
+        finish_timeout_seconds=FINISH_SHARE * tracking.timeout_seconds,
         tracking=tracking,
     )
 
@@ -69,7 +74,10 @@ class WandbTracker(Dashboard):
         group: the group of the runs; the cell's study if None.
         tags: tags in addition to the cell's model, method, data set and quantization.
         init_timeout_seconds: how long to wait for the server before the run is written offline.
+        store_timeout_seconds: how long to wait for the server's answers about the table and the artifacts.
         finish_timeout_seconds: how long to wait for the upload when the cell ends.
+        offline_if_unreachable: write the run offline if the server cannot be reached or does not take it in time;
+            otherwise the error is raised.
         tracking: what is stored: predictions, artifacts and system metrics; nothing if None.
         note: called with messages for the user, with each text once per process; logs a warning by default.
 
@@ -86,8 +94,10 @@ class WandbTracker(Dashboard):
         *,
         group: str | None = None,
         tags: Sequence[str] = (),
-        init_timeout_seconds: float = 30.0,
-        finish_timeout_seconds: float = 60.0,
+        init_timeout_seconds: float = 10.0,
+        store_timeout_seconds: float = 6.0,
+        finish_timeout_seconds: float = 10.0,
+        offline_if_unreachable: bool = True,
         tracking: TrackingConfig | None = None,
         note: Callable[[str], None] = logger.warning,
     ) -> None:
@@ -101,9 +111,12 @@ class WandbTracker(Dashboard):
         self._group = group
         self._tags = tuple(tags)
         self._init_timeout_seconds = init_timeout_seconds
+        self._store_timeout_seconds = store_timeout_seconds
         self._finish_timeout_seconds = finish_timeout_seconds
+        self._offline_if_unreachable = offline_if_unreachable
         self._note = note
         self._run: Any = None
+        self._online = False
         self._sent_rows = 0
         """Rows that the server has from an earlier process."""
 
@@ -112,11 +125,12 @@ class WandbTracker(Dashboard):
         disabled = os.environ.get("WANDB_DISABLED", "").lower() in {"1", "true", "yes", "on"}
         if disabled or self._mode == "disabled":
             return
-        wandb = _load_wandb()
+        wandb = load_wandb()
         mode = self._effective_mode(wandb.setup().settings)
         if mode == "disabled":
             return
         self._run = self._open(wandb, cell, mode)
+        self._online = not self._run.offline
         self._sent_rows = int(self._run.starting_step) if cell.resumed else 0
         self._cell_folder = cell.folder
         define_series(self._run)
@@ -138,12 +152,21 @@ class WandbTracker(Dashboard):
             self._run.notes = redact(result.reason)
         if result.status is Status.preempted:
             self._run.mark_preempting()
-        self._store(result)
+        self._store_in_time(result)
         self._end(0 if result.status is Status.ok else 1)
 
     def close(self) -> None:
         """See `Tracker.close`. A run that `finish` has not ended counts as failed."""
         self._end(1)
+
+    def _store_in_time(self, result: RunResult) -> None:
+        try:
+            within(self._store_timeout_seconds if self._online else None, lambda: self._store(result))
+        except TimeoutError:
+            # The service still waits for an answer, and `finish` would wait for the service.
+            self._run = None
+            stop_service()
+            self._give_up(self._store_timeout_seconds)
 
     def _store(self, result: RunResult) -> None:
         import wandb
@@ -171,19 +194,22 @@ class WandbTracker(Dashboard):
         try:
             run.finish(exit_code=exit_code)
         except TimeoutError:
-            waited = f"{self._finish_timeout_seconds:.0f} s"
-            self._say(
-                f"W&B: the upload was not done after {waited}; `wandb sync {Path(run.dir).parent}` sends the rest"
-            )
+            self._give_up(self._finish_timeout_seconds)
+
+    def _give_up(self, waited_seconds: float) -> None:
+        text = f"W&B: the upload was not done after {waited_seconds:.0f} s"
+        if not self._offline_if_unreachable:
+            raise TimeoutError(text)
+        self._say(f"{text}; `{SYNC_COMMAND} FOLDER` sends the rest")
 
     def _effective_mode(self, settings: Any) -> str:
         """Resolve "auto", and replace online by offline if there is no key, because W&B would prompt for one."""
         mode = self._mode if self._mode != "auto" else _MODE_OF_SETTINGS.get(settings.mode, "online")
-        if mode == "online" and settings.base_url in _unreachable:
+        if mode == "online" and settings.base_url in _unreachable and self._offline_if_unreachable:
             return "offline"
-        if mode == "online" and not _has_key(settings):
+        if mode == "online" and not has_key(settings):
             self._say(
-                "W&B: no key is configured, so runs are written offline; `wandb sync <run folder>` sends them later"
+                f"W&B: no key is configured, so runs are written offline; `{SYNC_COMMAND} FOLDER` sends them later"
             )
             return "offline"
         return mode
@@ -195,10 +221,14 @@ class WandbTracker(Dashboard):
                 return wandb.init(mode="online", **self._init_arguments(wandb, cell, mode))
             # SystemExit, too: W&B's login and teardown may exit the process, but the cell must continue.
             except (Exception, SystemExit) as error:
+                if not self._offline_if_unreachable:
+                    raise
                 _unreachable.add(base_url)
                 reason = (str(error).splitlines() or [type(error).__name__])[0]
                 self._say(f"W&B: {base_url} cannot be used, so runs are written offline ({redact(reason)})")
-                wandb = _restart(wandb)
+                # After a failed `init`, the service refuses the run's id as in use.
+                stop_service()
+                wandb = load_wandb()
         return wandb.init(mode="offline", **self._init_arguments(wandb, cell, "offline"))
 
     def _init_arguments(self, wandb: Any, cell: CellStart, mode: str) -> dict[str, Any]:
@@ -266,35 +296,3 @@ def define_series(run: Any) -> None:
 def run_id(cell: CellStart) -> str:
     """Return the id of a cell's run. It is the same whenever the cell runs, so that a resumed cell resumes its run."""
     return hashlib.sha256(f"{cell.study}/{cell.cell_id}".encode()).hexdigest()[:RUN_ID_CHARACTERS]
-
-
-def _load_wandb() -> Any:
-    """Import W&B, which takes a second, and keep its messages off the terminal."""
-    # If the server cannot be reached, W&B's usage reports print errors and delay the exit by 10 s.
-    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-    import wandb
-
-    wandb.setup(settings=wandb.Settings(silent=True))
-    return wandb
-
-
-def _restart(wandb: Any) -> Any:
-    """Restart W&B's service process. After a failed online `init`, it refuses the same run id as in use."""
-    try:
-        wandb.teardown()
-    except SystemExit as error:
-        logger.debug("W&B's service ended with status %s", error.code)
-    return _load_wandb()
-
-
-def _has_key(settings: Any) -> bool:
-    if settings.api_key or getattr(settings, "identity_token_file", None):
-        return True
-    hosts = {urlsplit(settings.base_url).netloc}
-    if settings.base_url == type(settings).model_fields["base_url"].default:
-        hosts.add("api.wandb.ai")  # keys stored under the earlier default host still work
-    try:
-        stored = netrc(os.environ.get("NETRC") or Path.home() / ".netrc")
-    except (OSError, NetrcParseError):
-        return False
-    return any(stored.authenticators(host) for host in hosts)

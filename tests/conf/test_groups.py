@@ -1,6 +1,8 @@
 """Every YAML of conf/ composes, fits the schema, and builds what it describes."""
 
 import pytest
+from hydra import compose, initialize_config_dir
+from hydra.utils import get_class
 from omegaconf import OmegaConf
 
 from peft_study.config.build import build
@@ -47,6 +49,18 @@ def test_the_head_comment_is_a_command_that_composes(group: str, option: str) ->
     cell = compose_cell(overrides)
     assert any(override.removeprefix("+").startswith(f"{group}={option}") for override in overrides)
     assert cell.seed == 42
+
+
+@pytest.mark.parametrize("launcher", sorted(path.stem for path in (CONF / "hydra" / "launcher").glob("*.yaml")))
+def test_a_launcher_composes_and_builds(launcher: str) -> None:
+    head = (CONF / "hydra" / "launcher" / f"{launcher}.yaml").read_text().splitlines()[0]
+    assert head.startswith(f"# python -m peft_study --multirun hydra/launcher={launcher} ")
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("config", [f"hydra/launcher={launcher}", "model=tiny-llama"], return_hydra_config=True)
+        settings = OmegaConf.to_container(config.hydra.launcher, resolve=False)
+    assert isinstance(settings, dict)
+    target = get_class(settings.pop("_target_"))
+    assert target(**settings).__class__.__name__ == f"{launcher.capitalize()}Launcher"
 
 
 @pytest.mark.parametrize("option", sorted(option for group, option in OPTIONS if group == "model"))

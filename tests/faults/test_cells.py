@@ -51,11 +51,11 @@ if "peft_study.sweep.server" in sys.orig_argv:
                 parameter.data.fill_(float("nan"))
         return train(model, samples, validation, collator, settings, seed=seed, **named)
 
-    def hungry(self, prompts, done=frozenset()):
+    def hungry(self, prompts, done=frozenset(), **named):
         if self._seed == 20 and len(prompts) > 1 and self._most_prompts != 1:
             raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
         if self._seed == 21 and len(prompts) > 1: raise MemoryError
-        return generate(self, prompts, done)
+        return generate(self, prompts, done, **named)
 
     cell.train, Decoder.generate = faulty, hungry
 """

@@ -20,7 +20,7 @@ from peft_study.results.lease import LEASE, Lease, job_id, read_lease
 from peft_study.results.schema import RunResult, Status
 from peft_study.results.store import CellBusyError, CellFolder
 
-STALE = 0.6
+STALE = 1.0
 RESULT = RunResult(cell_id="cell", study="single", status=Status.running)
 
 
@@ -164,14 +164,14 @@ def test_a_process_that_slept_writes_nothing_into_the_work_of_its_successor(
 
 
 TAKE = """
-import sys, time
+import sys
 from pathlib import Path
 from peft_study.results import holding
-holding.STALE_SECONDS, holding._LOOK_SECONDS = 0.6, 0.02
+holding.STALE_SECONDS, holding.BEAT_SECONDS, holding._LOOK_SECONDS = 3.0, 0.1, 0.02
 try:
     with holding.held(Path(sys.argv[1]), locked_by_kernel=False):
         print("won", flush=True)
-        time.sleep(3)
+        sys.stdin.read()
 except holding.LeaseHeldError:
     print("lost", flush=True)
 """
@@ -180,11 +180,16 @@ except holding.LeaseHeldError:
 def test_one_of_many_processes_takes_a_stale_lease_over(tmp_path: Path) -> None:
     write(tmp_path, foreign(timedelta(hours=-1)))
     processes = [
-        subprocess.Popen([sys.executable, "-c", TAKE, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [sys.executable, "-c", TAKE, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         for _ in range(8)
     ]
 
-    ends = sorted(process.communicate()[0].splitlines()[-1] for process in processes)
+    # The winner holds the lease until all others have given up.
+    ends = sorted(process.stdout.readline().strip() for process in processes if process.stdout is not None)
+    for process in processes:
+        process.communicate()
 
     assert ends == ["lost"] * 7 + ["won"]
 

@@ -146,6 +146,10 @@ def test_joblib_returns_how_cells_ended(command: Command, small_data: Path, tmp_
     assert "2 of 2 cells done" in ended.err
     assert ended.out.splitlines()[-1].split()[:3] == ["tiny-llama", "lora", "2"]
 
+    ended = command(*trained, "seed=0,1", "output_dir=done")
+    assert ended.code == 0
+    assert "2 of 2 cells done before" in ended.err
+
     ended = command(*trained, "seed=0", "method.learning_rate=1e30,1e-4")
     assert ended.code == 1
     assert told(ended)[0].startswith("diverged: ")
@@ -165,6 +169,7 @@ def test_a_worker_of_joblib_that_dies_is_told(
 
     assert ended.code == 1
     assert "the launcher failed: TerminatedWorkerError" in ended.err
-    assert told(ended)[0].startswith("running: ")
+    assert told(ended)[0].startswith("failed: its process ended without a result; TerminatedWorkerError")
+    assert results_of(tmp_path)[0].status is Status.failed
     assert "of 2 cells done" in ended.err
     assert "Traceback" not in ended.err

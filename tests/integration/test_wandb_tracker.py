@@ -341,4 +341,4 @@ def test_a_server_lost_in_the_middle_bounds_the_end(
     subject.finish(RESULT)
     assert time.monotonic() - began < 10
     assert len(own_wandb) == 1
-    assert "wandb sync" in own_wandb[0]
+    assert "peft-study sync" in own_wandb[0]

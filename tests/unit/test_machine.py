@@ -8,7 +8,7 @@ import pytest
 
 from peft_study.config.schema import Device, HardwareConfig
 from peft_study.errors import UserError
-from peft_study.sandbox import cores
+from peft_study.sandbox import cgroups, cores
 from peft_study.sweep import machine
 from peft_study.sweep.machine import Slot, slots, slots_for
 
@@ -94,24 +94,64 @@ def test_a_slot_hides_other_gpus_and_keeps_a_persons_threads(monkeypatch: pytest
 @pytest.mark.parametrize(
     ("quota", "expected"), [("150000 100000", 2), ("50000 100000", 1), ("max 100000", None), ("9900000 100000", None)]
 )
+@pytest.mark.parametrize("group", ["", "system.slice/job_7/step_0"])
 def test_a_containers_quota_bounds_the_cores(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, quota: str, expected: int | None, group: str
+) -> None:
+    monkeypatch.undo()
+    set_group(monkeypatch, tmp_path, f"0::/{group}")
+    # The quota of a group holds for the groups below it, too.
+    (tmp_path / group.rpartition("/")[0] / "cpu.max").write_text(quota)
+    assert cores.available_cores() == (expected or len(os.sched_getaffinity(0)))
+
+
+@pytest.mark.parametrize(("quota", "expected"), [("150000", 2), ("50000", 1), ("-1", None)])
+def test_a_quota_of_the_first_version_of_cgroups_bounds_the_cores(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, quota: str, expected: int | None
 ) -> None:
     monkeypatch.undo()
-    file = tmp_path / "cpu.max"
-    file.write_text(quota)
-    monkeypatch.setattr(cores, "_CGROUP_QUOTA", file)
+    set_group(monkeypatch, tmp_path, "3:cpu:/slurm/job_7\n2:memory:/")
+    folder = tmp_path / "cpu" / "slurm" / "job_7"
+    folder.mkdir(parents=True)
+    (folder / "cpu.cfs_quota_us").write_text(quota)
+    (folder / "cpu.cfs_period_us").write_text("100000")
     assert cores.available_cores() == (expected or len(os.sched_getaffinity(0)))
 
 
-@pytest.mark.parametrize(("share", "expected"), [("1", 1), ("999", None), ("0", None), ("all", None), ("", None)])
-def test_a_cell_beside_others_keeps_to_its_share(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, share: str, expected: int | None
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"PEFT_STUDY_CORES": "1"}, 1),
+        ({"PEFT_STUDY_CORES": "999"}, None),
+        ({"PEFT_STUDY_CORES": "0"}, None),
+        ({"PEFT_STUDY_CORES": "all"}, None),
+        ({}, None),
+        ({"SLURM_JOB_ID": "5", "SLURM_CPUS_PER_TASK": "1", "SLURM_CPUS_ON_NODE": "2"}, 1),
+        ({"SLURM_JOB_ID": "5", "SLURM_CPUS_ON_NODE": "1"}, 1),
+        ({"SLURM_JOB_ID": "5", "SLURM_CPUS_ON_NODE": "72(x2)"}, None),
+        # Left by a shell, outside of any job.
+        ({"SLURM_CPUS_PER_TASK": "1"}, None),
+    ],
+)
+def test_a_cell_keeps_to_its_share_of_the_cores(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variables: dict[str, str], expected: int | None
 ) -> None:
     monkeypatch.undo()
-    monkeypatch.setattr(cores, "_CGROUP_QUOTA", tmp_path / "none")
-    monkeypatch.setenv("PEFT_STUDY_CORES", share)
+    set_group(monkeypatch, tmp_path, "0::/")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
     assert cores.available_cores() == (expected or len(os.sched_getaffinity(0)))
+
+
+def set_group(monkeypatch: pytest.MonkeyPatch, root: Path, membership: str) -> None:
+    """Put this process into a control group of a file system that is a folder."""
+    group = root / membership.rpartition(":/")[2]
+    if membership.startswith("0::"):
+        group.mkdir(parents=True, exist_ok=True)
+    file = root / "membership"
+    file.write_text(membership + "\n" if membership else "")
+    monkeypatch.setattr(cgroups, "_ROOT", root)
+    monkeypatch.setattr(cgroups, "_MEMBERSHIP", file)
 
 
 def test_gpus_are_asked_of_the_driver_and_hidden_ones_stay_hidden(

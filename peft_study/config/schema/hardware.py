@@ -33,6 +33,7 @@ class HardwareConfig:
             batch is divided among them. On a CPU, the number of processes.
         oom_retries: how often a cell that runs out of memory starts again in a fresh process with a smaller
             micro-batch, with gradient checkpointing, or with fewer prompts at once; 0 is never.
+        requeues: how often a cell continues in another job after the time limit of its job, on a cluster.
     """
 
     name: str = MISSING
@@ -44,6 +45,7 @@ class HardwareConfig:
     cells_at_once: int | None = None
     gpus_per_cell: int = 1
     oom_retries: int = 10
+    requeues: int = 3
 
     @property
     def budget_bytes(self) -> int | None:

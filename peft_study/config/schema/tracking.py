@@ -31,7 +31,7 @@ class TrackingConfig:
         project: project of W&B and Trackio, experiment of MLflow.
         entity: W&B entity; null is the account's default.
         mode: of W&B: auto, online or offline.
-        timeout_seconds: time to wait for W&B's server before continuing offline.
+        timeout_seconds: the most that W&B's server may cost a cell, from its start to its end.
         predictions: rows of the table of predictions that trackers show; 0 for no table.
         artifacts: files that trackers store: none, results (result.json and predictions), or adapter (weights as well).
         system_metrics: whether W&B samples the whole machine every 15 s as well.
@@ -41,7 +41,7 @@ class TrackingConfig:
     project: str = "peft-study"
     entity: str | None = None
     mode: WandbMode = WandbMode.auto
-    timeout_seconds: float = 30.0  # without a limit, `wandb.init` waits for a server that does not answer
+    timeout_seconds: float = 30.0  # without a limit, W&B waits for a server that does not answer
     predictions: int = 0
     artifacts: Artifacts = Artifacts.none
     system_metrics: bool = False

@@ -1,0 +1,75 @@
+"""How a cell divides its batches, by the predicted memory and after attempts that ran out of it."""
+
+import logging
+from dataclasses import replace
+
+from peft_study.cell.retries import restricted
+from peft_study.config.schema import CellConfig, MethodKind
+from peft_study.cost.memory import device_bytes
+from peft_study.cost.policy import choose_memory, recorded
+from peft_study.errors import UserError
+from peft_study.generation.batches import MAX_BATCH
+from peft_study.models.precision import Compute
+from peft_study.results.attempts import Attempt
+from peft_study.results.schema import RunResult
+
+logger = logging.getLogger(__name__)
+
+
+def by_prediction(cell: CellConfig, compute: Compute, result: RunResult) -> CellConfig:
+    """Choose micro-batch and gradient checkpointing by the predicted memory of a GPU.
+
+    Args:
+        cell: the typed config.
+        compute: device and number format.
+        result: gets the prediction.
+
+    Returns:
+        the config with the chosen division; on a CPU, the same config.
+
+    Raises:
+        UserError: the cell fits under no choice.
+    """
+    if compute.device.type != "cuda":
+        return cell  # the prediction is for a GPU's memory, and takes seconds
+    # The prediction needs the precision in use, because the setting may be auto.
+    in_force = replace(cell.training, precision=compute.precision)
+    choice = choose_memory(replace(cell, training=in_force), device_bytes(compute.device, cell.hardware.budget_bytes))
+    result.predicted = recorded(choice, cell.hardware.gpus_per_cell)
+    if choice.advice is not None and choice.exceeds_even_without_overhead:
+        raise UserError(
+            f"predicted memory must fit the budget: {choice.advice}",
+            where="training.memory, hardware.memory_budget_gb",
+            hint="training.memory=auto, quantization=nf4, or generation.batch_size=1",
+        )
+    if _trains(cell):
+        logger.info("micro-batch %d: %s", choice.training.micro_batch_size, choice.reason)
+    return replace(cell, training=replace(choice.training, precision=cell.training.precision))
+
+
+def by_attempts(cell: CellConfig, attempt: Attempt, prompts: int) -> CellConfig:
+    """Use less memory than an earlier attempt that ran out of it, and record what is used.
+
+    Args:
+        cell: the typed config.
+        attempt: the record of this process, filled in place.
+        prompts: number of test prompts.
+
+    Returns:
+        the config with the division that the attempt's restriction allows.
+    """
+    training = restricted(cell.training, attempt.restriction)
+    if training != cell.training:
+        logger.info("after exhausted memory: %s", attempt.restriction)
+    if _trains(cell):
+        together = training.micro_batch_size * cell.hardware.gpus_per_cell
+        attempt.micro_batch_size = training.micro_batch_size
+        attempt.gradient_accumulation = training.batch_size // together
+        attempt.gradient_checkpointing = training.gradient_checkpointing
+    most = attempt.restriction.prompts_at_once or cell.generation.batch_size or MAX_BATCH
+    attempt.prompts_at_once = min(prompts, most)
+    return replace(cell, training=training)
+
+
+def _trains(cell: CellConfig) -> bool:
+    return cell.method.kind is not MethodKind.prompting

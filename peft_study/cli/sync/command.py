@@ -1,0 +1,144 @@
+"""Send the runs of cells to Weights & Biases: `python -m peft_study sync multirun/demo`."""
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from peft_study.cli.sync.pending import PendingCell, Target, find_cells, read_cell
+from peft_study.cli.sync.send import Sender, Sent, reason_of
+from peft_study.console.exit import EXIT_FAILED, EXIT_OK, run_command
+from peft_study.console.messages import print_error, print_line, progress
+from peft_study.errors import UserError
+from peft_study.results.store import CellBusyError, CellFolder
+from peft_study.tracking.wandb_service import has_key, load_wandb
+
+TIMEOUT_SECONDS = 30.0
+FAILURES_AT_MOST = 2
+"""Cells in a row that cannot be sent before the server counts as unreachable."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Send every run below a folder that the server does not have yet, or has in part.
+
+    Args:
+        arguments: what follows the name of the command; those of the process if None.
+
+    Returns:
+        the exit code: 0 if the server has every run, 1 if a run could not be sent, 2 if the command line is wrong, and
+        128 plus the signal's number after an interrupt.
+    """
+    parser = argparse.ArgumentParser(prog="python -m peft_study sync", description=__doc__)
+    parser.add_argument("folder", type=Path, help="a cell, a study or multirun/")
+    parser.add_argument("--project", help="W&B project; default: the cells' tracking.project")
+    parser.add_argument("--entity", help="W&B entity; default: the cells' tracking.entity")
+    parser.add_argument("--all", action="store_true", help="also cells that ran without tracking=wandb")
+    parser.add_argument("--dry-run", action="store_true", help="list what would be sent, without a network")
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=TIMEOUT_SECONDS,
+        metavar="SECONDS",
+        help="how long to wait for the server at each step of a run; default: %(default).0f",
+    )
+    options = parser.parse_args(arguments)
+    return run_command(lambda: sync(options), interrupted="the same command sends the rest")
+
+
+def sync(options: argparse.Namespace) -> int:
+    """Find the runs and send them.
+
+    Args:
+        options: of the command line.
+
+    Returns:
+        the exit code.
+
+    Raises:
+        UserError: there is no such folder, or no key is configured.
+    """
+    if not options.folder.is_dir():
+        raise UserError(
+            f"FOLDER must be a folder of cells, got {options.folder}",
+            where=str(options.folder),
+            hint="the folder of a cell or of a study, such as multirun/demo",
+        )
+    if not options.timeout > 0:
+        raise UserError(
+            f"--timeout must be above 0, got {options.timeout}", where="--timeout", hint=f"--timeout {TIMEOUT_SECONDS}"
+        )
+    # A shell that runs cells offline would also keep this command from the network.
+    os.environ.pop("WANDB_MODE", None)
+    wandb = load_wandb()
+    settings = wandb.setup().settings
+    target = Target(settings.base_url, options.entity, options.project)
+    folders, marked, problems = find_cells(options.folder.resolve(), target, untracked=options.all)
+    for problem in problems:
+        print_error(UserError(problem.what, where=problem.where, hint="this cell is not sent"))
+    if options.dry_run:
+        for folder in folders:
+            print_line(str(folder))
+        print_line(f"{len(folders)} runs to send, {marked} sent before")
+        return EXIT_FAILED if problems else EXIT_OK
+    if folders and not has_key(settings):
+        raise UserError(
+            f"a key must be configured for {settings.base_url}", where="WANDB_API_KEY", hint="`wandb login` stores one"
+        )
+    failures = _Command(target, options.timeout).send_all(folders, marked) if folders else 0
+    if not folders:
+        print_line(f"nothing to send, {marked} runs sent before")
+    return EXIT_FAILED if problems or failures else EXIT_OK
+
+
+class _Command:
+    """Sends cells one after another and counts what became of them."""
+
+    def __init__(self, target: Target, timeout_seconds: float) -> None:
+        self._target = target
+        self._sender = Sender(timeout_seconds)
+        self._sent: list[Sent] = []
+        self._failures = self._busy = 0
+
+    def send_all(self, folders: Sequence[Path], marked: int) -> int:
+        """Send the cells, print the counts, and return how many could not be sent."""
+        in_a_row = 0
+        with progress("sending runs") as advance:
+            for number, folder in enumerate(folders):
+                advance(number, len(folders))
+                in_a_row = 0 if self._send(folder) else in_a_row + 1
+                if in_a_row == FAILURES_AT_MOST and number + 1 < len(folders):
+                    self._failures += len(folders) - number - 1
+                    print_line(f"{self._target.address} does not take runs, so the rest is left")
+                    break
+        there = sum(sent.complete_before for sent in self._sent) + marked
+        counts = {
+            "sent": len(self._sent) - sum(sent.complete_before for sent in self._sent),
+            "there before": there,
+            "running": self._busy,
+            "not sent": self._failures,
+        }
+        listed = [f"{count} {what}" for what, count in counts.items() if count or what == "sent"]
+        print_line(f"{len(folders) + marked} runs: {', '.join(listed)}")
+        return self._failures
+
+    def _send(self, folder: Path) -> bool:
+        """Send one cell. Return whether the server answered as it should."""
+        try:
+            # A cell that runs now sends its own lines.
+            with CellFolder(folder).locked():
+                cell = read_cell(folder, self._target)
+                self._sent.append(self._send_cell(cell))
+        except CellBusyError:
+            self._busy += 1
+        except (Exception, SystemExit) as error:
+            self._failures += 1
+            print_error(UserError(reason_of(error), where=str(folder), hint="the same command tries again"))
+            return False
+        return True
+
+    def _send_cell(self, cell: PendingCell) -> Sent:
+        sent = self._sender.send(cell)
+        if sent.surplus:
+            print_line(f"{cell.folder.name}: {sent.path} has {sent.surplus} rows that the record does not have")
+        cell.mark(self._target)
+        return sent

@@ -1,0 +1,157 @@
+"""The cells below a folder that W&B may not have yet."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from peft_study.config.schema.tracking import Artifacts
+from peft_study.results.folders import Problem, cell_folders
+from peft_study.results.schema import RunResult
+from peft_study.results.store import METRICS, RESULT, USAGE, CellFolder, write_atomically
+from peft_study.tracking import wandb as tracking
+from peft_study.tracking.base import Row
+from peft_study.tracking.names import history
+
+RECORD = (METRICS, USAGE, RESULT)
+"""The files that a run is built from."""
+SYNCED = "synced.json"
+"""In the tracker's folder of a cell: what the server was seen to have."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where runs go.
+
+    Attributes:
+        address: W&B's server.
+        entity: replaces the cells' entity; None keeps it.
+        project: replaces the cells' project; None keeps it.
+    """
+
+    address: str
+    entity: str | None = None
+    project: str | None = None
+
+
+@dataclass(frozen=True)
+class PendingCell:
+    """A cell to send.
+
+    Attributes:
+        folder: its folder.
+        result: its record.
+        steps: the lines of metrics.jsonl.
+        usages: the lines of usage.jsonl.
+        entity: of its run; None for the account's default.
+        project: of its run.
+        digest: of the files that the run is built from.
+    """
+
+    folder: Path
+    result: RunResult
+    steps: Sequence[Row]
+    usages: Sequence[Row]
+    entity: str | None
+    project: str
+    digest: str
+
+    @property
+    def rows(self) -> int:
+        """Rows of the run's history."""
+        return sum(1 for _ in history(self.steps, self.usages))
+
+    @property
+    def predictions(self) -> int:
+        """Rows of the run's table of predictions."""
+        return int((self.result.config.get("tracking") or {}).get("predictions") or 0)
+
+    @property
+    def artifacts(self) -> Artifacts:
+        """The files that the run stores."""
+        return Artifacts((self.result.config.get("tracking") or {}).get("artifacts") or Artifacts.none)
+
+    def is_marked(self, target: Target) -> bool:
+        """Return whether the server was seen to have the run as it is."""
+        try:
+            mark = json.loads((_mark_file(self.folder)).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return False
+        return bool(mark == self._mark(target))
+
+    def mark(self, target: Target) -> None:
+        """Record that the server has the run."""
+        file = _mark_file(self.folder)
+        file.parent.mkdir(exist_ok=True)
+        write_atomically(file, json.dumps(self._mark(target)) + "\n")
+
+    def _mark(self, target: Target) -> dict[str, Any]:
+        return {"server": target.address, "entity": self.entity, "project": self.project, "record": self.digest}
+
+
+def find_cells(root: Path, target: Target, *, untracked: bool) -> tuple[list[Path], int, list[Problem]]:
+    """Find the cells that the server was not seen to have.
+
+    Args:
+        root: a cell's folder, or one above.
+        target: where the runs go.
+        untracked: also cells that ran without W&B.
+
+    Returns:
+        Their folders in the order of their paths, how many cells are marked as sent, and what cannot be read.
+    """
+    problems: list[Problem] = []
+    pending, marked = [], 0
+    for folder in cell_folders(root, problems):
+        try:
+            cell = read_cell(folder, target)
+        except (OSError, ValueError, RecursionError) as error:
+            problems.append(Problem(str(folder / RESULT), str(error)))
+            continue
+        if not untracked and not is_tracked(cell.result.config):
+            continue
+        if cell.is_marked(target):
+            marked += 1
+        else:
+            pending.append(folder)
+    return pending, marked, problems
+
+
+def read_cell(folder: Path, target: Target) -> PendingCell:
+    """Read a cell's record.
+
+    Raises:
+        ValueError: result.json is not a result.
+        OSError: a file cannot be read.
+    """
+    digest = hashlib.sha256()
+    for name in RECORD:
+        content = (folder / name).read_bytes() if (folder / name).is_file() else b""
+        digest.update(f"{name} {len(content)}\n".encode() + content)
+    store = CellFolder(folder)
+    result = store.read_result()
+    if result is None:
+        raise ValueError(f"no {RESULT}")
+    settings = result.config.get("tracking") or {}
+    return PendingCell(
+        folder=folder,
+        result=result,
+        steps=[row for row in store.read_steps() if isinstance(row.get("step"), int)],
+        usages=[row for row in store.read_usage() if "seconds" in row],
+        entity=target.entity or settings.get("entity"),
+        project=target.project or settings.get("project") or "peft-study",
+        digest=digest.hexdigest(),
+    )
+
+
+def is_tracked(config: Mapping[str, Any]) -> bool:
+    """Return whether a cell ran with W&B."""
+    tracking_settings = config.get("tracking") or {}
+    # Results of earlier versions have one tracker, named by `kind`.
+    return "wandb" in (tracking_settings.get("trackers") or {}) or tracking_settings.get("kind") == "wandb"
+
+
+def _mark_file(folder: Path) -> Path:
+    return folder / tracking.FILES[0] / SYNCED
