@@ -84,7 +84,7 @@ def start(folder: Path) -> subprocess.Popen[bytes]:
 
 
 def wait_for_step(folder: Path, number: int) -> None:
-    for _ in range(1200):
+    for _ in range(6000):
         files = list(folder.glob("*/*/metrics.jsonl"))
         if files and files[0].read_text().count('"loss"') >= number:
             return
