@@ -65,12 +65,17 @@ def main() -> int:
 
 def _run_again() -> NoReturn:
     """Replace this process by one that runs the same command, because only a fresh process has all of the memory."""
-    settings = {"rerun": "rerun=false", "retry": "retry=all"}  # what the cell has done so far counts
-    arguments = [settings.get(argument.partition("=")[0], argument) for argument in sys.orig_argv[1:]]
     print_line("the cell starts again in a fresh process with less memory")
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execv(sys.executable, [sys.executable, *arguments])  # noqa: S606 - no shell
+    os.execv(sys.executable, [sys.executable, *arguments_again(sys.orig_argv[1:])])  # noqa: S606 - no shell
+
+
+def arguments_again(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments with which a cell goes on: what it has done so far counts, whatever a YAML says."""
+    settings = {"rerun": "false", "retry": "all"}
+    others = [argument for argument in arguments if argument.lstrip("+").partition("=")[0] not in settings]
+    return [*others, *(f"{name}={value}" for name, value in settings.items())]
 
 
 def _close(command: Command) -> int:

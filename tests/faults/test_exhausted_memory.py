@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from peft_study.cell.endings import classify
+from peft_study.cli.run import arguments_again
 from peft_study.errors import UserError
 from peft_study.models.out_of_memory import is_of_host, is_out_of_memory, spells_out_of_memory
 from peft_study.results.schema import Status
@@ -179,3 +180,16 @@ def test_the_kernels_counter_tells_an_exhausted_group_from_another_kill(
     ended = subprocess.run(command, capture_output=True, text=True, check=True)
 
     assert ended.stdout.split() == ["-9", str(taken), "False", str(64 << 20)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "again"),
+    [
+        (["-m", "peft_study", "seed=1"], ["-m", "peft_study", "seed=1", "rerun=false", "retry=all"]),
+        (["seed=1", "rerun=true"], ["seed=1", "rerun=false", "retry=all"]),
+        (["+rerun=true", "retry=none", "seed=1"], ["seed=1", "rerun=false", "retry=all"]),
+    ],
+)
+def test_a_cell_that_starts_again_keeps_its_attempts(arguments: list[str], again: list[str]) -> None:
+    # A YAML file with rerun: true would otherwise start the cell over without end.
+    assert arguments_again(arguments) == again
