@@ -116,9 +116,11 @@ def _shown_scores(table_rows: Sequence[Row], *, wide: bool) -> list[str]:
 
 
 def _method(result: RunResult) -> str:
-    names = (_name(result, "method"), _name(result, "quantization"))
-    # Cells under conventions of the package, or with examples of another kind, count as another method, as in a report.
     method = result.config.get("method")
+    number = method.get("num_examples") if isinstance(method, Mapping) else None
+    examples = f" {number}" if number else ""
+    names = (f"{_name(result, 'method')}{examples}", _name(result, "quantization"))
+    # Cells under conventions of the package, or with examples of another kind, count as another method, as in a report.
     labels = (
         example_label(method) if isinstance(method, Mapping) else "",
         label(result.config.get("conventions") or {}),

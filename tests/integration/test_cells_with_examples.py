@@ -1,6 +1,7 @@
 """Cells whose prompts hold training samples: what they read, what they record, and what they are called."""
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -178,7 +179,9 @@ def test_every_way_of_examples_is_a_method_of_its_own_in_tables_and_reports(
         CellFolder(tmp_path / "multirun" / "s" / name_of(cell)).write_result(result)
         results.append(result)
 
-    assert [row.method for row in table_rows(results)] == list(cells)
+    methods = [row.method for row in table_rows(results)]
+    assert [re.sub(r" \d+", "", method) for method in methods] == list(cells)
+    assert all(re.search(r" \d+", method) for method in methods if method != "lora"), "the number of examples is shown"
     loaded = groups.groups(rows.load([tmp_path / "multirun"]).frame)
     assert {group.method for group in loaded} == set(cells)
     assert all(len(group.frame) == 1 and not group.left_out for group in loaded)

@@ -10,12 +10,13 @@ from rich.console import Console
 from peft_study.cli.results_table import print_results
 from peft_study.report.groups import groups
 from peft_study.report.page.contents import Contents
+from peft_study.report.read.cells import row_of
 from peft_study.report.read.rows import load
-from peft_study.report.read.wandb_runs import _scores
 from peft_study.report.study import Study
 from peft_study.report.tables.formats import FORMATS
 from peft_study.results.schema import RunResult
 from peft_study.tracking.console import print_closing_table
+from peft_study.tracking.names import result_of, summary_values
 from peft_study.tracking.summary import summary_of
 from tests.report_cells import drawing_of, result, study, table_of
 
@@ -89,7 +90,7 @@ def test_tables_figures_page_console_and_wandb_show_one_interval(records: list[R
     print_closing_table(summary_of(records[-1]), tmp_path, Console(file=stream, width=120))
     assert "({:.2f} to {:.2f})".format(*expected["zero-shot"]) in stream.getvalue()
 
-    told = _scores(summary_of(records[-1]))
+    told = row_of(result_of(records[-1].config, summary_values(records[-1])), None, "wandb://lab/project")
     assert [100 * told[f"em@10_{end}"] for end in ("low", "high")] == pytest.approx(expected["zero-shot"])
 
 
