@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+SECONDS_TO_FREE = 2.0
 logger = logging.getLogger(__name__)
 
 
@@ -59,9 +60,12 @@ def stop_service() -> None:
     """End the service of this process at once. What it has not sent is dropped, and the next run starts another one."""
     import wandb
 
+    # Otherwise W&B's thread that frees objects in the service would print a traceback of its broken connection.
+    with contextlib.suppress(AttributeError, TimeoutError):
+        within(SECONDS_TO_FREE, _connection(wandb)._finalizer.close)
     # Asked to end, it would first send what it holds, for as long as the server does not answer.
     with contextlib.suppress(AttributeError, OSError):
-        process = _process(wandb)
+        process = _connection(wandb)._proc._process
         process.kill()
         process.wait()
     try:
@@ -71,10 +75,10 @@ def stop_service() -> None:
         logger.debug("W&B's service was stopped: %s", error)
 
 
-def _process(wandb: Any) -> Any:
-    """Return the `Popen` of the service that this process started."""
-    # wandb 0.31 has no public name for it.
-    return wandb.sdk.wandb_setup.singleton()._connection._proc._process
+def _connection(wandb: Any) -> Any:
+    """Return the connection to the service that this process started."""
+    # wandb 0.31 has no public name for it, nor for the process.
+    return wandb.sdk.wandb_setup.singleton()._connection
 
 
 def has_key(settings: Any) -> bool:

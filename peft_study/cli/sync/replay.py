@@ -30,7 +30,7 @@ def start_of(result: RunResult, folder: Path) -> CellStart:
 
 
 def replay(tracker: Tracker, start: CellStart, steps: Sequence[Row], usages: Sequence[Row], result: RunResult) -> None:
-    """Track a cell from its record.
+    """Track a cell from its record. After an error the tracker stays open, because to close it can wait for a server.
 
     Args:
         tracker: gets the calls of a cell that resumes and has nothing left to do.
@@ -39,9 +39,7 @@ def replay(tracker: Tracker, start: CellStart, steps: Sequence[Row], usages: Seq
         usages: the lines of usage.jsonl.
         result: the cell's record.
     """
-    try:
-        tracker.start(start)
-        tracker.restore(steps, usages)
-        tracker.finish(result)
-    finally:
-        tracker.close()
+    tracker.start(start)
+    tracker.restore(steps, usages)
+    tracker.finish(result)
+    tracker.close()
