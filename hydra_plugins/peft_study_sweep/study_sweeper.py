@@ -92,7 +92,7 @@ class StudySweeper(Sweeper):
         """Return the cells to launch, and add the outcomes of finished cells, which need no job in a queue."""
         from peft_study.cell.task import Command
         from peft_study.console.messages import print_line
-        from peft_study.sweep.pool import ended_before
+        from peft_study.sweep.records import ended_before
 
         assert isinstance(self._task, Command)
         if isinstance(self.launcher, LocalLauncher):

@@ -20,7 +20,7 @@ def stands(cell: CellConfig, earlier: RunResult) -> bool:
         cell: the typed config. `rerun=true` has priority over `retry`.
         earlier: the result in the cell's folder.
     """
-    # A sweep that was interrupted between two attempts goes on to the next, smaller one.
+    # A sweep that was interrupted between two attempts continues with the next one, which uses less memory.
     if cell.rerun or retry_follows(cell, earlier):
         return False
     # Interrupted cells always resume, and so do those that ran out of memory and have not used up their attempts. A

@@ -15,8 +15,7 @@ from peft_study.cell.run import CellRun
 from peft_study.config.compose import to_cell
 from peft_study.console.parent import end_with_parent
 from peft_study.results.attempts import Attempt, Restriction
-from peft_study.results.schema import RunResult
-from peft_study.results.store import CellFolder, Prediction
+from peft_study.results.store import PARTIAL_PREDICTIONS, CellFolder
 from peft_study.tracking.base import Trackers
 from peft_study.training.ranks import join, rendezvous
 
@@ -24,22 +23,14 @@ from peft_study.training.ranks import join, rendezvous
 class FollowerFolder(CellFolder):
     """A cell's folder to which only candidates are appended. The first rank writes everything else."""
 
-    def write_result(self, result: RunResult) -> None:
+    def append_candidates(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """See `CellFolder.append_candidates`."""
+        super()._append(PARTIAL_PREDICTIONS, rows)
+
+    def _append(self, name: str, rows: Iterable[Mapping[str, Any]], *, durable: bool = True) -> None:
         """Do nothing."""
 
-    def append_step(self, step: int, values: Mapping[str, float]) -> None:
-        """Do nothing."""
-
-    def append_usage(self, usage: Mapping[str, Any], *, durable: bool = False) -> None:
-        """Do nothing."""
-
-    def forget_steps_after(self, step: int) -> None:
-        """Do nothing."""
-
-    def forget_candidates(self) -> None:
-        """Do nothing."""
-
-    def write_predictions(self, predictions: Iterable[Prediction]) -> None:
+    def _write(self, name: str, text: str) -> None:
         """Do nothing."""
 
 

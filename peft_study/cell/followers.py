@@ -13,14 +13,14 @@ from typing import IO
 
 import torch
 
+from peft_study.cell.visible import VISIBLE, visible_gpus
 from peft_study.config import identity
 from peft_study.config.schema import CellConfig
 from peft_study.errors import UserError
-from peft_study.training.ranks import Ranks, join, rendezvous
+from peft_study.training.ranks import ALONE, Ranks, join, rendezvous
 
 SECONDS_TO_END = 30.0
 """How long a follower may take to end after a signal before it is killed."""
-VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 class FollowerError(RuntimeError):
@@ -48,7 +48,7 @@ def joined_ranks(
     """
     size = cell.hardware.gpus_per_cell
     if size == 1:
-        yield Ranks()
+        yield ALONE
         return
     gpus = _gpus(size) if device.type == "cuda" else []
     store = rendezvous(size)
@@ -75,15 +75,14 @@ def joined_ranks(
 
 
 def _gpus(size: int) -> Sequence[str]:
-    number = torch.cuda.device_count()
-    if number < size:
+    visible = visible_gpus()
+    if len(visible) < size:
         raise UserError(
-            f"hardware.gpus_per_cell must be at most {number}, the number of visible GPUs, got {size}",
+            f"hardware.gpus_per_cell must be at most {len(visible)}, the number of visible GPUs, got {size}",
             where="hardware.gpus_per_cell",
-            hint=f"hardware.gpus_per_cell={number}",
+            hint=f"hardware.gpus_per_cell={len(visible)}",
         )
-    names = os.environ.get(VISIBLE)
-    return [gpu.strip() for gpu in names.split(",")] if names else list(map(str, range(number)))
+    return visible
 
 
 class _Follower:

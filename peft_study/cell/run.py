@@ -47,7 +47,7 @@ from peft_study.training import checkpoint, resume
 from peft_study.training.loop import train
 from peft_study.training.loss import training_loss
 from peft_study.training.packing import BatchBuilder, batch_builder
-from peft_study.training.ranks import Ranks
+from peft_study.training.ranks import ALONE, Ranks
 from peft_study.training.schedule import plan
 
 CHECKPOINTS = "checkpoints"
@@ -92,7 +92,7 @@ class CellRun:
         self._recorder = Recorder(folder, tracker, self._meter, result, self._attempt)
         self._template = template_of(cell)
         self._follows = follows
-        self._ranks = Ranks()
+        self._ranks = ALONE
         self._trains = cell.method.kind is not MethodKind.prompting
 
     @property
@@ -291,7 +291,6 @@ class CellRun:
     def _generate(self) -> Sequence[Sequence[str]]:
         cell = self._cell
         decoder = self._decoder(cell.dataset.max_new_tokens)
-        self._ranks.wait(self.device)  # until the first rank has removed the candidates of other weights
         candidates = self._recorded_candidates()
         self._tracker.progress(len(candidates))
         began_seconds = time.perf_counter()

@@ -72,7 +72,7 @@ def _run_again() -> NoReturn:
 
 
 def arguments_again(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments with which a cell goes on: what it has done so far counts, whatever a YAML says."""
+    """Return the arguments that resume a cell, also if a YAML file sets `rerun` or `retry`."""
     settings = {"rerun": "false", "retry": "all"}
     others = [argument for argument in arguments if argument.lstrip("+").partition("=")[0] not in settings]
     return [*others, *(f"{name}={value}" for name, value in settings.items())]

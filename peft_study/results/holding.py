@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TextIO
 
 from peft_study.console.messages import print_line
-from peft_study.results.lease import BEAT_SECONDS, LEASE, STALE_SECONDS, Lease, now, parse, read_bytes
+from peft_study.results.lease import BEAT_SECONDS, LEASE, STALE_SECONDS, Lease, now, parse, read_bytes, read_lease
 
 LOCK = ".lock"
 _LOOK_SECONDS = 0.5
@@ -249,6 +249,20 @@ def is_locked(folder: Path) -> bool | None:
         return True
     except (FileNotFoundError, NotADirectoryError):
         return False
+
+
+def is_held(folder: Path, watch: LeaseWatch) -> bool:
+    """Whether a process runs a cell.
+
+    Args:
+        folder: the cell's folder.
+        watch: has watched the lease since an earlier call, or starts now.
+    """
+    locked, lease = is_locked(folder), read_lease(folder)
+    if locked or (locked is False and lease is not None and lease.is_of_this_machine):
+        return bool(locked)
+    # The kernel of another machine runs the holder, and cannot be asked.
+    return (folder / LEASE).exists() and not watch.stale
 
 
 def lock_file(file: TextIO, tries: int = _LOCK_TRIES) -> bool:

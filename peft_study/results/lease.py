@@ -105,7 +105,7 @@ def job_id(environment: Mapping[str, str]) -> str | None:
 
 
 def read_bytes(folder: Path) -> bytes | None:
-    """Return the content of a cell's lease.json; None if there is no such file."""
+    """Return the content of a cell's lease.json; None if the file does not exist."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         return (folder / LEASE).read_bytes()
     return None

@@ -4,8 +4,8 @@ import contextlib
 import resource
 from pathlib import Path
 
-CGROUPS = Path("/sys/fs/cgroup")
-_MEMBERSHIP = Path("/proc/self/cgroup")
+from peft_study.sandbox.cgroups import group_files
+
 _VMSTAT = Path("/proc/vmstat")
 # A control group of version 1 without a limit reports the largest multiple of a page in 63 bits.
 _NO_LIMIT = 1 << 62
@@ -15,10 +15,10 @@ def host_limit_bytes() -> int | None:
     """Return the smallest limit of the address space or the control group, in bytes; None without one."""
     soft, _ = resource.getrlimit(resource.RLIMIT_AS)
     limits = [] if soft == resource.RLIM_INFINITY else [soft]
-    for folder in _memory_groups():
-        for name in ("memory.max", "memory.limit_in_bytes"):
+    for name in ("memory.max", "memory.limit_in_bytes"):
+        for file in group_files("memory", name):
             with contextlib.suppress(OSError, ValueError):  # "max" has no number
-                limits.append(int((folder / name).read_text()))
+                limits.append(int(file.read_text()))
     return min((limit for limit in limits if limit < _NO_LIMIT), default=None)
 
 
@@ -39,7 +39,7 @@ class KernelKills:
 def _kills() -> int:
     # The group of a killed process counts it, whether its own limit or that of the machine was reached. The machine
     # also counts the kills of other groups, so that it is asked last.
-    files = [folder / name for folder in _memory_groups() for name in ("memory.events", "memory.oom_control")]
+    files = [file for name in ("memory.events", "memory.oom_control") for file in group_files("memory", name)]
     return next((count for file in (*files, _VMSTAT) if (count := _counter(file)) is not None), 0)
 
 
@@ -50,19 +50,3 @@ def _counter(file: Path) -> int | None:
             if name == "oom_kill" and count.isdecimal():
                 return int(count)
     return None
-
-
-def _memory_groups() -> list[Path]:
-    """Return the folders of this process's control group, and of those around it that are visible."""
-    groups: list[Path] = []
-    with contextlib.suppress(OSError):
-        for line in _MEMBERSHIP.read_text().splitlines():
-            _, controllers, path = line.split(":", 2)
-            if controllers and "memory" not in controllers.split(","):
-                continue
-            root = CGROUPS / "memory" if controllers else CGROUPS
-            inside = root / path.lstrip("/")
-            # In a container the path may be that of the host, and the container's group is the root.
-            groups += [folder for folder in (inside, *inside.parents) if folder.is_relative_to(root)]
-            groups.append(root)
-    return groups

@@ -27,7 +27,7 @@ OUTPUT = "output.txt"
 """Gets what the process of a sweep's cell prints."""
 # libyaml takes a tenth of the time.
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-_PARTIAL_PREDICTIONS = "predictions.jsonl.partial"
+PARTIAL_PREDICTIONS = "predictions.jsonl.partial"
 # Written before the work starts. A cell that is refused then leaves nothing behind, and an earlier result stays until a
 # rerun has loaded its data and its model.
 _LIGHT = frozenset({RESULT, CONFIG, LOG, OUTPUT, LOCK, LEASE})
@@ -108,14 +108,14 @@ class CellFolder:
         """Write predictions.jsonl and remove the partial record."""
         lines = (json.dumps(asdict(prediction), ensure_ascii=False) + "\n" for prediction in predictions)
         self._write(PREDICTIONS, "".join(lines))
-        (self.path / _PARTIAL_PREDICTIONS).unlink(missing_ok=True)
+        (self.path / PARTIAL_PREDICTIONS).unlink(missing_ok=True)
 
     def read_predictions(self) -> list[Prediction]:
         """Read predictions.jsonl, of which every line must be valid.
 
         Raises:
             ValueError: a line is not a prediction. The message has its number.
-            OSError: there is no such file.
+            OSError: the file does not exist.
         """
         text = (self.path / PREDICTIONS).read_text(encoding="utf-8")
         # Not `splitlines`, which also splits at separators such as U+2028 that JSON texts may hold.
@@ -124,8 +124,7 @@ class CellFolder:
 
     def append_candidates(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Append generated candidates to the partial record. They are on disk when this returns."""
-        self._check_lease()
-        append_lines(self.path / _PARTIAL_PREDICTIONS, rows)
+        self._append(PARTIAL_PREDICTIONS, rows)
 
     def read_candidates(self, prompts: int, candidates: int) -> dict[int, list[str]]:
         """Read the partial record of an interrupted generation. Invalid rows are skipped.
@@ -139,7 +138,7 @@ class CellFolder:
         """
         texts_by_index: dict[int, list[str]] = {}
         # What is skipped is generated again. A seed by batch gives it the same candidates.
-        for row in _rows(self.path / _PARTIAL_PREDICTIONS):
+        for row in _rows(self.path / PARTIAL_PREDICTIONS):
             index, texts = row.get("index"), row.get("candidates")
             if not isinstance(index, int) or not 0 <= index < prompts or not isinstance(texts, list):
                 continue
@@ -149,15 +148,14 @@ class CellFolder:
 
     def forget_candidates(self) -> None:
         """Remove the partial record and what it cost, because its candidates come from other weights."""
-        (self.path / _PARTIAL_PREDICTIONS).unlink(missing_ok=True)
+        (self.path / PARTIAL_PREDICTIONS).unlink(missing_ok=True)
         if (self.path / USAGE).exists():
             self._keep_lines(USAGE, lambda row: "step" in row)
 
     def append_step(self, step: int, values: Mapping[str, float]) -> None:
         """Append a line to metrics.jsonl. With a validation loss, it and all lines before are on disk on return."""
-        self._check_lease()
         # A resumed run repeats the steps after its last checkpoint, so a crash of the machine may lose their lines.
-        append_lines(self.path / METRICS, [{"step": step, **values}], durable="validation_loss" in values)
+        self._append(METRICS, [{"step": step, **values}], durable="validation_loss" in values)
 
     def append_usage(self, usage: Mapping[str, Any], *, durable: bool = False) -> None:
         """Append a line to usage.jsonl: what the cell uses at a step, or behind a batch of candidates.
@@ -166,8 +164,7 @@ class CellFolder:
             usage: the line.
             durable: wait until all lines are on disk.
         """
-        self._check_lease()
-        append_lines(self.path / USAGE, [usage], durable=durable)
+        self._append(USAGE, [usage], durable=durable)
 
     def forget_steps_after(self, step: int) -> None:
         """Remove the steps after the last checkpoint of an interrupted run, because they will be repeated."""
@@ -209,6 +206,10 @@ class CellFolder:
         self._check_lease()
         write_atomically(self.path / name, text)
 
+    def _append(self, name: str, rows: Iterable[Mapping[str, Any]], *, durable: bool = True) -> None:
+        self._check_lease()
+        append_lines(self.path / name, rows, durable=durable)
+
     def _check_lease(self) -> None:
         # A process that slept, or lost its server, for minutes must not write into the work of its successor.
         try:
@@ -243,7 +244,7 @@ def read_result(file: Path) -> RunResult | None:
     """Read a result.json.
 
     Returns:
-        None if there is no such file.
+        None if the file does not exist.
 
     Raises:
         ValueError: the file is not a result, or was written by a later version.

@@ -89,7 +89,7 @@ def read_sweep(study: Path) -> SweepRecord | None:
         study: the folder of the study.
 
     Returns:
-        None if there is no such file.
+        None if the file does not exist.
 
     Raises:
         OSError: the file cannot be read.

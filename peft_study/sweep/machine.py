@@ -1,13 +1,13 @@
 """The slots that one machine offers a sweep, each with a GPU or a share of the cores."""
 
 import os
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import psutil
 
+from peft_study.cell.visible import VISIBLE, visible_gpus
 from peft_study.config.schema import Device, HardwareConfig
 from peft_study.errors import UserError
 from peft_study.sandbox.cores import SHARE, available_cores
@@ -15,7 +15,6 @@ from peft_study.sandbox.cores import SHARE, available_cores
 GIGABYTES_A_CPU_CELL = 2.0
 """Free memory, in GB (1e9 bytes), reserved for a cell on the CPU if `hardware.cells_at_once` is not set. The libraries
 alone take 0.8 GB."""
-VISIBLE = "CUDA_VISIBLE_DEVICES"
 THREADS = "OMP_NUM_THREADS"
 
 
@@ -105,20 +104,6 @@ def _grouped(gpus: Sequence[str], size: int) -> list[str]:
             hint=f"hardware.gpus_per_cell={len(gpus)}",
         )
     return [",".join(gpus[start : start + size]) for start in range(0, len(gpus) - size + 1, size)]
-
-
-def visible_gpus() -> list[str]:
-    """Return the GPUs that a process started now would see, by index or UUID, without importing torch."""
-    # A scheduler such as Slurm sets it to what the job may use; -1 and nothing hide all GPUs.
-    if VISIBLE in os.environ:
-        return [gpu.strip() for gpu in os.environ[VISIBLE].split(",") if gpu.strip() not in {"", "-1"}]
-    # torch takes seconds to import, and its question to CUDA would initialize CUDA in the process of the sweep.
-    query = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
-    try:
-        listing = subprocess.run(query, capture_output=True, text=True, timeout=30, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    return listing.stdout.split() if listing.returncode == 0 else []
 
 
 def _choose(gpus: Any) -> list[str]:

@@ -5,30 +5,26 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 from hydra.core.utils import JobReturn, JobStatus
 
 from peft_study.cell.attempt import Outcome
-from peft_study.cell.endings import end_attempt
 from peft_study.cell.task import Command
 from peft_study.config.compose import CONFIG_ERRORS
-from peft_study.console.exit import EXIT_FAILED, EXIT_OK, EXIT_USER_ERROR
+from peft_study.console.exit import EXIT_FAILED, EXIT_USER_ERROR
 from peft_study.console.interrupts import TerminatedError, termination_raises
 from peft_study.console.messages import print_line
 from peft_study.errors import UserError
-from peft_study.results.holding import LeaseWatch, is_locked
-from peft_study.results.lease import LEASE, read_lease
+from peft_study.results.holding import LeaseWatch, is_held
 from peft_study.results.limits import KernelKills
-from peft_study.results.schema import RunResult, Status
-from peft_study.results.store import OUTPUT, RESULT, CellBusyError, CellFolder, read_result
+from peft_study.results.schema import Status
+from peft_study.results.store import CellBusyError, CellFolder
 from peft_study.sweep.plan import PlannedCell
+from peft_study.sweep.records import last_output, record_end, recorded_outcome, result_of, start_of
 
 Launch = Callable[[], Sequence[JobReturn] | None]
 _LOOK_SECONDS = 1.0
-_LAST_LINES = 3
-"""Lines of a dead cell's output that its reason quotes."""
 
 
 def run_with(launch: Launch, name: str, cells: Sequence[PlannedCell], command: Command) -> None:
@@ -48,7 +44,7 @@ def run_with(launch: Launch, name: str, cells: Sequence[PlannedCell], command: C
         UserError: the launcher refused to start. Errors of Hydra's configuration are raised, too.
     """
     where = f"hydra/launcher={name}"
-    starts = {cell.folder: _start(cell) for cell in cells}
+    starts = {cell.folder: start_of(cell) for cell in cells}
     kills = KernelKills()
     failure: str | None = None
     jobs: list[JobReturn] = []
@@ -117,23 +113,17 @@ def record_death(cell: PlannedCell, status: Status, cause: str | None) -> None:
         status: how it ended: failed, or oom if the kernel killed a process because memory ran out.
         cause: what is known of the end, such as the state of its job; None if nothing is.
     """
-    folder = CellFolder(cell.folder) if cell.folder.is_dir() else None
-    result = None if folder is None else _result(cell)
-    if folder is None or result is None or result.status is not Status.running:
+    result = result_of(cell)
+    if result is None or result.status is not Status.running:
         return
-    try:
-        with folder.locked():
-            result.status, result.reason = status, _reason(cell, status, cause)
-            result.finished_at = datetime.now(UTC).isoformat(timespec="seconds")
-            end_attempt(cell.cell, result, killed=True)
-            folder.write_result(result)
-    except (CellBusyError, OSError):  # a process holds the lock, so "running" is true; or nothing can be written
-        return
+    # Nothing changes if a process holds the cell, or if the folder cannot be written.
+    with contextlib.suppress(CellBusyError, OSError):
+        record_end(cell, result, status, _reason(cell, status, cause))
 
 
 def add_cause(cell: PlannedCell, cause: str) -> None:
     """Add to the record of an interrupted cell what interrupted it, such as the time limit of its job."""
-    result = _result(cell)
+    result = result_of(cell)
     if result is None or result.status is not Status.preempted:
         return
     folder = CellFolder(cell.folder)
@@ -148,16 +138,6 @@ def _reason(cell: PlannedCell, status: Status, cause: str | None) -> str:
     return "; ".join(part for part in parts if part)
 
 
-def last_output(folder: Path) -> str | None:
-    """Return the last lines that a cell's process printed, as one line; None if there are no such lines."""
-    try:
-        text = (folder / OUTPUT).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    lines = [line.strip() for line in text[-2000:].splitlines() if line.strip()]
-    return f"{OUTPUT} ends with: {' | '.join(lines[-_LAST_LINES:])}" if lines else None
-
-
 def _reconciled(cell: PlannedCell, returned: Outcome | None, starts: Mapping[Path, str | None]) -> Outcome:
     """Choose between what the launcher returned and what the folder records, which has priority."""
     recorded = recorded_outcome(cell)
@@ -165,34 +145,15 @@ def _reconciled(cell: PlannedCell, returned: Outcome | None, starts: Mapping[Pat
         # A refusal leaves an earlier result as it is. Otherwise a returned outcome adds a reason to the record.
         same = returned.status == recorded.status
         return returned if same or returned.exit_code == EXIT_USER_ERROR or recorded.status is None else recorded
-    start = _start(cell)
+    start = start_of(cell)
     if start is not None and start == starts[cell.folder] and recorded.status is not Status.ok:
         return replace(recorded, reason=f"it did not run; earlier it ended with: {recorded.reason}")
     return recorded
 
 
-def _start(cell: PlannedCell) -> str | None:
-    result = _result(cell)
-    return None if result is None else result.started_at
-
-
-def _result(cell: PlannedCell) -> RunResult | None:
-    try:
-        return read_result(cell.folder / RESULT)
-    except (OSError, ValueError):
-        return None
-
-
 def _is_running(cell: PlannedCell, watch: LeaseWatch) -> bool:
-    result = _result(cell)
-    if result is None or result.status is not Status.running:
-        return False
-    locked = is_locked(cell.folder)
-    lease = read_lease(cell.folder)
-    if locked or (locked is False and lease is not None and lease.is_of_this_machine):
-        return bool(locked)
-    # The kernel of another machine runs the holder, and cannot be asked.
-    return (cell.folder / LEASE).exists() and not watch.stale
+    result = result_of(cell)
+    return result is not None and result.status is Status.running and is_held(cell.folder, watch)
 
 
 def returned_outcome(cell: PlannedCell, job: JobReturn) -> Outcome | None:
@@ -215,23 +176,3 @@ def returned_outcome(cell: PlannedCell, job: JobReturn) -> Outcome | None:
         reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         return Outcome(cell.folder.name, Status.failed, reason, code, cell.folder)
     return value if isinstance(value, Outcome) else None
-
-
-def recorded_outcome(cell: PlannedCell) -> Outcome:
-    """Return the outcome that a cell's folder records. The status is None if there is no result."""
-    name, folder = cell.folder.name, cell.folder
-    try:
-        result = read_result(folder / RESULT)
-    except (OSError, ValueError) as error:
-        return Outcome(name, None, f"its result cannot be read: {error}", EXIT_USER_ERROR, folder)
-    if result is None:
-        return Outcome(name, None, "it left no result", EXIT_FAILED, folder)
-    reason, code = result.reason, EXIT_FAILED
-    match result.status:
-        case Status.ok:
-            reason, code = None, EXIT_OK
-        case Status.running:
-            reason = "its process ended without a result, or still runs"
-        case Status.infeasible:
-            code = EXIT_USER_ERROR
-    return Outcome(name, result.status, reason, code, folder)

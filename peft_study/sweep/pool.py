@@ -9,32 +9,28 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
-from peft_study.cell.attempt import Outcome, new_result
-from peft_study.cell.earlier import stands
-from peft_study.cell.endings import end_attempt
-from peft_study.cell.retries import retry_follows
+from peft_study.cell.attempt import Outcome
 from peft_study.config import identity
-from peft_study.console.exit import EXIT_BUSY, EXIT_FAILED, EXIT_OK, EXIT_USER_ERROR
-from peft_study.console.interrupts import WARNINGS, SignalGate, termination_raises
-from peft_study.models.out_of_memory import is_of_host, spells_out_of_memory
+from peft_study.console.exit import EXIT_FAILED, EXIT_USER_ERROR
+from peft_study.console.interrupts import SignalGate, termination_raises
+from peft_study.models.out_of_memory import is_of_host
 from peft_study.results.limits import KernelKills
 from peft_study.results.schema import FAILURES, Status
-from peft_study.results.store import OUTPUT, RESULT, CellBusyError, CellFolder, read_result
+from peft_study.results.store import OUTPUT, CellFolder
 from peft_study.sweep.display import SweepDisplay
+from peft_study.sweep.ends import exhausted_by, outcome_of
 from peft_study.sweep.machine import Slot
-from peft_study.sweep.outcomes import last_output
 from peft_study.sweep.plan import PlannedCell
 from peft_study.sweep.processes import CellProcess, ServerLostError, starter
 from peft_study.sweep.queue import CellQueue
+from peft_study.sweep.records import ended_before, start_of
 from peft_study.tracking.events import Progress
 
 SECONDS_TO_SAVE = 120.0
 """How long an interrupted cell may take to write its result before it is killed."""
 _POLL_SECONDS = 0.05
-_LAST_BYTES = 16_384
 
 
 @dataclass
@@ -202,13 +198,10 @@ class Pool:
         del self._children[child.events]
         self._free.append(child.slot)
         try:
-            return outcome_of(child.cell, code, child.earlier_start, exhausted=self._exhausted(child, code))
+            exhausted = exhausted_by(child.cell.folder, child.output_start, code, self._kills)
+            return outcome_of(child.cell, code, child.earlier_start, exhausted=exhausted)
         except OSError as error:
             return _unwritable(child.cell, error)
-
-    def _exhausted(self, child: _Child, code: int) -> str | None:
-        """Return what says that memory ran out, the kernel or the process that ended with a code; None if nothing."""
-        return exhausted_by(child.cell.folder, child.output_start, code, self._kills)
 
     @contextmanager
     def _ending_children(self, gate: SignalGate) -> Iterator[None]:
@@ -239,117 +232,10 @@ class Pool:
                     self._outcomes[child.cell.folder] = outcome
 
 
-def exhausted_by(folder: Path, output_start: int, code: int, kills: KernelKills) -> str | None:
-    """Return what says that the memory of a process ran out: the kernel, or the process itself; None if nothing does.
-
-    Args:
-        folder: of the cell.
-        output_start: size of the cell's output before the process, in bytes.
-        code: exit code of the process.
-        kills: counts since before the process.
-    """
-    if code == -signal.SIGKILL:
-        return "the kernel ended the process" if kills.take() else None
-    if code == EXIT_OK:
-        return None
-    with (folder / OUTPUT).open("rb") as output:
-        output.seek(max(output_start, output.seek(0, os.SEEK_END) - _LAST_BYTES))
-        return spells_out_of_memory(output.read().decode(errors="replace"))
-
-
-def outcome_of(
-    cell: PlannedCell, returncode: int, earlier_start: str | None, *, exhausted: str | None = None
-) -> Outcome:
-    """Return how a cell ended, from its result and the exit code of its process.
-
-    A process that was killed, or that crashed in native code, leaves a result that says "running". This function
-    replaces such a result by one that says how the process ended.
-
-    Args:
-        cell: the cell that ran.
-        returncode: exit code of its process.
-        earlier_start: `started_at` of the result that existed before the process; None if there was none. If the
-            result still has this time, the process did not write it, and it stays.
-        exhausted: why memory is known to have run out; None if it is not.
-    """
-    folder = CellFolder(cell.folder)
-    name = cell.folder.name
-    if returncode == EXIT_BUSY:
-        return Outcome(name, Status.running, "another process runs this cell", EXIT_USER_ERROR, cell.folder, busy=True)
-    try:
-        result = folder.read_result()
-    except ValueError as error:
-        return Outcome(name, Status.failed, f"its result cannot be read: {error}", EXIT_USER_ERROR, cell.folder)
-    code = EXIT_USER_ERROR if returncode == EXIT_USER_ERROR else EXIT_FAILED
-    same_result = result is not None and earlier_start is not None and result.started_at == earlier_start
-    if returncode != EXIT_OK and same_result:
-        status = Status.failed if exhausted is None else Status.oom
-        reason = _describe(returncode, cell.folder) if exhausted is None else f"out of memory: {exhausted}"
-        return Outcome(name, status, f"{reason}; the earlier result stays", code, cell.folder)
-    if result is None or result.status is Status.running:
-        try:
-            # If the lock is taken, another process runs the cell, and "running" is true.
-            with folder.locked():
-                result = result or new_result(cell.cell, cell.folder)
-                result.status, result.reason = _dead_status(returncode), _describe(returncode, cell.folder)
-                if exhausted is not None:
-                    result.status, result.reason = Status.oom, f"out of memory: {exhausted}"
-                result.finished_at = datetime.now(UTC).isoformat(timespec="seconds")
-                end_attempt(cell.cell, result, killed=True)
-                folder.write_result(result)
-        except CellBusyError as error:
-            return Outcome(name, Status.running, error.what, EXIT_USER_ERROR, cell.folder, busy=True)
-    if result.status is Status.ok:
-        return Outcome(name, result.status, None, EXIT_OK, cell.folder)
-    retry = retry_follows(cell.cell, result)
-    return Outcome(name, result.status, result.reason, code, cell.folder, retry=retry)
-
-
 def _not_started(cell: PlannedCell) -> Outcome:
     return Outcome(cell.folder.name, None, "not started", EXIT_FAILED, cell.folder, started=False)
-
-
-def _dead_status(returncode: int) -> Status:
-    """Return the status of a cell whose process ended without a result."""
-    # A cell that a scheduler's signal ends before it can catch the signal is interrupted, whoever sent it.
-    asked = any(returncode in (-number, 128 + number) for number in (signal.SIGTERM, *WARNINGS))
-    return Status.preempted if asked else Status.failed
 
 
 def _unwritable(cell: PlannedCell, error: OSError) -> Outcome:
     reason = f"its folder cannot be used: {error.strerror or error}"
     return Outcome(cell.folder.name, Status.failed, reason, EXIT_USER_ERROR, cell.folder)
-
-
-def _describe(returncode: int, folder: Path) -> str:
-    """Describe the end of a process that wrote no result."""
-    if returncode >= 0:
-        output = last_output(folder) or f"see {OUTPUT} in its folder"
-        return f"its process ended with exit code {returncode} and no result; {output}"
-    try:
-        name = signal.Signals(-returncode).name
-    except ValueError:  # a real-time signal
-        name = f"signal {-returncode}"
-    cause = ", perhaps by the kernel because memory ran out" if -returncode == signal.SIGKILL else ""
-    return f"its process was ended by {name}{cause}; the same command resumes from its last checkpoint"
-
-
-def start_of(cell: PlannedCell) -> str | None:
-    """Return when the run that a cell's result records started; None without a result."""
-    with contextlib.suppress(ValueError):
-        result = CellFolder(cell.folder).read_result()
-        return None if result is None else result.started_at
-    return None
-
-
-def ended_before(cell: PlannedCell) -> Outcome | None:
-    """Return the outcome of an earlier run, if it stands."""
-    # Read here, because a process only to find this out would take the slot for seconds.
-    try:
-        result = read_result(cell.folder / RESULT)
-    except (OSError, ValueError):
-        return None  # the cell runs, and reports what is wrong with its result
-    if result is None or not stands(cell.cell, result):
-        return None
-    code = EXIT_OK if result.status is Status.ok else EXIT_FAILED
-    return Outcome(cell.folder.name, result.status, result.reason if code else None, code, cell.folder)

@@ -10,11 +10,10 @@ from peft_study.cell.attempt import Outcome
 from peft_study.cell.retries import retry_follows
 from peft_study.config.schema import Retry
 from peft_study.console.exit import EXIT_FAILED, EXIT_OK
-from peft_study.results.holding import LeaseWatch, is_locked
-from peft_study.results.lease import LEASE, read_lease
-from peft_study.results.schema import FAILURES, RunResult, Status
-from peft_study.results.store import RESULT, read_result
+from peft_study.results.holding import LeaseWatch, is_held
+from peft_study.results.schema import FAILURES, Status
 from peft_study.sweep.plan import PlannedCell
+from peft_study.sweep.records import result_of, start_of
 
 SECONDS_BETWEEN_LOOKS = 1.0
 """How often a sweep with nothing else to do asks whether cells that other processes run have ended."""
@@ -30,7 +29,7 @@ class CellQueue:
     def __init__(self, cells: Sequence[PlannedCell]) -> None:
         self._waiting = deque(cells)
         # Of each cell, when the run started that its result is of: another time means that another sweep ran it.
-        self._starts = {cell.folder: _start(_read(cell)) for cell in cells}
+        self._starts = {cell.folder: start_of(cell) for cell in cells}
         self._busy: dict[Path, tuple[PlannedCell, LeaseWatch]] = {}
         self._alone: deque[PlannedCell] = deque()
         self._ran_alone: set[Path] = set()
@@ -92,8 +91,8 @@ class CellQueue:
 
     def ended_elsewhere(self, cell: PlannedCell) -> Outcome | None:
         """Return the outcome of a cell that another sweep ran to its end since this one started."""
-        result = _read(cell)
-        if result is None or _start(result) == self._starts[cell.folder] or self.ran_alone(cell):
+        result = result_of(cell)
+        if result is None or result.started_at == self._starts[cell.folder] or self.ran_alone(cell):
             return None
         if result.status not in FAILURES | {Status.ok} or retry_follows(cell.cell, result):
             return None
@@ -101,26 +100,8 @@ class CellQueue:
         return Outcome(cell.folder.name, result.status, result.reason, code, cell.folder)
 
     def _is_held(self, cell: PlannedCell) -> bool:
-        locked = is_locked(cell.folder)
-        lease = read_lease(cell.folder)
-        if locked or (locked is False and lease is not None and lease.is_of_this_machine):
-            return bool(locked)
-        if not (cell.folder / LEASE).exists():
-            return False
-        # The kernel of another machine ran the holder, and cannot be asked.
-        _, watch = self._busy.setdefault(cell.folder, (cell, LeaseWatch(cell.folder)))
-        if watch.stale:
+        watch = self._busy[cell.folder][1] if cell.folder in self._busy else LeaseWatch(cell.folder)
+        held = is_held(cell.folder, watch)
+        if not held and watch.stale:
             watch.remove()
-            return False
-        return True
-
-
-def _read(cell: PlannedCell) -> RunResult | None:
-    try:
-        return read_result(cell.folder / RESULT)
-    except (OSError, ValueError):
-        return None
-
-
-def _start(result: RunResult | None) -> str | None:
-    return None if result is None else result.started_at
+        return held

@@ -29,7 +29,7 @@ def within(seconds: float | None, call: Callable[[], None]) -> None:
 
     Args:
         seconds: how long it may take; None for no limit.
-        call: the function. After a timeout it goes on in its thread, until `stop_service` takes away what it waits for.
+        call: the function. After a timeout it continues in its thread, until `stop_service` ends what it waits for.
 
     Raises:
         TimeoutError: it has not returned in time.

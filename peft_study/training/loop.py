@@ -23,7 +23,7 @@ from peft_study.results.schema import Work
 from peft_study.training import resume
 from peft_study.training.adalora import RankAllocation
 from peft_study.training.checkpoint import save_training_state
-from peft_study.training.ranks import Ranks
+from peft_study.training.ranks import ALONE, Ranks
 from peft_study.training.schedule import Schedule, plan
 from peft_study.training.trainer import TokenMeanTrainer
 from peft_study.training.work import Builder, StepClock, counted
@@ -161,7 +161,7 @@ def train(
     on_step: OnStep,
     on_progress: Callable[[int], None],
     on_work: Callable[[Work], None] = lambda _: None,
-    ranks: Ranks = Ranks(),  # noqa: B008 - a frozen value
+    ranks: Ranks = ALONE,
 ) -> Trained:
     """Fine-tune a model, or resume an interrupted run with the same settings.
 

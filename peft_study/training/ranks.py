@@ -97,6 +97,10 @@ class Ranks:
             gradient.copy_(values.view_as(gradient))
 
 
+ALONE = Ranks()
+"""A cell that is a single process."""
+
+
 def rendezvous(size: int, port: int = 0) -> TCPStore:
     """Return the store in which the ranks of a cell find each other.
 

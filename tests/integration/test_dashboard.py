@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import wandb
 import yaml
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
@@ -17,13 +16,11 @@ from peft_study.cli.dashboard.content import METHOD, MODEL, content_of
 from peft_study.cli.main import dispatch
 from peft_study.results.store import CellFolder
 from peft_study.sweep.command import plan_command
-from peft_study.tracking import wandb as tracking
 from peft_study.tracking.names import summary_values
-from peft_study.tracking.wandb_service import stop_service
 from tests.report_cells import result, study
 from tests.wandb_server import Fault, Kind, WandbServer, always
+from tests.wandb_server.isolated import isolated
 
-KEY = "0123456789abcdef0123456789abcdef01234567"
 STUDY = ("+study=quickstart", "method=lora,zero-shot")
 TINY = (
     *("dataset.limit=40", "dataset.test_limit=4", "training.epochs=2", "training.evaluations_per_epoch=1"),
@@ -39,21 +36,7 @@ def server() -> Iterator[WandbServer]:
 
 @pytest.fixture(autouse=True)
 def own_wandb(server: WandbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A W&B that knows the stand-in alone and ends with the test."""
-    for name in ("WANDB_MODE", "WANDB_DISABLED", "WANDB_SERVICE", "WANDB_PROJECT", "WANDB_ENTITY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
-    monkeypatch.setenv("WANDB_BASE_URL", server.address)
-    monkeypatch.setenv("WANDB_API_KEY", KEY)
-    (tmp_path / "home").mkdir()
-    monkeypatch.setattr(tracking, "_said", set())
-    monkeypatch.setattr(tracking, "_unreachable", set())
-    monkeypatch.setattr(sys, "exit", sys.exit)
-    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
-    wandb.teardown()
-    yield
-    stop_service()
+    yield from isolated(server, tmp_path, monkeypatch)
 
 
 def specification(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:

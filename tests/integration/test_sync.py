@@ -22,12 +22,11 @@ from peft_study.results.store import CellFolder
 from peft_study.tracking import wandb as tracking
 from peft_study.tracking.names import history, summary_values
 from peft_study.tracking.wandb import WandbTracker, run_id
-from peft_study.tracking.wandb_service import stop_service
 from tests.tracked_child import CONFIG, track
 from tests.wandb_server import Fault, Kind, Run, WandbServer, always, nth
+from tests.wandb_server.isolated import KEY, isolated
 
 ROOT = Path(__file__).resolve().parents[2]
-KEY = "0123456789abcdef0123456789abcdef01234567"
 REAL_CELL = (
     *("training.epochs=12", "training.evaluations_per_epoch=2", "dataset.max_new_tokens=4"),
     *("dataset.test_limit=4", "generation.num_beams=2", "generation.num_candidates=2", "hardware=cpu"),
@@ -43,21 +42,7 @@ def server() -> Iterator[WandbServer]:
 
 @pytest.fixture(autouse=True)
 def own_wandb(server: WandbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A W&B that knows the stand-in alone and ends with the test."""
-    for name in ("WANDB_MODE", "WANDB_DISABLED", "WANDB_SERVICE", "WANDB_PROJECT", "WANDB_ENTITY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
-    monkeypatch.setenv("WANDB_BASE_URL", server.address)
-    monkeypatch.setenv("WANDB_API_KEY", KEY)
-    (tmp_path / "home").mkdir()
-    monkeypatch.setattr(tracking, "_said", set())
-    monkeypatch.setattr(tracking, "_unreachable", set())
-    monkeypatch.setattr(sys, "exit", sys.exit)
-    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
-    wandb.teardown()
-    yield
-    stop_service()
+    yield from isolated(server, tmp_path, monkeypatch)
 
 
 @pytest.fixture

@@ -13,9 +13,10 @@ from peft_study.sweep.cluster import slurm_queue as queue
 from peft_study.sweep.cluster.needs import Limits, Need, needs_of
 from peft_study.sweep.cluster.slurm_queue import JobEnd, Partition, Queued
 from peft_study.sweep.cluster.slurm_submit import remember, submitted_before
-from peft_study.sweep.outcomes import record_death, recorded_outcome
+from peft_study.sweep.ends import outcome_of
+from peft_study.sweep.outcomes import record_death
 from peft_study.sweep.plan import PlannedCell
-from peft_study.sweep.pool import outcome_of
+from peft_study.sweep.records import recorded_outcome
 
 
 def planned(tmp_path: Path, *overrides: str) -> PlannedCell:

@@ -72,7 +72,7 @@ class StatusReader:
         root: a folder with cells at any depth, or the folder of a cell.
 
     Raises:
-        UserError: there is no such folder.
+        UserError: the folder does not exist.
     """
 
     def __init__(self, root: Path) -> None:

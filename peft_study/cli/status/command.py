@@ -29,8 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: what follows the name of the command; those of the process if None.
 
     Returns:
-        the exit code: 0 if the state was printed, whatever it says, 2 if there is no such folder, and 128 plus the
-        signal's number after an interrupt.
+        the exit code: 0 if the state was printed, also with failed cells, 2 if the folder does not exist, and 128 plus
+        the signal's number after an interrupt.
     """
     options = _parser().parse_args(arguments)
     return run_command(
@@ -52,7 +52,7 @@ def show(folder: Path, *, as_json: bool = False, watch: bool = False, every_seco
         the exit code.
 
     Raises:
-        UserError: there is no such folder.
+        UserError: the folder does not exist.
     """
     if not 0 < every_seconds < float("inf"):
         what = f"--every must be a positive number of seconds, got {every_seconds:g}"

@@ -55,7 +55,7 @@ def sync(options: argparse.Namespace) -> int:
         the exit code.
 
     Raises:
-        UserError: there is no such folder, or no key is configured.
+        UserError: the folder does not exist, or no key is configured.
     """
     if not options.folder.is_dir():
         raise UserError(

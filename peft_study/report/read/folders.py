@@ -20,7 +20,7 @@ def load_folder(source: str) -> tuple[list[Row], list[Problem]]:
         A row for each readable record, in the order of their paths, and what could not be read.
 
     Raises:
-        UserError: there is no such folder.
+        UserError: the folder does not exist.
     """
     root = Path(source)
     if root.name == RESULT and root.is_file():

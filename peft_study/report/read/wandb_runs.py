@@ -28,7 +28,7 @@ _RESULT = "provenance/schema_version"
 """In the summary of every cell that has a result."""
 _FORMER = ("trainable_parameters", "test_samples")
 """In the summary of runs before their metrics had groups."""
-# W&B calls a run crashed if its heartbeat stops. A run that lost its network still goes on.
+# W&B calls a run crashed if its heartbeat stops. A run that lost its network still runs.
 _STATES = {"running": Status.running, "crashed": Status.running, "killed": Status.preempted}
 """The status of a run without a recorded one, by its W&B state; any other state counts as failed."""
 

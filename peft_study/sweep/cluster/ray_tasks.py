@@ -14,9 +14,10 @@ from peft_study.results.schema import Status
 from peft_study.sweep.cluster.needs import GB, Limits, Need, needs_of
 from peft_study.sweep.cluster.remote import RemoteCell
 from peft_study.sweep.display import SweepDisplay
-from peft_study.sweep.outcomes import record_death, recorded_outcome, wait_for
+from peft_study.sweep.outcomes import record_death, wait_for
 from peft_study.sweep.plan import PlannedCell
-from peft_study.sweep.pool import SECONDS_TO_SAVE, start_of
+from peft_study.sweep.pool import SECONDS_TO_SAVE
+from peft_study.sweep.records import recorded_outcome, start_of
 
 _LOOK_SECONDS = 1.0
 

@@ -16,16 +16,19 @@ from types import FrameType
 from typing import Any
 
 from peft_study.cell.attempt import Outcome
+from peft_study.cell.visible import visible_gpus
 from peft_study.config import identity
 from peft_study.config.schema import Retry
 from peft_study.results.limits import KernelKills
 from peft_study.results.store import OUTPUT, CellFolder
 from peft_study.sandbox.cores import available_cores
-from peft_study.sweep.machine import Slot, visible_gpus
+from peft_study.sweep.ends import exhausted_by, outcome_of
+from peft_study.sweep.machine import Slot
 from peft_study.sweep.outcomes import add_cause, wait_for
 from peft_study.sweep.plan import PlannedCell
-from peft_study.sweep.pool import SECONDS_TO_SAVE, ended_before, exhausted_by, outcome_of, start_of
+from peft_study.sweep.pool import SECONDS_TO_SAVE
 from peft_study.sweep.processes import SpawningStarter
+from peft_study.sweep.records import ended_before, start_of
 
 _LOOK_SECONDS = 0.1
 

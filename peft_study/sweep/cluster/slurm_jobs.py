@@ -18,8 +18,9 @@ from peft_study.sweep.cluster.slurm_queue import (
 )
 from peft_study.sweep.cluster.slurm_submit import Submission, log_of, submit, submitted_before
 from peft_study.sweep.display import SweepDisplay
-from peft_study.sweep.outcomes import record_death, recorded_outcome, wait_for
+from peft_study.sweep.outcomes import record_death, wait_for
 from peft_study.sweep.plan import PlannedCell
+from peft_study.sweep.records import recorded_outcome
 
 _LOG_LINES = 3
 _LOOK_SECONDS = 10.0
@@ -40,7 +41,7 @@ def run_jobs(cells: Sequence[PlannedCell], limits: Limits, settings: Submission,
         the outcome of each cell, in the same order.
 
     Raises:
-        KeyboardInterrupt: after an interrupt. The jobs go on.
+        KeyboardInterrupt: after an interrupt. The jobs continue.
         UserError: Slurm does not accept a job.
     """
     if not cells:
@@ -78,7 +79,7 @@ def _wait(cells: Sequence[PlannedCell], jobs: dict[str, str], logs: Path, poll_s
             time.sleep(poll_seconds)
             try:
                 queued = queued_jobs([jobs[cell.folder.name] for cell in waiting])
-            except SlurmUnreachableError:  # a controller that restarts; the jobs go on
+            except SlurmUnreachableError:  # a controller that restarts; the jobs continue
                 continue
             for name in {cell.folder.name for cell in waiting} - started:
                 entry = queued.get(jobs[name])

@@ -133,7 +133,7 @@ def tell_that_jobs_go_on(jobs: Iterable[str], *, again: str) -> None:
     arrays = sorted({array for job in jobs if (array := job.partition("_")[0]).isdecimal()}, key=int)
     if arrays:
         print_line(
-            f"the jobs go on: squeue --jobs={','.join(arrays)} shows them, scancel {' '.join(arrays)} cancels them; "
+            f"the jobs continue: squeue --jobs={','.join(arrays)} shows them, scancel {' '.join(arrays)} cancels them; "
             f"the same command {again}"
         )
 

@@ -1,0 +1,91 @@
+"""What the folders of a sweep's cells record, and how a record ends whose process cannot write it."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from peft_study.cell.attempt import Outcome
+from peft_study.cell.earlier import stands
+from peft_study.cell.endings import end_attempt
+from peft_study.console.exit import EXIT_FAILED, EXIT_OK, EXIT_USER_ERROR
+from peft_study.results.schema import RunResult, Status
+from peft_study.results.store import OUTPUT, RESULT, CellFolder, read_result
+from peft_study.sweep.plan import PlannedCell
+
+_LAST_LINES = 3
+"""Lines of a dead cell's output that its reason quotes."""
+
+
+def result_of(cell: PlannedCell) -> RunResult | None:
+    """Return a cell's result; None without a result that can be read."""
+    try:
+        return read_result(cell.folder / RESULT)
+    except (OSError, ValueError):
+        return None
+
+
+def start_of(cell: PlannedCell) -> str | None:
+    """Return when the run that a cell's result records started; None without a result."""
+    result = result_of(cell)
+    return None if result is None else result.started_at
+
+
+def ended_before(cell: PlannedCell) -> Outcome | None:
+    """Return the outcome of an earlier run, if it stands."""
+    # Read before the cell starts, because a process only to find this out would take the slot for seconds. A result
+    # that cannot be read is reported by the cell.
+    result = result_of(cell)
+    if result is None or not stands(cell.cell, result):
+        return None
+    code = EXIT_OK if result.status is Status.ok else EXIT_FAILED
+    return Outcome(cell.folder.name, result.status, result.reason if code else None, code, cell.folder)
+
+
+def recorded_outcome(cell: PlannedCell) -> Outcome:
+    """Return the outcome that a cell's folder records. The status is None if there is no result."""
+    name, folder = cell.folder.name, cell.folder
+    try:
+        result = read_result(folder / RESULT)
+    except (OSError, ValueError) as error:
+        return Outcome(name, None, f"its result cannot be read: {error}", EXIT_USER_ERROR, folder)
+    if result is None:
+        return Outcome(name, None, "it left no result", EXIT_FAILED, folder)
+    reason, code = result.reason, EXIT_FAILED
+    match result.status:
+        case Status.ok:
+            reason, code = None, EXIT_OK
+        case Status.running:
+            reason = "its process ended without a result, or still runs"
+        case Status.infeasible:
+            code = EXIT_USER_ERROR
+    return Outcome(name, result.status, reason, code, folder)
+
+
+def record_end(cell: PlannedCell, result: RunResult, status: Status, reason: str) -> None:
+    """Write the end of a cell whose process died, and left "running" or no result.
+
+    Args:
+        cell: the cell.
+        result: its record, filled in place.
+        status: how it ended.
+        reason: what is known of the end.
+
+    Raises:
+        CellBusyError: a process holds the cell, so that "running" is true.
+        OSError: the folder cannot be written.
+    """
+    folder = CellFolder(cell.folder)
+    with folder.locked():
+        result.status, result.reason = status, reason
+        result.finished_at = datetime.now(UTC).isoformat(timespec="seconds")
+        end_attempt(cell.cell, result, killed=True)
+        folder.write_result(result)
+
+
+def last_output(folder: Path) -> str | None:
+    """Return the last lines that a cell's process printed, as one line; None if it printed nothing."""
+    try:
+        text = (folder / OUTPUT).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    lines = [line.strip() for line in text[-2000:].splitlines() if line.strip()]
+    return f"{OUTPUT} ends with: {' | '.join(lines[-_LAST_LINES:])}" if lines else None
