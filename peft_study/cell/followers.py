@@ -21,6 +21,8 @@ from peft_study.training.ranks import ALONE, Ranks, join, rendezvous
 
 SECONDS_TO_END = 30.0
 """How long a follower may take to end after a signal before it is killed."""
+SECONDS_TO_EXPLAIN = 5.0
+"""How long an error of this process waits for a follower that may have caused it."""
 
 
 class FollowerError(RuntimeError):
@@ -126,7 +128,7 @@ class _Follower:
         """Raise FollowerError with the last lines of the process's output, if it ended."""
         assert self._process is not None
         with contextlib.suppress(subprocess.TimeoutExpired):
-            code = self._process.wait(SECONDS_TO_END)
+            code = self._process.wait(SECONDS_TO_EXPLAIN)
             if code:
                 raise FollowerError(
                     f"process {self._rank} of the cell ended with code {code}: {self._last()}"
