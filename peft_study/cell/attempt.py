@@ -216,11 +216,11 @@ def _show(result: RunResult, folder: CellFolder) -> None:
 
 
 @cache
-def _keep_what_was_imported() -> None:
+def freeze_imports() -> None:
     """Exclude the libraries' half a million objects, which are never freed, from the collections between phases."""
-    if not gc.get_freeze_count():  # the server of a sweep has done it for its cells
-        gc.collect()
-        gc.freeze()
+    # Once in a process and in those that it forks. `gc.get_freeze_count` would tell as well, but takes 75 ms.
+    gc.collect()
+    gc.freeze()
 
 
 def _attempt(
@@ -256,7 +256,7 @@ def _attempt(
                 # gets what the libraries log.
                 from peft_study.cell.run import CellRun
 
-                _keep_what_was_imported()
+                freeze_imports()
                 quiet_transformers()
                 cell_run = CellRun(cell, folder, trackers, result, earlier, attempt)
                 cell_run.load()

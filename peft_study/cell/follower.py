@@ -30,7 +30,7 @@ class FollowerFolder(CellFolder):
     def _append(self, name: str, rows: Iterable[Mapping[str, Any]], *, durable: bool = True) -> None:
         """Do nothing."""
 
-    def _write(self, name: str, text: str) -> None:
+    def _write(self, name: str, text: str, *, durable: bool = True) -> None:
         """Do nothing."""
 
 

@@ -24,7 +24,7 @@ def print_plan(
         needed: how many seeds and samples a difference needs; None prints no line.
         console: where to print; the standard output if None.
     """
-    console = console or Console()
+    console = console or Console(emoji=False)
     table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
     for title in ("model", "method", "data"):
         table.add_column(title, no_wrap=True)

@@ -79,7 +79,7 @@ def print_results(results: Sequence[RunResult], console: Console | None = None) 
         results: one for each cell.
         console: where to print; the standard output if None.
     """
-    console = console or Console()
+    console = console or Console(emoji=False)
     table_rows = rows(results)
     several_datasets = len({row.dataset for row in table_rows}) > 1
     # This padding lets two scores with their intervals fit into 80 columns.

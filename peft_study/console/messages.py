@@ -22,14 +22,14 @@ class ResultConsole(Console):
 
 def print_line(line: str) -> None:
     """Print one line without wrapping or markup."""
-    console = Console(stderr=True)
+    console = Console(stderr=True, emoji=False)
     console.print(Text(_printable_lines(line, console)), soft_wrap=True)
 
 
 def spinner(what: str) -> AbstractContextManager[object]:
     """Show on a terminal that something takes a while. Elsewhere, show nothing."""
     # The standard output holds results, which may be piped.
-    console = Console(stderr=True)
+    console = Console(stderr=True, emoji=False)
     return console.status(Text(what)) if console.is_terminal else nullcontext()
 
 
@@ -43,7 +43,7 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
     Yields:
         a function to call with the number of steps done and the number of all steps.
     """
-    console = Console(stderr=True)
+    console = Console(stderr=True, emoji=False)
     if console.is_terminal:
         with console.status(Text(f"{what} ...")) as status:
             yield lambda done, total: status.update(Text(f"{what}: {done:,} of {total:,} ..."))
@@ -61,7 +61,7 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
 
 def print_error(error: UserError) -> None:
     """Print what is wrong, where, and what to try."""
-    console = Console(stderr=True)
+    console = Console(stderr=True, emoji=False)
     text = _printable_lines(str(error), console)
     console.print(Text.assemble(("error: ", "bold red"), text), soft_wrap=True)
 

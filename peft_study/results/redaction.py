@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 REDACTED = "[redacted]"
@@ -39,15 +39,27 @@ def redact(value: Any, name: str = "") -> Any:
     Returns:
         the copy, with texts for all values that are not plain.
     """
+    return _redact(value, name, _environment_secrets())
+
+
+def _environment_secrets() -> list[str]:
+    return [
+        secret
+        for variable, secret in os.environ.items()
+        if _SECRET_NAME.search(variable) and len(secret) >= ENVIRONMENT_SECRET_CHARACTERS_AT_LEAST
+    ]
+
+
+def _redact(value: Any, name: str, secrets: Sequence[str]) -> Any:
     if _is_secret(name, value):
         return REDACTED
     if isinstance(value, Mapping):
-        return {str(key): redact(item, str(key)) for key, item in value.items()}
+        return {str(key): _redact(item, str(key), secrets) for key, item in value.items()}
     if isinstance(value, list | tuple | set):
-        return [redact(item, name) for item in value]
+        return [_redact(item, name, secrets) for item in value]
     if value is None or isinstance(value, bool | int | float):
         return value
-    return _redact_text(str(value), name)
+    return _redact_text(str(value), name, secrets)
 
 
 def _is_secret(name: str, value: Any) -> bool:
@@ -57,9 +69,8 @@ def _is_secret(name: str, value: Any) -> bool:
     return not (isinstance(value, bool | int | float) and _NUMBER_NAME.search(name))
 
 
-def _redact_text(text: str, name: str) -> str:
-    for variable, secret in os.environ.items():
-        if _SECRET_NAME.search(variable) and len(secret) >= ENVIRONMENT_SECRET_CHARACTERS_AT_LEAST:
-            text = text.replace(secret, REDACTED)
+def _redact_text(text: str, name: str, secrets: Sequence[str]) -> str:
+    for secret in secrets:
+        text = text.replace(secret, REDACTED)
     text = _SECRET_VALUE.sub(REDACTED, text)
     return text if _COMMIT_NAME.search(name) else _FORTY_HEX.sub(REDACTED, text)

@@ -15,7 +15,7 @@ import yaml
 from peft_study.errors import UserError
 from peft_study.results.holding import LOCK, HeldLease, LeaseHeldError, LeaseLostError, held, lock_file
 from peft_study.results.lease import LEASE, read_lease
-from peft_study.results.schema import RunResult, finite
+from peft_study.results.schema import RunResult, Status, finite
 
 RESULT = "result.json"
 PREDICTIONS = "predictions.jsonl"
@@ -94,7 +94,8 @@ class CellFolder:
         Raises:
             CellBusyError: another process took the cell over. All methods that write raise it.
         """
-        self._write(RESULT, json.dumps(result.to_json(), indent=2, ensure_ascii=False) + "\n")
+        text = json.dumps(result.to_json(), indent=2, ensure_ascii=False) + "\n"
+        self._write(RESULT, text, durable=result.status is not Status.running)
 
     def read_result(self) -> RunResult | None:
         """Read result.json, see the function of this name."""
@@ -102,7 +103,7 @@ class CellFolder:
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Write the composed config."""
-        self._write(CONFIG, yaml.dump(dict(config), Dumper=_DUMPER, sort_keys=False, allow_unicode=True))
+        self._write(CONFIG, yaml.dump(dict(config), Dumper=_DUMPER, sort_keys=False, allow_unicode=True), durable=False)
 
     def write_predictions(self, predictions: Iterable[Prediction]) -> None:
         """Write predictions.jsonl and remove the partial record."""
@@ -202,9 +203,9 @@ class CellFolder:
     def _work(self) -> list[Path]:
         return [entry for entry in self.path.iterdir() if entry.name not in self._light_files]
 
-    def _write(self, name: str, text: str) -> None:
+    def _write(self, name: str, text: str, *, durable: bool = True) -> None:
         self._check_lease()
-        write_atomically(self.path / name, text)
+        write_atomically(self.path / name, text, durable=durable)
 
     def _append(self, name: str, rows: Iterable[Mapping[str, Any]], *, durable: bool = True) -> None:
         self._check_lease()
@@ -258,8 +259,14 @@ def most_telling_file(folder: Path) -> Path:
     return next((folder / name for name in (LOG, OUTPUT) if (folder / name).exists()), folder / RESULT)
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file so that readers see either the old or the new content, also after a crash."""
+def write_atomically(path: Path, text: str, *, durable: bool = True) -> None:
+    """Write a file so that readers see either the old or the new content, also after a crash of the machine.
+
+    Args:
+        path: the file.
+        text: its content.
+        durable: wait until a crash of the machine can no longer bring the old content back.
+    """
     # In the same folder, because a rename is atomic only within one file system.
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     with partial.open("w", encoding="utf-8") as file:
@@ -268,8 +275,8 @@ def write_atomically(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
-    # Without this, a crash of the machine can bring the old file back after a reader has seen the new one.
-    sync_folder(path.parent)
+    if durable:
+        sync_folder(path.parent)
 
 
 def _remove(entry: Path) -> None:

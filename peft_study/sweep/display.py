@@ -50,7 +50,7 @@ class SweepDisplay:
     """
 
     def __init__(self, cells: Sequence[str], at_once: int, console: Console | None = None) -> None:
-        self._console = console or Console(stderr=True)
+        self._console = console or Console(stderr=True, emoji=False)
         self._cells = {name: _Shown(name) for name in cells}
         self._at_once = at_once
         self._live: Live | None = None

@@ -5,7 +5,6 @@ cell as a JSON message with two descriptors, for its output and its events. The 
 """
 
 import faulthandler
-import gc
 import importlib
 import json
 import os
@@ -21,12 +20,14 @@ from typing import Any, NoReturn
 # By default, torch counts GPUs through CUDA's runtime. That initializes CUDA, which a forked process then cannot use.
 os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
 
+from peft_study.cell.attempt import freeze_imports
 from peft_study.cell.environment import one_process
 from peft_study.config.schema import DatasetSource
 from peft_study.console.parent import end_with_parent
 from peft_study.data import minipy
 from peft_study.sweep import child
 from peft_study.sweep.processes import MAX_MESSAGE_BYTES
+from peft_study.tracking.registry import tracker_kinds
 
 _DESCRIPTORS = 2
 _MODEL_CLASSES = ("LlamaForCausalLM", "CodeGenForCausalLM", "T5ForConditionalGeneration", "Trainer")
@@ -78,9 +79,9 @@ def _import_libraries() -> None:
             importlib.import_module(f"peft_study.{module}")
         for name in _MODEL_CLASSES:
             getattr(transformers, name)
+    tracker_kinds()
     # The collector does not touch frozen objects, so the forked cells share their memory pages.
-    gc.collect()
-    gc.freeze()
+    freeze_imports()
 
 
 def _generate_data(dataset: Mapping[str, Any]) -> None:

@@ -101,7 +101,7 @@ def print_repositories(repositories: Sequence[Repository], folder: Path, free_by
         folder: the folder of the cache.
         free_bytes: free space on its disk.
     """
-    console = Console()
+    console = Console(emoji=False)
     total, missing = (
         sum(getattr(repository, name) for repository in repositories) for name in ("total_bytes", "missing_bytes")
     )
