@@ -35,7 +35,8 @@ def perturb(model: Model) -> None:
 
 def search_alone(
     model: Model,
-    tokenizer: PreTrainedTokenizerBase,
+    ends: Sequence[int],
+    pad: int,
     settings: GenerationConfig,
     new_tokens: int,
     prompt: Sequence[int],
@@ -44,7 +45,8 @@ def search_alone(
 
     Args:
         model: a decoder.
-        tokenizer: gives the ids of end and padding.
+        ends: ids of the tokens at which a candidate ends.
+        pad: id of the padding token.
         settings: the beam search.
         new_tokens: length limit of a candidate.
         prompt: token ids.
@@ -60,8 +62,8 @@ def search_alone(
         do_sample=False,
         length_penalty=settings.length_penalty,
         early_stopping=settings.early_stopping,
-        eos_token_id=int(tokenizer.eos_token_id),
-        pad_token_id=int(tokenizer.pad_token_id),
+        eos_token_id=list(ends),
+        pad_token_id=pad,
     )
     with torch.inference_mode():
         written: torch.Tensor = model.generate(  # type: ignore[operator]

@@ -2,6 +2,7 @@
 
     python -m benchmarks.generation
     python -m benchmarks.generation --model tiny-llama --rows common-1024 --prompts 8
+    python -m benchmarks.generation --model smollm2-135m --source WEIGHTS --data FOLDER --rows conala-4
 
 Beam search with 10 beams on a Llama of hidden size 256 with 4 layers and a vocabulary of 32,016, random weights, so
 that every candidate reaches its limit. The arms take turns on the same prompts in the same process:
@@ -10,7 +11,8 @@ that every candidate reaches its limit. The arms take turns on the same prompts 
 - copied-N: the project's decoder with copies, N prompts at a time;
 - shared: the project's decoder at the batch that it chooses.
 
-The benchmark compares the candidates of all arms.
+The benchmark compares the candidates of all arms. Row conala-4 has the prompts of a cell with four random examples of
+the CoNaLa in FOLDER, and the others have random tokens.
 """
 
 import argparse
@@ -22,24 +24,27 @@ from functools import partial
 from typing import Any
 
 import torch
-from transformers import PreTrainedTokenizerBase
 
 from benchmarks import record
 from benchmarks.arms import search_alone
 from benchmarks.training import SIZES
+from peft_study.cell.encoding import CellEncoder, template_of
 from peft_study.config.compose import compose_cell
 from peft_study.config.schema import CellConfig
 from peft_study.data.prompts import Template
 from peft_study.generation.batches import token_bytes
 from peft_study.generation.copied import CopyingDecoder
 from peft_study.generation.decode import Decoder
+from peft_study.generation.stopping import newline_tokens, token_texts
 from peft_study.models.loading import Model, load_model, load_tokenizer
 from peft_study.models.precision import choose
 
 ROWS = {"zero-shot": (0, 28), "common-256": (256, 28), "common-1024": (1024, 28), "own-1024": (0, 1024)}
 """Tokens that all prompts begin with, and tokens of each prompt behind them; 28 is CoNaLa's mean."""
+CONALA_ROW = "conala-4"
 NEW_TOKENS = 64
 COPIED_BATCHES = (1, 4, 16)
+_EXAMPLES = ("method=icl", "method.num_examples=4", "dataset=conala")
 Texts = list[list[list[int]]]
 Arm = Callable[[], Texts]
 
@@ -49,18 +54,38 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default=None, help="a model of the groups; default: the Llama described above")
     parser.add_argument("--source", default=None, help="folder of the model's weights; default: random weights")
-    parser.add_argument("--rows", choices=sorted(ROWS), nargs="*", default=sorted(ROWS))
+    parser.add_argument("--rows", choices=[*sorted(ROWS), CONALA_ROW], nargs="*", default=sorted(ROWS))
+    parser.add_argument("--data", default=None, help=f"folder of CoNaLa's JSON lines, for row {CONALA_ROW}")
+    parser.add_argument(
+        "--seeds", type=int, nargs="*", default=[1, 2, 3], help=f"seeds of the examples of {CONALA_ROW}"
+    )
+    parser.add_argument("--generation", choices=("paper", "early"), default="paper", help="when a beam search ends")
     parser.add_argument("--prompts", type=int, default=16)
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
-    cell = compose_cell(_overrides(options.model, options.source))
-    rows = {name: _measure(cell, *ROWS[name], options.prompts, options.repeats) for name in options.rows}
-    figures = {"beams": cell.generation.num_beams, "new_tokens": NEW_TOKENS, "prompts": options.prompts, "rows": rows}
-    record.write(f"generation-{options.model or 'hidden-256'}", figures)
+    if CONALA_ROW in options.rows and options.data is None:
+        parser.error(f"--data must name a folder for row {CONALA_ROW}, got nothing")
+    common = [*_overrides(options.model, options.source), f"generation={options.generation}"]
+    rows = {}
+    for name in options.rows:
+        if name != CONALA_ROW:
+            rows[name] = _measure(compose_cell([*common, "method=zero-shot"]), ROWS[name], options)
+            continue
+        for seed in options.seeds:
+            cell = compose_cell([*common, *_EXAMPLES, f"dataset.path={options.data}", f"seed={seed}"])
+            rows[f"{name}-seed-{seed}"] = _measure(cell, None, options)
+    figures = {
+        "beams": compose_cell(common).generation.num_beams,
+        "new_tokens": NEW_TOKENS,
+        "prompts": options.prompts,
+        "rows": rows,
+    }
+    ending = "" if options.generation == "paper" else f"-{options.generation}"
+    record.write(f"generation-{options.model or 'hidden-256'}{ending}", figures)
 
 
 def _overrides(model: str | None, source: str | None) -> list[str]:
-    common = ["hardware.device=cpu", "method=zero-shot"]
+    common = ["hardware.device=cpu"]
     if model is None:
         architecture = [f"++model.architecture.{name}={value}" for name, value in SIZES["hidden-256"].items()]
         return [*common, "model=tiny-llama", "model.weights=random", *architecture]
@@ -68,24 +93,35 @@ def _overrides(model: str | None, source: str | None) -> list[str]:
     return [*common, f"model={model}", *weights]
 
 
-def _measure(cell: CellConfig, common: int, own: int, prompts: int, repeats: int) -> dict[str, Any]:
+def _measure(cell: CellConfig, lengths: tuple[int, int] | None, options: argparse.Namespace) -> dict[str, Any]:
+    number, repeats = options.prompts, options.repeats
     compute = choose(cell.hardware.device, cell.training.precision)
     tokenizer = load_tokenizer(cell.model)
     model = load_model(cell.model, cell.quantization, cell.method.kind, compute, tokenizer)
     model.eval()
+    template = Template()
+    ends, pad = [int(tokenizer.eos_token_id)], int(tokenizer.pad_token_id)
+    if lengths is None:
+        # A candidate for CoNaLa ends at the line break.
+        template = template_of(cell)
+        ends += newline_tokens(token_texts(tokenizer))
+        prompts = CellEncoder(cell, template, tokenizer, None, compute.device).prepare()[0].prompts[:number]
+    else:
+        prompts = _random_prompts(*lengths, number, int(model.config.vocab_size))
+    decoder = Decoder(model, tokenizer, template, cell.generation, NEW_TOKENS, compute)
+    copying = CopyingDecoder(model, cell.generation, NEW_TOKENS, ends, pad, virtual_tokens=False)
+    arms: dict[str, Arm] = {"one_at_a_time": partial(_plain, model, ends, pad, cell, prompts)}
+    arms |= {f"copied-{size}": partial(_copied, copying, prompts, size) for size in COPIED_BATCHES if size <= number}
+    arms["shared"] = partial(_shared, decoder, prompts)
+    return _times(arms, repeats) | _bytes(cell, decoder, token_bytes(model.config, compute.dtype.itemsize), prompts)
+
+
+def _random_prompts(common: int, longest: int, number: int, vocabulary: int) -> list[list[int]]:
     draw = random.Random(common)
-    vocabulary = int(model.config.vocab_size)
     shared = [draw.randrange(10, vocabulary) for _ in range(common)]
     # Prompts of a cell differ in length.
-    lengths = [own - draw.randrange(own // 4) for _ in range(prompts)]
-    batch = [shared + [draw.randrange(10, vocabulary) for _ in range(length)] for length in lengths]
-    ends, pad = [int(tokenizer.eos_token_id)], int(tokenizer.pad_token_id)
-    decoder = Decoder(model, tokenizer, Template(), cell.generation, NEW_TOKENS, compute)
-    copying = CopyingDecoder(model, cell.generation, NEW_TOKENS, ends, pad, virtual_tokens=False)
-    arms: dict[str, Arm] = {"one_at_a_time": partial(_plain, model, tokenizer, cell, batch)}
-    arms |= {f"copied-{size}": partial(_copied, copying, batch, size) for size in COPIED_BATCHES if size <= prompts}
-    arms["shared"] = partial(_shared, decoder, batch)
-    return _times(arms, repeats) | _bytes(cell, decoder, token_bytes(model.config, compute.dtype.itemsize), lengths)
+    lengths = [longest - draw.randrange(longest // 4) for _ in range(number)]
+    return [shared + [draw.randrange(10, vocabulary) for _ in range(length)] for length in lengths]
 
 
 def _times(arms: dict[str, Arm], repeats: int) -> dict[str, Any]:
@@ -109,11 +145,13 @@ def _times(arms: dict[str, Arm], repeats: int) -> dict[str, Any]:
     }
 
 
-def _bytes(cell: CellConfig, decoder: Decoder, each: int, lengths: Sequence[int]) -> dict[str, Any]:
+def _bytes(cell: CellConfig, decoder: Decoder, each: int, prompts: Sequence[Sequence[int]]) -> dict[str, Any]:
     decoding = decoder.decoding
-    longest = sorted(lengths)[-decoding.largest_batch :]
-    width = decoding.common_tokens + max(longest) + NEW_TOKENS
+    longest = sorted(map(len, prompts))[-decoding.largest_batch :]
+    width = max(longest) + NEW_TOKENS
     return {
+        "common_tokens": decoding.common_tokens,
+        "mean_tokens": round(statistics.mean(map(len, prompts)), 1),
         "path": decoding.path,
         "prompts_at_once": decoding.largest_batch,
         "cache_mb": round(decoding.cache_bytes / 1e6, 2),
@@ -121,11 +159,8 @@ def _bytes(cell: CellConfig, decoder: Decoder, each: int, lengths: Sequence[int]
     }
 
 
-def _plain(
-    model: Model, tokenizer: PreTrainedTokenizerBase, cell: CellConfig, prompts: Sequence[Sequence[int]]
-) -> Texts:
-    pad = int(tokenizer.pad_token_id)
-    rows = (search_alone(model, tokenizer, cell.generation, NEW_TOKENS, prompt) for prompt in prompts)
+def _plain(model: Model, ends: Sequence[int], pad: int, cell: CellConfig, prompts: Sequence[Sequence[int]]) -> Texts:
+    rows = (search_alone(model, ends, pad, cell.generation, NEW_TOKENS, prompt) for prompt in prompts)
     return [_without_padding(candidates, pad) for candidates in rows]
 
 

@@ -103,8 +103,9 @@ def _project(loaded: cells.Loaded, prompts: Sequence[Sequence[int]], enough: flo
 
 def _generate_plainly(loaded: cells.Loaded, prompt: Sequence[int], new_tokens: int) -> None:
     """Run the beam search of transformers on a single prompt."""
+    end, pad = int(loaded.tokenizer.eos_token_id), int(loaded.tokenizer.pad_token_id)
     with loaded.compute.autocast():
-        search_alone(loaded.model, loaded.tokenizer, loaded.cell.generation, new_tokens, prompt)
+        search_alone(loaded.model, [end], pad, loaded.cell.generation, new_tokens, prompt)
 
 
 def _is_enough(seconds: Sequence[float], enough: float) -> bool:
