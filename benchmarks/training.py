@@ -5,9 +5,9 @@
     python -m benchmarks.training --trl --folder FOLDER --size tiny-llama
 
 LoRA with random weights on a Llama of hidden size 256 with 4 layers and a vocabulary of 32,016, or of the size of
-tiny-llama. Samples are random tokens as long as real samples, or those of a folder. The arms take turns on the same
-batches of eight in the same process. Before, and without dropout, all arms must have the same labels and, to 1e-5, the
-same losses and gradients.
+tiny-llama with its own vocabulary or with that one. Samples are random tokens as long as real samples, or those of a
+folder. The arms take turns on the same batches of eight in the same process. Before, and without dropout, all arms must
+have the same labels and, to 1e-5, the same losses and gradients.
 
 `--trl` adds TRL's SFTTrainer (`pip install '.[bench]' -c constraints.txt`). These arms use TRL's
 collator, loss and `training_step`. No arm includes a loop around its steps.
@@ -47,7 +47,11 @@ HIDDEN_256 = {
     "vocab_size": 32_016,
     "max_position_embeddings": 2048,
 }
-SIZES: Mapping[str, Mapping[str, int]] = {"hidden-256": HIDDEN_256, "tiny-llama": {}}
+SIZES: Mapping[str, Mapping[str, int]] = {
+    "hidden-256": HIDDEN_256,
+    "tiny-llama": {},
+    "tiny-llama-32016": {"vocab_size": HIDDEN_256["vocab_size"]},
+}
 """What differs from tiny-llama's architecture."""
 BATCH = 8
 CHECKED = 3
