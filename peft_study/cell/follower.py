@@ -47,7 +47,8 @@ def main() -> int:
         run = CellRun(cell, FollowerFolder(path), Trackers([]), new_result(cell, path), attempt=attempt, follows=True)
         run.load()
         size = description["size"]
-        run.follow(join(description["rank"], size, rendezvous(size, description["port"]), run.device))
+        store = rendezvous(size, description["port"])
+        run.follow(join(description["rank"], size, store, run.device, shards=cell.hardware.shard_weights))
     return 0
 
 

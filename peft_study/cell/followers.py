@@ -17,7 +17,7 @@ from peft_study.cell.visible import VISIBLE, visible_gpus
 from peft_study.config import identity
 from peft_study.config.schema import CellConfig
 from peft_study.errors import UserError
-from peft_study.training.ranks import ALONE, Ranks, join, rendezvous
+from peft_study.training.ranks import ALONE, Ranks, join, leave, rendezvous
 
 SECONDS_TO_END = 30.0
 """How long a follower may take to end after a signal before it is killed."""
@@ -66,7 +66,9 @@ def joined_ranks(
         for follower in followers:
             follower.start(description)
         try:
-            yield join(0, size, store, device)
+            ranks = join(0, size, store, device, shards=cell.hardware.shard_weights)
+            stack.callback(leave, ranks)
+            yield ranks
         except RuntimeError as error:
             # An exchange fails when another process ended. Its last words are the cause.
             for follower in followers:

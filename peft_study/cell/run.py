@@ -49,6 +49,7 @@ from peft_study.training.loss import training_loss
 from peft_study.training.packing import BatchBuilder, batch_builder
 from peft_study.training.ranks import ALONE, Ranks
 from peft_study.training.schedule import plan
+from peft_study.training.sharding import shard_frozen_weights
 
 CHECKPOINTS = "checkpoints"
 TRIAL_TOKENS = 8
@@ -135,7 +136,7 @@ class CellRun:
                 self._cell = division.by_prediction(self._cell, self._compute, self._result)
             self._cell = division.by_attempts(self._cell, self._attempt, len(self._prepared.test))
             self._model = self._load_model()
-            if isinstance(self._model, PeftModel):
+            if isinstance(self._model, PeftModel) and not self._cell.hardware.shard_weights:
                 self._try_out(self._model)
 
     def run(self) -> None:
@@ -168,6 +169,10 @@ class CellRun:
         self._train_and_generate()
 
     def _train_and_generate(self) -> Sequence[Sequence[str]]:
+        if self._ranks.shards:
+            shard_frozen_weights(self._model, self.device)
+            if isinstance(self._model, PeftModel):
+                self._try_out(self._model)
         if self._trains:
             with self._recorder.phase("train", self._training_steps()):
                 self._train()
@@ -215,8 +220,11 @@ class CellRun:
         steps = self._training_steps() if self._prepared.train else 0
         adapter = adapter_config(cell.method, self._family, tokenizer.name_or_path, steps)
         budget = cell.hardware.budget_bytes
-        check_fit(cell.model, self._declared, cell.quantization, cell.method.kind, self._compute, budget)
-        base = load_model(cell.model, cell.quantization, cell.method.kind, self._compute, tokenizer)
+        gpus = cell.hardware.gpus_per_cell if cell.hardware.shard_weights else 1
+        check_fit(cell.model, self._declared, cell.quantization, cell.method.kind, self._compute, budget, gpus)
+        # No GPU may hold the whole model before its weights are divided.
+        where = replace(self._compute, device=torch.device("cpu")) if cell.hardware.shard_weights else self._compute
+        base = load_model(cell.model, cell.quantization, cell.method.kind, where, tokenizer)
         embeddings: Any = base.get_input_embeddings()
         fit_vocabulary(tokenizer, int(embeddings.num_embeddings))
         self._result.provenance["model_commit"] = getattr(base.config, "_commit_hash", None)
@@ -292,11 +300,15 @@ class CellRun:
         cell = self._cell
         decoder = self._decoder(cell.dataset.max_new_tokens)
         candidates = self._recorded_candidates()
+        # No rank may append before all have read, because they divide what is left.
+        self._ranks.wait(self.device)
         self._tracker.progress(len(candidates))
         began_seconds = time.perf_counter()
-        share = (self._ranks.rank, self._ranks.size)
+        # With divided weights every rank generates everything, because each step needs the weights of all ranks.
+        share = (0, 1) if self._ranks.shards else (self._ranks.rank, self._ranks.size)
         for batch in decoder.generate(self._prepared.prompts, done=candidates.keys(), share=share):
-            self._folder.append_candidates(asdict(generated) for generated in batch)
+            if self._ranks.first or not self._ranks.shards:
+                self._folder.append_candidates(asdict(generated) for generated in batch)
             texts = [text for generated in batch for text in generated.candidates]
             seconds, began_seconds = time.perf_counter() - began_seconds, time.perf_counter()
             self._result.decoding = asdict(decoder.decoding)

@@ -282,6 +282,21 @@ def _processes(cell: CellConfig) -> Iterator[UserError]:
     if batch % gpus:
         what = f"hardware.gpus_per_cell must divide training.batch_size, which is {batch}, got {gpus}"
         yield UserError(what, where="hardware.gpus_per_cell", hint="hardware.gpus_per_cell=2, or 1")
+    if not cell.hardware.shard_weights:
+        return
+    if gpus == 1:
+        what = "hardware.shard_weights=true needs hardware.gpus_per_cell of at least 2, got 1"
+        yield UserError(what, where="hardware.shard_weights", hint="hardware.gpus_per_cell=2")
+    if cell.method.kind is MethodKind.full:
+        what = f"hardware.shard_weights=true divides frozen weights, and method={cell.method.name} trains all of them"
+        yield UserError(
+            what, where="hardware.shard_weights, method", hint="method=lora, or hardware.shard_weights=false"
+        )
+    if cell.quantization.bits == 8:
+        what = "hardware.shard_weights=true needs quantization.bits of 4 or null, got 8: FSDP cannot divide LLM.int8()"
+        yield UserError(
+            what, where="hardware.shard_weights, quantization", hint="quantization=nf4, or quantization=none"
+        )
 
 
 def _precision(cell: CellConfig) -> Iterator[UserError]:

@@ -64,7 +64,7 @@ class MemoryChoice:
         generates = self.predicted.generate_peak_bytes == self.predicted.peak_bytes
         return (
             f"{excess}: {'generation' if generates else 'training'} does not fit with any setting of training.memory; "
-            "quantization=nf4, or another card"
+            "quantization=nf4, hardware.shard_weights=true with hardware.gpus_per_cell=2, or another card"
         )
 
 

@@ -28,6 +28,8 @@ from peft_study.errors import UserError
 from peft_study.models import tiny
 from peft_study.models.adapter import adapter_config
 from peft_study.models.families import FAMILIES
+from peft_study.models.fit import absent_bytes
+from peft_study.models.precision import DTYPES
 from peft_study.models.random_weights import on_meta_device
 
 REPLAY_VERSION = 4
@@ -94,7 +96,8 @@ def estimate(cell: CellConfig) -> Estimate | None:
     key = _key(cell, skeleton.config)
     if key not in _predicted:
         _predicted[key] = _stored_or_replayed(cell, skeleton.config, key)
-    return _predicted[key]
+    predicted = _predicted[key]
+    return _divided(predicted, cell, skeleton) if predicted and cell.hardware.shard_weights else predicted
 
 
 _predicted: dict[str, Estimate | None] = {}
@@ -125,6 +128,17 @@ def _replayed(cell: CellConfig, config: PretrainedConfig) -> Estimate | None:
         return None
     return Estimate(
         peaks.trainable_parameters, peaks.total_parameters, peaks.load_bytes, peaks.train_bytes, peaks.generate_bytes
+    )
+
+
+def _divided(predicted: Estimate, cell: CellConfig, skeleton: PreTrainedModel) -> Estimate:
+    """The estimate for each of several GPUs that divide the weights of the layers."""
+    absent = round(absent_bytes(skeleton, cell.quantization, DTYPES[_precision(cell)], cell.hardware.gpus_per_cell))
+    return replace(
+        predicted,
+        load_peak_bytes=predicted.load_peak_bytes - absent,
+        train_peak_bytes=max(0, predicted.train_peak_bytes - absent),
+        generate_peak_bytes=predicted.generate_peak_bytes - absent,
     )
 
 

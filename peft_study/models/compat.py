@@ -10,6 +10,7 @@ overridden where their replacements are: `training.trainer`.
 from typing import TYPE_CHECKING
 
 from bitsandbytes.nn.modules import Linear4bit
+from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 if TYPE_CHECKING:
@@ -24,6 +25,15 @@ def attention_kernel(config: PretrainedConfig) -> str | None:
     """
     kernel: str | None = config._attn_implementation
     return kernel
+
+
+def layers_of(model: PreTrainedModel) -> list[nn.Module]:
+    """The equal layers that make up most of a model, such as the 32 of CodeLlama-7B.
+
+    Checked with transformers 5.23, `PreTrainedModel._no_split_modules`. Without it, no weight is divided among GPUs.
+    """
+    names = set(model._no_split_modules or ())
+    return [module for module in model.modules() if type(module).__name__ in names]
 
 
 def tied_names(model: PreTrainedModel) -> frozenset[str]:

@@ -7,11 +7,13 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from peft_study.config.schema import MethodKind, ModelConfig, QuantizationConfig, Weights
 from peft_study.errors import UserError
+from peft_study.models.compat import layers_of
 from peft_study.models.precision import Compute
 from peft_study.models.quantization import bytes_per_weight
 from peft_study.models.random_weights import on_meta_device
 
 GB = 1e9
+_WHOLE_LAYERS = 2
 
 
 def check_fit(
@@ -21,6 +23,7 @@ def check_fit(
     kind: MethodKind,
     compute: Compute,
     budget_bytes: int | None,
+    ranks: int = 1,
 ) -> None:
     """Refuse a model whose weights alone exceed the free memory. Training needs more than its weights.
 
@@ -31,6 +34,7 @@ def check_fit(
         kind: full fine-tuning stores fp32 weights and their gradients.
         compute: device and number format.
         budget_bytes: GPU memory that a cell may use; None for all free memory.
+        ranks: number of GPUs that divide the frozen weights of the layers.
 
     Raises:
         UserError: the weights do not fit.
@@ -38,7 +42,8 @@ def check_fit(
     if config is None or (model.weights is Weights.random and "vocab_size" not in model.architecture):
         return
     skeleton = on_meta_device(model, config)
-    needed = weight_bytes(skeleton, quantization, compute.storage(kind))
+    storage = compute.storage(kind)
+    needed = weight_bytes(skeleton, quantization, storage) - absent_bytes(skeleton, quantization, storage, ranks)
     # A lower bound: activations and the optimizer's state come on top, and `cost.predict` counts them.
     if kind is MethodKind.full:
         needed *= 2
@@ -60,6 +65,29 @@ def weight_bytes(model: PreTrainedModel, quantization: QuantizationConfig, stora
         quantization: how linear layers are stored. transformers does not quantise the output head.
         storage: type of all other weights.
     """
+    return sum(_parameter_bytes(model, quantization, storage).values())
+
+
+def absent_bytes(model: PreTrainedModel, quantization: QuantizationConfig, storage: torch.dtype, ranks: int) -> float:
+    """Bytes of a model's weights that a GPU does not hold if several GPUs divide the weights of the layers.
+
+    Args:
+        model: on any device, the meta device included.
+        quantization: how linear layers are stored.
+        storage: type of all other weights.
+        ranks: number of GPUs.
+    """
+    parameter_bytes = _parameter_bytes(model, quantization, storage)
+    layers = [sum(parameter_bytes[id(weight)] for weight in layer.parameters()) for layer in layers_of(model)]
+    # The layer that computes is whole, and the next one may be gathered meanwhile.
+    divided = sum(sorted(layers)[:-_WHOLE_LAYERS])
+    return divided * (ranks - 1) / ranks
+
+
+def _parameter_bytes(
+    model: PreTrainedModel, quantization: QuantizationConfig, storage: torch.dtype
+) -> dict[int, float]:
+    """Bytes of each parameter, by its `id`."""
     # Of CodeLlama-7B's 6,738 million weights, the 262 million of the embeddings and the head stay in 16 bits.
     quantised = bytes_per_weight(quantization)
     head = model.get_output_embeddings()
@@ -68,10 +96,11 @@ def weight_bytes(model: PreTrainedModel, quantization: QuantizationConfig, stora
         for layer in model.modules()
         if quantised is not None and isinstance(layer, nn.Linear) and layer is not head
     }
-    return sum(
-        parameter.numel() * (quantised if quantised is not None and id(parameter) in packed else storage.itemsize)
+    return {
+        id(parameter): parameter.numel()
+        * (quantised if quantised is not None and id(parameter) in packed else storage.itemsize)
         for parameter in model.parameters()
-    )
+    }
 
 
 def _available_bytes(device: torch.device, budget_bytes: int | None) -> float:

@@ -26,7 +26,7 @@ from peft_study.training.checkpoint import save_training_state
 from peft_study.training.ranks import ALONE, Ranks
 from peft_study.training.schedule import Schedule, plan
 from peft_study.training.trainer import TokenMeanTrainer
-from peft_study.training.work import Builder, StepClock, counted
+from peft_study.training.work import IDLE, Builder, StepClock, counted
 
 OVERFLOWS = 25
 """Steps in a row that fp16's gradient scaler may skip. It starts at 2**16 and halves at each, so that it is then 2**-9:
@@ -236,7 +236,12 @@ def shared(build: Builder, ranks: Ranks) -> Builder:
 
     def build_share(samples: Sequence[Encoded]) -> dict[str, torch.Tensor]:
         share = ranks.share(samples)
-        return build(share) if share else {"labels": torch.empty(0, dtype=torch.long)}
+        if share:
+            return build(share)
+        if ranks.shards:
+            # The others gather the weights of each layer from this rank too.
+            return {**build(samples[:1]), IDLE: torch.ones(())}
+        return {"labels": torch.empty(0, dtype=torch.long)}
 
     return build_share
 

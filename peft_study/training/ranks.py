@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import distributed, nn
-from torch.distributed import TCPStore  # type: ignore[attr-defined]
+from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
 LOCALHOST = "127.0.0.1"
 TIMEOUT = timedelta(minutes=60)
@@ -30,11 +30,14 @@ class Ranks:
         rank: number of this process, from 0. The first rank writes the cell's files.
         size: number of processes.
         group: exchanges tensors; None for a single process.
+        shards: whether each rank keeps a share of the frozen weights (`training.sharding`). All ranks must then run
+            every layer equally often.
     """
 
     rank: int = 0
     size: int = 1
     group: Any = None
+    shards: bool = False
 
     @property
     def first(self) -> bool:
@@ -111,7 +114,7 @@ def rendezvous(size: int, port: int = 0) -> TCPStore:
     return TCPStore(LOCALHOST, port, size, is_master=not port, timeout=TIMEOUT, wait_for_workers=False)
 
 
-def join(rank: int, size: int, store: TCPStore, device: torch.device) -> Ranks:
+def join(rank: int, size: int, store: TCPStore, device: torch.device, *, shards: bool = False) -> Ranks:
     """Join the ranks of a cell. Returns once all of them have joined.
 
     Args:
@@ -119,6 +122,7 @@ def join(rank: int, size: int, store: TCPStore, device: torch.device) -> Ranks:
         size: number of processes.
         store: see `rendezvous`.
         device: device of the training. GPUs exchange through NCCL, CPUs through gloo.
+        shards: whether the ranks share the frozen weights. torch's global group is then theirs until `leave`.
     """
     # A group of its own. accelerate and transformers act on torch's global group: they would wrap the model and divide
     # the data a second time.
@@ -129,6 +133,17 @@ def join(rank: int, size: int, store: TCPStore, device: torch.device) -> Ranks:
         group = distributed.ProcessGroupNCCL(store, rank, size, options)
     else:
         group = distributed.ProcessGroupGloo(store, rank, size, TIMEOUT)
-    ranks = Ranks(rank, size, group)
+    ranks = Ranks(rank, size, group, shards)
     ranks.wait(device)
+    if shards:
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        distributed.init_process_group(
+            backend, store=PrefixStore("weights", store), rank=rank, world_size=size, timeout=TIMEOUT
+        )
     return ranks
+
+
+def leave(ranks: Ranks) -> None:
+    """End what `join` has started in torch's global state."""
+    if ranks.shards:
+        distributed.destroy_process_group()

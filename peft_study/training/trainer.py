@@ -11,7 +11,7 @@ from peft_study.data.tokens import IGNORED_LABEL
 from peft_study.training.checkpoint import load_training_state
 from peft_study.training.loss import training_loss
 from peft_study.training.ranks import Ranks
-from peft_study.training.work import WORK, StepClock
+from peft_study.training.work import IDLE, WORK, StepClock
 
 SEED_FACTOR = 1_000_003
 """Factor between a cell's seed and the seeds of its steps, which exceeds the number of steps of every study."""
@@ -42,7 +42,8 @@ class TokenMeanTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
-        work, inputs = inputs[WORK], {name: value for name, value in inputs.items() if name != WORK}
+        work, idle = inputs[WORK], IDLE in inputs
+        inputs = {name: value for name, value in inputs.items() if name not in (WORK, IDLE)}
         if model.training:
             self._clock.add(work)
         if not inputs["labels"].numel():  # this rank has no share of the batch
@@ -51,6 +52,8 @@ class TokenMeanTrainer(Trainer):
         # accelerate casts the model's own forward only, and the head runs outside of it.
         with self.accelerator.autocast():
             loss = training_loss(model, inputs, target_count=num_items_in_batch)
+        if idle:
+            loss = loss * 0
         return (loss, {"loss": loss}) if return_outputs else loss
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
@@ -90,7 +93,7 @@ class TokenMeanTrainer(Trainer):
         # transformers shifts labels, and so does not count the first of each row. Our labels are not shifted: without
         # this method the loss would be divided by too small a number.
         # The count stays a tensor: reading its value would wait for the GPU at each step.
-        counts = [(batch["labels"] != IGNORED_LABEL).sum() for batch in batch_samples]
+        counts = [(batch["labels"] != IGNORED_LABEL).sum() * (IDLE not in batch) for batch in batch_samples]
         return self._ranks.add(torch.stack(counts).sum().to(device))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:

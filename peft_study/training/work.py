@@ -14,6 +14,8 @@ from peft_study.results.schema import Work
 
 WORK = "work"
 """Key of a micro-batch's tokens and operations. The trainer removes it before the model's inputs."""
+IDLE = "idle"
+"""Key of a micro-batch that a rank only computes because the others need its share of the weights."""
 Builder = Callable[[Sequence[Encoded]], dict[str, torch.Tensor]]
 
 

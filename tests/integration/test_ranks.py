@@ -1,16 +1,28 @@
 """A cell on several processes: the same losses and candidates as on one, the same bytes again, and a truthful end."""
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+from torch.distributed.tensor import DTensor
 
+from peft_study.config.compose import compose_cell
+from peft_study.models.adapter import adapter_config, attach
+from peft_study.models.compat import layers_of
+from peft_study.models.families import FAMILIES
+from peft_study.models.loading import base_of, load_model, load_tokenizer
+from peft_study.models.precision import choose
+from peft_study.training.ranks import join, leave, rendezvous
+from peft_study.training.sharding import shard_frozen_weights
 from tests.conftest import Command
 
 # The last batch of an epoch has one sample, which leaves the second process without a share.
@@ -38,37 +50,82 @@ def candidates(folder: Path) -> list[list[str]]:
     return [json.loads(line)["candidates"] for line in file.read_text().splitlines()]
 
 
+def case(*arguments: str, slow: bool = True) -> Any:
+    return pytest.param(arguments, marks=pytest.mark.slow if slow else (), id=" ".join(arguments))
+
+
+LORA = ("model=tiny-llama", "method=lora", "method.adapter.lora_dropout=0")
+SHARDED = "hardware.shard_weights=true"
+
+
 @pytest.mark.parametrize(
-    ("model", "method"),
+    "arguments",
     [
-        ("tiny-llama", ["method=lora", "method.adapter.lora_dropout=0"]),
-        pytest.param("tiny-llama", ["method=lora", "training.micro_batch_size=1", "method.adapter.lora_dropout=0"],
-                     marks=pytest.mark.slow),
-        pytest.param("tiny-llama", ["method=full", "training.memory=paper"], marks=pytest.mark.slow),
-        pytest.param("tiny-t5", ["method=full"], marks=pytest.mark.slow),
-        pytest.param("tiny-codegen", ["method=prefix"], marks=pytest.mark.slow),
-        pytest.param("tiny-llama", ["method=lora", "quantization=nf4", "method.adapter.lora_dropout=0"],
-                     marks=pytest.mark.slow),
+        case(*LORA, slow=False),
+        case(*LORA, "training.micro_batch_size=1"),
+        case("model=tiny-llama", "method=full", "training.memory=paper"),
+        case("model=tiny-t5", "method=full"),
+        case("model=tiny-codegen", "method=prefix"),
+        case(*LORA, "quantization=nf4"),
+        case(*LORA, "quantization=nf4", SHARDED, slow=False),
+        case(*LORA, "training.micro_batch_size=1", "training.gradient_checkpointing=true", SHARDED),
+        case("model=tiny-llama", "method=icl", "method.num_examples=2", SHARDED),
+        case("model=tiny-t5", "method=ia3", SHARDED),
+        case("model=tiny-codegen", "method=prefix", SHARDED),
+        case("model=tiny-codegen", "method=prompt", SHARDED),
     ],
-)  # fmt: skip
-def test_two_processes_compute_what_one_does(command: Command, tmp_path: Path, model: str, method: list[str]) -> None:
-    for size in (1, 2):
-        arguments = (
-            f"model={model}",
-            *method,
-            *CELL,
-            f"hardware.gpus_per_cell={size}",
-            f"output_dir={tmp_path / str(size)}",
-        )
-        assert command(*arguments).code == 0
-    alone, together = (steps(tmp_path / str(size)) for size in (1, 2))
-    assert [step["step"] for step in together] == [step["step"] for step in alone]
-    for name in ("loss", "validation_loss"):
-        losses = [[step[name] for step in run if name in step] for run in (alone, together)]
-        assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+)
+def test_two_processes_compute_what_one_does(command: Command, tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    alone = [argument for argument in arguments if argument != SHARDED]
+    assert command(*CELL, *alone, f"output_dir={tmp_path / '1'}").code == 0
+    ended = command(*CELL, *arguments, "hardware.gpus_per_cell=2", f"output_dir={tmp_path / '2'}")
+    assert ended.code == 0, ended.err
+    if "method=icl" not in arguments:
+        runs = [steps(tmp_path / size) for size in ("1", "2")]
+        assert [step["step"] for step in runs[1]] == [step["step"] for step in runs[0]]
+        for name in ("loss", "validation_loss"):
+            losses = [[step[name] for step in run if name in step] for run in runs]
+            assert losses[1] == pytest.approx(losses[0], rel=1e-5)
     assert candidates(tmp_path / "2") == candidates(tmp_path / "1")
     (result,) = (tmp_path / "2").glob("*/*/result.json")
     assert json.loads(result.read_text())["provenance"]["processes"] == 2
+
+
+def shard(rank: int, port: int, quantization: str, folder: str) -> None:
+    """A rank of two that divides the weights of tiny-llama and writes how many bytes of its layers it keeps."""
+    cell = compose_cell([*LORA, f"quantization={quantization}", "hardware=cpu"])
+    compute = choose(cell.hardware.device, cell.training.precision)
+    tokenizer = load_tokenizer(cell.model)
+    base = load_model(cell.model, cell.quantization, cell.method.kind, compute, tokenizer)
+    model = attach(base, cell.method.kind, adapter_config(cell.method, FAMILIES[cell.model.family], "tiny"), seed=0)
+    layers = layers_of(base_of(model))
+    whole = sum(weight.nbytes for layer in layers for weight in layer.parameters() if not weight.requires_grad)
+    ranks = join(rank, 2, rendezvous(2, port), compute.device, shards=True)
+    shard_frozen_weights(model, compute.device)
+    weights = [weight for layer in layers for weight in layer.parameters()]
+    kept = sum(weight.to_local().nbytes for weight in weights if isinstance(weight, DTensor))
+    assert all(isinstance(weight, DTensor) != weight.requires_grad for weight in weights)
+    (Path(folder) / str(rank)).write_text(json.dumps([whole, kept]))
+    ranks.wait(compute.device)
+    leave(ranks)
+
+
+@pytest.mark.parametrize("quantization", ["none", "nf4"])
+def test_each_process_keeps_its_share_of_the_frozen_weights(tmp_path: Path, quantization: str) -> None:
+    store = rendezvous(3)  # a member that never joins keeps the store
+    context = multiprocessing.get_context("spawn")
+    processes = [
+        context.Process(target=shard, args=(rank, store.port, quantization, str(tmp_path))) for rank in range(2)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+        assert process.exitcode == 0
+    whole, kept = json.loads((tmp_path / "0").read_text())
+    other = json.loads((tmp_path / "1").read_text())[1]
+    assert kept + other == whole
+    assert kept == pytest.approx(whole / 2, rel=0.01)
 
 
 ARGUMENTS = ("model=tiny-llama", "method=lora", *CELL, "hardware.gpus_per_cell=2", "training.epochs=6")
@@ -120,7 +177,18 @@ def test_the_end_of_a_process_ends_the_cell(tmp_path: Path) -> None:
     assert "process 1 of the cell ended with code -9" in result["reason"]
 
 
-def test_the_processes_must_divide_the_batch(command: Command) -> None:
-    ended = command("model=tiny-llama", "hardware.gpus_per_cell=3")
+@pytest.mark.parametrize(
+    ("arguments", "setting"),
+    [
+        (["hardware.gpus_per_cell=3"], "hardware.gpus_per_cell"),
+        ([SHARDED], "hardware.shard_weights"),
+        ([SHARDED, "hardware.gpus_per_cell=2", "method=full"], "hardware.shard_weights"),
+        ([SHARDED, "hardware.gpus_per_cell=2", "quantization=int8"], "quantization.bits"),
+    ],
+)
+def test_processes_that_cannot_share_a_cell_are_refused(
+    command: Command, arguments: Sequence[str], setting: str
+) -> None:
+    ended = command("model=tiny-llama", *arguments)
     assert ended.code == 2
-    assert "hardware.gpus_per_cell" in ended.err
+    assert setting in ended.err

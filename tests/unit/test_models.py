@@ -16,8 +16,9 @@ from peft_study.config.compose import compose_cell
 from peft_study.config.schema import Device, MethodKind, Precision
 from peft_study.errors import UserError
 from peft_study.models.adapter import adapter_config, attach
+from peft_study.models.compat import layers_of
 from peft_study.models.families import FAMILIES
-from peft_study.models.fit import weight_bytes
+from peft_study.models.fit import absent_bytes, weight_bytes
 from peft_study.models.loading import Model, fit_vocabulary, load_model, load_tokenizer
 from peft_study.models.parameters import count
 from peft_study.models.precision import choose
@@ -125,6 +126,29 @@ def test_bytes_of_codellama_7b(quantization: str, gigabytes: float) -> None:
     assert weight_bytes(on_meta_device(cell.model), cell.quantization, torch.bfloat16) / 1e9 == pytest.approx(
         gigabytes, abs=0.01
     )
+
+
+@pytest.mark.parametrize(
+    ("model", "number"),
+    [("codellama-7b-python", 32), ("codegen-350m-mono", 20), ("codegen2-1b", 16), ("codet5p-220m", 24)],
+)
+def test_the_layers_of_each_family_are_listed(model: str, number: int) -> None:
+    assert len(layers_of(on_meta_device(compose_cell([f"model={model}"]).model))) == number
+
+
+@pytest.mark.parametrize(
+    ("quantization", "bytes_per_weight"),
+    [("none", 2.0), ("nf4", 0.5)],
+)
+@pytest.mark.parametrize("gpus", [1, 2, 4])
+def test_bytes_that_a_gpu_of_several_does_not_hold(quantization: str, bytes_per_weight: float, gpus: int) -> None:
+    cell = compose_cell(["model=codellama-7b-python", f"quantization={quantization}"])
+    # Four square matrices of attention and three of the feed-forward layer, in each of 32 layers. Two stay whole.
+    layer = (4 * 4096**2 + 3 * 4096 * 11008) * bytes_per_weight
+
+    absent = absent_bytes(on_meta_device(cell.model), cell.quantization, torch.bfloat16, gpus)
+
+    assert absent == pytest.approx(30 * layer * (1 - 1 / gpus), rel=0.05)
 
 
 @pytest.mark.parametrize("kind", MethodKind)

@@ -33,6 +33,10 @@ def of(*overrides: str) -> Estimate:
         ([], ["training.precision=fp32"]),
         ([], ["model.architecture.num_hidden_layers=4"]),
         (EXAMPLES, [*EXAMPLES, "method.train_with_examples=true"]),
+        (
+            ["model.architecture.num_hidden_layers=4", "hardware.gpus_per_cell=2", "hardware.shard_weights=true"],
+            ["model.architecture.num_hidden_layers=4", "hardware.gpus_per_cell=2"],
+        ),
     ],
 )
 def test_training_takes_more(smaller: list[str], larger: list[str]) -> None:

@@ -31,6 +31,8 @@ class HardwareConfig:
             allow on a CPU.
         gpus_per_cell: GPUs on which one cell trains and generates, each with a process and a copy of the model; the
             batch is divided among them. On a CPU, the number of processes.
+        shard_weights: each of the GPUs of a cell keeps a share of the frozen weights in place of a copy, and the layers
+            gather theirs when they compute (FSDP). For a base model that no single GPU holds.
         oom_retries: how often a cell that runs out of memory starts again in a fresh process with a smaller
             micro-batch, with gradient checkpointing, or with fewer prompts at once; 0 is never.
         requeues: how often a cell continues in another job after the time limit of its job, on a cluster.
@@ -44,6 +46,7 @@ class HardwareConfig:
     gpus: Any = "auto"  # OmegaConf 2.3 has no union of a text and a list
     cells_at_once: int | None = None
     gpus_per_cell: int = 1
+    shard_weights: bool = False
     oom_retries: int = 10
     requeues: int = 3
 
