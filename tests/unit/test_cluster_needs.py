@@ -63,6 +63,13 @@ def test_memory_follows_from_the_predicted_peak(tmp_path: Path) -> None:
     assert 6 + 13 <= on_gpu.memory_gb <= 30  # the weights have 13.5 GB in bf16
 
 
+def test_divided_weights_are_whole_in_the_memory_of_the_machine(tmp_path: Path) -> None:
+    model = ("model=codellama-7b", "dataset=conala", "hardware.gpus_per_cell=2")
+    copied, divided = (planned(tmp_path, *model, f"hardware.shard_weights={value}") for value in ("false", "true"))
+    (copied_need,), (divided_need,) = needs_of([copied], Limits()), needs_of([divided], Limits())
+    assert divided_need.memory_gb == copied_need.memory_gb >= 2 * (6 + 13)
+
+
 @pytest.mark.parametrize(
     ("limit", "minutes"),
     [("1:00:00", 60), ("2-00:30:00", 2910), ("30:00", 30), ("infinite", None), ("n/a", None), ("", None)],

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from peft_study.config import identity
@@ -125,7 +125,9 @@ def _peak_bytes(cells: Sequence[CellConfig]) -> dict[str | None, int | None]:
     # Imported late, because torch takes seconds and a setting of the launcher makes the prediction unnecessary.
     from peft_study.cost.choices import choose_all
 
-    choices = choose_all({identity.settings_key(identity.plain(cell)): cell for cell in cells})
+    # Each process loads the whole model before the GPUs divide its weights.
+    whole = [replace(cell, hardware=replace(cell.hardware, shard_weights=False)) for cell in cells]
+    choices = choose_all({identity.settings_key(identity.plain(cell)): cell for cell in whole})
     on_cpu = {identity.settings_key(identity.plain(cell)): cell.hardware.device is Device.cpu for cell in cells}
     peaks: dict[str | None, int | None] = {}
     for key, choice in choices.items():
