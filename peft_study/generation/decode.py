@@ -1,10 +1,10 @@
 """Batched beam search or sampling: several candidates for each prompt, each with its stop condition."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import torch
 from peft import PeftModelForCausalLM
@@ -67,6 +67,20 @@ class Decoding:
     largest_batch: int = 0
     halvings: int = 0
     cache_bytes: int = 0
+
+    def after(self, earlier: Mapping[str, Any]) -> Self:
+        """Return how candidates were decoded, of which an interrupted run wrote the first.
+
+        Args:
+            earlier: the record of that run; empty if it wrote none.
+        """
+        return replace(
+            self,
+            common_tokens=max(self.common_tokens, earlier.get("common_tokens", 0)),
+            largest_batch=max(self.largest_batch, earlier.get("largest_batch", 0)),
+            halvings=self.halvings + earlier.get("halvings", 0),
+            cache_bytes=max(self.cache_bytes, earlier.get("cache_bytes", 0)),
+        )
 
 
 class Decoder:
