@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from peft_study.config.identity import leakage_counts
 from peft_study.config.schema import ExampleChoice, ExampleDraw, ExampleOrder, MethodConfig, MethodKind
 from peft_study.errors import UserError
 
@@ -103,6 +104,9 @@ def example_label(config: Mapping[str, Any]) -> str:
     if choice == "nearest" and usual is not None and method.get("retriever", usual) != usual:
         # The last part of a hub id or folder.
         marks.append(f"retriever={str(method['retriever']).rstrip('/').rpartition('/')[2]}")
+    usual = _group(config, "conventions").get("example_leakage")
+    if usual is not None and method.get("leakage", usual) != usual:
+        marks += [f"leakage={method['leakage']}"] if leakage_counts(method, _group(config, "dataset")) else []
     return ", ".join(marks)
 
 

@@ -168,6 +168,7 @@ VARIANTS = {
         "method.order=nearest_last",
         "method.retriever=thenlper/gte-small",
     ],
+    "rag [leakage=allow]": ["method=rag", "method.leakage=allow", "dataset=conala"],
     "lora [nearest examples, retriever=minilm]": ["method=lora", *NEAREST, "method.retriever=minilm"],
 }
 
