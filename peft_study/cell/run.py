@@ -89,6 +89,7 @@ class CellRun:
         self._family = FAMILIES[cell.model.family]
         self._compute = choose_compute(cell.hardware.device, cell.training.precision)
         self._earlier_device: str | None = None
+        self._earlier_decoding: dict[str, int | str | None] = {}
         self._meter = Meter(self._compute.device, self._costs_to_add(earlier))
         self._recorder = Recorder(folder, tracker, self._meter, result, self._attempt)
         self._template = template_of(cell)
@@ -110,6 +111,7 @@ class CellRun:
             logger.warning("the interrupted run computed in %s, so the cell starts over", precision)
             self._folder.remove_work()
             return {}
+        self._earlier_decoding = earlier.decoding
         self._earlier_device = earlier.provenance.get("device") if "train" in earlier.phases else None
         # Load and score run again, so their earlier seconds would count twice.
         return {name: cost for name, cost in earlier.phases.items() if name in {"train", "generate"}}
@@ -303,6 +305,8 @@ class CellRun:
         # No rank may append before all have read, because they divide what is left.
         self._ranks.wait(self.device)
         self._tracker.progress(len(candidates))
+        earlier = self._earlier_decoding if candidates else {}
+        self._result.decoding = earlier
         began_seconds = time.perf_counter()
         # With divided weights every rank generates everything, because each step needs the weights of all ranks.
         share = (0, 1) if self._ranks.shards else (self._ranks.rank, self._ranks.size)
@@ -311,7 +315,7 @@ class CellRun:
                 self._folder.append_candidates(asdict(generated) for generated in batch)
             texts = [text for generated in batch for text in generated.candidates]
             seconds, began_seconds = time.perf_counter() - began_seconds, time.perf_counter()
-            self._result.decoding = asdict(decoder.decoding)
+            self._result.decoding = asdict(decoder.decoding.after(earlier))
             candidates.update({generated.index: generated.candidates for generated in batch})
             self._recorder.batch(len(candidates), Work(count_tokens(texts, self._tokenizer), seconds))
         self._ranks.wait(self.device)

@@ -197,7 +197,7 @@ def _forecast(
         folder=str(planned.folder),
         overrides=list(planned.overrides),
         model=cell.model.name,
-        method=labelled_method(asdict(cell.method)) or cell.method.name,
+        method=labelled_method(asdict(cell)) or cell.method.name,
         dataset=cell.dataset.name,
         quantization=cell.quantization.name,
         seed=cell.seed,

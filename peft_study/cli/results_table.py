@@ -121,10 +121,7 @@ def _method(result: RunResult) -> str:
     examples = f" {number}" if number else ""
     names = (f"{_name(result, 'method')}{examples}", _name(result, "quantization"))
     # Cells under conventions of the package, or with examples of another kind, count as another method, as in a report.
-    labels = (
-        example_label(method) if isinstance(method, Mapping) else "",
-        label(result.config.get("conventions") or {}),
-    )
+    labels = (example_label(result.config), label(result.config.get("conventions") or {}))
     return "-".join(name for name in names if name not in {"none", ""}) + "".join(
         f" [{each}]" for each in labels if each
     )

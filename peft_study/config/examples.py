@@ -3,10 +3,13 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from peft_study.config.identity import leakage_counts
 from peft_study.config.schema import ExampleChoice, ExampleDraw, ExampleOrder, MethodConfig, MethodKind
 from peft_study.errors import UserError
 
 _TITLES = {"random": "random examples", "nearest": "nearest examples"}
+_PROMPTING = {"zero-shot": ExampleChoice.none, "icl": ExampleChoice.random, "rag": ExampleChoice.nearest}
+"""What the names of prompting methods promise. Tables and reports show the name alone."""
 
 
 def example_problems(method: MethodConfig) -> Iterator[UserError]:
@@ -21,11 +24,19 @@ def example_problems(method: MethodConfig) -> Iterator[UserError]:
             f"method.num_examples must be 0 without examples and positive with them, got {method.num_examples} and"
             f" method.examples={choice}",
             where="method.examples, method.num_examples",
-            hint="method=zero-shot for none; method=icl method.num_examples=8, or method=rag",
+            hint="method=zero-shot for none; method=icl method.num_examples=8, or method=rag"
+            if method.kind is MethodKind.prompting
+            else "method.examples=random method.num_examples=2, or method.examples=none method.num_examples=0",
+        )
+    if choice is not _PROMPTING.get(method.name, choice):
+        yield UserError(
+            f"method.examples must be {_PROMPTING[method.name]} for method={method.name}, got {choice}",
+            where="method.examples",
+            hint="method=icl for random examples, method=rag for the nearest, method=zero-shot for none",
         )
     if choice is ExampleChoice.nearest and not method.retriever:
         yield UserError(
-            "method.retriever must be set to find the nearest examples, got null",
+            f"method.retriever must be set to find the nearest examples, got {method.retriever or 'null'}",
             where="method.retriever",
             hint="method.retriever=tfidf, bm25, minilm, thenlper/gte-small, or a local folder",
         )
@@ -53,30 +64,31 @@ def example_problems(method: MethodConfig) -> Iterator[UserError]:
         )
 
 
-def labelled_method(method: Mapping[str, Any]) -> str | None:
+def labelled_method(config: Mapping[str, Any]) -> str | None:
     """Return a method's name, with the label of its examples in brackets if it has one.
 
     Args:
-        method: the group of a cell's config, however old.
+        config: a cell's config, however old.
 
     Returns:
         for instance "lora [nearest examples]"; None if the record has no name.
     """
-    name, label = method.get("name"), example_label(method)
+    name, label = _group(config, "method").get("name"), example_label(config)
     if name is None:
         return None
     return f"{name} [{label}]" if label else str(name)
 
 
-def example_label(method: Mapping[str, Any]) -> str:
+def example_label(config: Mapping[str, Any]) -> str:
     """Return how a method has examples, if it has them in another way than `icl` and `rag`.
 
     Args:
-        method: the group of a cell's config, however old.
+        config: a cell's config, however old.
 
     Returns:
         for instance "nearest examples, in training as well" or "draw=sample"; empty for `icl`, `rag` and no examples.
     """
+    method = _group(config, "method")
     marks = []
     choice = str(method.get("examples", "none"))
     if method.get("kind") != "prompting" and choice in _TITLES:
@@ -88,4 +100,16 @@ def example_label(method: Mapping[str, Any]) -> str:
         for setting, default in (("draw", ExampleDraw.cell), ("order", ExampleOrder.nearest_first))
         if method.get(setting, default) != default
     ]
+    usual = _group(config, "model").get("retriever")
+    if choice == "nearest" and usual is not None and method.get("retriever", usual) != usual:
+        # The last part of a hub id or folder.
+        marks.append(f"retriever={str(method['retriever']).rstrip('/').rpartition('/')[2]}")
+    usual = _group(config, "conventions").get("example_leakage")
+    if usual is not None and method.get("leakage", usual) != usual:
+        marks += [f"leakage={method['leakage']}"] if leakage_counts(method, _group(config, "dataset")) else []
     return ", ".join(marks)
+
+
+def _group(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    group = config.get(name)
+    return group if isinstance(group, Mapping) else {}

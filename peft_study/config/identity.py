@@ -132,16 +132,25 @@ def _decisive(group: str, settings: Mapping[str, Any], default: Mapping[str, Any
 
 def _effective_method(kept: dict[str, Any], method: Mapping[str, Any], dataset: Mapping[str, Any]) -> dict[str, Any]:
     """The decisive settings of a method without those about examples that change nothing."""
-    prompts_only = method.get("kind") == "prompting"
     without: set[str] = set()
-    if method.get("examples", "none") == "none":
+    if not leakage_counts(method, dataset):
         without.add("leakage")
-        if not prompts_only:
-            without.add("retriever")
-    # No two splits of the generated data share an instruction (tests/unit/test_minipy.py).
-    elif prompts_only and _is_generated(dataset):
-        without.add("leakage")
+    if method.get("examples", "none") == "none" and method.get("kind") != "prompting":
+        without.add("retriever")
     return {name: value for name, value in kept.items() if name not in without}
+
+
+def leakage_counts(method: Mapping[str, Any], dataset: Mapping[str, Any]) -> bool:
+    """Return whether `method.leakage` can change a prompt.
+
+    Args:
+        method: the group of a cell's config.
+        dataset: the group of the same config.
+    """
+    if method.get("examples", "none") == "none":
+        return False
+    # No two splits of the generated data share an instruction (tests/unit/test_minipy.py).
+    return method.get("kind") != "prompting" or not _is_generated(dataset)
 
 
 def _is_generated(dataset: Mapping[str, Any]) -> bool:

@@ -1,7 +1,9 @@
 """How many prompts, and which, are decoded at the same time."""
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Self
 
 from transformers import PretrainedConfig
@@ -10,6 +12,8 @@ from peft_study.config.schema import GenerationConfig
 
 MAX_BATCH = 32
 """Most prompts in a batch. With more, a step is limited by compute, and the batch gains nothing."""
+WORTH_SHARING = 2048
+"""Least number of prompt tokens that a group of its own must save, because its batches take separate steps."""
 _SCORE_BYTES = 16
 """Bytes for each token of the vocabulary and candidate in a step: the logits in the model's format, the same in fp32,
 their log-probabilities, and the sums with the scores of the beams."""
@@ -24,7 +28,7 @@ class Needs:
         vocabulary: number of tokens that the model scores.
         sequences: number of candidates that are written at the same time for each prompt.
         new_tokens: length limit of a candidate.
-        common_tokens: number of tokens that all prompts share, virtual tokens included.
+        common_tokens: number of tokens that all prompts share, without virtual tokens.
         copies: keep the keys and values of a prompt once for each candidate.
     """
 
@@ -112,3 +116,56 @@ def batches(lengths: Sequence[int], size: Callable[[int], int], *, equal_lengths
         else:
             last.append(index)
     return groups
+
+
+def groups_by_beginning(prompts: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Group prompts so that those of a group begin with the same tokens.
+
+    A few prompts of a cell have other examples than the rest: a drawn example asks what the prompt asks, or the first
+    examples were left out. In a group with them the rest would have nothing in common.
+
+    Args:
+        prompts: token ids of each prompt.
+
+    Returns:
+        the indices of the prompts of each group, ascending, the group with the longest prompt first. It is a single
+        group unless a separate one saves half of the tokens.
+    """
+    groups: list[list[int]] = []
+    rest = list(range(len(prompts)))
+    while group := _worth_separating(prompts, rest):
+        groups.append(group)
+        rest = sorted({*rest} - {*group})
+    groups += [rest] if rest else []
+    return sorted(groups, key=lambda group: -max(len(prompts[index]) for index in group))
+
+
+def _worth_separating(prompts: Sequence[Sequence[int]], indices: Sequence[int]) -> list[int]:
+    """The prompts whose common beginning saves most tokens beyond that of all; empty if they save too little."""
+    order = sorted(indices, key=lambda index: tuple(prompts[index]))
+    alike = [_tokens_alike(prompts[first], prompts[second]) for first, second in pairwise(order)]
+    of_all = min(alike, default=0)
+    # In this order, prompts with a common beginning are neighbours: n of them save it n - 1 times.
+    saved, start, end = _largest_rectangle([tokens - of_all for tokens in alike])
+    enough = max(WORTH_SHARING, sum(len(prompts[index]) for index in indices) / 2)
+    return sorted(order[start : end + 1]) if saved >= enough else []
+
+
+def _tokens_alike(first: Sequence[int], second: Sequence[int]) -> int:
+    """Number of tokens that two prompts begin with; at least a token of each follows them."""
+    # Slices are compared in C. The common part of a prompt can have thousands of tokens.
+    lengths = range(1, min(len(first), len(second)))
+    return bisect_left(lengths, True, key=lambda length: list(first[:length]) != list(second[:length]))
+
+
+def _largest_rectangle(heights: Sequence[int]) -> tuple[int, int, int]:
+    """Area, start and end of the largest rectangle under a histogram."""
+    largest = (0, 0, 0)
+    rising: list[tuple[int, int]] = []
+    for place, height in enumerate([*heights, 0]):
+        start = place
+        while rising and rising[-1][1] >= height:
+            start, lower = rising.pop()
+            largest = max(largest, (lower * (place - start), start, place))
+        rising.append((start, height))
+    return largest

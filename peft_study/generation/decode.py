@@ -1,10 +1,10 @@
 """Batched beam search or sampling: several candidates for each prompt, each with its stop condition."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import torch
 from peft import PeftModelForCausalLM
@@ -13,11 +13,11 @@ from transformers import PreTrainedTokenizerBase
 from peft_study.config.schema import GenerationConfig
 from peft_study.data.continuation import STANDALONE, anchor, text_behind
 from peft_study.data.prompts import Template
-from peft_study.generation.batches import MAX_BATCH, Needs, batches
+from peft_study.generation.batches import MAX_BATCH, Needs, batches, groups_by_beginning
 from peft_study.generation.beam_search import SearchSettings, beam_search
 from peft_study.generation.copied import CopyingDecoder
 from peft_study.generation.probe import why_not_shared
-from peft_study.generation.prompt_reader import PromptReader
+from peft_study.generation.prompt_reader import PromptReader, kept_common
 from peft_study.generation.sampling import SamplingSettings, sample
 from peft_study.generation.stopping import CompleteTexts, Continuation, Sentinel, newline_tokens, token_texts
 from peft_study.models.loading import Model
@@ -54,7 +54,8 @@ class Decoding:
     Attributes:
         path: `shared` keeps keys and values of a prompt once; `copied` keeps them for each candidate.
         reason: why they were copied; None if they were shared.
-        common_tokens: number of tokens that all prompts shared, virtual tokens included.
+        common_tokens: most tokens that the prompts of a group shared, virtual tokens included. All prompts are one
+            group unless some begin otherwise (`groups_by_beginning`).
         largest_batch: most prompts that were decoded at the same time.
         halvings: number of batches that were halved because memory was exhausted.
         cache_bytes: most bytes of keys and values at the same time; 0 if they were copied.
@@ -66,6 +67,20 @@ class Decoding:
     largest_batch: int = 0
     halvings: int = 0
     cache_bytes: int = 0
+
+    def after(self, earlier: Mapping[str, Any]) -> Self:
+        """Return how candidates were decoded, of which an interrupted run wrote the first.
+
+        Args:
+            earlier: the record of that run; empty if it wrote none.
+        """
+        return replace(
+            self,
+            common_tokens=max(self.common_tokens, earlier.get("common_tokens", 0)),
+            largest_batch=max(self.largest_batch, earlier.get("largest_batch", 0)),
+            halvings=self.halvings + earlier.get("halvings", 0),
+            cache_bytes=max(self.cache_bytes, earlier.get("cache_bytes", 0)),
+        )
 
 
 class Decoder:
@@ -142,54 +157,71 @@ class Decoder:
         self.decoding = Decoding()
         if done >= set(range(len(prompts))):
             return
-        write = self._writer(prompts)
-        # peft puts the virtual tokens of prompt tuning before a decoder's left padding, and ignores position ids.
-        # Padding would separate a prompt from them, so a batch must hold prompts of equal length.
-        equal_lengths = self.decoding.path == COPIED and self._virtual_tokens
-        groups = batches([len(prompt) for prompt in prompts], self._size(), equal_lengths=equal_lengths)
-        groups = groups[share[0] :: share[1]]
-        while groups:
+        with torch.inference_mode(), self._compute.autocast():
+            self.decoding.reason = why_not_shared(self._model, prompts[0], self.pad)
+        if self.decoding.reason is not None:
+            logger.warning("keys and values are copied for each candidate: %s", self.decoding.reason)
+            self.decoding.path = COPIED
+        planned = self._plan(prompts)[share[0] :: share[1]]
+        opened: Sequence[int] | None = None
+        write: _Writer | None = None
+        while planned:
             # Batches are not regrouped: in 16 bits a candidate can depend on the other prompts of its batch.
-            indices = groups.pop(0)
+            group, indices = planned.pop(0)
             if done >= set(indices):
                 continue
+            if write is None or opened is not group:
+                write = None  # frees the common part of the group before
+                opened, write = group, self._writer([prompts[index] for index in group])
             rows = self._attempt(write, prompts, indices)
             if rows is None:
                 self.decoding.halvings += 1
                 half = (len(indices) + 1) // 2
-                groups[:0] = [indices[:half], indices[half:]]
+                planned[:0] = [(group, indices[:half]), (group, indices[half:])]
                 continue
             self.decoding.largest_batch = max(self.decoding.largest_batch, len(indices))
             yield list(zip(indices, rows, strict=True))
 
+    def _plan(self, prompts: Sequence[Sequence[int]]) -> list[tuple[list[int], list[int]]]:
+        """The batches of the prompts, each with the group whose common part it reads."""
+        shares = self.decoding.path == SHARED and not self._encoder_decoder
+        groups = groups_by_beginning(prompts) if shares else [list(range(len(prompts)))]
+        # peft puts the virtual tokens of prompt tuning before a decoder's left padding, and ignores position ids.
+        # Padding would separate a prompt from them, so a batch must hold prompts of equal length.
+        equal_lengths = self.decoding.path == COPIED and self._virtual_tokens
+        planned = []
+        for group in groups:
+            members = [prompts[index] for index in group]
+            size = self._size(kept_common(members) if shares else 0)
+            places = batches([len(prompt) for prompt in members], size, equal_lengths=equal_lengths)
+            planned += [(group, [group[place] for place in batch]) for batch in places]
+        return planned
+
     def _writer(self, prompts: Sequence[Sequence[int]]) -> "_Writer":
-        """Choose how candidates are written, and read what all prompts begin with."""
+        """Return what writes the candidates of a group, and read what its prompts begin with."""
+        if self.decoding.path == COPIED:
+            ends, virtual = self._ends, self._virtual_tokens
+            decoder = CopyingDecoder(
+                self._model, self._settings, self._max_new_tokens, ends, self.pad, virtual_tokens=virtual
+            )
+            return partial(self._write_copied, decoder)
         with torch.inference_mode(), self._compute.autocast():
-            reason = why_not_shared(self._model, prompts[0], self.pad)
-            self.decoding.reason = reason
-            if reason is not None:
-                logger.warning("keys and values are copied for each candidate: %s", reason)
-                self.decoding.path = COPIED
-                ends, virtual = self._ends, self._virtual_tokens
-                decoder = CopyingDecoder(
-                    self._model, self._settings, self._max_new_tokens, ends, self.pad, virtual_tokens=virtual
-                )
-                return partial(self._write_copied, decoder)
             reader = PromptReader(self._model, prompts, self.pad)
-        self.decoding.common_tokens = reader.common.tokens + reader.common.virtual
+        common = reader.common.tokens + reader.common.virtual
+        self.decoding.common_tokens = max(self.decoding.common_tokens, common)
         return partial(self._write_shared, reader)
 
-    def _size(self) -> Callable[[int], int]:
+    def _size(self, common_tokens: int) -> Callable[[int], int]:
         """From the length of a batch's longest prompt to the number of prompts in the batch."""
         # The size depends on the batch, so that one long prompt does not make all batches small.
-        settings, decoding = self._settings, self.decoding
+        settings = self._settings
         needs = Needs.of(
             self._model.config,
             settings,
             self._max_new_tokens,
             self._compute.dtype.itemsize,
-            decoding.common_tokens,
-            copies=decoding.path == COPIED,
+            common_tokens,
+            copies=self.decoding.path == COPIED,
         )
         most = self._most_prompts or settings.batch_size or MAX_BATCH
         return lambda longest: min(most, settings.batch_size or needs.fitting(longest, settings.cache_gb * 1e9))

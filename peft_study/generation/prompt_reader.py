@@ -1,4 +1,4 @@
-"""Reads each prompt once, and what all prompts begin with once a cell."""
+"""Reads each prompt once, and what all prompts of a group begin with once."""
 
 import math
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ _VIRTUAL = frozenset({PeftType.PROMPT_TUNING, PeftType.P_TUNING, PeftType.PREFIX
 
 @dataclass(frozen=True)
 class CommonPart:
-    """What all prompts of a cell begin with.
+    """What all prompts of a group begin with.
 
     Attributes:
         tokens: number of leading tokens of each prompt that are kept apart.
@@ -53,11 +53,11 @@ class Chunk:
 
 
 class PromptReader:
-    """Reads the prompts of a cell.
+    """Reads the prompts of a group.
 
     Args:
         model: base or adapter.
-        prompts: token ids of all prompts of the cell, which decide the common part.
+        prompts: token ids of all prompts of a group, which decide the common part.
         pad_token_id: id that fills rows.
         share: keep the tokens that all prompts begin with apart.
     """
@@ -71,8 +71,8 @@ class PromptReader:
         # With virtual tokens in the common part the base does the rest: peft would add them again.
         self._base = base_of(model)
         self._reads: Any = self._base if self._virtual else model
-        common = common_tokens(prompts) if share and not self._encoder_decoder else 0
-        self.common = self._read_common(prompts[0][: common if common >= LEAST_COMMON else 0])
+        common = kept_common(prompts) if share and not self._encoder_decoder else 0
+        self.common = self._read_common(prompts[0][:common])
 
     def _read_common(self, ids: Sequence[int]) -> CommonPart:
         adapter: Any = self._model
@@ -201,6 +201,12 @@ class PromptReader:
             padding = [self._pad] * (width - len(prompt))
             rows.append([*padding, *prompt] if left else [*prompt, *padding])
         return torch.tensor(rows, dtype=torch.long, device=self._device)
+
+
+def kept_common(prompts: Sequence[Sequence[int]]) -> int:
+    """Number of leading tokens that are kept once for all prompts; 0 if they are too few to keep them apart."""
+    common = common_tokens(prompts)
+    return common if common >= LEAST_COMMON else 0
 
 
 def common_tokens(prompts: Sequence[Sequence[int]]) -> int:

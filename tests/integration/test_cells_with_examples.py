@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -163,6 +162,14 @@ VARIANTS = {
     "icl [draw=sample]": ["method=icl", "method.draw=sample"],
     "rag": ["method=rag"],
     "rag [order=nearest_last]": ["method=rag", "method.order=nearest_last"],
+    "rag [retriever=bm25]": ["method=rag", "method.retriever=bm25"],
+    "rag [order=nearest_last, retriever=gte-small]": [
+        "method=rag",
+        "method.order=nearest_last",
+        "method.retriever=thenlper/gte-small",
+    ],
+    "rag [leakage=allow]": ["method=rag", "method.leakage=allow", "dataset=conala"],
+    "lora [nearest examples, retriever=minilm]": ["method=lora", *NEAREST, "method.retriever=minilm"],
 }
 
 
@@ -174,7 +181,7 @@ def test_every_way_of_examples_is_a_method_of_its_own_in_tables_and_reports(
     assert len({settings_key(plain(cell)) for cell in cells.values()}) == len(cells)
     results = []
     for name, cell in cells.items():
-        assert labelled_method(asdict(cell.method)) == name
+        assert labelled_method(plain(cell)) == name
         result = RunResult(name_of(cell), "s", Status.ok, config=plain(cell), metrics={"em@1": 0.5})
         CellFolder(tmp_path / "multirun" / "s" / name_of(cell)).write_result(result)
         results.append(result)

@@ -423,8 +423,8 @@ def test_a_hub_out_of_reach_is_said_at_once(hub: Hub, tmp_path: Path) -> None:
             {"a/b": (MODEL, "v2", True), "c/d": (MODEL, None, False)},
         ),
         (["model=tiny-llama", "dataset=conala"], {"neulab/docprompting-conala": (DATASET, CONVERTED, False)}),
-        (["model=tiny-llama", "method=zero-shot", *RETRIEVAL], {"a/retriever": (MODEL, None, True)}),
-        (["model=tiny-llama", "method=zero-shot", *RETRIEVAL, "method.retriever=tfidf"], {}),
+        (["model=tiny-llama", "method=rag", *RETRIEVAL], {"a/retriever": (MODEL, None, True)}),
+        (["model=tiny-llama", "method=rag", *RETRIEVAL, "method.retriever=tfidf"], {}),
     ],
 )
 def test_a_cell_needs_what_it_names(overrides: list[str], needed: dict[str, Any]) -> None:

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from peft_study.cell.recorder import Recorder
 from peft_study.cell.run import CellRun
 from peft_study.config.compose import compose_cell, name_of
 from peft_study.models.tiny import FOLDER
-from peft_study.results.schema import Status
+from peft_study.results.schema import Status, Work
 from peft_study.results.store import CellFolder
 from peft_study.tracking.console import ConsoleTracker
 from tests.conftest import Command
@@ -58,6 +59,35 @@ def test_an_interrupt_while_a_rerun_loads_leaves_the_result(
 
     assert (folder.path / "result.json").read_bytes() == before
     assert folder.read_predictions()
+
+
+def test_a_resumed_generation_records_how_all_candidates_were_decoded(
+    command: Command, small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = [*ZERO_SHOT, f"dataset.path={small_data}", "generation.batch_size=1"]
+    assert command(*cell).code == 0
+    folder = only_cell(tmp_path / "multirun")
+    whole = folder.read_result()
+    assert whole is not None
+    assert whole.decoding["path"] == "shared"
+    record = Recorder.batch
+
+    for batches in (2, whole.data["sizes"]["test"]):
+
+        def interrupted(recorder: Recorder, prompts: int, work: Work, last: int = batches) -> None:
+            record(recorder, prompts, work)
+            if prompts == last:
+                interrupt()
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Recorder, "batch", interrupted)
+            assert command(*cell, "rerun=true").code == 130
+        assert command(*cell).code == 0
+
+        resumed = folder.read_result()
+        assert resumed is not None
+        # The longest prompts come first, so the bytes are those of the first part.
+        assert resumed.decoding == whole.decoding
 
 
 def test_an_interrupt_while_the_trackers_finish_leaves_a_finished_cell(

@@ -11,7 +11,7 @@ import torch
 from peft_study.config.compose import compose_cell
 from peft_study.config.schema import CellConfig, Device, GenerationConfig, MethodKind, Precision, PromptForm
 from peft_study.data.prompts import Template
-from peft_study.generation.batches import Needs, batches, token_bytes
+from peft_study.generation.batches import Needs, batches, groups_by_beginning, token_bytes
 from peft_study.generation.decode import Decoder
 from peft_study.generation.stopping import newline_tokens, token_texts
 from peft_study.models.adapter import adapter_config, attach
@@ -214,6 +214,32 @@ def test_the_batch_keeps_its_memory_in_its_budget(
 )
 def test_prompts_are_grouped_by_length(lengths: list[int], size: int, equal: bool, groups: list[list[int]]) -> None:
     assert batches(lengths, lambda longest: size, equal_lengths=equal) == groups
+
+
+FIRST, SECOND = [*range(1000)], [*range(5000, 5900)]
+
+
+@pytest.mark.parametrize(
+    ("prompts", "groups"),
+    [
+        ([], []),
+        ([[7]], [[0]]),
+        ([[*FIRST, 1], [*FIRST, 2], [*FIRST, 3], [*FIRST, 4]], [[0, 1, 2, 3]]),
+        ([[*FIRST, 1], [9], [*FIRST, 2], [*FIRST, 3], [*FIRST, 4]], [[0, 2, 3, 4], [1]]),
+        # A prompt without the first example, which is longer here than the others.
+        ([[*FIRST, 1], [*FIRST, 2], [*FIRST[9:], *FIRST], [*FIRST, 3], [*FIRST, 4]], [[2], [0, 1, 3, 4]]),
+        ([*([*FIRST, end] for end in range(8)), *([*SECOND, end] for end in range(4))], [[*range(8)], [8, 9, 10, 11]]),
+        # Equal prompts: at least a token follows what they have in common.
+        ([FIRST, FIRST, FIRST, FIRST, [3]], [[0, 1, 2, 3], [4]]),
+        # Retrieved examples: groups of their own would save too little.
+        ([[*FIRST[start : start + 400], end] for start in range(0, 600, 100) for end in range(2)], [[*range(12)]]),
+        ([[*FIRST[:100], 1], [*FIRST[:100], 2], [*FIRST[:100], 3], [9]], [[0, 1, 2, 3]]),
+        # Most tokens are common to all.
+        ([[*FIRST, *SECOND[:9], end] for end in range(4)] + [[*FIRST, 1]], [[0, 1, 2, 3, 4]]),
+    ],
+)
+def test_prompts_are_grouped_by_their_beginning(prompts: list[list[int]], groups: list[list[int]]) -> None:
+    assert groups_by_beginning(prompts) == groups
 
 
 def test_a_long_prompt_makes_no_other_batch_small() -> None:

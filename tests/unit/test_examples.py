@@ -255,6 +255,9 @@ def test_an_instruction_is_cut_to_the_positions_that_its_preamble_leaves(taken: 
         (["method=icl", "method.num_examples=0"], r"num_examples must be .*, got 0 and method.examples=random"),
         (["method=icl", "method.num_examples=-1"], r"num_examples must be .*, got -1"),
         (["method=lora", "method.num_examples=2"], r"num_examples must be .*, got 2 and method.examples=none"),
+        (["method=rag", "method.examples=random"], r"method\.examples must be nearest for method=rag, got random"),
+        (["method=icl", "method.examples=nearest", "method.retriever=tfidf"], r"method\.examples must be random .*"),
+        (["method=zero-shot", "method.examples=random", "method.num_examples=2"], r"method\.examples must be none .*"),
         (["method=rag", "method.retriever=null"], r"method\.retriever must be .*, got null"),
         (["method=rag", "method.draw=sample"], r"method\.draw must be cell .*, got sample"),
         (["method=lora", "method.draw=sample"], r"method\.draw must be cell .*, got sample"),
@@ -269,6 +272,16 @@ def test_an_instruction_is_cut_to_the_positions_that_its_preamble_leaves(taken: 
 def test_examples_that_make_no_sense_are_refused(overrides: list[str], says: str) -> None:
     with pytest.raises(UserError, match=says):
         compose_cell(["model=tiny-llama", *overrides])
+
+
+@pytest.mark.parametrize(("method", "hint"), [("icl", "method=rag"), ("lora", "method.examples=random")])
+def test_the_hint_fits_the_method(method: str, hint: str) -> None:
+    wrong = "method.num_examples=2" if method == "lora" else "method.num_examples=0"
+
+    with pytest.raises(UserError, match="num_examples") as refused:
+        compose_cell(["model=tiny-llama", f"method={method}", wrong])
+
+    assert hint in str(refused.value.hint)
 
 
 def test_every_tiny_model_retrieves_without_a_download() -> None:

@@ -136,6 +136,28 @@ def test_keys_of_the_common_part_and_of_prompts_are_kept_once() -> None:
     assert decoder.decoding.cache_bytes == each * (common + len(prompts) * (longest + 10 * 10))
 
 
+@pytest.mark.parametrize("settings", [BEAMS, SAMPLES], ids=["beams", "draws"])
+def test_a_prompt_that_begins_otherwise_leaves_the_others_their_common_part(settings: GenerationConfig) -> None:
+    model = wide_model("tiny-llama")
+    examples = EXAMPLES * 16
+    # As if the first example asked what the prompt asks, or as if it did not fit.
+    prompts = [examples + prompt for prompt in PROMPTS]
+    prompts.insert(2, examples[len(PROMPTS[0]) :] + PROMPTS[0])
+    decoder = Decoder(model, TOKENIZER, Template(), settings, 6, CPU)
+
+    batches = list(decoder.tokens(prompts))
+
+    assert [sorted(index for index, _ in batch) for batch in batches] == [[0, 1, 3, 4, 5], [2]]
+    assert decoder.decoding.common_tokens >= len(examples)
+    expected = plainly(model, TOKENIZER, Template(), settings, 6, prompts)
+    assert decoded(decoder, prompts) == expected
+    # As a resumed cell, and one of two processes.
+    rest = [item for batch in decoder.generate(prompts, done={0, 1, 3, 4, 5}) for item in batch]
+    second = [item for batch in decoder.generate(prompts, share=(1, 2)) for item in batch]
+    assert [(item.index, item.candidates) for item in rest] == [(2, expected[2])]
+    assert second == rest
+
+
 def test_a_model_that_writes_something_else_behind_shared_keys_copies_them(monkeypatch: pytest.MonkeyPatch) -> None:
     model = wide_model("tiny-llama")
     expected = plainly(model, TOKENIZER, Template(), BEAMS, 6, PROMPTS)

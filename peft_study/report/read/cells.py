@@ -116,9 +116,9 @@ def settings_of(config: Mapping[str, Any]) -> Row:
 
 
 def _method(config: Mapping[str, Any]) -> str | None:
-    """Return the method's name, with examples of a trained method and conventions that are not the paper's."""
+    """Return the method's name, with what is unusual in its examples and conventions that are not the paper's."""
     # Left padding alone changes scores many times over (docs/differences.md), so conventions make a separate method.
-    name = text(labelled_method(_mapping(config.get("method"))))
+    name = text(labelled_method(config))
     conventions = label(_mapping(config.get("conventions")))
     return name if name is None or conventions is None else f"{name} [{_whole(conventions)}]"
 
