@@ -75,19 +75,29 @@ def test_only_a_complete_checkpoint_counts(tmp_path: Path) -> None:
     assert resume.step_of(last) == 10
 
 
-def test_a_checkpoint_that_lost_something_since_does_not_count(tmp_path: Path) -> None:
-    for step in (5, 10, 15):
+def test_a_checkpoint_that_was_damaged_since_does_not_count(tmp_path: Path) -> None:
+    for step in (5, 10, 15, 20):
         checkpoint = tmp_path / f"checkpoint-{step}"
         checkpoint.mkdir()
         for name in ("adapter_model.safetensors", "training_state.safetensors"):
             (checkpoint / name).write_bytes(b"weights")
         resume.mark_complete(checkpoint)
+    (tmp_path / "checkpoint-20" / "training_state.safetensors").write_bytes(b"wei\xe7hts")  # a flipped bit
     (tmp_path / "checkpoint-15" / "adapter_model.safetensors").unlink()
     (tmp_path / "checkpoint-10" / "adapter_model.safetensors").write_bytes(b"wei")
 
     last = resume.last_complete(tmp_path)
 
     assert last == tmp_path / "checkpoint-5"
+
+
+def test_a_checkpoint_with_the_sizes_of_earlier_versions_counts(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "checkpoint-5"
+    checkpoint.mkdir()
+    (checkpoint / "training_state.safetensors").write_bytes(b"weights")
+    (checkpoint / "complete").write_text('{"training_state.safetensors": 7}')
+
+    assert resume.step_of(checkpoint) == 5
 
 
 def test_an_adapters_checkpoint_without_its_training_state_does_not_count(tmp_path: Path) -> None:
