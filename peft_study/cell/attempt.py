@@ -120,6 +120,11 @@ def run_cell(cell: CellConfig, path: Path, options: RunOptions) -> Outcome:
         print_error(error)
         busy = isinstance(error, CellBusyError)
         return Outcome(result.cell_id, Status.running, error.what, EXIT_USER_ERROR, path, busy=busy)
+    except OSError as unwritable:
+        # The disk is full or went away, so that the record of the end cannot be written either.
+        reason = f"the result cannot be written: {unwritable.strerror or unwritable}"
+        print_error(UserError(reason, where=str(path), hint="the same command resumes the cell once there is room"))
+        return Outcome(result.cell_id, Status.failed, reason, EXIT_FAILED, path)
 
 
 def refuse(cell: CellConfig, path: Path, error: UserError, *, record: bool) -> Outcome:

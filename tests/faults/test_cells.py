@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -186,6 +187,21 @@ def test_a_full_disk_ends_the_cell_with_its_reason_and_room_resumes_it(
     assert "No space left on device" in ended.stdout + ended.stderr
     filler.unlink()
     assert sweep(tmp_path, *overrides).returncode == 0
+
+
+def test_a_disk_without_room_for_the_record_ends_a_single_cell(full_disk: Path, small_data: Path) -> None:
+    cell = ["model=tiny-llama", f"dataset.path={small_data}", f"output_dir={full_disk}", *QUICK]
+    (full_disk / "filler").write_bytes(b"x" * (shutil.disk_usage(full_disk).free - 40_000))
+
+    ended = subprocess.run([sys.executable, "-m", "peft_study", *cell], capture_output=True, text=True, check=False)
+    status = subprocess.run(
+        [sys.executable, "-m", "peft_study", "status", str(full_disk), "--json"], capture_output=True, check=True
+    )
+
+    assert ended.returncode == 1
+    assert "No space left on device" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert json.loads(status.stdout)["states"] in ({"stale": 1}, {"failed": 1})
 
 
 def test_a_read_only_folder_is_a_refusal_that_names_it(small_data: Path, tmp_path: Path) -> None:

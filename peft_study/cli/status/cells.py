@@ -15,6 +15,7 @@ import psutil
 from peft_study.cost.durations import TimeKey, time_key, work_seconds
 from peft_study.errors import UserError
 from peft_study.results.folders import DAMAGED, Problem, cell_folders, describe_damage, read_regular
+from peft_study.results.holding import LOCK, is_locked
 from peft_study.results.lease import LEASE, STALE_SECONDS, Lease, read_lease
 from peft_study.results.schema import RunResult, Status
 from peft_study.results.store import LOG, METRICS, OUTPUT, RESULT
@@ -111,7 +112,7 @@ class StatusReader:
         if lease is not None and not is_stale(lease):
             state, reason = Status.running, None
             seconds = 0.0 if record.status == Status.ok else seconds
-        elif state == Status.running and lease is not None:
+        elif state == Status.running and (lease is not None or _has_ended(folder)):
             state = STALE
         runs = state in (Status.running, STALE)
         return CellState(
@@ -206,6 +207,11 @@ def _time(text: object) -> datetime | None:
         moment = datetime.fromisoformat(text)  # type: ignore[arg-type]
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return None
+
+
+def _has_ended(folder: Path) -> bool:
+    """Whether the process of a cell without a lease is gone, by the kernel's lock. False if the kernel cannot tell."""
+    return (folder / LOCK).exists() and is_locked(folder) is False
 
 
 def _written_seconds_ago(folder: Path) -> float | None:
