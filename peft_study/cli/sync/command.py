@@ -67,8 +67,10 @@ def sync(options: argparse.Namespace) -> int:
         raise UserError(
             f"--timeout must be above 0, got {options.timeout}", where="--timeout", hint=f"--timeout {TIMEOUT_SECONDS}"
         )
-    # A shell that runs cells offline would also keep this command from the network.
-    os.environ.pop("WANDB_MODE", None)
+    # A shell that runs cells offline would also keep this command from the network, and one of a W&B agent would put
+    # all cells into the agent's run.
+    for variable in ("WANDB_MODE", "WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH", "WANDB_RUN_ID"):
+        os.environ.pop(variable, None)
     wandb = load_wandb()
     settings = wandb.setup().settings
     target = Target(settings.base_url, options.entity, options.project)

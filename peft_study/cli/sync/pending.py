@@ -13,6 +13,7 @@ from peft_study.results.schema import RunResult
 from peft_study.results.store import METRICS, RESULT, USAGE, CellFolder, write_atomically
 from peft_study.tracking import wandb as tracking
 from peft_study.tracking.base import Row
+from peft_study.tracking.content import prediction_rows
 from peft_study.tracking.names import history
 
 RECORD = (METRICS, USAGE, RESULT)
@@ -67,6 +68,11 @@ class PendingCell:
     def predictions(self) -> int:
         """Rows of the run's table of predictions."""
         return int((self.result.config.get("tracking") or {}).get("predictions") or 0)
+
+    @property
+    def has_table(self) -> bool:
+        """Whether the run shows predictions."""
+        return self.predictions > 0 and bool(prediction_rows(self.folder, 1))
 
     @property
     def artifacts(self) -> Artifacts:
@@ -135,6 +141,9 @@ def read_cell(folder: Path, target: Target) -> PendingCell:
     if result is None:
         raise ValueError(f"no {RESULT}")
     settings = result.config.get("tracking") or {}
+    agent_run = tracking.AgentRun.read(folder)
+    if agent_run is not None:
+        settings = settings | {"entity": agent_run.entity, "project": agent_run.project}
     return PendingCell(
         folder=folder,
         result=result,
