@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from peft_study.config.schema import TrackingConfig
-from peft_study.results.redaction import redact
+from peft_study.console.redaction import redact
 from peft_study.results.schema import RunResult, Status
 from peft_study.results.store import write_atomically
 from peft_study.tracking.base import CellStart
@@ -192,7 +192,7 @@ class WandbTracker(Dashboard):
         """See `Tracker.finish`. W&B shows the run as failed if the status is not "ok", with the status as a tag."""
         if self._run is None:
             return
-        self._run.summary.update(summary_values(result))
+        self._run.summary.update(redact(summary_values(result)))
         if result.status is not Status.ok:
             self._run.tags = (*self._run.tags, str(result.status))
             self._run.notes = redact(result.reason)

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from peft_study.cli.dashboard.content import Content, content_of
 from peft_study.console.exit import EXIT_OK, run_command
 from peft_study.console.messages import print_line, spinner
+from peft_study.console.redaction import redact
 from peft_study.errors import UserError
-from peft_study.results.redaction import redact
 from peft_study.sweep.command import add_arguments, plan_command
 from peft_study.sweep.plan import PlannedCell
 from peft_study.tracking.wandb_service import has_key, load_wandb, stop_service, within

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from peft_study.console.redaction import redact
 from peft_study.tracking.wandb import DIGEST
 
 
@@ -68,6 +69,6 @@ def stored_digests(api: Any, place: str, kind: str, name: str) -> set[str | None
 
 def differing(summary: Mapping[str, Any], remote: Mapping[str, Any]) -> list[str]:
     """Return the names of a summary whose values the server does not have."""
-    # Tuples and enums arrive as lists and texts.
-    sent = json.loads(json.dumps(summary))
+    # Tuples and enums arrive as lists and texts, and secrets do not arrive.
+    sent = json.loads(json.dumps(redact(summary)))
     return [name for name, value in sent.items() if value is not None and remote.get(name) != value]

@@ -10,7 +10,7 @@ from peft_study.cli.sync.pending import PendingCell
 from peft_study.cli.sync.remote import RemoteRun, differing, read_remote, stored_digests
 from peft_study.cli.sync.replay import replay, start_of
 from peft_study.config.schema.tracking import TrackingConfig
-from peft_study.results.redaction import redact
+from peft_study.console.redaction import redact
 from peft_study.tracking.base import CellStart
 from peft_study.tracking.content import artifacts_of
 from peft_study.tracking.names import summary_values
