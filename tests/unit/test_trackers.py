@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from peft_study.config.checks import problems
+from peft_study.config.compose import compose_cell
 from peft_study.console.redaction import REDACTED, redact
 from peft_study.results.schema import RunResult
 from peft_study.tracking.base import CellStart, Row, Tracker, Trackers
@@ -167,3 +169,20 @@ def test_a_disabled_tracker_writes_nothing(
     for call in CALLS.values():
         call(tracker)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("trackers", "project", "refused"),
+    [
+        ({"wandb": {}}, "a/b", True),
+        ({"wandb": {}, "mlflow": {}}, "what?", True),
+        ({"wandb": {}}, "", True),
+        ({"wandb": {}}, "a project", False),
+        ({"mlflow": {}}, "/Users/me/a", False),
+        ({}, "a/b", False),
+    ],
+)
+def test_a_project_that_wandb_does_not_accept_is_refused(trackers: dict[str, Any], project: str, refused: bool) -> None:
+    cell = compose_cell(["model=tiny-llama"])
+    cell.tracking.trackers, cell.tracking.project = trackers, project
+    assert [problem.where for problem in problems(cell)] == (["tracking.project"] if refused else [])
