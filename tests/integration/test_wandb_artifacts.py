@@ -1,6 +1,7 @@
 """Files of cells on the stand-in for W&B's server, and cells that an agent of a W&B sweep started."""
 
 import dataclasses
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,7 +64,7 @@ def trained(path: Path, artifacts: Artifacts = Artifacts.none, predictions: int 
     return path
 
 
-def track_online(path: Path, *, resumed: bool = False) -> None:
+def track_online(path: Path, *, resumed: bool = False, timeout_seconds: float = 20.0) -> None:
     """Track a cell that ends, as `python -m peft_study` does."""
     folder = CellFolder(path)
     result = folder.read_result()
@@ -74,7 +75,7 @@ def track_online(path: Path, *, resumed: bool = False) -> None:
         entity=settings["entity"],
         predictions=settings["predictions"],
         artifacts=Artifacts(settings["artifacts"]),
-        timeout_seconds=20.0,
+        timeout_seconds=timeout_seconds,
     )
     start = dataclasses.replace(start_of(result, path), resumed=resumed)
     replay(create_tracker(config, {}, path), start, folder.read_steps(), folder.read_usage(), result)
@@ -129,6 +130,16 @@ def test_files_that_the_server_refuses_are_said_and_sent_later(
     assert sync(folder) == 0
     assert stored(server).keys() == {"run_table", "weights", "results"}
     assert len(server.store.runs) == 1
+
+
+@pytest.mark.parametrize("request_name", ["ArtifactType", "CreateArtifact", "PUT", "ArtifactByID"])
+def test_files_cost_a_cell_a_bounded_time(request_name: str, server: WandbServer, tmp_path: Path) -> None:
+    folder, seconds = trained(tmp_path / "a-cell", Artifacts.adapter, predictions=5), 5.0
+    server.faults = always(Fault(Kind.hang), request_name)
+    began = time.monotonic()
+    track_online(folder, timeout_seconds=seconds)
+    wandb.teardown()
+    assert time.monotonic() - began < seconds + 1
 
 
 def test_a_changed_result_becomes_a_new_version(server: WandbServer, tmp_path: Path) -> None:
