@@ -10,6 +10,7 @@ from peft_study.results.schema import PhaseCost, RunResult, Status
 from peft_study.results.store import CellFolder
 from peft_study.tracking.wandb import WandbTracker
 
+PLACE = {"trackers": {"wandb": {}}, "project": "a-project", "entity": "a-lab"}
 CONFIG = {
     "seed": 1,
     "study": {"name": "demo"},
@@ -17,7 +18,7 @@ CONFIG = {
     "method": {"name": "lora"},
     "dataset": {"name": "minipy"},
     "quantization": {"name": "none"},
-    "tracking": {"trackers": {"wandb": {}}, "project": "a-project", "entity": "a-lab"},
+    "tracking": PLACE,
 }
 CHECKPOINT_EVERY = 10
 

@@ -20,10 +20,10 @@ from peft_study.config.sources import needs_hub
 from peft_study.console.exit import EXIT_FAILED, EXIT_OK, EXIT_USER_ERROR
 from peft_study.console.interrupts import termination_raises
 from peft_study.console.messages import print_error, print_line
+from peft_study.console.redaction import redact
 from peft_study.errors import UserError
 from peft_study.models.hub import use_cache_if_unreachable
 from peft_study.results.attempts import MAX_ATTEMPTS, Attempt, Restriction
-from peft_study.results.redaction import redact
 from peft_study.results.schema import RunResult, Status
 from peft_study.results.store import LOG, RESULT, CellBusyError, CellFolder
 from peft_study.tracking.base import Tracker, Trackers

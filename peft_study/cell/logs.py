@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
+from peft_study.console.redaction import redact_message
+
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -23,12 +25,12 @@ class _CurrentStderr(logging.StreamHandler[TextIO]):
 
 
 class _PrintableFormatter(logging.Formatter):
-    """Escapes terminal control characters, which names and texts of data and models may hold."""
+    """Redacts secrets, and escapes terminal control characters, which names and texts of data and models may hold."""
 
     def format(self, record: logging.LogRecord) -> str:
         return "".join(
             letter if letter.isprintable() or letter in "\n\t" else ascii(letter)[1:-1]
-            for letter in super().format(record)
+            for letter in redact_message(super().format(record))
         )
 
 

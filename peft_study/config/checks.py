@@ -19,8 +19,10 @@ from peft_study.config.schema import (
     Precision,
     ScoringConfig,
     SizeClass,
+    TrackingConfig,
     Weights,
 )
+from peft_study.config.schema.tracking import WANDB_PROJECT, WANDB_PROJECT_NAMES
 from peft_study.config.sources import EMBEDDED_SOURCE
 from peft_study.errors import UserError, near_names
 
@@ -133,6 +135,10 @@ def _names(cell: CellConfig) -> Iterator[UserError]:
             yield UserError(what, where=where, hint=f"{where}=NAME, beginning with a letter or digit")
 
 
+def _suits_trackers(tracking: TrackingConfig) -> bool:
+    return "wandb" not in tracking.trackers or WANDB_PROJECT.fullmatch(tracking.project) is not None
+
+
 def _ranges(cell: CellConfig) -> Iterator[UserError]:
     training, generation = cell.training, cell.generation
     for where in (f"{group}.{name}" for group, names in _POSITIVE.items() for name in names):
@@ -147,6 +153,7 @@ def _ranges(cell: CellConfig) -> Iterator[UserError]:
         ("training.weight_decay", 0 <= training.weight_decay < math.inf, "at least 0", "0.01"),
         ("training.warmup_fraction", 0 <= training.warmup_fraction < 1, "at least 0 and below 1", "0.05"),
         ("tracking.predictions", 0 <= cell.tracking.predictions <= 10_000, "between 0 and 10000", "100"),
+        ("tracking.project", _suits_trackers(cell.tracking), WANDB_PROJECT_NAMES, "my-project"),
         ("seed", 0 <= cell.seed < 2**32, f"between 0 and {2**32 - 1}", "42"),
     ):
         if not holds:

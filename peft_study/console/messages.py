@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from rich.console import Console
 from rich.text import Text
 
+from peft_study.console.redaction import redact_message
 from peft_study.errors import UserError
 
 _EVERY_SECONDS = 20.0
@@ -79,4 +80,5 @@ def printable(text: str, console: Console) -> str:
 
 
 def _printable_lines(text: str, console: Console) -> str:
-    return "\n".join(printable(line, console) for line in text.split("\n"))
+    # In a sweep, the output of a cell is a file in its folder.
+    return "\n".join(printable(line, console) for line in redact_message(text).split("\n"))

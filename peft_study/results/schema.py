@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any, Self, TypeVar
 
+from peft_study.console.redaction import redact_message
 from peft_study.results.attempts import Attempt
 
 # 1: first version.
@@ -216,6 +217,9 @@ class RunResult:
         # Readers of the file want the rates. `from_json` computes them again.
         record = _finite(asdict(self) | {"rates": self.rates()}, "", lost)
         assert isinstance(record, dict)
+        # A reason quotes settings, which may be addresses with a password.
+        for ended in (record, *record["attempts"]):
+            ended["reason"] = None if ended["reason"] is None else redact_message(ended["reason"])
         if lost:
             record["not_finite"] = lost
         return record

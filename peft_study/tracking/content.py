@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from peft_study.config.schema import Artifacts
-from peft_study.results.redaction import redact
+from peft_study.console.redaction import redact
 from peft_study.results.schema import RunResult
 from peft_study.results.store import METRICS, PREDICTIONS, RESULT, USAGE, CellFolder
 

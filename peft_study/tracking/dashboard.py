@@ -8,7 +8,7 @@ from peft_study.results.schema import RunResult
 from peft_study.tracking.base import CellStart, Row
 from peft_study.tracking.names import SECONDS, SERIES, TRAIN_STEP, Values, history, step_values, usage_values
 
-_AXES = {series.name: series.step_metric for series in SERIES} | {SECONDS: SECONDS}
+_AXES = {series.name: series.step_metric for series in SERIES}
 
 
 class Dashboard:
@@ -77,7 +77,7 @@ def whole_steps(values: Values) -> dict[str, tuple[int, float]]:
     return {
         name: (int(axes[_AXES.get(name, TRAIN_STEP)]), float(value))
         for name, value in values.items()
-        if is_number(value) and name != TRAIN_STEP
+        if is_number(value) and name not in axes
     }
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from peft_study.config.schema import TrackingConfig
-from peft_study.results.redaction import redact
+from peft_study.console.redaction import redact
 from peft_study.results.schema import RunResult
 from peft_study.results.store import append_lines, write_atomically
 from peft_study.tracking.base import CellStart

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from peft_study.config.schema import TrackingConfig
-from peft_study.results.redaction import redact
+from peft_study.console.redaction import redact
 from peft_study.results.schema import RunResult, Status
 from peft_study.tracking.base import CellStart
 from peft_study.tracking.content import TABLE_COLUMNS, artifacts_of, prediction_rows, public_config

@@ -7,14 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from peft_study.config.schema import TrackingConfig
-from peft_study.results.redaction import redact
-from peft_study.results.schema import RunResult
+from peft_study.console.redaction import redact
+from peft_study.metrics.registry import HEADLINES
+from peft_study.results.schema import RunResult, Status
 from peft_study.tracking.base import CellStart
 from peft_study.tracking.content import TABLE_COLUMNS, prediction_rows, public_config
 from peft_study.tracking.dashboard import Dashboard, is_number, whole_steps
-from peft_study.tracking.names import Values, summary_values
+from peft_study.tracking.names import METRICS, Values, summary_values
 
 FILES = ("tensorboard",)
+_NAMED = ("model", "method", "dataset", "quantization")
+_COMPARED = (*(f"{METRICS}{name}" for name in HEADLINES), "cost/seconds", "memory/peak_gb", "parameters/trainable")
+"""Columns of the table of runs."""
 PACKAGE = "tensorboard"
 
 
@@ -30,7 +34,7 @@ def create_tracker(tracking: TrackingConfig, options: Mapping[str, Any], folder:
 
 
 class TensorboardTracker(Dashboard):
-    """Writes scalars, the config and the predictions as texts, and settings with scores as hyperparameters.
+    """Writes scalars, the config and the predictions as texts, and a row with settings and scores (HParams).
 
     Args:
         tracking: what is stored.
@@ -71,6 +75,18 @@ class TensorboardTracker(Dashboard):
         rows = prediction_rows(self._folder, self.tracking.predictions) if self.tracking.predictions else []
         if rows:
             self._writer.add_text("predictions", _table(TABLE_COLUMNS, rows))
+        self._add_to_table_of_runs(result.status)
+
+    def _add_to_table_of_runs(self, status: Status) -> None:
+        """Write the cell's row of TensorBoard's table HParams, because a chart of the summary has a point a cell."""
+        from torch.utils.tensorboard.summary import hparams
+
+        settings = {group: (self._config.get(group) or {}).get("name", "") for group in _NAMED}
+        settings |= {"seed": self._config.get("seed") or 0, "status": str(status)}
+        # The columns are those of the first cell that TensorBoard reads, which may have failed. `add_hparams` of the
+        # writer would make another run for each cell.
+        for summary in hparams(settings, {f"summary/{name}": None for name in _COMPARED}):
+            self._writer.file_writer.add_summary(summary)
 
     def close(self) -> None:
         """Close the event files."""

@@ -1,16 +1,19 @@
 """Writes one Weights & Biases run for each cell. A failure of W&B never makes the cell fail."""
 
 import hashlib
+import json
 import logging
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from peft_study.config.schema import TrackingConfig
-from peft_study.results.redaction import redact
+from peft_study.console.redaction import redact
 from peft_study.results.schema import RunResult, Status
+from peft_study.results.store import write_atomically
 from peft_study.tracking.base import CellStart
 from peft_study.tracking.content import TABLE_COLUMNS, artifacts_of, prediction_rows, public_config
 from peft_study.tracking.dashboard import Dashboard
@@ -25,16 +28,24 @@ SYNC_COMMAND = "peft-study sync"
 # W&B refuses a run with a longer tag.
 TAG_CHARACTERS_AT_MOST = 64
 ARTIFACT_CHARACTERS_AT_MOST = 128
+DIGEST = "sha256"
+"""In the metadata of an artifact: `content.Artifact.digest`."""
+TABLE_TYPE = "run_table"
+"""W&B's type of artifacts with tables."""
 _ARTIFACT_NAME = re.compile(r"[^A-Za-z0-9_.-]")
 _said: set[str] = set()
 # By process: every further cell would wait for the same server again.
 _unreachable: set[str] = set()
 
 # Shares of the time that the server may cost a cell. The rest is for W&B's service process, which starts and ends.
-START_SHARE, STORE_SHARE, FINISH_SHARE = 0.35, 0.2, 0.35
+START_SHARE, STORE_SHARE, FINISH_SHARE = 0.35, 0.15, 0.35
+ANSWER_SHARE_OF_STORE = 0.3
+"""Of the time to store files: how long to wait for the server's word about them, once W&B has sent them."""
 
 FILES = ("wandb",)
 """What W&B leaves in a cell's folder: a folder with the files of the run."""
+AGENT_RUN = "agent_run.json"
+"""In this folder: `AgentRun`."""
 
 
 def create_tracker(tracking: TrackingConfig, options: Mapping[str, Any], folder: Path) -> "WandbTracker":
@@ -45,9 +56,10 @@ def create_tracker(tracking: TrackingConfig, options: Mapping[str, Any], folder:
         options: nothing; all settings are those of `tracking`.
         folder: the cell's folder.
     """
+    agent_run = AgentRun.read(folder)
     return WandbTracker(
-        project=tracking.project,
-        entity=tracking.entity,
+        project=agent_run.project if agent_run else tracking.project,
+        entity=agent_run.entity if agent_run else tracking.entity,
         mode=str(tracking.mode),
         folder=folder,
         init_timeout_seconds=START_SHARE * tracking.timeout_seconds,
@@ -55,6 +67,36 @@ def create_tracker(tracking: TrackingConfig, options: Mapping[str, Any], folder:
         finish_timeout_seconds=FINISH_SHARE * tracking.timeout_seconds,
         tracking=tracking,
     )
+
+
+@dataclass(frozen=True)
+class AgentRun:
+    """The run of a cell that an agent of a W&B sweep started. W&B chose its place, which the cell's folder records.
+
+    Attributes:
+        entity: of the sweep; None for the default of the account.
+        project: of the sweep.
+        run: the id of the run.
+    """
+
+    entity: str | None
+    project: str
+    run: str
+
+    @classmethod
+    def read(cls, folder: Path) -> "AgentRun | None":
+        """Read the run from a cell's folder; None if no agent started the cell, or the file is damaged."""
+        try:
+            fields = json.loads((folder / FILES[0] / AGENT_RUN).read_text(encoding="utf-8"))
+            return cls(fields["entity"], str(fields["project"]), str(fields["run"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def write(self, folder: Path) -> None:
+        """Write the run into a cell's folder."""
+        file = folder / FILES[0] / AGENT_RUN
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, json.dumps(asdict(self)) + "\n")
 
 
 class WandbTracker(Dashboard):
@@ -119,6 +161,7 @@ class WandbTracker(Dashboard):
         self._online = False
         self._sent_rows = 0
         """Rows that the server has from an earlier process."""
+        self._artifacts: list[Any] = []
 
     def start(self, cell: CellStart) -> None:
         # W&B no longer reads WANDB_DISABLED, but users and transformers still set it.
@@ -130,6 +173,9 @@ class WandbTracker(Dashboard):
         if mode == "disabled":
             return
         self._run = self._open(wandb, cell, mode)
+        # In a sweep, W&B ignores the project and the id that it is given.
+        if self._run.settings.sweep_id:
+            AgentRun(self._run.entity or None, self._run.project, self._run.id).write(cell.folder)
         self._online = not self._run.offline
         self._sent_rows = int(self._run.starting_step) if cell.resumed else 0
         self._cell_folder = cell.folder
@@ -146,7 +192,7 @@ class WandbTracker(Dashboard):
         """See `Tracker.finish`. W&B shows the run as failed if the status is not "ok", with the status as a tag."""
         if self._run is None:
             return
-        self._run.summary.update(summary_values(result))
+        self._run.summary.update(redact(summary_values(result)))
         if result.status is not Status.ok:
             self._run.tags = (*self._run.tags, str(result.status))
             self._run.notes = redact(result.reason)
@@ -178,14 +224,15 @@ class WandbTracker(Dashboard):
             self._run.summary["predictions"] = wandb.Table(columns=list(TABLE_COLUMNS), data=[*rows])
         for artifact in artifacts_of(result, self._cell_folder, self.tracking.artifacts):
             stored = wandb.Artifact(
-                _ARTIFACT_NAME.sub("-", f"{artifact.name}-{result.cell_id}")[:ARTIFACT_CHARACTERS_AT_MOST],
+                artifact_name(artifact.name, result.cell_id),
                 type=artifact.name,
-                metadata={**artifact.lineage, "sha256": artifact.digest},
+                metadata={**artifact.lineage, DIGEST: artifact.digest},
             )
             for name, file in artifact.files.items():
                 # The cell's files do not change any more, so that a copy would only take disk.
                 stored.add_file(str(file.resolve()), name=name, policy="immutable")
             self._run.log_artifact(stored)
+            self._artifacts.append(stored)
 
     def _end(self, exit_code: int) -> None:
         run, self._run = self._run, None
@@ -195,6 +242,23 @@ class WandbTracker(Dashboard):
             run.finish(exit_code=exit_code)
         except TimeoutError:
             self._give_up(self._finish_timeout_seconds)
+            return
+        if self._online:
+            self._check_artifacts()
+
+    def _check_artifacts(self) -> None:
+        """W&B ends a run without an error if its server refuses a file."""
+        artifacts, self._artifacts = self._artifacts, []
+        seconds = ANSWER_SHARE_OF_STORE * self._store_timeout_seconds
+        try:
+            within(seconds, lambda: _wait_for(artifacts))
+        except TimeoutError:
+            self._give_up(seconds)
+        except Exception as error:
+            if not self._offline_if_unreachable:
+                raise
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            self._say(f"W&B: files were not stored ({redact(reason)}); `{SYNC_COMMAND} FOLDER` sends them")
 
     def _give_up(self, waited_seconds: float) -> None:
         text = f"W&B: the upload was not done after {waited_seconds:.0f} s"
@@ -293,6 +357,29 @@ def define_series(run: Any) -> None:
         run.define_metric(series.name, step_metric=series.step_metric, summary=",".join(series.summaries) or None)
 
 
+def _wait_for(artifacts: Sequence[Any]) -> None:
+    for artifact in artifacts:
+        artifact.wait()
+
+
+def artifact_name(kind: str, cell_id: str) -> str:
+    """Return the name of a cell's artifact. A long name keeps its end, which has the hash of the cell.
+
+    Args:
+        kind: "results" or "weights".
+        cell_id: the cell's name.
+    """
+    cell_part = _ARTIFACT_NAME.sub("-", cell_id)[-(ARTIFACT_CHARACTERS_AT_MOST - len(kind) - 1) :]
+    return f"{kind}-{cell_part}"
+
+
+def table_name(run: str) -> str:
+    """Return the name that W&B gives the artifact with a run's table of predictions."""
+    return f"run-{run}-predictions"
+
+
 def run_id(cell: CellStart) -> str:
     """Return the id of a cell's run. It is the same whenever the cell runs, so that a resumed cell resumes its run."""
+    if (agent_run := AgentRun.read(cell.folder)) is not None:
+        return agent_run.run
     return hashlib.sha256(f"{cell.study}/{cell.cell_id}".encode()).hexdigest()[:RUN_ID_CHARACTERS]

@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from peft_study.config.schema.tracking import WANDB_PROJECT, WANDB_PROJECT_NAMES
+from peft_study.errors import UserError
+
 SECONDS_TO_FREE = 2.0
 logger = logging.getLogger(__name__)
 
@@ -22,6 +25,17 @@ def load_wandb() -> Any:
 
     wandb.setup(settings=wandb.Settings(silent=True))
     return wandb
+
+
+def check_project(project: str) -> None:
+    """Refuse the name of a project on the command line that W&B does not accept.
+
+    Raises:
+        UserError: it does not suit.
+    """
+    if WANDB_PROJECT.fullmatch(project) is None:
+        what = f"--project must be {WANDB_PROJECT_NAMES}, got {project!r}"
+        raise UserError(what, where="--project", hint="--project my-project")
 
 
 def within(seconds: float | None, call: Callable[[], None]) -> None:

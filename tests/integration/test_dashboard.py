@@ -195,6 +195,28 @@ def test_an_agent_of_a_sweep_runs_the_cells_of_the_study(tmp_path: Path, capsys:
     assert shlex.split(sweep["parameters"]["cell"]["values"][0]) == got[0][2:]
 
 
+@pytest.mark.parametrize(
+    ("tracking", "trackers"),
+    [("none", ["wandb"]), ("jsonl", ["jsonl", "wandb"]), ("[jsonl,wandb]", ["jsonl", "wandb"])],
+)
+def test_a_sweep_keeps_the_other_trackers_of_its_cells(
+    tracking: str, trackers: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--project", "a project, with a comma", "--sweep"]
+    assert dispatch(["dashboard", *options, "model=tiny-llama", f"tracking={tracking}"]) == 0
+    (value,) = yaml.safe_load(capsys.readouterr().out)["parameters"]["cell"]["values"]
+    (planned,) = plan_command(shlex.split(value))
+    assert sorted(planned.cell.tracking.trackers) == trackers
+    assert planned.cell.tracking.project == "a project, with a comma"
+
+
+@pytest.mark.parametrize("kind", ["--sweep", "--dry-run"])
+def test_a_project_that_wandb_does_not_accept_is_refused(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for project in ("a/b", "", "p" * 129):
+        assert dispatch(["dashboard", "--project", project, kind, "model=tiny-llama"]) == 2
+        assert "--project" in capsys.readouterr().err
+
+
 def test_a_report_of_a_project_has_the_tables_of_the_folders(server: WandbServer, tmp_path: Path) -> None:
     cells = study(
         tmp_path / "cells",

@@ -179,5 +179,20 @@ def test_a_secret_in_a_setting_reaches_no_file(command: Command, small_data: Pat
 
     assert command(*ZERO_SHOT, f"dataset.path={small_data}", f"tracking.entity={secret}").code == 0
 
-    for file in (tmp_path / "multirun").rglob("*"):
-        assert not file.is_file() or secret.encode() not in file.read_bytes()
+    assert files_with(secret, tmp_path) == []
+
+
+def test_a_secret_in_a_setting_that_a_reason_quotes_reaches_no_file(command: Command, tmp_path: Path) -> None:
+    settings = ("dataset.path='https://a-user:planted@host/data'", "model.revision='https://host/?token=planted'")
+    for setting in settings:
+        sweep = ("--multirun", *ZERO_SHOT, "seed=1,2", "tracking=[wandb,jsonl]", f"study.name=s{len(setting)}")
+        ended = command(*sweep, setting)
+        assert ended.code != 0
+        assert "planted" not in ended.out + ended.err
+
+    assert len(list(tmp_path.rglob("result.json"))) == 4
+    assert files_with("planted", tmp_path) == []
+
+
+def files_with(text: str, folder: Path) -> list[Path]:
+    return [file for file in folder.rglob("*") if file.is_file() and text.encode() in file.read_bytes()]

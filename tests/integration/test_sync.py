@@ -341,7 +341,9 @@ def test_only_tracked_cells_that_do_not_run_are_sent(
     with CellFolder(busy).locked():
         assert sync() == 0
     assert [run.attributes["displayName"] for run in server.store.runs] == ["tracked"]
-    assert "1 running" in capfd.readouterr().err
+    error = capfd.readouterr().err
+    assert "1 running" in error
+    assert "--all" in error, "the hint to the cell that is left out"
     assert sync("--all", "--project", "another") == 0
     assert {run.attributes["displayName"] for run in server.store.runs if run.project == "another"} == {
         *("tracked", "untracked", "busy")
@@ -349,7 +351,13 @@ def test_only_tracked_cells_that_do_not_run_are_sent(
 
 
 @pytest.mark.parametrize(
-    ("options", "words"), [(["nowhere"], "nowhere"), (["cells", "--timeout", "0"], "--timeout"), (["cells"], "a key")]
+    ("options", "words"),
+    [
+        (["nowhere"], "nowhere"),
+        (["cells", "--timeout", "0"], "--timeout"),
+        (["cells", "--project", "a/b"], "--project"),
+        (["cells"], "a key"),
+    ],
 )
 def test_a_wrong_command_line_is_refused(
     options: list[str], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]

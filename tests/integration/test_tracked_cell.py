@@ -138,7 +138,7 @@ def test_every_dashboards_own_reader_gives_the_values_of_the_files(
     assert ended.code == 0, ended.err
     folder = only_cell(tmp_path / "multirun")
     rows, summary = recorded_history(folder), names.summary_values(read_result(folder))
-    logged = {name for row in rows for name in row} - {"train/step"}
+    logged = {name for row in rows for name in row} - {"train/step", "cost/seconds"}
     scores = {name: value for name, value in summary.items() if type(value) in (int, float)}
     assert {"train/loss", "memory/train_peak_gb", "throughput/tokens_per_second"} <= logged
 
@@ -150,6 +150,9 @@ def test_every_dashboards_own_reader_gives_the_values_of_the_files(
     losses = accumulator.Scalars("train/loss")
     assert [event.step for event in losses] == [row["train/step"] for row in rows if "train/loss" in row]
     assert accumulator.Scalars("summary/metrics/em@1")[0].value == pytest.approx(summary["metrics/em@1"])
+    settings, columns = table_of_runs(accumulator)
+    assert {name: settings[name].string_value for name in ("method", "status")} == {"method": "lora", "status": "ok"}
+    assert {"summary/metrics/em@10", "summary/memory/peak_gb"} <= set(columns) & set(accumulator.Tags()["scalars"])
 
     client = mlflow.MlflowClient(tracking_uri=(tmp_path / "mlruns").as_uri())
     (run,) = client.search_runs([client.get_experiment_by_name("peft-study").experiment_id])
@@ -178,6 +181,16 @@ def test_every_dashboards_own_reader_gives_the_values_of_the_files(
     lineage = json.loads(artifacts["weights"]["metadata"])
     assert lineage["data_fingerprint"] == read_result(folder).data["fingerprint"]
     assert lineage["sha256"] == results["weights"]["sha256"]
+
+
+def table_of_runs(accumulator: Any) -> tuple[Mapping[str, Any], list[str]]:
+    """The settings of the run's row in TensorBoard's table HParams, and the tags of the table's metrics."""
+    from tensorboard.plugins.hparams.metadata import parse_experiment_plugin_data, parse_session_start_info_plugin_data
+
+    content = accumulator.PluginTagToContent("hparams")
+    start = parse_session_start_info_plugin_data(content["_hparams_/session_start_info"])
+    experiment = parse_experiment_plugin_data(content["_hparams_/experiment"])
+    return start.hparams, [info.name.tag for info in experiment.metric_infos]
 
 
 def test_artifacts_are_equal_if_their_content_is(command: Command, small_data: Path, tmp_path: Path) -> None:

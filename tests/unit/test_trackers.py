@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from peft_study.results.redaction import REDACTED, redact
+from peft_study.config.checks import problems
+from peft_study.config.compose import compose_cell
+from peft_study.console.redaction import REDACTED, redact
 from peft_study.results.schema import RunResult
 from peft_study.tracking.base import CellStart, Row, Tracker, Trackers
 from peft_study.tracking.wandb import WandbTracker, run_id
@@ -104,6 +106,13 @@ def test_an_interrupt_is_not_swallowed() -> None:
         ({"note": "hf_abcdefghijklmnop"}, {"note": REDACTED}),
         ({"note": "wandb_v1_abcdefghijklmnop"}, {"note": REDACTED}),
         ({"url": "https://user:hunter2@host/x"}, {"url": f"https://{REDACTED}@host/x"}),
+        ({"path": Path("https://user:hunter2@host/x")}, {"path": f"https:/{REDACTED}@host/x"}),
+        ({"url": "https://hunter2@host/x"}, {"url": f"https://{REDACTED}@host/x"}),
+        ({"url": "http://host/x?Token=ab&step=1"}, {"url": f"http://host/x?Token={REDACTED}&step=1"}),
+        ({"source": "org/mask-generation-model-large"}, {"source": "org/mask-generation-model-large"}),
+        ({"trace": "in hf_hub_download"}, {"trace": "in hf_hub_download"}),
+        ({"token_lengths": {"bin": 8, "prompt": {"8": 3}}}, {"token_lengths": {"bin": 8, "prompt": {"8": 3}}}),
+        ({"token": {"value": "abc"}}, {"token": REDACTED}),
         ({"revision": HEX_KEY}, {"revision": HEX_KEY}),
         ({"digest": HEX_KEY + "0" * 24}, {"digest": HEX_KEY + "0" * 24}),
         (
@@ -160,3 +169,20 @@ def test_a_disabled_tracker_writes_nothing(
     for call in CALLS.values():
         call(tracker)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("trackers", "project", "refused"),
+    [
+        ({"wandb": {}}, "a/b", True),
+        ({"wandb": {}, "mlflow": {}}, "what?", True),
+        ({"wandb": {}}, "", True),
+        ({"wandb": {}}, "a project", False),
+        ({"mlflow": {}}, "/Users/me/a", False),
+        ({}, "a/b", False),
+    ],
+)
+def test_a_project_that_wandb_does_not_accept_is_refused(trackers: dict[str, Any], project: str, refused: bool) -> None:
+    cell = compose_cell(["model=tiny-llama"])
+    cell.tracking.trackers, cell.tracking.project = trackers, project
+    assert [problem.where for problem in problems(cell)] == (["tracking.project"] if refused else [])

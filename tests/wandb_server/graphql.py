@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tests.wandb_server import views
+from tests.wandb_server import artifacts, views
 from tests.wandb_server.store import EVENTS, HISTORY, Run, Store
 
 DEFAULT_ENTITY = "a-lab"
@@ -160,4 +160,12 @@ _ANSWERS: Mapping[str, Callable[[Store, Variables, str], dict[str, Any]]] = {
     "View": views.project_of,
     "UpsertView2": views.upsert_view,
     "upsertView": views.upsert_view,
+    "ArtifactType": artifacts.type_of,
+    "CreateArtifact": artifacts.create,
+    "CreateArtifactManifest": artifacts.create_manifest,
+    "UpdateArtifactManifest": artifacts.update_manifest,
+    "CreateArtifactFiles": artifacts.create_files,
+    "CommitArtifact": artifacts.commit,
+    "ArtifactByID": artifacts.by_id,
+    "ProjectArtifacts": artifacts.versions_of,
 }

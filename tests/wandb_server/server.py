@@ -8,7 +8,9 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar, Self
+from urllib.parse import unquote
 
+from tests.wandb_server.artifacts import store_file
 from tests.wandb_server.faults import Fault, Faults, Kind, always
 from tests.wandb_server.graphql import answer, operation_of
 from tests.wandb_server.store import Run, Store
@@ -140,9 +142,12 @@ class _Handler(BaseHTTPRequestHandler):
         if parts == ["graphql"]:
             request = json.loads(body)
             return answer(owner.store, request["query"], request.get("variables") or {}, owner.address)
-        if parts[0] not in {"files", "uploads"}:
+        if parts[0] not in {"files", "uploads", "artifacts"}:
             return {}
         with owner.store.lock:
+            if parts[0] == "artifacts":
+                store_file(owner.store, parts[1], unquote("/".join(parts[2:])), body)
+                return {}
             run = owner.store.find(*parts[1:4])
             if run is not None and parts[0] == "files":
                 run.stream(json.loads(body))

@@ -89,6 +89,7 @@ class Store:
         self.lock = threading.RLock()
         self._runs: dict[tuple[str, str, str], Run] = {}
         self.views: list[Any] = []
+        self.artifacts: list[Any] = []
         self.created_projects: list[tuple[str, str]] = []
 
     def projects_of(self, entity: str) -> list[str]:

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from peft_study.cli.dashboard.content import Content, content_of
 from peft_study.console.exit import EXIT_OK, run_command
 from peft_study.console.messages import print_line, spinner
+from peft_study.console.redaction import redact
 from peft_study.errors import UserError
-from peft_study.results.redaction import redact
 from peft_study.sweep.command import add_arguments, plan_command
 from peft_study.sweep.plan import PlannedCell
-from peft_study.tracking.wandb_service import has_key, load_wandb, stop_service, within
+from peft_study.tracking.wandb_service import check_project, has_key, load_wandb, stop_service, within
 
 TIMEOUT_SECONDS = 120.0
 
@@ -57,8 +57,9 @@ def show(options: argparse.Namespace) -> int:
         the exit code.
 
     Raises:
-        UserError: the command line cannot be planned, a package or a key is missing, or the server refuses.
+        UserError: the command line is wrong or cannot be planned, a package or a key is missing, or the server refuses.
     """
+    check_project(options.project)
     with spinner("composing the cells ..."):
         cells = plan_command(options.overrides, options.config_dir)
     if options.sweep:
@@ -79,10 +80,9 @@ def show(options: argparse.Namespace) -> int:
 def _print_sweep(cells: Sequence[PlannedCell], options: argparse.Namespace) -> int:
     from peft_study.cli.dashboard.sweep import sweep_of, to_yaml
 
-    overrides = [planned.overrides for planned in cells]
     folder = None if options.config_dir is None else str(options.config_dir)
     name = cells[0].cell.study.name
-    sys.stdout.write(to_yaml(sweep_of(name, overrides, options.entity, options.project, folder)))
+    sys.stdout.write(to_yaml(sweep_of(name, cells, options.entity, options.project, folder)))
     return EXIT_OK
 
 

@@ -1,10 +1,14 @@
 """Writes a study as a W&B sweep, for those who launch cells by W&B's agents."""
 
+import re
 import shlex
 from collections.abc import Sequence
 from typing import Any
 
 import yaml
+
+from peft_study.config.grammar import quote
+from peft_study.sweep.plan import PlannedCell
 
 PARAMETER = "cell"
 # A study is not a product of parameters, so a run has one parameter: the overrides of its cell. An agent passes
@@ -13,13 +17,13 @@ _SHELL = f'eval "exec python -m peft_study ${{0#{PARAMETER}=}}"'
 
 
 def sweep_of(
-    name: str, cells: Sequence[Sequence[str]], entity: str | None, project: str, config_dir: str | None = None
+    name: str, cells: Sequence[PlannedCell], entity: str | None, project: str, config_dir: str | None = None
 ) -> dict[str, Any]:
     """Describe cells as a sweep: a grid over one parameter, whose values are the overrides of the cells.
 
     Args:
         name: the study.
-        cells: the overrides of each cell.
+        cells: the cells. Their other trackers stay.
         entity: the user or team that owns the project; the default of the account if None.
         project: the W&B project.
         config_dir: another folder of config groups.
@@ -27,7 +31,7 @@ def sweep_of(
     Returns:
         the sweep, as `wandb sweep FILE` reads it.
     """
-    tracked = ["tracking=wandb", f"tracking.project={project}", *([f"tracking.entity={entity}"] if entity else [])]
+    place = [f"tracking.project={_value(project)}", *([f"tracking.entity={_value(entity)}"] if entity else [])]
     folder = [f"--config-dir={config_dir}"] if config_dir else []
     named = {"entity": entity} if entity else {}
     return {
@@ -37,8 +41,20 @@ def sweep_of(
         "program": "peft_study",
         "method": "grid",
         "command": ["${env}", "sh", "-c", _SHELL, "${args_no_hyphens}"],
-        "parameters": {PARAMETER: {"values": [shlex.join([*cell, *tracked, *folder]) for cell in cells]}},
+        "parameters": {PARAMETER: {"values": [shlex.join([*_overrides(cell), *place, *folder]) for cell in cells]}},
     }
+
+
+def _overrides(planned: PlannedCell) -> list[str]:
+    trackers = planned.cell.tracking.trackers
+    if "wandb" in trackers:
+        return list(planned.overrides)
+    # A second `tracking=` would replace the first.
+    return [*planned.overrides, "+tracking.trackers.wandb={}" if trackers else "tracking=wandb"]
+
+
+def _value(text: str) -> str:
+    return text if re.fullmatch(r"[A-Za-z][\w.-]*", text) else quote(text)
 
 
 def to_yaml(sweep: dict[str, Any]) -> str:

@@ -20,9 +20,9 @@ from peft_study.cli.fetch.table import DATASET, Repository, as_size, print_repos
 from peft_study.config.schema import CellConfig, DatasetConfig
 from peft_study.console.exit import EXIT_FAILED, EXIT_OK, run_command
 from peft_study.console.messages import print_error, print_line, spinner
+from peft_study.console.redaction import redact
 from peft_study.errors import UserError
 from peft_study.models.hub import OFFLINE, use_cache_if_unreachable
-from peft_study.results.redaction import redact
 from peft_study.sweep.command import add_arguments, plan_command
 
 SPARE_SHARE = 0.05

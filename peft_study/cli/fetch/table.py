@@ -19,8 +19,8 @@ from rich.text import Text
 
 from peft_study.console.formats import MISSING
 from peft_study.console.messages import printable
+from peft_study.console.redaction import redact
 from peft_study.errors import UserError
-from peft_study.results.redaction import redact
 
 MODEL, DATASET = "model", "dataset"
 _UNITS = {"TB": 1e12, "GB": 1e9, "MB": 1e6, "kB": 1e3}

@@ -5,13 +5,13 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from peft_study.cli.sync.pending import PendingCell, Target, find_cells, read_cell
+from peft_study.cli.sync.pending import Cells, PendingCell, Target, find_cells, read_cell
 from peft_study.cli.sync.send import Sender, Sent, reason_of
 from peft_study.console.exit import EXIT_FAILED, EXIT_OK, run_command
 from peft_study.console.messages import print_error, print_line, progress
 from peft_study.errors import UserError
 from peft_study.results.store import CellBusyError, CellFolder
-from peft_study.tracking.wandb_service import has_key, load_wandb
+from peft_study.tracking.wandb_service import check_project, has_key, load_wandb
 
 TIMEOUT_SECONDS = 30.0
 FAILURES_AT_MOST = 2
@@ -55,7 +55,7 @@ def sync(options: argparse.Namespace) -> int:
         the exit code.
 
     Raises:
-        UserError: the folder does not exist, or no key is configured.
+        UserError: the folder does not exist, an option is wrong, or no key is configured.
     """
     if not options.folder.is_dir():
         raise UserError(
@@ -67,27 +67,38 @@ def sync(options: argparse.Namespace) -> int:
         raise UserError(
             f"--timeout must be above 0, got {options.timeout}", where="--timeout", hint=f"--timeout {TIMEOUT_SECONDS}"
         )
-    # A shell that runs cells offline would also keep this command from the network.
-    os.environ.pop("WANDB_MODE", None)
+    if options.project is not None:
+        check_project(options.project)
+    # A shell that runs cells offline would also keep this command from the network, and one of a W&B agent would put
+    # all cells into the agent's run.
+    for variable in ("WANDB_MODE", "WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH", "WANDB_RUN_ID"):
+        os.environ.pop(variable, None)
     wandb = load_wandb()
     settings = wandb.setup().settings
     target = Target(settings.base_url, options.entity, options.project)
-    folders, marked, problems = find_cells(options.folder.resolve(), target, untracked=options.all)
-    for problem in problems:
+    cells = find_cells(options.folder.resolve(), target, untracked=options.all)
+    for problem in cells.problems:
         print_error(UserError(problem.what, where=problem.where, hint="this cell is not sent"))
     if options.dry_run:
-        for folder in folders:
+        for folder in cells.pending:
             print_line(str(folder))
-        print_line(f"{len(folders)} runs to send, {marked} sent before")
-        return EXIT_FAILED if problems else EXIT_OK
-    if folders and not has_key(settings):
+        print_line(f"{len(cells.pending)} runs to send, {cells.marked} sent before")
+        _print_untracked(cells)
+        return EXIT_FAILED if cells.problems else EXIT_OK
+    if cells.pending and not has_key(settings):
         raise UserError(
             f"a key must be configured for {settings.base_url}", where="WANDB_API_KEY", hint="`wandb login` stores one"
         )
-    failures = _Command(target, options.timeout).send_all(folders, marked) if folders else 0
-    if not folders:
-        print_line(f"nothing to send, {marked} runs sent before")
-    return EXIT_FAILED if problems or failures else EXIT_OK
+    failures = _Command(target, options.timeout).send_all(cells.pending, cells.marked) if cells.pending else 0
+    if not cells.pending:
+        print_line(f"nothing to send, {cells.marked} runs sent before")
+    _print_untracked(cells)
+    return EXIT_FAILED if cells.problems or failures else EXIT_OK
+
+
+def _print_untracked(cells: Cells) -> None:
+    if cells.untracked:
+        print_line(f"{cells.untracked} cells ran without tracking=wandb; --all sends them as well")
 
 
 class _Command:

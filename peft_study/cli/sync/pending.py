@@ -13,6 +13,7 @@ from peft_study.results.schema import RunResult
 from peft_study.results.store import METRICS, RESULT, USAGE, CellFolder, write_atomically
 from peft_study.tracking import wandb as tracking
 from peft_study.tracking.base import Row
+from peft_study.tracking.content import prediction_rows
 from peft_study.tracking.names import history
 
 RECORD = (METRICS, USAGE, RESULT)
@@ -69,6 +70,11 @@ class PendingCell:
         return int((self.result.config.get("tracking") or {}).get("predictions") or 0)
 
     @property
+    def has_table(self) -> bool:
+        """Whether the run shows predictions."""
+        return self.predictions > 0 and bool(prediction_rows(self.folder, 1))
+
+    @property
     def artifacts(self) -> Artifacts:
         """The files that the run stores."""
         return Artifacts((self.result.config.get("tracking") or {}).get("artifacts") or Artifacts.none)
@@ -91,7 +97,24 @@ class PendingCell:
         return {"server": target.address, "entity": self.entity, "project": self.project, "record": self.digest}
 
 
-def find_cells(root: Path, target: Target, *, untracked: bool) -> tuple[list[Path], int, list[Problem]]:
+@dataclass(frozen=True)
+class Cells:
+    """The cells below a folder.
+
+    Attributes:
+        pending: folders of the cells to send, in the order of their paths.
+        marked: how many are marked as sent.
+        untracked: how many ran without W&B and are left out.
+        problems: what cannot be read.
+    """
+
+    pending: Sequence[Path]
+    marked: int
+    untracked: int
+    problems: Sequence[Problem]
+
+
+def find_cells(root: Path, target: Target, *, untracked: bool) -> Cells:
     """Find the cells that the server was not seen to have.
 
     Args:
@@ -100,10 +123,10 @@ def find_cells(root: Path, target: Target, *, untracked: bool) -> tuple[list[Pat
         untracked: also cells that ran without W&B.
 
     Returns:
-        Their folders in the order of their paths, how many cells are marked as sent, and what cannot be read.
+        what is there.
     """
     problems: list[Problem] = []
-    pending, marked = [], 0
+    pending, marked, left_out = [], 0, 0
     for folder in cell_folders(root, problems):
         try:
             cell = read_cell(folder, target)
@@ -111,12 +134,12 @@ def find_cells(root: Path, target: Target, *, untracked: bool) -> tuple[list[Pat
             problems.append(Problem(str(folder / RESULT), str(error)))
             continue
         if not untracked and not is_tracked(cell.result.config):
-            continue
-        if cell.is_marked(target):
+            left_out += 1
+        elif cell.is_marked(target):
             marked += 1
         else:
             pending.append(folder)
-    return pending, marked, problems
+    return Cells(pending, marked, left_out, problems)
 
 
 def read_cell(folder: Path, target: Target) -> PendingCell:
@@ -135,6 +158,9 @@ def read_cell(folder: Path, target: Target) -> PendingCell:
     if result is None:
         raise ValueError(f"no {RESULT}")
     settings = result.config.get("tracking") or {}
+    agent_run = tracking.AgentRun.read(folder)
+    if agent_run is not None:
+        settings = settings | {"entity": agent_run.entity, "project": agent_run.project}
     return PendingCell(
         folder=folder,
         result=result,

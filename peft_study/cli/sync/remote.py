@@ -5,6 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from peft_study.console.redaction import redact
+from peft_study.tracking.wandb import DIGEST
+
 
 @dataclass(frozen=True)
 class RemoteRun:
@@ -45,8 +48,27 @@ def read_remote(api: Any, path: str) -> RemoteRun | None:
     return RemoteRun(int(run.historyLineCount or 0), dict(run.summary_metrics))
 
 
+def stored_digests(api: Any, place: str, kind: str, name: str) -> set[str | None]:
+    """Ask the server for the versions of an artifact, and return the digests in their metadata.
+
+    Args:
+        api: a `wandb.Api`.
+        place: entity/project.
+        kind: the artifact's type.
+        name: the artifact's name.
+
+    Raises:
+        Exception: an error of W&B's client if the server does not answer.
+    """
+    try:
+        return {version.metadata.get(DIGEST) for version in api.artifacts(kind, f"{place}/{name}")}
+    # wandb's answer to an artifact or a type that does not exist.
+    except ValueError:
+        return set()
+
+
 def differing(summary: Mapping[str, Any], remote: Mapping[str, Any]) -> list[str]:
     """Return the names of a summary whose values the server does not have."""
-    # Tuples and enums arrive as lists and texts.
-    sent = json.loads(json.dumps(summary))
+    # Tuples and enums arrive as lists and texts, and secrets do not arrive.
+    sent = json.loads(json.dumps(redact(summary)))
     return [name for name, value in sent.items() if value is not None and remote.get(name) != value]

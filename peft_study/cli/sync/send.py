@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from peft_study.cli.sync.pending import PendingCell
-from peft_study.cli.sync.remote import RemoteRun, differing, read_remote
+from peft_study.cli.sync.remote import RemoteRun, differing, read_remote, stored_digests
 from peft_study.cli.sync.replay import replay, start_of
-from peft_study.config.schema.tracking import Artifacts, TrackingConfig
-from peft_study.results.redaction import redact
+from peft_study.config.schema.tracking import TrackingConfig
+from peft_study.console.redaction import redact
 from peft_study.tracking.base import CellStart
+from peft_study.tracking.content import artifacts_of
 from peft_study.tracking.names import summary_values
-from peft_study.tracking.wandb import WandbTracker, run_id
+from peft_study.tracking.wandb import TABLE_TYPE, WandbTracker, artifact_name, run_id, table_name
 from peft_study.tracking.wandb_service import load_wandb, stop_service
 
 PAUSES_SECONDS = (1.0, 5.0)
@@ -72,9 +73,7 @@ class Sender:
         entity = cell.entity or str(self._api.default_entity)
         path = f"{entity}/{cell.project}/{run_id(start)}"
         before = read_remote(self._api, path)
-        has_files = cell.predictions > 0 or cell.artifacts is not Artifacts.none
-        # Whether files have arrived cannot be asked in one question. W&B stores equal files once.
-        if before is not None and not has_files and not _lacks(cell, before):
+        if before is not None and not self._lacks(cell, before, path):
             return Sent(path, complete_before=True, surplus=max(before.rows - cell.rows, 0))
         self._write(replace(cell, entity=entity), start)
         after = self._await_rest(cell, path)
@@ -86,9 +85,24 @@ class Sender:
         for pause in (0.0, *PAUSES_SECONDS):
             time.sleep(pause)
             remote = read_remote(self._api, path)
-            if remote is not None and not (lacks := _lacks(cell, remote)):
+            if remote is not None and not (lacks := self._lacks(cell, remote, path)):
                 return remote
         raise NotArrivedError(f"W&B does not have {lacks} after it was sent")
+
+    def _lacks(self, cell: PendingCell, remote: RemoteRun, path: str) -> str:
+        """Say what of a cell's record the server does not have; an empty text if it has everything."""
+        if remote.rows < cell.rows:
+            return f"{cell.rows - remote.rows} of {cell.rows} rows"
+        if names := differing(summary_values(cell.result), remote.summary):
+            return f"{', '.join(names[:3])} of the summary"
+        place, _, run = path.rpartition("/")
+        if cell.has_table and not stored_digests(self._api, place, TABLE_TYPE, table_name(run)):
+            return "the table of predictions"
+        for artifact in artifacts_of(cell.result, cell.folder, cell.artifacts):
+            name = artifact_name(artifact.name, cell.result.cell_id)
+            if artifact.digest not in stored_digests(self._api, place, artifact.name, name):
+                return f"the artifact {name}"
+        return ""
 
     def _write(self, cell: PendingCell, start: CellStart) -> None:
         # The cell's own files of W&B stay as they are.
@@ -111,15 +125,6 @@ class Sender:
                 stop_service()
                 self._api = None
                 raise
-
-
-def _lacks(cell: PendingCell, remote: RemoteRun) -> str:
-    """Say what of a cell's record the server does not have; an empty text if it has everything."""
-    if remote.rows < cell.rows:
-        return f"{cell.rows - remote.rows} of {cell.rows} rows"
-    if names := differing(summary_values(cell.result), remote.summary):
-        return f"{', '.join(names[:3])} of the summary"
-    return ""
 
 
 def reason_of(error: BaseException) -> str:

@@ -1,5 +1,6 @@
 """Dashboards that follow a cell."""
 
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -19,6 +20,11 @@ class Artifacts(StrEnum):
     none = "none"
     results = "results"
     adapter = "adapter"
+
+
+WANDB_PROJECT = re.compile(r"[^/\\#?%:]{1,128}")
+"""Names of projects that W&B accepts."""
+WANDB_PROJECT_NAMES = "1 to 128 characters without / \\ # ? % :"
 
 
 @dataclass

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
+from peft_study.console.redaction import redact
 from peft_study.errors import UserError
 from peft_study.report.read.cells import Row, row_of, text
 from peft_study.results.folders import Problem
-from peft_study.results.redaction import redact
 from peft_study.results.schema import Status
 from peft_study.tracking.names import SETTINGS, result_of
 

@@ -16,8 +16,11 @@ _TOKENIZER = re.compile(r"tokeni[sz](?:ers?|ed|e|ing|ation)", re.IGNORECASE)
 _COMMIT_NAME = re.compile(r"revision|commit|sha|hash", re.IGNORECASE)
 _FORTY_HEX = re.compile(r"(?<![0-9A-Fa-f])[0-9A-Fa-f]{40}(?![0-9A-Fa-f])")
 _SECRET_VALUE = re.compile(
-    r"(?:hf_|wandb_v\d+_|sk-|ghp_|github_pat_)[A-Za-z0-9_-]{8,}"
-    r"|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"  # user:password@ of an address
+    # Neither inside of a word, such as "mask-generation", nor a name, such as "hf_hub_download".
+    r"(?<![A-Za-z0-9])(?:(?:hf_|ghp_|gho_)[A-Za-z0-9]{16,}|(?:sk-|glpat-|github_pat_|wandb_v\d+_)[A-Za-z0-9_-]{16,})"
+    # user:password@ or token@ of an address, of which a path has a single slash
+    r"|(?P<scheme>:/{1,2})[^/\s@]+(?=@)"
+    r"|(?<=[?&])(?P<parameter>[\w.-]*(?i:key|token|secret|passw|credential|signature)[\w.-]*=)[^&#\s'\"]+"
 )
 
 
@@ -27,9 +30,9 @@ def redact(value: Any, name: str = "") -> Any:
     These are replaced:
 
     - values whose name contains key, token, secret, passw or credential. Numbers under "key" or "token" stay, because
-      they are settings such as max_new_tokens.
-    - texts that look like a W&B, Hugging Face, OpenAI or GitHub key
-    - the user and password of an address
+      they are settings such as max_new_tokens, and so do containers of numbers alone, such as token_lengths.
+    - texts that look like a W&B, Hugging Face, OpenAI, GitHub or GitLab key
+    - the user and password of an address, and its parameters with such names
     - the values of environment variables with such names
 
     Args:
@@ -40,6 +43,11 @@ def redact(value: Any, name: str = "") -> Any:
         the copy, with texts for all values that are not plain.
     """
     return _redact(value, name, _environment_secrets())
+
+
+def redact_message(text: str) -> str:
+    """Replace possible secrets in a sentence. 40 hexadecimal digits stay, because in a sentence they are a commit."""
+    return str(redact(text, "commit"))
 
 
 def _environment_secrets() -> list[str]:
@@ -66,11 +74,19 @@ def _is_secret(name: str, value: Any) -> bool:
     name = _TOKENIZER.sub("", name)
     if value is None or value == "" or not _SECRET_NAME.search(name):
         return False
-    return not (isinstance(value, bool | int | float) and _NUMBER_NAME.search(name))
+    return not (_has_only_numbers(value) and _NUMBER_NAME.search(name))
+
+
+def _has_only_numbers(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(map(_has_only_numbers, value.values()))
+    if isinstance(value, list | tuple | set):
+        return all(map(_has_only_numbers, value))
+    return isinstance(value, bool | int | float)
 
 
 def _redact_text(text: str, name: str, secrets: Sequence[str]) -> str:
     for secret in secrets:
         text = text.replace(secret, REDACTED)
-    text = _SECRET_VALUE.sub(REDACTED, text)
+    text = _SECRET_VALUE.sub(lambda match: f"{match['scheme'] or match['parameter'] or ''}{REDACTED}", text)
     return text if _COMMIT_NAME.search(name) else _FORTY_HEX.sub(REDACTED, text)
