@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+# Collections during the imports free nothing.
+gc.disable()
 # Two threads a test process on two cores would be several times slower than one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -39,6 +41,7 @@ def pytest_collection_finish() -> None:
     """Leave what the imports made out of garbage collections: cells ask for several, and each would look at it all."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,8 @@ def logging_to(path: Path) -> Iterator[None]:
     terminal.setFormatter(_PrintableFormatter("%(levelname)s: %(message)s"))
     # Hydra's job_logging is switched off: in a sweep, it leaves the log of a failed job empty.
     root_level, our_level = root.level, ours.level
-    root.setLevel(logging.WARNING)
+    if root.level != logging.WARNING:  # each change of a level clears the caches of all loggers, which takes 2 ms
+        root.setLevel(logging.WARNING)
     ours.setLevel(logging.INFO)
     root.addHandler(file)
     ours.addHandler(terminal)
@@ -73,6 +74,7 @@ def logging_to(path: Path) -> Iterator[None]:
             logging.captureWarnings(False)
             root.removeHandler(file)
             ours.removeHandler(terminal)
-            root.setLevel(root_level)
+            if root.level != root_level:
+                root.setLevel(root_level)
             ours.setLevel(our_level)
             file.close()

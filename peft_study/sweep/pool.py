@@ -189,6 +189,8 @@ class Pool:
                 self._display.progress(child.cell.folder.name, Progress.from_line(lines[-1]))
             if not received:  # the child closed its end of the pipe: it is about to exit
                 self._selector.unregister(key.fd)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    child.process.wait(_POLL_SECONDS)
 
     def _collect(self, child: _Child, code: int) -> Outcome:
         """Return the outcome of a cell whose process ended, and free its slot."""
