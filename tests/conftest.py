@@ -12,7 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
+# A busy machine is no failure.
+settings.register_profile("without deadline", deadline=None)
+settings.load_profile("without deadline")
 # Collections during the imports free nothing.
 gc.disable()
 # Two threads a test process on two cores would be several times slower than one.
