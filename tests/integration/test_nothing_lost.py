@@ -86,12 +86,11 @@ def test_a_result_that_cannot_be_read_is_left_alone(
     folder = CellFolder(tmp_path / "multirun" / "single" / name_of(compose_cell(cell)))
     (folder.path / "result.json").write_text(content)
 
-    ended = command(*cell)
-
-    assert ended.code == 2
-    assert "Traceback" not in ended.err
-    assert "rerun=true" in ended.err
-    assert (folder.path / "result.json").read_text() == content
+    for ended in (command(*cell), command("--multirun", *cell)):
+        assert ended.code == 2
+        assert "Traceback" not in ended.err
+        assert "rerun=true" in ended.err
+        assert (folder.path / "result.json").read_text() == content
 
 
 def test_a_damaged_checkpoint_is_passed_over(command: Command, small_data: Path, tmp_path: Path) -> None:
