@@ -153,7 +153,7 @@ class CellRun:
     def _restore_record(self) -> None:
         """Keep of the interrupted run's record what will not be repeated, and report it to the trackers."""
         if self._trains:
-            last = resume.last_complete(self._folder.path / CHECKPOINTS)
+            last = resume.last_usable(self._folder.path / CHECKPOINTS)
             # Training repeats the steps after the last checkpoint, which would otherwise be in the record twice.
             self._folder.forget_steps_after((resume.step_of(last) or 0) if last else -1)
             if last is None or resume.step_of(last) != self._training_steps():

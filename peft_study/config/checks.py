@@ -150,6 +150,7 @@ def _ranges(cell: CellConfig) -> Iterator[UserError]:
     for where, holds, range_, example in (
         ("generation.length_penalty", math.isfinite(generation.length_penalty), "a finite number", "1.0"),
         ("hardware.oom_retries", cell.hardware.oom_retries >= 0, "at least 0", "10"),
+        ("hardware.requeues", cell.hardware.requeues >= 0, "at least 0", "3"),
         ("training.weight_decay", 0 <= training.weight_decay < math.inf, "at least 0", "0.01"),
         ("training.warmup_fraction", 0 <= training.warmup_fraction < 1, "at least 0 and below 1", "0.05"),
         ("tracking.predictions", 0 <= cell.tracking.predictions <= 10_000, "between 0 and 10000", "100"),

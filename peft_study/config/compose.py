@@ -191,7 +191,10 @@ def explain(error: BaseException) -> UserError:
     if several:
         return explain_several_values(several[1] or several[2])
     if isinstance(error, MissingConfigException) and error.options is not None:
-        group, _, name = str(error.missing_cfg_file).partition("/")
+        # Hydra's own groups have two parts, as in hydra/launcher=slurm.
+        parts = str(error.missing_cfg_file).split("/")
+        depth = 2 if parts[0] == "hydra" else 1
+        group, name = "/".join(parts[:depth]), "/".join(parts[depth:])
         what = f"{group} has no option {name!r}" if name else f"{group} must be one of its options, got nothing"
         return UserError(what, where=f"{group}={name}", hint=near_names(name, error.options))
     if isinstance(error, yaml.MarkedYAMLError):

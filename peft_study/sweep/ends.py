@@ -13,7 +13,7 @@ from peft_study.results.limits import KernelKills
 from peft_study.results.schema import Status
 from peft_study.results.store import OUTPUT, CellBusyError, CellFolder
 from peft_study.sweep.plan import PlannedCell
-from peft_study.sweep.records import last_output, record_end
+from peft_study.sweep.records import last_output, record_end, unreadable_reason
 
 _LAST_BYTES = 16_384
 
@@ -58,7 +58,7 @@ def outcome_of(
     try:
         result = folder.read_result()
     except ValueError as error:
-        return Outcome(name, Status.failed, f"its result cannot be read: {error}", EXIT_USER_ERROR, cell.folder)
+        return Outcome(name, Status.failed, unreadable_reason(error), EXIT_USER_ERROR, cell.folder)
     code = EXIT_USER_ERROR if returncode == EXIT_USER_ERROR else EXIT_FAILED
     same_result = result is not None and earlier_start is not None and result.started_at == earlier_start
     if returncode != EXIT_OK and same_result:

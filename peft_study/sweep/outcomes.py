@@ -83,8 +83,10 @@ def run_with(launch: Launch, name: str, cells: Sequence[PlannedCell], command: C
         record_death(cell, dead, failure)
         final = _reconciled(cell, outcome, starts)
         command.outcomes.append(final)
-        if outcome is not None and outcome.reason and final.status is Status.ok and command.problem is None:
-            what = f"the launcher failed after {final.cell_id} was done: {outcome.reason}"
+        # Another sweep may have run a cell that this one did not start.
+        reason = outcome.reason if outcome is not None and outcome.started else None
+        if reason and final.status is Status.ok and command.problem is None:
+            what = f"the launcher failed after {final.cell_id} was done: {reason}"
             command.problem = UserError(what, where=where, hint="the result is complete; the same command checks it")
 
 

@@ -111,7 +111,7 @@ class Pool:
                     if (code := child.process.poll()) is not None:
                         self._settle(child, self._collect(child, code))
             if self._stopped_by is not None:
-                self._display.stopped(self._stopped_by.cell_id, len(queue))
+                self._display.stopped(self._stopped_by.cell_id, self._note_earlier(cells))
         return [self._outcomes.get(cell.folder) or _not_started(cell) for cell in cells]
 
     def _settle(self, child: _Child, outcome: Outcome) -> None:
@@ -137,6 +137,15 @@ class Pool:
         assert outcome.folder is not None
         self._outcomes[outcome.folder] = outcome
         self._display.ended(outcome.cell_id, str(outcome.status), outcome.reason)
+
+    def _note_earlier(self, cells: Sequence[PlannedCell]) -> int:
+        """Note the earlier ends that stand of cells whose turn did not come. Return how many other cells wait."""
+        running = {child.cell.folder for child in self._children.values()}
+        waiting = [cell for cell in cells if cell.folder not in self._outcomes.keys() | running]
+        earlier = [outcome for cell in waiting if (outcome := ended_before(cell)) is not None]
+        for outcome in earlier:
+            self._note(outcome)
+        return len(waiting) - len(earlier)
 
     def _try_to_start(self, cell: PlannedCell) -> Outcome | None:
         """Start a cell. Return an outcome if it cannot start, so that the other cells still run."""

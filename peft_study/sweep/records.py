@@ -40,13 +40,18 @@ def ended_before(cell: PlannedCell) -> Outcome | None:
     return Outcome(cell.folder.name, result.status, result.reason if code else None, code, cell.folder)
 
 
+def unreadable_reason(error: Exception) -> str:
+    """Return why a cell does not run whose result cannot be read."""
+    return f"its result cannot be read: {error}; rerun=true starts the cell over"
+
+
 def recorded_outcome(cell: PlannedCell) -> Outcome:
     """Return the outcome that a cell's folder records. The status is None if there is no result."""
     name, folder = cell.folder.name, cell.folder
     try:
         result = read_result(folder / RESULT)
     except (OSError, ValueError) as error:
-        return Outcome(name, None, f"its result cannot be read: {error}", EXIT_USER_ERROR, folder)
+        return Outcome(name, None, unreadable_reason(error), EXIT_USER_ERROR, folder)
     if result is None:
         return Outcome(name, None, "it left no result", EXIT_FAILED, folder)
     reason, code = result.reason, EXIT_FAILED

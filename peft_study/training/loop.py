@@ -2,7 +2,6 @@
 
 import math
 import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -120,6 +119,7 @@ class _Watch(TrainerCallback):
         if isinstance(model, PeftModel):
             save_training_state(model, folder)
         resume.mark_complete(folder)
+        resume.remove_older(folder.parent, state.best_global_step)
 
     def on_log(
         self,
@@ -191,10 +191,10 @@ def train(
     schedule = plan(len(train_samples), settings.batch_size, settings.epochs, settings.evaluations_per_epoch)
     clock = StepClock(schedule.evaluation_steps, compute.device, on_work)
     watch = _Watch(schedule, clock, on_step, on_progress, saves=ranks.first)
-    start = resume.last_complete(folder)
+    start = resume.last_usable(folder)
     resumed_from_step = resume.step_of(start) if start else None
     if ranks.first:
-        _remove_incomplete(folder)
+        resume.remove_others(folder, start)
     trainer = TokenMeanTrainer(
         clock=clock,
         ranks=ranks,
@@ -286,8 +286,8 @@ def _arguments(
         save_strategy="steps",
         save_steps=schedule.total_steps + 1,
         # `load_best_model_at_end` stays off: it fails for prompt learning (peft 0.21). `checkpoint.restore` loads it.
-        # The best checkpoint, the newest, and the one before, in case an interrupt cuts off the newest.
-        save_total_limit=3,
+        # `_Watch` removes older checkpoints, because the Trainer goes by the files' times.
+        save_total_limit=None,
         metric_for_best_model="eval_loss",
         greater_is_better=False,
         logging_steps=max(1, schedule.total_steps // LOGGED_STEPS),
@@ -303,12 +303,6 @@ def _arguments(
     # A cell runs on one GPU. With several visible, the Trainer would split each batch among them.
     use_one_gpu(arguments)
     return arguments
-
-
-def _remove_incomplete(folder: Path) -> None:
-    for checkpoint in folder.glob("checkpoint-*"):
-        if resume.step_of(checkpoint) is None:
-            shutil.rmtree(checkpoint) if checkpoint.is_dir() else checkpoint.unlink()
 
 
 def _outcome(state: TrainerState, schedule: Schedule, folder: Path, resumed_from: int | None) -> Trained:

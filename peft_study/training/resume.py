@@ -1,7 +1,9 @@
-"""Find the last complete checkpoint of an interrupted run."""
+"""Find the last usable checkpoint of an interrupted run, and remove those that are not needed."""
 
 import json
+import logging
 import os
+import shutil
 import zlib
 from pathlib import Path
 
@@ -12,11 +14,16 @@ COMPLETE = "complete"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 TRAINING_STATE = "training_state.safetensors"
 """File from which an adapter's training resumes. `training.checkpoint` writes it beside peft's file."""
-_PART_BYTES = 1 << 24
+TRAINER_STATE = "trainer_state.json"
+KEPT = 3
+"""Checkpoints of a run: the best, the newest, and the one before, in case an interrupt cuts off the newest."""
+_CHUNK_BYTES = 1 << 20
+
+logger = logging.getLogger(__name__)
 
 
 def mark_complete(checkpoint: Path) -> None:
-    """Record that a checkpoint is complete, with the size and the CRC-32 of each of its files."""
+    """Record that a checkpoint is complete, with the size and the checksum of each of its files."""
     files = {}
     for file in sorted(path for path in checkpoint.iterdir() if path.is_file() and path.name != COMPLETE):
         # Without fsync, a crash of the machine could leave the marker on disk and an empty file of weights.
@@ -26,38 +33,98 @@ def mark_complete(checkpoint: Path) -> None:
     write_atomically(checkpoint / COMPLETE, json.dumps(files))
 
 
-def last_complete(folder: Path) -> Path | None:
-    """The complete checkpoint of the highest step; None if none is complete."""
+def last_usable(folder: Path) -> Path | None:
+    """The checkpoint of the highest step from which training can resume; None if there is none.
+
+    It is complete, each of its files has its checksum, and so has the best checkpoint until then, whose weights the
+    cell may use at its end.
+    """
     # transformers' `get_last_checkpoint` takes the highest step, even if a crash cut its files off.
-    complete = [
-        (step, checkpoint) for checkpoint in folder.glob("checkpoint-*") if (step := step_of(checkpoint)) is not None
-    ]
-    return max(complete)[1] if complete else None
+    steps = {
+        step: checkpoint for checkpoint in folder.glob("checkpoint-*") if (step := step_of(checkpoint)) is not None
+    }
+    intact: dict[int, bool] = {}
+    for step in sorted(steps, reverse=True):
+        needed = {step, _best_step(steps[step]) or step}
+        for other in needed - intact.keys():
+            intact[other] = other in steps and _is_intact(steps[other])
+        if all(intact[other] for other in needed):
+            return steps[step]
+    return None
 
 
 def step_of(checkpoint: Path) -> int | None:
-    """The optimizer step of a complete checkpoint; None for anything else, such as a checkpoint with a damaged file."""
+    """The optimizer step of a complete checkpoint; None for anything else, such as a checkpoint that lost a file."""
     number = checkpoint.name.rpartition("-")[2]
     try:
-        files = json.loads((checkpoint / COMPLETE).read_text(encoding="utf-8"))
-        whole = all(_is_whole(checkpoint / name, record) for name, record in files.items())
+        sizes = {name: size for name, (size, _) in _marked(checkpoint).items()}
+        whole = all((checkpoint / name).stat().st_size == size for name, size in sizes.items())
         # Earlier versions of this project wrote only peft's file, from which training cannot resume exactly.
-        whole = whole and (TRAINING_STATE in files or ADAPTER_WEIGHTS not in files)
-    except (OSError, ValueError, AttributeError):
+        whole = whole and (TRAINING_STATE in sizes or ADAPTER_WEIGHTS not in sizes)
+    except (OSError, ValueError, AttributeError, TypeError):
         return None
     return int(number) if number.isdigit() and whole else None
 
 
-def _is_whole(file: Path, record: int | list[int]) -> bool:
-    # Earlier versions recorded the size alone.
-    size, checksum = record if isinstance(record, list) else (record, None)
-    return file.stat().st_size == size and checksum in (None, _checksum(file))
+def remove_others(folder: Path, start: Path | None) -> None:
+    """Remove the checkpoints that a run which resumes cannot use.
+
+    Args:
+        folder: the folder of the checkpoints.
+        start: the checkpoint from which training resumes. Later ones are damaged; None removes all.
+    """
+    last = step_of(start) if start else None
+    for checkpoint in folder.glob("checkpoint-*"):
+        step = step_of(checkpoint)
+        if step is None or last is None or step > last:
+            logger.warning("%s is incomplete or damaged, or its best checkpoint is; it is removed", checkpoint)
+            shutil.rmtree(checkpoint) if checkpoint.is_dir() else checkpoint.unlink()
+
+
+def remove_older(folder: Path, best_step: int | None) -> None:
+    """Remove all checkpoints of a run but the best one and the newest ones, `KEPT` in all.
+
+    Args:
+        folder: the folder of the checkpoints.
+        best_step: optimizer step of the checkpoint with the lowest validation loss.
+    """
+    # By step: transformers goes by the files' times, and after a jump of the clock it removes the newest checkpoint.
+    steps = {
+        step: checkpoint for checkpoint in folder.glob("checkpoint-*") if (step := step_of(checkpoint)) is not None
+    }
+    best = {best_step} & steps.keys()
+    kept = best | set(sorted(steps.keys() - best)[len(best) - KEPT :])
+    for step in steps.keys() - kept:
+        shutil.rmtree(steps[step], ignore_errors=True)
+
+
+def _marked(checkpoint: Path) -> dict[str, tuple[int, int | None]]:
+    """The size and the checksum of each file of a complete checkpoint. Earlier versions wrote no checksums."""
+    files = json.loads((checkpoint / COMPLETE).read_text(encoding="utf-8"))
+    return {name: (mark, None) if isinstance(mark, int) else (mark[0], mark[1]) for name, mark in files.items()}
+
+
+def _is_intact(checkpoint: Path) -> bool:
+    try:
+        return all(
+            checksum is None or _checksum(checkpoint / name) == checksum
+            for name, (_, checksum) in _marked(checkpoint).items()
+        )
+    except OSError:
+        return False
+
+
+def _best_step(checkpoint: Path) -> int | None:
+    try:
+        step = json.loads((checkpoint / TRAINER_STATE).read_text(encoding="utf-8"))["best_global_step"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return step if isinstance(step, int) else None
 
 
 def _checksum(file: Path) -> int:
-    # Against a flipped bit, which safetensors reads as another weight. 4 GB a second, so that it costs little.
     checksum = 0
     with file.open("rb") as handle:
-        while part := handle.read(_PART_BYTES):
-            checksum = zlib.crc32(part, checksum)
+        while chunk := handle.read(_CHUNK_BYTES):
+            checksum = zlib.crc32(chunk, checksum)
     return checksum

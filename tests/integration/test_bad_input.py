@@ -58,6 +58,12 @@ CASES: dict[str, tuple[Arguments, list[str]]] = {
     "no choice": (["training.precision=fp8"], ["training.precision must be one of auto, fp32", "got fp8"]),
     "no truth value": (["rerun=maybe"], ["rerun must be true or false", "got maybe"]),
     "no option": (["model="], ["model must be one of", "got nothing"]),
+    "unknown option of a group of Hydra": (
+        ["--multirun", "hydra/launcher=slrum", "seed=1,2"],
+        ["hydra/launcher has no option 'slrum'", "where: hydra/launcher=slrum"],
+    ),
+    "option with a slash": (["+study=x/y"], ["study has no option 'x/y'"]),
+    "no number of requeues": (["model=tiny-llama", "hardware.requeues=-1"], ["hardware.requeues must be", "got -1"]),
     "unwritable folder": (["model=tiny-llama", "output_dir=/proc/x"], ["output_dir must", "got /proc/x"]),
     "unknown group": (["modle=tiny-llama"], ["unknown setting 'modle'", "did you mean 'model'"]),
     "unknown key": (["training.epoch=1"], ["'training.epoch'", "did you mean 'epochs'"]),

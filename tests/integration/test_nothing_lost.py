@@ -1,6 +1,9 @@
 """Commands that are refused, interrupted or run twice take nothing away from what is there."""
 
+import itertools
+import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -12,8 +15,9 @@ from peft_study.models.tiny import FOLDER
 from peft_study.results.schema import Status, Work
 from peft_study.results.store import CellFolder
 from peft_study.tracking.console import ConsoleTracker
+from peft_study.training import resume
 from tests.conftest import Command
-from tests.integration.test_cell import QUICK, only_cell
+from tests.integration.test_cell import BRIEF_ANSWERS, QUICK, only_cell
 
 ZERO_SHOT = ["model=tiny-llama", "method=zero-shot", *QUICK]
 
@@ -112,12 +116,11 @@ def test_a_result_that_cannot_be_read_is_left_alone(
     folder = CellFolder(tmp_path / "multirun" / "single" / name_of(compose_cell(cell)))
     (folder.path / "result.json").write_text(content)
 
-    ended = command(*cell)
-
-    assert ended.code == 2
-    assert "Traceback" not in ended.err
-    assert "rerun=true" in ended.err
-    assert (folder.path / "result.json").read_text() == content
+    for ended in (command(*cell), command("--multirun", *cell)):
+        assert ended.code == 2
+        assert "Traceback" not in ended.err
+        assert "rerun=true" in ended.err
+        assert (folder.path / "result.json").read_text() == content
 
 
 def test_a_damaged_checkpoint_is_passed_over(command: Command, small_data: Path, tmp_path: Path) -> None:
@@ -135,6 +138,29 @@ def test_a_damaged_checkpoint_is_passed_over(command: Command, small_data: Path,
     steps = [row["step"] for row in folder.read_steps()]
     assert steps[0] == 0
     assert max(steps) == 4
+
+
+def test_a_clock_that_was_set_back_costs_no_checkpoint(
+    command: Command, small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    days = itertools.count(10, -1)
+    mark = resume.mark_complete
+
+    def mark_with_clock_set_back(checkpoint: Path) -> None:
+        mark(checkpoint)
+        written = time.time() + 86_400 * next(days)
+        os.utime(checkpoint, (written, written))
+
+    monkeypatch.setattr(resume, "mark_complete", mark_with_clock_set_back)
+    # The loss rises after the first step, so that the newest checkpoint is not the best one as well.
+    rising = ["training.epochs=2", "training.evaluations_per_epoch=4", "method.learning_rate=1", *BRIEF_ANSWERS]
+
+    ended = command("model=tiny-llama", f"dataset.path={small_data}", *QUICK, *rising)
+
+    assert ended.code == 0, ended.err
+    result = only_cell(tmp_path / "multirun").read_result()
+    assert result is not None
+    assert result.training["best_step"] == 1
 
 
 def test_an_output_folder_that_is_a_file_is_refused(command: Command, small_data: Path, tmp_path: Path) -> None:

@@ -100,6 +100,20 @@ def test_the_first_failure_stops_the_sweep(
     assert json.loads(capfd.readouterr().out)["states"] == {"failed": 1, "preempted": 1, "waiting": 2}
 
 
+@pytest.mark.usefixtures("faults")
+def test_a_stopped_sweep_counts_the_cells_that_were_done_before(command: Command, small_data: Path) -> None:
+    cells = ["--multirun", "model=tiny-llama", f"dataset.path={small_data}", *QUICK, "hardware.cells_at_once=1"]
+    assert command(*cells, "seed=8").code == 0
+
+    ended = command(*cells, "seed=2,9,8", "stop_on_failure=true")
+
+    assert ended.code == 1
+    assert "1 of 3 cells done" in ended.err
+    assert "1 waiting cells" in ended.err
+    assert "1 cells not started" in ended.err
+    assert "error:" not in ended.err  # the launcher did not fail
+
+
 def test_other_launchers_cannot_stop(command: Command, tmp_path: Path) -> None:
     ended = command("--multirun", "hydra/launcher=basic", "stop_on_failure=true", "seed=1,2", *ZERO_SHOT)
 

@@ -148,6 +148,7 @@ def test_running_cells_show_who_runs_them(capsys: pytest.CaptureFixture[str]) ->
     running(3, elsewhere(5.0))
     running(4, elsewhere(STALE_SECONDS + 5.0))
     running(5, None)
+    running(9, elsewhere(-3600.0))  # its clock is ahead
     running(6, here, Status.ok)  # rerun=true: the earlier result stays until the cell is loaded
     running(7, replace(here, process=ended.pid), Status.failed)
     torn = running(8, here)
@@ -170,9 +171,10 @@ def test_running_cells_show_who_runs_them(capsys: pytest.CaptureFixture[str]) ->
         "5": "running",
         "6": "running",
         "8": "running",
+        "9": "running",
         "starting": "running",
     }
-    assert record["states"] == {"running": 6, "stale": 2, "failed": 1}
+    assert record["states"] == {"running": 7, "stale": 2, "failed": 1}
     assert (cells["3"]["host"], cells["3"]["job"]) == ("node7", "18_1")
     assert 5.0 <= cells["3"]["beat_seconds_ago"] < 60.0
     assert cells["5"]["beat_seconds_ago"] is None
@@ -182,6 +184,7 @@ def test_running_cells_show_who_runs_them(capsys: pytest.CaptureFixture[str]) ->
     assert rows[cells["3"]["cell_id"]][-2:] == ["node7", "18_1"]
     assert rows[cells["5"]["cell_id"]][1] == "write"
     assert {rows[cells[seed]["cell_id"]][1] for seed in "24"} == {"stale"}
+    assert rows[cells["9"]["cell_id"]][1] == "ahead"
 
 
 HOSTILE = "\x1b[2J\x1b[31mred[/] [bold]\u202etxt\r\x07\x00 \ud800"

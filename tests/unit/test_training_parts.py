@@ -1,5 +1,8 @@
 """The pieces of fine-tuning that need no model: schedule, batches, which checkpoint counts."""
 
+import json
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -69,24 +72,23 @@ def test_only_a_complete_checkpoint_counts(tmp_path: Path) -> None:
             resume.mark_complete(checkpoint)
     (tmp_path / "checkpoint-notes").mkdir()
 
-    last = resume.last_complete(tmp_path)
+    last = resume.last_usable(tmp_path)
 
     assert last is not None
     assert resume.step_of(last) == 10
 
 
 def test_a_checkpoint_that_was_damaged_since_does_not_count(tmp_path: Path) -> None:
-    for step in (5, 10, 15, 20):
+    for step in (5, 10, 15):
         checkpoint = tmp_path / f"checkpoint-{step}"
         checkpoint.mkdir()
         for name in ("adapter_model.safetensors", "training_state.safetensors"):
             (checkpoint / name).write_bytes(b"weights")
         resume.mark_complete(checkpoint)
-    (tmp_path / "checkpoint-20" / "training_state.safetensors").write_bytes(b"wei\xe7hts")  # a flipped bit
     (tmp_path / "checkpoint-15" / "adapter_model.safetensors").unlink()
     (tmp_path / "checkpoint-10" / "adapter_model.safetensors").write_bytes(b"wei")
 
-    last = resume.last_complete(tmp_path)
+    last = resume.last_usable(tmp_path)
 
     assert last == tmp_path / "checkpoint-5"
 
@@ -106,9 +108,72 @@ def test_an_adapters_checkpoint_without_its_training_state_does_not_count(tmp_pa
     (checkpoint / "adapter_model.safetensors").write_bytes(b"weights")
     resume.mark_complete(checkpoint)
 
-    assert resume.last_complete(tmp_path) is None
+    assert resume.last_usable(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("damaged", "usable"),
+    [
+        ((), 15),
+        ((15,), 10),
+        ((15, 10), 5),
+        ((5,), None),  # the best of all three, whose weights the cell would use
+    ],
+)
+def test_a_bit_that_changed_makes_a_checkpoint_useless(
+    damaged: tuple[int, ...], usable: int | None, tmp_path: Path
+) -> None:
+    write_checkpoints(tmp_path, 5, 10, 15, best=5)
+    for step in damaged:
+        file = tmp_path / f"checkpoint-{step}" / "training_state.safetensors"
+        file.write_bytes(bytes([file.read_bytes()[0] ^ 64]) + file.read_bytes()[1:])
+
+    last = resume.last_usable(tmp_path)
+    resume.remove_others(tmp_path, last)
+
+    assert last == (None if usable is None else tmp_path / f"checkpoint-{usable}")
+    assert names_in(tmp_path) == {f"checkpoint-{step}" for step in (5, 10, 15) if usable is not None and step <= usable}
+
+
+def test_a_checkpoint_of_an_earlier_version_has_sizes_only(tmp_path: Path) -> None:
+    write_checkpoints(tmp_path, 5, best=5)
+    files = {
+        path.name: path.stat().st_size for path in (tmp_path / "checkpoint-5").iterdir() if path.name != "complete"
+    }
+    (tmp_path / "checkpoint-5" / "complete").write_text(json.dumps(files))
+
+    assert resume.last_usable(tmp_path) == tmp_path / "checkpoint-5"
+
+
+@pytest.mark.parametrize(
+    ("best", "kept"), [(None, {15, 20, 25}), (5, {5, 20, 25}), (20, {15, 20, 25}), (25, {15, 20, 25})]
+)
+def test_older_checkpoints_are_removed_by_step_whatever_the_clock_says(
+    best: int | None, kept: set[int], tmp_path: Path
+) -> None:
+    write_checkpoints(tmp_path, 5, 10, 15, 20, 25, best=best)
+    for step in (5, 10, 15):  # the clock was a day ahead
+        os.utime(tmp_path / f"checkpoint-{step}", (time.time() + 86_400 + step,) * 2)
+
+    resume.remove_older(tmp_path, best)
+
+    assert names_in(tmp_path) == {f"checkpoint-{step}" for step in kept}
+
+
+def write_checkpoints(folder: Path, *steps: int, best: int | None) -> None:
+    for step in steps:
+        checkpoint = folder / f"checkpoint-{step}"
+        checkpoint.mkdir()
+        for name in ("adapter_model.safetensors", "training_state.safetensors"):
+            (checkpoint / name).write_bytes(b"weights")
+        (checkpoint / "trainer_state.json").write_text(json.dumps({"best_global_step": best}))
+        resume.mark_complete(checkpoint)
+
+
+def names_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
 
 
 def test_no_checkpoint_is_none(tmp_path: Path) -> None:
-    assert resume.last_complete(tmp_path) is None
-    assert resume.last_complete(tmp_path / "missing") is None
+    assert resume.last_usable(tmp_path) is None
+    assert resume.last_usable(tmp_path / "missing") is None

@@ -18,7 +18,10 @@ _MOST_PROBLEMS = 5
 _OTHER_LINES = 8
 """Lines of a live display that are neither running cells nor failures."""
 _LONGEST_HOST, _LONGEST_JOB, _SHORTEST_NAME = 14, 14, 20
-_STYLES = {"beat": "cyan", STALE: "bold yellow"}
+AHEAD = "ahead"
+"""Sign of a heartbeat that is later than the clock of this machine, so that nothing tells whether it is stale."""
+_CLOCKS_AGREE_SECONDS = 60.0
+_STYLES = {"beat": "cyan", STALE: "bold yellow", AHEAD: "bold yellow"}
 
 
 def print_status(summary: StatusSummary, console: Console) -> None:
@@ -128,8 +131,10 @@ def _row(cell: CellState) -> tuple[str, str, str, str, str]:
 
 def _last_sign(cell: CellState) -> str:
     if cell.lease is not None:
-        age = duration(max(0.0, cell.lease.age_seconds))
-        return f"{STALE if cell.state == STALE else 'beat'} {age}"
+        age = cell.lease.age_seconds
+        if age < -_CLOCKS_AGREE_SECONDS and cell.state != STALE:
+            return f"{AHEAD} {duration(-age)}"
+        return f"{STALE if cell.state == STALE else 'beat'} {duration(max(0.0, age))}"
     # A version without heartbeats ran it.
     return MISSING if cell.written_seconds_ago is None else f"write {duration(cell.written_seconds_ago)}"
 
