@@ -88,9 +88,12 @@ def summary(result: RunResult) -> str:
 
 def what_fits(cell: CellConfig, result: RunResult, *, predicts: bool = True) -> str:
     """Return a change of settings that fits the memory, by the prediction where there is one."""
-    if result.memory_kind is not MemoryKind.cuda_allocated or not predicts:
-        return "hardware.cells_at_once=1, a smaller model or more memory would fit"
     fixed = cell.training.division_is_fixed and result.attempts[-1].phase == "train"
+    on_gpu = result.memory_kind is MemoryKind.cuda_allocated
+    if not on_gpu or not predicts:
+        # Memory of the host that a cell on a GPU exhausts does not depend on how a batch is divided.
+        smaller = "training.memory=small, " if fixed and not on_gpu else ""
+        return f"{smaller}hardware.cells_at_once=1, a smaller model or more memory would fit"
     small = replace(cell.training, memory=MemoryPolicy.small, micro_batch_size=8, gradient_checkpointing=False)
     if fixed and (needed := _predicted_bytes(replace(cell, training=small))) is not None:
         return f"training.memory=small needs {needed / GB:.1f} GB by the prediction"

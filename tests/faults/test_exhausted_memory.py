@@ -14,11 +14,13 @@ import numpy as np
 import pytest
 import torch
 
-from peft_study.cell.endings import classify
+from peft_study.cell.endings import classify, what_fits
 from peft_study.cli.run import arguments_again
+from peft_study.config.compose import compose_cell
 from peft_study.errors import UserError
 from peft_study.models.out_of_memory import is_of_host, is_out_of_memory, spells_out_of_memory
-from peft_study.results.schema import Status
+from peft_study.results.attempts import Attempt
+from peft_study.results.schema import MemoryKind, RunResult, Status
 
 PETABYTE = 1 << 50
 RAISED: dict[str, Callable[[], object]] = {
@@ -193,3 +195,22 @@ def test_the_kernels_counter_tells_an_exhausted_group_from_another_kill(
 def test_a_cell_that_starts_again_keeps_its_attempts(arguments: list[str], again: list[str]) -> None:
     # A YAML file with rerun: true would otherwise start the cell over without end.
     assert arguments_again(arguments) == again
+
+
+@pytest.mark.parametrize(
+    ("settings", "phase", "kind", "named"),
+    [
+        (["training.memory=fast"], "train", MemoryKind.cpu_peak_rss, True),
+        (["training.micro_batch_size=4"], "train", MemoryKind.cpu_peak_rss, True),
+        (["training.memory=auto"], "train", MemoryKind.cpu_peak_rss, False),  # smaller attempts came before
+        (["training.memory=fast"], "generate", MemoryKind.cpu_peak_rss, False),
+        (["training.memory=fast"], "train", MemoryKind.cuda_allocated, False),  # the host's memory ran out
+    ],
+)
+def test_a_division_that_the_settings_fix_is_named_as_what_would_fit(
+    settings: list[str], phase: str, kind: MemoryKind, named: bool
+) -> None:
+    cell = compose_cell(["model=tiny-llama", *settings])
+    result = RunResult("a", "b", Status.oom, memory_kind=kind, attempts=[Attempt(status="oom", phase=phase)])
+
+    assert ("training.memory=small" in what_fits(cell, result, predicts=False)) is named
