@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# A busy machine is no failure.
+# The time of an example depends on the load of the machine, so a slow example must not fail a test.
 settings.register_profile("without deadline", deadline=None)
 settings.load_profile("without deadline")
 # Collections during the imports free nothing.

@@ -35,8 +35,9 @@ def example_problems(method: MethodConfig) -> Iterator[UserError]:
             hint="method=icl for random examples, method=rag for the nearest, method=zero-shot for none",
         )
     if choice is ExampleChoice.nearest and not method.retriever:
+        got = "null" if method.retriever is None else "an empty text"
         yield UserError(
-            f"method.retriever must be set to find the nearest examples, got {method.retriever or 'null'}",
+            f"method.retriever must be set to find the nearest examples, got {got}",
             where="method.retriever",
             hint="method.retriever=tfidf, bm25, minilm, thenlper/gte-small, or a local folder",
         )

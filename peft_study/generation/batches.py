@@ -13,7 +13,8 @@ from peft_study.config.schema import GenerationConfig
 MAX_BATCH = 32
 """Most prompts in a batch. With more, a step is limited by compute, and the batch gains nothing."""
 WORTH_SHARING = 2048
-"""Least number of prompt tokens that a group of its own must save, because its batches take separate steps."""
+"""Number of prompt tokens that a separate group must save at least. Its batches take extra steps, so that a smaller
+saving does not pay."""
 _SCORE_BYTES = 16
 """Bytes for each token of the vocabulary and candidate in a step: the logits in the model's format, the same in fp32,
 their log-probabilities, and the sums with the scores of the beams."""

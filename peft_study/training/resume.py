@@ -5,6 +5,7 @@ import logging
 import os
 import shutil
 import zlib
+from functools import lru_cache
 from pathlib import Path
 
 from peft_study.results.store import write_atomically
@@ -34,15 +35,12 @@ def mark_complete(checkpoint: Path) -> None:
 
 
 def last_usable(folder: Path) -> Path | None:
-    """The checkpoint of the highest step from which training can resume; None if there is none.
+    """Return the latest checkpoint from which training can resume; None if no checkpoint is usable.
 
-    It is complete, each of its files has its checksum, and so has the best checkpoint until then, whose weights the
-    cell may use at its end.
+    A usable checkpoint is complete, and each of its files matches its checksum. The same must hold for the best
+    checkpoint so far, because the cell may use its weights at the end.
     """
-    # transformers' `get_last_checkpoint` takes the highest step, even if a crash cut its files off.
-    steps = {
-        step: checkpoint for checkpoint in folder.glob("checkpoint-*") if (step := step_of(checkpoint)) is not None
-    }
+    steps = _complete(folder)
     intact: dict[int, bool] = {}
     for step in sorted(steps, reverse=True):
         needed = {step, _best_step(steps[step]) or step}
@@ -89,13 +87,17 @@ def remove_older(folder: Path, best_step: int | None) -> None:
         best_step: optimizer step of the checkpoint with the lowest validation loss.
     """
     # By step: transformers goes by the files' times, and after a jump of the clock it removes the newest checkpoint.
-    steps = {
-        step: checkpoint for checkpoint in folder.glob("checkpoint-*") if (step := step_of(checkpoint)) is not None
-    }
+    steps = _complete(folder)
     best = {best_step} & steps.keys()
     kept = best | set(sorted(steps.keys() - best)[len(best) - KEPT :])
     for step in steps.keys() - kept:
         shutil.rmtree(steps[step], ignore_errors=True)
+
+
+def _complete(folder: Path) -> dict[int, Path]:
+    """The complete checkpoints of a run by their step."""
+    # transformers' `get_last_checkpoint` takes the highest step, even if a crash cut its files off.
+    return {step: checkpoint for checkpoint in folder.glob("checkpoint-*") if (step := step_of(checkpoint)) is not None}
 
 
 def _marked(checkpoint: Path) -> dict[str, tuple[int, int | None]]:
@@ -123,6 +125,13 @@ def _best_step(checkpoint: Path) -> int | None:
 
 
 def _checksum(file: Path) -> int:
+    stat = file.stat()
+    return _checksum_of(file, stat.st_size, stat.st_mtime_ns)
+
+
+# A cell that resumes asks twice: for the steps to keep in its record, and for the checkpoint to train from.
+@lru_cache(maxsize=256)
+def _checksum_of(file: Path, size: int, changed_ns: int) -> int:
     checksum = 0
     with file.open("rb") as handle:
         while chunk := handle.read(_CHUNK_BYTES):

@@ -19,7 +19,6 @@ from peft_study.sweep.command import plan_command
 from peft_study.tracking.names import summary_values
 from tests.report_cells import result, study
 from tests.wandb_server import Fault, Kind, WandbServer, always
-from tests.wandb_server.isolated import isolated
 
 STUDY = ("+study=quickstart", "method=lora,zero-shot")
 TINY = (
@@ -28,15 +27,7 @@ TINY = (
 )
 
 
-@pytest.fixture
-def server() -> Iterator[WandbServer]:
-    with WandbServer() as listening:
-        yield listening
-
-
-@pytest.fixture(autouse=True)
-def own_wandb(server: WandbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    yield from isolated(server, tmp_path, monkeypatch)
+pytestmark = pytest.mark.usefixtures("server")
 
 
 def specification(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -24,7 +24,7 @@ from peft_study.tracking.names import history, summary_values
 from peft_study.tracking.wandb import WandbTracker, run_id
 from tests.tracked_child import CONFIG, track
 from tests.wandb_server import Fault, Kind, Run, WandbServer, always, nth
-from tests.wandb_server.isolated import KEY, isolated
+from tests.wandb_server.isolated import KEY
 
 ROOT = Path(__file__).resolve().parents[2]
 REAL_CELL = (
@@ -34,15 +34,7 @@ REAL_CELL = (
 Sync = Callable[..., int]
 
 
-@pytest.fixture
-def server() -> Iterator[WandbServer]:
-    with WandbServer() as listening:
-        yield listening
-
-
-@pytest.fixture(autouse=True)
-def own_wandb(server: WandbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    yield from isolated(server, tmp_path, monkeypatch)
+pytestmark = pytest.mark.usefixtures("server")
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import dataclasses
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,6 @@ from peft_study.tracking import wandb as tracking
 from peft_study.tracking.wandb import artifact_name, create_tracker, run_id
 from tests.tracked_child import CONFIG, PLACE
 from tests.wandb_server import Fault, Kind, WandbServer, always
-from tests.wandb_server.isolated import isolated
 
 WEIGHTS = {"adapter/adapter_model.safetensors": b"weights" * 1000, "adapter/adapter_config.json": b"{}"}
 RECORDS = ("result.json", "predictions.jsonl", "metrics.jsonl", "usage.jsonl")
@@ -30,15 +28,7 @@ AGENT = {
 }
 
 
-@pytest.fixture
-def server() -> Iterator[WandbServer]:
-    with WandbServer() as listening:
-        yield listening
-
-
-@pytest.fixture(autouse=True)
-def own_wandb(server: WandbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    yield from isolated(server, tmp_path, monkeypatch)
+pytestmark = pytest.mark.usefixtures("server")
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,9 @@ from tests.wandb_server.server import WandbServer
 KEY = "0123456789abcdef0123456789abcdef01234567"
 
 
+@contextmanager
 def isolated(server: WandbServer, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A W&B that knows the stand-in alone, and ends with the test; the body of a fixture.
+    """A W&B that knows the stand-in alone, and ends with the test.
 
     Args:
         server: the stand-in.
@@ -34,5 +36,7 @@ def isolated(server: WandbServer, folder: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(sys, "exit", sys.exit)
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     wandb.teardown()
-    yield
-    stop_service()
+    try:
+        yield
+    finally:
+        stop_service()

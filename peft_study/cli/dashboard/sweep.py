@@ -1,13 +1,12 @@
 """Writes a study as a W&B sweep, for those who launch cells by W&B's agents."""
 
-import re
 import shlex
 from collections.abc import Sequence
 from typing import Any
 
 import yaml
 
-from peft_study.config.grammar import quote
+from peft_study.sweep.blocks import literal
 from peft_study.sweep.plan import PlannedCell
 
 PARAMETER = "cell"
@@ -31,7 +30,7 @@ def sweep_of(
     Returns:
         the sweep, as `wandb sweep FILE` reads it.
     """
-    place = [f"tracking.project={_value(project)}", *([f"tracking.entity={_value(entity)}"] if entity else [])]
+    place = [f"tracking.project={literal(project)}", *([f"tracking.entity={literal(entity)}"] if entity else [])]
     folder = [f"--config-dir={config_dir}"] if config_dir else []
     named = {"entity": entity} if entity else {}
     return {
@@ -51,10 +50,6 @@ def _overrides(planned: PlannedCell) -> list[str]:
         return list(planned.overrides)
     # A second `tracking=` would replace the first.
     return [*planned.overrides, "+tracking.trackers.wandb={}" if trackers else "tracking=wandb"]
-
-
-def _value(text: str) -> str:
-    return text if re.fullmatch(r"[A-Za-z][\w.-]*", text) else quote(text)
 
 
 def to_yaml(sweep: dict[str, Any]) -> str:
