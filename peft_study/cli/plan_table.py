@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from peft_study.console.formats import MISSING, duration
-from peft_study.console.messages import printable
+from peft_study.console.messages import plain_console, printable
 from peft_study.cost.forecast import Forecast
 
 
@@ -24,7 +24,7 @@ def print_plan(
         needed: how many seeds and samples a difference needs; None prints no line.
         console: where to print; the standard output if None.
     """
-    console = console or Console(emoji=False)
+    console = console or plain_console()
     table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
     for title in ("model", "method", "data"):
         table.add_column(title, no_wrap=True)

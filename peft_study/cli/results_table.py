@@ -12,7 +12,7 @@ from peft_study.config.conventions import label
 from peft_study.config.examples import example_label
 from peft_study.config.identity import settings_key
 from peft_study.console.formats import MISSING, percent
-from peft_study.console.messages import printable
+from peft_study.console.messages import plain_console, printable
 from peft_study.metrics.intervals import recorded_interval
 from peft_study.metrics.registry import HEADLINES
 from peft_study.metrics.seed_intervals import Spread, seeds_interval
@@ -79,7 +79,7 @@ def print_results(results: Sequence[RunResult], console: Console | None = None) 
         results: one for each cell.
         console: where to print; the standard output if None.
     """
-    console = console or Console(emoji=False)
+    console = console or plain_console()
     table_rows = rows(results)
     several_datasets = len({row.dataset for row in table_rows}) > 1
     # This padding lets two scores with their intervals fit into 80 columns.

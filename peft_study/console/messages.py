@@ -14,23 +14,39 @@ _EVERY_SECONDS = 20.0
 
 
 class ResultConsole(Console):
-    """The standard output. A closed pipe ends the command quietly (`interrupts.exit_quietly_on_broken_pipe`)."""
+    """The standard output. A closed pipe ends the command quietly (`interrupts.exit_quietly_on_broken_pipe`).
+
+    Args:
+        width: characters in a line; None for those of the terminal.
+    """
+
+    def __init__(self, width: int | None = None) -> None:
+        super().__init__(width=width, emoji=False)
 
     def on_broken_pipe(self) -> None:
         """See `Console.on_broken_pipe`, which would end the process with exit code 1."""
         raise BrokenPipeError
 
 
+def plain_console(*, stderr: bool = False) -> Console:
+    """Return a console that prints a name such as ":bug:" as it is, and so need not load rich's table of emoji.
+
+    Args:
+        stderr: print to the standard error stream, else to the standard output.
+    """
+    return Console(stderr=stderr, emoji=False)
+
+
 def print_line(line: str) -> None:
     """Print one line without wrapping or markup."""
-    console = Console(stderr=True, emoji=False)
+    console = plain_console(stderr=True)
     console.print(Text(_printable_lines(line, console)), soft_wrap=True)
 
 
 def spinner(what: str) -> AbstractContextManager[object]:
     """Show on a terminal that something takes a while. Elsewhere, show nothing."""
     # The standard output holds results, which may be piped.
-    console = Console(stderr=True, emoji=False)
+    console = plain_console(stderr=True)
     return console.status(Text(what)) if console.is_terminal else nullcontext()
 
 
@@ -44,7 +60,7 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
     Yields:
         a function to call with the number of steps done and the number of all steps.
     """
-    console = Console(stderr=True, emoji=False)
+    console = plain_console(stderr=True)
     if console.is_terminal:
         with console.status(Text(f"{what} ...")) as status:
             yield lambda done, total: status.update(Text(f"{what}: {done:,} of {total:,} ..."))
@@ -62,7 +78,7 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
 
 def print_error(error: UserError) -> None:
     """Print what is wrong, where, and what to try."""
-    console = Console(stderr=True, emoji=False)
+    console = plain_console(stderr=True)
     text = _printable_lines(str(error), console)
     console.print(Text.assemble(("error: ", "bold red"), text), soft_wrap=True)
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from peft_study.console.formats import MISSING, duration
-from peft_study.console.messages import printable
+from peft_study.console.messages import plain_console, printable
 from peft_study.console.progress_bar import progress_bar
 
 SECONDS_BETWEEN_LINES = 30.0
@@ -44,7 +44,7 @@ class JudgingDisplay:
     """
 
     def __init__(self, total: int, done: int, console: Console | None = None) -> None:
-        self._console = console or Console(stderr=True, emoji=False)
+        self._console = console or plain_console(stderr=True)
         self._total, self._done, self._passed = total, done, 0
         self._progress: Progress | None = None
         self._task: TaskID | None = None
@@ -83,7 +83,7 @@ def print_scores(scores: Mapping[str, Scores], file: str, console: Console | Non
         file: path of the verdicts.
         console: the console to write to, None for standard output.
     """
-    console = console or Console(emoji=False)
+    console = console or plain_console()
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column("")
     for comparator in scores:

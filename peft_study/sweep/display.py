@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from peft_study.console.formats import duration
-from peft_study.console.messages import printable
+from peft_study.console.messages import plain_console, printable
 from peft_study.results.schema import Status
 from peft_study.tracking.events import Progress
 
@@ -50,7 +50,7 @@ class SweepDisplay:
     """
 
     def __init__(self, cells: Sequence[str], at_once: int, console: Console | None = None) -> None:
-        self._console = console or Console(stderr=True, emoji=False)
+        self._console = console or plain_console(stderr=True)
         self._cells = {name: _Shown(name) for name in cells}
         self._at_once = at_once
         self._live: Live | None = None

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from peft_study.console.formats import MISSING, percent
-from peft_study.console.messages import printable
+from peft_study.console.messages import plain_console, printable
 from peft_study.console.progress_bar import progress_bar
 from peft_study.metrics.intervals import recorded_interval
 from peft_study.metrics.registry import ALWAYS_SHOWN, HEADLINES
@@ -35,7 +35,7 @@ class ConsoleTracker:
     """
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(stderr=True, emoji=False)
+        self._console = console or plain_console(stderr=True)
         self._progress: Progress | None = None
         self._task: TaskID | None = None
         self._latest: dict[str, float] = {}
@@ -120,7 +120,7 @@ def print_closing_table(
         folder: the cell's result folder.
         console: where to print; the standard output if None.
     """
-    console = console or Console(emoji=False)
+    console = console or plain_console()
     console.print(Group(_metrics_table(summary, console), Text(), _cost_table(summary)))
     # The line is not wrapped, because a path that is broken over lines cannot be copied.
     console.print(Text(printable(f"results in {folder}", console)), soft_wrap=True)

@@ -13,12 +13,11 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from peft_study.console.formats import MISSING
-from peft_study.console.messages import printable
+from peft_study.console.messages import plain_console, printable
 from peft_study.console.redaction import redact
 from peft_study.errors import UserError
 
@@ -101,7 +100,7 @@ def print_repositories(repositories: Sequence[Repository], folder: Path, free_by
         folder: the folder of the cache.
         free_bytes: free space on its disk.
     """
-    console = Console(emoji=False)
+    console = plain_console()
     total, missing = (
         sum(getattr(repository, name) for repository in repositories) for name in ("total_bytes", "missing_bytes")
     )

@@ -61,9 +61,9 @@ def show(folder: Path, *, as_json: bool = False, watch: bool = False, every_seco
     # Later readings of a watch read only what changed.
     with progress("reading cells") as advance:
         summary = summarize(folder, *reader.read(advance))
-    console = ResultConsole(emoji=False)
+    console = ResultConsole()
     if not console.is_terminal:
-        console = ResultConsole(width=_PIPE_WIDTH, emoji=False)
+        console = ResultConsole(width=_PIPE_WIDTH)
     if not watch:
         if as_json:
             _write(json.dumps(summary.to_json(), indent=1))
