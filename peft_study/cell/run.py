@@ -138,8 +138,8 @@ class CellRun:
                 self._cell = division.by_prediction(self._cell, self._compute, self._result)
             self._cell = division.by_attempts(self._cell, self._attempt, len(self._prepared.test))
             self._model = self._load_model()
-            if isinstance(self._model, PeftModel) and not self._cell.hardware.shard_weights:
-                self._try_out(self._model)
+            if not self._cell.hardware.shard_weights:
+                self._try_out()
 
     def run(self) -> None:
         """Train, generate and score. Each phase resumes where an interrupted run stopped."""
@@ -173,8 +173,7 @@ class CellRun:
     def _train_and_generate(self) -> Sequence[Sequence[str]]:
         if self._ranks.shards:
             shard_frozen_weights(self._model, self.device)
-            if isinstance(self._model, PeftModel):
-                self._try_out(self._model)
+            self._try_out()
         if self._trains:
             with self._recorder.phase("train", self._training_steps()):
                 self._train()
@@ -236,8 +235,11 @@ class CellRun:
         self._result.parameters = asdict(count(model))
         return model
 
-    def _try_out(self, model: PeftModel) -> None:
+    def _try_out(self) -> None:
         """Take a short training step and generate a short answer, to refuse an adapter that cannot do both."""
+        model = self._model
+        if not isinstance(model, PeftModel):
+            return
         # Some of peft's config classes raise only in a step or in `generate` (docs/peft_methods.md).
         sample = self._prepared.train[0]
         short = replace(sample, prompt=sample.prompt[:TRIAL_TOKENS], target=sample.target[:TRIAL_TOKENS])
