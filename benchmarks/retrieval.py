@@ -29,8 +29,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 from benchmarks import record
 from peft_study.data.nearest import compare, nearest
-from peft_study.models.embeddings import cached_embeddings
-from peft_study.models.retrieval import TOKENS, load_retriever
+from peft_study.models.retrieval.embeddings import cached_embeddings
+from peft_study.models.retrieval.retrievers import TOKENS, load_retriever
 
 NEAREST = 8
 QUERIES = 300

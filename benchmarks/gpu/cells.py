@@ -29,8 +29,7 @@ from peft_study.training.loop import train
 from peft_study.training.packing import BatchBuilder, Packer, batch_builder
 
 WARM_UP_STEPS = 2
-MEASURED_STEPS = 5
-STEPS = WARM_UP_STEPS + MEASURED_STEPS
+"""Steps before the measured ones. With samples of equal length, the first chooses kernels, and the second records."""
 MEMORY_FOLDER = Path("/dev/shm")  # noqa: S108  # a disk would add its time to that of checkpoints
 FIRST_TOKEN = 300
 """From this id to `LAST_TOKEN`, ids are ordinary text in the embedded tokenizer and exist in every model."""
@@ -73,7 +72,7 @@ def load(overrides: Sequence[str], results: record.RowRecord) -> Loaded | None:
         meter = Meter(compute.device)
         with meter.phase("load"):
             tokenizer = load_tokenizer(cell.model)
-            adapter = adapter_config(cell.method, FAMILIES[cell.model.family], tokenizer.name_or_path, STEPS)
+            adapter = adapter_config(cell.method, FAMILIES[cell.model.family], tokenizer.name_or_path)
             base = load_model(cell.model, cell.quantization, cell.method.kind, compute, tokenizer)
             model = attach(base, cell.method.kind, adapter, cell.seed)
             driver_bytes = record.process_bytes()
@@ -125,15 +124,23 @@ def packer(loaded: Loaded) -> Packer:
 
 
 def timed_training(
-    loaded: Loaded, cell: CellConfig, samples: Sequence[Encoded], collator: BatchBuilder
+    loaded: Loaded,
+    cell: CellConfig,
+    samples: Sequence[Encoded],
+    collator: BatchBuilder,
+    warm_up: int = WARM_UP_STEPS,
+    *,
+    cuda_graphs: bool = True,
 ) -> dict[str, Any]:
     """Fine-tune with the project's loop and time its optimizer steps.
 
     Args:
         loaded: its model is trained in place.
         cell: gives batch, micro-batch and recomputation.
-        samples: samples of `STEPS` batches.
+        samples: of the batches of all steps.
         collator: builds batches.
+        warm_up: number of steps that are not measured, at least 1.
+        cuda_graphs: replay repeated steps, as a cell does by default.
 
     Returns:
         seconds of the steps after the warm-up, their median, and the cost of the whole phase.
@@ -149,7 +156,7 @@ def timed_training(
     place = MEMORY_FOLDER if MEMORY_FOLDER.is_dir() else None
     try:
         with tempfile.TemporaryDirectory(dir=place) as folder, meter.phase("train"):
-            train(
+            trained = train(
                 loaded.model,
                 samples,
                 samples[: cell.training.batch_size],
@@ -161,18 +168,20 @@ def timed_training(
                 folder=Path(folder),
                 on_step=lambda _step, _values, _speed: None,
                 on_progress=note_end,
+                cuda_graphs=cuda_graphs,
             )
             driver_bytes = record.process_bytes()
     finally:
         # Gradients of an arm that ran out of memory would count for the next arm.
         loaded.model.zero_grad(set_to_none=True)
     # The time before the first end also contains the evaluation before training, so it is not a step.
-    steps = [after - before for before, after in itertools.pairwise(ends)][WARM_UP_STEPS - 1 :]
+    steps = [after - before for before, after in itertools.pairwise(ends)][warm_up - 1 :]
     return {
         "step_seconds": rounded(steps),
         "median_step_seconds": round(statistics.median(steps), 5),
         "micro_batch_size": cell.training.micro_batch_size,
         "gradient_checkpointing": cell.training.gradient_checkpointing,
+        "cuda_graphs": trained.cuda_graphs,
         **costs(meter, "train", driver_bytes),
     }
 

@@ -4,6 +4,7 @@ import random
 import statistics
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from benchmarks.arms import search_alone
@@ -13,12 +14,13 @@ from peft_study.cost.memory import Meter
 from peft_study.data.prompts import Template
 from peft_study.generation.decode import Decoder
 
+PROJECT, WITHOUT_GRAPHS = "project", "project without graphs"
 PREFIXES = (0, 256, 1024)
 """Tokens of the shared prefix."""
 PROMPT_TOKENS = 28
 """The mean of CoNaLa's training samples with the embedded tokenizer."""
 PROMPTS = 32
-ARM_SHARE = 0.12
+ARM_SHARE = 0.08
 """Share of the row's seconds after which an arm ends, once it has its least number of repeats."""
 LEAST_REPEATS = 2
 WARM_UP_TOKENS = 4
@@ -38,14 +40,17 @@ def run(row: Row, results: record.RowRecord) -> None:
     with results.phase("warm-up"):
         prompt = cells.random_tokens(random.Random(0), PROMPT_TOKENS)
         _generate_plainly(loaded, prompt, WARM_UP_TOKENS)
+        for graphs in (False, True):
+            list(_decoder(loaded, WARM_UP_TOKENS, graphs).generate([prompt, prompt]))
     for prefix in PREFIXES:
         generator = random.Random(prefix)
         shared = cells.random_tokens(generator, prefix)
         prompts = [(*shared, *cells.random_tokens(generator, PROMPT_TOKENS)) for _ in range(PROMPTS)]
         with results.phase(f"one at a time, prefix {prefix}") as entry:
             entry |= _one_at_a_time(loaded, prompts, ARM_SHARE * row.seconds)
-        with results.phase(f"project, prefix {prefix}") as entry:
-            entry |= _project(loaded, prompts, ARM_SHARE * row.seconds)
+        for arm, graphs in ((WITHOUT_GRAPHS, False), (PROJECT, True)):
+            with results.phase(f"{arm}, prefix {prefix}") as entry:
+                entry |= _project(loaded, prompts, ARM_SHARE * row.seconds, graphs=graphs)
     _add_ratios(results)
 
 
@@ -69,16 +74,13 @@ def _one_at_a_time(loaded: cells.Loaded, prompts: Sequence[Sequence[int]], enoug
     }
 
 
-def _project(loaded: cells.Loaded, prompts: Sequence[Sequence[int]], enough: float) -> dict[str, Any]:
-    cell = loaded.cell
-    decoder = Decoder(
-        loaded.model,
-        loaded.tokenizer,
-        Template(),
-        cell.generation,
-        cell.dataset.max_new_tokens,
-        loaded.compute,
-    )
+def _decoder(loaded: cells.Loaded, new_tokens: int, graphs: bool) -> Decoder:
+    settings = loaded.cell.generation
+    return Decoder(loaded.model, loaded.tokenizer, Template(), settings, new_tokens, loaded.compute, cuda_graphs=graphs)
+
+
+def _project(loaded: cells.Loaded, prompts: Sequence[Sequence[int]], enough: float, *, graphs: bool) -> dict[str, Any]:
+    decoder = _decoder(loaded, loaded.cell.dataset.max_new_tokens, graphs)
     meter = Meter(loaded.compute.device)
     seconds: list[float] = []
     sizes: list[int] = []
@@ -97,6 +99,7 @@ def _project(loaded: cells.Loaded, prompts: Sequence[Sequence[int]], enough: flo
         "prompts_at_once": sizes[0],
         "prompt_seconds": cells.rounded(prompt_seconds),
         "median_prompt_seconds": round(statistics.median(prompt_seconds), 5),
+        **asdict(decoder.decoding),
         **cells.costs(meter, "generate", driver_bytes),
     }
 
@@ -114,9 +117,10 @@ def _is_enough(seconds: Sequence[float], enough: float) -> bool:
 
 def _add_ratios(results: record.RowRecord) -> None:
     phases = results.values["phases"]
-    results.values["speed_ratios"] = {
-        str(prefix): round(plain["median_prompt_seconds"] / project["median_prompt_seconds"], 2)
-        for prefix in PREFIXES
-        if (plain := phases[f"one at a time, prefix {prefix}"])["status"] == "ok"
-        and (project := phases[f"project, prefix {prefix}"])["status"] == "ok"
-    }
+    for arm in (PROJECT, WITHOUT_GRAPHS):
+        results.values["speed_ratios" if arm == PROJECT else "speed_ratios_without_graphs"] = {
+            str(prefix): round(plain["median_prompt_seconds"] / project["median_prompt_seconds"], 2)
+            for prefix in PREFIXES
+            if (plain := phases[f"one at a time, prefix {prefix}"])["status"] == "ok"
+            and (project := phases[f"{arm}, prefix {prefix}"])["status"] == "ok"
+        }

@@ -12,6 +12,7 @@ from peft_study.generation.decode import Decoder
 from peft_study.models.adapter import recompute_activations
 
 GENERATE = "generate"
+STEPS = cells.WARM_UP_STEPS + 2
 
 
 def run(row: Row, results: record.RowRecord) -> None:
@@ -26,7 +27,7 @@ def run(row: Row, results: record.RowRecord) -> None:
         return
     dataset = loaded.cell.dataset
     batch = loaded.cell.training.batch_size
-    samples = cells.random_samples([(dataset.max_prompt_tokens, dataset.max_target_tokens)] * batch * cells.STEPS)
+    samples = cells.random_samples([(dataset.max_prompt_tokens, dataset.max_target_tokens)] * batch * STEPS)
     for arm, overrides in memory_arms().items():
         cell = cells.compose([*row.overrides, *overrides])
         with results.phase(f"train {arm}") as entry:
@@ -51,6 +52,7 @@ def _generate(loaded: cells.Loaded) -> dict[str, Any]:
         replace(settings, batch_size=size),
         dataset.max_new_tokens,
         loaded.compute,
+        cuda_graphs=True,
     )
     meter = Meter(loaded.compute.device)
     with meter.phase(GENERATE):

@@ -103,13 +103,13 @@ def benchmark_rows(device: str, *, tiny: bool) -> list[Row]:
         for method, quantization in (("lora", "none"), ("lora", "nf4"), ("zero-shot", "none"))
     )
     return [
-        Row("tests bf16 none nf4 int8", TESTS, 30, select="bf16 and lora and not t5"),
-        Row("training codellama-7b lora none", TRAINING, 25, seven),
+        Row("tests of graphs", TESTS, 60, select="graphs"),
+        Row("training codellama-7b lora none", TRAINING, 60, seven),
         *memory[:FIRST_MEMORY_ROWS],
         Row("generation codellama-7b none", GENERATION, TINY_SECONDS if tiny else 60, seven_base),
+        Row("training codellama-7b lora nf4", TRAINING, 80, seven_nf4),
         *memory[FIRST_MEMORY_ROWS:],
-        Row("training codellama-7b lora nf4", TRAINING, 30, seven_nf4),
-        Row("tests all", TESTS, 90),
+        Row("tests all", TESTS, 120),
     ]
 
 

@@ -10,7 +10,7 @@ from peft_study.config.schema import CellConfig, ExampleChoice
 from peft_study.data.examples import ExampleRules, Shown, choose, leakage_record
 from peft_study.data.nearest import Retriever
 from peft_study.data.samples import Sample
-from peft_study.models.retrieval import load_retriever
+from peft_study.models.retrieval.retrievers import load_retriever
 
 logger = logging.getLogger(__name__)
 

@@ -268,6 +268,8 @@ class CellRun:
             self._compute,
             cell.seed,
             most_prompts=self._attempt.restriction.prompts_at_once,
+            # Divided weights are gathered between the kernels of a step.
+            cuda_graphs=cell.hardware.cuda_graphs and not cell.hardware.shard_weights,
         )
 
     def _train(self) -> None:
@@ -287,6 +289,7 @@ class CellRun:
             on_progress=self._tracker.progress,
             on_work=self._meter.add_work,
             ranks=self._ranks,
+            cuda_graphs=self._cell.hardware.cuda_graphs,
         )
         # The best checkpoint by validation loss, not the weights after the last step. transformers'
         # `load_best_model_at_end` fails for prompt learning.

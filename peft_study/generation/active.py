@@ -14,7 +14,7 @@ class ActivePrompts:
         batch: all prompts are active at first.
 
     Attributes:
-        indices: index in the batch as it was read, for each active prompt.
+        indices: index in the batch as it was read, for each prompt that is still in the batch.
         results: tokens of the candidates of each prompt; empty while it is active.
     """
 
@@ -22,23 +22,28 @@ class ActivePrompts:
         self._batch = batch
         self.indices = list(range(len(batch.first_logits)))
         self.results: list[list[list[int]]] = [[] for _ in self.indices]
+        self._finished: set[int] = set()
 
     def leave(self, finished: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor | None:
-        """Take out the finished prompts.
+        """Keep the candidates of finished prompts, and take the prompts out, some of them later: see `least_active`.
 
         Args:
-            finished: whether each active prompt is finished, (prompts,).
-            candidates: tokens of the candidates of each active prompt, (prompts, candidates, tokens).
+            finished: whether each prompt in the batch is finished, (prompts,). Those that were finished before and are
+                still in the batch count as finished, whatever this says.
+            candidates: tokens of the candidates of each prompt in the batch, (prompts, candidates, tokens).
 
         Returns:
             the present places of the prompts that stay, in their new order; None if all stay where they are.
         """
-        gone = [place for place, is_finished in enumerate(finished.tolist()) if is_finished]
-        if not gone:
-            return None
+        gone = {place for place, is_finished in enumerate(finished.tolist()) if is_finished} - self._finished
         for place in gone:
             self.results[self.indices[place]] = candidates[place].tolist()
-        order = fill_holes(len(self.indices), gone)
+        self._finished |= gone
+        active = len(self.indices) - len(self._finished)
+        if not self._finished or active > self._batch.least_active * len(self.indices):
+            return None
+        order = fill_holes(len(self.indices), sorted(self._finished))
+        self._finished = set()
         self.indices = [self.indices[place] for place in order]
         if order:
             self._batch.keep(order)

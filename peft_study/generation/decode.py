@@ -20,6 +20,7 @@ from peft_study.generation.probe import why_not_shared
 from peft_study.generation.prompt_reader import PromptReader, kept_common
 from peft_study.generation.sampling import SamplingSettings, sample
 from peft_study.generation.stopping import CompleteTexts, Continuation, Sentinel, newline_tokens, token_texts
+from peft_study.models.cuda_graphs import is_recordable
 from peft_study.models.loading import Model
 from peft_study.models.out_of_memory import is_out_of_memory
 from peft_study.models.precision import Compute
@@ -59,6 +60,7 @@ class Decoding:
         largest_batch: most prompts that were decoded at the same time.
         halvings: number of batches that were halved because memory was exhausted.
         cache_bytes: most bytes of keys and values at the same time; 0 if they were copied.
+        cuda_graphs: number of recorded steps that were replayed.
     """
 
     path: str = SHARED
@@ -67,6 +69,7 @@ class Decoding:
     largest_batch: int = 0
     halvings: int = 0
     cache_bytes: int = 0
+    cuda_graphs: int = 0
 
     def after(self, earlier: Mapping[str, Any]) -> Self:
         """Return how candidates were decoded, of which an interrupted run wrote the first.
@@ -80,6 +83,7 @@ class Decoding:
             largest_batch=max(self.largest_batch, earlier.get("largest_batch", 0)),
             halvings=self.halvings + earlier.get("halvings", 0),
             cache_bytes=max(self.cache_bytes, earlier.get("cache_bytes", 0)),
+            cuda_graphs=self.cuda_graphs + earlier.get("cuda_graphs", 0),
         )
 
 
@@ -95,6 +99,7 @@ class Decoder:
         compute: device and number format.
         seed: seed of sampling. It seeds each prompt separately, so that a resumed generation draws the same candidates.
         most_prompts: most prompts of a batch, whatever the settings say; None for no limit.
+        cuda_graphs: replay steps from CUDA graphs where `cuda_graphs.is_recordable` allows it.
 
     Attributes:
         pad: id that fills rows.
@@ -112,6 +117,7 @@ class Decoder:
         seed: int = 0,
         *,
         most_prompts: int | None = None,
+        cuda_graphs: bool = False,
     ) -> None:
         # Adapters stay unmerged: LoRA merged into 4 or 8 bits is rounded, and peft 0.21 does not merge IA3 into 8 bits.
         self._model = model
@@ -122,6 +128,7 @@ class Decoder:
         self._compute = compute
         self._seed = seed
         self._most_prompts = most_prompts
+        self._records = cuda_graphs and is_recordable(model)
         self.pad = int(tokenizer.pad_token_id)
         self._encoder_decoder = bool(model.config.is_encoder_decoder)
         self._texts = token_texts(tokenizer) if template.stop_at_newline or template.ends_early else {}
@@ -206,7 +213,7 @@ class Decoder:
             )
             return partial(self._write_copied, decoder)
         with torch.inference_mode(), self._compute.autocast():
-            reader = PromptReader(self._model, prompts, self.pad)
+            reader = PromptReader(self._model, prompts, self.pad, records=self._records)
         common = reader.common.tokens + reader.common.virtual
         self.decoding.common_tokens = max(self.decoding.common_tokens, common)
         return partial(self._write_shared, reader)
@@ -267,9 +274,14 @@ class Decoder:
                 length_penalty=settings.length_penalty,
                 early_stopping=settings.early_stopping,
             )
-            return beam_search(search, batch)
-        draws = SamplingSettings(**ends, temperature=settings.temperature, top_k=settings.top_k, top_p=settings.top_p)
-        return sample(draws, batch, [self._seed * SEED_FACTOR + index for index in indices])
+            written = beam_search(search, batch)
+        else:
+            draws = SamplingSettings(
+                **ends, temperature=settings.temperature, top_k=settings.top_k, top_p=settings.top_p
+            )
+            written = sample(draws, batch, [self._seed * SEED_FACTOR + index for index in indices])
+        self.decoding.cuda_graphs += batch.recordings
+        return written
 
     def _write_copied(
         self,

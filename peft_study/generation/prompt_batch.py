@@ -1,12 +1,13 @@
 """A batch of prompts that were read, and the candidates that are written behind them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from transformers.modeling_outputs import BaseModelOutput
 
+from peft_study.generation.recorded_step import LEAST_ACTIVE, RecordedStep
 from peft_study.generation.shared_cache import SharedCache, shared_attention
 from peft_study.models.loading import base_of
 
@@ -20,6 +21,7 @@ class PromptBatch:
         logits: of the first token of each prompt's candidates, (prompts, vocabulary).
         positions: position of that token for each prompt; None for an encoder-decoder.
         encoded: the encoder's output; None for a decoder.
+        records: replay the steps of a decoder from CUDA graphs.
     """
 
     def __init__(
@@ -29,15 +31,28 @@ class PromptBatch:
         logits: torch.Tensor,
         positions: torch.Tensor | None = None,
         encoded: torch.Tensor | None = None,
+        *,
+        records: bool = False,
     ) -> None:
         self._model, self._cache = model, cache
         self._positions, self._encoded = positions, encoded
+        self._recorded = RecordedStep() if records else None
         self.first_logits = logits
 
     @property
     def sequences(self) -> int:
         """Number of candidates of each prompt."""
         return self._cache.slots.sequences
+
+    @property
+    def least_active(self) -> float:
+        """Share of unfinished prompts at which finished ones should leave; 1 is at once."""
+        return 1.0 if self._recorded is None else LEAST_ACTIVE
+
+    @property
+    def recordings(self) -> int:
+        """Number of CUDA graphs so far."""
+        return 0 if self._recorded is None else self._recorded.count
 
     @property
     def cache_bytes(self) -> int:
@@ -59,21 +74,24 @@ class PromptBatch:
         """
         slots = self._cache.slots
         slots.add()
-        ids = tokens.reshape(-1, 1)
-        if self._encoded is not None:
-            output = self._model(
-                encoder_outputs=BaseModelOutput(last_hidden_state=self._encoded),
-                decoder_input_ids=ids,
-                past_key_values=self._cache.cache,
-                use_cache=True,
-            )
+        inputs = {"ids": tokens.reshape(-1, 1)}
+        if self._positions is not None:
+            inputs["positions"] = (self._positions + slots.steps - 1).repeat_interleave(slots.sequences)[:, None]
+        if self._recorded is None:
+            logits = self._compute(inputs)
         else:
-            assert self._positions is not None
-            positions = (self._positions + slots.steps - 1).repeat_interleave(slots.sequences)[:, None]
-            output = self._model(
-                input_ids=ids, position_ids=positions, past_key_values=self._cache.cache, use_cache=True
-            )
-        logits: torch.Tensor = output.logits[:, -1].view(*tokens.shape, -1)
+            logits = self._recorded.logits(self._compute, inputs, (slots.prompts, slots.read))
+        return logits.view(*tokens.shape, -1)
+
+    def _compute(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Logits of the next token of each candidate, (prompts x sequences, vocabulary)."""
+        cache = {"past_key_values": self._cache.cache, "use_cache": True}
+        if self._encoded is None:
+            output = self._model(input_ids=inputs["ids"], position_ids=inputs["positions"], **cache)
+        else:
+            encoded = BaseModelOutput(last_hidden_state=self._encoded)
+            output = self._model(encoder_outputs=encoded, decoder_input_ids=inputs["ids"], **cache)
+        logits: torch.Tensor = output.logits[:, -1]
         return logits
 
     def lengthen(self, tokens: int) -> None:

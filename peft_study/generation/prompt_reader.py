@@ -12,6 +12,7 @@ from transformers import DynamicCache, EncoderDecoderCache
 
 from peft_study.generation.prompt_batch import PromptBatch
 from peft_study.generation.reading_cache import Parts, parts_of, reading_cache
+from peft_study.generation.recorded_step import BLOCK
 from peft_study.generation.shared_cache import EncoderLayer, SharedCache, WritingLayer
 from peft_study.generation.slots import Slots
 from peft_study.models.adapter import virtual_tokens
@@ -60,12 +61,19 @@ class PromptReader:
         prompts: token ids of all prompts of a group, which decide the common part.
         pad_token_id: id that fills rows.
         share: keep the tokens that all prompts begin with apart.
+        records: let the batches of a decoder replay their steps from CUDA graphs.
     """
 
     def __init__(
-        self, model: Model, prompts: Sequence[Sequence[int]], pad_token_id: int, *, share: bool = True
+        self,
+        model: Model,
+        prompts: Sequence[Sequence[int]],
+        pad_token_id: int,
+        *,
+        share: bool = True,
+        records: bool = False,
     ) -> None:
-        self._model, self._pad = model, pad_token_id
+        self._model, self._pad, self._records = model, pad_token_id, records
         self._encoder_decoder = bool(model.config.is_encoder_decoder)
         self._virtual = isinstance(model, PeftModel) and model.active_peft_config.peft_type in _VIRTUAL
         # With virtual tokens in the common part the base does the rest: peft would add them again.
@@ -134,7 +142,7 @@ class PromptReader:
         """
         common = self.common
         visible = self._visible([prompt[common.tokens :] for prompt in prompts])
-        slots = Slots(visible, sequences, room)
+        slots = Slots(visible, sequences, room, block=BLOCK if self._records else 1)
         layers: list[Any] = []
         for index in range(len(chunks[0].parts)):
             parts = [chunk.parts[index] for chunk in chunks]
@@ -145,7 +153,7 @@ class PromptReader:
         cache.layers = layers
         logits = torch.cat([chunk.logits for chunk in chunks])
         positions = visible.sum(-1) + common.tokens + common.virtual
-        return PromptBatch(self._reads, SharedCache(slots, cache), logits, positions)
+        return PromptBatch(self._reads, SharedCache(slots, cache), logits, positions, records=self._records)
 
     def _read_rest(self, prompts: Sequence[Sequence[int]], cache: DynamicCache) -> torch.Tensor:
         """Read what follows the common part, and return the logits of each prompt's next token."""

@@ -103,7 +103,9 @@ class WritingLayer(_SharedLayer):
         self._steps = 0
         keys, values = prompts[0]
         shape = (slots.prompts, keys.shape[1], slots.width, keys.shape[3])
-        self._keys, self._values = keys.new_empty(shape), values.new_empty(shape)
+        # Attention may read slots that nothing was written to. They are hidden, but must hold numbers.
+        new = torch.Tensor.new_zeros if slots.block > 1 else torch.Tensor.new_empty
+        self._keys, self._values = new(keys, shape), new(values, shape)
         start = 0
         for keys, values in prompts:
             rows = slice(start, start + len(keys))
@@ -136,12 +138,10 @@ class WritingLayer(_SharedLayer):
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any) -> Any:
         """Write a token of each candidate, (prompts x sequences, heads, 1, head size), into the newest slots."""
-        slots = self._slots
-        span = slice(slots.used - slots.sequences, slots.used)
-        for buffer, new in ((self._keys, key_states), (self._values, value_states)):
-            buffer[:, :, span] = new.view(slots.prompts, slots.sequences, *new.shape[1:2], -1).transpose(1, 2)
+        self._slots.write(self._keys, key_states)
+        self._slots.write(self._values, value_states)
         # The layer's own count: T5 asks for the length before it adds a token.
-        self._steps = slots.steps
+        self._steps = self._slots.steps
         return self, self
 
     def keep(self, order: Sequence[int]) -> None:
@@ -162,10 +162,8 @@ class WritingLayer(_SharedLayer):
         bias = slots.bias(groups, folded.dtype)
         if position_bias is not None:
             bias = bias + self._by_slot(position_bias)
-        used = slots.used
-        output, log_sum = attention_with_log_sum(
-            folded, self._keys[:, :, :used], self._values[:, :, :used], bias, scaling
-        )
+        keys, values = self._keys[:, :, : slots.read], self._values[:, :, : slots.read]
+        output, log_sum = attention_with_log_sum(folded, keys, values, bias, scaling)
         if self._common is not None:
             # All queries of the batch read the common part as the queries of a single sequence.
             flat = folded.transpose(0, 1).reshape(1, heads, -1, size)

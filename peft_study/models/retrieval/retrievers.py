@@ -15,7 +15,7 @@ from scipy.sparse import csr_matrix
 from peft_study.config.sources import BM25_RETRIEVER, PACKAGED_RETRIEVER, TFIDF_RETRIEVER
 from peft_study.data.nearest import Block, Retriever, compare
 from peft_study.errors import UserError
-from peft_study.models.embeddings import Embeddings, cached_embeddings
+from peft_study.models.retrieval.embeddings import Embeddings, cached_embeddings
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

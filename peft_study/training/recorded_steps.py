@@ -1,0 +1,118 @@
+"""Gradients of repeated micro-batches from CUDA graphs, equal bit by bit to those of a usual step."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from peft import PeftModel
+
+from peft_study.config.schema import Precision, TrainingConfig
+from peft_study.models.cuda_graphs import Recorder, Recording, is_recordable, memory_room
+from peft_study.models.loading import Model
+from peft_study.models.precision import Compute
+from peft_study.training.loss import training_loss
+from peft_study.training.packing import Layout, layout_for
+
+MOST_GRAPHS = 16
+"""Most recorded shapes. The shapes of packed rows are multiples of `packing.GPU_MULTIPLE`, so that few are left out."""
+MEMORY_MARGIN = 1.2
+"""Factor of the activations' bytes, for what the allocator rounds and splits."""
+TARGET_COUNT = "target_count"
+"""Name of the number of target tokens among the inputs of a recording."""
+_Shape = tuple[tuple[str, tuple[int, ...]], ...]
+
+
+def can_record(model: Model, settings: TrainingConfig, compute: Compute) -> bool:
+    """Whether the training steps of a model can be recorded.
+
+    Args:
+        model: base or adapter.
+        settings: of the training.
+        compute: device and number format.
+    """
+    return (
+        is_recordable(model)
+        and layout_for(model) is Layout.packed
+        # The factor of fp16's losses changes from step to step, and recomputation saves the random state.
+        and compute.precision is not Precision.fp16
+        and not settings.gradient_checkpointing
+    )
+
+
+class RecordedSteps:
+    """Adds the gradients of micro-batches, from a graph as soon as their shapes were seen before.
+
+    Args:
+        model: base or adapter on a GPU; `can_record` allows it.
+        compute: device and number format.
+        loss_of: the loss of a micro-batch, see `loss.training_loss`.
+    """
+
+    def __init__(self, model: Model, compute: Compute, loss_of: Callable[..., torch.Tensor] = training_loss) -> None:
+        self._model, self._compute, self._loss_of = model, compute, loss_of
+        self._trained = [weights for weights in model.parameters() if weights.requires_grad]
+        self._gradients: list[torch.Tensor] = []
+        self._recorder = Recorder()
+        self._recordings: dict[_Shape, Recording[torch.Tensor]] = {}
+        self._seen: set[_Shape] = set()
+        self._base_bytes = torch.cuda.memory_allocated(compute.device)
+        if isinstance(model, PeftModel) and model.active_peft_config.is_prompt_learning:
+            # peft copies them to the GPU in each step, which cannot be recorded.
+            for name, ids in model.prompt_tokens.items():
+                model.prompt_tokens[name] = ids.to(compute.device)
+
+    @property
+    def count(self) -> int:
+        """Number of recorded shapes."""
+        return len(self._recordings)
+
+    def add_gradients(self, inputs: Mapping[str, torch.Tensor], target_count: torch.Tensor) -> torch.Tensor | None:
+        """Add the gradients of a micro-batch to those of the model.
+
+        Args:
+            inputs: a micro-batch of `packing.Packer` on the GPU.
+            target_count: number of target tokens in all micro-batches of a step.
+
+        Returns:
+            the loss, in nats; None if nothing was added and the caller must compute a usual step.
+        """
+        if "attention_mask" in inputs:
+            return None  # transformers looks at a mask to choose a kernel, which waits for the GPU
+        shape = tuple((name, tuple(values.shape)) for name, values in inputs.items())
+        inputs = {**inputs, TARGET_COUNT: target_count}
+        if shape not in self._recordings:
+            if shape not in self._seen or len(self._recordings) >= MOST_GRAPHS or not self._has_room():
+                self._seen.add(shape)
+                self._place_gradients()
+                return None
+            if not self._gradients:
+                self._gradients = [torch.zeros_like(weights) for weights in self._trained]
+            self._place_gradients()
+            self._recordings[shape] = self._recorder.record(self._add, inputs)
+        self._place_gradients()
+        return self._recordings[shape].replay(inputs).clone()
+
+    def _add(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        batch = {name: values for name, values in inputs.items() if name != TARGET_COUNT}
+        with self._compute.autocast(keep_casts=False):
+            loss = self._loss_of(self._model, batch, inputs[TARGET_COUNT])
+        loss.backward()
+        return loss.detach()
+
+    def _place_gradients(self) -> None:
+        """Let the model's gradients be the tensors to which graphs add. The Trainer removes them after each step."""
+        missing = []
+        # Usual steps add to them too: another set would take memory.
+        for weights, gradient in zip(self._trained, self._gradients, strict=False):  # empty before the first recording
+            if weights.grad is None:
+                missing.append(gradient)
+            elif weights.grad is not gradient:  # of a usual step
+                gradient.copy_(weights.grad)
+            weights.grad = gradient
+        if missing:
+            torch._foreach_zero_(missing)
+
+    def _has_room(self) -> bool:
+        # A graph keeps its activations' memory, and usual steps beside it need theirs. All graphs share one part.
+        device = self._compute.device
+        activations = torch.cuda.max_memory_allocated(device) - self._base_bytes
+        return memory_room(device) >= 2 * MEMORY_MARGIN * activations
