@@ -22,7 +22,8 @@ PROMPT_TOKENS = 28
 PROMPTS = 32
 ARM_SHARE = 0.08
 """Share of the row's seconds after which an arm ends, once it has its least number of repeats."""
-LEAST_REPEATS = 2
+LEAST_REPEATS = 3
+"""Measurements of an arm at least. The first chooses kernels for its shapes, and does not count."""
 WARM_UP_TOKENS = 4
 
 
@@ -69,7 +70,7 @@ def _one_at_a_time(loaded: cells.Loaded, prompts: Sequence[Sequence[int]], enoug
     return {
         "prompts_at_once": 1,
         "prompt_seconds": cells.rounded(seconds),
-        "median_prompt_seconds": round(statistics.median(seconds), 5),
+        "median_prompt_seconds": _median_behind_first(seconds),
         **cells.costs(meter, "generate", driver_bytes),
     }
 
@@ -98,7 +99,7 @@ def _project(loaded: cells.Loaded, prompts: Sequence[Sequence[int]], enough: flo
     return {
         "prompts_at_once": sizes[0],
         "prompt_seconds": cells.rounded(prompt_seconds),
-        "median_prompt_seconds": round(statistics.median(prompt_seconds), 5),
+        "median_prompt_seconds": _median_behind_first(prompt_seconds),
         **asdict(decoder.decoding),
         **cells.costs(meter, "generate", driver_bytes),
     }
@@ -109,6 +110,10 @@ def _generate_plainly(loaded: cells.Loaded, prompt: Sequence[int], new_tokens: i
     end, pad = int(loaded.tokenizer.eos_token_id), int(loaded.tokenizer.pad_token_id)
     with loaded.compute.autocast():
         search_alone(loaded.model, [end], pad, loaded.cell.generation, new_tokens, prompt)
+
+
+def _median_behind_first(seconds: Sequence[float]) -> float:
+    return round(statistics.median(seconds[1:] or seconds), 5)
 
 
 def _is_enough(seconds: Sequence[float], enough: float) -> bool:

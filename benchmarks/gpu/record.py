@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import Any
 
 PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate")
 ERROR_CHARACTERS = 3000
+_FOLDER = re.compile(rf'File "(?:[^"\n]*/site-packages|{re.escape(str(Path(__file__).parents[2]))})/')
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -104,6 +106,8 @@ class RowRecord:
             entry["status"] = "ok"
         except Exception as error:
             entry["status"] = "oom" if is_out_of_memory(error) else "failed"
-            entry["error"] = "".join(traceback.format_exception(error))[-ERROR_CHARACTERS:]
+            text = "".join(traceback.format_exception(error))
+            # Where a package is installed says something about the machine, and nothing about the error.
+            entry["error"] = _FOLDER.sub('File "', text)[-ERROR_CHARACTERS:]
         finally:
             self.write()

@@ -6,6 +6,7 @@ import torch
 from peft import PeftModel
 
 from peft_study.config.schema import Precision, TrainingConfig
+from peft_study.models.compat import attention_kernel
 from peft_study.models.cuda_graphs import Recorder, Recording, is_recordable, memory_room
 from peft_study.models.loading import Model
 from peft_study.models.precision import Compute
@@ -54,6 +55,7 @@ class RecordedSteps:
         self._recorder = Recorder()
         self._recordings: dict[_Shape, Recording[torch.Tensor]] = {}
         self._seen: set[_Shape] = set()
+        self._kernel = attention_kernel(model.config)
         self._base_bytes = torch.cuda.memory_allocated(compute.device)
         if isinstance(model, PeftModel) and model.active_peft_config.is_prompt_learning:
             # peft copies them to the GPU in each step, which cannot be recorded.
@@ -75,8 +77,9 @@ class RecordedSteps:
         Returns:
             the loss, in nats; None if nothing was added and the caller must compute a usual step.
         """
-        if "attention_mask" in inputs:
-            return None  # transformers looks at a mask to choose a kernel, which waits for the GPU
+        # transformers looks at a padding mask to choose a kernel, and copies numbers of its own mask from the CPU.
+        if "sequence_ids" not in inputs and ("attention_mask" in inputs or self._kernel == "eager"):
+            return None
         shape = tuple((name, tuple(values.shape)) for name, values in inputs.items())
         inputs = {**inputs, TARGET_COUNT: target_count}
         if shape not in self._recordings:
