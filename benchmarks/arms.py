@@ -65,7 +65,7 @@ def search_alone(
         eos_token_id=list(ends),
         pad_token_id=pad,
     )
-    with torch.inference_mode():
+    with torch.no_grad():
         written: torch.Tensor = model.generate(  # type: ignore[operator]
             input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=config
         )

@@ -64,7 +64,11 @@ def _measured() -> dict[str, dict[str, Any]]:
     for run in runs:
         for row in run["rows"]:
             if row["kind"] == "memory":
-                phases.setdefault(row["name"], {}).update(row.get("phases", {}))
+                measured = {name: phase for name, phase in row.get("phases", {}).items() if "peak_bytes" in phase}
+                # Earlier runs copied keys and values for each candidate.
+                if not any("cuda_graphs" in phase for phase in measured.values()):
+                    measured.pop("generate", None)
+                phases.setdefault(row["name"], {}).update(measured)
     return phases
 
 

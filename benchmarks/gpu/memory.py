@@ -1,6 +1,6 @@
 """Peak memory and step time of a row of figure 1: load, train in each arm, generate."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from benchmarks.gpu import cells, record
@@ -59,6 +59,7 @@ def _generate(loaded: cells.Loaded) -> dict[str, Any]:
         next(decoder.generate(prompts))
         driver_bytes = record.process_bytes()
     return {
+        **asdict(decoder.decoding),
         "prompts": size,
         "beams": settings.num_beams,
         "prompt_tokens": dataset.max_prompt_tokens,

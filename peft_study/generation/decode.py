@@ -164,7 +164,7 @@ class Decoder:
         self.decoding = Decoding()
         if done >= set(range(len(prompts))):
             return
-        with torch.inference_mode(), self._compute.autocast():
+        with torch.no_grad(), self._compute.autocast():
             self.decoding.reason = why_not_shared(self._model, prompts[0], self.pad)
         if self.decoding.reason is not None:
             logger.warning("keys and values are copied for each candidate: %s", self.decoding.reason)
@@ -212,7 +212,7 @@ class Decoder:
                 self._model, self._settings, self._max_new_tokens, ends, self.pad, virtual_tokens=virtual
             )
             return partial(self._write_copied, decoder)
-        with torch.inference_mode(), self._compute.autocast():
+        with torch.no_grad(), self._compute.autocast():
             reader = PromptReader(self._model, prompts, self.pad, records=self._records)
         common = reader.common.tokens + reader.common.virtual
         self.decoding.common_tokens = max(self.decoding.common_tokens, common)
@@ -242,7 +242,7 @@ class Decoder:
         if self._template.ends_early:
             complete = CompleteTexts([self._continuation(prompt) for prompt in batch], self._texts)
         try:
-            with torch.inference_mode(), self._compute.autocast():
+            with torch.no_grad(), self._compute.autocast():
                 return write(batch, indices, complete)
         except Exception as error:
             if len(indices) == 1 or not is_out_of_memory(error):

@@ -224,6 +224,8 @@ def train(
     # It prints every log line, which would break the progress display.
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=str(start) if start else None)
+    # accelerate leaves its autocast around the model's forward pass, which casts each weight at each token.
+    trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
     if watch.diverged:
         raise watch.diverged
     ranks.wait(compute.device)  # until the last checkpoint is written
