@@ -24,7 +24,6 @@ class RecordedStep:
     """
 
     def __init__(self) -> None:
-        self._recorder = Recorder()
         self._recording: Recording[torch.Tensor] | None = None
         self._shape: Hashable = None
         self._needed_bytes = 0
@@ -55,6 +54,7 @@ class RecordedStep:
         if self._recording is None:
             if memory_room(next(iter(inputs.values())).device) < self._needed_bytes:
                 return compute(inputs)
-            self._recording = self._recorder.record(compute, inputs)
+            # A recorder of its own: the recording before it is gone, and its memory with it.
+            self._recording = Recorder().record(compute, inputs)
             self.count += 1
         return self._recording.replay(inputs)

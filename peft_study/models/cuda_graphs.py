@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 
 import torch
 from peft import LoraConfig, PeftConfig, PeftModel, PeftType
+from transformers import PretrainedConfig
 
 from peft_study.models.loading import Model, base_of
 
@@ -32,17 +33,25 @@ def is_recordable(model: Model) -> bool:
     return (
         model.device.type == "cuda"
         and base.config.model_type in _ARCHITECTURES
-        and (adapter is None or _is_recordable(adapter))
+        and not _looks_at_positions(base.config)
+        and (adapter is None or is_recordable_adapter(adapter))
         # 8-bit layers look for outliers, and wait for their number.
         and not getattr(base, "is_loaded_in_8bit", False)
     )
 
 
-def _is_recordable(adapter: PeftConfig) -> bool:
-    if isinstance(adapter, LoraConfig):
-        plain = LoraConfig()
-        return all(getattr(adapter, name, None) == getattr(plain, name, None) for name in _LORA_VARIANTS)
-    return adapter.peft_type in _ADAPTERS
+def _looks_at_positions(config: PretrainedConfig) -> bool:
+    """Whether the model compares positions with the longest so far: rotary embeddings that change with the length."""
+    rotary = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    kind = str(rotary.get("rope_type", rotary.get("type", "default")))
+    return "dynamic" in kind or kind == "longrope"
+
+
+def is_recordable_adapter(adapter: PeftConfig) -> bool:
+    """Whether forward passes of an adapter can be recorded: the methods of the study, without variants."""
+    plain = LoraConfig() if isinstance(adapter, LoraConfig) else None
+    without_variants = all(getattr(adapter, name, None) == getattr(plain, name, None) for name in _LORA_VARIANTS)
+    return adapter.peft_type in _ADAPTERS and without_variants
 
 
 class Recording(Generic[Output]):

@@ -1,6 +1,6 @@
 """Gradients of repeated micro-batches from CUDA graphs, equal bit by bit to those of a usual step."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 from peft import PeftModel
@@ -45,11 +45,10 @@ class RecordedSteps:
     Args:
         model: base or adapter on a GPU; `can_record` allows it.
         compute: device and number format.
-        loss_of: the loss of a micro-batch, see `loss.training_loss`.
     """
 
-    def __init__(self, model: Model, compute: Compute, loss_of: Callable[..., torch.Tensor] = training_loss) -> None:
-        self._model, self._compute, self._loss_of = model, compute, loss_of
+    def __init__(self, model: Model, compute: Compute) -> None:
+        self._model, self._compute = model, compute
         self._trained = [weights for weights in model.parameters() if weights.requires_grad]
         self._gradients: list[torch.Tensor] = []
         self._recorder = Recorder()
@@ -97,7 +96,7 @@ class RecordedSteps:
     def _add(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
         batch = {name: values for name, values in inputs.items() if name != TARGET_COUNT}
         with self._compute.autocast(keep_casts=False):
-            loss = self._loss_of(self._model, batch, inputs[TARGET_COUNT])
+            loss = training_loss(self._model, batch, inputs[TARGET_COUNT])
         loss.backward()
         return loss.detach()
 
