@@ -11,7 +11,9 @@ import torch
 from peft import LoraConfig, PeftConfig, PeftModel, PeftType
 from transformers import PretrainedConfig
 
+from peft_study.errors import UserError
 from peft_study.models.loading import Model, base_of
+from peft_study.models.out_of_memory import is_out_of_memory
 
 # A wait for the GPU inside of a computation cannot be recorded, and a failed recording spoils torch's random state.
 # Only what `tests/gpu` compares with usual steps is therefore recorded.
@@ -98,12 +100,24 @@ class Recorder:
             compute: launches kernels and never waits for the GPU. It must have run before with inputs of these shapes,
                 because a first run chooses kernels. Tensors that it reads besides its inputs must stay where they are.
             inputs: what it is called with; the recording keeps copies.
+
+        Raises:
+            UserError: for every error other than exhausted memory. The random state of torch is then unusable.
         """
         graph = torch.cuda.CUDAGraph()
         places = {name: values.clone() for name, values in inputs.items()}
         # With the default mode, a call of another thread, such as one that copies a batch, would spoil the recording.
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-            output = compute(places)
+        try:
+            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+                output = compute(places)
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            raise UserError(
+                f"a step cannot be recorded as a CUDA graph: {error}",
+                where="hardware.cuda_graphs",
+                hint="hardware.cuda_graphs=false computes each step as usual",
+            ) from error
         self._pool = graph.pool()
         return Recording(graph, places, output)
 
