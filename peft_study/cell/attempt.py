@@ -1,19 +1,15 @@
 """One cell of a command: it runs, resumes, is skipped or is refused, and its outcome says how it ended."""
 
 import contextlib
-import gc
 import logging
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 
 from peft_study.cell.earlier import stands
 from peft_study.cell.endings import classify, end_attempt
-from peft_study.cell.environment import one_process
+from peft_study.cell.environment import fast_imports, one_process
 from peft_study.cell.retries import restriction_now, retry_follows
 from peft_study.config import identity
 from peft_study.config.checks import check
@@ -222,27 +218,6 @@ def _show(result: RunResult, folder: CellFolder) -> None:
         print_closing_table(summary_of(result), folder.path)
 
 
-@contextmanager
-def frozen_imports() -> Iterator[None]:
-    """Exclude the half a million objects of the libraries that are imported inside from garbage collections."""
-    # Collections during the imports free nothing, and take a fifth of the 5 s.
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
-    _freeze()
-
-
-@cache
-def _freeze() -> None:
-    # Once in a process and in those that it forks. `gc.get_freeze_count` would tell as well, but takes 75 ms.
-    gc.collect()
-    gc.freeze()
-
-
 def _attempt(
     cell: CellConfig,
     folder: CellFolder,
@@ -274,7 +249,7 @@ def _attempt(
                     use_cache_if_unreachable()
                 # Imported this late because torch takes seconds, which a refusal should not, and so that the log file
                 # gets what the libraries log.
-                with frozen_imports():
+                with fast_imports():
                     from peft_study.cell.run import CellRun
 
                 quiet_transformers()

@@ -1,10 +1,13 @@
-"""Protects a cell from environment variables and interpreter options that would change what it computes."""
+"""The process of a cell: variables and interpreter options that would change what it computes, and its imports."""
 
+import functools
+import gc
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from peft_study.errors import UserError
 
@@ -38,6 +41,54 @@ def one_process() -> Iterator[None]:
         yield
     finally:
         os.environ.update(hidden)
+
+
+@contextmanager
+def fast_imports() -> Iterator[None]:
+    """Import the libraries of a cell inside this context, without what only takes time (docs/performance-log.md).
+
+    Collections during the imports free nothing. Afterwards, the half a million objects of the libraries are excluded
+    from them. torch's compiler is loaded when a function that it compiles is first called: bitsandbytes compiles
+    functions when it is imported, and few cells call them.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        import torch
+
+        compile_now = torch.compile
+        torch.compile = functools.partial(_compiled_at_first_call, compile_now)
+        try:
+            yield
+        finally:
+            torch.compile = compile_now
+    finally:
+        if was_enabled:
+            gc.enable()
+    _freeze()
+
+
+def _compiled_at_first_call(compile_now: Callable[..., Any], function: Any = None, **settings: Any) -> Any:
+    """Stands for `torch.compile`: as a decorator, or called with a function."""
+    if function is None:
+        return functools.partial(_compiled_at_first_call, compile_now, **settings)
+
+    @functools.cache
+    def compiled() -> Any:
+        return compile_now(function, **settings)
+
+    @functools.wraps(function)
+    def call(*arguments: Any, **named: Any) -> Any:
+        return compiled()(*arguments, **named)
+
+    return call
+
+
+@functools.cache
+def _freeze() -> None:
+    # Once in a process and in those that it forks. `gc.get_freeze_count` would tell as well, but takes 75 ms.
+    gc.collect()
+    gc.freeze()
 
 
 def check_interpreter() -> None:

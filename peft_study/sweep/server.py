@@ -21,8 +21,7 @@ from typing import Any, NoReturn
 # By default, torch counts GPUs through CUDA's runtime. That initializes CUDA, which a forked process then cannot use.
 os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
 
-from peft_study.cell.attempt import frozen_imports
-from peft_study.cell.environment import one_process
+from peft_study.cell.environment import fast_imports, one_process
 from peft_study.config.schema import DatasetSource
 from peft_study.console.parent import end_with_parent
 from peft_study.data import minipy
@@ -67,7 +66,7 @@ def main() -> None:
 def _import_libraries() -> None:
     # 5 s of CPU time, once a sweep instead of once a cell (docs/performance-log.md). The collector does not touch
     # frozen objects, so the forked cells share their memory pages.
-    with one_process(), frozen_imports():
+    with one_process(), fast_imports():
         import transformers
 
         for module in (

@@ -34,7 +34,7 @@ class HardwareConfig:
         shard_weights: each of the GPUs of a cell keeps a share of the frozen weights in place of a copy, and the layers
             gather theirs when they compute (FSDP). For a base model that no single GPU holds.
         cuda_graphs: replay the kernels of repeated steps of training and generation from CUDA graphs, on a GPU whose
-            memory has room for it. The numbers are the same.
+            memory has room for it.
         oom_retries: how often a cell that runs out of memory starts again in a fresh process with a smaller
             micro-batch, with gradient checkpointing, or with fewer prompts at once; 0 is never.
         requeues: how often a cell continues in another job after the time limit of its job, on a cluster.
