@@ -19,7 +19,14 @@ from peft_study.models.out_of_memory import is_out_of_memory
 # Only what `tests/gpu` compares with usual steps is therefore recorded.
 _ARCHITECTURES = frozenset({"llama", "codegen"})
 _ADAPTERS = frozenset({PeftType.LORA, PeftType.IA3, PeftType.PROMPT_TUNING, PeftType.PREFIX_TUNING})
-_LORA_VARIANTS = ("use_dora", "use_qalora", "use_bdlora", "arrow_config", "alora_invocation_tokens", "velora_config")
+_LORA_SETTINGS = frozenset(
+    {
+        *("task_type", "peft_type", "peft_version", "auto_mapping", "base_model_name_or_path", "revision"),
+        *("r", "lora_alpha", "lora_dropout", "use_rslora", "target_modules", "exclude_modules", "inference_mode"),
+        *("layers_to_transform", "layers_pattern", "rank_pattern", "alpha_pattern"),
+    }
+)
+"""Settings of plain LoRA. Others select a variant, which may compute something else in each step."""
 
 Output = TypeVar("Output")
 
@@ -51,9 +58,12 @@ def _looks_at_positions(config: PretrainedConfig) -> bool:
 
 def is_recordable_adapter(adapter: PeftConfig) -> bool:
     """Whether forward passes of an adapter can be recorded: the methods of the study, without variants."""
-    plain = LoraConfig() if isinstance(adapter, LoraConfig) else None
-    without_variants = all(getattr(adapter, name, None) == getattr(plain, name, None) for name in _LORA_VARIANTS)
-    return adapter.peft_type in _ADAPTERS and without_variants
+    if adapter.peft_type not in _ADAPTERS:
+        return False
+    if not isinstance(adapter, LoraConfig):
+        return True
+    plain = vars(LoraConfig())
+    return all(value == plain.get(name) for name, value in vars(adapter).items() if name not in _LORA_SETTINGS)
 
 
 class Recording(Generic[Output]):
