@@ -16,8 +16,8 @@ class GroupedAdafactor(Adafactor):
     """transformers' Adafactor, with a single launch of each operation for all parameters of equal shape.
 
     transformers updates each parameter separately, with some twenty kernels. An adapter has hundreds of small
-    parameters, and launching their kernels took .097 s a step of CodeLlama-7B on an H100 (docs/performance-log.md). The
-    state and the result are those of transformers, and so is a step with settings other than this project's: a first
+    parameters, and launching their kernels takes longer than the update (docs/performance-log.md). The state and the
+    result are those of transformers, and so is a step with settings other than this project's: a first
     moment, relative steps, scaled parameters or 16-bit parameters.
     """
 
