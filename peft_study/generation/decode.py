@@ -60,7 +60,7 @@ class Decoding:
         largest_batch: most prompts that were decoded at the same time.
         halvings: number of batches that were halved because memory was exhausted.
         cache_bytes: most bytes of keys and values at the same time; 0 if they were copied.
-        cuda_graphs: number of recorded steps that were replayed.
+        cuda_graphs: number of CUDA graphs that were recorded.
     """
 
     path: str = SHARED

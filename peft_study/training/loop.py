@@ -225,7 +225,9 @@ def train(
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=str(start) if start else None)
     # accelerate leaves its autocast around the model's forward pass, which casts each weight at each token.
-    trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+    # Its `unwrap_model` would also remove what transformers puts around the method.
+    if model.__dict__.pop("_original_forward", None) is not None:
+        del model.forward
     if watch.diverged:
         raise watch.diverged
     ranks.wait(compute.device)  # until the last checkpoint is written

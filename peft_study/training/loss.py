@@ -49,6 +49,11 @@ def training_loss(
     return total / (_count(labels) if target_count is None else target_count)
 
 
+def labels_at_once(vocabulary: int) -> int:
+    """Number of labels whose logits are computed together. More of them are split into chunks, see `LOGITS_AT_ONCE`."""
+    return max(1, LOGITS_AT_ONCE // vocabulary)
+
+
 def _count(labels: torch.Tensor) -> torch.Tensor:
     return (labels != IGNORED_LABEL).sum()
 
@@ -133,7 +138,7 @@ def _mask(base: Any, sequence_ids: torch.Tensor, cached: int) -> torch.Tensor:
 
 def _cross_entropy(head: nn.Module, hidden_states: torch.Tensor, labels: torch.Tensor, vocabulary: int) -> torch.Tensor:
     """The sum of the cross-entropy over the labels, in nats, from hidden states of shape (labels, hidden size)."""
-    chunk = max(1, LOGITS_AT_ONCE // vocabulary)
+    chunk = labels_at_once(vocabulary)
     if labels.shape[0] <= chunk:
         return _chunk_loss(head, hidden_states, labels)
     total = hidden_states.new_zeros((), dtype=torch.float32)

@@ -1,16 +1,16 @@
 """Gradients of repeated micro-batches from CUDA graphs, equal bit by bit to those of a usual step."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from peft import PeftModel
 
 from peft_study.config.schema import Precision, TrainingConfig
-from peft_study.models.compat import attention_kernel
 from peft_study.models.cuda_graphs import Recorder, Recording, is_recordable, memory_room
-from peft_study.models.loading import Model
+from peft_study.models.loading import Model, base_of
 from peft_study.models.precision import Compute
-from peft_study.training.loss import training_loss
+from peft_study.training.loss import labels_at_once, training_loss
 from peft_study.training.packing import Layout, layout_for
 
 MOST_GRAPHS = 16
@@ -54,7 +54,9 @@ class RecordedSteps:
         self._recorder = Recorder()
         self._recordings: dict[_Shape, Recording[torch.Tensor]] = {}
         self._seen: set[_Shape] = set()
-        self._kernel = attention_kernel(model.config)
+        base: Any = base_of(model)
+        self._labels_at_once = labels_at_once(int(base.config.vocab_size))
+        self._largest = 0
         self._base_bytes = torch.cuda.memory_allocated(compute.device)
         if isinstance(model, PeftModel) and model.active_peft_config.is_prompt_learning:
             # peft copies them to the GPU in each step, which cannot be recorded.
@@ -63,7 +65,7 @@ class RecordedSteps:
 
     @property
     def count(self) -> int:
-        """Number of recorded shapes."""
+        """Number of shapes that are recorded now."""
         return len(self._recordings)
 
     def add_gradients(self, inputs: Mapping[str, torch.Tensor], target_count: torch.Tensor) -> torch.Tensor | None:
@@ -76,11 +78,14 @@ class RecordedSteps:
         Returns:
             the loss, in nats; None if nothing was added and the caller must compute a usual step.
         """
-        # transformers looks at a padding mask to choose a kernel, and copies numbers of its own mask from the CPU.
-        if "sequence_ids" not in inputs and ("attention_mask" in inputs or self._kernel == "eager"):
+        # Without a mask of ours, transformers makes another one in a recording than in a usual step. With more labels,
+        # the loss recomputes logits, and saves the random state for it.
+        if "sequence_ids" not in inputs or len(inputs["labels"]) > self._labels_at_once:
+            self._place_gradients()
             return None
         shape = tuple((name, tuple(values.shape)) for name, values in inputs.items())
         inputs = {**inputs, TARGET_COUNT: target_count}
+        self._make_room(inputs["input_ids"].numel() + len(inputs["labels"]))
         if shape not in self._recordings:
             if shape not in self._seen or len(self._recordings) >= MOST_GRAPHS or not self._has_room():
                 self._seen.add(shape)
@@ -112,6 +117,14 @@ class RecordedSteps:
             weights.grad = gradient
         if missing:
             torch._foreach_zero_(missing)
+
+    def _make_room(self, size: int) -> None:
+        """Free the memory of recordings before the first step of the largest micro-batch so far, which may need it."""
+        if size > self._largest and self._recordings:
+            self._recordings.clear()
+            self._recorder = Recorder()
+            torch.cuda.empty_cache()
+        self._largest = max(size, self._largest)
 
     def _has_room(self) -> bool:
         # A graph keeps its activations' memory, and usual steps beside it need theirs. All graphs share one part.

@@ -119,6 +119,12 @@ def test_what_cannot_be_recorded_trains_as_usual(settings: tuple[str, ...], tmp_
     assert trained(settings, tmp_path, graphs=True)[2].cuda_graphs == 0
 
 
+def test_a_split_loss_trains_as_usual(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("peft_study.training.loss.LOGITS_AT_ONCE", 1536 * 16)
+
+    assert trained(("model=tiny-llama", "method=lora"), tmp_path, graphs=True)[2].cuda_graphs == 0
+
+
 def test_without_room_nothing_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("peft_study.training.recorded_steps.memory_room", lambda device: memory_room(device) // 10**6)
 

@@ -37,7 +37,7 @@ class WeightCasts(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
-def test_generation_behind_training_casts_each_weight_once(method: str, tmp_path: Path) -> None:
+def test_generation_behind_training_does_not_cast_weights_at_each_token(method: str, tmp_path: Path) -> None:
     settings = ["model=tiny-llama", f"method={method}", "dataset=conala", "hardware.device=cpu"]
     cell = compose_cell([*settings, "training.precision=bf16", "training.epochs=1"])
     tokenizer = load_tokenizer(cell.model)
@@ -69,4 +69,4 @@ def test_generation_behind_training_casts_each_weight_once(method: str, tmp_path
         decoder = Decoder(model, tokenizer, Template(), cell.generation, 20, compute)
         list(decoder.generate([sample.prompt for sample in samples]))
     # Reading the common part, writing, and the probe of the model each begin with new casts.
-    assert casts.count <= 4 * len(trained)
+    assert 0 < casts.count <= 4 * len(trained)
