@@ -268,9 +268,13 @@ class CellRun:
             self._compute,
             cell.seed,
             most_prompts=self._attempt.restriction.prompts_at_once,
-            # Divided weights are gathered between the kernels of a step.
-            cuda_graphs=cell.hardware.cuda_graphs and not cell.hardware.shard_weights,
+            cuda_graphs=self._replays,
         )
+
+    @property
+    def _replays(self) -> bool:
+        # Divided weights are gathered between the kernels of a step.
+        return self._cell.hardware.cuda_graphs and not self._cell.hardware.shard_weights
 
     def _train(self) -> None:
         assert self._cell.method.learning_rate is not None, "config.checks asks for a learning rate"
@@ -289,7 +293,7 @@ class CellRun:
             on_progress=self._tracker.progress,
             on_work=self._meter.add_work,
             ranks=self._ranks,
-            cuda_graphs=self._cell.hardware.cuda_graphs,
+            cuda_graphs=self._replays,
         )
         # The best checkpoint by validation loss, not the weights after the last step. transformers'
         # `load_best_model_at_end` fails for prompt learning.

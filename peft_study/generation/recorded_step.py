@@ -54,7 +54,7 @@ class RecordedStep:
         if self._recording is None:
             if memory_room(next(iter(inputs.values())).device) < self._needed_bytes:
                 return compute(inputs)
-            # A recorder of its own: the recording before it is gone, and its memory with it.
+            # The previous recording and its memory were freed above, so no recorder is left to share memory with.
             self._recording = Recorder().record(compute, inputs)
             self.count += 1
         return self._recording.replay(inputs)

@@ -1,4 +1,4 @@
-"""Private names of transformers and bitsandbytes, each used in one function.
+"""Private names of transformers, accelerate and bitsandbytes, each used in one function.
 
 No release note announces a change of these names. After an upgrade, read this file first: every function states the
 version it was checked against and what breaks without it. `tests/unit/test_compat.py` checks each effect.
@@ -70,6 +70,17 @@ def use_one_gpu(arguments: "TrainingArguments") -> None:
     `DataParallel` when it sees several GPUs, and multiplies the batch size by their number.
     """
     arguments._n_gpu = min(arguments.n_gpu, 1)
+
+
+def remove_autocast(model: nn.Module) -> None:
+    """Undo what the Trainer's `Accelerator.prepare_model` puts around a model's forward pass.
+
+    Checked with accelerate 1.15, `_original_forward`. Without it, a trained model keeps an autocast that caches no
+    casts, so that generation casts each trained weight at each token. The public `unwrap_model` also removes what
+    transformers puts around the method, and then `return_dict=False` fails.
+    """
+    if model.__dict__.pop("_original_forward", None) is not None:
+        del model.forward
 
 
 def keep_4bit_layers_trainable_on_cpu(model: PreTrainedModel) -> None:

@@ -1,7 +1,6 @@
 """Fine-tuning with transformers' Trainer: schedule, best checkpoint by validation loss, resuming."""
 
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,19 +11,19 @@ from accelerate.utils import AutocastKwargs  # type: ignore[import-untyped]
 from peft import PeftModel
 from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from peft_study.config.schema import Optimizer, Precision, RateSchedule, TrainingConfig
+from peft_study.config.schema import TrainingConfig
 from peft_study.cost.flops import TrainingFlops
 from peft_study.data.tokens import Encoded
-from peft_study.models.compat import use_one_gpu
+from peft_study.models.compat import remove_autocast
 from peft_study.models.loading import Model
 from peft_study.models.precision import Compute
 from peft_study.results.schema import Work
 from peft_study.training import resume
-from peft_study.training.adafactor import GroupedAdafactor
 from peft_study.training.adalora import RankAllocation
+from peft_study.training.arguments import optimizer_class, training_arguments
 from peft_study.training.checkpoint import save_training_state
 from peft_study.training.ranks import ALONE, Ranks
-from peft_study.training.recorded_steps import RecordedSteps, can_record
+from peft_study.training.recorded_steps import recorded_steps
 from peft_study.training.schedule import Schedule, plan
 from peft_study.training.trainer import TokenMeanTrainer
 from peft_study.training.work import IDLE, Builder, StepClock, counted
@@ -32,22 +31,7 @@ from peft_study.training.work import IDLE, Builder, StepClock, counted
 OVERFLOWS = 25
 """Steps in a row that fp16's gradient scaler may skip. It starts at 2**16 and halves at each, so that it is then 2**-9:
 gradients that still overflow are not a matter of scale."""
-LOGGED_STEPS = 200
-"""Number of loss values of a run: enough for the shape of a curve, few enough for a small record."""
 OnStep = Callable[[int, Mapping[str, float], float | None], None]
-# The names of transformers. The fused AdamW updates in place; the unfused one copies all trained parameters at a step.
-_OPTIMIZERS: Mapping[Optimizer, str] = {
-    Optimizer.adafactor: "adafactor",
-    Optimizer.adamw: "adamw_torch_fused",
-    Optimizer.adamw_8bit: "adamw_bnb_8bit",
-    Optimizer.paged_adamw: "paged_adamw_32bit",
-    Optimizer.paged_adamw_8bit: "paged_adamw_8bit",
-}
-_SCHEDULES: Mapping[RateSchedule, str] = {
-    RateSchedule.linear: "linear",
-    RateSchedule.cosine: "cosine",
-    RateSchedule.constant: "constant_with_warmup",
-}
 
 
 class DivergedError(Exception):
@@ -75,7 +59,7 @@ class Trained:
             averaged over the samples.
         initial_validation_loss: the validation loss before the first step; None if it was not evaluated.
         resumed_from_step: the step at which an interrupted run resumed; None for an uninterrupted run.
-        cuda_graphs: number of shapes of micro-batches whose steps were replayed from a CUDA graph.
+        cuda_graphs: number of CUDA graphs that were recorded.
     """
 
     checkpoint: Path
@@ -186,7 +170,7 @@ def train(
         on_work: receives the tokens, seconds and FLOPs of the steps since its last call, before each evaluation.
         ranks: the processes that train the model. Each calls this function with the same arguments, and the first one
             writes the checkpoints. The micro-batch size is that of a rank.
-        cuda_graphs: replay the steps of repeated shapes from CUDA graphs where `recorded_steps.can_record` allows it.
+        cuda_graphs: replay the steps of repeated shapes from CUDA graphs where `recorded_steps` allows it.
 
     Returns:
         the best checkpoint and its loss.
@@ -201,9 +185,8 @@ def train(
     resumed_from_step = resume.step_of(start) if start else None
     if ranks.first:
         resume.remove_others(folder, start)
-    records = cuda_graphs and ranks.size == 1 and can_record(model, settings, compute)
-    recorded = RecordedSteps(model, compute) if records else None
-    arguments = _arguments(
+    recorded = recorded_steps(model, settings, compute) if cuda_graphs and ranks.size == 1 else None
+    arguments = training_arguments(
         divided(settings, ranks), schedule, learning_rate, seed, compute, folder, fresh=start is None
     )
     trainer = TokenMeanTrainer(
@@ -212,7 +195,7 @@ def train(
         recorded=recorded,
         model=model,
         args=arguments,
-        optimizer_cls_and_kwargs=_optimizer(arguments, settings, compute),
+        optimizer_cls_and_kwargs=optimizer_class(settings, learning_rate, compute),
         # torch's DataLoader takes every sequence, so that samples need no class of a data set.
         train_dataset=list(train_samples),
         eval_dataset=list(validation_samples),
@@ -224,10 +207,7 @@ def train(
     # It prints every log line, which would break the progress display.
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=str(start) if start else None)
-    # accelerate leaves its autocast around the model's forward pass, which casts each weight at each token.
-    # Its `unwrap_model` would also remove what transformers puts around the method.
-    if model.__dict__.pop("_original_forward", None) is not None:
-        del model.forward
+    remove_autocast(model)
     if watch.diverged:
         raise watch.diverged
     ranks.wait(compute.device)  # until the last checkpoint is written
@@ -262,76 +242,6 @@ def shared(build: Builder, ranks: Ranks) -> Builder:
         return {"labels": torch.empty(0, dtype=torch.long)}
 
     return build_share
-
-
-def _optimizer(
-    arguments: TrainingArguments, settings: TrainingConfig, compute: Compute
-) -> tuple[type[torch.optim.Optimizer], dict[str, Any]] | None:
-    """Return the optimizer and its arguments; None for that of transformers."""
-    # On a CPU, launches cost nothing, and results stay equal bit by bit to those of earlier versions.
-    if settings.optimizer is not Optimizer.adafactor or compute.device.type != "cuda":
-        return None
-    # The values that the Trainer sets for `adafactor`.
-    return GroupedAdafactor, {"lr": arguments.learning_rate, "scale_parameter": False, "relative_step": False}
-
-
-def _arguments(
-    settings: TrainingConfig,
-    schedule: Schedule,
-    learning_rate: float,
-    seed: int,
-    compute: Compute,
-    folder: Path,
-    *,
-    fresh: bool,
-) -> TrainingArguments:
-    # With bf16 and fp16 both False, accelerate reads the number format from the environment: an exported variable would
-    # turn fp32 into mixed precision.
-    mixed = {Precision.fp32: "no", Precision.bf16: "bf16", Precision.fp16: "fp16"}
-    os.environ["ACCELERATE_MIXED_PRECISION"] = mixed[compute.precision]
-    arguments = TrainingArguments(
-        output_dir=str(folder),
-        max_steps=schedule.total_steps,
-        per_device_train_batch_size=settings.micro_batch_size,
-        per_device_eval_batch_size=settings.batch_size,
-        gradient_accumulation_steps=settings.batch_size // settings.micro_batch_size,
-        optim=_OPTIMIZERS[settings.optimizer],
-        weight_decay=settings.weight_decay,
-        learning_rate=learning_rate,
-        lr_scheduler_type=_SCHEDULES[settings.schedule],
-        # transformers 5 has no `warmup_ratio`.
-        warmup_steps=math.ceil(settings.warmup_fraction * schedule.total_steps),
-        max_grad_norm=settings.max_grad_norm,
-        bf16=compute.precision is Precision.bf16,
-        fp16=compute.precision is Precision.fp16,
-        use_cpu=compute.device.type == "cpu",
-        seed=seed,
-        data_seed=seed,
-        # A resumed run keeps the first validation loss in the Trainer's state.
-        eval_on_start=fresh,
-        prediction_loss_only=True,
-        # `_Watch` decides when to evaluate and save. The Trainer tracks the best step only with save_strategy="steps".
-        eval_strategy="no",
-        save_strategy="steps",
-        save_steps=schedule.total_steps + 1,
-        # `load_best_model_at_end` stays off: it fails for prompt learning (peft 0.21). `checkpoint.restore` loads it.
-        # `_Watch` removes older checkpoints, because the Trainer goes by the files' times.
-        save_total_limit=None,
-        metric_for_best_model="eval_loss",
-        greater_is_better=False,
-        logging_steps=max(1, schedule.total_steps // LOGGED_STEPS),
-        # The filter would log a loss of NaN as 0.0, which hides a run that diverges.
-        logging_nan_inf_filter=False,
-        remove_unused_columns=False,
-        label_names=["labels"],
-        dataloader_pin_memory=compute.device.type == "cuda",
-        disable_tqdm=True,
-        # Only `tracking` talks to W&B, because it removes secrets from what is sent.
-        report_to="none",
-    )
-    # A cell runs on one GPU. With several visible, the Trainer would split each batch among them.
-    use_one_gpu(arguments)
-    return arguments
 
 
 def _outcome(state: TrainerState, schedule: Schedule, folder: Path, resumed_from: int | None) -> Trained:

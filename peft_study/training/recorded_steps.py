@@ -22,81 +22,83 @@ TARGET_COUNT = "target_count"
 _Shape = tuple[tuple[str, tuple[int, ...]], ...]
 
 
-def can_record(model: Model, settings: TrainingConfig, compute: Compute) -> bool:
-    """Whether the training steps of a model can be recorded.
+def recorded_steps(model: Model, settings: TrainingConfig, compute: Compute) -> "RecordedSteps | None":
+    """What replays the training steps of a model; None if they cannot be recorded.
 
     Args:
         model: base or adapter.
         settings: of the training.
         compute: device and number format.
     """
-    return (
-        is_recordable(model)
-        and layout_for(model) is Layout.packed
+    if (
+        # A graph needs its gradients in the same place at every step. Those of all weights would add to the peak.
+        not isinstance(model, PeftModel)
+        or not is_recordable(model)
+        or layout_for(model) is not Layout.packed
         # The factor of fp16's losses changes from step to step, and recomputation saves the random state.
-        and compute.precision is not Precision.fp16
-        and not settings.gradient_checkpointing
-    )
+        or compute.precision is Precision.fp16
+        or settings.gradient_checkpointing
+    ):
+        return None
+    return RecordedSteps(model, compute)
 
 
 class RecordedSteps:
     """Adds the gradients of micro-batches, from a graph as soon as their shapes were seen before.
 
     Args:
-        model: base or adapter on a GPU; `can_record` allows it.
+        model: an adapter on a GPU that `recorded_steps` allows.
         compute: device and number format.
+
+    Attributes:
+        count: number of recordings so far.
     """
 
-    def __init__(self, model: Model, compute: Compute) -> None:
+    def __init__(self, model: PeftModel, compute: Compute) -> None:
         self._model, self._compute = model, compute
         self._trained = [weights for weights in model.parameters() if weights.requires_grad]
-        self._gradients: list[torch.Tensor] = []
+        self._gradients = [torch.zeros_like(weights) for weights in self._trained]
         self._recorder = Recorder()
         self._recordings: dict[_Shape, Recording[torch.Tensor]] = {}
         self._seen: set[_Shape] = set()
         base: Any = base_of(model)
         self._labels_at_once = labels_at_once(int(base.config.vocab_size))
         self._largest = 0
+        self.count = 0
         self._base_bytes = torch.cuda.memory_allocated(compute.device)
-        if isinstance(model, PeftModel) and model.active_peft_config.is_prompt_learning:
+        if model.active_peft_config.is_prompt_learning:
             # peft copies them to the GPU in each step, which cannot be recorded.
             for name, ids in model.prompt_tokens.items():
                 model.prompt_tokens[name] = ids.to(compute.device)
-
-    @property
-    def count(self) -> int:
-        """Number of shapes that are recorded now."""
-        return len(self._recordings)
 
     def add_gradients(self, inputs: Mapping[str, torch.Tensor], target_count: torch.Tensor) -> torch.Tensor | None:
         """Add the gradients of a micro-batch to those of the model.
 
         Args:
-            inputs: a micro-batch of `packing.Packer` on the GPU.
+            inputs: a micro-batch on the GPU.
             target_count: number of target tokens in all micro-batches of a step.
 
         Returns:
             the loss, in nats; None if nothing was added and the caller must compute a usual step.
         """
-        # Without a mask of ours, transformers makes another one in a recording than in a usual step. With more labels,
-        # the loss recomputes logits, and saves the random state for it.
-        if "sequence_ids" not in inputs or len(inputs["labels"]) > self._labels_at_once:
-            self._place_gradients()
+        self._make_room(inputs["input_ids"].numel() + inputs["labels"].numel())
+        self._place_gradients()
+        recorded_inputs = {**inputs, TARGET_COUNT: target_count}
+        recording = self._recording_of(recorded_inputs)
+        return None if recording is None else recording.replay(recorded_inputs).clone()
+
+    def _recording_of(self, inputs: Mapping[str, torch.Tensor]) -> Recording[torch.Tensor] | None:
+        # Without `sequence_ids`, transformers makes a mask, and in a recording another one than in a usual step. With
+        # more labels, the loss recomputes logits, and saves the random state for it.
+        if "sequence_ids" not in inputs or inputs["labels"].numel() > self._labels_at_once:
             return None
         shape = tuple((name, tuple(values.shape)) for name, values in inputs.items())
-        inputs = {**inputs, TARGET_COUNT: target_count}
-        self._make_room(inputs["input_ids"].numel() + len(inputs["labels"]))
-        if shape not in self._recordings:
-            if shape not in self._seen or len(self._recordings) >= MOST_GRAPHS or not self._has_room():
-                self._seen.add(shape)
-                self._place_gradients()
-                return None
-            if not self._gradients:
-                self._gradients = [torch.zeros_like(weights) for weights in self._trained]
-            self._place_gradients()
-            self._recordings[shape] = self._recorder.record(self._add, inputs)
-        self._place_gradients()
-        return self._recordings[shape].replay(inputs).clone()
+        recording = self._recordings.get(shape)
+        if recording is None and shape in self._seen and len(self._recordings) < MOST_GRAPHS and self._has_room():
+            recording = self._recordings[shape] = self._recorder.record(self._add, inputs)
+            self.count += 1
+        self._seen.add(shape)
+        return recording
 
     def _add(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
         batch = {name: values for name, values in inputs.items() if name != TARGET_COUNT}
@@ -106,17 +108,12 @@ class RecordedSteps:
         return loss.detach()
 
     def _place_gradients(self) -> None:
-        """Let the model's gradients be the tensors to which graphs add. The Trainer removes them after each step."""
-        missing = []
-        # Usual steps add to them too: another set would take memory.
-        for weights, gradient in zip(self._trained, self._gradients, strict=False):  # empty before the first recording
-            if weights.grad is None:
-                missing.append(gradient)
-            elif weights.grad is not gradient:  # of a usual step
-                gradient.copy_(weights.grad)
-            weights.grad = gradient
+        """Let all steps add to the same tensors. The Trainer removes the gradients after each optimizer step."""
+        missing = [place for place, weights in enumerate(self._trained) if weights.grad is None]
         if missing:
-            torch._foreach_zero_(missing)
+            torch._foreach_zero_([self._gradients[place] for place in missing])
+        for place in missing:
+            self._trained[place].grad = self._gradients[place]
 
     def _make_room(self, size: int) -> None:
         """Free the memory of recordings before the first step of the largest micro-batch so far, which may need it."""
