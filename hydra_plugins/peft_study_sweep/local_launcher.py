@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from hydra.core.config_store import ConfigStore
 
-from hydra_plugins.peft_study_sweep.planned_launcher import PlannedLauncher
+from hydra_plugins.peft_study_sweep._planned_launcher import PlannedLauncher
 
 # Hydra imports all plugins whenever it starts, so this module imports the package inside of its functions.
 if TYPE_CHECKING:
@@ -35,6 +35,6 @@ class LocalLauncher(PlannedLauncher):
 
         slots = slots_for([cell.cell.hardware for cell in cells])
         display = SweepDisplay([cell.folder.name for cell in cells], len(slots))
-        stop_on_failure = any(cell.cell.stop_on_failure for cell in cells)
+        stop_on_failure = self.stop_on_failure(cells)
         pool = Pool(slots, display, show_traceback=self.show_traceback, stop_on_failure=stop_on_failure)
         return pool.run(cells)

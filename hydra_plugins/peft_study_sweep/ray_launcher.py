@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
-from hydra_plugins.peft_study_sweep.planned_launcher import PlannedLauncher
+from hydra_plugins.peft_study_sweep._planned_launcher import PlannedLauncher
 
 # Hydra imports all plugins whenever it starts, so this module imports the package inside of its functions.
 if TYPE_CHECKING:
@@ -65,4 +65,4 @@ class RayLauncher(PlannedLauncher):
         # Ray has no time limits.
         limits = Limits(settings.mem_gb, settings.num_cpus, settings.num_gpus, minutes=0)
         options = TaskOptions(settings.init, settings.remote, settings.max_retries, self.show_traceback)
-        return run_tasks(cells, limits, options)
+        return run_tasks(cells, limits, options, stop_on_failure=self.stop_on_failure(cells))

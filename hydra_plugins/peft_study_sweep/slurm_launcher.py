@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
-from hydra_plugins.peft_study_sweep.planned_launcher import PlannedLauncher
+from hydra_plugins.peft_study_sweep._planned_launcher import PlannedLauncher
 
 # Hydra imports all plugins whenever it starts, so this module imports the package inside of its functions.
 if TYPE_CHECKING:
@@ -108,4 +108,4 @@ class SlurmLauncher(PlannedLauncher):
             signal_delay_s=settings.signal_delay_s,
             show_traceback=self.show_traceback,
         )
-        return run_jobs(cells, limits, submission, settings.poll_seconds)
+        return run_jobs(cells, limits, submission, settings.poll_seconds, stop_on_failure=self.stop_on_failure(cells))

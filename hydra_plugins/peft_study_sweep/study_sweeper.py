@@ -13,8 +13,8 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from hydra_plugins.peft_study_sweep._planned_launcher import PlannedLauncher
 from hydra_plugins.peft_study_sweep.local_launcher import LocalLauncher
-from hydra_plugins.peft_study_sweep.planned_launcher import PlannedLauncher
 
 # Hydra imports all plugins whenever it starts, so this module imports the package inside of its functions.
 if TYPE_CHECKING:
@@ -71,12 +71,12 @@ class StudySweeper(Sweeper):
         with spinner("composing the cells ..."):
             cells = plan_sweep(arguments, self.config, self.hydra_context.config_loader)
         launcher = str(self.config.hydra.runtime.choices["hydra/launcher"])
-        if not isinstance(self.launcher, LocalLauncher) and any(cell.cell.stop_on_failure for cell in cells):
+        if not isinstance(self.launcher, PlannedLauncher) and PlannedLauncher.stop_on_failure(cells):
             # Hydra's launchers report to this process only after the last cell.
             raise UserError(
-                f"stop_on_failure=true needs hydra/launcher=local, got {launcher}",
+                f"stop_on_failure=true needs hydra/launcher=local, slurm or ray, got {launcher}",
                 where="stop_on_failure",
-                hint="leave it out, or run peft-study with hydra/launcher=local inside of the cluster's job",
+                hint="leave it out, or hydra/launcher=local, which runs cells side by side as well",
             )
         # Set before the launch, so that the summary of an interrupted sweep counts the cells that never started.
         self._task.cells = len(cells)

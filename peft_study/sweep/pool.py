@@ -25,7 +25,7 @@ from peft_study.sweep.machine import Slot
 from peft_study.sweep.plan import PlannedCell
 from peft_study.sweep.processes import CellProcess, ServerLostError, starter
 from peft_study.sweep.queue import CellQueue
-from peft_study.sweep.records import ended_before, start_of
+from peft_study.sweep.records import ended_before, not_started, start_of
 from peft_study.tracking.events import Progress
 
 SECONDS_TO_SAVE = 120.0
@@ -112,7 +112,7 @@ class Pool:
                         self._settle(child, self._collect(child, code))
             if self._stopped_by is not None:
                 self._display.stopped(self._stopped_by.cell_id, self._note_earlier(cells))
-        return [self._outcomes.get(cell.folder) or _not_started(cell) for cell in cells]
+        return [self._outcomes.get(cell.folder) or not_started(cell) for cell in cells]
 
     def _settle(self, child: _Child, outcome: Outcome) -> None:
         """Note the end of a cell, unless it is to run again."""
@@ -241,10 +241,6 @@ class Pool:
                     except OSError as error:
                         outcome = _unwritable(child.cell, error)
                     self._outcomes[child.cell.folder] = outcome
-
-
-def _not_started(cell: PlannedCell) -> Outcome:
-    return Outcome(cell.folder.name, None, "not started", EXIT_FAILED, cell.folder, started=False)
 
 
 def _unwritable(cell: PlannedCell, error: OSError) -> Outcome:

@@ -65,6 +65,11 @@ def recorded_outcome(cell: PlannedCell) -> Outcome:
     return Outcome(name, result.status, reason, code, folder)
 
 
+def not_started(cell: PlannedCell) -> Outcome:
+    """Return the outcome of a cell whose turn did not come, because `stop_on_failure` ended the sweep."""
+    return Outcome(cell.folder.name, None, "not started", EXIT_FAILED, cell.folder, started=False)
+
+
 def record_end(cell: PlannedCell, result: RunResult, status: Status, reason: str) -> None:
     """Write the end of a cell whose process died, and left "running" or no result.
 

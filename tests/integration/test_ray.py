@@ -55,6 +55,18 @@ def test_a_diverged_cell_is_told(tmp_path: Path) -> None:
     assert "Traceback" not in printed
 
 
+def test_the_first_failure_stops_the_sweep(tmp_path: Path) -> None:
+    settings = ("seed=1,2", "method.learning_rate=0.004,1e30", "training.epochs=400")
+    sweep = Sweep(tmp_path, ("method=lora", *settings, "stop_on_failure=true"))
+    code, printed = sweep.run(*RAY)
+
+    assert code == 1, printed
+    assert sorted(result["status"] for result in sweep.results.values()) == ["diverged", "preempted"], printed
+    assert "2 cells not started" in printed
+    assert "0 of 4 cells done" in printed
+    assert "Traceback" not in printed
+
+
 def test_the_cell_of_a_lost_worker_resumes(tmp_path: Path) -> None:
     sweep, local = Sweep(tmp_path / "ray", LONG), Sweep(tmp_path / "local", LONG)
     process = sweep.start(*RAY)

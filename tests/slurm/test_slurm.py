@@ -100,6 +100,20 @@ def test_a_cancelled_cell_is_preempted_and_the_others_are_waited_for(tmp_path: P
     assert "Traceback" not in printed
 
 
+def test_the_first_failure_stops_the_sweep(tmp_path: Path, faulty: tuple[str, ...]) -> None:
+    rates = "method.learning_rate=1e30,0.004"
+    sweep = Sweep(tmp_path, ("method=lora", rates, "seed=1,2", "stop_on_failure=true"))
+    code, printed = sweep.run(*SLURM, *faulty, "hydra.launcher.array_parallelism=2", FAULT="sleep")
+
+    assert code == 1, printed
+    statuses = {cell.split("_s")[1][0]: result["status"] for cell, result in sweep.results.items()}
+    assert statuses == {"1": "preempted", "2": "diverged"}, printed
+    assert len(sweep.results) == 2
+    assert "2 cells not started" in printed
+    assert "0 of 4 cells done" in printed
+    assert not slurm("squeue", "--noheader").strip()
+
+
 def test_a_cell_that_exceeds_its_memory_is_oom(tmp_path: Path, faulty: tuple[str, ...]) -> None:
     sweep = Sweep(tmp_path, ("method=lora", "seed=1,2", "hardware.oom_retries=1"))
     code, printed = sweep.run(*SLURM, *faulty, FAULT="memory")

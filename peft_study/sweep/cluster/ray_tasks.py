@@ -1,7 +1,7 @@
 """Runs the cells of a sweep as tasks of Ray."""
 
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,14 +10,14 @@ from typing import Any
 from peft_study.cell.attempt import Outcome
 from peft_study.console.interrupts import WARNINGS
 from peft_study.errors import UserError
-from peft_study.results.schema import Status
+from peft_study.results.schema import FAILURES, Status
 from peft_study.sweep.cluster.needs import GB, Limits, Need, needs_of
 from peft_study.sweep.cluster.remote import RemoteCell
 from peft_study.sweep.display import SweepDisplay
 from peft_study.sweep.outcomes import record_death, wait_for
 from peft_study.sweep.plan import PlannedCell
 from peft_study.sweep.pool import SECONDS_TO_SAVE
-from peft_study.sweep.records import recorded_outcome, start_of
+from peft_study.sweep.records import not_started, recorded_outcome, start_of
 
 _LOOK_SECONDS = 1.0
 
@@ -39,13 +39,16 @@ class TaskOptions:
     show_traceback: bool = False
 
 
-def run_tasks(cells: Sequence[PlannedCell], limits: Limits, options: TaskOptions) -> list[Outcome]:
+def run_tasks(
+    cells: Sequence[PlannedCell], limits: Limits, options: TaskOptions, *, stop_on_failure: bool = False
+) -> list[Outcome]:
     """Run cells as tasks of Ray and wait until all of them have ended.
 
     Args:
         cells: the cells, none of them finished.
         limits: settings that have priority over predicted needs.
         options: how tasks are started.
+        stop_on_failure: after the first cell that fails, cancel the tasks of the others.
 
     Returns:
         the outcome of each cell, in the same order.
@@ -61,15 +64,18 @@ def run_tasks(cells: Sequence[PlannedCell], limits: Limits, options: TaskOptions
         needs = needs_of(cells, limits)
         for need in set(needs):
             _check(need, resources)
-        return _run(cells, needs, options)
+        return _run(cells, needs, options, stop_on_failure=stop_on_failure)
 
 
-def _run(cells: Sequence[PlannedCell], needs: Sequence[Need], options: TaskOptions) -> list[Outcome]:
+def _run(
+    cells: Sequence[PlannedCell], needs: Sequence[Need], options: TaskOptions, *, stop_on_failure: bool
+) -> list[Outcome]:
     import ray
 
     outcomes: dict[Path, Outcome] = {}
     starts = {cell.folder: start_of(cell) for cell in cells}
     tasks = {_start(cell, need, options): cell for cell, need in zip(cells, needs, strict=True)}
+    stopped = False
     with SweepDisplay([cell.folder.name for cell in cells], len(cells)) as display:
         try:
             while waiting := [task for task, cell in tasks.items() if cell.folder not in outcomes]:
@@ -80,16 +86,31 @@ def _run(cells: Sequence[PlannedCell], needs: Sequence[Need], options: TaskOptio
                         del starts[cell.folder]
                         display.started(cell.folder.name)
                 for task in ended:
-                    outcome = outcomes[tasks[task].folder] = _outcome(tasks[task], task)
+                    cell = tasks[task]
+                    if stopped and cell.folder in starts:
+                        outcomes[cell.folder] = not_started(cell)
+                        continue
+                    outcome = outcomes[cell.folder] = _outcome(cell, task)
                     display.ended(outcome.cell_id, str(outcome.status), outcome.reason)
+                    if stop_on_failure and not stopped and outcome.status in FAILURES:
+                        stopped = True
+                        _cancel(task for task, cell in tasks.items() if cell.folder not in outcomes)
+                        display.stopped(outcome.cell_id, len(starts.keys() - outcomes.keys()))
         except KeyboardInterrupt:
             unfinished = [(task, cell) for task, cell in tasks.items() if cell.folder not in outcomes]
             display.interrupted(len(unfinished))
-            for task, _ in unfinished:
-                ray.cancel(task)  # raises KeyboardInterrupt in the worker, which lets its cell save
+            _cancel(task for task, _ in unfinished)
             wait_for([cell for _, cell in unfinished], limit_seconds=SECONDS_TO_SAVE)
             raise
     return [outcomes[cell.folder] for cell in cells]
+
+
+def _cancel(tasks: Iterable[Any]) -> None:
+    """Raise KeyboardInterrupt in the workers of tasks, which lets their cells save. Waiting tasks do not start."""
+    import ray
+
+    for task in tasks:
+        ray.cancel(task)
 
 
 def _start(cell: PlannedCell, need: Need, options: TaskOptions) -> Any:

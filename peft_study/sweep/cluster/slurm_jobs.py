@@ -1,17 +1,21 @@
 """Runs the cells of a sweep as Slurm jobs and waits for them."""
 
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from peft_study.cell.attempt import Outcome, new_result
 from peft_study.console.messages import print_line
 from peft_study.results.lease import STALE_SECONDS
+from peft_study.results.schema import FAILURES, Status
 from peft_study.results.store import RESULT, CellFolder
 from peft_study.sweep.cluster.needs import Limits, needs_of
 from peft_study.sweep.cluster.slurm_queue import (
     JobEnd,
+    Queued,
     SlurmUnreachableError,
+    cancel_jobs,
     ends_of,
     queued_jobs,
     tell_that_jobs_go_on,
@@ -20,13 +24,20 @@ from peft_study.sweep.cluster.slurm_submit import Submission, log_of, submit, su
 from peft_study.sweep.display import SweepDisplay
 from peft_study.sweep.outcomes import record_death, wait_for
 from peft_study.sweep.plan import PlannedCell
-from peft_study.sweep.records import recorded_outcome
+from peft_study.sweep.records import not_started, recorded_outcome, start_of
 
 _LOG_LINES = 3
 _LOOK_SECONDS = 10.0
 
 
-def run_jobs(cells: Sequence[PlannedCell], limits: Limits, settings: Submission, poll_seconds: float) -> list[Outcome]:
+def run_jobs(
+    cells: Sequence[PlannedCell],
+    limits: Limits,
+    settings: Submission,
+    poll_seconds: float,
+    *,
+    stop_on_failure: bool = False,
+) -> list[Outcome]:
     """Run cells as Slurm jobs and wait until all of them have left the queue.
 
     A cell that an earlier command submitted, and whose job is still in the queue, gets no second job.
@@ -36,6 +47,7 @@ def run_jobs(cells: Sequence[PlannedCell], limits: Limits, settings: Submission,
         limits: settings that have priority over predicted needs.
         settings: how jobs are submitted.
         poll_seconds: how often Slurm is asked.
+        stop_on_failure: after the first cell that fails, cancel the jobs of the others.
 
     Returns:
         the outcome of each cell, in the same order.
@@ -53,7 +65,7 @@ def run_jobs(cells: Sequence[PlannedCell], limits: Limits, settings: Submission,
     new = [cell for cell in cells if cell.folder.name not in queued]
     try:
         jobs = queued | (submit(new, needs_of(new, limits), settings) if new else {})
-        return _wait(cells, jobs, settings.folder, poll_seconds)
+        return _Wait(cells, jobs, settings.folder, stop_on_failure=stop_on_failure).run(poll_seconds)
     except KeyboardInterrupt:
         numbers = submitted_before(settings.folder)
         names = [cell.folder.name for cell in cells if cell.folder.name in numbers]
@@ -70,40 +82,78 @@ def _still_queued(jobs: dict[str, str]) -> dict[str, str]:
     return {name: job for name, job in jobs.items() if job in states}
 
 
-def _wait(cells: Sequence[PlannedCell], jobs: dict[str, str], logs: Path, poll_seconds: float) -> list[Outcome]:
-    outcomes: dict[Path, Outcome] = {}
-    started: set[str] = set()
-    reasons: set[tuple[str, str]] = set()
-    with SweepDisplay([cell.folder.name for cell in cells], len(cells)) as display:
-        while waiting := [cell for cell in cells if cell.folder not in outcomes]:
-            time.sleep(poll_seconds)
-            try:
-                queued = queued_jobs([jobs[cell.folder.name] for cell in waiting])
-            except SlurmUnreachableError:  # a controller that restarts; the jobs continue
-                continue
-            for name in {cell.folder.name for cell in waiting} - started:
-                entry = queued.get(jobs[name])
-                if entry is not None and entry.state == "RUNNING":
-                    started.add(name)
-                    display.started(name)
-                elif entry is not None and entry.blocked:
-                    reasons = _tell_reason(jobs[name], entry.reason, reasons)
-            left = [cell for cell in waiting if jobs[cell.folder.name] not in queued]
-            ends = ends_of([jobs[cell.folder.name] for cell in left])
-            for cell in left:
-                outcome = outcomes[cell.folder] = _outcome(cell, ends[jobs[cell.folder.name]], logs)
-                if outcome.cell_id not in started:
-                    display.started(outcome.cell_id)
-                display.ended(outcome.cell_id, str(outcome.status), outcome.reason)
-    return [outcomes[cell.folder] for cell in cells]
+class _Wait:
+    """Waits for the jobs of a sweep's cells, and shows how the cells fare."""
 
+    def __init__(
+        self, cells: Sequence[PlannedCell], jobs: Mapping[str, str], logs: Path, *, stop_on_failure: bool
+    ) -> None:
+        self._cells, self._jobs, self._logs = cells, jobs, logs
+        self._stop_on_failure = stop_on_failure
+        self._starts = {cell.folder: start_of(cell) for cell in cells}
+        self._display = SweepDisplay([cell.folder.name for cell in cells], len(cells))
+        self._outcomes: dict[Path, Outcome] = {}
+        self._started: set[str] = set()
+        self._reasons: set[tuple[str, str]] = set()
+        self._stopped = False
 
-def _tell_reason(job: str, reason: str, told: set[tuple[str, str]]) -> set[tuple[str, str]]:
-    """Say once for an array why its jobs do not start."""
-    array = job.partition("_")[0]
-    if (array, reason) not in told:
-        print_line(f"Slurm job {array} waits: {reason}")
-    return told | {(array, reason)}
+    def run(self, poll_seconds: float) -> list[Outcome]:
+        """Wait until all jobs have left the queue. Return the outcome of each cell, in their order."""
+        with self._display:
+            while waiting := [cell for cell in self._cells if cell.folder not in self._outcomes]:
+                time.sleep(poll_seconds)
+                with contextlib.suppress(SlurmUnreachableError):  # a controller that restarts; the jobs continue
+                    self._look(waiting)
+        return [self._outcomes[cell.folder] for cell in self._cells]
+
+    def _look(self, waiting: Sequence[PlannedCell]) -> None:
+        queued = queued_jobs([self._job(cell) for cell in waiting])
+        self._show_queue(queued, waiting)
+        left = [cell for cell in waiting if self._job(cell) not in queued]
+        ends = ends_of([self._job(cell) for cell in left])
+        for cell in left:
+            self._note(cell, ends[self._job(cell)])
+        failed = next((outcome for outcome in self._outcomes.values() if outcome.status in FAILURES), None)
+        if self._stop_on_failure and not self._stopped and failed is not None:
+            cancel_jobs([self._job(cell) for cell in waiting if cell.folder not in self._outcomes])
+            self._stopped = True
+            unstarted = [cell for cell in waiting if cell.folder not in self._outcomes and self._not_begun(cell)]
+            self._display.stopped(failed.cell_id, len(unstarted))
+
+    def _show_queue(self, queued: Mapping[str, Queued], waiting: Sequence[PlannedCell]) -> None:
+        for name in {cell.folder.name for cell in waiting} - self._started:
+            entry = queued.get(self._jobs[name])
+            if entry is not None and entry.state == "RUNNING":
+                self._show_start(name)
+            elif entry is not None and entry.blocked:
+                self._tell_reason(self._jobs[name].partition("_")[0], entry.reason)
+
+    def _tell_reason(self, array: str, reason: str) -> None:
+        """Say once for an array why its jobs do not start."""
+        if (array, reason) not in self._reasons:
+            print_line(f"Slurm job {array} waits: {reason}")
+        self._reasons.add((array, reason))
+
+    def _note(self, cell: PlannedCell, end: JobEnd) -> None:
+        """Note the end of a cell whose job left the queue."""
+        if self._stopped and end.status is Status.preempted and self._not_begun(cell):
+            self._outcomes[cell.folder] = not_started(cell)
+            return
+        outcome = self._outcomes[cell.folder] = _outcome(cell, end, self._logs)
+        self._show_start(outcome.cell_id)
+        self._display.ended(outcome.cell_id, str(outcome.status), outcome.reason)
+
+    def _show_start(self, name: str) -> None:
+        if name not in self._started:
+            self._started.add(name)
+            self._display.started(name)
+
+    def _not_begun(self, cell: PlannedCell) -> bool:
+        """Whether no job of this sweep has written a result of the cell."""
+        return start_of(cell) == self._starts[cell.folder]
+
+    def _job(self, cell: PlannedCell) -> str:
+        return self._jobs[cell.folder.name]
 
 
 def _outcome(cell: PlannedCell, end: JobEnd, logs: Path) -> Outcome:

@@ -110,6 +110,18 @@ def jobs_of_submitit(folder: Path, since: float) -> list[str]:
     return [file.name.removesuffix(_SUBMITTED.lstrip("*")) for file in files]
 
 
+def cancel_jobs(jobs: Sequence[str]) -> None:
+    """Cancel jobs. Those that run get SIGTERM, and the time that Slurm's KillWait gives them.
+
+    Args:
+        jobs: numbers of jobs. Those that have left the queue do not matter.
+
+    Raises:
+        SlurmUnreachableError: scancel failed.
+    """
+    _output(["scancel", "--quiet", *jobs])
+
+
 def wait_for_jobs(jobs: Sequence[str]) -> None:
     """Wait until jobs have left the queue."""
     told = 0

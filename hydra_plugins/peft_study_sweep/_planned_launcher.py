@@ -1,4 +1,8 @@
-"""What the launchers of this package have in common: they run composed cells."""
+"""What the launchers of this package have in common: they run composed cells.
+
+Hydra executes each module here once more when it looks for plugins, but none whose name begins with "_". This module
+must be executed once: the sweeper asks whether a launcher is of the class below, of which there must not be two.
+"""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -55,6 +59,11 @@ class PlannedLauncher(Launcher):
 
         assert isinstance(self._task, Command)
         return self._task.show_traceback
+
+    @staticmethod
+    def stop_on_failure(cells: "Sequence[PlannedCell]") -> bool:
+        """Whether the first cell that fails ends the sweep."""
+        return any(cell.cell.stop_on_failure for cell in cells)
 
     @abstractmethod
     def outcomes(self, cells: "Sequence[PlannedCell]") -> "Sequence[Outcome]":
