@@ -9,15 +9,13 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from peft_study.cell.attempt import new_result
-from peft_study.cell.environment import one_process
+from peft_study.cell.environment import fast_imports, one_process
 from peft_study.cell.logs import quiet_transformers
-from peft_study.cell.run import CellRun
 from peft_study.config.compose import to_cell
 from peft_study.console.parent import end_with_parent
 from peft_study.results.attempts import Attempt, Restriction
 from peft_study.results.store import PARTIAL_PREDICTIONS, CellFolder
 from peft_study.tracking.base import Trackers
-from peft_study.training.ranks import join, rendezvous
 
 
 class FollowerFolder(CellFolder):
@@ -41,6 +39,10 @@ def main() -> int:
     cell = to_cell(OmegaConf.create(description["config"]))
     path = Path(description["folder"])
     with one_process():
+        with fast_imports():
+            from peft_study.cell.run import CellRun
+            from peft_study.training.ranks import join, rendezvous
+
         quiet_transformers()
         # The same limit as in the first rank, so that all of them divide the prompts into the same batches.
         attempt = Attempt(restriction=Restriction(prompts_at_once=description["prompts_at_once"]))

@@ -1,9 +1,11 @@
 """Imports of a cell's libraries: functions that torch compiles are compiled at their first call."""
 
 import gc
+import json
 import subprocess
 import sys
 
+import pytest
 import torch
 
 from peft_study.cell.environment import fast_imports
@@ -51,13 +53,33 @@ def test_collections_go_on_afterwards_and_after_an_error() -> None:
     assert gc.isenabled() == enabled
 
 
-def test_a_cell_does_not_load_the_compiler() -> None:
-    code = f"""
-import sys
+@pytest.fixture(scope="module")
+def loaded() -> set[str]:
+    """The modules of a fresh process that scored an answer as a cell without tests does."""
+    code = """
+import json, sys
 from peft_study.cell.environment import fast_imports
 with fast_imports():
     import peft_study.cell.run
-assert "bitsandbytes.backends.default.ops" in sys.modules
-sys.exit({COMPILER!r} in sys.modules)
+from peft_study.config.schema import ScoringConfig
+from peft_study.data.samples import Sample
+from peft_study.scoring.needs import check_sandbox
+from peft_study.scoring.score import Answers, score
+samples = [Sample("a", "do it", "print(1)")]
+check_sandbox(samples, ScoringConfig())
+score(Answers(samples, ["do it"], [["print(1)"]], False), ScoringConfig())
+print(json.dumps(list(sys.modules)))
 """
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    ended = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return set(json.loads(ended.stdout.splitlines()[-1]))
+
+
+def test_a_cell_does_not_load_the_compiler(loaded: set[str]) -> None:
+    assert "bitsandbytes.backends.default.ops" in loaded
+    assert COMPILER not in loaded
+
+
+def test_a_cell_without_tests_loads_no_sandbox(loaded: set[str]) -> None:
+    number_of_threads = {"peft_study.sandbox.cores", "peft_study.sandbox.cgroups"}
+    rooms = {name for name in loaded if name.startswith(("peft_study.sandbox.", "peft_study.judging."))}
+    assert rooms <= number_of_threads

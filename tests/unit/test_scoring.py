@@ -1,8 +1,6 @@
 """A cell's scores from its candidates: references, tests of three kinds, levels, what cannot be run."""
 
 import math
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -272,23 +270,3 @@ def test_phrasings_of_one_question_are_drawn_together() -> None:
     for name in ("em@1", "codebleu"):
         widths = [ends[1] - ends[0] for ends in (found.intervals[name] for found in (clustered, apart))]
         assert widths[0] == pytest.approx(widths[1] * math.sqrt(5), rel=0.12), name
-
-
-def test_a_cell_without_tests_loads_no_sandbox() -> None:
-    script = (
-        "import sys\n"
-        "import peft_study.cell.run\n"
-        "from peft_study.config.schema import ScoringConfig\n"
-        "from peft_study.data.samples import Sample\n"
-        "from peft_study.scoring.needs import check_sandbox\n"
-        "from peft_study.scoring.score import Answers, score\n"
-        "samples = [Sample('a', 'do it', 'print(1)')]\n"
-        "check_sandbox(samples, ScoringConfig())\n"
-        "score(Answers(samples, ['do it'], [['print(1)']], False), ScoringConfig())\n"
-        "rooms = ('peft_study.sandbox.', 'peft_study.judging.')\n"
-        "leaves = {'peft_study.sandbox.cores', 'peft_study.sandbox.cgroups'}\n"  # the number of threads
-        "print('loaded', *(name for name in sys.modules if name.startswith(rooms) and name not in leaves))\n"
-    )
-    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=120)
-    assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.splitlines()[-1] == "loaded"
