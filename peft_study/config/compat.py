@@ -1,9 +1,11 @@
 """Private interfaces of Hydra 1.3.2 and OmegaConf 2.3.0: pyproject.toml keeps both below their next minor version."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra._internal.config_repository import CachingConfigRepository
+from hydra._internal.utils import get_args_parser
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig
 
@@ -23,3 +25,12 @@ def add_config_folder(loader: ConfigLoader, folder: Path) -> None:
 def raw_node(config: DictConfig, name: str) -> Any:
     """A node of a config with its type. Public access resolves interpolations and raises for a missing value."""
     return config._get_node(name)
+
+
+def options_first(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments of a command with the options before the overrides.
+
+    Hydra reads overrides up to the first option behind them, and refuses those that follow: `a=1 --multirun b=2`.
+    """
+    overrides = get_args_parser().parse_intermixed_args(arguments).overrides
+    return [*(argument for argument in arguments if argument not in overrides), *overrides]
