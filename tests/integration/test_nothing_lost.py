@@ -108,19 +108,27 @@ def test_an_interrupt_while_the_trackers_finish_leaves_a_finished_cell(
     assert "done before" in command(*cell).err
 
 
-@pytest.mark.parametrize("content", ["[]", "null", '"x"', '{"schema_version": 99}', "{", '{"schema_version": 1}'])
-def test_a_result_that_cannot_be_read_is_left_alone(
-    command: Command, small_data: Path, tmp_path: Path, content: str
-) -> None:
+def test_a_result_that_cannot_be_read_is_left_alone(command: Command, small_data: Path, tmp_path: Path) -> None:
+    contents = dict(enumerate(["[]", "null", '"x"', '{"schema_version": 99}', "{", '{"schema_version": 1}']))
     cell = [*ZERO_SHOT, f"dataset.path={small_data}"]
-    folder = CellFolder(tmp_path / "multirun" / "single" / name_of(compose_cell(cell)))
-    (folder.path / "result.json").write_text(content)
+    files = {
+        seed: CellFolder(tmp_path / "multirun" / "single" / name_of(compose_cell([*cell, f"seed={seed}"]))).path
+        / "result.json"
+        for seed in contents
+    }
+    for seed, content in contents.items():
+        files[seed].write_text(content)
 
-    for ended in (command(*cell), command("--multirun", *cell)):
+    alone = [command(*cell, f"seed={seed}") for seed in contents]
+    sweep = command("--multirun", *cell, f"seed={','.join(map(str, contents))}")
+
+    for ended in (*alone, sweep):
         assert ended.code == 2
         assert "Traceback" not in ended.err
         assert "rerun=true" in ended.err
-        assert (folder.path / "result.json").read_text() == content
+    refused = [line for line in sweep.err.splitlines() if "its result cannot be read" in line]
+    assert all(any(f"_s{seed}-" in line for line in refused) for seed in contents)
+    assert {seed: file.read_text() for seed, file in files.items()} == contents
 
 
 def test_a_damaged_checkpoint_is_passed_over(command: Command, small_data: Path, tmp_path: Path) -> None:

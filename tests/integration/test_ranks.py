@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ SHARDED = "hardware.shard_weights=true"
 @pytest.mark.parametrize(
     "arguments",
     [
-        case(*LORA, slow=False),
+        case(*LORA),
         case(*LORA, "training.micro_batch_size=1"),
         case("model=tiny-llama", "method=full", "training.memory=paper"),
         case("model=tiny-t5", "method=full"),
@@ -91,41 +91,42 @@ def test_two_processes_compute_what_one_does(command: Command, tmp_path: Path, a
     assert json.loads(result.read_text())["provenance"]["processes"] == 2
 
 
-def shard(rank: int, port: int, quantization: str, folder: str) -> None:
+def shard(rank: int, ports: Mapping[str, int], folder: str) -> None:
     """A rank of two that divides the weights of tiny-llama and writes how many bytes of its layers it keeps."""
-    cell = compose_cell([*LORA, f"quantization={quantization}", "hardware=cpu"])
-    compute = choose(cell.hardware.device, cell.training.precision)
-    tokenizer = load_tokenizer(cell.model)
-    base = load_model(cell.model, cell.quantization, cell.method.kind, compute, tokenizer)
-    model = attach(base, cell.method.kind, adapter_config(cell.method, FAMILIES[cell.model.family], "tiny"), seed=0)
-    layers = layers_of(base_of(model))
-    whole = sum(weight.nbytes for layer in layers for weight in layer.parameters() if not weight.requires_grad)
-    ranks = join(rank, 2, rendezvous(2, port), compute.device, shards=True)
-    shard_frozen_weights(model, compute.device)
-    weights = [weight for layer in layers for weight in layer.parameters()]
-    kept = sum(weight.to_local().nbytes for weight in weights if isinstance(weight, DTensor))
-    assert all(isinstance(weight, DTensor) != weight.requires_grad for weight in weights)
-    (Path(folder) / str(rank)).write_text(json.dumps([whole, kept]))
-    ranks.wait(compute.device)
-    leave(ranks)
+    for quantization, port in ports.items():
+        cell = compose_cell([*LORA, f"quantization={quantization}", "hardware=cpu"])
+        compute = choose(cell.hardware.device, cell.training.precision)
+        tokenizer = load_tokenizer(cell.model)
+        base = load_model(cell.model, cell.quantization, cell.method.kind, compute, tokenizer)
+        model = attach(base, cell.method.kind, adapter_config(cell.method, FAMILIES[cell.model.family], "tiny"), seed=0)
+        layers = layers_of(base_of(model))
+        whole = sum(weight.nbytes for layer in layers for weight in layer.parameters() if not weight.requires_grad)
+        ranks = join(rank, 2, rendezvous(2, port), compute.device, shards=True)
+        shard_frozen_weights(model, compute.device)
+        weights = [weight for layer in layers for weight in layer.parameters()]
+        kept = sum(weight.to_local().nbytes for weight in weights if isinstance(weight, DTensor))
+        assert all(isinstance(weight, DTensor) != weight.requires_grad for weight in weights)
+        (Path(folder) / f"{quantization}-{rank}").write_text(json.dumps([whole, kept]))
+        ranks.wait(compute.device)
+        leave(ranks)
 
 
-@pytest.mark.parametrize("quantization", ["none", "nf4"])
-def test_each_process_keeps_its_share_of_the_frozen_weights(tmp_path: Path, quantization: str) -> None:
-    store = rendezvous(2)  # this process keeps it for both ranks
+def test_each_process_keeps_its_share_of_the_frozen_weights(tmp_path: Path) -> None:
+    # This process keeps the stores for both ranks.
+    stores = {quantization: rendezvous(2) for quantization in ("none", "nf4")}
+    ports = {quantization: store.port for quantization, store in stores.items()}
     context = multiprocessing.get_context("spawn")
-    processes = [
-        context.Process(target=shard, args=(rank, store.port, quantization, str(tmp_path))) for rank in range(2)
-    ]
+    processes = [context.Process(target=shard, args=(rank, ports, str(tmp_path))) for rank in range(2)]
     for process in processes:
         process.start()
     for process in processes:
         process.join(120)
         assert process.exitcode == 0
-    whole, kept = json.loads((tmp_path / "0").read_text())
-    other = json.loads((tmp_path / "1").read_text())[1]
-    assert kept + other == whole
-    assert kept == pytest.approx(whole / 2, rel=0.01)
+    for quantization in stores:
+        shares = [json.loads((tmp_path / f"{quantization}-{rank}").read_text()) for rank in range(2)]
+        (whole, kept), (_, other) = shares
+        assert kept + other == whole
+        assert kept == pytest.approx(whole / 2, rel=0.01)
 
 
 ARGUMENTS = ("model=tiny-llama", "method=lora", *CELL, "hardware.gpus_per_cell=2", "training.epochs=6")

@@ -102,10 +102,10 @@ def test_the_first_failure_stops_the_sweep(
 
 @pytest.mark.usefixtures("faults")
 def test_a_stopped_sweep_counts_the_cells_that_were_done_before(command: Command, small_data: Path) -> None:
-    cells = ["--multirun", "model=tiny-llama", f"dataset.path={small_data}", *QUICK, "hardware.cells_at_once=1"]
+    cells = ["model=tiny-llama", f"dataset.path={small_data}", *QUICK, "hardware.cells_at_once=1"]
     assert command(*cells, "seed=8").code == 0
 
-    ended = command(*cells, "seed=2,9,8", "stop_on_failure=true")
+    ended = command("--multirun", *cells, "seed=2,9,8", "stop_on_failure=true")
 
     assert ended.code == 1
     assert "1 of 3 cells done" in ended.err
