@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -21,6 +22,9 @@ from peft_study.results.schema import PhaseCost, RunResult, Status
 EXACT = ("em@1", "em@10", "codebleu")  # the scores of the paper
 WIDE = 92
 """Width in columns of a terminal that has room for a third score."""
+_NAMES = ("model", "method", "data set")
+"""Columns of text. The first one is shortened first."""
+_LEFT_OUT_FIRST = ("trained", "gen. s", "train s", "GB", "cells")
 _WORK = ("train", "generate")
 _UNITS = {"G": 1e9, "M": 1e6, "k": 1e3}
 
@@ -81,31 +85,49 @@ def print_results(results: Sequence[RunResult], console: Console | None = None) 
     """
     console = console or plain_console()
     table_rows = rows(results)
-    several_datasets = len({row.dataset for row in table_rows}) > 1
+    columns = _columns(table_rows, wide=console.width >= WIDE)
+    columns = {title: [printable(value, console) for value in values] for title, values in columns.items()}
+    widths = {title: max(map(cell_len, [title, *values])) for title, values in columns.items()}
+    left_out = []
+    # A cut number would be a wrong number, so a narrow terminal gets fewer columns, and then shorter names.
+    for title in _LEFT_OUT_FIRST:
+        if _excess(widths, console) > 0:
+            del widths[title]
+            left_out.append(title)
+    for title in [title for title in _NAMES if title in widths]:
+        widths[title] = max(len(title), widths[title] - max(0, _excess(widths, console)))
     # This padding lets two scores with their intervals fit into 80 columns.
     table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
-    if several_datasets:
-        table.add_column("data set", no_wrap=True)
-    table.add_column("model", no_wrap=True)
-    table.add_column("method", no_wrap=True)
-    scores = _shown_scores(table_rows, wide=console.width >= WIDE)
-    titles = [f"{HEADLINES[name]} %" for name in scores]
-    for title in ("cells", *titles, "trained", "train s", "gen. s", "GB"):
-        table.add_column(title, justify="right", no_wrap=True)
-    for row in table_rows:
-        values = [
-            *([row.dataset] if several_datasets else []),
-            row.model,
-            row.method,
-            _cells(row),
-            *(_score(row.score(name)) for name in scores),
-            _count(row),
-            _seconds(row.seconds("train")),
-            _seconds(row.seconds("generate")),
-            MISSING if (peak := row.peak_bytes()) is None else f"{peak / 1e9:.2f}",
-        ]
-        table.add_row(*(Text(printable(value, console)) for value in values))
+    for title, width in widths.items():
+        table.add_column(title, justify="left" if title in _NAMES else "right", no_wrap=True, width=width)
+    for row in zip(*(columns[title] for title in widths), strict=True):
+        table.add_row(*map(Text, row))
     console.print(table)
+    if left_out:
+        console.print(Text(f"({', '.join(left_out)}: no room in {console.width} columns)"), soft_wrap=True)
+
+
+def _excess(widths: Mapping[str, int], console: Console) -> int:
+    """Return how many columns of the terminal are missing for a table of these widths, with a space between each."""
+    return sum(widths.values()) + len(widths) - 1 - console.width
+
+
+def _columns(table_rows: Sequence[Row], *, wide: bool) -> dict[str, list[str]]:
+    """Return the values of each column by its title."""
+    scores = _shown_scores(table_rows, wide=wide)
+    several_datasets = len({row.dataset for row in table_rows}) > 1
+    peaks = [row.peak_bytes() for row in table_rows]
+    return {
+        **({"data set": [row.dataset for row in table_rows]} if several_datasets else {}),
+        "model": [row.model for row in table_rows],
+        "method": [row.method for row in table_rows],
+        "cells": [_cells(row) for row in table_rows],
+        **{f"{HEADLINES[name]} %": [_score(row.score(name)) for row in table_rows] for name in scores},
+        "trained": [_count(row) for row in table_rows],
+        "train s": [_seconds(row.seconds("train")) for row in table_rows],
+        "gen. s": [_seconds(row.seconds("generate")) for row in table_rows],
+        "GB": [MISSING if peak is None else f"{peak / 1e9:.2f}" for peak in peaks],
+    }
 
 
 def _shown_scores(table_rows: Sequence[Row], *, wide: bool) -> list[str]:

@@ -117,12 +117,28 @@ def test_the_closing_table_does_not_score_what_is_not_done() -> None:
     assert "50.0 45-55" in table
 
 
-def test_the_closing_table_fits_80_columns() -> None:
+@pytest.mark.parametrize(
+    ("model", "left_out", "cut"),
+    [
+        ("tiny-llama", "", False),
+        ("codellama-34b-python", "trained", False),
+        ("a-model-of-a-person-with-a-name", "trained, gen. s, train s", False),
+        ("a-model-of-a-person-with-a-name" * 3, "trained, gen. s, train s, GB, cells", True),
+    ],
+)
+def test_the_closing_table_fits_80_columns(model: str, left_out: str, cut: bool) -> None:
     stream = io.StringIO()
     wide = [result("zero-shot", seed, 0.5 + seed / 10) for seed in (1, 2, 3)]
+    for each in wide:
+        each.config["model"]["name"] = model
+
     print_results(wide, Console(file=stream, width=80))
-    assert "…" not in stream.getvalue()
-    assert "70.0 49-91" in stream.getvalue()
+
+    shown = stream.getvalue()
+    assert max(map(len, shown.splitlines())) <= 80
+    assert shown.count("70.0 49-91") == 2  # numbers are never cut
+    assert ("…" in shown) == cut
+    assert (f"({left_out}: " in shown) == bool(left_out)
 
 
 def test_progress_crosses_a_pipe() -> None:
