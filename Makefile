@@ -17,7 +17,7 @@ demo: $(VENV)/.installed  ## every method once on the embedded model and data: m
 	$(BIN)/python -m peft_study report multirun/quickstart --out multirun/quickstart/report
 
 test: lint  ## lint, type-check and run the tests
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 test-slow: $(VENV)/.installed-dev  ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow

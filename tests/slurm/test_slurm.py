@@ -159,14 +159,15 @@ def test_a_requeued_cell_resumes(tmp_path: Path) -> None:
 
 
 def test_a_killed_launcher_leaves_jobs_that_the_same_command_waits_for(tmp_path: Path) -> None:
-    sweep = Sweep(tmp_path, ("method=lora", "seed=1,2"))
+    sweep = Sweep(tmp_path, ("method=lora", "seed=1,2", "training.epochs=60"))
     process = sweep.start(*SLURM)
     jobs = wait_until(lambda: sweep.jobs)
     process.kill()
     process.communicate()
 
     process = sweep.start(*SLURM)
-    time.sleep(8)
+    assert process.stdout is not None
+    assert any("jobs in the queue" in line for line in iter(process.stdout.readline, ""))
     process.send_signal(signal.SIGTERM)
     printed, _ = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM, printed
@@ -184,7 +185,9 @@ MOMENTS = 20
 
 def test_cells_that_are_warned_at_any_moment_end_as_undisturbed_ones(tmp_path: Path) -> None:
     seeds = ",".join(map(str, range(1, MOMENTS + 1)))
-    arguments = ("method=lora", f"seed={seeds}", "training.epochs=4", "dataset.max_new_tokens=24")
+    # Long enough that the moments below fall into each phase.
+    settings = ("training.epochs=15", "dataset.max_new_tokens=24", "dataset.test_limit=60", "generation.batch_size=2")
+    arguments = ("method=lora", f"seed={seeds}", *settings)
     sweep, local = Sweep(tmp_path / "slurm", arguments), Sweep(tmp_path / "local", arguments)
     process = sweep.start(*SLURM)
     generator = random.Random(20)
