@@ -41,7 +41,7 @@ def main() -> int:
     with one_process():
         with fast_imports():
             from peft_study.cell.run import CellRun
-            from peft_study.training.ranks import join, rendezvous
+            from peft_study.training.ranks import join, leave, rendezvous
 
         quiet_transformers()
         # The same limit as in the first rank, so that all of them divide the prompts into the same batches.
@@ -50,7 +50,11 @@ def main() -> int:
         run.load()
         size = description["size"]
         store = rendezvous(size, description["port"])
-        run.follow(join(description["rank"], size, store, run.device, shards=cell.hardware.shard_weights))
+        ranks = join(description["rank"], size, store, run.device, shards=cell.hardware.shard_weights)
+        try:
+            run.follow(ranks)
+        finally:
+            leave(ranks)
     return 0
 
 

@@ -22,14 +22,14 @@ COALESCED_ELEMENTS = 1 << 22
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Ranks:
     """The ranks of a cell, seen from one of them. The default is a cell that is a single process.
 
     Attributes:
         rank: number of this process, from 0. The first rank writes the cell's files.
         size: number of processes.
-        group: exchanges tensors; None for a single process.
+        group: exchanges tensors; None for a single process, and after `leave`.
         shards: whether each rank keeps a share of the frozen weights (`training.sharding`). All ranks must then run
             every layer equally often.
     """
@@ -144,6 +144,8 @@ def join(rank: int, size: int, store: TCPStore, device: torch.device, *, shards:
 
 
 def leave(ranks: Ranks) -> None:
-    """End what `join` has started in torch's global state."""
+    """End what `join` has started: the group, with its threads, and torch's global state."""
     if ranks.shards:
         distributed.destroy_process_group()
+    # Its last reference. With threads of a group that is left to the interpreter's exit, the process aborts.
+    ranks.group = None

@@ -61,7 +61,7 @@ SHARDED = "hardware.shard_weights=true"
 @pytest.mark.parametrize(
     "arguments",
     [
-        case(*LORA),
+        case(*LORA, slow=False),
         case(*LORA, "training.micro_batch_size=1"),
         case("model=tiny-llama", "method=full", "training.memory=paper"),
         case("model=tiny-t5", "method=full"),
