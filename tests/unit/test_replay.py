@@ -6,6 +6,8 @@ import pytest
 import torch
 from bitsandbytes import functional as bitsandbytes_functional
 from bitsandbytes import optim as bitsandbytes_optim
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.functional import scaled_dot_product_attention
 from torch.profiler import ProfilerActivity, profile
 from transformers import PreTrainedModel
 
@@ -77,6 +79,27 @@ def test_a_step_takes_what_torchs_profiler_sees_of_real_tensors(overrides: tuple
         training.take_step(real, cell.training, cell.dataset, CPU, lambda _: None)
 
     assert predicted == pytest.approx(allocated_bytes(profiler), rel=0.05)
+
+
+def test_a_mask_with_gaps_is_attended_by_plain_products() -> None:
+    def attend() -> torch.Tensor:
+        query, key, value = (torch.zeros(2, 4, 64, 64, dtype=torch.bfloat16, requires_grad=True) for _ in range(3))
+        bias = torch.zeros(64, 64, 4, requires_grad=True).permute(2, 0, 1).unsqueeze(0)
+        with torch.autocast("cpu", torch.bfloat16):
+            return scaled_dot_product_attention(query, key, value, attn_mask=bias)
+
+    with fake_tensors() as counter:
+        kept = attend()
+        predicted = counter.live
+    gc.collect()
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler, sdpa_kernel(SDPBackend.MATH):
+        kept = attend()
+    assert profiler.profiler is not None
+    events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
+
+    # What the forward pass leaves for the backward pass.
+    assert kept.requires_grad
+    assert predicted == pytest.approx(sum(event.nbytes() for event in events), rel=0.05)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ A torch without CUDA ends the process when autograd meets a fake CUDA tensor. Th
 on every machine.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -93,7 +94,8 @@ def _attention(
 ) -> torch.Tensor:
     """Attention by CUDA's kernels: flash attention for 16 bits without a mask, else memory-efficient attention.
 
-    The arguments are those of `scaled_dot_product_attention`.
+    Neither takes a mask whose last dimension has gaps, as T5's bias has it in transformers before 5.23: plain products
+    follow. The arguments are those of `scaled_dot_product_attention`. Source: ATen/native/transformers/sdp_utils_cpp.h.
     """
     if torch.is_autocast_enabled("cpu"):
         dtype = torch.get_autocast_dtype("cpu")
@@ -107,9 +109,27 @@ def _attention(
     if attn_mask is not None:
         bias = torch.zeros_like(attn_mask, dtype=query.dtype) if attn_mask.dtype is torch.bool else attn_mask
         attn_mask = bias.to(query.dtype).expand(query.shape[0], query.shape[1], query.shape[2], key.shape[2])
+        if attn_mask.stride(-1) != 1:
+            return _attention_of_products(query, key, value, attn_mask, dropout_p, scale)
     keep_statistics = torch.is_grad_enabled()
     outputs = efficient_attention(query, key, value, attn_mask, keep_statistics, dropout_p, is_causal, scale=scale)
     return outputs[0]
+
+
+def _attention_of_products(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    bias: torch.Tensor,
+    dropout_p: float,
+    scale: float | None,
+) -> torch.Tensor:
+    """Attention in 32 bits, as `_scaled_dot_product_attention_math` of ATen/native/transformers/attention.cpp."""
+    with torch.autocast("cpu", enabled=False):
+        root = math.sqrt(query.shape[-1] ** -0.5 if scale is None else scale)
+        scores = (query.float() * root) @ (key.float().transpose(-2, -1) * root) + bias
+        weights = torch.ops.aten._safe_softmax.default(scores, -1)
+        return (_dropout(weights, dropout_p) @ value.float()).to(query.dtype)
 
 
 @contextmanager
