@@ -6,23 +6,29 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 import torch
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from peft_study.cell.visible import VISIBLE, visible_gpus
 from peft_study.config import identity
 from peft_study.config.schema import CellConfig
 from peft_study.errors import UserError
-from peft_study.training.ranks import ALONE, Ranks, join, leave, rendezvous
+from peft_study.training.ranks import ALONE, Ranks, is_ready, join, leave, rendezvous
 
 SECONDS_TO_END = 30.0
 """How long a follower may take to end after a signal before it is killed."""
 SECONDS_TO_EXPLAIN = 5.0
 """How long an error of this process waits for a follower that may have caused it."""
+
+_LOOK_SECONDS = 0.05
+_LAST_LINES = 3
+"""Lines of a follower's output that an error quotes."""
 
 
 class FollowerError(RuntimeError):
@@ -65,6 +71,9 @@ def joined_ranks(
         }
         for follower in followers:
             follower.start(description)
+        # Not left to `join`: inside of it no signal ends this process, and no follower that died.
+        for follower in followers:
+            follower.wait_until_ready(store)
         try:
             ranks = join(0, size, store, device, shards=cell.hardware.shard_weights)
             stack.callback(leave, ranks)
@@ -126,6 +135,18 @@ class _Follower:
             self._process.stdin.write(json.dumps({**description, "rank": self._rank, "parent": os.getpid()}).encode())
             self._process.stdin.close()
 
+    def wait_until_ready(self, store: TCPStore) -> None:
+        """Wait until the process has loaded its model.
+
+        Raises:
+            FollowerError: it ended before.
+        """
+        assert self._process is not None
+        while not is_ready(self._rank, store):
+            if (code := self._process.poll()) is not None:
+                raise FollowerError(f"process {self._rank} of the cell ended with code {code}: {self._last()}")
+            time.sleep(_LOOK_SECONDS)
+
     def explain_end(self, cause: BaseException) -> None:
         """Raise FollowerError with the last lines of the process's output, if it ended."""
         assert self._process is not None
@@ -148,7 +169,8 @@ class _Follower:
 
     def _last(self) -> str:
         self._output.seek(0)
-        return self._output.read().decode(errors="replace").strip().rpartition("\n")[2]
+        lines = self._output.read().decode(errors="replace").strip().splitlines()
+        return " | ".join(line.strip() for line in lines[-_LAST_LINES:])
 
     def __exit__(self, *_: object) -> None:
         if self._process is not None and self._process.poll() is None:

@@ -12,7 +12,7 @@ import hydra
 from peft_study.cell.attempt import Outcome
 from peft_study.cell.environment import check_interpreter
 from peft_study.cell.task import Command
-from peft_study.config.compat import options_first
+from peft_study.config.compat import intermixed_overrides
 from peft_study.config.compose import CONFIG_ERRORS, conf_folder, explain, register
 from peft_study.console.exit import EXIT_FAILED, EXIT_OK, EXIT_USER_ERROR, interrupt_code
 from peft_study.console.messages import print_error, print_line
@@ -36,9 +36,9 @@ def main() -> int:
     os.environ[FULL_ERROR] = "1"
     try:
         check_interpreter()
-        sys.argv[1:] = options_first(sys.argv[1:])
         # Since version 1.2, Hydra leaves the working directory as it is.
-        hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")(command)()
+        with intermixed_overrides():
+            hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")(command)()
     except KeyboardInterrupt as error:
         _close(command)
         return interrupt_code(error)

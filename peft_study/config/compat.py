@@ -1,6 +1,9 @@
 """Private interfaces of Hydra 1.3.2 and OmegaConf 2.3.0: pyproject.toml keeps both below their next minor version."""
 
-from collections.abc import Sequence
+import argparse
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +30,21 @@ def raw_node(config: DictConfig, name: str) -> Any:
     return config._get_node(name)
 
 
-def options_first(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments of a command with the options before the overrides.
+@contextmanager
+def intermixed_overrides() -> Iterator[None]:
+    """Let Hydra's command line take overrides on both sides of an option, as in `a=1 --multirun b=2`.
 
-    Hydra reads overrides up to the first option behind them, and refuses those that follow: `a=1 --multirun b=2`.
+    Hydra takes overrides up to the first option behind them, and refuses those that follow.
     """
-    overrides = get_args_parser().parse_intermixed_args(arguments).overrides
-    return [*(argument for argument in arguments if argument not in overrides), *overrides]
+    module = importlib.import_module("hydra.main")
+
+    def parser() -> argparse.ArgumentParser:
+        made = get_args_parser()
+        made.parse_args = made.parse_intermixed_args  # type: ignore[method-assign]
+        return made
+
+    module.get_args_parser = parser  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        module.get_args_parser = get_args_parser  # type: ignore[attr-defined]

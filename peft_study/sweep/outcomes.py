@@ -145,7 +145,7 @@ def _reconciled(cell: PlannedCell, returned: Outcome | None, starts: Mapping[Pat
     recorded = recorded_outcome(cell)
     if returned is not None:
         # A refusal leaves an earlier result as it is. Otherwise a returned outcome adds a reason to the record.
-        same = returned.status == recorded.status
+        same = returned.status == recorded.status or (not returned.started and start_of(cell) == starts[cell.folder])
         return returned if same or returned.exit_code == EXIT_USER_ERROR or recorded.status is None else recorded
     start = start_of(cell)
     if start is not None and start == starts[cell.folder] and recorded.status is not Status.ok:

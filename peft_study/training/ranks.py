@@ -124,6 +124,7 @@ def join(rank: int, size: int, store: TCPStore, device: torch.device, *, shards:
         device: device of the training. GPUs exchange through NCCL, CPUs through gloo.
         shards: whether the ranks share the frozen weights. torch's global group is then theirs until `leave`.
     """
+    store.set(_ready_key(rank), "")
     # A group of its own. accelerate and transformers act on torch's global group: they would wrap the model and divide
     # the data a second time.
     group: Any
@@ -141,6 +142,15 @@ def join(rank: int, size: int, store: TCPStore, device: torch.device, *, shards:
             backend, store=PrefixStore("weights", store), rank=rank, world_size=size, timeout=TIMEOUT
         )
     return ranks
+
+
+def is_ready(rank: int, store: TCPStore) -> bool:
+    """Whether a rank has loaded its model and calls `join`, which then returns at once if all others call it, too."""
+    return bool(store.check([_ready_key(rank)]))
+
+
+def _ready_key(rank: int) -> str:
+    return f"ready {rank}"
 
 
 def leave(ranks: Ranks) -> None:

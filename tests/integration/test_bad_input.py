@@ -193,6 +193,28 @@ def test_bad_input_is_one_screen_and_exit_code_2(command: Command, tmp_path: Pat
     assert not (tmp_path.parent.parent / "gone").exists()
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "model=tiny-llama --cfg job seed=7",
+        "model=tiny-llama seed=7 -c job",
+        "model=tiny-llama --cfg job --resolve seed=7 -cn config",
+    ],
+)
+def test_overrides_may_stand_on_both_sides_of_options(command: Command, arguments: str) -> None:
+    expected = command(*["--cfg", "job", *["--resolve"] * ("--resolve" in arguments), "model=tiny-llama", "seed=7"])
+    ended = command(*arguments.split())
+
+    assert (ended.code, ended.out) == (expected.code, expected.out)
+    assert ended.code == 0
+    assert "seed: 7" in ended.out
+
+
+def test_an_option_with_an_optional_value_stands_last(command: Command) -> None:
+    assert command("model=tiny-llama", "--info").code == 0
+    assert command("model=tiny-llama", "--unknown", "seed=1").code == 2
+
+
 def test_a_full_error_shows_the_traceback(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
 

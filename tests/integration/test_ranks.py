@@ -1,5 +1,6 @@
 """A cell on several processes: the same losses and candidates as on one, the same bytes again, and a truthful end."""
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -176,6 +177,35 @@ def test_the_end_of_a_process_ends_the_cell(tmp_path: Path) -> None:
     result = json.loads(file.read_text())
     assert result["status"] == "failed"
     assert "process 1 of the cell ended with code -9" in result["reason"]
+
+
+def follower_of(process: subprocess.Popen[bytes]) -> psutil.Process:
+    """The second process of a cell, as soon as it exists."""
+    for _ in range(6000):
+        for child in psutil.Process(process.pid).children():
+            with contextlib.suppress(psutil.Error):
+                if "peft_study.cell.follower" in child.cmdline():
+                    return child
+        time.sleep(0.01)
+    raise AssertionError("the cell starts no second process")
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_a_cell_does_not_wait_for_a_process_that_never_joins(tmp_path: Path, interrupted: bool) -> None:
+    process = start(tmp_path)
+    follower = follower_of(process)
+    if interrupted:
+        follower.suspend()
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        follower.resume()
+    else:
+        follower.kill()
+    assert process.wait(60) == (128 + signal.SIGINT if interrupted else 1)
+    (file,) = tmp_path.glob("*/*/result.json")
+    result = json.loads(file.read_text())
+    assert result["status"] == ("preempted" if interrupted else "failed")
+    assert interrupted or "process 1 of the cell ended with code -9" in result["reason"]
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,7 @@ def test_the_first_failure_stops_the_sweep(tmp_path: Path) -> None:
     assert code == 1, printed
     assert sorted(result["status"] for result in sweep.results.values()) == ["diverged", "preempted"], printed
     assert "2 cells not started" in printed
+    assert printed.count(": started") == 2
     assert "0 of 4 cells done" in printed
     assert "Traceback" not in printed
 

@@ -104,6 +104,10 @@ def test_the_first_failure_stops_the_sweep(
 def test_a_stopped_sweep_counts_the_cells_that_were_done_before(command: Command, small_data: Path) -> None:
     cells = ["model=tiny-llama", f"dataset.path={small_data}", *QUICK, "hardware.cells_at_once=1"]
     assert command(*cells, "seed=8").code == 0
+    (waiting,) = plan_command([*cells, "seed=9"])
+    interrupted = new_result(waiting.cell, waiting.folder)
+    interrupted.status = Status.preempted
+    CellFolder(waiting.folder).write_result(interrupted)
 
     ended = command("--multirun", *cells, "seed=2,9,8", "stop_on_failure=true")
 

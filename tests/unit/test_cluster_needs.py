@@ -1,6 +1,7 @@
 """What cells ask of a cluster, and what Slurm's listings mean."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,11 @@ from peft_study.cell.attempt import new_result
 from peft_study.config.compose import compose_cell, folder_of
 from peft_study.results.schema import PhaseCost, Status
 from peft_study.results.store import RESULT, CellFolder
+from peft_study.sweep.cluster import slurm_jobs
 from peft_study.sweep.cluster import slurm_queue as queue
 from peft_study.sweep.cluster.needs import Limits, Need, needs_of
 from peft_study.sweep.cluster.slurm_queue import JobEnd, Partition, Queued
-from peft_study.sweep.cluster.slurm_submit import remember, submitted_before
+from peft_study.sweep.cluster.slurm_submit import Submission, remember, submitted_before
 from peft_study.sweep.ends import outcome_of
 from peft_study.sweep.outcomes import record_death
 from peft_study.sweep.plan import PlannedCell
@@ -181,3 +183,40 @@ def test_a_record_of_a_living_process_stays(tmp_path: Path) -> None:
     outcome = recorded_outcome(cell)
     assert outcome.status is Status.failed
     assert "Slurm job 15" in str(outcome.reason)
+
+
+@pytest.mark.parametrize("state", [None, "PENDING", "CANCELLED"])
+def test_a_failure_on_slurm_cancels_the_other_jobs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str | None
+) -> None:
+    failed, running, waiting = cells = [planned(tmp_path, f"seed={seed}", "rerun=true") for seed in (1, 2, 3)]
+    jobs = {cell.folder.name: str(number) for number, cell in enumerate(cells)}
+
+    def leave(cell: PlannedCell, status: Status) -> None:
+        result = new_result(cell.cell, cell.folder)
+        result.status, result.started_at = status, "2026-01-01T00:00:00+00:00"
+        CellFolder(cell.folder).write_result(result)
+
+    leave(failed, Status.failed)
+    leave(running, Status.running)
+    cancelled: list[str] = []
+
+    def cancel(numbers: Sequence[str]) -> None:
+        cancelled.extend(numbers)
+        leave(running, Status.preempted)
+
+    # An earlier command submitted the jobs. Slurm's accounts are late, or there are none.
+    monkeypatch.setattr(slurm_jobs, "submitted_before", lambda _: jobs)
+    monkeypatch.setattr(slurm_jobs, "cancel_jobs", cancel)
+    still = {"1": Queued("RUNNING", "None"), "2": Queued("PENDING", "Resources")}
+    looks = iter([{"0": Queued("RUNNING", "None")} | still, still, {}])
+    monkeypatch.setattr(slurm_jobs, "queued_jobs", lambda _: next(looks))
+    ends = {"0": "FAILED", "1": state, "2": state}
+    monkeypatch.setattr(slurm_jobs, "ends_of", lambda numbers: {job: JobEnd(job, ends[job]) for job in numbers})
+
+    outcomes = slurm_jobs.run_jobs(cells, Limits(memory_gb=3), Submission(tmp_path), 0.0, stop_on_failure=True)
+
+    assert cancelled == ["1", "2"]
+    assert [outcome.status for outcome in outcomes] == [Status.failed, Status.preempted, None]
+    assert [outcome.started for outcome in outcomes] == [True, True, False]
+    assert not (waiting.folder / RESULT).exists()

@@ -10,7 +10,6 @@ from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
 from transformers.utils import logging as transformers_logging
 
-from peft_study.config.compat import options_first
 from peft_study.cost.replay import compat as replay_compat
 from peft_study.cost.replay.model import fake_tensors
 from peft_study.models import compat
@@ -19,20 +18,6 @@ from peft_study.models import compat
 def llama(*, tied: bool) -> LlamaForCausalLM:
     sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
     return LlamaForCausalLM(LlamaConfig(vocab_size=8, tie_word_embeddings=tied, **sizes))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        ("a=1 --multirun b=2,3", "--multirun a=1 b=2,3"),
-        ("a=1 -cn name b=2 -m ~c", "-cn name -m a=1 b=2 ~c"),
-        ("--multirun a=1 a=1", "--multirun a=1 a=1"),
-        ("--cfg job +a=1 --resolve", "--cfg job --resolve +a=1"),
-        ("", ""),
-    ],
-)
-def test_overrides_may_stand_around_options(arguments: str, expected: str) -> None:
-    assert options_first(arguments.split()) == expected.split()
 
 
 @pytest.mark.parametrize("kernel", ["sdpa", "eager"])

@@ -1,5 +1,6 @@
 """Runs the cells of a sweep as tasks of Ray."""
 
+import re
 import signal
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from peft_study.sweep.pool import SECONDS_TO_SAVE
 from peft_study.sweep.records import not_started, recorded_outcome, start_of
 
 _LOOK_SECONDS = 1.0
+_COLOR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass(frozen=True)
@@ -89,10 +91,12 @@ def _run(
                     cell = tasks[task]
                     if stopped and cell.folder in starts:
                         outcomes[cell.folder] = not_started(cell)
+                        del starts[cell.folder]
                         continue
-                    outcome = outcomes[cell.folder] = _outcome(cell, task)
+                    outcome = outcomes[cell.folder] = _outcome(cell, task, cancelled=stopped)
                     display.ended(outcome.cell_id, str(outcome.status), outcome.reason)
-                    if stop_on_failure and not stopped and outcome.status in FAILURES:
+                    # Without a status, the cell could not even write a result.
+                    if stop_on_failure and not stopped and outcome.status in FAILURES | {None}:
                         stopped = True
                         _cancel(task for task, cell in tasks.items() if cell.folder not in outcomes)
                         display.stopped(outcome.cell_id, len(starts.keys() - outcomes.keys()))
@@ -140,7 +144,7 @@ def _call(function: RemoteCell, folder: Path) -> Outcome:
     return function()
 
 
-def _outcome(cell: PlannedCell, task: Any) -> Outcome:
+def _outcome(cell: PlannedCell, task: Any, *, cancelled: bool) -> Outcome:
     """Return how the cell of a task ended. The record of the cell has priority over what Ray reports."""
     import ray
 
@@ -148,7 +152,9 @@ def _outcome(cell: PlannedCell, task: Any) -> Outcome:
     try:
         ray.get(task)
     except Exception as error:
-        cause = f"Ray reports {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+        if not cancelled:
+            first_line = _COLOR.sub("", str(error).strip().partition("\n")[0])
+            cause = f"Ray reports {type(error).__name__}: {first_line}"
     # The process of a worker that was lost is told to end, and writes its result.
     wait_for([cell], limit_seconds=SECONDS_TO_SAVE)
     out_of_memory = cause is not None and "OutOfMemoryError" in cause

@@ -24,7 +24,7 @@ from peft_study.sweep.cluster.slurm_submit import Submission, log_of, submit, su
 from peft_study.sweep.display import SweepDisplay
 from peft_study.sweep.outcomes import record_death, wait_for
 from peft_study.sweep.plan import PlannedCell
-from peft_study.sweep.records import not_started, recorded_outcome, start_of
+from peft_study.sweep.records import not_started, recorded_outcome, result_of, start_of
 
 _LOG_LINES = 3
 _LOOK_SECONDS = 10.0
@@ -58,6 +58,12 @@ def run_jobs(
     """
     if not cells:
         return []
+    # Taken before any job of this command can start. A cell that runs already has begun.
+    earlier = {cell.folder: result_of(cell) for cell in cells}
+    starts = {
+        folder: None if result is None or result.status is Status.running else result.started_at
+        for folder, result in earlier.items()
+    }
     before = submitted_before(settings.folder)
     queued = _still_queued({cell.folder.name: before[cell.folder.name] for cell in cells if cell.folder.name in before})
     if queued:
@@ -65,7 +71,7 @@ def run_jobs(
     new = [cell for cell in cells if cell.folder.name not in queued]
     try:
         jobs = queued | (submit(new, needs_of(new, limits), settings) if new else {})
-        return _Wait(cells, jobs, settings.folder, stop_on_failure=stop_on_failure).run(poll_seconds)
+        return _Wait(cells, jobs, starts, settings.folder, stop_on_failure=stop_on_failure).run(poll_seconds)
     except KeyboardInterrupt:
         numbers = submitted_before(settings.folder)
         names = [cell.folder.name for cell in cells if cell.folder.name in numbers]
@@ -86,11 +92,17 @@ class _Wait:
     """Waits for the jobs of a sweep's cells, and shows how the cells fare."""
 
     def __init__(
-        self, cells: Sequence[PlannedCell], jobs: Mapping[str, str], logs: Path, *, stop_on_failure: bool
+        self,
+        cells: Sequence[PlannedCell],
+        jobs: Mapping[str, str],
+        starts: Mapping[Path, str | None],
+        logs: Path,
+        *,
+        stop_on_failure: bool,
     ) -> None:
         self._cells, self._jobs, self._logs = cells, jobs, logs
         self._stop_on_failure = stop_on_failure
-        self._starts = {cell.folder: start_of(cell) for cell in cells}
+        self._starts = starts
         self._display = SweepDisplay([cell.folder.name for cell in cells], len(cells))
         self._outcomes: dict[Path, Outcome] = {}
         self._started: set[str] = set()
@@ -115,10 +127,11 @@ class _Wait:
             self._note(cell, ends[self._job(cell)])
         failed = next((outcome for outcome in self._outcomes.values() if outcome.status in FAILURES), None)
         if self._stop_on_failure and not self._stopped and failed is not None:
-            cancel_jobs([self._job(cell) for cell in waiting if cell.folder not in self._outcomes])
+            others = [cell for cell in waiting if cell.folder not in self._outcomes]
+            if others:
+                cancel_jobs([self._job(cell) for cell in others])
             self._stopped = True
-            unstarted = [cell for cell in waiting if cell.folder not in self._outcomes and self._not_begun(cell)]
-            self._display.stopped(failed.cell_id, len(unstarted))
+            self._display.stopped(failed.cell_id, sum(self._not_begun(cell) for cell in others))
 
     def _show_queue(self, queued: Mapping[str, Queued], waiting: Sequence[PlannedCell]) -> None:
         for name in {cell.folder.name for cell in waiting} - self._started:
@@ -136,9 +149,11 @@ class _Wait:
 
     def _note(self, cell: PlannedCell, end: JobEnd) -> None:
         """Note the end of a cell whose job left the queue."""
-        if self._stopped and end.status is Status.preempted and self._not_begun(cell):
-            self._outcomes[cell.folder] = not_started(cell)
-            return
+        if self._stopped and end.may_be_cancelled:
+            end = end.as_cancelled()
+            if self._not_begun(cell):
+                self._outcomes[cell.folder] = not_started(cell)
+                return
         outcome = self._outcomes[cell.folder] = _outcome(cell, end, self._logs)
         self._show_start(outcome.cell_id)
         self._display.ended(outcome.cell_id, str(outcome.status), outcome.reason)
@@ -149,7 +164,7 @@ class _Wait:
             self._display.started(name)
 
     def _not_begun(self, cell: PlannedCell) -> bool:
-        """Whether no job of this sweep has written a result of the cell."""
+        """Whether no job has written a result of the cell."""
         return start_of(cell) == self._starts[cell.folder]
 
     def _job(self, cell: PlannedCell) -> str:

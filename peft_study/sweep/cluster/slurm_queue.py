@@ -17,6 +17,8 @@ _INTERRUPTED = ("CANCELLED", "PREEMPTED", "TIMEOUT", "DEADLINE", "NODE_FAIL", "B
 # BeginTime: a requeued job waits two minutes.
 _USUAL_REASONS = frozenset({"None", "Priority", "Resources", "JobArrayTaskLimit", "BeginTime", "Cleaning"})
 OUT_OF_MEMORY = "OUT_OF_MEMORY"
+_BY_ITSELF = frozenset({"COMPLETED", "FAILED", OUT_OF_MEMORY})
+"""States of jobs that nothing else ended."""
 
 
 class SlurmUnreachableError(Exception):
@@ -41,6 +43,15 @@ class JobEnd:
         if self.state == OUT_OF_MEMORY:
             return Status.oom
         return Status.preempted if self.state in _INTERRUPTED else Status.failed
+
+    @property
+    def may_be_cancelled(self) -> bool:
+        """Whether the job may have ended because it was cancelled. Slurm's accounts can be late, or have no state."""
+        return self.state not in _BY_ITSELF
+
+    def as_cancelled(self) -> "JobEnd":
+        """Return the end of the same job, which is known to be cancelled."""
+        return self if self.state in _INTERRUPTED else JobEnd(self.job, "CANCELLED")
 
     def __str__(self) -> str:
         return f"Slurm job {self.job}" + (f" ended as {self.state}" if self.state else " left the queue")
