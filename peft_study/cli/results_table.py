@@ -88,28 +88,43 @@ def print_results(results: Sequence[RunResult], console: Console | None = None) 
     columns = _columns(table_rows, wide=console.width >= WIDE)
     columns = {title: [printable(value, console) for value in values] for title, values in columns.items()}
     widths = {title: max(map(cell_len, [title, *values])) for title, values in columns.items()}
-    left_out = []
-    # A cut number would be a wrong number, so a narrow terminal gets fewer columns, and then shorter names.
-    for title in _LEFT_OUT_FIRST:
-        if _excess(widths, console) > 0:
-            del widths[title]
-            left_out.append(title)
-    for title in [title for title in _NAMES if title in widths]:
-        widths[title] = max(len(title), widths[title] - max(0, _excess(widths, console)))
+    # A cut number would be a wrong number, so a narrow terminal gets fewer columns, then shorter names, then one score.
+    shown = _fitting(widths, _LEFT_OUT_FIRST, console.width)
+    for title in [title for title in _NAMES if title in shown]:
+        shown[title] = max(len(title), shown[title] - max(0, _excess(shown, console.width)))
+    shown = _fitting(shown, [title for title in shown if title.endswith("%")][:0:-1], console.width)
+    left_out = [title for title in columns if title not in shown]
     # This padding lets two scores with their intervals fit into 80 columns.
     table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
-    for title, width in widths.items():
+    for title, width in shown.items():
         table.add_column(title, justify="left" if title in _NAMES else "right", no_wrap=True, width=width)
-    for row in zip(*(columns[title] for title in widths), strict=True):
+    for row in zip(*(columns[title] for title in shown), strict=True):
         table.add_row(*map(Text, row))
     console.print(table)
     if left_out:
         console.print(Text(f"({', '.join(left_out)}: no room in {console.width} columns)"), soft_wrap=True)
 
 
-def _excess(widths: Mapping[str, int], console: Console) -> int:
-    """Return how many columns of the terminal are missing for a table of these widths, with a space between each."""
-    return sum(widths.values()) + len(widths) - 1 - console.width
+def _fitting(widths: Mapping[str, int], dispensable: Sequence[str], room: int) -> dict[str, int]:
+    """Leave columns out, the first dispensable one first, until the others fit. Those that fit after all return."""
+    left_out: list[str] = []
+    for title in dispensable:
+        if _excess(_without(widths, left_out), room) > 0:
+            left_out.append(title)
+    for title in reversed(left_out):
+        others = [other for other in left_out if other != title]
+        if _excess(_without(widths, others), room) <= 0:
+            left_out = others
+    return _without(widths, left_out)
+
+
+def _without(widths: Mapping[str, int], left_out: Sequence[str]) -> dict[str, int]:
+    return {title: width for title, width in widths.items() if title not in left_out}
+
+
+def _excess(widths: Mapping[str, int], room: int) -> int:
+    """Return how many columns of a terminal are missing for a table of these widths, with a space between each."""
+    return sum(widths.values()) + len(widths) - 1 - room
 
 
 def _columns(table_rows: Sequence[Row], *, wide: bool) -> dict[str, list[str]]:

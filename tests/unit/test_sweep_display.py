@@ -2,8 +2,10 @@
 
 import io
 import os
+import re
 
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
 from peft_study.cli.results_table import print_results, rows
@@ -122,8 +124,8 @@ def test_the_closing_table_does_not_score_what_is_not_done() -> None:
     [
         ("tiny-llama", "", False),
         ("codellama-34b-python", "trained", False),
-        ("a-model-of-a-person-with-a-name", "trained, gen. s, train s", False),
-        ("a-model-of-a-person-with-a-name" * 3, "trained, gen. s, train s, GB, cells", True),
+        ("a-model-of-a-person-with-a-name", "trained, train s, gen. s", False),
+        ("a-model-of-a-person-with-a-name" * 3, "cells, trained, train s, gen. s, GB", True),
     ],
 )
 def test_the_closing_table_fits_80_columns(model: str, left_out: str, cut: bool) -> None:
@@ -139,6 +141,22 @@ def test_the_closing_table_fits_80_columns(model: str, left_out: str, cut: bool)
     assert shown.count("70.0 49-91") == 2  # numbers are never cut
     assert ("…" in shown) == cut
     assert (f"({left_out}: " in shown) == bool(left_out)
+
+
+@pytest.mark.parametrize("width", [34, 40, 60, 80, 100, 150])
+def test_the_closing_table_never_cuts_a_number(width: int) -> None:
+    results = [result("lora", 1, None, Status.failed), *(result("lora", seed, 0.6) for seed in (2, 3))]
+    results += [result("full", seed, 1.0) for seed in (1, 2)]
+    results[-1].config["dataset"]["name"] = results[-2].config["dataset"]["name"] = "\u6570\u636e\u96c6" * 5
+    narrow, wide = io.StringIO(), io.StringIO()
+
+    print_results(results, Console(file=narrow, width=width))
+    print_results(results, Console(file=wide, width=200))
+
+    scores = re.compile(r"\d+\.\d \d+-\d+")
+    assert set(scores.findall(narrow.getvalue())) == set(scores.findall(wide.getvalue()))
+    table = [line for line in narrow.getvalue().splitlines() if "no room" not in line]
+    assert all(cell_len(line) <= width for line in table)
 
 
 def test_progress_crosses_a_pipe() -> None:
