@@ -190,7 +190,7 @@ def follower_of(process: subprocess.Popen[bytes]) -> psutil.Process:
     raise AssertionError("the cell starts no second process")
 
 
-@pytest.mark.parametrize("interrupted", [False, True])
+@pytest.mark.parametrize("interrupted", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_cell_does_not_wait_for_a_process_that_never_joins(tmp_path: Path, interrupted: bool) -> None:
     process = start(tmp_path)
     follower = follower_of(process)
@@ -198,7 +198,8 @@ def test_a_cell_does_not_wait_for_a_process_that_never_joins(tmp_path: Path, int
         follower.suspend()
         process.send_signal(signal.SIGINT)
         time.sleep(0.5)
-        follower.resume()
+        with contextlib.suppress(psutil.NoSuchProcess):  # the cell has ended it already
+            follower.resume()
     else:
         follower.kill()
     assert process.wait(60) == (128 + signal.SIGINT if interrupted else 1)
