@@ -1,15 +1,18 @@
 """The private names of libraries: each still exists and still does what we use it for."""
 
+import importlib
 import os
 from pathlib import Path
 
 import pytest
 import torch
 from bitsandbytes.nn import Linear4bit
+from hydra._internal.utils import get_args_parser
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
 from transformers.utils import logging as transformers_logging
 
+from peft_study.config.compat import intermixed_overrides
 from peft_study.cost.replay import compat as replay_compat
 from peft_study.cost.replay.model import fake_tensors
 from peft_study.models import compat
@@ -18,6 +21,24 @@ from peft_study.models import compat
 def llama(*, tied: bool) -> LlamaForCausalLM:
     sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
     return LlamaForCausalLM(LlamaConfig(vocab_size=8, tie_word_embeddings=tied, **sizes))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "overrides", "info"),
+    [
+        ("a=1 --multirun b=2,3", ["a=1", "b=2,3"], None),
+        ("a=1 --info", ["a=1"], "all"),
+        ("a=1 --info plugins b=2", ["a=1", "b=2"], "plugins"),
+        ("-cn a=1 a=1 ~c", ["a=1", "~c"], None),
+    ],
+)
+def test_overrides_are_read_around_options(arguments: str, overrides: list[str], info: str | None) -> None:
+    hydra_main = importlib.import_module("hydra.main")
+    with intermixed_overrides():
+        read = hydra_main.get_args_parser().parse_args(arguments.split())
+
+    assert (read.overrides, read.info) == (overrides, info)
+    assert hydra_main.get_args_parser is get_args_parser
 
 
 @pytest.mark.parametrize("kernel", ["sdpa", "eager"])
