@@ -1,5 +1,6 @@
 """Load a cell's model on fake tensors, by the same code as a real model."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -38,6 +39,9 @@ def fake_tensors(*, like_cuda: bool = True) -> Iterator[LiveBytes]:
         the counter.
     """
     with ExitStack() as stack:
+        # peft 0.21 asks transformers 5.23 by a name that transformers is about to drop.
+        stack.enter_context(warnings.catch_warnings())
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
         stack.enter_context(without_loading_threads())
         stack.enter_context(_without_progress_bar())
         stack.enter_context(cuda_layers())
