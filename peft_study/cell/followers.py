@@ -71,7 +71,7 @@ def joined_ranks(
         }
         for follower in followers:
             follower.start(description)
-        # Not left to `join`: inside of it no signal ends this process, and no follower that died.
+        # Before `join`, which waits in C++: no signal interrupts it, and it does not notice a follower that died.
         for follower in followers:
             follower.wait_until_ready(store)
         try:
@@ -144,7 +144,7 @@ class _Follower:
         assert self._process is not None
         while not is_ready(self._rank, store):
             if (code := self._process.poll()) is not None:
-                raise FollowerError(f"process {self._rank} of the cell ended with code {code}: {self._last()}")
+                raise self._error(code)
             time.sleep(_LOOK_SECONDS)
 
     def explain_end(self, cause: BaseException) -> None:
@@ -153,9 +153,7 @@ class _Follower:
         with contextlib.suppress(subprocess.TimeoutExpired):
             code = self._process.wait(SECONDS_TO_EXPLAIN)
             if code:
-                raise FollowerError(
-                    f"process {self._rank} of the cell ended with code {code}: {self._last()}"
-                ) from cause
+                raise self._error(code) from cause
 
     def wait(self) -> None:
         """Wait until the process has ended.
@@ -165,12 +163,13 @@ class _Follower:
         """
         assert self._process is not None
         if code := self._process.wait():
-            raise FollowerError(f"process {self._rank} of the cell ended with code {code}: {self._last()}")
+            raise self._error(code)
 
-    def _last(self) -> str:
+    def _error(self, code: int) -> FollowerError:
         self._output.seek(0)
         lines = self._output.read().decode(errors="replace").strip().splitlines()
-        return " | ".join(line.strip() for line in lines[-_LAST_LINES:])
+        last = " | ".join(line.strip() for line in lines[-_LAST_LINES:])
+        return FollowerError(f"process {self._rank} of the cell ended with code {code}: {last}")
 
     def __exit__(self, *_: object) -> None:
         if self._process is not None and self._process.poll() is None:

@@ -205,7 +205,7 @@ def test_a_failure_on_slurm_cancels_the_other_jobs(
         cancelled.extend(numbers)
         leave(running, Status.preempted)
 
-    # An earlier command submitted the jobs. Slurm's accounts are late, or there are none.
+    # The jobs come from an earlier command. Slurm's accounting is late (PENDING), or missing (None).
     monkeypatch.setattr(slurm_jobs, "submitted_before", lambda _: jobs)
     monkeypatch.setattr(slurm_jobs, "cancel_jobs", cancel)
     still = {"1": Queued("RUNNING", "None"), "2": Queued("PENDING", "Resources")}

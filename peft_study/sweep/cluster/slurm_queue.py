@@ -46,7 +46,7 @@ class JobEnd:
 
     @property
     def may_be_cancelled(self) -> bool:
-        """Whether the job may have ended because it was cancelled. Slurm's accounts can be late, or have no state."""
+        """Whether the job may have ended because it was cancelled. Slurm's accounting can be late or missing."""
         return self.state not in _BY_ITSELF
 
     def as_cancelled(self) -> "JobEnd":
