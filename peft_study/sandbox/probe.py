@@ -79,12 +79,14 @@ def _attack(worker: Worker) -> list[str]:
     """Names of the attacks that succeed. If they do not run, the level is unknown, and the worker counts as lost."""
     with _targets() as targets:
         source = Path(attacks.__file__).read_text(encoding="utf-8")
-        ran = worker.run(Job(source, Kind.script, stdin=json.dumps(targets).encode()), _LIMITS)
+        result = worker.run(Job(source, Kind.script, stdin=json.dumps(targets).encode()), _LIMITS)
         written = Path(targets["folder"]).joinpath("written").exists()
-    if ran.ending is not Ending.exited or ran.exit_code != 0:
-        last = ran.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        raise WorkerLostError(f"an ordinary program does not run at this level: {ran.detail or last or ran.ending}")
-    escaped: list[str] = json.loads(ran.stdout)
+    if result.ending is not Ending.exited or result.exit_code != 0:
+        last = result.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        raise WorkerLostError(
+            f"an ordinary program does not run at this level: {result.detail or last or result.ending}"
+        )
+    escaped: list[str] = json.loads(result.stdout)
     return escaped + ["write a file outside"] * written
 
 

@@ -55,7 +55,7 @@ class Worker:
         self.stop()
         self._interrupted = False
         self.layers = []
-        self._leave_residue()
+        self._replace_dirty_folder()
         try:
             self._become_ready(*self._open())
         except OSError as error:
@@ -64,7 +64,7 @@ class Worker:
             if not self.layers:
                 self.stop()
 
-    def _leave_residue(self) -> None:
+    def _replace_dirty_folder(self) -> None:
         """Take a new work folder if the previous one could not be emptied."""
         with suppress(OSError):
             if not any(Path(self.plan["work"]).iterdir()):
@@ -101,7 +101,7 @@ class Worker:
             match message[0]["op"]:
                 case "ready":
                     self.layers = message[0]["layers"]
-                    self._look_at()
+                    self._locate_forker()
                     return
                 case "broken":
                     raise WorkerLostError(message[0]["detail"])
@@ -110,7 +110,7 @@ class Worker:
                     frames.send(control, {"op": "mapped"})
         raise WorkerLostError("it ended before it was ready")
 
-    def _look_at(self) -> None:
+    def _locate_forker(self) -> None:
         """Note which process forks tests, and where this process sees the work folder."""
         assert self._process is not None
         self._forker, self._folder_outside = self._process.pid, self.plan["work"]
@@ -131,10 +131,10 @@ class Worker:
         assert self._control is not None
         assert self._process is not None
         with ExitStack() as stack:
-            ran, clean = Run(self._control, self._forker, job, limits, stack, self._folder_outside).wait()
+            result, clean = Run(self._control, self._forker, job, limits, stack, self._folder_outside).wait()
         if not clean:
             self.stop()
-        return ran
+        return result
 
     def interrupt(self) -> None:
         """End the worker and its program. Safe to call from another thread."""

@@ -20,7 +20,7 @@ VALUES_BYTES = 32 * 1024 * 1024
 LEAVE_SECONDS = 5.0
 """How long a worker may take to clear up after a test."""
 # Interval between readings of memory, CPU time and files. A shorter peak of memory goes unseen (docs/trust.md).
-_LOOK_SECONDS = 0.02
+_CHECK_SECONDS = 0.02
 
 
 class WorkerLostError(Exception):
@@ -37,33 +37,33 @@ class Run:
         self._poll = select.poll()
         self._sources: dict[int, Source] = {}
         self._sinks: dict[int, Sink] = {}
-        self._why: Ending | None = None
+        self._forced_ending: Ending | None = None
         self._proof = None if job.proof is None else job.proof(job.tests)
         self._reply: Sink | None = None
         self._tests: int | None = None
-        self._spent: dict[int, float] = {}
-        self._gone_seconds = 0.0
-        theirs: list[int] = []
+        self._living_seconds: dict[int, float] = {}
+        self._ended_seconds = 0.0
+        child_ends: list[int] = []
         try:
             reading, writing = os.pipe()
-            theirs.append(reading)
+            child_ends.append(reading)
             self._write_to(writing, job.stdin)
-            self._out = self._add_sink(theirs)
-            self._err = self._add_sink(theirs, tail_bytes=STDERR_TAIL_BYTES)
+            self._out = self._add_sink(child_ends)
+            self._err = self._add_sink(child_ends, tail_bytes=STDERR_TAIL_BYTES)
             if job.kind is not Kind.script:
                 # Values that assertions compare are not output: a correct program may return a million numbers.
                 most_bytes = limits.output_bytes if self._proof is None else max(limits.output_bytes, VALUES_BYTES)
-                self._reply = self._add_sink(theirs, most_bytes=most_bytes)
+                self._reply = self._add_sink(child_ends, most_bytes=most_bytes)
             if self._reply is not None and self._proof is not None:
                 self._reply.watch = self._on_reply
                 reading, self._tests = os.pipe()
-                theirs.append(reading)
-            frames.send(control, _message(job, limits), theirs)
+                child_ends.append(reading)
+            frames.send(control, _message(job, limits), child_ends)
         except OSError as error:
             raise WorkerLostError(f"it accepts no more jobs: {error}") from error
         finally:
             stack.callback(self._close_tests)
-            for fd in theirs:
+            for fd in child_ends:
                 os.close(fd)
         self._started = time.monotonic()
 
@@ -78,23 +78,23 @@ class Run:
         """
         self._poll.register(self._control, select.POLLIN)
         deadline = self._started + self._limits.wall_seconds
-        next_look = self._started + _LOOK_SECONDS
+        next_check = self._started + _CHECK_SECONDS
         while True:
-            wait_seconds = min(next_look, deadline) - time.monotonic()
+            wait_seconds = min(next_check, deadline) - time.monotonic()
             ready = [fd for fd, _ in self._poll.poll(max(0.0, wait_seconds) * 1000 + 0.5)]
             if self._control.fileno() in ready:
                 return self._ended()
             for fd in ready:
                 self._on_pipe(fd)
             now = time.monotonic()
-            if self._why is None and now >= deadline:
+            if self._forced_ending is None and now >= deadline:
                 self._end(Ending.timeout)
-            elif self._why is None and now >= next_look:
-                self._look()
-                next_look = time.monotonic() + _LOOK_SECONDS
-            elif self._why is not None and next_look != math.inf:
-                next_look, deadline = math.inf, now + LEAVE_SECONDS
-            elif self._why is not None and now >= deadline:
+            elif self._forced_ending is None and now >= next_check:
+                self._check_usage()
+                next_check = time.monotonic() + _CHECK_SECONDS
+            elif self._forced_ending is not None and next_check != math.inf:
+                next_check, deadline = math.inf, now + LEAVE_SECONDS
+            elif self._forced_ending is not None and now >= deadline:
                 raise WorkerLostError("it did not end a test in time")
 
     def _write_to(self, fd: int, data: bytes) -> None:
@@ -106,9 +106,9 @@ class Run:
             self._sources[fd] = source
             self._poll.register(fd, select.POLLOUT)
 
-    def _add_sink(self, theirs: list[int], tail_bytes: int | None = None, most_bytes: int | None = None) -> Sink:
+    def _add_sink(self, child_ends: list[int], tail_bytes: int | None = None, most_bytes: int | None = None) -> Sink:
         reading, writing = os.pipe()
-        theirs.append(writing)
+        child_ends.append(writing)
         os.set_blocking(reading, False)
         self._stack.callback(os.close, reading)
         self._poll.register(reading, select.POLLIN)
@@ -141,7 +141,7 @@ class Run:
         if self._tests is not None:
             os.close(self._tests)
 
-    def _look(self) -> None:
+    def _check_usage(self) -> None:
         used = usage(self._pid, self._work)
         if used.memory_bytes > self._limits.memory_bytes:
             self._end(Ending.memory)
@@ -155,13 +155,13 @@ class Run:
 
     def _cpu_seconds(self, used: Usage) -> float:
         # The kernel drops the time of a process whose parent does not wait for it. So time already seen is kept.
-        self._gone_seconds += sum(spent for pid, spent in self._spent.items() if pid not in used.own_seconds)
-        self._spent = used.own_seconds
-        return max(used.cpu_seconds, sum(used.own_seconds.values()) + self._gone_seconds)
+        self._ended_seconds += sum(spent for pid, spent in self._living_seconds.items() if pid not in used.own_seconds)
+        self._living_seconds = used.own_seconds
+        return max(used.cpu_seconds, sum(used.own_seconds.values()) + self._ended_seconds)
 
-    def _end(self, why: Ending) -> None:
-        if self._why is None:
-            self._why = why
+    def _end(self, ending: Ending) -> None:
+        if self._forced_ending is None:
+            self._forced_ending = ending
             with suppress(OSError):
                 frames.send(self._control, {"op": "kill"})
 
@@ -178,7 +178,7 @@ class Run:
             sink.drain()
         if message["problem"]:
             return TestResult(Ending.sandbox_error, detail=message["problem"]), False
-        return self._judged(message), self._cleared()
+        return self._result(message), self._cleared()
 
     def _cleared(self) -> bool:
         """Whether the worker has cleared up. One that takes too long counts as lost."""
@@ -191,7 +191,7 @@ class Run:
         self._control.settimeout(before)
         return answer is not None and bool(answer[0]["clean"])
 
-    def _judged(self, message: dict[str, Any]) -> TestResult:
+    def _result(self, message: dict[str, Any]) -> TestResult:
         ending = self._ending(message)
         reply = bytes(self._reply.data) if self._reply is not None else None
         proved, detail = False, ""
@@ -213,8 +213,8 @@ class Run:
         status, limits = message["status"], self._limits
         if any(sink.flooded for sink in self._sinks.values()):
             return Ending.output_limit
-        if self._why is not None:
-            return self._why
+        if self._forced_ending is not None:
+            return self._forced_ending
         if message["cpu_seconds"] >= limits.cpu_seconds or message["seconds"] >= limits.wall_seconds:
             return Ending.timeout
         # The soft and hard limit of CPU time are equal, and at the hard limit the kernel sends SIGKILL.

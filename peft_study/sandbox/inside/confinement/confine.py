@@ -39,8 +39,8 @@ class Confinement:
 
     Attributes:
         layers: names of the active layers.
-        kept: number of descriptors from FIRST_KEPT on that children keep. They are folders of the interpreter that the
-            user of programs cannot open.
+        kept_descriptors: number of descriptors from FIRST_KEPT on that children keep. They are folders of the
+            interpreter that the user of programs cannot open.
         own_namespace: this process is process 1 of a new namespace.
         tasks_of_others: tasks that the kernel counts in addition to those of a test. None sets no limit on tasks.
         ruleset: descriptor for `landlock.restrict`.
@@ -50,7 +50,7 @@ class Confinement:
     def __init__(self, work: str, work_bytes: int, inner_id: int | None, beyond_bytes: int) -> None:
         self.work, self.work_bytes, self.inner_id, self.beyond_bytes = work, work_bytes, inner_id, beyond_bytes
         self.layers = ["rlimits"]
-        self.kept = 0
+        self.kept_descriptors = 0
         self.own_namespace = False
         self.tasks_of_others: int | None = None
         self.ruleset: int | None = None
@@ -73,7 +73,7 @@ class Confinement:
             os.setresgid(self.inner_id, self.inner_id, self.inner_id)
             os.setresuid(self.inner_id, self.inner_id, self.inner_id)
         # Around the ruleset, which is needed until `restrict`.
-        os.closerange(FIRST_KEPT + self.kept, _RULESET)
+        os.closerange(FIRST_KEPT + self.kept_descriptors, _RULESET)
         os.closerange(_RULESET + 1, 1 << 20)
         if not self.filter:
             return
@@ -140,8 +140,8 @@ def prepare(plan: dict[str, Any], control: socket.socket) -> Confinement:
         OSError: the machine denies a layer.
     """
     _at_most(resource.RLIMIT_STACK, _STACK_BYTES, hard_too=False)  # programs that nest deeply raise it
-    for what in (resource.RLIMIT_CORE, resource.RLIMIT_MEMLOCK):
-        _at_most(what, 0)
+    for limit in (resource.RLIMIT_CORE, resource.RLIMIT_MEMLOCK):
+        _at_most(limit, 0)
     level = plan["level"]
     confinement = Confinement(plan["work"], plan["file_bytes"], plan["inner_id"], plan["beyond_bytes"])
     folders = plan.get("packages", [])
@@ -163,9 +163,12 @@ def prepare(plan: dict[str, Any], control: socket.socket) -> Confinement:
     _add_landlock(confinement, files, needed=level == "B")
     if not seccomp.available():
         raise OSError(f"system calls of {os.uname().machine} are not listed")
-    whole = confinement.own_namespace or confinement.inner_id is not None
+    contained = confinement.own_namespace or confinement.inner_id is not None
     confinement.filter = seccomp.child_program(
-        processes=whole, signals=whole or landlock.scopes_signals(), rights=whole, times=confinement.own_namespace
+        processes=contained,
+        signals=contained or landlock.scopes_signals(),
+        rights=contained,
+        times=confinement.own_namespace,
     )
     # Without privileges, the kernel installs a filter only after this (seccomp(2)).
     kernel.no_new_privileges()
@@ -174,11 +177,11 @@ def prepare(plan: dict[str, Any], control: socket.socket) -> Confinement:
     return confinement
 
 
-def _at_most(what: int, value: int, *, hard_too: bool = True) -> None:
-    _, hard = resource.getrlimit(what)
+def _at_most(limit: int, value: int, *, hard_too: bool = True) -> None:
+    _, hard = resource.getrlimit(limit)
     value = value if hard == resource.RLIM_INFINITY else min(value, hard)
     try:
-        resource.setrlimit(what, (value, value if hard_too else hard))
+        resource.setrlimit(limit, (value, value if hard_too else hard))
     except (OSError, ValueError):
         if sys.platform == "linux":  # other kernels define some limits without supporting them
             raise
@@ -229,7 +232,7 @@ def _reach_interpreter(confinement: Confinement, files: Files) -> None:
     for position, path in enumerate(sys.path):
         if os.path.isdir(path) and not _open_to_all(path):
             fd = os.open(path, os.O_PATH)
-            number = FIRST_KEPT + confinement.kept
+            number = FIRST_KEPT + confinement.kept_descriptors
             os.dup2(fd, number)
             os.close(fd)
             sys.path[position] = f"/proc/self/fd/{number}"
@@ -237,7 +240,7 @@ def _reach_interpreter(confinement: Confinement, files: Files) -> None:
                 for index, folder in enumerate(getattr(module, "__path__", [])):
                     if f"{folder}/".startswith(f"{path}/"):
                         module.__path__[index] = f"{sys.path[position]}{folder.removeprefix(path)}"
-            confinement.kept += 1
+            confinement.kept_descriptors += 1
     sys.path_importer_cache.clear()
 
 
