@@ -22,6 +22,7 @@ from peft_study.metrics.scores import Floats, Values
 from peft_study.metrics.shares import CONFIDENCE, share_interval, wilson
 
 RESAMPLES = 10_000
+_SHARES_OF_HITS = frozenset({"em", "raw_em", "em_package", "top", "apps_top", "apps_package_top"})
 
 
 @dataclass(frozen=True)
@@ -125,8 +126,8 @@ def pooled_interval(
 
 
 def counts_hits(metric: str) -> bool:
-    """Return whether a score is a share of hits, by its name: "em@10", "raw_em@1", "apps_top@1"."""
-    return metric.rpartition("/")[2].removeprefix("raw_").removeprefix("apps_").startswith(("em@", "top@"))
+    """Return whether a score is a share of hits, by its name: "em@10", "em_package@1", "apps_top@1"."""
+    return metric.rpartition("/")[2].partition("@")[0] in _SHARES_OF_HITS
 
 
 def recorded_interval(

@@ -198,6 +198,8 @@ def test_many_runs_with_known_scores_have_students_interval() -> None:
         ("em@10", 0.0, (0.0, 0.0), 543, (0.0, 0.007025)),
         ("raw_em@1", 0.0, None, 543, (0.0, 0.007025)),
         ("apps_top@1", 1.0, None, 543, (0.992975, 1.0)),
+        ("apps_package_top@1", 1.0, None, 543, (0.992975, 1.0)),
+        ("em_package@1", 0.0, None, 543, (0.0, 0.007025)),
         ("codebleu", 1.0, (1.0, 1.0), 543, (0.992975, 1.0)),
         ("codebleu", 0.4, None, 543, None),
         ("em@10", 0.0, (0.0, 0.0), None, None),

@@ -54,11 +54,13 @@ def split_assertions(tests: str) -> list[str]:
     assertions = [statement for statement in rest if isinstance(statement, ast.Assert)]
     if not assertions or len(assertions) < len(rest) or not _independent(setup, assertions):
         return [tests]
-    before, first_line = _text_before(tests, assertions[0]), assertions[0].lineno
+    # Not `ast.get_source_segment`, which splits the whole source for each assertion.
+    lines = [line.encode() for line in tests.split("\n")]
+    first_line = assertions[0].lineno
+    before = _text_between(lines, (1, 0), (first_line, assertions[0].col_offset))
     # Empty lines before an assertion keep its line number, which reasons name.
     return [
-        before + "\n" * (each.lineno - first_line) + (ast.get_source_segment(tests, each) or "") + "\n"
-        for each in assertions
+        before + "\n" * (assertion.lineno - first_line) + _text_of(lines, assertion) + "\n" for assertion in assertions
     ]
 
 
@@ -156,8 +158,14 @@ def _only_calls(expression: ast.expr, name: str) -> list[str] | None:
     return list(map(ast.dump, calls)) if len(calls) == mentions else None
 
 
-def _text_before(source: str, statement: ast.stmt) -> str:
-    """The source up to a statement. The column of a statement counts UTF-8 bytes."""
-    lines = source.split("\n")
-    head = lines[statement.lineno - 1].encode()[: statement.col_offset].decode()
-    return "".join(f"{line}\n" for line in lines[: statement.lineno - 1]) + head
+def _text_of(lines: Sequence[bytes], statement: ast.stmt) -> str:
+    start = (statement.lineno, statement.col_offset)
+    return _text_between(lines, start, (statement.end_lineno or 0, statement.end_col_offset or 0))
+
+
+def _text_between(lines: Sequence[bytes], start: tuple[int, int], end: tuple[int, int]) -> str:
+    """The text between two positions of a syntax tree: a line from 1, and a column in bytes."""
+    (first, start_column), (last, end_column) = start, end
+    text = [*lines[first - 1 : last - 1], lines[last - 1][:end_column]]
+    text[0] = text[0][start_column:]
+    return b"\n".join(text).decode()
