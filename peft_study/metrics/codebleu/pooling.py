@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from peft_study.metrics.codebleu.conventions import Convention, NoDataFlow
+from peft_study.metrics.codebleu.conventions import Convention
 from peft_study.metrics.codebleu.ngrams import ORDERS, Matches
 from peft_study.metrics.scores import Floats
 
@@ -22,6 +22,7 @@ COLUMNS = tuple(f"{name}_{order}" for name in _BY_ORDER for order in range(1, OR
 """The columns of a row of counts, in order."""
 # Replaces a count of 0 matches of an order: method 1 of Chen and Cherry (2014), with NLTK's value.
 _EPSILON = 0.1
+_PAIR_LENGTH = 2  # the published evaluators measure the pair of tokens and weights, and not the tokens
 
 
 def row(
@@ -37,9 +38,9 @@ def row(
         convention: by which they were counted.
     """
     candidate, reference = lengths
-    weighted_reference = reference if convention.reference_length is None else convention.reference_length
+    weighted_reference = _PAIR_LENGTH if convention.as_evaluators else reference
     # NLTK's modified precision divides by at least 1, and CodeXGLUE's evaluator contains a copy of it.
-    least = 1.0 if convention.at_least_one else 0.0
+    least = 1.0 if convention.as_evaluators else 0.0
     in_candidate = [max(least, count) for count in ngrams.in_candidate]
     in_reference = [max(least, count) for count in ngrams.weighted_in_reference]
     by_order = [*ngrams.matched, *in_candidate, *ngrams.weighted_matched, *in_reference]
@@ -54,8 +55,8 @@ def components(counts: Floats, convention: Convention) -> Floats:
         convention: by which they were counted.
 
     Returns:
-        (..., 4) in the order of COMPONENTS, from 0 to 1. If the references lack a component, it is NaN if the
-        convention leaves it out, and 0 otherwise.
+        (..., 4) in the order of COMPONENTS, from 0 to 1. A component that the references lack is NaN in `strict`, and 0
+        in the published evaluators.
     """
     matched, in_candidate, weighted_matched, in_reference = np.split(counts[..., : 4 * ORDERS], 4, axis=-1)
     single = np.moveaxis(counts[..., 4 * ORDERS :], -1, 0)
@@ -70,11 +71,11 @@ def components(counts: Floats, convention: Convention) -> Floats:
         ],
         axis=-1,
     )
-    return scores if convention.no_data_flow is NoDataFlow.left_out else np.nan_to_num(scores, nan=0.0)
+    return np.nan_to_num(scores, nan=0.0) if convention.as_evaluators else scores
 
 
 def total(scores: Floats, convention: Convention) -> Floats:
-    """Average the components. The convention decides how a missing one counts.
+    """Average the components without those that are NaN.
 
     Args:
         scores: (..., 4), as returned by `components`.
@@ -83,16 +84,15 @@ def total(scores: Floats, convention: Convention) -> Floats:
     Returns:
         (...), from 0 to 1; NaN if no component is defined.
     """
-    if convention.no_data_flow is NoDataFlow.left_out:
-        defined = ~np.isnan(scores)
-        number = defined.sum(axis=-1)
-        summed = np.where(defined, scores, 0.0).sum(axis=-1)
-        return np.where(number > 0, summed / np.maximum(number, 1), np.nan)
-    flow = scores[..., -1:]
-    # The package computes `dataflow or 1`, so a total mismatch counts as a full match, too.
-    if convention.no_data_flow is NoDataFlow.full:
-        flow = np.where(flow == 0, 1.0, flow)
-    return np.asarray(np.concatenate([scores[..., :-1], flow], axis=-1).mean(axis=-1))
+    if convention.no_flow_is_full:
+        # The package computes `dataflow or 1`, so a total mismatch counts as a full match, too.
+        scores = scores.copy()
+        flow = scores[..., COMPONENTS.index("dataflow")]
+        flow[flow == 0] = 1.0
+    defined = ~np.isnan(scores)
+    number = defined.sum(axis=-1)
+    summed = np.where(defined, scores, 0.0).sum(axis=-1)
+    return np.where(number > 0, summed / np.maximum(number, 1), np.nan)
 
 
 def _brevity_penalty(candidate: Floats, reference: Floats) -> Floats:

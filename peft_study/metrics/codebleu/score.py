@@ -3,14 +3,14 @@
 import math
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 
 from peft_study.data.line_ends import with_line_feeds
 from peft_study.metrics.codebleu import flow, ngrams
-from peft_study.metrics.codebleu.conventions import CONVENTIONS, STRICT, Convention, NoDataFlow
+from peft_study.metrics.codebleu.conventions import CONVENTIONS, STRICT, Convention
 from peft_study.metrics.codebleu.pooling import COLUMNS, COMPONENTS, components, row, total
 from peft_study.metrics.codebleu.trees import Tree
 from peft_study.metrics.codebleu.walk import OverLimitError
@@ -131,39 +131,37 @@ class _Reader:
     def __init__(self) -> None:
         self.over_limit = False  # a text was cut, or a data flow was given up
         self._shapes: dict[Hashable, int] = {}
-        self._parsed: dict[Hashable, tuple[list[str], Counter[int], Counter[flow.Edge]]] = {}
+        self._programs: dict[tuple[str, bool], _Program] = {}
 
     def read(self, text: str, convention: Convention) -> _Program:
         self.over_limit |= len(text) > MAX_CHARACTERS
         text = text[:MAX_CHARACTERS]
         code = convention.clean(text)
         # `package` is `codexglue` on cut candidates, so most texts are parsed once for both.
-        key = (code, convention.bare, convention.as_evaluators)
-        if key not in self._parsed:
-            self._parsed[key] = self._parse(code, convention)
-        words, subtrees, edges = self._parsed[key]
-        return _Program(words if convention.split is None else convention.split(text), subtrees, edges)
+        key = (code, convention.as_evaluators)
+        if key not in self._programs:
+            self._programs[key] = self._parse(*key)
+        program = self._programs[key]
+        return replace(program, words=text.split()) if convention.as_evaluators else program
 
-    def _parse(self, code: str, convention: Convention) -> tuple[list[str], Counter[int], Counter[flow.Edge]]:
-        tree = Tree(code, convention.bare, split_operators=convention.as_evaluators)
-        texts = tree.texts_by_character() if convention.as_evaluators else tree.texts()
+    def _parse(self, code: str, as_evaluators: bool) -> _Program:
+        tree = Tree(code, as_evaluators)
         try:
-            edges = flow.edges(tree, texts, as_evaluators=convention.as_evaluators)
+            edges = flow.edges(tree)
         except OverLimitError:
             self.over_limit = True
             edges = Counter()
-        return tree.words(), tree.shapes(self._shapes), edges
+        return _Program(tree.words(), tree.shapes(self._shapes), edges)
 
 
 def _count(candidate: _Program, reference: _Program, convention: Convention) -> list[float]:
-    strict = convention.no_data_flow is NoDataFlow.left_out
     # Counts of 0 leave the sample out of the corpus.
-    if strict and not reference.words:
+    if not reference.words and not convention.as_evaluators:
         return [0.0] * len(COLUMNS)
-    if convention.clipped:
-        matched_subtrees = (candidate.subtrees & reference.subtrees).total()
-    else:
+    if convention.as_evaluators:
         matched_subtrees = sum(count for shape, count in reference.subtrees.items() if shape in candidate.subtrees)
+    else:
+        matched_subtrees = (candidate.subtrees & reference.subtrees).total()
     return row(
         ngrams.match(candidate.words, reference.words, convention.keywords),
         (len(candidate.words), len(reference.words)),

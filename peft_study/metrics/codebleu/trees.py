@@ -70,23 +70,25 @@ class Tree:
 
     Args:
         text: any text; a text that is not Python becomes a tree with error nodes.
-        bare: whether to leave out comments and docstrings.
-        split_operators: whether to split `not in` and `is not` into two tokens of the operator's type, as grammars up
-            to 0.21 did. The published evaluators read both as names, because text and type differ.
+        as_evaluators: whether to keep comments and docstrings, and to split `not in` and `is not` into two tokens of
+            the operator's type, as grammars up to 0.21 did. The published evaluators read both as names, because text
+            and type differ.
 
     Attributes:
+        as_evaluators: the argument.
         nodes: all nodes, parents before children; the first is the root.
         token_types: the name of every token in the grammar. The name of a keyword or a punctuation mark is its text.
         spans: start and end of every token in `data`, in bytes. A string is one token.
         data: the text in UTF-8, with a question mark for every character that cannot be encoded.
     """
 
-    def __init__(self, text: str, bare: bool, split_operators: bool) -> None:
+    def __init__(self, text: str, as_evaluators: bool) -> None:
+        self.as_evaluators = as_evaluators
         self.data = text.encode("utf-8", "replace")
         self.nodes: list[Node] = []
         self.token_types: list[str] = []
         self.spans: list[tuple[int, int]] = []
-        self._read(bare, split_operators)
+        self._read()
 
     def texts(self) -> list[str]:
         """Return the text of every token."""
@@ -141,7 +143,7 @@ class Tree:
             counts[self.nodes[0].shape] += 1
         return counts
 
-    def _read(self, bare: bool, split_operators: bool) -> None:
+    def _read(self) -> None:
         cursor = _parser().parse(self.data).walk()
         above: list[Node] = []
         string: Node | None = None  # the string that is being read, whose parts are not tokens
@@ -149,10 +151,10 @@ class Tree:
             syntax = cursor.node
             assert syntax is not None, "a cursor over a whole tree stands on a node"
             operator = bool(above) and not syntax.is_named and syntax.child_count > 0
-            if operator and split_operators and string is None:
+            if operator and self.as_evaluators and string is None:
                 for part in syntax.children:
                     self._add_token(self._add(part, None, above, syntax.type), part)
-            elif not (_is_backslash(syntax, above) or (bare and _left_out(syntax, above))):
+            elif not (_is_backslash(syntax, above) or (not self.as_evaluators and _left_out(syntax, above))):
                 node = self._add(syntax, cursor.field_name, above, syntax.type)
                 descends = not operator and cursor.goto_first_child()
                 if string is None and (node.type == "string" or (not descends and node.type != "comment")):
