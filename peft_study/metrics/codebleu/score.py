@@ -14,7 +14,7 @@ from peft_study.metrics.codebleu.conventions import CONVENTIONS, STRICT, Convent
 from peft_study.metrics.codebleu.pooling import COLUMNS, COMPONENTS, components, row, total
 from peft_study.metrics.codebleu.trees import Tree
 from peft_study.metrics.codebleu.walk import OverLimitError
-from peft_study.metrics.scores import Floats, Pool, Scores
+from peft_study.metrics.scores import Floats, Pool, Scores, check_lengths
 
 MAX_CHARACTERS = 20_000
 """A longer candidate or reference is cut to its beginning. With walk.MAX_STEPS this bounds the time of a pair.
@@ -54,12 +54,7 @@ def score_codebleu(candidates: Sequence[str], references: Sequence[str]) -> Code
     Raises:
         ValueError: there are no samples, or the numbers of candidates and references differ.
     """
-    if len(candidates) != len(references):
-        raise ValueError(
-            f"candidates and references must have the same length, got {len(candidates)} and {len(references)}"
-        )
-    if not references:
-        raise ValueError("references must hold at least one sample, got an empty sequence")
+    check_lengths(candidates, references)
     rows: dict[str, list[list[float]]] = {convention.name: [] for convention in CONVENTIONS}
     over_limit = []
     for candidate_text, reference_text in zip(candidates, references, strict=True):
@@ -92,7 +87,6 @@ def score_first_candidates(candidates: Sequence[Sequence[str]], references: Sequ
     return Scores(
         scored.metrics,
         [{} for _ in references],
-        scored.undefined,
         recorded=[{name: sample[name] for name in names} for sample in scored.samples],
         pools=[
             Pool(
@@ -184,12 +178,7 @@ def _report(counts: Mapping[str, Floats], over_limit: Sequence[bool]) -> CodeBle
             sample |= scores
     for values in (metrics, *samples):
         values["codebleu"] = values[f"codebleu_{STRICT.name}"]
-    undefined = {
-        name: "no reference has data flow" if name.endswith("dataflow") else "no reference has code"
-        for name, value in metrics.items()
-        if value is None
-    }
-    return CodeBleu(metrics=metrics, samples=samples, undefined=undefined, counts=counts)
+    return CodeBleu(metrics=metrics, samples=samples, counts=counts)
 
 
 def _named(counts: Floats, convention: Convention) -> list[dict[str, float | None]]:
