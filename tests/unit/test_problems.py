@@ -203,7 +203,11 @@ def test_the_published_prelude_gives_the_published_names() -> None:
             "before each",
         ),
         ({"problem_id": 1, "tests": ASSERTS, "prelude": "x = '\0'"}, "prelude must be Python source", "before each"),
-        ({"problem_id": 1, "tests": ASSERTS, "prelude": "x = '\ud800'"}, "surrogate", "surrogate"),
+        (
+            {"problem_id": 1, "tests": ASSERTS, "prelude": "x = '\ud800'"},
+            "the prelude contains a lone surrogate",
+            "surrogate",
+        ),
         (
             {"problem_id": 1, "input_output": {"inputs": ["1"], "outputs": ["1"]}, "prelude": "x ="},
             "prelude must be Python source",
