@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol, cast
+from typing import cast
 
 from peft_study.data.jsonl import has_utf8_form
 from peft_study.judging.compare import Comparator, parsed, same_output, same_value
@@ -15,6 +15,7 @@ from peft_study.judging.package_rules import CANDIDATE_SECONDS
 from peft_study.judging.problems import Case, Problem, ProblemId
 from peft_study.sandbox.capture import STDERR_TAIL_BYTES
 from peft_study.sandbox.jobs import Ending, Job, Kind, TestResult
+from peft_study.sandbox.pool import Pool
 
 JUDGE_VERSION = 5
 """Increased if a verdict may change, so that stored verdicts are made again."""
@@ -83,13 +84,6 @@ class Judgement:
         return any(Verdict.sandbox_error in verdicts for verdicts in self.verdicts.values())
 
 
-class Runner(Protocol):
-    """Runs jobs. `sandbox.pool.Pool` is one."""
-
-    def run(self, jobs: Iterable[tuple[Hashable, Job]]) -> Iterator[tuple[Hashable, TestResult]]:
-        """Run jobs, drawn lazily, and yield each key with its result, in any order."""
-
-
 @dataclass(eq=False)  # by identity, because it is part of a job's key
 class _Tally:
     """The verdicts on one source for one problem, and the candidates with that source."""
@@ -141,7 +135,7 @@ class _Tally:
 def judge(
     problems: Mapping[ProblemId, Problem],
     candidates: Iterable[Candidate],
-    pool: Runner,
+    pool: Pool,
     *,
     give_up_after_timeouts: int | None = None,
 ) -> Generator[Judgement]:
@@ -192,7 +186,7 @@ def judge(
 def judge_all(
     problems: Mapping[ProblemId, Problem],
     sources: Mapping[ProblemId, Sequence[str]],
-    pool: Runner,
+    pool: Pool,
     on_progress: Callable[[int], None] | None = None,
 ) -> dict[ProblemId, list[Judgement]]:
     """Judge all candidates of some problems.

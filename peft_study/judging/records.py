@@ -18,7 +18,7 @@ from peft_study.judging.compare import Comparator
 from peft_study.judging.judge import JUDGE_VERSION, Judgement, Place
 from peft_study.judging.package_rules import PACKAGE_RULES_VERSION
 from peft_study.judging.problems import Problem, ProblemId
-from peft_study.judging.verdict_lines import is_torn, judgement_of, line_of, row_of
+from peft_study.judging.verdict_lines import MALFORMED, is_torn, judgement_of, line_of, row_of
 from peft_study.results.store import sync_folder
 from peft_study.sandbox.inside.prelude import APPS_PRELUDE
 from peft_study.sandbox.jobs import Level, Limits
@@ -159,7 +159,7 @@ class VerdictFile:
         """The judgement of a line, None if the line is malformed or no longer valid."""
         try:
             judgement, made_at = judgement_of(row), Level(row["level"])
-        except ValueError:
+        except MALFORMED:
             return None
         # The key changes with everything that decides a verdict: source, problem, limits, judge, version of Python.
         if judgement.place not in self._keys or row["key"] != self._keys[judgement.place]:

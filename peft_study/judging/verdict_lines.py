@@ -11,6 +11,8 @@ from peft_study.sandbox.jobs import Level
 
 Value = TypeVar("Value")
 _FIELDS = frozenset({"problem_id", "candidate", "verdicts", "passed", "seconds", "comparator", "other", "level", "key"})
+MALFORMED = (ValueError, KeyError, TypeError, AttributeError, OverflowError)
+"""What `judgement_of` may raise."""
 _BEGINNING, _NEXT = '{"problem_id": ', ', "candidate": '
 
 
@@ -62,32 +64,8 @@ def judgement_of(row: Mapping[str, Any]) -> Judgement:
     """Return the judgement of a line as `row_of` returns it.
 
     Raises:
-        ValueError: a value is malformed.
+        MALFORMED: a value is malformed.
     """
-    try:
-        return _judgement(row)
-    except (KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise ValueError(str(error)) from error
-
-
-def is_torn(text: str) -> bool:
-    """Return whether a text is the beginning of a line of verdicts, which a killed process left."""
-    if not text.startswith(_BEGINNING):
-        return _BEGINNING.startswith(text)
-    try:
-        problem_id, end = json.JSONDecoder().raw_decode(text, len(_BEGINNING))
-    except (ValueError, RecursionError):
-        return text[len(_BEGINNING) :] in ("", "-") or text.startswith('"', len(_BEGINNING))
-    if type(problem_id) not in (int, str) or not (text.startswith(_NEXT, end) or _NEXT.startswith(text[end:])):
-        return False
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return True
-    return isinstance(value, dict) and value.keys() >= _FIELDS
-
-
-def _judgement(row: Mapping[str, Any]) -> Judgement:
     verdicts = {
         Comparator(part["comparator"]): tuple(Verdict(verdict) for verdict in _exactly(list, part["verdicts"]))
         for part in (row, row["other"])
@@ -105,6 +83,23 @@ def _judgement(row: Mapping[str, Any]) -> Judgement:
         trouble=_exactly(str, row.get("trouble", "")),
         reasons=tuple(_exactly(str, reason) for reason in _exactly(list, row.get("reasons", []))),
     )
+
+
+def is_torn(text: str) -> bool:
+    """Return whether a text is the beginning of a line of verdicts, which a killed process left."""
+    if not text.startswith(_BEGINNING):
+        return _BEGINNING.startswith(text)
+    try:
+        problem_id, end = json.JSONDecoder().raw_decode(text, len(_BEGINNING))
+    except (ValueError, RecursionError):
+        return text[len(_BEGINNING) :] in ("", "-") or text.startswith('"', len(_BEGINNING))
+    if type(problem_id) not in (int, str) or not (text.startswith(_NEXT, end) or _NEXT.startswith(text[end:])):
+        return False
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return True
+    return isinstance(value, dict) and value.keys() >= _FIELDS
 
 
 def _exactly(kind: type[Value], value: Any) -> Value:
