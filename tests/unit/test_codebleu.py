@@ -132,7 +132,7 @@ def test_a_wrong_candidate_scores_nothing_in_strict() -> None:
     assert scores.metrics["codebleu_pypi"] == 0.25
 
 
-def test_codexglue_parses_one_line_and_takes_out_comments_as_javas() -> None:
+def test_codexglue_parses_one_line_without_comments_of_java() -> None:
     # On one line two statements are a syntax error, and `//` begins a comment.
     two_lines = score_pair("x = 1; y = x", "x = 1\ny = x")
     assert parts(two_lines, "strict")[2] == parts(two_lines, "pypi")[2] == 1

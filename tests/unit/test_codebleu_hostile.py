@@ -210,7 +210,7 @@ def test_neither_metrics_nor_their_package_load_a_parser_or_torch() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_the_result_keeps_what_a_prediction_stores() -> None:
+def test_samples_have_the_scores_of_the_corpus() -> None:
     scores: CodeBleu = score_codebleu(["x = 1", "f(x)"], ["x = 1", "f(x)"])
 
     json.dumps([scores.metrics, *scores.samples])

@@ -76,7 +76,7 @@ def test_chance_on_single_samples_adds_nothing_to_the_run_variance() -> None:
     assert run_variance([0.4], None) is None
 
 
-def test_a_single_run_speaks_of_itself_without_a_run_variance() -> None:
+def test_a_single_run_without_run_variance_is_not_about_methods() -> None:
     first, second = np.ones((1, 100)), np.zeros((1, 100))
     sides = [score(first), score(second)]
 

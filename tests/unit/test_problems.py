@@ -83,7 +83,7 @@ def test_the_published_form_is_json_inside_of_text(tmp_path: Path) -> None:
     assert problems.untested == {2, 3}
 
 
-def test_problems_without_tests_are_told_apart(tmp_path: Path) -> None:
+def test_problems_without_tests_are_untested(tmp_path: Path) -> None:
     rows = [
         {"problem_id": 1, "tests": ASSERTS},
         {"problem_id": 2},
@@ -103,7 +103,7 @@ def test_problems_without_tests_are_told_apart(tmp_path: Path) -> None:
     assert problems.ids == {1, 2, 3, 4, 5, 6, "7", 8}
 
 
-def test_integers_of_any_length_come_through(tmp_path: Path) -> None:
+def test_integers_of_any_length_are_read(tmp_path: Path) -> None:
     row = f'{{"problem_id": 1, "input_output": {{"inputs": [[{HUGE}]], "outputs": [[-{HUGE}]], "fn_name": "f"}}}}'
 
     problem = problems_of(tmp_path, row).judged[1]
@@ -112,7 +112,7 @@ def test_integers_of_any_length_come_through(tmp_path: Path) -> None:
     assert problem.cases[0].expected == [LongInteger("-" + HUGE)]
 
 
-def test_what_stands_before_a_candidate() -> None:
+def test_the_prelude_of_a_candidate() -> None:
     script = problem_of_inputs(1, ["1"], ["2"])
     call = problem_of_inputs(1, [[1]], [2], "f")
     own = problem_of_inputs(1, ["1"], ["2"], prelude="import json")
@@ -238,7 +238,7 @@ def test_a_file_without_any_tests_or_that_is_missing_is_refused(tmp_path: Path) 
 # --- candidates ---
 
 
-def test_candidates_keep_their_places(tmp_path: Path) -> None:
+def test_candidates_keep_their_order(tmp_path: Path) -> None:
     rows = [{"problem_id": 2, "candidates": ["x", "\ud800", ""]}, {"problem_id": "2", "candidates": []}]
 
     candidates = read_candidates(write_jsonl(tmp_path / "C.jsonl", rows), {2, "2"})
@@ -378,7 +378,7 @@ def test_assertions_that_may_act_on_each_other_stay_together(tests: str) -> None
     assert split_assertions(tests) == [tests]
 
 
-def test_what_python_warns_of_is_written_anew() -> None:
+def test_tests_with_warnings_are_rewritten() -> None:
     """Warnings are errors here, and would be where a candidate is judged."""
     sources = split_assertions("import re\nassert f('\\d+') == re.compile('\\w')\nassert f('\\d')\n")
 
