@@ -1,10 +1,15 @@
 """CodeBLEU from counts that add up. One formula scores a corpus, a sample and a resampled corpus."""
 
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 from peft_study.metrics.codebleu.conventions import Convention
-from peft_study.metrics.codebleu.ngrams import ORDERS, Matches
+from peft_study.metrics.codebleu.flow import Edge
+from peft_study.metrics.codebleu.ngrams import ORDERS, match
 from peft_study.metrics.scores import Floats
 
 COMPONENTS = ("ngram", "weighted_ngram", "syntax", "dataflow")
@@ -25,26 +30,41 @@ _EPSILON = 0.1
 _PAIR_LENGTH = 2  # the published evaluators measure the pair of tokens and weights, and not the tokens
 
 
-def row(
-    ngrams: Matches, lengths: tuple[int, int], subtrees: tuple[int, int], edges: tuple[int, int], convention: Convention
-) -> list[float]:
-    """Put the counts of one sample in the order of COLUMNS.
+@dataclass(frozen=True)
+class Program:
+    """What is compared of a program: its words, the shapes of its subtrees, and the edges of its data flow."""
 
-    Args:
-        ngrams: the matching n-grams.
-        lengths: number of tokens of the candidate and of the reference.
-        subtrees: number of matched subtrees, and of all subtrees of the reference.
-        edges: number of matched edges, and of all edges of the reference.
-        convention: by which they were counted.
-    """
-    candidate, reference = lengths
-    weighted_reference = _PAIR_LENGTH if convention.as_evaluators else reference
+    words: Sequence[str]
+    subtrees: Counter[int]
+    edges: Counter[Edge]
+
+
+def count(candidate: Program, reference: Program, convention: Convention) -> list[float]:
+    """Count the matches of one sample, in the order of COLUMNS."""
+    # Counts of 0 leave the sample out of the corpus.
+    if not reference.words and not convention.as_evaluators:
+        return [0.0] * len(COLUMNS)
+    if convention.as_evaluators:
+        matched_subtrees = sum(number for shape, number in reference.subtrees.items() if shape in candidate.subtrees)
+    else:
+        matched_subtrees = (candidate.subtrees & reference.subtrees).total()
+    ngrams = match(candidate.words, reference.words, convention.keywords)
     # NLTK's modified precision divides by at least 1, and CodeXGLUE's evaluator contains a copy of it.
     least = 1.0 if convention.as_evaluators else 0.0
-    in_candidate = [max(least, count) for count in ngrams.in_candidate]
-    in_reference = [max(least, count) for count in ngrams.weighted_in_reference]
-    by_order = [*ngrams.matched, *in_candidate, *ngrams.weighted_matched, *in_reference]
-    return [float(count) for count in (*by_order, candidate, reference, weighted_reference, *subtrees, *edges)]
+    counts = [
+        *ngrams.matched,
+        *(max(least, number) for number in ngrams.in_candidate),
+        *ngrams.weighted_matched,
+        *(max(least, number) for number in ngrams.weighted_in_reference),
+        len(candidate.words),
+        len(reference.words),
+        _PAIR_LENGTH if convention.as_evaluators else len(reference.words),
+        matched_subtrees,
+        reference.subtrees.total(),
+        (candidate.edges & reference.edges).total(),
+        reference.edges.total(),
+    ]
+    return list(map(float, counts))
 
 
 def components(counts: Floats, convention: Convention) -> Floats:

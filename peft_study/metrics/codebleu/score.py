@@ -9,9 +9,9 @@ from functools import partial
 import numpy as np
 
 from peft_study.data.line_ends import with_line_feeds
-from peft_study.metrics.codebleu import flow, ngrams
+from peft_study.metrics.codebleu import flow
 from peft_study.metrics.codebleu.conventions import CONVENTIONS, STRICT, Convention
-from peft_study.metrics.codebleu.pooling import COLUMNS, COMPONENTS, components, row, total
+from peft_study.metrics.codebleu.pooling import COLUMNS, COMPONENTS, Program, components, count, total
 from peft_study.metrics.codebleu.trees import Tree
 from peft_study.metrics.codebleu.walk import OverLimitError
 from peft_study.metrics.scores import Floats, Pool, Scores, check_lengths
@@ -63,7 +63,7 @@ def score_codebleu(candidates: Sequence[str], references: Sequence[str]) -> Code
         for convention in CONVENTIONS:
             candidate = reader.read(with_line_feeds(convention.cut(candidate_text)), convention)
             reference = reader.read(with_line_feeds(reference_text), convention)
-            rows[convention.name].append(_count(candidate, reference, convention))
+            rows[convention.name].append(count(candidate, reference, convention))
         over_limit.append(reader.over_limit)
     return _report({name: np.array(counted) for name, counted in rows.items()}, over_limit)
 
@@ -112,22 +112,15 @@ def corpus_score(counts: Floats, convention: Convention) -> Floats:
     return total(components(counts, convention), convention)
 
 
-@dataclass(frozen=True)
-class _Program:
-    words: Sequence[str]
-    subtrees: Counter[int]
-    edges: Counter[flow.Edge]
-
-
 class _Reader:
     """Parses the programs of one sample, each distinct text once."""
 
     def __init__(self) -> None:
         self.over_limit = False  # a text was cut, or a data flow was given up
         self._shapes: dict[Hashable, int] = {}
-        self._programs: dict[tuple[str, bool], _Program] = {}
+        self._programs: dict[tuple[str, bool], Program] = {}
 
-    def read(self, text: str, convention: Convention) -> _Program:
+    def read(self, text: str, convention: Convention) -> Program:
         self.over_limit |= len(text) > MAX_CHARACTERS
         text = text[:MAX_CHARACTERS]
         code = convention.clean(text)
@@ -138,31 +131,14 @@ class _Reader:
         program = self._programs[key]
         return replace(program, words=text.split()) if convention.as_evaluators else program
 
-    def _parse(self, code: str, as_evaluators: bool) -> _Program:
+    def _parse(self, code: str, as_evaluators: bool) -> Program:
         tree = Tree(code, as_evaluators)
         try:
             edges = flow.edges(tree)
         except OverLimitError:
             self.over_limit = True
             edges = Counter()
-        return _Program(tree.words(), tree.shapes(self._shapes), edges)
-
-
-def _count(candidate: _Program, reference: _Program, convention: Convention) -> list[float]:
-    # Counts of 0 leave the sample out of the corpus.
-    if not reference.words and not convention.as_evaluators:
-        return [0.0] * len(COLUMNS)
-    if convention.as_evaluators:
-        matched_subtrees = sum(count for shape, count in reference.subtrees.items() if shape in candidate.subtrees)
-    else:
-        matched_subtrees = (candidate.subtrees & reference.subtrees).total()
-    return row(
-        ngrams.match(candidate.words, reference.words, convention.keywords),
-        (len(candidate.words), len(reference.words)),
-        (matched_subtrees, reference.subtrees.total()),
-        ((candidate.edges & reference.edges).total(), reference.edges.total()),
-        convention,
-    )
+        return Program(tree.words(), tree.shapes(self._shapes), edges)
 
 
 def _report(counts: Mapping[str, Floats], over_limit: Sequence[bool]) -> CodeBleu:
