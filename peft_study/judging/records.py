@@ -6,8 +6,8 @@ import itertools
 import os
 import stat
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from io import FileIO
 from pathlib import Path
@@ -104,14 +104,13 @@ class VerdictFile:
         self._lines: dict[Place, bytes] = {}
 
     def __enter__(self) -> Self:
-        with ExitStack() as opened:
-            opened.callback(self._open.close)
-            try:
+        try:
+            with self._writing():
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 self._file = self._locked(self._path)
-            except OSError as error:
-                raise self._unwritable(error) from error
-            opened.pop_all()
+        except BaseException:
+            self._open.close()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -175,26 +174,20 @@ class VerdictFile:
         """Copy the previous content to an unused name."""
         for number in itertools.count(1):
             old = self._path.with_name(f"{self._path.name}{_OLD}{number if number > 1 else ''}")
-            try:
-                # "x" fails if the name is taken, so that a copy is never replaced.
+            # "x" fails if the name is taken, so that a copy is never replaced.
+            with self._writing(), suppress(FileExistsError):
                 with old.open("xb", buffering=0) as file:
                     _write(file, content)
                     os.fsync(file.fileno())
-            except FileExistsError:
-                continue
-            except OSError as error:
-                raise self._unwritable(error) from error
-            sync_folder(old.parent)
-            return old
+                sync_folder(old.parent)
+                return old
         raise AssertionError("numbers do not end")
 
     def add(self, judgement: Judgement, level: Level) -> None:
         """Append a candidate's line in a single call, so that a killed process leaves at most a torn last line."""
         line = self._lines[judgement.place] = self._line(judgement, level)
-        try:
+        with self._writing():
             _write(self._file, line)
-        except OSError as error:
-            raise self._unwritable(error) from error
 
     def finish(self) -> None:
         """Sort the lines by candidate and wait until they are on disk."""
@@ -212,30 +205,35 @@ class VerdictFile:
         try:
             # The kernel releases this lock when the process ends, however it ends.
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+            is_locked = True
+        except BlockingIOError:
+            is_locked = False
+        # Between `open` and `flock`, another process may have replaced the file and ended.
+        if not is_locked or not os.path.samestat(os.fstat(file.fileno()), path.stat()):
             raise UserError(
                 "another process writes these verdicts", where=str(path), hint="wait for it, or use another --out FILE"
-            ) from error
+            )
         return file
 
     def _rewrite(self, lines: Iterable[bytes]) -> None:
         """Replace the file. The new file is locked before the rename, and the old one stays locked."""
         partial = self._path.with_name(f".{self._path.name}.{os.getpid()}")
-        try:
+        with self._writing():
             partial.unlink(missing_ok=True)  # left by a killed process with the same number
             file = self._locked(partial)
             _write(file, b"".join(lines))
             os.fsync(file.fileno())  # before the rename, so that a power cut leaves either content
             partial.replace(self._path)
             sync_folder(self._path.parent)
-        except OSError as error:
-            raise self._unwritable(error) from error
         self._file = file
 
-    def _unwritable(self, error: OSError) -> UserError:
-        return UserError(
-            f"the verdicts cannot be written: {error.strerror}", where=str(self._path), hint="use another --out FILE"
-        )
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            what = f"the verdicts cannot be written: {error.strerror}"
+            raise UserError(what, where=str(self._path), hint="use another --out FILE") from error
 
     def _not_verdicts(self, number: int) -> UserError:
         return UserError(

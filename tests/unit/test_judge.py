@@ -1,5 +1,6 @@
 """What a test's end is worth, and the file of verdicts across runs."""
 
+import fcntl
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -253,6 +254,24 @@ def test_a_link_to_the_file_stays_a_link(tmp_path: Path) -> None:
 
     assert link.is_symlink()
     assert len(lines(path)) == 1
+
+
+def test_a_file_that_is_replaced_before_it_is_locked_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other process may end before the lock is asked for. Without a check, lines would go into the removed file."""
+    path = tmp_path / "V.jsonl"
+    lock = fcntl.flock
+
+    def replaced(file: Any, operation: int) -> None:
+        (tmp_path / "new").touch()
+        (tmp_path / "new").replace(path)
+        lock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", replaced)
+
+    with pytest.raises(UserError, match="another process"), VerdictFile(path, Comparator.strict, keys(1), TESTS):
+        pass
 
 
 def test_the_key_changes_with_everything_that_decides_a_verdict() -> None:
