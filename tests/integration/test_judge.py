@@ -1,4 +1,4 @@
-"""Judging in the sandbox: candidates that try to pass without the answer do not, and the next honest one still does."""
+"""Judging in the sandbox: forgeries fail, and the honest candidate after each passes."""
 
 import itertools
 from collections.abc import Iterator

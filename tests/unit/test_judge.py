@@ -1,4 +1,4 @@
-"""What a test's end is worth, and the file of verdicts across runs."""
+"""Verdicts of results, and the file of verdicts across runs."""
 
 import fcntl
 import json

@@ -1,4 +1,4 @@
-"""What a person sees while programs are judged."""
+"""The progress display while programs are judged."""
 
 import io
 
