@@ -15,7 +15,7 @@ from benchmarks import record
 from peft_study.metrics.choices import Choice
 from peft_study.metrics.codebleu import STRICT, corpus_score, score_codebleu
 from peft_study.metrics.differences import compare_methods
-from peft_study.metrics.intervals import RESAMPLES, mean_interval, pooled_interval
+from peft_study.metrics.intervals import RESAMPLES, mean_intervals, pooled_interval
 from peft_study.metrics.resampling import PooledScore, as_counts, mean_of_counts
 from peft_study.metrics.scores import Floats
 from peft_study.report.read.per_sample import Run, method_score
@@ -53,7 +53,7 @@ def main() -> None:
     ]
     strict = [run["strict"] for run in runs]
     figures = {
-        "mean_interval": median_seconds(lambda: mean_interval(first)),
+        "mean_interval": median_seconds(lambda: mean_intervals([{"em@1": hit} for hit in first])),
         "mean_difference": median_seconds(lambda: difference(as_counts(first), as_counts(second), mean_of_counts)),
         "codebleu_interval": median_seconds(
             lambda: pooled_interval(strict[0], lambda sums: corpus_score(sums, STRICT))

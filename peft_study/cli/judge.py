@@ -14,9 +14,9 @@ from peft_study.errors import UserError
 from peft_study.judging.compare import Comparator
 from peft_study.judging.display import JudgingDisplay, Scores, print_scores
 from peft_study.judging.inputs import Candidate, Problems, read_candidates, read_problems
-from peft_study.judging.judge import Judgement, judge
+from peft_study.judging.judge import Judgement, Place, judge
 from peft_study.judging.package_rules import PACKAGES, package_limits
-from peft_study.judging.records import Place, Resumed, VerdictFile, fingerprint, key_of
+from peft_study.judging.records import Resumed, VerdictFile, fingerprint, key_of
 from peft_study.sandbox.cores import available_cores
 from peft_study.sandbox.jobs import Kind, Limits
 from peft_study.sandbox.packages import versioned
@@ -134,7 +134,7 @@ def _judge(problems: Problems, tested: Sequence[Candidate], options: Arguments) 
         with closing(verdicts), JudgingDisplay(len(tested), len(judged)) as display:
             for judgement in verdicts:
                 file.add(judgement, pool.level)
-                judged[judgement.problem_id, judgement.index] = judgement
+                judged[judgement.place] = judgement
                 display.judged(passed=judgement.passed(options.comparator))
         file.finish()
     return _close(judged.values(), options)

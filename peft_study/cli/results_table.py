@@ -14,9 +14,8 @@ from peft_study.config.examples import example_label
 from peft_study.config.identity import settings_key
 from peft_study.console.formats import MISSING, percent
 from peft_study.console.messages import plain_console, printable
-from peft_study.metrics.intervals import recorded_interval
+from peft_study.metrics.intervals import Spread, recorded_interval, seeds_interval
 from peft_study.metrics.registry import HEADLINES
-from peft_study.metrics.seed_intervals import Spread, seeds_interval
 from peft_study.results.schema import PhaseCost, RunResult, Status
 
 EXACT = ("em@1", "em@10", "codebleu")  # the scores of the paper

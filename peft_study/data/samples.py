@@ -3,6 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+LEVELS = ("introductory", "interview", "competition")
+"""The levels of APPS, from easy to hard."""
+
 
 @dataclass(frozen=True, slots=True)
 class Check:

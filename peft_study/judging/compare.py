@@ -12,6 +12,7 @@ This module runs and unpickles nothing: printed bytes are decoded, and returned 
 """
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -97,43 +98,46 @@ def _apps_output(printed: str, expected: str) -> bool:
     lines = printed.splitlines()
     if expected.strip() in ("\n".join(lines).strip(), "\n".join(line.strip() for line in lines).strip()):
         return True
-    wanted = [line.strip() for line in expected.split("\n") if line]
-    filled = [line for line in lines if line]
+    expected_lines = [line.strip() for line in expected.split("\n") if line]
+    printed_lines = [line for line in lines if line]
     return (
-        wanted in (lines, filled)
-        or _all_close(filled, wanted)
-        or _same_sets(filled, wanted, frozenset)
-        or _same_sets(filled, wanted, lambda tokens: frozenset(round(float(each), _ROUNDED_DIGITS) for each in tokens))
+        expected_lines in (lines, printed_lines)
+        or _all_close(printed_lines, expected_lines)
+        or _same_sets(printed_lines, expected_lines, frozenset)
+        or _same_sets(printed_lines, expected_lines, _rounded)
     )
 
 
-def _all_close(lines: Sequence[str], wanted: Sequence[str]) -> bool:
+def _all_close(printed: Sequence[str], expected: Sequence[str]) -> bool:
     """Whether each line is a number within numpy's default tolerance of the expected one: 1e-8 + 1e-5 * |expected|."""
-    if len(lines) != len(wanted):
+    if len(printed) != len(expected):
         return False
     try:
-        numbers, right = [float(line) for line in lines], [float(line) for line in wanted]
+        return bool(np.allclose([float(line) for line in printed], [float(line) for line in expected]))
     except ValueError:
         return False
-    return bool(np.allclose(numbers, right))
 
 
-def _same_sets(lines: Iterable[str], wanted: Iterable[str], form: Callable[[list[str]], frozenset[Any]]) -> bool:
+def _rounded(tokens: list[str]) -> frozenset[float]:
+    return frozenset(round(float(token), _ROUNDED_DIGITS) for token in tokens)
+
+
+def _same_sets(printed: Iterable[str], expected: Iterable[str], form: Callable[[list[str]], frozenset[Any]]) -> bool:
     """Whether both have the same set of lines, each a set of tokens."""
     # The published checker drops empty lines of the expected text before it strips lines, and those of the output
     # after. So no output matches an expected line of blanks.
     try:
-        right = {form(line.split()) for line in wanted}
-        seen = set()
-        for line in lines:
+        expected_forms = {form(line.split()) for line in expected}
+        printed_forms = set()
+        for line in printed:
             if tokens := line.split():
                 # Return early, so that a flood of lines is not held in memory a second time.
-                if (line_form := form(tokens)) not in right:
+                if (line_form := form(tokens)) not in expected_forms:
                     return False
-                seen.add(line_form)
+                printed_forms.add(line_form)
     except ValueError:
         return False
-    return seen == right
+    return printed_forms == expected_forms
 
 
 def _apps_value(returned: Any, expected: Any) -> bool:
@@ -147,25 +151,26 @@ def _apps_value(returned: Any, expected: Any) -> bool:
 
 def _strict_output(printed: str, expected: str) -> bool:
     """Compare line by line. Blank lines count between others, not at the start or end."""
-    lines, right = printed.strip().split("\n"), expected.strip().split("\n")
-    return len(lines) == len(right) and all(map(_same_line, lines, right))
+    printed_lines, expected_lines = printed.strip().split("\n"), expected.strip().split("\n")
+    return len(printed_lines) == len(expected_lines) and all(map(_same_line, printed_lines, expected_lines))
 
 
-def _same_line(line: str, wanted: str) -> bool:
-    tokens, right = line.split(), wanted.split()
-    return len(tokens) == len(right) and all(map(_same_token, tokens, right))
+def _same_line(printed: str, expected: str) -> bool:
+    printed_tokens, expected_tokens = printed.split(), expected.split()
+    return len(printed_tokens) == len(expected_tokens) and all(map(_same_token, printed_tokens, expected_tokens))
 
 
-def _same_token(token: str, wanted: str) -> bool:
-    if token == wanted:
+def _same_token(printed: str, expected: str) -> bool:
+    if printed == expected:
         return True
     # Integers compare as text, so they may have any length.
-    return bool(_NON_INTEGER.fullmatch(wanted) and _NUMBER.fullmatch(token)) and _near(float(token), float(wanted))
+    are_numbers = _NON_INTEGER.fullmatch(expected) and _NUMBER.fullmatch(printed)
+    return bool(are_numbers) and _near(float(printed), float(expected))
 
 
-def _near(number: float, wanted: float) -> bool:
+def _near(number: float, expected: float) -> bool:
     # An infinite bound would accept anything.
-    return abs(number - wanted) <= STRICT_TOLERANCE * max(1.0, abs(wanted)) < float("inf")
+    return abs(number - expected) <= STRICT_TOLERANCE * max(1.0, abs(expected)) < float("inf")
 
 
 def strictly_equal(returned: Any, expected: Any) -> bool:
@@ -177,31 +182,31 @@ def strictly_equal(returned: Any, expected: Any) -> bool:
     # Without recursion, because a program chooses how deep its value nests.
     pairs = [(returned, expected)]
     while pairs:
-        value, wanted = pairs.pop()
-        if isinstance(wanted, float):
-            if not _same_number(value, wanted):
+        left, right = pairs.pop()
+        if isinstance(right, float):
+            if not _same_number(left, right):
                 return False
         # Python's True equals 1, and 1 equals 1.0.
-        elif type(value) is not type(wanted):
+        elif type(left) is not type(right):
             return False
-        elif isinstance(wanted, list):
-            if len(value) != len(wanted):
+        elif isinstance(right, list):
+            if len(left) != len(right):
                 return False
-            pairs.extend(zip(value, wanted, strict=True))
-        elif isinstance(wanted, dict):
-            if value.keys() != wanted.keys():
+            pairs.extend(zip(left, right, strict=True))
+        elif isinstance(right, dict):
+            if left.keys() != right.keys():
                 return False
-            pairs.extend((value[key], wanted[key]) for key in wanted)
-        elif value != wanted:
+            pairs.extend((left[key], right[key]) for key in right)
+        elif left != right:
             return False
     return True
 
 
-def _same_number(value: Any, wanted: float) -> bool:
+def _same_number(value: Any, expected: float) -> bool:
     if type(value) not in (int, float):
         return False
     try:
         number = float(value)
     except OverflowError:  # an integer beyond 1e308
         return False
-    return number == wanted or (number != number and wanted != wanted) or _near(number, wanted)
+    return number == expected or (math.isnan(number) and math.isnan(expected)) or _near(number, expected)

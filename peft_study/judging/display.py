@@ -48,7 +48,7 @@ class JudgingDisplay:
         self._total, self._done, self._passed = total, done, 0
         self._progress: Progress | None = None
         self._task: TaskID | None = None
-        self._began_seconds = self._said_seconds = time.monotonic()
+        self._start_seconds = self._printed_seconds = time.monotonic()
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
@@ -68,9 +68,9 @@ class JudgingDisplay:
         self._passed += passed
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, completed=self._done, latest=f"{self._passed:,} passed")
-        elif time.monotonic() - self._said_seconds >= SECONDS_BETWEEN_LINES:
-            self._said_seconds = time.monotonic()
-            elapsed = duration(self._said_seconds - self._began_seconds)
+        elif time.monotonic() - self._printed_seconds >= SECONDS_BETWEEN_LINES:
+            self._printed_seconds = time.monotonic()
+            elapsed = duration(self._printed_seconds - self._start_seconds)
             line = f"{self._done:,} of {self._total:,} candidates judged, {elapsed} so far"
             self._console.print(Text(line), soft_wrap=True)
 
@@ -90,16 +90,21 @@ def print_scores(scores: Mapping[str, Scores], file: str, console: Console | Non
         table.add_column(comparator, justify="right")
     # Both comparators judged the same runs, so their columns have the same candidates.
     columns = list(scores.values())
-    table.add_row("candidates", *(f"{of.candidates:,}" for of in columns))
-    table.add_row("passed every test", *(f"{of.passed:,}{_percent(of.passed, of.candidates)}" for of in columns))
+    table.add_row("candidates", *(f"{column.candidates:,}" for column in columns))
+    table.add_row("passed every test", *map(_passed, columns))
     table.add_row(
-        "tests passed, average", *(_percent(of.share, of.candidates).strip(" ()") or MISSING for of in columns)
+        "tests passed, average", *(_percent(column.share, column.candidates) or MISSING for column in columns)
     )
-    for verdict in dict.fromkeys(verdict for of in columns for verdict in of.verdicts):
-        table.add_row(f"tests: {verdict}", *(f"{of.verdicts.get(verdict, 0):,}" for of in columns))
+    for verdict in dict.fromkeys(verdict for column in columns for verdict in column.verdicts):
+        table.add_row(f"tests: {verdict}", *(f"{column.verdicts.get(verdict, 0):,}" for column in columns))
     console.print(table)
     console.print(Text(printable(f"verdicts in {file}", console)), soft_wrap=True)
 
 
+def _passed(scores: Scores) -> str:
+    percent = _percent(scores.passed, scores.candidates)
+    return f"{scores.passed:,} ({percent})" if percent else f"{scores.passed:,}"
+
+
 def _percent(part: float, whole: int) -> str:
-    return f" ({100 * part / whole:.2f} %)" if whole else ""
+    return f"{100 * part / whole:.2f} %" if whole else ""

@@ -102,7 +102,7 @@ def read_candidates(path: Path, problem_ids: Collection[ProblemId]) -> list[Cand
     for where, row in _rows(path, CANDIDATE_FORM):
         identity = _identity(row, where, CANDIDATE_FORM, seen, "put all candidates of a problem on one line")
         if identity not in problem_ids:
-            raise UserError(f"unknown problem {identity!r}", where=where, hint=_similar(identity, problem_ids))
+            raise UserError(f"unknown problem {identity!r}", where=where, hint=_suggestion(identity, problem_ids))
         sources = row.get("candidates")
         if not isinstance(sources, list):
             raise UserError('"candidates" must be a list', where=where, hint=CANDIDATE_FORM)
@@ -135,7 +135,7 @@ def _identity(row: dict[str, Any], where: str, form: str, seen: set[ProblemId], 
     return identity
 
 
-def _similar(identity: ProblemId, problem_ids: Collection[ProblemId]) -> str:
+def _suggestion(identity: ProblemId, problem_ids: Collection[ProblemId]) -> str:
     # 7 and "7" are different ids, and `repr` shows the difference.
     similar = [other for other in problem_ids if str(other) == str(identity)] or get_close_matches(
         str(identity), [other for other in problem_ids if isinstance(other, str)], n=3
@@ -155,40 +155,39 @@ def _problem(identity: ProblemId, row: dict[str, Any], where: str) -> Problem | 
                     f"unknown key {name!r} in a problem without tests", where=where, hint=f"did you mean {close[0]!r}?"
                 )
         return None
-    prelude = row.get("prelude")
-    if prelude is not None and not isinstance(prelude, str):
-        raise UserError('"prelude" must be text', where=where, hint="Python source, or leave it out")
     try:
+        prelude = row.get("prelude")
+        if prelude is not None and not isinstance(prelude, str):
+            raise UserError('"prelude" must be text', hint="Python source, or leave it out")
         if names == ["tests"]:
             if not isinstance(row["tests"], str):
-                what = f'"tests" must be text, got {type(row["tests"]).__name__}'
-                raise UserError(what, where=where, hint=PROBLEM_FORM)
+                raise UserError(f'"tests" must be text, got {type(row["tests"]).__name__}', hint=PROBLEM_FORM)
             return problem_of_assertions(identity, row["tests"], prelude)
-        return _in_apps_form(identity, _object(row["input_output"], where), where, prelude)
+        return _in_apps_form(identity, _object(row["input_output"]), prelude)
     except NothingAssertedError:
         raise
     except UserError as error:
         raise UserError(error.what, where=where, hint=error.hint) from error
 
 
-def _object(value: Any, where: str) -> dict[str, Any]:
+def _object(value: Any) -> dict[str, Any]:
     """The tests in APPS form. The published files hold them as text that contains JSON."""
     if isinstance(value, str):
         try:
             value = json.loads(value) if value.strip() else {}
         except (ValueError, RecursionError) as error:
-            raise UserError('the text of "input_output" must be JSON', where=where, hint=PROBLEM_FORM) from error
+            raise UserError('the text of "input_output" must be JSON', hint=PROBLEM_FORM) from error
     if not isinstance(value, dict):
-        raise UserError(f'"input_output" must be an object, got {type(value).__name__}', where=where, hint=PROBLEM_FORM)
+        raise UserError(f'"input_output" must be an object, got {type(value).__name__}', hint=PROBLEM_FORM)
     return value
 
 
-def _in_apps_form(identity: ProblemId, tests: dict[str, Any], where: str, prelude: str | None) -> Problem | None:
+def _in_apps_form(identity: ProblemId, tests: dict[str, Any], prelude: str | None) -> Problem | None:
     if not tests:
         return None
     inputs, outputs, fn_name = tests.get("inputs"), tests.get("outputs"), tests.get("fn_name")
     if not isinstance(inputs, list) or not isinstance(outputs, list):
-        raise UserError('"inputs" and "outputs" of "input_output" must be lists', where=where, hint=PROBLEM_FORM)
+        raise UserError('"inputs" and "outputs" of "input_output" must be lists', hint=PROBLEM_FORM)
     if fn_name is not None and not isinstance(fn_name, str):
-        raise UserError('"fn_name" must be text', where=where, hint="the name of the function, or leave it out")
+        raise UserError('"fn_name" must be text', hint="the name of the function, or leave it out")
     return problem_of_inputs(identity, inputs, outputs, fn_name or None, prelude)

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol, cast
+from typing import cast
 
 from peft_study.data.jsonl import has_utf8_form
 from peft_study.judging.compare import Comparator, parsed, same_output, same_value
@@ -15,12 +15,17 @@ from peft_study.judging.package_rules import CANDIDATE_SECONDS
 from peft_study.judging.problems import Case, Problem, ProblemId
 from peft_study.sandbox.capture import STDERR_TAIL_BYTES
 from peft_study.sandbox.jobs import Ending, Job, Kind, TestResult
+from peft_study.sandbox.pool import Pool
 
 JUDGE_VERSION = 5
 """Increased if a verdict may change, so that stored verdicts are made again."""
 _MOST_REASON = 300  # length of a reason. A program that forges records can influence the text
 # Python prints no "Traceback" for an error of syntax.
 _UNCAUGHT = re.compile(rb"^Traceback \(most recent call last\)|^(Syntax|Indentation|Tab)Error\b", re.MULTILINE)
+
+
+Place = tuple[ProblemId, int]
+"""The id of a problem and the index of a candidate."""
 
 
 class Verdict(StrEnum):
@@ -69,26 +74,24 @@ class Judgement:
         return sum(verdict is Verdict.passed for verdict in verdicts) / len(verdicts)
 
     @property
+    def place(self) -> Place:
+        """The problem and the candidate."""
+        return self.problem_id, self.index
+
+    @property
     def is_broken(self) -> bool:
         """Whether a test could not run, so that the outcome is unknown."""
         return any(Verdict.sandbox_error in verdicts for verdicts in self.verdicts.values())
 
 
-class Runner(Protocol):
-    """Runs jobs. `sandbox.pool.Pool` is one."""
-
-    def run(self, jobs: Iterable[tuple[Hashable, Job]]) -> Iterator[tuple[Hashable, TestResult]]:
-        """Run jobs, drawn lazily, and yield each key with its result, in any order."""
-
-
 @dataclass(eq=False)  # by identity, because it is part of a job's key
 class _Tally:
-    """The results of one source on one problem, and the candidates with that source."""
+    """The verdicts on one source for one problem, and the candidates with that source."""
 
     problem: Problem
     source: str
     indices: list[int]
-    results: dict[int, Mapping[Comparator, Verdict]] = field(default_factory=dict)
+    verdicts: dict[int, Mapping[Comparator, Verdict]] = field(default_factory=dict)
     seconds: float = 0.0
     timeouts: int = 0
     trouble: str = ""
@@ -101,33 +104,38 @@ class _Tally:
 
     @property
     def is_complete(self) -> bool:
-        return len(self.results) == len(self.problem.cases)
+        return len(self.verdicts) == len(self.problem.cases)
 
-    def add(self, case: int, ran: TestResult) -> None:
-        self.results[case] = verdicts_of(self.problem, self.problem.cases[case], ran)
-        self.seconds += ran.seconds
-        self.timeouts += ran.ending is Ending.timeout
-        if ran.ending is Ending.sandbox_error and not self.trouble:
-            self.trouble = ran.detail or "no reason given"
-        elif ran.detail:
-            self.reasons[case] = ran.detail[:_MOST_REASON]
+    def add(self, case: int, result: TestResult) -> None:
+        self.verdicts[case] = verdicts_of(self.problem, self.problem.cases[case], result)
+        self.seconds += result.seconds
+        self.timeouts += result.ending is Ending.timeout
+        if result.ending is Ending.sandbox_error and not self.trouble:
+            self.trouble = result.detail or "no reason given"
+        elif result.detail:
+            self.reasons[case] = result.detail[:_MOST_REASON]
 
-    def judged(self, index: int) -> Judgement:
+    def judgement_of(self, index: int) -> Judgement:
+        """The judgement of a candidate, once all tests have verdicts."""
+        cases = range(len(self.problem.cases))
         if self.is_out_of_time and not self.trouble:
-            self.results = {case: dict.fromkeys(Comparator, Verdict.timeout) for case in self.results}
-        verdicts = {
-            comparator: tuple(self.results[case][comparator] for case in range(len(self.problem.cases)))
-            for comparator in Comparator
-        }
-        cases = range(len(self.problem.cases)) if self.reasons else ()
-        reasons = tuple(self.reasons.get(case, "") for case in cases)
-        return Judgement(self.problem.id, index, verdicts, self.seconds, self.trouble, reasons)
+            self.verdicts = {case: _all(Verdict.timeout) for case in cases}
+        return Judgement(
+            problem_id=self.problem.id,
+            index=index,
+            verdicts={
+                comparator: tuple(self.verdicts[case][comparator] for case in cases) for comparator in Comparator
+            },
+            seconds=self.seconds,
+            trouble=self.trouble,
+            reasons=tuple(self.reasons.get(case, "") for case in cases) if self.reasons else (),
+        )
 
 
 def judge(
     problems: Mapping[ProblemId, Problem],
     candidates: Iterable[Candidate],
-    pool: Runner,
+    pool: Pool,
     *,
     give_up_after_timeouts: int | None = None,
 ) -> Generator[Judgement]:
@@ -145,40 +153,40 @@ def judge(
     """
     # By digest, because the sources of a whole study would take much memory.
     tallies: dict[tuple[ProblemId, bytes], _Tally] = {}
-    done: deque[Judgement] = deque()
+    judgements: deque[Judgement] = deque()
 
     def jobs() -> Iterator[tuple[Hashable, Job]]:
         for candidate in candidates:
             problem = problems[candidate.problem_id]
             key = (problem.id, hashlib.sha256(candidate.source.encode("utf-8", "surrogatepass")).digest())
-            if (twin := tallies.get(key)) is not None:
-                if twin.is_complete:
-                    done.append(twin.judged(candidate.index))
-                else:
-                    twin.indices.append(candidate.index)
-                continue
-            tally = tallies[key] = _Tally(problem, candidate.source, [candidate.index])
-            for case, job in _jobs_of(tally, give_up_after_timeouts):
-                yield (tally, case), job
-            # Without a single run, no result comes back to close the tally.
-            if tally.is_complete:
-                _close(tally, done)
+            tally = tallies.get(key)
+            if tally is None:
+                tally = tallies[key] = _Tally(problem, candidate.source, [candidate.index])
+                for case, job in _jobs_of(tally, give_up_after_timeouts):
+                    yield (tally, case), job
+                # If no test ran, no result comes back that closes the tally.
+                if tally.is_complete:
+                    judgements.extend(_close(tally))
+            elif tally.is_complete:
+                judgements.append(tally.judgement_of(candidate.index))
+            else:
+                tally.indices.append(candidate.index)
 
-    # A generator, so that sources are read as the pool has room, and twins of a running candidate join its tally.
-    for whose, ran in pool.run(jobs()):
-        tally, case = cast(tuple[_Tally, int], whose)
-        tally.add(case, ran)
+    # A generator, so that sources are read as the pool has room, and candidates with a running source join its tally.
+    for key, result in pool.run(jobs()):
+        tally, case = cast(tuple[_Tally, int], key)
+        tally.add(case, result)
         if tally.is_complete:
-            _close(tally, done)
-        while done:
-            yield done.popleft()
-    yield from done
+            judgements.extend(_close(tally))
+        while judgements:
+            yield judgements.popleft()
+    yield from judgements
 
 
 def judge_all(
     problems: Mapping[ProblemId, Problem],
     sources: Mapping[ProblemId, Sequence[str]],
-    pool: Runner,
+    pool: Pool,
     on_progress: Callable[[int], None] | None = None,
 ) -> dict[ProblemId, list[Judgement]]:
     """Judge all candidates of some problems.
@@ -192,84 +200,90 @@ def judge_all(
     Returns:
         by problem id, the judgements in the order of the candidates.
     """
-    wanted = (
-        Candidate(identity, index, source)
-        for identity, candidates in sources.items()
-        if identity in problems
-        for index, source in enumerate(candidates)
+    candidates = (
+        Candidate(problem_id, index, source)
+        for problem_id, programs in sources.items()
+        if problem_id in problems
+        for index, source in enumerate(programs)
     )
     judgements: dict[ProblemId, list[Judgement]] = {identity: [] for identity in sources if identity in problems}
-    for done, judged in enumerate(judge(problems, wanted, pool), start=1):
-        judgements[judged.problem_id].append(judged)
+    for num_judged, judgement in enumerate(judge(problems, candidates, pool), start=1):
+        judgements[judgement.problem_id].append(judgement)
         if on_progress is not None:
-            on_progress(done)
+            on_progress(num_judged)
     return {identity: sorted(rows, key=lambda row: row.index) for identity, rows in judgements.items()}
 
 
-def verdicts_of(problem: Problem, case: Case, ran: TestResult) -> dict[Comparator, Verdict]:
+def verdicts_of(problem: Problem, case: Case, result: TestResult) -> dict[Comparator, Verdict]:
     """Return the verdicts of both comparators on one test.
 
     Under `strict`, a program must exit with code 0. Under `apps`, as in the published checker, `sys.exit` with any code
     is a normal end, and only an uncaught exception is an error.
     """
-    if ran.ending is not Ending.exited:
-        return dict.fromkeys(Comparator, Verdict(ran.ending.value))
+    if result.ending is not Ending.exited:
+        return _all(Verdict(result.ending.value))
     if problem.kind is Kind.asserts:
-        return dict.fromkeys(Comparator, _asserted(ran))
+        return _all(_asserted(result))
     if problem.kind is Kind.script:
-        return {comparator: _printed(comparator, case, ran) for comparator in Comparator}
-    if ran.exit_code != 0 or ran.reply is None:
-        return dict.fromkeys(Comparator, Verdict.error)
+        return {comparator: _printed(comparator, case, result) for comparator in Comparator}
+    if result.exit_code != 0 or result.reply is None:
+        return _all(Verdict.error)
     # The program can write to the reply's descriptor, so the reply may be anything.
     try:
-        returned = parsed(ran.reply)
+        returned = parsed(result.reply)
     except (ValueError, RecursionError):
-        return dict.fromkeys(Comparator, Verdict.error)
+        return _all(Verdict.error)
     return {
         comparator: _pass_if(same_value(comparator, returned, case.expected, wrapped=problem.wrapped))
         for comparator in Comparator
     }
 
 
-def _printed(comparator: Comparator, case: Case, ran: TestResult) -> Verdict:
-    if ran.exit_code != 0 and not (comparator is Comparator.apps and _chose_to_exit(ran)):
+def _printed(comparator: Comparator, case: Case, result: TestResult) -> Verdict:
+    if result.exit_code != 0 and not (comparator is Comparator.apps and _chose_to_exit(result)):
         return Verdict.error
-    return _pass_if(same_output(comparator, ran.stdout, case.expected))
+    return _pass_if(same_output(comparator, result.stdout, case.expected))
 
 
-def _chose_to_exit(ran: TestResult) -> bool:
+def _chose_to_exit(result: TestResult) -> bool:
     """Whether an exit code comes from `sys.exit`. An exception would leave a traceback on standard error."""
     # Only the end of that stream is kept. If the stream is full, the start of a traceback may be cut off.
-    raised = _UNCAUGHT.search(ran.stderr) or (ran.exit_code == 1 and len(ran.stderr) >= STDERR_TAIL_BYTES)
-    return (ran.exit_code or 0) > 0 and not raised
+    raised = _UNCAUGHT.search(result.stderr) or (result.exit_code == 1 and len(result.stderr) >= STDERR_TAIL_BYTES)
+    return (result.exit_code or 0) > 0 and not raised
 
 
-def _asserted(ran: TestResult) -> Verdict:
-    if ran.proved:
+def _asserted(result: TestResult) -> Verdict:
+    if result.proved:
         return Verdict.passed
     # An assertion that the sandbox evaluates as a whole fails by its exception.
-    failed = ran.exit_code == 0 or b"AssertionError" in ran.stderr.rstrip().rpartition(b"\n")[2]
+    failed = result.exit_code == 0 or b"AssertionError" in result.stderr.rstrip().rpartition(b"\n")[2]
     return Verdict.failed if failed else Verdict.error
 
 
-def _pass_if(same: bool) -> Verdict:
-    return Verdict.passed if same else Verdict.failed
+def _pass_if(equal: bool) -> Verdict:
+    return Verdict.passed if equal else Verdict.failed
+
+
+def _all(verdict: Verdict) -> dict[Comparator, Verdict]:
+    """The same verdict by both comparators."""
+    return dict.fromkeys(Comparator, verdict)
 
 
 def _jobs_of(tally: _Tally, give_up_after_timeouts: int | None) -> Iterator[tuple[int, Job]]:
     cases = tally.problem.cases
     if not has_utf8_form(tally.source):
         # A lone surrogate has no UTF-8 form, so no file can hold the source and no interpreter can read it.
-        tally.results = {index: dict.fromkeys(Comparator, Verdict.error) for index in range(len(cases))}
+        tally.verdicts = {index: _all(Verdict.error) for index in range(len(cases))}
         return
     for index, case in enumerate(cases):
         if tally.is_out_of_time or (give_up_after_timeouts is not None and tally.timeouts >= give_up_after_timeouts):
-            tally.results[index] = dict.fromkeys(Comparator, Verdict.timeout)
+            tally.verdicts[index] = _all(Verdict.timeout)
         else:
             yield index, tally.problem.job(tally.source, case)
 
 
-def _close(tally: _Tally, done: deque[Judgement]) -> None:
-    """Emit a complete tally once, and release its source."""
-    done.extend(tally.judged(index) for index in tally.indices)
+def _close(tally: _Tally) -> list[Judgement]:
+    """Return the judgements of a complete tally once, and release its source."""
+    judgements = [tally.judgement_of(index) for index in tally.indices]
     tally.indices, tally.source = [], ""
+    return judgements

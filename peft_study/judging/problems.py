@@ -122,31 +122,27 @@ def problem_of_inputs(
     Raises:
         UserError: a test is malformed.
     """
-    where = f"problem {identity!r}"
-    _check_prelude(prelude, where)
+    _check_prelude(prelude)
     if len(inputs) != len(outputs):
         raise UserError(
             f"inputs and outputs must have equal lengths, got {len(inputs)} and {len(outputs)}",
-            where=where,
             hint="one output for each input, in order",
         )
     if not inputs:
         return None
     if fn_name is None:
-        cases = [_script_case(text, expected, where) for text, expected in zip(inputs, outputs, strict=True)]
-        return Problem(identity, Kind.script, tuple(cases), None, prelude)
+        cases = [_script_case(stdin, expected) for stdin, expected in zip(inputs, outputs, strict=True)]
+        return Problem(identity, Kind.script, tuple(cases), prelude=prelude)
     if not fn_name.isidentifier() or iskeyword(fn_name):
-        raise UserError(
-            f"fn_name must be the name of a function, got {fn_name!r}", where=where, hint="for example two_sum"
-        )
+        raise UserError(f"fn_name must be the name of a function, got {fn_name!r}", hint="for example two_sum")
     # JSON and back, so that both sides of a comparison have the same form: tuples are lists, and keys are text.
     with integers_of_any_length():
         cases = [
-            Case(arguments=_arguments(arguments, where), expected=parsed(json.dumps(expected)))
+            Case(arguments=_arguments(arguments), expected=parsed(json.dumps(expected)))
             for arguments, expected in zip(inputs, outputs, strict=True)
         ]
     wrapped = all(isinstance(case.expected, list) and len(case.expected) == 1 for case in cases)
-    return Problem(identity, Kind.call, tuple(cases), fn_name, prelude, wrapped)
+    return Problem(identity, Kind.call, tuple(cases), function=fn_name, prelude=prelude, wrapped=wrapped)
 
 
 def problem_of_assertions(identity: ProblemId, tests: str, prelude: str | None = None) -> Problem | None:
@@ -166,9 +162,8 @@ def problem_of_assertions(identity: ProblemId, tests: str, prelude: str | None =
     """
     if not tests.strip():
         return None
-    where = f"problem {identity!r}"
-    _check_prelude(prelude, where)
-    _utf8(tests, where)
+    _check_prelude(prelude)
+    _utf8(tests)
     try:
         # The published tests hold integers above the limit on digits, and they are trusted.
         with integers_of_any_length():
@@ -176,36 +171,31 @@ def problem_of_assertions(identity: ProblemId, tests: str, prelude: str | None =
             for source in sources:
                 instrument(source)  # cached, so that errors show before any candidate runs
     except ValueError as error:
-        raise UserError(str(error), where=where, hint="Python source with assert statements") from error
+        raise UserError(str(error), hint="Python source with assert statements") from error
     except (SyntaxError, RecursionError, MemoryError) as error:
         raise UserError(
             f"the tests cannot be taken apart ({_reason(error)})",
-            where=where,
             hint="use shorter expressions, or move long ones to a variable or a loop",
         ) from error
     if not sources:
         raise NothingAssertedError(
             "the tests assert nothing, or only in functions that nothing calls",
-            where=where,
             hint="assert what the program returns, call test functions, and end a TestCase with unittest.main()",
         )
-    return Problem(identity, Kind.asserts, tuple(Case(tests=source) for source in sources), None, prelude)
+    return Problem(identity, Kind.asserts, tuple(Case(tests=source) for source in sources), prelude=prelude)
 
 
-def _check_prelude(prelude: str | None, where: str) -> None:
+def _check_prelude(prelude: str | None) -> None:
     if prelude is None:
         return
-    _utf8(prelude, where)
+    _utf8(prelude, "the prelude")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # for example of an invalid escape sequence in a published prelude
             compile(prelude, "prelude", "exec", dont_inherit=True)
     except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError) as error:
-        raise UserError(
-            f"prelude must be Python source ({_reason(error)})",
-            where=where,
-            hint="source that runs before each candidate",
-        ) from error
+        what = f"prelude must be Python source ({_reason(error)})"
+        raise UserError(what, hint="source that runs before each candidate") from error
 
 
 def _reason(error: BaseException) -> str:
@@ -228,13 +218,13 @@ def integers_of_any_length() -> Iterator[None]:
         sys.set_int_max_str_digits(limit)
 
 
-def _script_case(input_text: Any, output_text: Any, where: str) -> Case:
-    expected = _text(output_text, where)
-    _utf8(expected, where)  # no program could print a lone surrogate
-    return Case(stdin=_utf8(_text(input_text, where), where), expected=expected)
+def _script_case(stdin: Any, expected: Any) -> Case:
+    expected = _text(expected)
+    _utf8(expected)  # no program could print a lone surrogate
+    return Case(stdin=_utf8(_text(stdin)), expected=expected)
 
 
-def _text(value: Any, where: str) -> str:
+def _text(value: Any) -> str:
     """Text of a test of standard input. Lists of lines are joined as in the published checker."""
     if isinstance(value, str):
         return value
@@ -242,25 +232,21 @@ def _text(value: Any, where: str) -> str:
         return "\n".join(value)
     raise UserError(
         f"a test of standard input must be text, got {type(value).__name__}",
-        where=where,
         hint='use text or a list of lines, or set "fn_name" for a function with arguments',
     )
 
 
-def _utf8(text: str, where: str) -> bytes:
+def _utf8(text: str, name: str = "a test") -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError as error:
-        raise UserError(
-            "a test contains a lone surrogate", where=where, hint="remove the escape of the lone surrogate"
-        ) from error
+        raise UserError(f"{name} contains a lone surrogate", hint="remove the escape of the lone surrogate") from error
 
 
-def _arguments(arguments: Any, where: str) -> bytes:
+def _arguments(arguments: Any) -> bytes:
     if not isinstance(arguments, list):
         raise UserError(
             f"an input of a function must be a list of arguments, got {type(arguments).__name__}",
-            where=where,
             hint="[[1, 2], 3] for f([1, 2], 3)",
         )
     return json.dumps(arguments).encode()

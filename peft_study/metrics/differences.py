@@ -17,7 +17,7 @@ from statistics import NormalDist
 import numpy as np
 
 from peft_study.metrics.choices import Choice, largest_errors
-from peft_study.metrics.distributions import ByScore, Chosen, Distribution, Student
+from peft_study.metrics.distributions import Chosen, Distribution, Student
 from peft_study.metrics.method_scores import MethodScore
 from peft_study.metrics.resampling import effective_samples
 from peft_study.metrics.scores import Floats
@@ -78,41 +78,42 @@ def compare_methods(first: Sequence[Choice], second: Sequence[Choice]) -> Differ
     """Compare two means over configurations.
 
     Args:
-        first: the places of the first mean, equally weighted.
-        second: the places of the second mean, equally weighted.
+        first: the terms of the first mean, equally weighted.
+        second: the terms of the second mean, equally weighted.
 
     Returns:
         None if the variance over samples is unknown on both sides, or if there are fewer than two samples.
     """
-    sides = [_parts(side) for side in (first, second)]
-    every = [part for side in (first, second) for place in side for option in place.options for part in option]
-    key = every[0].key
-    paired = key is not None and all(part.deviations is not None and part.key == key for part in every)
+    sides = _weighted(first), _weighted(second)
+    scores = [score for choice in (*first, *second) for option in choice.options for score in option]
+    key = scores[0].key
+    paired = key is not None and all(score.deviations is not None and score.key == key for score in scores)
     estimate = _mean(sides[0]) - _mean(sides[1])
-    of_samples = _paired_variance(*sides) if paired else _separate_variance(*sides)
+    # A variance of 0 would call every difference significant.
+    of_samples = _paired_variance(*sides) if paired else sum(_separate_variances(*sides)) or None
     if of_samples is None:
         return None
     # Estimates below 0 are summed before the sum is cut at 0, so that the sum stays nearly unbiased.
-    run_parts = [weight**2 * (part.run_variance or 0.0) / part.runs for side in sides for part, weight in side]
+    run_parts = [weight**2 * (score.run_variance or 0.0) / score.runs for side in sides for score, weight in side]
     variance = of_samples + max(0.0, sum(run_parts))
     error = math.sqrt(variance)
-    choices = math.prod(len(place.options) for side in (first, second) for place in side)
+    choices = math.prod(len(choice.options) for choice in (*first, *second))
     distribution: Distribution
     if choices > 1:
         distribution = Chosen(estimate, largest_errors(first, second, paired))
     else:
         # A score interval has no place for a variance between runs.
-        shares = _two_shares(sides[0], sides[1], paired) if not any(run_parts) else None
-        distribution = ByScore(shares) if shares else Student(estimate, error, _freedom(variance, of_samples, sides))
+        shares = _two_shares(*sides, paired) if not any(run_parts) else None
+        distribution = shares or Student(estimate, error, _freedom(variance, of_samples, sides))
     low, high = distribution.ends(CONFIDENCE)
     return Difference(
-        estimate,
-        error,
-        distribution,
-        all(part.run_variance is not None for part in every),
-        paired,
-        choices,
-        _ratio(sides[0], sides[1], paired, (high - low) / 2 / error),
+        estimate=estimate,
+        standard_error=error,
+        distribution=distribution,
+        of_methods=all(score.run_variance is not None for score in scores),
+        paired=paired,
+        choices=choices,
+        ratio=_ratio(*sides, paired, (high - low) / 2 / error),
     )
 
 
@@ -124,28 +125,28 @@ def holm(p_values: Sequence[float]) -> list[float]:
     Returns:
         the adjusted p-values, in the same order.
     """
-    order = sorted(range(len(p_values)), key=lambda place: p_values[place])
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
     adjusted = [1.0] * len(p_values)
     # The largest so far, so that a larger p-value never gets a smaller adjusted one.
     largest = 0.0
-    for rank, place in enumerate(order):
-        largest = max(largest, min(1.0, (len(order) - rank) * p_values[place]))
-        adjusted[place] = largest
+    for rank, index in enumerate(order):
+        largest = max(largest, min(1.0, (len(order) - rank) * p_values[index]))
+        adjusted[index] = largest
     return adjusted
 
 
-_Part = tuple[MethodScore, float]  # a score and its weight in the mean
+_Weighted = tuple[MethodScore, float]  # a score and its weight in the mean
 
 
-def _parts(side: Sequence[Choice]) -> list[_Part]:
-    return [(part, 1 / len(side) / len(place.chosen)) for place in side for part in place.chosen]
+def _weighted(side: Sequence[Choice]) -> list[_Weighted]:
+    return [(score, 1 / len(side) / len(choice.chosen)) for choice in side for score in choice.chosen]
 
 
-def _mean(side: Sequence[_Part]) -> float:
-    return sum(weight * part.estimate for part, weight in side)
+def _mean(side: Sequence[_Weighted]) -> float:
+    return sum(weight * score.estimate for score, weight in side)
 
 
-def _paired_variance(first: Sequence[_Part], second: Sequence[_Part]) -> float | None:
+def _paired_variance(first: Sequence[_Weighted], second: Sequence[_Weighted]) -> float | None:
     samples = first[0][0].samples or 0
     if samples < 2:
         return None
@@ -155,54 +156,52 @@ def _paired_variance(first: Sequence[_Part], second: Sequence[_Part]) -> float |
     return variance + 1 / (samples + 2) ** 2
 
 
-def _deviation(side: Sequence[_Part]) -> Floats:
-    return np.asarray(sum(weight * part.deviations for part, weight in side if part.deviations is not None))
+def _deviation(side: Sequence[_Weighted]) -> Floats:
+    return np.asarray(sum(weight * score.deviations for score, weight in side if score.deviations is not None))
 
 
-def _separate_variance(first: Sequence[_Part], second: Sequence[_Part]) -> float | None:
-    """The variance for different samples. If one side's variance is unknown, it is assumed equal to the other's."""
+def _separate_variances(first: Sequence[_Weighted], second: Sequence[_Weighted]) -> list[float]:
+    """The variances of both means for different samples. If one is unknown, it is assumed equal to the other."""
     variances = [variance for side in (first, second) if (variance := _side_variance(side)) is not None]
-    total = 2 * variances[0] if len(variances) == 1 else sum(variances)
-    # A variance of 0 would call every difference significant.
-    return total or None
+    return 2 * variances if len(variances) == 1 else variances
 
 
-def _side_variance(side: Sequence[_Part]) -> float | None:
+def _side_variance(side: Sequence[_Weighted]) -> float | None:
     """The variance of a side's mean. Its configurations share their samples, so we assume that their errors add up."""
-    errors = [weight * math.sqrt(part.sample_variance) for part, weight in side if part.sample_variance is not None]
+    errors = [weight * math.sqrt(score.sample_variance) for score, weight in side if score.sample_variance is not None]
     return sum(errors) ** 2 if len(errors) == len(side) else None
 
 
-def _freedom(variance: float, of_samples: float, sides: Sequence[Sequence[_Part]]) -> float:
+def _freedom(variance: float, of_samples: float, sides: Sequence[Sequence[_Weighted]]) -> float:
     """Satterthwaite's degrees of freedom, with the observed variance between runs as the uncertain part."""
-    samples = min((part.samples for side in sides for part, _ in side if part.samples), default=math.inf)
+    samples = min((score.samples for side in sides for score, _ in side if score.samples), default=math.inf)
     uncertainty = of_samples**2 / max(1.0, samples - 1)
     # The observed spread, which includes the chance on samples. With the estimate alone, tables of many tests had too
     # many false positives (`python -m benchmarks.calibration`).
     uncertainty += sum(
-        (weight**2 * part.run_spread / part.runs) ** 2 / part.run_freedom for side in sides for part, weight in side
+        (weight**2 * score.run_spread / score.runs) ** 2 / score.run_freedom for side in sides for score, weight in side
     )
     return variance**2 / uncertainty if uncertainty else math.inf
 
 
-def _two_shares(first: Sequence[_Part], second: Sequence[_Part], paired: bool) -> Pairs | Independent | None:
+def _two_shares(first: Sequence[_Weighted], second: Sequence[_Weighted], paired: bool) -> Pairs | Independent | None:
     """The two shares of hits; None unless each side is a single run whose samples are hits or misses."""
     if len(first) > 1 or len(second) > 1:
         return None
     (left, _), (right, _) = first[0], second[0]
     if paired and left.hits is not None and right.hits is not None:
-        apart = left.hits - right.hits
-        samples = effective_samples(apart, left.clusters)
+        differences = left.hits - right.hits
+        samples = effective_samples(differences, left.clusters)
         # Samples in clusters count as fewer independent ones, in proportion.
-        kept = samples / len(apart)
-        return Pairs(kept * float((apart > 0).sum()), kept * float((apart < 0).sum()), samples)
+        weight = samples / len(differences)
+        return Pairs(weight * float((differences > 0).sum()), weight * float((differences < 0).sum()), samples)
     if not paired and left.share_samples and right.share_samples:
         return Independent(left.estimate, left.share_samples, right.estimate, right.share_samples)
     return None
 
 
 def _ratio(
-    first: Sequence[_Part], second: Sequence[_Part], paired: bool, width: float
+    first: Sequence[_Weighted], second: Sequence[_Weighted], paired: bool, width: float
 ) -> tuple[float, float, float] | None:
     """The first mean over the second, and its interval of `width` standard errors to each side."""
     # The delta method on the logarithm keeps both ends above 0.
@@ -212,12 +211,12 @@ def _ratio(
     if paired:
         of_samples = float(np.var(_deviation(first) / above - _deviation(second) / below))
     else:
-        variances = [_side_variance(side) for side in (first, second)]
-        of_samples = sum((variance or 0.0) / mean**2 for variance, mean in zip(variances, (above, below), strict=True))
+        variances = zip(_separate_variances(first, second), (above, below), strict=True)
+        of_samples = sum(variance / mean**2 for variance, mean in variances)
     of_runs = sum(
-        weight**2 * max(0.0, part.run_variance or 0.0) / part.runs / mean**2
+        weight**2 * max(0.0, score.run_variance or 0.0) / score.runs / mean**2
         for side, mean in ((first, above), (second, below))
-        for part, weight in side
+        for score, weight in side
     )
     factor = math.exp(width * math.sqrt(of_samples + of_runs))
     return above / below, above / below / factor, above / below * factor

@@ -8,9 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from peft_study.metrics.scores import Floats
-from peft_study.metrics.shares import Independent, Pairs, normal_quantile
-
-_NORMAL = NormalDist()
+from peft_study.metrics.shares import normal_quantile
 
 
 def student_quantile(confidence: float, freedom: float) -> float:
@@ -29,7 +27,7 @@ def student_quantile(confidence: float, freedom: float) -> float:
 
 
 class Distribution(Protocol):
-    """The distribution of a difference."""
+    """The distribution of a difference. Two shares of hits have one by a score interval (`shares`)."""
 
     def ends(self, confidence: float) -> tuple[float, float]:
         """Return both ends of the two-sided interval."""
@@ -61,29 +59,10 @@ class Student:
         """See `Distribution.above`."""
         statistic = (self.estimate - margin) / self.standard_error
         if math.isinf(self.freedom):
-            return _NORMAL.cdf(-statistic)
+            return NormalDist().cdf(-statistic)
         from scipy.special import stdtr  # loads slowly
 
         return float(stdtr(self.freedom, -statistic))
-
-
-@dataclass(frozen=True)
-class ByScore:
-    """The difference of two shares of hits, by a score interval.
-
-    Attributes:
-        shares: the two shares.
-    """
-
-    shares: Pairs | Independent
-
-    def ends(self, confidence: float) -> tuple[float, float]:
-        """See `Distribution.ends`."""
-        return self.shares.ends(confidence)
-
-    def above(self, margin: float) -> float:
-        """See `Distribution.above`."""
-        return _NORMAL.cdf(-self.shares.score(margin))
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,14 +1,17 @@
-"""Intervals of a run's scores over its test samples.
+"""Intervals of a run's scores over its test samples, and of a score over runs with different seeds.
 
 Shares of hits have score intervals, which hold if hits are few. Other scores have the percentiles of the bootstrap.
 """
 
+import itertools
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from peft_study.metrics.distributions import student_quantile
 from peft_study.metrics.resampling import (
     EQUAL,
     Clusters,
@@ -19,9 +22,10 @@ from peft_study.metrics.resampling import (
     resampled,
 )
 from peft_study.metrics.scores import Floats, Values
-from peft_study.metrics.shares import CONFIDENCE, share_interval, wilson
+from peft_study.metrics.shares import CONFIDENCE, WIDTH, share_interval, wilson
 
 RESAMPLES = 10_000
+_SHARES_OF_HITS = frozenset({"em", "raw_em", "em_package", "top", "apps_top", "apps_package_top"})
 
 
 @dataclass(frozen=True)
@@ -39,27 +43,28 @@ class Interval:
     high: float | None
 
 
-def mean_interval(
-    values: Sequence[float | None], resamples: int = RESAMPLES, seed: int = 0, clusters: Clusters | None = None
-) -> Interval:
-    """Return the 95 % interval of a mean of shares; see `mean_intervals`.
+@dataclass(frozen=True)
+class Spread:
+    """A score over several seeds.
 
-    Args:
-        values: the value of each sample, from 0 to 1; None is left out of the mean.
-        resamples: number of resamples.
-        seed: of the draws.
-        clusters: of the samples; None if each sample is a cluster.
-
-    Raises:
-        ValueError: values is empty.
+    Attributes:
+        mean: over the runs.
+        standard_deviation: of the runs, with the divisor n - 1; None for a single run.
+        low: lower end of the 95 % interval over seeds and samples. For a single run it is over the samples alone. None
+            if the intervals of the runs are unknown.
+        high: upper end of the same interval.
+        runs: number of runs.
     """
-    if not values:
-        raise ValueError("values must hold at least one sample, got an empty sequence")
-    return mean_intervals([{"": value} for value in values], resamples, seed, clusters)[""]
+
+    mean: float
+    standard_deviation: float | None
+    low: float | None
+    high: float | None
+    runs: int
 
 
 def mean_intervals(
-    samples: Sequence[Values], resamples: int = RESAMPLES, seed: int = 0, clusters: Clusters | None = None
+    samples: Sequence[Values], resamples: int = RESAMPLES, clusters: Clusters | None = None
 ) -> dict[str, Interval]:
     """Return the 95 % intervals of many means of shares over the same samples.
 
@@ -70,7 +75,6 @@ def mean_intervals(
     Args:
         samples: scores of every sample by name, from 0 to 1. A score that is None or absent is left out of its mean.
         resamples: number of resamples.
-        seed: of the draws.
         clusters: of the samples; None if each sample is a cluster.
     """
     names = list(dict.fromkeys(name for sample in samples for name in sample))
@@ -85,15 +89,15 @@ def mean_intervals(
         return mean_of_counts(np.stack([sums[..., : len(names)], sums[..., len(names) :]], axis=-1))
 
     # One draw serves all scores, because drawing takes most of the time.
-    drawn = resampled(counts, means, resamples, seed).reshape(-1, len(names))
+    by_resample = resampled(counts, means, resamples).reshape(-1, len(names))
     return {
         name: _mean_interval(column, _percentiles(resampled_means), clusters)
-        for name, column, resampled_means in zip(names, values.T, drawn.T, strict=True)
+        for name, column, resampled_means in zip(names, values.T, by_resample.T, strict=True)
     }
 
 
 def pooled_interval(
-    counts: Floats, score: PooledScore, resamples: int = RESAMPLES, seed: int = 0, clusters: Clusters | None = None
+    counts: Floats, score: PooledScore, resamples: int = RESAMPLES, clusters: Clusters | None = None
 ) -> Interval:
     """Return the 95 % bootstrap interval of a score that is pooled over a corpus, by percentiles.
 
@@ -103,7 +107,6 @@ def pooled_interval(
         counts: (samples, columns).
         score: of sums of counts, from 0 to 1.
         resamples: number of resamples.
-        seed: of the draws.
         clusters: of the samples; None if each sample is a cluster.
 
     Returns:
@@ -117,16 +120,51 @@ def pooled_interval(
         raise ValueError("counts must hold at least one sample, got an empty array")
     estimate = float(score(counts.sum(axis=0)))
     rows = by_cluster(counts, clusters)
-    low, high = _percentiles(resampled(rows, score, resamples, seed))
+    low, high = _percentiles(resampled(rows, score, resamples))
     # A bootstrap of equal samples has a width of 0, which would claim certainty.
     if low is not None and high is not None and high - low < EQUAL:
         low, high = _unseen(estimate, len(rows))
     return Interval(None if math.isnan(estimate) else estimate, low, high)
 
 
+def seeds_interval(scores: Sequence[float], intervals: Sequence[tuple[float, float] | None]) -> Spread:
+    """Return the mean of a score over runs that differ in their seed, with its 95 % interval over seeds and samples.
+
+    The squared standard error adds two parts: the variance of one run over its samples, as all runs share them, and
+    the variance between runs divided by their number. The degrees of freedom are Satterthwaite's. A single run keeps
+    its interval.
+
+    Source: Satterthwaite 1946, Biometrics Bulletin 2.
+
+    Args:
+        scores: the score of each run, from 0 to 1.
+        intervals: the interval of each run over its samples; None if unknown.
+
+    Raises:
+        ValueError: scores is empty.
+    """
+    if not scores:
+        raise ValueError("scores must hold at least one run, got an empty sequence")
+    mean, runs = statistics.fmean(scores), len(scores)
+    deviation = statistics.stdev(scores) if runs > 1 else None
+    ends = [interval for interval in intervals if interval is not None]
+    if len(ends) < runs:
+        return Spread(mean, deviation, None, None, runs)
+    # Runs with equal scores add nothing to the interval over samples.
+    if not deviation:
+        return Spread(mean, deviation, *ends[0], runs)
+    of_samples = (statistics.fmean(high - low for low, high in ends) / (2 * WIDTH)) ** 2
+    of_runs = deviation**2 / runs
+    total = of_samples + of_runs
+    freedom = (runs - 1) * (total / of_runs) ** 2
+    # With three seeds the normal quantile would be too narrow: their variance is itself uncertain.
+    half = student_quantile(CONFIDENCE, freedom) * math.sqrt(total)
+    return Spread(mean, deviation, max(0.0, mean - half), min(1.0, mean + half), runs)
+
+
 def counts_hits(metric: str) -> bool:
-    """Return whether a score is a share of hits, by its name: "em@10", "raw_em@1", "apps_top@1"."""
-    return metric.rpartition("/")[2].removeprefix("raw_").removeprefix("apps_").startswith(("em@", "top@"))
+    """Return whether a score is a share of hits, by its name: "em@10", "em_package@1", "apps_top@1"."""
+    return metric.rpartition("/")[2].partition("@")[0] in _SHARES_OF_HITS
 
 
 def recorded_interval(
@@ -174,8 +212,8 @@ def _mean_interval(values: Floats, ends: tuple[float | None, float | None], clus
     estimate = float(defined.mean())
     if len(defined) < 2:
         return Interval(estimate, None, None)
-    of_defined = None if clusters is None else [name for name, kept in zip(clusters, present, strict=True) if kept]
-    samples = effective_samples(defined, of_defined)
+    defined_clusters = None if clusters is None else list(itertools.compress(clusters, present))
+    samples = effective_samples(defined, defined_clusters)
     # Without any hit the bootstrap has a width of 0, so hits and misses have the interval of a share.
     if np.isin(defined, (0.0, 1.0)).all():
         return Interval(estimate, *share_interval(estimate, samples))

@@ -19,6 +19,7 @@ Clusters = Sequence[Hashable]
 
 EQUAL = 1e-12
 """Values that differ by less differ by rounding alone."""
+_SEED = 0
 _AT_ONCE = 1_000  # resamples scored at once: 4 MB at 543 samples
 
 
@@ -34,11 +35,11 @@ def by_cluster(counts: Floats, clusters: Clusters | None) -> Floats:
     """
     if clusters is None:
         return counts
-    places: dict[Hashable, int] = {}
-    index = np.array([places.setdefault(name, len(places)) for name in clusters], dtype=np.intp)
-    sums = np.zeros((len(places), *counts.shape[1:]))
-    # Not `sums[index] += counts`, which adds only one of several rows with the same index.
-    np.add.at(sums, index, counts)
+    numbers: dict[Hashable, int] = {}
+    indices = np.array([numbers.setdefault(name, len(numbers)) for name in clusters], dtype=np.intp)
+    sums = np.zeros((len(numbers), *counts.shape[1:]))
+    # Not `sums[indices] += counts`, which adds only one of several rows with the same index.
+    np.add.at(sums, indices, counts)
     return sums
 
 
@@ -77,30 +78,29 @@ def mean_of_counts(sums: Floats) -> Floats:
     return np.where(number > 0, total / np.maximum(number, 1), np.nan)
 
 
-def resampled(run: Floats, score: PooledScore, resamples: int, seed: int) -> Floats:
+def resampled(run: Floats, score: PooledScore, resamples: int) -> Floats:
     """Score a run on each resample.
 
-    The resamples follow from the seed and the number of samples alone. Runs with the same samples in the same order
-    are therefore scored on the same resamples.
+    The resamples follow from the number of samples alone. Runs with the same samples in the same order are therefore
+    scored on the same resamples.
 
     Args:
         run: (samples, columns), the counts.
         score: of sums of counts.
         resamples: number of resamples.
-        seed: of the draws.
 
     Returns:
         (resamples,), or more axes if the score has more; empty for a single sample.
     """
-    scores = [score(times.astype(float) @ run) for times in _draws(len(run), resamples, seed)]
+    scores = [score(times.astype(float) @ run) for times in _draws(len(run), resamples)]
     return np.concatenate(scores) if scores else np.empty(0)
 
 
 # A report compares hundreds of runs on the same samples, and drawing takes most of the time.
 @lru_cache(maxsize=2)
-def _draws(samples: int, resamples: int, seed: int) -> Sequence[NDArray[np.uint8]]:
+def _draws(samples: int, resamples: int) -> Sequence[NDArray[np.uint8]]:
     """How often each sample occurs in each resample: (resamples, samples), in parts; empty for a single sample."""
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(_SEED)
     parts = []
     for start in range(0, resamples if samples > 1 else 0, _AT_ONCE):
         size = min(_AT_ONCE, resamples - start)

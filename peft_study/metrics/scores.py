@@ -1,7 +1,7 @@
 """The result that every scorer returns."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -32,16 +32,28 @@ class Scores:
     Attributes:
         metrics: the scores of the corpus by name; None if a score is undefined.
         samples: the scores of every sample by name, in order. Each is a term of the corpus score with the same name.
-        undefined: the reason for every corpus score that is None.
         recorded: further scores of every sample for predictions.jsonl. They are not terms of a corpus score.
         pools: the corpus scores that are computed from counts.
     """
 
     metrics: Values
     samples: Sequence[Values]
-    undefined: Mapping[str, str] = field(default_factory=dict)
     recorded: Sequence[Values] = ()
     pools: Sequence[Pool] = ()
+
+
+def check_lengths(candidates: Sequence[object], references: Sequence[str]) -> None:
+    """Check the arguments of a scorer.
+
+    Raises:
+        ValueError: there are no samples, or the numbers of candidates and references differ.
+    """
+    if len(candidates) != len(references):
+        raise ValueError(
+            f"candidates and references must have the same length, got {len(candidates)} and {len(references)}"
+        )
+    if not references:
+        raise ValueError("references must hold at least one sample, got an empty sequence")
 
 
 def mean_of(samples: Sequence[Values]) -> dict[str, float | None]:

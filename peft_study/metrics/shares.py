@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 CONFIDENCE = 0.95
+_NORMAL = NormalDist()
 FEW = 10
 """With fewer hits or misses, an interval is widened as Brown, Cai and DasGupta propose."""
 _HALVINGS = 44  # the interval has a width of at most 2, so the root is exact to 1e-13
@@ -16,7 +17,7 @@ _WIDEST = 38.0  # standard errors beyond which a normal probability underflows
 
 def normal_quantile(confidence: float = CONFIDENCE) -> float:
     """Return half the width of a two-sided normal interval, in standard errors."""
-    return NormalDist().inv_cdf((1 + confidence) / 2)
+    return _NORMAL.inv_cdf((1 + confidence) / 2)
 
 
 WIDTH = normal_quantile()
@@ -44,7 +45,7 @@ def wilson(share: float, samples: float, width: float = WIDTH) -> tuple[float, f
     return low, 1.0 if share == 1 else min(1.0, middle + half)
 
 
-def share_interval(share: float, samples: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
+def share_interval(share: float, samples: float) -> tuple[float, float]:
     """Return Wilson's interval, widened towards 0 if hits are few and towards 1 if misses are few.
 
     With 50 samples, Wilson's interval covers a share of 1 % in only 91 of 100 cases. Its lower end is therefore at
@@ -56,15 +57,14 @@ def share_interval(share: float, samples: float, confidence: float = CONFIDENCE)
     Args:
         share: see `wilson`.
         samples: see `wilson`.
-        confidence: from 0 to 1.
     """
-    low, high = wilson(share, samples, normal_quantile(confidence))
+    low, high = wilson(share, samples)
     hits, misses = share * samples, (1 - share) * samples
     # Without a hit the lower end is 0 already.
     if 0 < hits < FEW:
-        low = min(low, _poisson_bound(hits, confidence) / samples)
+        low = min(low, _poisson_bound(hits) / samples)
     if 0 < misses < FEW:
-        high = max(high, 1 - _poisson_bound(misses, confidence) / samples)
+        high = max(high, 1 - _poisson_bound(misses) / samples)
     return low, high
 
 
@@ -102,6 +102,10 @@ class Independent:
             inside = abs(self._ends(middle)[side] - observed) < abs(difference - observed)
             low, high = (middle, high) if inside else (low, middle)
         return low if side == 0 else -low
+
+    def above(self, margin: float) -> float:
+        """See `distributions.Distribution.above`."""
+        return _NORMAL.cdf(-self.score(margin))
 
     def _ends(self, width: float) -> tuple[float, float]:
         ends = wilson(self.first, self.first_samples, width), wilson(self.second, self.second_samples, width)
@@ -149,6 +153,10 @@ class Pairs:
             return 0.0 if abs(excess) < 1e-12 else math.copysign(math.inf, excess)
         return excess / math.sqrt(variance)
 
+    def above(self, margin: float) -> float:
+        """See `distributions.Distribution.above`."""
+        return _NORMAL.cdf(-self.score(margin))
+
     def ends(self, confidence: float = CONFIDENCE) -> tuple[float, float]:
         """Return Tango's interval: the supposed differences that the score does not reject."""
         width = normal_quantile(confidence)
@@ -163,9 +171,9 @@ class Pairs:
         return (low + high) / 2
 
 
-def _poisson_bound(hits: float, confidence: float) -> float:
-    """The Poisson mean at which `hits` or more events have a probability of 1 - `confidence`."""
+def _poisson_bound(hits: float) -> float:
+    """The Poisson mean at which `hits` or more events have a probability of 5 %."""
     # scipy loads slowly, and most commands need no bound.
     from scipy.special import gammaincinv
 
-    return float(gammaincinv(hits, 1 - confidence))
+    return float(gammaincinv(hits, 1 - CONFIDENCE))

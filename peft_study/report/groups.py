@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from peft_study.metrics.seed_intervals import Spread, seeds_interval
+from peft_study.metrics.intervals import Spread, seeds_interval
 from peft_study.report.names import DATASETS, METHODS, MODELS, PAPER, QUANTIZATIONS, method_name, place
 from peft_study.results.schema import MemoryKind
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from peft_study.data.examples import Shown
 from peft_study.data.samples import Sample
+from peft_study.metrics.intervals import Interval
 from peft_study.metrics.scores import Scores
 
 Values = dict[str, float | None]
@@ -29,30 +30,28 @@ class Answers:
     shown: Sequence[Shown] = ()
 
 
-@dataclass
 class ScoreTable:
     """Scores as the scorers add them. All lists have one entry per sample.
+
+    Args:
+        samples: number of samples.
 
     Attributes:
         metrics: the scores of the corpus by name.
         intervals: both ends of 95 % intervals by name.
         means: values whose mean is a score of the corpus.
-        kept: values that predictions.jsonl records.
+        recorded: values that predictions.jsonl records.
         counts: counts that a score of the corpus pools, by convention.
         verdicts: for each comparator, the verdicts of each candidate's tests.
     """
 
-    metrics: Values
-    intervals: dict[str, list[float]]
-    means: list[Values]
-    kept: list[Values]
-    counts: list[dict[str, list[float]]]
-    verdicts: list[dict[str, list[list[str]]]]
-
-    @classmethod
-    def empty(cls, samples: int) -> "ScoreTable":
-        means, kept = ([Values() for _ in range(samples)] for _ in range(2))
-        return cls({}, {}, means, kept, [{} for _ in range(samples)], [{} for _ in range(samples)])
+    def __init__(self, samples: int) -> None:
+        self.metrics: Values = {}
+        self.intervals: dict[str, list[float]] = {}
+        self.means: list[Values] = [{} for _ in range(samples)]
+        self.recorded: list[Values] = [{} for _ in range(samples)]
+        self.counts: list[dict[str, list[float]]] = [{} for _ in range(samples)]
+        self.verdicts: list[dict[str, list[list[str]]]] = [{} for _ in range(samples)]
 
     def add(self, scores: Scores, indices: Sequence[int]) -> None:
         """Add the scores of some samples.
@@ -64,3 +63,13 @@ class ScoreTable:
         self.metrics |= scores.metrics
         for index, values in zip(indices, scores.samples, strict=True):
             self.means[index] |= values
+        for index, values in zip(indices, scores.recorded, strict=bool(scores.recorded)):
+            self.recorded[index] |= values
+        for pool in scores.pools:
+            for index, row in zip(indices, pool.counts.tolist(), strict=True):
+                self.counts[index][pool.names[0]] = row
+
+    def add_interval(self, name: str, interval: Interval) -> None:
+        """Add the interval of a score if it is defined."""
+        if interval.low is not None and interval.high is not None:
+            self.intervals[name] = [interval.low, interval.high]

@@ -12,14 +12,15 @@ from peft_study.scoring.running import Tested
 
 KS = (1, 2, 5, 10)
 """Cut-offs of pass@k and top@k. A cut-off above the number of candidates is left out."""
-PREFIXES = {Comparator.strict: "", Comparator.apps: "apps_"}
-"""The strict comparator gives the headline scores. Those of the published comparator are reported beside them."""
-PACKAGE_PREFIX, PACKAGE_VERDICTS = "apps_package_", "apps_package"
-"""Scores and verdicts under the rules of the checker in the study's package."""
+_APPS_PREFIX = "apps_"
+_PACKAGE_PREFIX, _PACKAGE_VERDICTS = "apps_package_", "apps_package"
 
 
 def add_test_scores(answers: Answers, tested: Tested, table: ScoreTable) -> None:
     """Add verdicts, and scores of the samples whose tests all ran.
+
+    The strict comparator gives the headline scores. Those of the published comparator, and those under the rules of the
+    checker in the study's package, are reported beside them.
 
     Args:
         answers: the candidates.
@@ -31,36 +32,36 @@ def add_test_scores(answers: Answers, tested: Tested, table: ScoreTable) -> None
     judged = _complete(answers, tested.judged)
     if not judged:
         return
-    # Assertions and checks hold or do not hold. Only outputs are compared, so only they have two comparators.
-    compared = any(answers.samples[index].tests is not None for index in judged)
+    by_package = {
+        index: judgements for index, judgements in _complete(answers, tested.by_package).items() if index in judged
+    }
     # pass@k is undefined for fewer than k candidates.
     ks = [k for k in KS if k <= min(len(answers.programs[index]) for index in judged)]
-    for comparator, prefix in PREFIXES.items():
-        if comparator is Comparator.strict or compared:
-            outcomes = [_outcomes(judgements, comparator) for judgements in judged.values()]
-            _add_outcomes(answers, list(judged), _named(outcomes, ks, prefix, sampled=answers.sampled), table)
-    complete = _complete(answers, tested.by_package)
-    by_package = {index: complete[index] for index in judged if index in complete}
+    _add_scores(answers, judged, Comparator.strict, ks, "", table)
+    # Assertions and checks hold or do not hold. Only outputs are compared, so only they have two comparators.
+    if any(answers.samples[index].tests is not None for index in judged):
+        _add_scores(answers, judged, Comparator.apps, ks, _APPS_PREFIX, table)
     # Always by `apps`: that checker has no other comparison.
     if by_package:
-        outcomes = [_outcomes(judgements, Comparator.apps) for judgements in by_package.values()]
-        scores = _named(outcomes, ks, PACKAGE_PREFIX, sampled=answers.sampled)
-        _add_outcomes(answers, list(by_package), scores, table)
+        _add_scores(answers, by_package, Comparator.apps, ks, _PACKAGE_PREFIX, table)
 
 
 def _verdicts(tested: Tested, sample_id: str, *, compared: bool) -> dict[str, list[list[str]]]:
     """The verdicts of a sample as predictions.jsonl records them."""
     judgements = tested.judged.get(sample_id, ())
-    # If no output is compared, both comparators give the same verdicts.
-    comparators = list(PREFIXES) if compared else [Comparator.strict]
-    verdicts = {
-        str(comparator): [_texts(judgement, comparator) for judgement in judgements]
-        for comparator in (comparators if judgements else ())
-    }
     by_package = tested.by_package.get(sample_id, ())
+    verdicts: dict[str, list[list[str]]] = {}
+    if judgements:
+        # If no output is compared, both comparators give the same verdicts.
+        for comparator in (Comparator.strict, Comparator.apps) if compared else (Comparator.strict,):
+            verdicts[str(comparator)] = _texts(judgements, comparator)
     if by_package:
-        verdicts[PACKAGE_VERDICTS] = [_texts(judgement, Comparator.apps) for judgement in by_package]
+        verdicts[_PACKAGE_VERDICTS] = _texts(by_package, Comparator.apps)
     return verdicts
+
+
+def _texts(judgements: Sequence[Judgement], comparator: Comparator) -> list[list[str]]:
+    return [[str(verdict) for verdict in judgement.verdicts[comparator]] for judgement in judgements]
 
 
 def _complete(answers: Answers, judged: Mapping[ProblemId, Sequence[Judgement]]) -> dict[int, Sequence[Judgement]]:
@@ -72,38 +73,42 @@ def _complete(answers: Answers, judged: Mapping[ProblemId, Sequence[Judgement]])
     }
 
 
-def _texts(judgement: Judgement, comparator: Comparator) -> list[str]:
-    return [str(verdict) for verdict in judgement.verdicts[comparator]]
+def _add_scores(
+    answers: Answers,
+    judged: Mapping[int, Sequence[Judgement]],
+    comparator: Comparator,
+    ks: Sequence[int],
+    prefix: str,
+    table: ScoreTable,
+) -> None:
+    """Add scores of tests, for the corpus and for each level of difficulty."""
+    outcomes = [
+        [[verdict is Verdict.passed for verdict in judgement.verdicts[comparator]] for judgement in judgements]
+        for judgements in judged.values()
+    ]
+    samples = _score_samples(outcomes, ks, prefix, sampled=answers.sampled)
+    table.add(Scores(mean_of(samples), samples, recorded=samples), list(judged))
+    levels = [level for index in judged if (level := answers.samples[index].level) is not None]
+    if len(levels) < len(judged):
+        return
+    for level, means in by_level(samples, levels).items():
+        table.metrics |= {f"{level}/{name}": value for name, value in means.items()}
+    for index, level, scores in zip(judged, levels, samples, strict=True):
+        table.means[index] |= {f"{level}/{name}": value for name, value in scores.items()}
 
 
-def _outcomes(judgements: Sequence[Judgement], comparator: Comparator) -> list[list[bool]]:
-    return [[verdict is Verdict.passed for verdict in judgement.verdicts[comparator]] for judgement in judgements]
-
-
-def _named(outcomes: Sequence[list[list[bool]]], ks: Sequence[int], prefix: str, *, sampled: bool) -> Scores:
-    """Scores of tests under the comparator's prefix."""
+def _score_samples(
+    outcomes: Sequence[list[list[bool]]], ks: Sequence[int], prefix: str, *, sampled: bool
+) -> list[Values]:
+    """Scores of each sample's tests under the comparator's prefix."""
     # Sampled candidates are interchangeable, so pass@k and the mean over candidates use all of them. A search ranks its
     # candidates, so its first candidate is the answer, and pass@k is not defined.
-    scores = score_tests(outcomes, ks)
-    firsts = scores if sampled else score_tests([candidates[:1] for candidates in outcomes], [1])
-    prefixes = ("top@", "pass@") if sampled else ("top@",)
-    samples: list[Values] = []
-    for values, first in zip(scores.samples, firsts.samples, strict=True):
-        kept = {name: value for name, value in values.items() if name.startswith(prefixes)}
-        kept["tests_passed_share"] = first["tests_passed_share"]
-        samples.append({f"{prefix}{name}": value for name, value in kept.items()})
-    return Scores(mean_of(samples), samples)
-
-
-def _add_outcomes(answers: Answers, indices: Sequence[int], scores: Scores, table: ScoreTable) -> None:
-    """Add scores of tests, for the corpus and for each level of difficulty."""
-    table.add(scores, indices)
-    for index, values in zip(indices, scores.samples, strict=True):
-        table.kept[index] |= values
-    levels = [answers.samples[index].level for index in indices]
-    if all(level is not None for level in levels):
-        for level, means in by_level(scores.samples, [str(level) for level in levels]).items():
-            table.metrics |= {f"{level}/{name}": value for name, value in means.items()}
-            for index, values, sample_level in zip(indices, scores.samples, levels, strict=True):
-                if sample_level == level:
-                    table.means[index] |= {f"{level}/{name}": value for name, value in values.items()}
+    all_candidates = score_tests(outcomes, ks).samples
+    if sampled:
+        return [{f"{prefix}{name}": value for name, value in scores.items()} for scores in all_candidates]
+    first_candidates = score_tests([candidates[:1] for candidates in outcomes], [1]).samples
+    return [
+        {f"{prefix}top@{k}": scores[f"top@{k}"] for k in ks}
+        | {f"{prefix}tests_passed_share": first["tests_passed_share"]}
+        for scores, first in zip(all_candidates, first_candidates, strict=True)
+    ]

@@ -2,7 +2,8 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from peft_study.config.schema import ScoringConfig
@@ -32,7 +33,7 @@ class Tested:
 
     judged: Mapping[ProblemId, Sequence[Judgement]]
     record: dict[str, Any]
-    by_package: Mapping[ProblemId, Sequence[Judgement]] = field(default_factory=dict)
+    by_package: Mapping[ProblemId, Sequence[Judgement]]
 
 
 def run_tests(
@@ -101,7 +102,7 @@ def _by_package(
         for sample, candidates in zip(samples, programs, strict=True)
     }
     # A second pool, because these rules have other limits and packages.
-    limits = package_limits(limits_of(settings))
+    limits = package_limits(_limits(settings))
     with Pool(settings.workers, limits, accept_level_c=settings.accept_level_c, packages=PACKAGES) as pool:
         return judge_all(compared, sources, pool)
 
@@ -120,7 +121,7 @@ def open_pool(settings: ScoringConfig, workers: int | None) -> Pool:
     if settings.apps_package_rules:
         check_packages(PACKAGES, "scoring.apps_package_rules")
     try:
-        return Pool(workers, limits_of(settings), accept_level_c=settings.accept_level_c, packages=settings.packages)
+        return Pool(workers, _limits(settings), accept_level_c=settings.accept_level_c, packages=settings.packages)
     except UserError as error:
         raise UserError(
             error.what,
@@ -130,8 +131,8 @@ def open_pool(settings: ScoringConfig, workers: int | None) -> Pool:
         ) from error
 
 
-def limits_of(settings: ScoringConfig) -> Limits:
-    """Return the limits of one test."""
+def _limits(settings: ScoringConfig) -> Limits:
+    """The limits of one test."""
     return Limits(
         cpu_seconds=settings.cpu_seconds,
         wall_seconds=settings.wall_seconds,
@@ -146,10 +147,13 @@ def _record(
     by_package: Mapping[ProblemId, Sequence[Judgement]],
     settings: ScoringConfig,
 ) -> dict[str, Any]:
-    judgements = [judgement for candidates in judged.values() for judgement in candidates]
-    again = [judgement for candidates in by_package.values() for judgement in candidates]
+    judgements = list(chain.from_iterable(judged.values()))
     # A candidate that fails in both runs counts once.
-    broken = {(each.problem_id, each.index): each.trouble for each in (*again, *judgements) if each.is_broken}
+    broken = {
+        (judgement.problem_id, judgement.index): judgement.trouble
+        for judgement in chain(*by_package.values(), judgements)
+        if judgement.is_broken
+    }
     trouble = next(iter(broken.values()), None)
     if broken:
         logger.warning("%d of %d programs did not run: %s", len(broken), len(judgements), trouble)

@@ -52,18 +52,15 @@ def score(answers: Answers, settings: ScoringConfig, on_progress: Callable[[int]
     Raises:
         UserError: programs must run, and this machine has no sandbox.
     """
-    table = ScoreTable.empty(len(answers.samples))
+    table = ScoreTable(len(answers.samples))
     _compare_with_references(answers, table, settings)
     execution: dict[str, Any] = {}
     if runs_tests(answers.samples, settings):
         execution = _run_tests(answers, table, settings, on_progress)
     if settings.resamples:
-        intervals = mean_intervals(table.means, settings.resamples, clusters=_clusters(answers.samples))
-        table.intervals |= {
-            name: [interval.low, interval.high]
-            for name, interval in intervals.items()
-            if interval.low is not None and interval.high is not None
-        }
+        intervals = mean_intervals(table.means, settings.resamples, _clusters(answers.samples))
+        for name, interval in intervals.items():
+            table.add_interval(name, interval)
     return Scored(
         metrics=table.metrics,
         intervals=table.intervals,
@@ -83,15 +80,10 @@ def _compare_with_references(answers: Answers, table: ScoreTable, settings: Scor
     for scorer in reference_scorers():
         scores = scorer(candidates, references)
         table.add(scores, indices)
-        for index, values in zip(indices, scores.recorded, strict=bool(scores.recorded)):
-            table.kept[index] |= values
-        for pool in scores.pools:
-            for index, row in zip(indices, pool.counts.tolist(), strict=True):
-                table.counts[index][pool.names[0]] = row
-            if settings.resamples:
-                ends = pooled_interval(pool.counts, pool.score, settings.resamples, clusters=_clusters(samples))
-                if ends.low is not None and ends.high is not None:
-                    table.intervals |= {name: [ends.low, ends.high] for name in pool.names}
+        for pool in scores.pools if settings.resamples else ():
+            interval = pooled_interval(pool.counts, pool.score, settings.resamples, _clusters(samples))
+            for name in pool.names:
+                table.add_interval(name, interval)
 
 
 def _clusters(samples: Sequence[Sample]) -> list[str] | None:
@@ -126,7 +118,7 @@ def _prediction(answers: Answers, index: int, table: ScoreTable) -> Prediction:
         candidates=programs,
         matched=matches(programs, sample.reference),
         matched_raw=raw_matches(programs, sample.reference),
-        scores=table.kept[index],
+        scores=table.recorded[index],
         verdicts=table.verdicts[index],
         counts=table.counts[index],
         level=sample.level,

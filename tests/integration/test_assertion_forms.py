@@ -1,4 +1,4 @@
-"""Verdicts on assertion tests, held against plain Python: program and tests as one file."""
+"""Verdicts on assertion tests, compared with plain Python: program and tests as one file."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The command that judges files of candidates: verdicts, bad input, and going on after whatever ended it."""
+"""The command that judges files of candidates: verdicts, bad input, and resuming after any end."""
 
 import fcntl
 import json

@@ -1,4 +1,4 @@
-"""Judging in the sandbox: candidates that try to pass without the answer do not, and the next honest one still does."""
+"""Judging in the sandbox: forgeries fail, and the honest candidate after each passes."""
 
 import itertools
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ def pool() -> Iterator[Pool]:
         yield opened
 
 
-def test_no_forgery_passes_a_test_and_the_honest_one_behind_it_does(pool: Pool) -> None:
+def test_forgeries_fail_and_the_honest_program_passes(pool: Pool) -> None:
     # Equal sources would be run once.
     honest = [f"{HONEST}# {number}\n" for number in range(len(FORGERIES))]
     sources = [source for pair in zip(FORGERIES.values(), honest, strict=True) for source in pair]
@@ -40,14 +40,14 @@ def test_no_forgery_passes_a_test_and_the_honest_one_behind_it_does(pool: Pool) 
         for comparator in Comparator:
             through = [
                 name
-                for name, one in zip(FORGERIES, judged[::2], strict=True)
-                if Verdict.passed in one.verdicts[comparator] or one.is_broken
+                for name, judgement in zip(FORGERIES, judged[::2], strict=True)
+                if Verdict.passed in judgement.verdicts[comparator] or judgement.is_broken
             ]
             assert through == [], identity
-            assert all(one.passed(comparator) for one in judged[1::2])
+            assert all(judgement.passed(comparator) for judgement in judged[1::2])
 
 
-def test_a_call_is_judged_by_what_its_object_is(pool: Pool) -> None:
+def test_a_call_is_judged_by_the_value_of_its_object(pool: Pool) -> None:
     """A subclass is read as its base: 3 that claims to be everything is 3."""
     source = ALWAYS_EQUAL.format(base="(int)").replace("return Equal()", "return Equal(3)")
 
@@ -77,14 +77,14 @@ def test_right_programs_that_other_checkers_reject_pass(pool: Pool, source: str)
     assert judged.verdicts == dict.fromkeys(Comparator, (Verdict.passed, Verdict.passed))
 
 
-def test_candidates_are_drawn_as_they_are_judged(pool: Pool) -> None:
+def test_candidates_are_read_lazily(pool: Pool) -> None:
     drawn = itertools.count()
     endless = (Candidate("script", index, f"print({index})") for index in drawn)
 
     first = list(itertools.islice(judge(PROBLEMS, endless, pool), 5))
 
     # With two workers, a candidate may be overtaken.
-    assert len({one.index for one in first}) == 5
+    assert len({judgement.index for judgement in first}) == 5
     assert next(drawn) < 40
 
 
@@ -96,10 +96,14 @@ def test_candidates_of_unknown_problems_are_left_out(pool: Pool) -> None:
 
     assert told == [1, 2, 3]
     assert list(found) == ["flat"]
-    assert [(one.index, one.passed(Comparator.strict)) for one in found["flat"]] == [(0, True), (1, False), (2, True)]
+    assert [(judgement.index, judgement.passed(Comparator.strict)) for judgement in found["flat"]] == [
+        (0, True),
+        (1, False),
+        (2, True),
+    ]
 
 
-def test_stateful_assertions_see_what_happened_before(pool: Pool) -> None:
+def test_stateful_assertions_see_earlier_effects(pool: Pool) -> None:
     tests = "s = Stack()\nassert s.push(1) == 1\nassert s.push(1) == 2\nassert len(s.items) == 2\n"
     source = (
         "class Stack:\n    items = []\n    def push(self, x):\n"
@@ -206,7 +210,7 @@ def nothing(): return None
         ("for x, want in [(1, 2), (2, 4)]:\n    assert f(x) == want", "fail"),
     ],
 )
-def test_assertions_about_values_that_are_no_plain_data(pool: Pool, tests: str, verdict: str) -> None:
+def test_assertions_about_values_that_are_not_plain_data(pool: Pool, tests: str, verdict: str) -> None:
     problem = problem_of_assertions("objects", f"{tests}\n")
     assert problem is not None
 
@@ -229,7 +233,7 @@ def test_assertions_about_values_that_are_no_plain_data(pool: Pool, tests: str, 
         "assert add(1, 2) >= 3",
     ],
 )
-def test_what_equals_everything_equals_no_literal(pool: Pool, tests: str) -> None:
+def test_an_object_that_equals_everything_equals_no_literal(pool: Pool, tests: str) -> None:
     problem = problem_of_assertions("equal", f"{tests}\n")
     assert problem is not None
     source = ALWAYS_EQUAL.format(base="") + "    \nEqual.__ge__ = Equal.__eq__\n"

@@ -10,8 +10,8 @@ import pytest
 
 from peft_study.config.compose import compose_cell
 from peft_study.config.schema import DatasetConfig
-from peft_study.data.layouts.apps import LEVELS
 from peft_study.data.loading import Splits, load
+from peft_study.data.samples import LEVELS
 from peft_study.errors import UserError
 from tests.conftest import write_jsonl
 

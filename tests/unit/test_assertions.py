@@ -29,7 +29,7 @@ from peft_study.sandbox.inside.reply import DIGEST_BYTES, READY
         "assert f(1) == 987654, 'a message with 987654'",
     ],
 )
-def test_what_a_value_is_compared_with_stays_outside(tests: str) -> None:
+def test_expected_values_stay_outside_the_sandbox(tests: str) -> None:
     assert "987654" not in instrument(tests).source
 
 
@@ -55,7 +55,7 @@ def test_what_a_value_is_compared_with_stays_outside(tests: str) -> None:
         ("assert (y := f(1)) == 2", [0], [True]),
     ],
 )
-def test_parts_and_what_every_run_comes_by(tests: str, parts: list[int], required: list[bool]) -> None:
+def test_parts_and_required_assertions(tests: str, parts: list[int], required: list[bool]) -> None:
     checks = instrument(tests).checks
     assert [check.parts for check in checks] == parts
     assert [check.required for check in checks] == required
@@ -63,7 +63,7 @@ def test_parts_and_what_every_run_comes_by(tests: str, parts: list[int], require
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("tests", ["assert f(1) is 'a'", "assert f(1) is not (1, 'b')", "assert 1 is f(1)"])
-def test_python_says_nothing_of_a_literal_behind_is(tests: str) -> None:
+def test_a_literal_after_is_causes_no_warning(tests: str) -> None:
     assert instrument(tests).checks
 
 
@@ -127,7 +127,7 @@ _COLLIDING_TUPLES = ",".join(f'["t",["i","{(2**61 - 1) * i:x}"]]' for i in range
         pytest.param("f(1) == 2", '["w",["F",1,3]]', id="duration of a fraction"),
     ],
 )
-def test_what_a_program_answers_proves_nothing_and_keeps_nobody_waiting(assertion: str, values: str) -> None:
+def test_hostile_values_prove_nothing_and_take_bounded_time(assertion: str, values: str) -> None:
     proof = Proof(f"assert {assertion}")
     reply = signed(proof, f"[0,{values}]")
     started = time.process_time()
@@ -153,6 +153,6 @@ def test_what_a_program_answers_proves_nothing_and_keeps_nobody_waiting(assertio
         ("len(f(1)) == 3 and f(1) != {}", '3,["d",["t",1,2],3]'),
     ],
 )
-def test_what_honest_programs_answer_holds(assertion: str, values: str) -> None:
+def test_values_of_honest_programs_hold(assertion: str, values: str) -> None:
     proof = Proof(f"assert {assertion}")
     assert proof.missing(signed(proof, f"[0,{values}]"), 0) == ""

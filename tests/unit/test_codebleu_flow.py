@@ -8,9 +8,7 @@ from peft_study.metrics.codebleu.trees import Tree
 
 def edges(code: str, as_evaluators: bool = False) -> dict[tuple[str, str, str], int]:
     """The edges as (variable, C for computed or < for coming from, its sources)."""
-    tree = Tree(code, bare=not as_evaluators, split_operators=as_evaluators)
-    texts = tree.texts_by_character() if as_evaluators else tree.texts()
-    counts = flow.edges(tree, texts, as_evaluators=as_evaluators)
+    counts = flow.edges(Tree(code, as_evaluators))
     signs = {"computedFrom": "C", "comesFrom": "<"}
     return {(name, signs[relation], "".join(sources)): count for (name, relation, sources), count in counts.items()}
 
@@ -78,7 +76,7 @@ def test_errors_of_the_published_evaluators(code: str, expected: dict[tuple[str,
 
 
 def test_tokens_are_cut_by_character_with_columns_in_bytes() -> None:
-    tree = Tree("é = a\ns = 'é' + '''b\nc'''", bare=False, split_operators=True)
+    tree = Tree("é = a\ns = 'é' + '''b\nc'''", as_evaluators=True)
 
     assert tree.texts() == ["é", "=", "a", "s", "=", "'é'", "+", "'''b\nc'''"]
     # Behind each é everything is read a column late, and the line break within a token is lost.
@@ -99,7 +97,7 @@ def test_tokens_are_cut_by_character_with_columns_in_bytes() -> None:
     ],
 )
 def test_comments_and_docstrings_are_not_words(code: str, words: list[str]) -> None:
-    assert Tree(code, bare=True, split_operators=False).words() == words
+    assert Tree(code, as_evaluators=False).words() == words
 
 
 @pytest.mark.parametrize(
@@ -118,7 +116,7 @@ def test_trees_have_the_same_shape_if_they_print_the_same(first: str, second: st
     numbers: dict[object, int] = {}
     roots = []
     for code in (first, second):
-        tree = Tree(code, bare=False, split_operators=True)
+        tree = Tree(code, as_evaluators=True)
         tree.shapes(numbers)
         roots.append(tree.nodes[0].shape)
 

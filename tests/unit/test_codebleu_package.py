@@ -34,7 +34,7 @@ THEIRS: dict[str, Any] = json.loads((FIXTURES / "codebleu_package_scores.json").
 
 
 def parses(code: str) -> bool:
-    tree = Tree(code, bare=False, split_operators=True)
+    tree = Tree(code, as_evaluators=True)
     return not any(node.broken for node in tree.nodes)
 
 

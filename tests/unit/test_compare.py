@@ -89,7 +89,7 @@ def test_both_refuse_another_answer(printed: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize("comparator", Comparator)
-def test_bytes_that_are_no_text_equal_nothing(comparator: Comparator) -> None:
+def test_bytes_that_are_not_text_equal_nothing(comparator: Comparator) -> None:
     assert not same_output(comparator, b"\xff\xfe", "3")
 
 
@@ -101,7 +101,7 @@ def test_strict_tolerance_is_absolute_for_small_and_relative_for_large_numbers()
     assert [same_output(STRICT, given.encode(), wanted) for given, wanted in far] == [False] * 3
 
 
-def test_integers_are_compared_digit_by_digit_where_floats_would_meet() -> None:
+def test_integers_are_compared_digit_by_digit() -> None:
     assert not same_output(STRICT, b"9007199254740993", "9007199254740992")
     assert not same_output(STRICT, OTHER_LONG.encode(), LONG)
     assert same_output(APPS, OTHER_LONG.encode(), LONG), "both are infinite as floats"
@@ -197,6 +197,6 @@ def test_a_returned_integer_of_a_million_digits_is_read_in_linear_time() -> None
     assert time.monotonic() - started_seconds < 5
 
 
-def test_what_is_no_json_is_a_value_error() -> None:
+def test_text_that_is_not_json_is_a_value_error() -> None:
     with pytest.raises(json.JSONDecodeError):
         parsed(b"{")

@@ -121,7 +121,7 @@ def test_a_perfect_models_exact_match(
     template = Template(stop_at_newline=stop_at_newline)
 
     scores, cleaned = (
-        score_exact_match([[form.candidate(reference)] for reference in references], references, ks=[1])
+        score_exact_match([[form.candidate(reference)] for reference in references], references)
         for form in (template, replace(template, cleaned=True))
     )
 

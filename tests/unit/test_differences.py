@@ -1,6 +1,7 @@
 """Differences between methods: variance of samples and runs, choices, many tests, and error rates."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -75,7 +76,7 @@ def test_chance_on_single_samples_adds_nothing_to_the_run_variance() -> None:
     assert run_variance([0.4], None) is None
 
 
-def test_a_single_run_speaks_of_itself_without_a_run_variance() -> None:
+def test_a_single_run_without_run_variance_is_not_about_methods() -> None:
     first, second = np.ones((1, 100)), np.zeros((1, 100))
     sides = [score(first), score(second)]
 
@@ -117,6 +118,16 @@ def test_other_samples_are_compared_as_independent() -> None:
     expected = ttest_ind(first[0], second[0], equal_var=False)
     assert not difference.paired
     assert difference.ends() == pytest.approx(tuple(expected.confidence_interval()), abs=0.004)
+
+
+def test_a_ratio_assumes_the_known_variance_for_both_sides() -> None:
+    """The paper reports no intervals."""
+    known = MethodScore(0.4, 0.4 * 0.6 / 200, 200.0)
+
+    half_known, both_known = compare(known, MethodScore(0.2, None, None)), compare(known, replace(known, estimate=0.2))
+
+    assert half_known.standard_error == pytest.approx(both_known.standard_error)
+    assert half_known.ratio == pytest.approx(both_known.ratio)
 
 
 def test_the_best_of_many_equal_methods_is_significant_at_the_nominal_rate() -> None:

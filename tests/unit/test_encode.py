@@ -70,7 +70,7 @@ VALUES = st.recursive(
 
 
 @given(VALUES)
-def test_tagged_values_come_back_as_they_were(value: Any) -> None:
+def test_tagged_values_are_decoded_unchanged(value: Any) -> None:
     back = from_tagged(json.loads(to_tagged(value)))
     assert back == value
     assert type(back) is type(value)
@@ -97,7 +97,7 @@ def test_tagged_values_come_back_as_they_were(value: Any) -> None:
         "\ud800\x00",
     ],
 )
-def test_more_tagged_values_come_back(value: Any) -> None:
+def test_more_tagged_values_are_decoded(value: Any) -> None:
     back = from_tagged(json.loads(to_tagged(value)))
     assert back == value or value != value
     assert type(back) is type(value)
@@ -123,7 +123,7 @@ def _digits() -> Iterator[None]:
         (Spender([9]), [9]),
     ],
 )
-def test_subclasses_are_read_as_what_they_are_made_of(value: Any, plain: Any) -> None:
+def test_subclasses_are_decoded_as_their_base_types(value: Any, plain: Any) -> None:
     back = from_tagged(json.loads(to_tagged(value)))
     assert repr(back) == repr(plain)
 
@@ -143,14 +143,14 @@ def test_subclasses_are_read_as_what_they_are_made_of(value: Any, plain: Any) ->
         ([], "[]"),
     ],
 )
-def test_json_of_what_a_function_returns(value: Any, text: str | None) -> None:
+def test_json_of_returned_values(value: Any, text: str | None) -> None:
     assert to_json(value) == (json.dumps(value, separators=(",", ":")) if text is None else text)
 
 
 @pytest.mark.parametrize(
     "value", [object(), pytest.param(Pretender(), id="pretender"), {1, 2}, b"x", iter([]), {(1, 2): 3}, [lambda: 0], 1j]
 )
-def test_what_is_not_plain_is_not_json(value: Any) -> None:
+def test_values_that_are_not_plain_are_not_json(value: Any) -> None:
     with pytest.raises(NotPlainError, match="is not plain data"):
         to_json(value)
 
@@ -158,7 +158,7 @@ def test_what_is_not_plain_is_not_json(value: Any) -> None:
 @pytest.mark.parametrize(
     "value", [object(), pytest.param(Pretender(), id="pretender"), iter([]), map(int, []), [len], Pair, type(None)]
 )
-def test_what_is_made_up_is_not_tagged(value: Any) -> None:
+def test_values_that_are_not_plain_are_not_tagged(value: Any) -> None:
     with pytest.raises(NotPlainError, match="is not plain data"):
         to_tagged(value)
 
@@ -174,11 +174,11 @@ class Lying(type):
 
 
 @pytest.mark.parametrize("kind", [int, type, object, ValueError, OSError, dict])
-def test_built_in_types_come_back_by_name(kind: type) -> None:
+def test_built_in_types_are_decoded_by_name(kind: type) -> None:
     assert from_tagged(json.loads(to_tagged([kind]))) == [kind]
 
 
-def test_a_class_that_equals_built_in_types_is_none() -> None:
+def test_a_class_that_equals_built_in_types_is_not_one() -> None:
     assert to_tagged_open(Lying("Kind", (), {})) == OPAQUE
 
 
@@ -193,7 +193,7 @@ def test_views_of_dicts_compare_as_they_do() -> None:
     assert (2 in values, values == [[1], 2]) == (True, False)
 
 
-def test_objects_that_have_no_form_are_opaque_wherever_they_are() -> None:
+def test_objects_without_a_form_are_opaque_at_any_depth() -> None:
     back = from_tagged(json.loads(to_tagged_open([object(), {1: Pretender()}, (2, len)])))
 
     assert [type(part) for part in (back[0], back[1][1], back[2][1])] == [Opaque] * 3
@@ -205,11 +205,11 @@ def test_objects_that_have_no_form_are_opaque_wherever_they_are() -> None:
     [((1, 2), (1, 2)), (iter([3, 4]), [3, 4]), ("ab", "ab"), (itertools.count(), list(range(10_000)))],
     ids=["tuple", "iterator", "text", "endless"],
 )
-def test_members_of_what_is_looked_through(value: Any, members: Any) -> None:
+def test_members_of_containers(value: Any, members: Any) -> None:
     assert from_tagged(json.loads(members_tagged(value))) == members
 
 
-def test_what_has_no_members_is_opaque() -> None:
+def test_an_object_without_members_is_opaque() -> None:
     assert members_tagged(object()) == OPAQUE
 
 
@@ -238,12 +238,12 @@ def test_what_has_no_members_is_opaque() -> None:
         2.5,
     ],
 )
-def test_forged_bytes_are_no_value(forged: Any) -> None:
+def test_forged_bytes_are_not_a_value(forged: Any) -> None:
     with pytest.raises(NotAValueError):
         from_tagged(forged)
 
 
-def test_a_deeply_nested_value_is_no_value() -> None:
+def test_a_deeply_nested_value_is_refused() -> None:
     deep: list[Any] = ["l"]
     for _ in range(100_000):
         deep = ["l", deep]

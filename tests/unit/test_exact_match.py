@@ -2,7 +2,7 @@
 
 import pytest
 
-from peft_study.metrics.exact_match import em_at_k, matches, normalise, raw_matches, score_exact_match
+from peft_study.metrics.exact_match import MAX_K, matches, normalise, raw_matches, score_exact_match
 
 
 @pytest.mark.parametrize(
@@ -28,19 +28,27 @@ def test_only_equal_candidates_match() -> None:
     assert matches(candidates, "x = 1") == [True, True, False, False, True]
 
 
+def exact_match_of(matched: list[list[bool]]) -> dict[str, float | None]:
+    """The scores "em@k" of candidates that match or do not match."""
+    candidates = [["right" if match else "wrong" for match in row] for row in matched]
+    metrics = score_exact_match(candidates, ["right"] * len(matched)).metrics
+    return {name: value for name, value in metrics.items() if name.startswith("em@")}
+
+
 def test_em_at_k_is_any_of_the_first_k() -> None:
     matched = [[True, False, False], [False, False, True], [False, False, False], [False, True, True]]
 
-    assert em_at_k(matched, [1, 2, 3]) == {"em@1": 0.25, "em@2": 0.5, "em@3": 0.75}
+    assert exact_match_of(matched) == {"em@1": 0.25, "em@2": 0.5, "em@3": 0.75}
 
 
 def test_a_cut_off_beyond_the_candidates_is_left_out() -> None:
-    assert list(em_at_k([[True, False], [False]], [1, 2])) == ["em@1"]
+    assert list(exact_match_of([[True, False], [False]])) == ["em@1"]
+    assert len(exact_match_of([[True] * 11])) == MAX_K
 
 
 def test_em_of_nothing_is_refused() -> None:
-    with pytest.raises(ValueError, match="matched"):
-        em_at_k([])
+    with pytest.raises(ValueError, match="references"):
+        score_exact_match([], [])
 
 
 @pytest.mark.parametrize(
@@ -63,7 +71,7 @@ def test_raw_matches_compare_every_character(candidate: str, reference: str, nor
 
 
 def test_all_comparisons_are_made_at_once() -> None:
-    scores = score_exact_match([["a\n", "b"], ["c", "d<e"]], ["a", "d<e"], ks=[1, 2, 3])
+    scores = score_exact_match([["a\n", "b"], ["c", "d<e"]], ["a", "d<e"])
 
     assert scores.metrics == {
         "em@1": 0.5,

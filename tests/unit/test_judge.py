@@ -1,5 +1,6 @@
-"""What a test's end is worth, and the file of verdicts across runs."""
+"""Verdicts of results, and the file of verdicts across runs."""
 
+import fcntl
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -35,7 +36,7 @@ def exited(code: int = 0, **more: Any) -> TestResult:
 
 
 @pytest.mark.parametrize(
-    ("problem", "ran", "strict", "apps"),
+    ("problem", "result", "strict", "apps"),
     [
         (SCRIPT, exited(stdout=b"1\n2\n"), "pass", "pass"),
         (SCRIPT, exited(stdout=b"2\n1\n"), "fail", "pass"),
@@ -67,13 +68,13 @@ def exited(code: int = 0, **more: Any) -> TestResult:
         (ASSERTS, TestResult(Ending.timeout, -9), "timeout", "timeout"),
     ],
 )
-def test_what_an_end_is_worth(problem: Problem, ran: TestResult, strict: str, apps: str) -> None:
-    verdicts = verdicts_of(problem, problem.cases[0], ran)
+def test_the_verdict_of_a_result(problem: Problem, result: TestResult, strict: str, apps: str) -> None:
+    verdicts = verdicts_of(problem, problem.cases[0], result)
 
     assert verdicts == {Comparator.strict: strict, Comparator.apps: apps}
 
 
-def test_shares_and_passes_are_a_comparators() -> None:
+def test_shares_and_passes_depend_on_the_comparator() -> None:
     mixed = (Verdict.passed, Verdict.failed, Verdict.timeout, Verdict.passed)
     judged = Judgement(1, 0, {Comparator.strict: mixed, Comparator.apps: (Verdict.passed,) * 4}, 0.5)
 
@@ -85,7 +86,7 @@ def test_shares_and_passes_are_a_comparators() -> None:
 # --- the file of verdicts ---
 
 
-def one(index: int, *verdicts: Verdict, trouble: str = "") -> Judgement:
+def judgement(index: int, *verdicts: Verdict, trouble: str = "") -> Judgement:
     return Judgement("a", index, dict.fromkeys(Comparator, verdicts or BOTH), 0.25, trouble)
 
 
@@ -100,25 +101,25 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_bytes().splitlines()]
 
 
-def test_a_verdict_of_a_weaker_sandbox_does_not_stand(tmp_path: Path) -> None:
+def test_a_verdict_of_a_weaker_sandbox_is_dropped(tmp_path: Path) -> None:
     path = tmp_path / "deeper" / "V.jsonl"
     for made_at, found_at, stands in (("B", "A", 0), ("B", "B", 1), ("B", "C", 1), ("C", "B", 0), ("A", "C", 1)):
         path.unlink(missing_ok=True)
         with VerdictFile(path, Comparator.strict, keys(1), TESTS) as file:
-            file.add(one(0), Level(made_at))
+            file.add(judgement(0), Level(made_at))
         with VerdictFile(path, Comparator.strict, keys(1), TESTS) as file:
-            kept = file.keep(Level(found_at))
+            resumed = file.keep(Level(found_at))
             file.finish()
 
-        assert (len(kept.judged), kept.dropped, len(lines(path))) == (stands, 1 - stands, stands)
+        assert (len(resumed.judged), resumed.dropped, len(lines(path))) == (stands, 1 - stands, stands)
         assert [line["level"] for line in lines(path)] == [made_at] * stands
 
 
-def test_a_candidate_that_could_not_be_judged_is_judged_again(tmp_path: Path) -> None:
+def test_a_candidate_with_a_sandbox_error_is_judged_again(tmp_path: Path) -> None:
     path = tmp_path / "V.jsonl"
     with VerdictFile(path, Comparator.strict, keys(2), TESTS) as file:
-        file.add(one(1), Level.A)
-        file.add(one(0, Verdict.passed, Verdict.sandbox_error, trouble="gone"), Level.A)
+        file.add(judgement(1), Level.A)
+        file.add(judgement(0, Verdict.passed, Verdict.sandbox_error, trouble="gone"), Level.A)
         file.finish()
     assert [(line["candidate"], line["passed"], line.get("trouble")) for line in lines(path)] == [
         (0, False, "gone"),
@@ -151,7 +152,7 @@ def test_a_candidate_that_could_not_be_judged_is_judged_again(tmp_path: Path) ->
         b"1",
     ],
 )
-def test_what_is_no_verdict_is_not_touched(tmp_path: Path, content: bytes) -> None:
+def test_a_file_without_verdicts_is_not_changed(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "V.jsonl"
     path.write_bytes(content)
     torn = content == b"{"
@@ -199,47 +200,47 @@ def test_what_is_no_verdict_is_not_touched(tmp_path: Path, content: bytes) -> No
     ],
     ids=str,
 )
-def test_a_line_that_is_not_in_order_does_not_stand(tmp_path: Path, odd: dict[str, Any]) -> None:
+def test_a_malformed_line_is_dropped(tmp_path: Path, odd: dict[str, Any]) -> None:
     path = tmp_path / "V.jsonl"
     with VerdictFile(path, Comparator.strict, keys(1), TESTS) as file:
-        file.add(one(0), Level.A)
+        file.add(judgement(0), Level.A)
     [line] = lines(path)
     path.write_text(json.dumps(line | odd) + "\n")
 
     with VerdictFile(path, Comparator.strict, keys(1), TESTS) as file:
-        kept = file.keep(Level.A)
+        resumed = file.keep(Level.A)
 
-    assert (dict(kept.judged), kept.dropped, path.read_bytes()) == ({}, 1, b"")
+    assert (dict(resumed.judged), resumed.dropped, path.read_bytes()) == ({}, 1, b"")
 
 
-def test_reasons_and_verdicts_come_back(tmp_path: Path) -> None:
+def test_reasons_and_verdicts_are_read_back(tmp_path: Path) -> None:
     path = tmp_path / "V.jsonl"
-    judged = replace(one(0, Verdict.passed, Verdict.failed), reasons=("", "line 2: does not hold"))
+    judged = replace(judgement(0, Verdict.passed, Verdict.failed), reasons=("", "line 2: does not hold"))
     with VerdictFile(path, Comparator.strict, keys(1), TESTS) as file:
         file.add(judged, Level.A)
         assert file.keep(Level.A).judged == {("a", 0): judged}
     assert lines(path)[0]["reasons"] == ["", "line 2: does not hold"]
 
 
-def test_the_file_is_kept_before_verdicts_are_dropped(tmp_path: Path) -> None:
+def test_the_file_is_copied_before_verdicts_are_dropped(tmp_path: Path) -> None:
     path = tmp_path / "V.jsonl"
-    kept, content = [], []
+    resumed, content = [], []
     for run in range(3):
         changed = {place: f"{key} of run {run}" for place, key in keys(2).items()}
         with VerdictFile(path, Comparator.strict, changed, TESTS) as file:
-            kept.append(file.keep(Level.A))
-            file.add(one(0), Level.A)
+            resumed.append(file.keep(Level.A))
+            file.add(judgement(0), Level.A)
             file.finish()
         content.append(path.read_bytes())
 
-    assert [each.old and each.old.name for each in kept] == [None, "V.jsonl.old", "V.jsonl.old2"]
+    assert [run.old and run.old.name for run in resumed] == [None, "V.jsonl.old", "V.jsonl.old2"]
     assert [(tmp_path / name).read_bytes() for name in ("V.jsonl.old", "V.jsonl.old2")] == content[:2]
 
 
-def test_nothing_is_kept_of_what_a_failed_sandbox_left(tmp_path: Path) -> None:
+def test_no_copy_is_made_for_sandbox_errors_alone(tmp_path: Path) -> None:
     path = tmp_path / "V.jsonl"
     with VerdictFile(path, Comparator.strict, keys(1), TESTS) as file:
-        file.add(one(0, Verdict.sandbox_error, Verdict.passed, trouble="gone"), Level.A)
+        file.add(judgement(0, Verdict.sandbox_error, Verdict.passed, trouble="gone"), Level.A)
         assert file.keep(Level.A).old is None
     assert list(tmp_path.iterdir()) == [path]
 
@@ -248,14 +249,32 @@ def test_a_link_to_the_file_stays_a_link(tmp_path: Path) -> None:
     path, link = tmp_path / "V.jsonl", tmp_path / "link.jsonl"
     link.symlink_to(path)
     with VerdictFile(link, Comparator.strict, keys(1), TESTS) as file:
-        file.add(one(0), Level.A)
+        file.add(judgement(0), Level.A)
         file.finish()
 
     assert link.is_symlink()
     assert len(lines(path)) == 1
 
 
-def test_the_key_changes_with_whatever_decides_a_verdict() -> None:
+def test_a_file_that_is_replaced_before_it_is_locked_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other process may end before the lock is asked for. Without a check, lines would go into the removed file."""
+    path = tmp_path / "V.jsonl"
+    lock = fcntl.flock
+
+    def replaced(file: Any, operation: int) -> None:
+        (tmp_path / "new").touch()
+        (tmp_path / "new").replace(path)
+        lock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", replaced)
+
+    with pytest.raises(UserError, match="another process"), VerdictFile(path, Comparator.strict, keys(1), TESTS):
+        pass
+
+
+def test_the_key_changes_with_everything_that_decides_a_verdict() -> None:
     limits = Limits()
     seen = {
         key_of(fingerprint(problem, limit, give_up), source)

@@ -1,4 +1,4 @@
-"""What a person sees while programs are judged."""
+"""The progress display while programs are judged."""
 
 import io
 
@@ -14,7 +14,7 @@ def console(*, terminal: bool) -> tuple[Console, io.StringIO]:
     return Console(file=stream, width=100, force_terminal=terminal, color_system=None), stream
 
 
-def test_a_stream_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stream_gets_occasional_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     where, stream = console(terminal=False)
     with JudgingDisplay(1_300, 1_200, where) as display:
         display.judged(passed=True)
@@ -25,7 +25,7 @@ def test_a_stream_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> N
     assert stream.getvalue() == "1,202 of 1,300 candidates judged, 0:00 so far\n"
 
 
-def test_a_terminal_gets_a_bar_that_is_gone_in_the_end() -> None:
+def test_a_terminal_gets_a_bar_that_is_removed_at_the_end() -> None:
     where, stream = console(terminal=True)
     with JudgingDisplay(4, 1, where) as display:
         display.judged(passed=True)

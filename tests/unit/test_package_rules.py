@@ -103,7 +103,7 @@ def test_a_program_under_both_rules(name: str, plain: Pool, package: Pool) -> No
     assert list(theirs.verdicts[Comparator.apps]) == by_package
 
 
-def test_the_tests_of_a_candidate_share_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tests_of_a_candidate_share_a_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     problem = problem_of_inputs(3, ["1", "2", "3", "4"], ["1", "2", "3", "4"])
     assert problem is not None
     source = "import time\nn = input()\nif n != '1':\n    time.sleep(9)\nprint(n)\n"
@@ -117,7 +117,7 @@ def test_the_tests_of_a_candidate_share_their_time(monkeypatch: pytest.MonkeyPat
     assert list(theirs.verdicts[Comparator.apps]) == ["timeout"] * 4
 
 
-def test_the_time_of_a_candidate_has_no_imports_of_numpy_in_it(monkeypatch: pytest.MonkeyPatch, package: Pool) -> None:
+def test_the_time_of_a_candidate_excludes_imports_of_numpy(monkeypatch: pytest.MonkeyPatch, package: Pool) -> None:
     # The checker imports it once. 120 imports took 11.4 s, and all tests of a right program failed.
     numbers = [f"{number}\n" for number in range(120)]
     problem = problem_of_inputs(5, numbers, numbers)
@@ -129,7 +129,7 @@ def test_the_time_of_a_candidate_has_no_imports_of_numpy_in_it(monkeypatch: pyte
     assert set(judged.verdicts[Comparator.apps]) == {"pass"}
 
 
-def test_kept_verdicts_know_the_rules_and_the_packages() -> None:
+def test_the_key_changes_with_the_rules_and_the_packages() -> None:
     assert STDIO is not None
     keys = [
         fingerprint(STDIO, LIMITS, None),
@@ -149,7 +149,7 @@ def test_assertions_have_no_package_rules() -> None:
         problem.under_package_rules()
 
 
-def test_scores_of_both_rules_stand_side_by_side() -> None:
+def test_scores_of_both_rules_are_recorded() -> None:
     sample = Sample(
         "test-0", "double", "", level="interview", tests=ProgramTests(("3\n",), ("6\n",)), starter_code="def f(n):\n"
     )
@@ -170,8 +170,8 @@ def test_a_sandbox_error_under_the_packages_rules_is_counted(monkeypatch: pytest
     run = Pool.run
 
     def fail_with_packages(pool: Pool, jobs: Iterable[tuple[Hashable, Job]]) -> Iterator[tuple[Hashable, TestResult]]:
-        for key, ran in run(pool, jobs):
-            yield key, TestResult(Ending.sandbox_error, detail="out of disk") if pool._packages else ran
+        for key, result in run(pool, jobs):
+            yield key, TestResult(Ending.sandbox_error, detail="out of disk") if pool._packages else result
 
     monkeypatch.setattr(Pool, "run", fail_with_packages)
 
@@ -252,7 +252,7 @@ SCALARS = {
 }
 
 
-def test_scalars_of_numpy_are_what_plain_python_says_of_them(package: Pool) -> None:
+def test_scalars_of_numpy_are_judged_as_plain_values(package: Pool) -> None:
     source = "import numpy\ndef f(n):\n    return numpy.sum([n])\n"
     problems = {tests: problem_of_assertions(tests, tests) for tests in SCALARS}
 
@@ -262,16 +262,16 @@ def test_scalars_of_numpy_are_what_plain_python_says_of_them(package: Pool) -> N
         package,
     )
 
-    assert {tests: str(one.verdicts[Comparator.strict][0]) for tests, (one,) in judged.items()} == SCALARS
+    assert {tests: str(judgement.verdicts[Comparator.strict][0]) for tests, (judgement,) in judged.items()} == SCALARS
 
 
 @pytest.mark.parametrize("level", [Level.A, Level.B])
-def test_numpy_opens_nothing_but_itself(level: Level) -> None:
+def test_only_the_folders_of_numpy_become_readable(level: Level) -> None:
     try:
         pool = Pool(1, LIMITS, level=level, packages=["numpy"])
     except UserError as refused:
         pytest.skip(f"no sandbox: {refused.what}")
     with pool:
-        ((_, ran),) = pool.run([(0, Job(ATTACKS, Kind.script))])
+        ((_, result),) = pool.run([(0, Job(ATTACKS, Kind.script))])
 
-    assert ran.stdout == b"[] 300\n", ran.stderr
+    assert result.stdout == b"[] 300\n", result.stderr

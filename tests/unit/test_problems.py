@@ -2,6 +2,7 @@
 
 import ast
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ def test_the_published_form_is_json_inside_of_text(tmp_path: Path) -> None:
     assert problems.untested == {2, 3}
 
 
-def test_problems_without_tests_are_told_apart(tmp_path: Path) -> None:
+def test_problems_without_tests_are_untested(tmp_path: Path) -> None:
     rows = [
         {"problem_id": 1, "tests": ASSERTS},
         {"problem_id": 2},
@@ -102,7 +103,7 @@ def test_problems_without_tests_are_told_apart(tmp_path: Path) -> None:
     assert problems.ids == {1, 2, 3, 4, 5, 6, "7", 8}
 
 
-def test_integers_of_any_length_come_through(tmp_path: Path) -> None:
+def test_integers_of_any_length_are_read(tmp_path: Path) -> None:
     row = f'{{"problem_id": 1, "input_output": {{"inputs": [[{HUGE}]], "outputs": [[-{HUGE}]], "fn_name": "f"}}}}'
 
     problem = problems_of(tmp_path, row).judged[1]
@@ -111,7 +112,7 @@ def test_integers_of_any_length_come_through(tmp_path: Path) -> None:
     assert problem.cases[0].expected == [LongInteger("-" + HUGE)]
 
 
-def test_what_stands_before_a_candidate() -> None:
+def test_the_prelude_of_a_candidate() -> None:
     script = problem_of_inputs(1, ["1"], ["2"])
     call = problem_of_inputs(1, [[1]], [2], "f")
     own = problem_of_inputs(1, ["1"], ["2"], prelude="import json")
@@ -202,7 +203,11 @@ def test_the_published_prelude_gives_the_published_names() -> None:
             "before each",
         ),
         ({"problem_id": 1, "tests": ASSERTS, "prelude": "x = '\0'"}, "prelude must be Python source", "before each"),
-        ({"problem_id": 1, "tests": ASSERTS, "prelude": "x = '\ud800'"}, "surrogate", "surrogate"),
+        (
+            {"problem_id": 1, "tests": ASSERTS, "prelude": "x = '\ud800'"},
+            "the prelude contains a lone surrogate",
+            "surrogate",
+        ),
         (
             {"problem_id": 1, "input_output": {"inputs": ["1"], "outputs": ["1"]}, "prelude": "x ="},
             "prelude must be Python source",
@@ -233,7 +238,7 @@ def test_a_file_without_any_tests_or_that_is_missing_is_refused(tmp_path: Path) 
 # --- candidates ---
 
 
-def test_candidates_keep_their_places(tmp_path: Path) -> None:
+def test_candidates_keep_their_order(tmp_path: Path) -> None:
     rows = [{"problem_id": 2, "candidates": ["x", "\ud800", ""]}, {"problem_id": "2", "candidates": []}]
 
     candidates = read_candidates(write_jsonl(tmp_path / "C.jsonl", rows), {2, "2"})
@@ -326,6 +331,16 @@ def test_each_assertion_keeps_its_line() -> None:
     assert lines == [[3], [4], [7], [7]]
 
 
+def test_thousands_of_assertions_are_split_quickly() -> None:
+    tests = "".join(f"assert f({number}) == {number}\n" for number in range(3_000))
+    started = time.perf_counter()
+
+    assert len(split_assertions(tests)) == 3_000
+
+    # 0.2 s, or 13 s if each assertion splits the whole source into lines.
+    assert time.perf_counter() - started < 5
+
+
 @pytest.mark.parametrize(
     "tests",
     [
@@ -363,7 +378,7 @@ def test_assertions_that_may_act_on_each_other_stay_together(tests: str) -> None
     assert split_assertions(tests) == [tests]
 
 
-def test_what_python_warns_of_is_written_anew() -> None:
+def test_tests_with_warnings_are_rewritten() -> None:
     """Warnings are errors here, and would be where a candidate is judged."""
     sources = split_assertions("import re\nassert f('\\d+') == re.compile('\\w')\nassert f('\\d')\n")
 

@@ -45,33 +45,33 @@ RAISES = "raise ValueError"
 def test_programs_are_scored_by_level() -> None:
     samples = [contest(0, "introductory"), contest(1, "introductory"), contest(2, "interview")]
 
-    found = scored(samples, [[RIGHT, WRONG], [HALF, RAISES], [WRONG, RIGHT]])
+    result = scored(samples, [[RIGHT, WRONG], [HALF, RAISES], [WRONG, RIGHT]])
 
-    metrics = found.metrics
+    metrics = result.metrics
     assert (metrics["pass@1"], metrics["pass@2"]) == (pytest.approx(1 / 3), pytest.approx(2 / 3))
     assert (metrics["top@1"], metrics["top@2"]) == (pytest.approx(1 / 3), pytest.approx(2 / 3))
     assert metrics["tests_passed_share"] == pytest.approx((0.5 + 0.25 + 0.5) / 3)
     assert (metrics["introductory/pass@1"], metrics["interview/pass@2"]) == (0.25, 1.0)
     assert "pass@5" not in metrics
     assert metrics["em@1"] == 0.0
-    assert found.predictions[1].verdicts["strict"] == [["pass", "fail"], ["error", "error"]]
-    assert found.predictions[1].scores["tests_passed_share"] == 0.25
-    assert [one.level for one in found.predictions] == ["introductory", "introductory", "interview"]
-    assert found.execution["programs"] == 6
-    assert found.execution["level"] in {"A", "B"}
-    low, high = found.intervals["pass@1"]
+    assert result.predictions[1].verdicts["strict"] == [["pass", "fail"], ["error", "error"]]
+    assert result.predictions[1].scores["tests_passed_share"] == 0.25
+    assert [prediction.level for prediction in result.predictions] == ["introductory", "introductory", "interview"]
+    assert result.execution["programs"] == 6
+    assert result.execution["level"] in {"A", "B"}
+    low, high = result.intervals["pass@1"]
     assert low <= 1 / 3 <= high
 
 
-def test_what_codebleu_is_pooled_from_is_kept_by_sample() -> None:
+def test_predictions_record_the_counts_of_codebleu() -> None:
     samples = [Sample(f"test-{n}", "double it", f"y = {n} * x\nprint(y)", level=None) for n in range(3)]
 
-    found = scored(samples, [["print(2 * x)"], ["y = 1 * x\nprint(y)"], ["pass"]])
+    result = scored(samples, [["print(2 * x)"], ["y = 1 * x\nprint(y)"], ["pass"]])
 
     for convention in CONVENTIONS:
         name = f"codebleu_{convention.name}"
-        counts = np.array([one.counts[name] for one in found.predictions])
-        assert found.metrics[name] == pytest.approx(float(corpus_score(counts.sum(axis=0), convention)))
+        counts = np.array([prediction.counts[name] for prediction in result.predictions])
+        assert result.metrics[name] == pytest.approx(float(corpus_score(counts.sum(axis=0), convention)))
 
 
 def test_both_comparators_score_one_run() -> None:
@@ -82,7 +82,7 @@ def test_both_comparators_score_one_run() -> None:
     assert (metrics["pass@1"], metrics["apps_pass@1"]) == (0.0, 1.0)
 
 
-def test_the_estimate_of_pass_at_k_is_for_drawn_candidates_only() -> None:
+def test_pass_at_k_needs_sampled_candidates() -> None:
     sample = contest(0, "interview")
 
     drawn, searched = (scored([sample], [[RIGHT, WRONG]], sampled=sampled).metrics for sampled in (True, False))
@@ -93,50 +93,52 @@ def test_the_estimate_of_pass_at_k_is_for_drawn_candidates_only() -> None:
     assert searched["top@1"] == drawn["top@1"] == 1.0
 
 
-def test_what_has_no_tests_or_no_reference_is_left_out_where_it_has_none() -> None:
+def test_samples_without_tests_or_reference_are_left_out_of_those_scores() -> None:
     untested = contest(1, "interview", tests=None)
     unanswered = Sample("test-2", "double it", "", level="interview", tests=ProgramTests(("3\n",), ("6\n",)))
 
-    found = scored([contest(0, "interview"), untested, unanswered], [[RIGHT], [untested.answer], [WRONG]])
+    result = scored([contest(0, "interview"), untested, unanswered], [[RIGHT], [untested.answer], [WRONG]])
 
-    assert found.metrics["em@1"] == 0.5
-    assert found.metrics["pass@1"] == 0.5
-    assert found.execution["samples_without_tests"] == 1
-    assert [bool(prediction.verdicts) for prediction in found.predictions] == [True, False, True]
+    assert result.metrics["em@1"] == 0.5
+    assert result.metrics["pass@1"] == 0.5
+    assert result.execution["samples_without_tests"] == 1
+    assert [bool(prediction.verdicts) for prediction in result.predictions] == [True, False, True]
 
 
-def test_line_ends_decide_nothing_but_the_raw_match() -> None:
+def test_line_ends_change_only_the_raw_match() -> None:
     samples = [
         Sample("test-0", "add", "x = 1\ny = x", published_answer="x = 1\r\ny = x"),
         Sample("test-1", "add", "x = 1\ny = x"),
     ]
     written = [["x = 1\ny = x", "x = 1\r\ny = x"], ["x = 1\ry = x", "x = 1\ny = x"]]
 
-    found = scored(samples, written, sampled=False)
+    result = scored(samples, written, sampled=False)
 
-    assert [(kept.matched, kept.matched_raw) for kept in found.predictions] == [([True, True], [False, True])] * 2
-    assert found.metrics["codebleu"] == 1.0
-    assert [kept.reference for kept in found.predictions] == [sample.reference for sample in samples]
+    assert [(prediction.matched, prediction.matched_raw) for prediction in result.predictions] == [
+        ([True, True], [False, True])
+    ] * 2
+    assert result.metrics["codebleu"] == 1.0
+    assert [prediction.reference for prediction in result.predictions] == [sample.reference for sample in samples]
 
 
-def test_tests_that_make_no_sense_cost_their_sample_and_no_other(caplog: pytest.LogCaptureFixture) -> None:
+def test_malformed_tests_leave_out_only_their_sample(caplog: pytest.LogCaptureFixture) -> None:
     senseless = contest(1, "interview", tests=ProgramTests((["a"],), ("1",), fn_name="no name"))
 
-    found = scored([contest(0, "interview"), senseless], [[RIGHT], [RIGHT]])
+    result = scored([contest(0, "interview"), senseless], [[RIGHT], [RIGHT]])
 
-    assert found.metrics["pass@1"] == 1.0
+    assert result.metrics["pass@1"] == 1.0
     assert "test-1 cannot be scored by its tests" in caplog.text
 
 
 def test_assertions_are_one_verdict_each() -> None:
     sample = Sample("test-3", "add", "", assertions="assert add(1, 2) == 3\nassert add(2, 2) == 4")
 
-    found = scored([sample], [["def add(a, b): return a + b", "def add(a, b): return 3", "import sys; sys.exit(0)"]])
+    result = scored([sample], [["def add(a, b): return a + b", "def add(a, b): return 3", "import sys; sys.exit(0)"]])
 
-    assert found.predictions[0].verdicts == {"strict": [["pass", "pass"], ["pass", "fail"], ["fail", "fail"]]}
-    assert found.metrics["pass@1"] == pytest.approx(1 / 3)
-    assert "apps_pass@1" not in found.metrics
-    assert "em@1" not in found.metrics
+    assert result.predictions[0].verdicts == {"strict": [["pass", "pass"], ["pass", "fail"], ["fail", "fail"]]}
+    assert result.metrics["pass@1"] == pytest.approx(1 / 3)
+    assert "apps_pass@1" not in result.metrics
+    assert "em@1" not in result.metrics
 
 
 LIST = Check("xs = [3, 1, 2]", "_", "[1, 2, 3]")
@@ -166,24 +168,24 @@ UNIQUE = Check("xs = [3, 1, 3]", "_", "{1, 3}")
         (LIST, "'list(1, 2, 3)'", "fail"),
     ],
 )
-def test_an_answer_is_put_to_its_checks(check: Check, answer: str, verdict: str) -> None:
-    found = scored([Sample("test-0", "sort", "sorted(xs)", (check,))], [[answer]])
+def test_an_answer_is_scored_by_its_checks(check: Check, answer: str, verdict: str) -> None:
+    result = scored([Sample("test-0", "sort", "sorted(xs)", (check,))], [[answer]])
 
-    assert found.predictions[0].verdicts == {"strict": [[verdict]]}
+    assert result.predictions[0].verdicts == {"strict": [[verdict]]}
 
 
-def test_every_answer_of_minipy_passes_and_anothers_does_not() -> None:
+def test_each_answer_of_minipy_passes_only_its_own_checks() -> None:
     samples = minipy.generate("test")[:60]
     answers = [[sample.answer, other.answer] for sample, other in zip(samples, [*samples[1:], samples[0]], strict=True)]
 
-    found = scored(samples, answers, sampled=True, wall_seconds=8)
+    result = scored(samples, answers, sampled=True, wall_seconds=8)
 
-    assert found.metrics["top@1"] == 1.0
-    assert found.metrics["tests_passed_share"] == 0.5
+    assert result.metrics["top@1"] == 1.0
+    assert result.metrics["tests_passed_share"] == 0.5
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "same"),
+    ("first", "second", "equal"),
     [
         ({3, 1}, {1, 3}, True),
         ({"b": 1, "a": [2]}, {"a": [2], "b": 1}, True),
@@ -194,11 +196,11 @@ def test_every_answer_of_minipy_passes_and_anothers_does_not() -> None:
         ("1", 1, False),
     ],
 )
-def test_equal_values_are_equal_text(one: Any, other: Any, same: bool) -> None:
-    assert (text_of(one) == text_of(other)) is same
+def test_equal_values_have_equal_text(first: Any, second: Any, equal: bool) -> None:
+    assert (text_of(first) == text_of(second)) is equal
 
 
-def test_checks_run_anew_each_time() -> None:
+def test_each_check_starts_with_new_names() -> None:
     assert run_checks("xs.pop()", [["xs = [1, 2]", "xs"], ["xs = [3]", "_"]]) == ["list(1)", "3"]
 
 
@@ -235,30 +237,30 @@ def test_a_machine_without_a_sandbox(
         return
     check_sandbox([sample], settings)
 
-    found = scored([sample], [[sample.answer]], execution=choice)
+    result = scored([sample], [[sample.answer]], execution=choice)
 
-    assert found.metrics["em@1"] == 1.0
-    assert found.execution == {}
-    assert not any("top@" in name for name in found.metrics)
+    assert result.metrics["em@1"] == 1.0
+    assert result.execution == {}
+    assert not any("top@" in name for name in result.metrics)
 
 
 def test_scores_are_numbers_and_intervals_hold_them() -> None:
     samples = [Sample(f"test-{index}", "say", f"print({index}) if x else f({index})") for index in range(20)]
 
-    found = scored(samples, [[sample.answer if index % 2 else "print(x)"] for index, sample in enumerate(samples)])
+    result = scored(samples, [[sample.answer if index % 2 else "print(x)"] for index, sample in enumerate(samples)])
 
-    assert found.metrics["em@1"] == found.metrics["raw_em@1"] == 0.5
-    assert found.metrics["codebleu"] == found.metrics["codebleu_strict"]
+    assert result.metrics["em@1"] == result.metrics["raw_em@1"] == 0.5
+    assert result.metrics["codebleu"] == result.metrics["codebleu_strict"]
     for name in ("em@1", "codebleu", "codebleu_pypi", "codebleu_codexglue"):
-        low, high = found.intervals[name]
-        value = found.metrics[name]
+        low, high = result.intervals[name]
+        value = result.metrics[name]
         assert value is not None
         assert low < value < high
-    assert all(value is None or math.isfinite(value) for value in found.metrics.values())
+    assert all(value is None or math.isfinite(value) for value in result.metrics.values())
     assert scored(samples, [["x"]] * 20, resamples=0).intervals == {}
 
 
-def test_phrasings_of_one_question_are_drawn_together() -> None:
+def test_phrasings_of_a_question_are_resampled_together() -> None:
     """20 questions, each phrased five times with the same outcome: about as wide as 20 samples."""
     samples = [Sample(f"test-{n}", "sort", f"xs.sort(key={n // 5})", cluster=str(n // 5)) for n in range(100)]
     programs = [[sample.answer if n // 5 < 8 else "pass"] for n, sample in enumerate(samples)]
@@ -268,5 +270,5 @@ def test_phrasings_of_one_question_are_drawn_together() -> None:
 
     assert [line.cluster for line in clustered.predictions[:6]] == ["0"] * 5 + ["1"]
     for name in ("em@1", "codebleu"):
-        widths = [ends[1] - ends[0] for ends in (found.intervals[name] for found in (clustered, apart))]
+        widths = [ends[1] - ends[0] for ends in (result.intervals[name] for result in (clustered, apart))]
         assert widths[0] == pytest.approx(widths[1] * math.sqrt(5), rel=0.12), name

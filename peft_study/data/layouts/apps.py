@@ -10,14 +10,13 @@ from typing import Any
 from peft_study.config.schema import DatasetConfig
 from peft_study.data import jsonl
 from peft_study.data.layouts.base import BaseLayout, Row, Tables
-from peft_study.data.samples import ProgramTests, Sample
+from peft_study.data.samples import LEVELS, ProgramTests, Sample
 from peft_study.errors import UserError
 
 logger = logging.getLogger(__name__)
 
 SEED = 42
 VALIDATION_SIZE, TRAIN_SIZE = 500, 4_500
-LEVELS = ("introductory", "interview", "competition")
 TESTED_PER_LEVEL = 250  # of 5,000 test problems, the study scores 750
 # Python reads integers of at most 4,300 digits at once, because longer ones take quadratic time; APPS has integers of
 # over 9,000.

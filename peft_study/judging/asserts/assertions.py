@@ -74,8 +74,13 @@ class Proof:
     def __init__(self, tests: str) -> None:
         self._instrumented = instrument(tests)
         self._key = secrets.token_bytes(_KEY_BYTES)
-        message = {name: getattr(self._instrumented, name) for name in ("source", "name", "exits")}
-        self.tests = json.dumps(message | {"key": self._key.hex()}).encode("ascii")
+        message = {
+            "source": self._instrumented.source,
+            "name": self._instrumented.name,
+            "exits": self._instrumented.exits,
+            "key": self._key.hex(),
+        }
+        self.tests = json.dumps(message).encode("ascii")
 
     def missing(self, reply: bytes, exit_code: int) -> str:
         """Return the first reason why the reply does not prove the tests.
@@ -118,7 +123,7 @@ class Proof:
 
     def _without_exception(self, reply: bytes, exit_code: int) -> tuple[bytes, str]:
         """Split off the last line of a reply if it describes an exception. The description proves nothing."""
-        before, newline, line = reply.removesuffix(b"\n").rpartition(b"\n")
+        records, newline, line = reply.removesuffix(b"\n").rpartition(b"\n")
         if not line.startswith(RAISED_MARK):
             return reply, ""
         try:
@@ -132,8 +137,8 @@ class Proof:
             line_number = self._instrumented.line_of(number) if in_tests else number
             where = f" (line {line_number} of the {'tests' if in_tests else 'program'})"
         if name == "SystemExit" and exit_code == 0 and reply.startswith(READY):
-            return before + newline, f"the tests ended by an exit that is not theirs{where}"
-        return before + newline, f"{_plain(name)}{': ' if message else ''}{_plain(message)}{where}"
+            return records + newline, f"the tests ended by an exit that is not theirs{where}"
+        return records + newline, f"{_one_line(name)}{': ' if message else ''}{_one_line(message)}{where}"
 
     def _judge(self, body: bytes) -> tuple[int, str]:
         """Return the number of a record's assertion, and why it does not hold, or ""."""
@@ -157,7 +162,7 @@ class Proof:
         return number, "" if held else f"line {check.line}: does not hold{opaque}"
 
 
-def _plain(text: str) -> str:
+def _one_line(text: str) -> str:
     """Text of the program in one line, without characters that a terminal interprets."""
     line = "".join(letter if letter.isprintable() else " " for letter in text)
     return line if len(line) <= _MOST_MESSAGE else f"{line[:_MOST_MESSAGE]}..."

@@ -97,10 +97,10 @@ def _integers(values: list[Any], most_bits: int) -> list[int]:
 def _hashable(values: list[Any]) -> list[Any]:
     if len(values) > _MOST_HASHED:
         raise NotAValueError(f"more than {_MOST_HASHED} members")
-    same = 1
-    for before, behind in pairwise(sorted(map(hash, values))):
-        same = same + 1 if before == behind else 1
-        if same > _MOST_COLLISIONS:
+    collisions = 1
+    for first, second in pairwise(sorted(map(hash, values))):
+        collisions = collisions + 1 if first == second else 1
+        if collisions > _MOST_COLLISIONS:
             raise NotAValueError("members chosen to collide")
     return values
 

@@ -2,6 +2,8 @@
 
 import ast
 
+from peft_study.judging.asserts.names import FUNCTIONS, imported_name, names_in, stored_names
+
 _RUNNERS = frozenset({"main", "TestProgram"})  # of unittest: they run tests and exit with their outcome
 _LEAVING = frozenset({"exit", "quit"})
 _EXITS = _RUNNERS | _LEAVING
@@ -19,9 +21,9 @@ class Exits:
 
     def __init__(self, tree: ast.Module) -> None:
         nodes = list(ast.walk(tree))
-        self._functions = [node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-        self._variables = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
-        self._names = {name: name for name in _LEAVING - {function.name for function in self._functions}}
+        functions = [node for node in nodes if isinstance(node, FUNCTIONS)]
+        self._variables = stored_names(tree)
+        self._names = {name: name for name in _LEAVING - {function.name for function in functions}}
         self._roots: set[str] = set()
         for node in nodes:
             if isinstance(node, ast.Import | ast.ImportFrom):
@@ -31,7 +33,7 @@ class Exits:
         while any(self._assign(node) for node in assignments):
             pass
         self._ending: set[str] = set()
-        while any(self._define(function) for function in self._functions):
+        while any(self._define(function) for function in functions):
             pass
 
     def ends_tests(self, node: ast.AST) -> bool:
@@ -64,7 +66,7 @@ class Exits:
 
     def _import(self, node: ast.Import | ast.ImportFrom) -> None:
         for alias in node.names:
-            name = alias.asname or alias.name.partition(".")[0]
+            name = imported_name(alias)
             if isinstance(node, ast.Import):
                 self._roots.add(name)
             elif alias.name == "*" and node.module == "unittest":
@@ -106,7 +108,7 @@ class Exits:
             case ast.Raise(ast.Name(name)) if name in self._variables:
                 return True  # the variable may hold a SystemExit
             case ast.Raise(ast.expr() as exception):
-                return any(isinstance(part, ast.Name) and part.id == "SystemExit" for part in ast.walk(exception))
+                return "SystemExit" in names_in(exception)
         return False
 
 

@@ -1,13 +1,19 @@
 """Whether tests can fail: which statements fail them, and which of those a run may reach."""
 
 import ast
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Mapping, Set
 
 from peft_study.judging.asserts.exits import Exits
-from peft_study.judging.asserts.names import last_name, loaded_names, names_in, without_dots
+from peft_study.judging.asserts.names import (
+    DEFINITIONS,
+    FUNCTIONS,
+    last_name,
+    loaded_names,
+    names_in,
+    stored_names,
+    without_dots,
+)
 
-_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
-_DEFINITIONS = (*_FUNCTIONS, ast.ClassDef)
 # Functions and attributes that find functions by name, or call them later. What they find cannot be read off the tests.
 _LOOKUPS = frozenset(
     {"globals", "locals", "vars", "dir", "eval", "exec", "getattr", "__dict__", "__subclasses__", "getmembers"}
@@ -48,7 +54,7 @@ def may_fail(tree: ast.Module) -> bool:
         for node in ast.walk(tree)
         if isinstance(node, ast.ClassDef)
     }
-    defined = set(_names_defined(tree))
+    defined = {node.name for node in ast.walk(tree) if isinstance(node, DEFINITIONS)} | stored_names(tree)
     waiting: list[ast.AST] = [tree]
     loaded: set[str] = set()
     functions: list[tuple[set[str], ast.stmt]] = []
@@ -61,10 +67,10 @@ def may_fail(tree: ast.Module) -> bool:
         if _LOOKUPS & without_dots(names):
             return any(_can_fail(each, exits) for each in ast.walk(tree))
         for child in ast.iter_child_nodes(node):
-            if isinstance(child, _DEFINITIONS) and any(map(defined.__contains__, _decorator_names(child))):
+            if isinstance(child, DEFINITIONS) and _may_be_called_by_decorator(child, defined):
                 loaded.add(child.name)
             # Decorators and defaults run with the definition, and the body only if something calls the function.
-            if isinstance(child, _FUNCTIONS):
+            if isinstance(child, FUNCTIONS):
                 waiting += [part for part in ast.iter_child_nodes(child) if part not in child.body]
                 functions += [(_callers(child, node), statement) for statement in child.body]
             elif not (isinstance(node, ast.ClassDef) and isinstance(child, ast.Name) and child in node.bases):
@@ -103,18 +109,9 @@ def _with_bases(loaded: set[str], bases: Mapping[str, Set[str]]) -> set[str]:
     return loaded
 
 
-def _names_defined(tree: ast.Module) -> Iterator[str]:
-    """Names that the tests define or assign. `lambda` stands for a lambda used as a decorator."""
-    yield "lambda"
-    for node in ast.walk(tree):
-        if isinstance(node, _DEFINITIONS):
-            yield node.name
-        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            yield node.id
-
-
-def _decorator_names(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> Iterator[str]:
-    for decorator in node.decorator_list:
-        yield from names_in(decorator)
-        if any(isinstance(part, ast.Lambda) for part in ast.walk(decorator)):
-            yield "lambda"
+def _may_be_called_by_decorator(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef, defined: Set[str]) -> bool:
+    """Whether a decorator is a lambda, or contains a name that the tests define."""
+    return any(
+        names_in(decorator) & defined or any(isinstance(part, ast.Lambda) for part in ast.walk(decorator))
+        for decorator in node.decorator_list
+    )

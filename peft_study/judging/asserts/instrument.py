@@ -12,6 +12,7 @@ from types import CodeType
 from peft_study.judging.asserts.decode import TYPES
 from peft_study.judging.asserts.exits import Exits
 from peft_study.judging.asserts.failing import may_fail
+from peft_study.judging.asserts.names import imported_name, names_in
 from peft_study.judging.asserts.parts import BUILDERS, NUMERIC, Parts
 from peft_study.judging.asserts.reach import Reach, reach_of_assertions
 
@@ -85,17 +86,21 @@ def instrument(tests: str) -> Instrumented:
     # Parsed again, because the sandbox reports lines of the written source.
     written = ast.parse(source)
     ends_tests = Exits(written).ends_tests
-    exits = tuple(
-        {node.lineno for node in ast.walk(written) if isinstance(node, ast.expr | ast.Raise) and ends_tests(node)}
-    )
-    return Instrumented(source, name, tuple(transformer.checks), asserts, exits, _lines(tree, written))
-
-
-def _lines(tree: ast.Module, written_anew: ast.Module) -> tuple[tuple[int, int], ...]:
+    exits = {node.lineno for node in ast.walk(written) if isinstance(node, ast.expr | ast.Raise) and ends_tests(node)}
     # `ast.unparse` keeps the order of statements, so they pair up.
-    modules = (written_anew, tree)
-    lines = ([node.lineno for node in ast.walk(each) if isinstance(node, ast.stmt)] for each in modules)
-    return tuple(sorted(zip(*lines, strict=True)))
+    lines = sorted(zip(_statement_lines(written), _statement_lines(tree), strict=True))
+    return Instrumented(
+        source=source,
+        name=name,
+        checks=tuple(transformer.checks),
+        asserts=asserts,
+        exits=tuple(exits),
+        lines=tuple(lines),
+    )
+
+
+def _statement_lines(tree: ast.Module) -> list[int]:
+    return [node.lineno for node in ast.walk(tree) if isinstance(node, ast.stmt)]
 
 
 def _shared_names(tree: ast.AST) -> frozenset[str]:
@@ -106,8 +111,7 @@ def _shared_names(tree: ast.AST) -> frozenset[str]:
             imported |= _OF_MATH if node.names[0].name == "*" else {alias.name for alias in node.names}
     bound = set(_bound(tree))
     shared = {*TYPES, *NUMERIC, *BUILDERS} - _OF_MATH | {"math"} | (imported & _OF_MATH)
-    named = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-    if named <= shared | bound | _LOOPING and "__main__" not in bound:
+    if names_in(tree) <= shared | bound | _LOOPING and "__main__" not in bound:
         # No other name can be the function under test: `for x in cases: assert round(x, 1) == ...`.
         shared -= {*NUMERIC, *BUILDERS}
     return frozenset(shared - bound)
@@ -121,19 +125,14 @@ def _bound(tree: ast.AST) -> Iterator[str]:
                 yield name
             case ast.arg(name) | ast.FunctionDef(name) | ast.AsyncFunctionDef(name) | ast.ClassDef(name):
                 yield name
-            case ast.Import(names):
-                yield from (
-                    alias.asname or alias.name.partition(".")[0]
-                    for alias in names
-                    if not (alias.name == "math" and alias.asname in (None, "math"))
-                )
-            case ast.ImportFrom(module, names):
-                from_math = module == "math"
-                yield from (
-                    alias.asname or alias.name
-                    for alias in names
-                    if not from_math or alias.asname not in (None, alias.name)
-                )
+            case ast.Import(aliases):
+                for alias in aliases:
+                    if alias.name != "math" or alias.asname not in (None, "math"):
+                        yield imported_name(alias)
+            case ast.ImportFrom(module, aliases):
+                for alias in aliases:
+                    if module != "math" or alias.asname not in (None, alias.name):
+                        yield imported_name(alias)
             case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
                 yield name
             case ast.MatchMapping(rest=str(name)):

@@ -3,6 +3,9 @@
 import ast
 from collections.abc import Iterable, Iterator
 
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+DEFINITIONS = (*FUNCTIONS, ast.ClassDef)
+
 
 def last_name(node: ast.expr) -> str:
     """Return the name of a variable or of the last attribute in a chain, "" for other expressions."""
@@ -15,6 +18,16 @@ def last_name(node: ast.expr) -> str:
 def names_in(node: ast.AST) -> set[str]:
     """Return all variable names below a node."""
     return {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+
+
+def stored_names(node: ast.AST) -> set[str]:
+    """Return all variable names that are assigned below a node."""
+    return {part.id for part in ast.walk(node) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)}
+
+
+def imported_name(alias: ast.alias) -> str:
+    """Return the name that an import binds: `a` for `import a.b`."""
+    return alias.asname or alias.name.partition(".")[0]
 
 
 def loaded_names(node: ast.AST) -> Iterator[str]:

@@ -76,12 +76,15 @@ class Parts:
             if all(isinstance(operator, _IDENTITY) for operator in node.ops):
                 return self._truth_part(node)  # identity of objects has no meaning in another process
             if len(node.ops) == 1:
-                return self._compared(node)
+                return self._both_sides(node)
         left = self._hidden(self.value(node.left), node.ops[0])
-        pairs = zip(node.ops, node.comparators, strict=True)
-        return ast.Compare(left, node.ops, [self._hidden(self._side(*pair), pair[0]) for pair in pairs])
+        comparators = [
+            self._hidden(self._comparator(operator, comparator), operator)
+            for operator, comparator in zip(node.ops, node.comparators, strict=True)
+        ]
+        return ast.Compare(left, node.ops, comparators)
 
-    def _side(self, operator: ast.cmpop, node: ast.expr) -> ast.expr:
+    def _comparator(self, operator: ast.cmpop, node: ast.expr) -> ast.expr:
         # A container that cannot be encoded is replaced by its members.
         if isinstance(operator, _MEMBERSHIP) and not self._is_literal(node):
             return self._part(node, "m")
@@ -94,7 +97,7 @@ class Parts:
             return ast.Subscript(ast.List([node], ast.Load()), ast.Constant(0), ast.Load())
         return node
 
-    def _compared(self, node: ast.Compare) -> ast.expr:
+    def _both_sides(self, node: ast.Compare) -> ast.expr:
         """Send both sides to the parent. If neither can be encoded, the sandbox compares them."""
         left, right = ast.Name("_left", ast.Load()), ast.Name("_right", ast.Load())
         names = ast.arguments([], [ast.arg("_left"), ast.arg("_right")], None, [], [], None, [])
@@ -133,9 +136,10 @@ class Parts:
 
     def _calls_numeric(self, node: ast.Call) -> bool:
         match node.func:
-            case ast.Name(name) | ast.Attribute(ast.Name("math"), name):
-                root = name if isinstance(node.func, ast.Name) else "math"
-                return name in NUMERIC and root in self._shared and not self._calls_inside
+            case ast.Name(name):
+                return name in NUMERIC and name in self._shared and not self._calls_inside
+            case ast.Attribute(ast.Name("math"), name):
+                return name in NUMERIC and "math" in self._shared and not self._calls_inside
         return False
 
     def _is_literal(self, node: ast.expr) -> bool:

@@ -8,10 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 
 from peft_study.judging.asserts.exits import Exits
-from peft_study.judging.asserts.names import last_name, loaded_names, names_in, without_dots
+from peft_study.judging.asserts.names import DEFINITIONS, FUNCTIONS, last_name, loaded_names, names_in, without_dots
 
-_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
-_SCOPES = (*_FUNCTIONS, ast.ClassDef, ast.Lambda)
+_SCOPES = (*DEFINITIONS, ast.Lambda)
 _LOOPS = (ast.For, ast.AsyncFor, ast.While)
 _CATCH_ASSERTIONS = frozenset({"AssertionError", "Exception", "BaseException"})
 _CATCHING_CONTEXTS = frozenset({"suppress", "raises", "assertRaises", "assertRaisesRegex"})
@@ -151,7 +150,7 @@ def _inside_contexts(node: ast.With | ast.AsyncWith, reach: Reach) -> Reach:
 
 def _functions_with_caught_assertions(tree: ast.Module) -> set[str]:
     """Functions of the tests that are called, directly or not, in code that catches AssertionError."""
-    bodies = {node.name: node.body for node in ast.walk(tree) if isinstance(node, _FUNCTIONS)}
+    bodies = {node.name: node.body for node in ast.walk(tree) if isinstance(node, FUNCTIONS)}
     waiting = [
         statement
         for node in ast.walk(tree)
@@ -173,7 +172,7 @@ def _calling_decorators(tree: ast.Module) -> set[str]:
     return {
         function.name
         for function in ast.walk(tree)
-        if isinstance(function, _FUNCTIONS) and function.args.args
+        if isinstance(function, FUNCTIONS) and function.args.args
         for node in _nodes_of_body(function)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == function.args.args[0].arg
     }

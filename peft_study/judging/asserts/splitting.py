@@ -6,9 +6,8 @@ import warnings
 from collections.abc import Iterator, Sequence
 
 from peft_study.judging.asserts.failing import is_check, may_fail
+from peft_study.judging.asserts.names import DEFINITIONS, FUNCTIONS, imported_name, names_in, stored_names
 
-_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 _IMPORTS = (ast.Import, ast.ImportFrom)
 # Built-in functions that can change or read what a later assertion sees.
 _ACTING = frozenset(
@@ -48,28 +47,30 @@ def split_assertions(tests: str) -> list[str]:
     tree = ast.parse(tests)
     if not may_fail(tree):
         return []
-    body = tree.body
-    first = next((index for index, each in enumerate(body) if any(map(is_check, ast.walk(each)))), len(body))
-    setup, rest = body[:first], body[first:]
-    assertions = [statement for statement in rest if isinstance(statement, ast.Assert)]
-    if not assertions or len(assertions) < len(rest) or not _independent(setup, assertions):
+    checks = [any(map(is_check, ast.walk(statement))) for statement in tree.body]
+    first = checks.index(True) if any(checks) else len(checks)
+    setup, checking = tree.body[:first], tree.body[first:]
+    assertions = [statement for statement in checking if isinstance(statement, ast.Assert)]
+    if not assertions or len(assertions) < len(checking) or not _independent(setup, assertions):
         return [tests]
-    before, first_line = _text_before(tests, assertions[0]), assertions[0].lineno
+    # Not `ast.get_source_segment`, which splits the whole source for each assertion.
+    lines = [line.encode() for line in tests.split("\n")]
+    first_line = assertions[0].lineno
+    before = _text_between(lines, (1, 0), (first_line, assertions[0].col_offset))
     # Empty lines before an assertion keep its line number, which reasons name.
     return [
-        before + "\n" * (each.lineno - first_line) + (ast.get_source_segment(tests, each) or "") + "\n"
-        for each in assertions
+        before + "\n" * (assertion.lineno - first_line) + _text_of(lines, assertion) + "\n" for assertion in assertions
     ]
 
 
 def _without_warnings(tests: str) -> str:
     """Rewrite tests that Python warns of, for example because of an invalid escape sequence."""
     # They are compiled for every candidate, in several threads, and each time would warn.
-    with warnings.catch_warnings(record=True) as warned:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             tree = ast.parse(tests)
-            return ast.unparse(tree) + "\n" if warned else tests
+            return ast.unparse(tree) + "\n" if caught else tests
         except SyntaxError as error:
             raise ValueError(f"the tests are not Python ({error.msg}, their line {error.lineno})") from error
         except (ValueError, RecursionError, MemoryError) as error:
@@ -77,7 +78,7 @@ def _without_warnings(tests: str) -> str:
 
 
 def _independent(setup: Sequence[ast.stmt], assertions: Sequence[ast.Assert]) -> bool:
-    if not all(isinstance(statement, (*_DEFINITIONS, *_IMPORTS)) for statement in setup):
+    if not all(isinstance(statement, (*DEFINITIONS, *_IMPORTS)) for statement in setup):
         return False
     defined = {name for statement in setup for name in _names_bound(statement)}
     if any(_keeps_state(statement, defined) for statement in setup):
@@ -85,14 +86,14 @@ def _independent(setup: Sequence[ast.stmt], assertions: Sequence[ast.Assert]) ->
     name = _under_test(assertions, defined)
     if name is None:
         return False
-    expected: dict[str, str] = {}
+    assertion_of_call: dict[str, str] = {}
     for assertion in assertions:
         if any(isinstance(node, ast.NamedExpr) for node in ast.walk(assertion)):
             return False
         calls = _only_calls(assertion.test, name)
-        whole = ast.dump(assertion.test)
+        text = ast.dump(assertion.test)
         # A function that gives different results for the same call keeps state.
-        if not calls or any(expected.setdefault(call, whole) != whole for call in calls):
+        if not calls or any(assertion_of_call.setdefault(call, text) != text for call in calls):
             return False
     return True
 
@@ -106,11 +107,10 @@ def _under_test(assertions: Sequence[ast.Assert], defined: set[str]) -> str | No
 
 def _names_bound(statement: ast.stmt) -> Iterator[str]:
     """Names that an import or a definition binds."""
-    if isinstance(statement, _DEFINITIONS):
+    if isinstance(statement, DEFINITIONS):
         yield statement.name
     elif isinstance(statement, _IMPORTS):
-        for alias in statement.names:
-            yield alias.asname or alias.name.partition(".")[0]
+        yield from map(imported_name, statement.names)
 
 
 def _keeps_state(definition: ast.stmt, defined: set[str]) -> bool:
@@ -122,7 +122,7 @@ def _keeps_state(definition: ast.stmt, defined: set[str]) -> bool:
             root = _root(node)  # a class keeps what a method writes to `cls`
             if not isinstance(root, ast.Name) or root.id in defined or root.id == "cls":
                 return True
-        if isinstance(node, _FUNCTIONS):
+        if isinstance(node, (*FUNCTIONS, ast.Lambda)):
             # A mutable default lives as long as its function.
             defaults = [default for default in (*node.args.defaults, *node.args.kw_defaults) if default is not None]
             if not all(isinstance(default, ast.Constant | ast.Name | ast.UnaryOp) for default in defaults):
@@ -138,10 +138,8 @@ def _root(node: ast.expr) -> ast.expr:
 
 def _free_names(expression: ast.expr) -> set[str]:
     """Names in an expression without those that it binds in a comprehension or lambda."""
-    nodes = list(ast.walk(expression))
-    bound = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
-    bound |= {node.arg for node in nodes if isinstance(node, ast.arg)}
-    return {node.id for node in nodes if isinstance(node, ast.Name)} - bound
+    arguments = {node.arg for node in ast.walk(expression) if isinstance(node, ast.arg)}
+    return names_in(expression) - stored_names(expression) - arguments
 
 
 def _only_calls(expression: ast.expr, name: str) -> list[str] | None:
@@ -156,8 +154,14 @@ def _only_calls(expression: ast.expr, name: str) -> list[str] | None:
     return list(map(ast.dump, calls)) if len(calls) == mentions else None
 
 
-def _text_before(source: str, statement: ast.stmt) -> str:
-    """The source up to a statement. The column of a statement counts UTF-8 bytes."""
-    lines = source.split("\n")
-    head = lines[statement.lineno - 1].encode()[: statement.col_offset].decode()
-    return "".join(f"{line}\n" for line in lines[: statement.lineno - 1]) + head
+def _text_of(lines: Sequence[bytes], statement: ast.stmt) -> str:
+    start = (statement.lineno, statement.col_offset)
+    return _text_between(lines, start, (statement.end_lineno or 0, statement.end_col_offset or 0))
+
+
+def _text_between(lines: Sequence[bytes], start: tuple[int, int], end: tuple[int, int]) -> str:
+    """The text between two positions of a syntax tree: a line from 1, and a column in bytes."""
+    (first, start_column), (last, end_column) = start, end
+    text = [*lines[first - 1 : last - 1], lines[last - 1][:end_column]]
+    text[0] = text[0][start_column:]
+    return b"\n".join(text).decode()

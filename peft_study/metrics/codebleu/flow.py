@@ -11,7 +11,7 @@ The edges are those of CodeXGLUE's evaluator for Python, so that scores can be c
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from peft_study.metrics.codebleu.trees import Tree
 from peft_study.metrics.codebleu.walk import Fact, MissingPartError, Walk, merged
@@ -20,18 +20,15 @@ Edge = tuple[str, str, tuple[str, ...]]
 """A normalised edge: a variable's number, the relation, and the numbers of the variables that it comes from."""
 
 
-def edges(tree: Tree, texts: Sequence[str], as_evaluators: bool) -> Counter[Edge]:
+def edges(tree: Tree) -> Counter[Edge]:
     """Count the normalised edges of a program.
 
     Variables are numbered by their first appearance. The published evaluators join the two walks of a loop as a set,
     so the order of an edge's sources depends on string hashes. This function uses the order in which they are visited.
 
-    Args:
-        tree: the program.
-        texts: the text of each token.
-        as_evaluators: pair the parts of any two expressions with equally many parts, and not only those of tuples and
-            lists. `a, b = f(c)` then takes `a` from `f`. If a string's quotes are paired like this (`a.b = 'c'`), the
-            published evaluators find no data flow in the whole program.
+    In a tree `as_evaluators`, the parts of any two expressions with equally many parts are paired, and not only those
+    of tuples and lists. `a, b = f(c)` then takes `a` from `f`. If a string's quotes are paired like this (`a.b = 'c'`),
+    the published evaluators find no data flow in the whole program.
 
     Returns:
         How often each edge occurs; empty for a program that cannot be walked.
@@ -41,7 +38,8 @@ def edges(tree: Tree, texts: Sequence[str], as_evaluators: bool) -> Counter[Edge
     """
     # Tokens without width, which the parser inserts, can share a span. The last token's place counts.
     last_at = {span: index for index, span in enumerate(tree.spans)}
-    walk = Walk(texts, tree.token_types, [last_at[span] for span in tree.spans], as_evaluators)
+    texts = tree.texts_by_character() if tree.as_evaluators else tree.texts()
+    walk = Walk(texts, tree.token_types, [last_at[span] for span in tree.spans], tree.as_evaluators)
     try:
         walk.run(tree.nodes[0])
     except MissingPartError:

@@ -17,40 +17,36 @@ class Matches:
     Attributes:
         matched: n-grams in both, each counted as often as in the text that has fewer.
         in_candidate: n-grams of the candidate.
-        in_reference: n-grams of the reference.
         weighted_matched: as `matched`, with weighted unigrams.
-        weighted_in_reference: as `in_reference`, with weighted unigrams.
+        weighted_in_reference: n-grams of the reference, with weighted unigrams.
     """
 
     matched: tuple[float, ...]
     in_candidate: tuple[float, ...]
-    in_reference: tuple[float, ...]
     weighted_matched: tuple[float, ...]
     weighted_in_reference: tuple[float, ...]
 
 
 def match(candidate: Sequence[str], reference: Sequence[str], keywords: Collection[str]) -> Matches:
     """Count the n-grams of two token sequences."""
-    matched = []
-    weighted_matched = weighted_reference = 0.0
-    for order in range(1, ORDERS + 1):
-        wanted = _counts(reference, order)
-        common = _counts(candidate, order) & wanted
-        matched.append(float(common.total()))
-        if order == 1:
-            weighted_matched, weighted_reference = _weigh(common, keywords), _weigh(wanted, keywords)
-    in_reference = tuple(float(max(0, len(reference) - order)) for order in range(ORDERS))
+    orders = range(1, ORDERS + 1)
+    in_candidate = [_counts(candidate, order) for order in orders]
+    in_reference = [_counts(reference, order) for order in orders]
+    in_both = [first & second for first, second in zip(in_candidate, in_reference, strict=True)]
     return Matches(
-        matched=tuple(matched),
-        in_candidate=tuple(float(max(0, len(candidate) - order)) for order in range(ORDERS)),
-        in_reference=in_reference,
-        weighted_matched=(weighted_matched, *matched[1:]),
-        weighted_in_reference=(weighted_reference, *in_reference[1:]),
+        matched=_totals(in_both),
+        in_candidate=_totals(in_candidate),
+        weighted_matched=(_weigh(in_both[0], keywords), *_totals(in_both[1:])),
+        weighted_in_reference=(_weigh(in_reference[0], keywords), *_totals(in_reference[1:])),
     )
 
 
 def _counts(tokens: Sequence[str], order: int) -> Counter[Any]:
     return Counter(zip(*(tokens[start:] for start in range(order)), strict=False))
+
+
+def _totals(counts: Sequence[Counter[Any]]) -> tuple[float, ...]:
+    return tuple(float(count.total()) for count in counts)
 
 
 def _weigh(unigrams: Counter[Any], keywords: Collection[str]) -> float:

@@ -1,10 +1,15 @@
 """CodeBLEU from counts that add up. One formula scores a corpus, a sample and a resampled corpus."""
 
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
-from peft_study.metrics.codebleu.conventions import Convention, NoDataFlow
-from peft_study.metrics.codebleu.ngrams import ORDERS, Matches
+from peft_study.metrics.codebleu.conventions import Convention
+from peft_study.metrics.codebleu.flow import Edge
+from peft_study.metrics.codebleu.ngrams import ORDERS, match
 from peft_study.metrics.scores import Floats
 
 COMPONENTS = ("ngram", "weighted_ngram", "syntax", "dataflow")
@@ -22,28 +27,44 @@ COLUMNS = tuple(f"{name}_{order}" for name in _BY_ORDER for order in range(1, OR
 """The columns of a row of counts, in order."""
 # Replaces a count of 0 matches of an order: method 1 of Chen and Cherry (2014), with NLTK's value.
 _EPSILON = 0.1
+_PAIR_LENGTH = 2  # the published evaluators measure the pair of tokens and weights, and not the tokens
 
 
-def row(
-    ngrams: Matches, lengths: tuple[int, int], subtrees: tuple[int, int], edges: tuple[int, int], convention: Convention
-) -> list[float]:
-    """Put the counts of one sample in the order of COLUMNS.
+@dataclass(frozen=True)
+class Program:
+    """What is compared of a program: its words, the shapes of its subtrees, and the edges of its data flow."""
 
-    Args:
-        ngrams: the matching n-grams.
-        lengths: number of tokens of the candidate and of the reference.
-        subtrees: number of matched subtrees, and of all subtrees of the reference.
-        edges: number of matched edges, and of all edges of the reference.
-        convention: by which they were counted.
-    """
-    candidate, reference = lengths
-    weighted_reference = reference if convention.reference_length is None else convention.reference_length
+    words: Sequence[str]
+    subtrees: Counter[int]
+    edges: Counter[Edge]
+
+
+def count(candidate: Program, reference: Program, convention: Convention) -> list[float]:
+    """Count the matches of one sample, in the order of COLUMNS."""
+    # Counts of 0 leave the sample out of the corpus.
+    if not reference.words and not convention.as_evaluators:
+        return [0.0] * len(COLUMNS)
+    if convention.as_evaluators:
+        matched_subtrees = sum(number for shape, number in reference.subtrees.items() if shape in candidate.subtrees)
+    else:
+        matched_subtrees = (candidate.subtrees & reference.subtrees).total()
+    ngrams = match(candidate.words, reference.words, convention.keywords)
     # NLTK's modified precision divides by at least 1, and CodeXGLUE's evaluator contains a copy of it.
-    least = 1.0 if convention.at_least_one else 0.0
-    in_candidate = [max(least, count) for count in ngrams.in_candidate]
-    in_reference = [max(least, count) for count in ngrams.weighted_in_reference]
-    by_order = [*ngrams.matched, *in_candidate, *ngrams.weighted_matched, *in_reference]
-    return [float(count) for count in (*by_order, candidate, reference, weighted_reference, *subtrees, *edges)]
+    least = 1.0 if convention.as_evaluators else 0.0
+    counts = [
+        *ngrams.matched,
+        *(max(least, number) for number in ngrams.in_candidate),
+        *ngrams.weighted_matched,
+        *(max(least, number) for number in ngrams.weighted_in_reference),
+        len(candidate.words),
+        len(reference.words),
+        _PAIR_LENGTH if convention.as_evaluators else len(reference.words),
+        matched_subtrees,
+        reference.subtrees.total(),
+        (candidate.edges & reference.edges).total(),
+        reference.edges.total(),
+    ]
+    return list(map(float, counts))
 
 
 def components(counts: Floats, convention: Convention) -> Floats:
@@ -54,8 +75,8 @@ def components(counts: Floats, convention: Convention) -> Floats:
         convention: by which they were counted.
 
     Returns:
-        (..., 4) in the order of COMPONENTS, from 0 to 1. If the references lack a component, it is NaN if the
-        convention leaves it out, and 0 otherwise.
+        (..., 4) in the order of COMPONENTS, from 0 to 1. A component that the references lack is NaN in `strict`, and 0
+        in the published evaluators.
     """
     matched, in_candidate, weighted_matched, in_reference = np.split(counts[..., : 4 * ORDERS], 4, axis=-1)
     single = np.moveaxis(counts[..., 4 * ORDERS :], -1, 0)
@@ -70,11 +91,11 @@ def components(counts: Floats, convention: Convention) -> Floats:
         ],
         axis=-1,
     )
-    return scores if convention.no_data_flow is NoDataFlow.left_out else np.nan_to_num(scores, nan=0.0)
+    return np.nan_to_num(scores, nan=0.0) if convention.as_evaluators else scores
 
 
 def total(scores: Floats, convention: Convention) -> Floats:
-    """Average the components. The convention decides how a missing one counts.
+    """Average the components without those that are NaN.
 
     Args:
         scores: (..., 4), as returned by `components`.
@@ -83,16 +104,15 @@ def total(scores: Floats, convention: Convention) -> Floats:
     Returns:
         (...), from 0 to 1; NaN if no component is defined.
     """
-    if convention.no_data_flow is NoDataFlow.left_out:
-        defined = ~np.isnan(scores)
-        number = defined.sum(axis=-1)
-        summed = np.where(defined, scores, 0.0).sum(axis=-1)
-        return np.where(number > 0, summed / np.maximum(number, 1), np.nan)
-    flow = scores[..., -1:]
-    # The package computes `dataflow or 1`, so a total mismatch counts as a full match, too.
-    if convention.no_data_flow is NoDataFlow.full:
-        flow = np.where(flow == 0, 1.0, flow)
-    return np.asarray(np.concatenate([scores[..., :-1], flow], axis=-1).mean(axis=-1))
+    if convention.no_flow_is_full:
+        # The package computes `dataflow or 1`, so a total mismatch counts as a full match, too.
+        scores = scores.copy()
+        flow = scores[..., COMPONENTS.index("dataflow")]
+        flow[flow == 0] = 1.0
+    defined = ~np.isnan(scores)
+    number = defined.sum(axis=-1)
+    summed = np.where(defined, scores, 0.0).sum(axis=-1)
+    return np.where(number > 0, summed / np.maximum(number, 1), np.nan)
 
 
 def _brevity_penalty(candidate: Floats, reference: Floats) -> Floats:

@@ -3,18 +3,18 @@
 import math
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 
 from peft_study.data.line_ends import with_line_feeds
-from peft_study.metrics.codebleu import flow, ngrams
-from peft_study.metrics.codebleu.conventions import CONVENTIONS, STRICT, Convention, NoDataFlow
-from peft_study.metrics.codebleu.pooling import COLUMNS, COMPONENTS, components, row, total
+from peft_study.metrics.codebleu import flow
+from peft_study.metrics.codebleu.conventions import CONVENTIONS, STRICT, Convention
+from peft_study.metrics.codebleu.pooling import COLUMNS, COMPONENTS, Program, components, count, total
 from peft_study.metrics.codebleu.trees import Tree
 from peft_study.metrics.codebleu.walk import OverLimitError
-from peft_study.metrics.scores import Floats, Pool, Scores
+from peft_study.metrics.scores import Floats, Pool, Scores, check_lengths
 
 MAX_CHARACTERS = 20_000
 """A longer candidate or reference is cut to its beginning. With walk.MAX_STEPS this bounds the time of a pair.
@@ -54,12 +54,7 @@ def score_codebleu(candidates: Sequence[str], references: Sequence[str]) -> Code
     Raises:
         ValueError: there are no samples, or the numbers of candidates and references differ.
     """
-    if len(candidates) != len(references):
-        raise ValueError(
-            f"candidates and references must have the same length, got {len(candidates)} and {len(references)}"
-        )
-    if not references:
-        raise ValueError("references must hold at least one sample, got an empty sequence")
+    check_lengths(candidates, references)
     rows: dict[str, list[list[float]]] = {convention.name: [] for convention in CONVENTIONS}
     over_limit = []
     for candidate_text, reference_text in zip(candidates, references, strict=True):
@@ -68,7 +63,7 @@ def score_codebleu(candidates: Sequence[str], references: Sequence[str]) -> Code
         for convention in CONVENTIONS:
             candidate = reader.read(with_line_feeds(convention.cut(candidate_text)), convention)
             reference = reader.read(with_line_feeds(reference_text), convention)
-            rows[convention.name].append(_count(candidate, reference, convention))
+            rows[convention.name].append(count(candidate, reference, convention))
         over_limit.append(reader.over_limit)
     return _report({name: np.array(counted) for name, counted in rows.items()}, over_limit)
 
@@ -92,7 +87,6 @@ def score_first_candidates(candidates: Sequence[Sequence[str]], references: Sequ
     return Scores(
         scored.metrics,
         [{} for _ in references],
-        scored.undefined,
         recorded=[{name: sample[name] for name in names} for sample in scored.samples],
         pools=[
             Pool(
@@ -118,59 +112,33 @@ def corpus_score(counts: Floats, convention: Convention) -> Floats:
     return total(components(counts, convention), convention)
 
 
-@dataclass(frozen=True)
-class _Program:
-    words: Sequence[str]
-    subtrees: Counter[int]
-    edges: Counter[flow.Edge]
-
-
 class _Reader:
     """Parses the programs of one sample, each distinct text once."""
 
     def __init__(self) -> None:
         self.over_limit = False  # a text was cut, or a data flow was given up
         self._shapes: dict[Hashable, int] = {}
-        self._parsed: dict[Hashable, tuple[list[str], Counter[int], Counter[flow.Edge]]] = {}
+        self._programs: dict[tuple[str, bool], Program] = {}
 
-    def read(self, text: str, convention: Convention) -> _Program:
+    def read(self, text: str, convention: Convention) -> Program:
         self.over_limit |= len(text) > MAX_CHARACTERS
         text = text[:MAX_CHARACTERS]
         code = convention.clean(text)
         # `package` is `codexglue` on cut candidates, so most texts are parsed once for both.
-        key = (code, convention.bare, convention.as_evaluators)
-        if key not in self._parsed:
-            self._parsed[key] = self._parse(code, convention)
-        words, subtrees, edges = self._parsed[key]
-        return _Program(words if convention.split is None else convention.split(text), subtrees, edges)
+        key = (code, convention.as_evaluators)
+        if key not in self._programs:
+            self._programs[key] = self._parse(*key)
+        program = self._programs[key]
+        return replace(program, words=text.split()) if convention.as_evaluators else program
 
-    def _parse(self, code: str, convention: Convention) -> tuple[list[str], Counter[int], Counter[flow.Edge]]:
-        tree = Tree(code, convention.bare, split_operators=convention.as_evaluators)
-        texts = tree.texts_by_character() if convention.as_evaluators else tree.texts()
+    def _parse(self, code: str, as_evaluators: bool) -> Program:
+        tree = Tree(code, as_evaluators)
         try:
-            edges = flow.edges(tree, texts, as_evaluators=convention.as_evaluators)
+            edges = flow.edges(tree)
         except OverLimitError:
             self.over_limit = True
             edges = Counter()
-        return tree.words(), tree.shapes(self._shapes), edges
-
-
-def _count(candidate: _Program, reference: _Program, convention: Convention) -> list[float]:
-    strict = convention.no_data_flow is NoDataFlow.left_out
-    # Counts of 0 leave the sample out of the corpus.
-    if strict and not reference.words:
-        return [0.0] * len(COLUMNS)
-    if convention.clipped:
-        matched_subtrees = (candidate.subtrees & reference.subtrees).total()
-    else:
-        matched_subtrees = sum(count for shape, count in reference.subtrees.items() if shape in candidate.subtrees)
-    return row(
-        ngrams.match(candidate.words, reference.words, convention.keywords),
-        (len(candidate.words), len(reference.words)),
-        (matched_subtrees, reference.subtrees.total()),
-        ((candidate.edges & reference.edges).total(), reference.edges.total()),
-        convention,
-    )
+        return Program(tree.words(), tree.shapes(self._shapes), edges)
 
 
 def _report(counts: Mapping[str, Floats], over_limit: Sequence[bool]) -> CodeBleu:
@@ -186,12 +154,7 @@ def _report(counts: Mapping[str, Floats], over_limit: Sequence[bool]) -> CodeBle
             sample |= scores
     for values in (metrics, *samples):
         values["codebleu"] = values[f"codebleu_{STRICT.name}"]
-    undefined = {
-        name: "no reference has data flow" if name.endswith("dataflow") else "no reference has code"
-        for name, value in metrics.items()
-        if value is None
-    }
-    return CodeBleu(metrics=metrics, samples=samples, undefined=undefined, counts=counts)
+    return CodeBleu(metrics=metrics, samples=samples, counts=counts)
 
 
 def _named(counts: Floats, convention: Convention) -> list[dict[str, float | None]]:

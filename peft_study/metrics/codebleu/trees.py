@@ -4,6 +4,7 @@ import re
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Hashable
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import accumulate
 from typing import TYPE_CHECKING
@@ -16,53 +17,39 @@ _DEFINITIONS = {"function_definition", "class_definition"}
 _PLAIN_STRING = re.compile(rb"[rRuU]?['\"]")  # bytes and f-strings are not docstrings
 
 
+@dataclass(slots=True, eq=False)
 class Node:
     """A node of a tree.
 
     Attributes:
         type: the name of the node in the grammar.
         label: what a printed tree shows for the node.
-        field: the role of the node in its parent.
+        role: the role of the node in its parent.
         shown: whether a printed tree shows the node; it shows neither punctuation nor keywords.
         broken: whether a node below, shown or not, is missing or an error.
-        children: in the order of the text.
         first: index of the first token in the tree's tokens.
         last: index of the last token plus 1.
+        children: in the order of the text.
         is_token: whether the node is a token.
         shape: equal for nodes that are printed the same, set by `shapes`.
         documented: whether its docstring was left out.
     """
 
-    __slots__ = (
-        "broken",
-        "children",
-        "documented",
-        "field",
-        "first",
-        "is_token",
-        "label",
-        "last",
-        "shape",
-        "shown",
-        "type",
-    )
+    type: str
+    label: str
+    role: str | None
+    shown: bool
+    broken: bool
+    first: int
+    last: int
+    children: list["Node"] = field(default_factory=list)
+    is_token: bool = False
+    shape: int = -1
+    documented: bool = False
 
-    def __init__(self, syntax: "SyntaxNode", kind: str, field: str | None, first: int) -> None:
-        self.type = kind
-        self.label = _label(syntax)
-        self.field = field
-        self.shown = syntax.is_named or syntax.is_missing
-        self.broken = syntax.has_error
-        self.children: list[Node] = []
-        self.first = first
-        self.last = first
-        self.is_token = False
-        self.shape = -1
-        self.documented = False
-
-    def child(self, field: str) -> "Node | None":
+    def child(self, role: str) -> "Node | None":
         """Return the first child in this role."""
-        return next((child for child in self.children if child.field == field), None)
+        return next((child for child in self.children if child.role == role), None)
 
 
 class Tree:
@@ -70,23 +57,25 @@ class Tree:
 
     Args:
         text: any text; a text that is not Python becomes a tree with error nodes.
-        bare: whether to leave out comments and docstrings.
-        split_operators: whether to split `not in` and `is not` into two tokens of the operator's type, as grammars up
-            to 0.21 did. The published evaluators read both as names, because text and type differ.
+        as_evaluators: whether to keep comments and docstrings, and to split `not in` and `is not` into two tokens of
+            the operator's type, as grammars up to 0.21 did. The published evaluators read both as names, because text
+            and type differ.
 
     Attributes:
+        as_evaluators: the argument.
         nodes: all nodes, parents before children; the first is the root.
         token_types: the name of every token in the grammar. The name of a keyword or a punctuation mark is its text.
         spans: start and end of every token in `data`, in bytes. A string is one token.
         data: the text in UTF-8, with a question mark for every character that cannot be encoded.
     """
 
-    def __init__(self, text: str, bare: bool, split_operators: bool) -> None:
+    def __init__(self, text: str, as_evaluators: bool) -> None:
+        self.as_evaluators = as_evaluators
         self.data = text.encode("utf-8", "replace")
         self.nodes: list[Node] = []
         self.token_types: list[str] = []
         self.spans: list[tuple[int, int]] = []
-        self._read(bare, split_operators)
+        self._read()
 
     def texts(self) -> list[str]:
         """Return the text of every token."""
@@ -133,7 +122,7 @@ class Tree:
                 parts.append("missing")  # such as a line end, which is printed but is not a child
             for child in node.children:
                 if child.shown:
-                    parts += child.field, child.shape
+                    parts += child.role, child.shape
             node.shape = numbers.setdefault(tuple(parts), len(numbers))
             if node.children:
                 counts[node.shape] += 1
@@ -141,7 +130,7 @@ class Tree:
             counts[self.nodes[0].shape] += 1
         return counts
 
-    def _read(self, bare: bool, split_operators: bool) -> None:
+    def _read(self) -> None:
         cursor = _parser().parse(self.data).walk()
         above: list[Node] = []
         string: Node | None = None  # the string that is being read, whose parts are not tokens
@@ -149,10 +138,10 @@ class Tree:
             syntax = cursor.node
             assert syntax is not None, "a cursor over a whole tree stands on a node"
             operator = bool(above) and not syntax.is_named and syntax.child_count > 0
-            if operator and split_operators and string is None:
+            if operator and self.as_evaluators and string is None:
                 for part in syntax.children:
                     self._add_token(self._add(part, None, above, syntax.type), part)
-            elif not (_is_backslash(syntax, above) or (bare and _left_out(syntax, above))):
+            elif not (_is_backslash(syntax, above) or (not self.as_evaluators and _left_out(syntax, above))):
                 node = self._add(syntax, cursor.field_name, above, syntax.type)
                 descends = not operator and cursor.goto_first_child()
                 if string is None and (node.type == "string" or (not descends and node.type != "comment")):
@@ -169,8 +158,16 @@ class Tree:
                 node.last = len(self.spans)
                 string = None if node is string else string
 
-    def _add(self, syntax: "SyntaxNode", field: str | None, above: list[Node], kind: str) -> Node:
-        node = Node(syntax, kind, field, len(self.spans))
+    def _add(self, syntax: "SyntaxNode", role: str | None, above: list[Node], kind: str) -> Node:
+        node = Node(
+            type=kind,
+            label=_label(syntax),
+            role=role,
+            shown=syntax.is_named or syntax.is_missing,
+            broken=syntax.has_error,
+            first=len(self.spans),
+            last=len(self.spans),
+        )
         self.nodes.append(node)
         if above:
             above[-1].children.append(node)

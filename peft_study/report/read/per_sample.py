@@ -119,8 +119,8 @@ def method_score(runs: Sequence[Run | None], *, drawn: bool, resamples: int) -> 
     first = scored[0]
     tables = [by_cluster(run.counts, first.clusters) for run in scored]
     scores = [float(run.score(run.counts.sum(axis=0))) for run in scored]
-    # All runs and configurations share the seed, so each resample draws the same samples for every method.
-    by_run = np.column_stack([resampled(table, first.score, resamples, seed=0) for table in tables])
+    # Each resample draws the same samples for all runs and configurations.
+    by_run = np.column_stack([resampled(table, first.score, resamples) for table in tables])
     estimate = float(np.mean(scores))
     deviations = by_run.mean(axis=1) - estimate
     variance = run_variance(scores, by_run) if drawn else 0.0
