@@ -275,7 +275,16 @@ def test_lengths_are_shares_between_the_edges_of_their_bins() -> None:
     assert len(drawing.panels[0].series) == 2
 
 
-@pytest.mark.parametrize("histogram", [None, "x", {}, {"bin_tokens": 0, "prompt": {"0": 1}, "target": {"0": 1}}])
+@pytest.mark.parametrize(
+    "histogram",
+    [
+        *(None, "x", {}, {"bin_tokens": 8, "prompt": {"0": 1}}, {"bin_tokens": 0, "prompt": {"0": 1}, "target": {"0": 1}}),
+        *(
+            {"bin_tokens": 8, "prompt": prompt, "target": {"0": 1}}
+            for prompt in (3, {}, {"a": 1}, {"nan": 1}, {"0": 0}, {"0": None}, {"0": math.nan}, {"0": 1, "1e300": 1})
+        ),
+    ],
+)
 def test_a_record_that_holds_no_lengths_is_passed_over(histogram: object) -> None:
     frame = small_study()
     frame["token_lengths"] = pd.Series([histogram] * len(frame), dtype=object)

@@ -2,7 +2,7 @@
 
     import plotly.graph_objects as go
 
-    go.Figure(interactive(FIGURES["figure4"](rows.frame, None)))
+    go.Figure(interactive(FIGURES["figure4"](Study(rows.frame), None)))
 
 A specification has no theme: backgrounds, grids and text have plotly's defaults, which a template changes.
 """

@@ -14,7 +14,7 @@ from peft_study.report.figures.interactive import FEW_CATEGORIES, panel_figure, 
 from peft_study.report.figures.style import Style, styles_of
 from peft_study.report.outward import shorten_path, shorten_paths, shorten_paths_in
 from peft_study.report.page.replicates import replicates_of
-from peft_study.report.read.cells import COLUMNS
+from peft_study.report.read.cells import COLUMNS, MAPPINGS
 from peft_study.report.study import Study
 from peft_study.report.tables.table import Cell, Table
 from peft_study.results.folders import Problem
@@ -131,11 +131,13 @@ def pack(frame: pd.DataFrame) -> dict[str, Any]:
     """Store rows by column: `{"count": n, "columns": {name: column}}`.
 
     A numeric column is `{"values": [n values]}`. A text column is `{"values": [distinct texts], "codes": [n indices, or
-    -1]}`, which keeps a page of 5,000 cells small. Columns without a value are dropped. Floats keep six significant
-    digits.
+    -1]}`, which keeps a page of 5,000 cells small. Columns without a value and columns of mappings are dropped. Floats
+    keep six significant digits.
     """
     columns: dict[str, Any] = {}
     for name in frame.columns:
+        if name in MAPPINGS:
+            continue
         values = [_plain(value) for value in frame[name].tolist()]
         # A column that nobody recorded would be an empty choice on the page.
         if all(value is None for value in values):
