@@ -278,7 +278,13 @@ def test_lengths_are_shares_between_the_edges_of_their_bins() -> None:
 @pytest.mark.parametrize(
     "histogram",
     [
-        *(None, "x", {}, {"bin_tokens": 8, "prompt": {"0": 1}}, {"bin_tokens": 0, "prompt": {"0": 1}, "target": {"0": 1}}),
+        *(
+            None,
+            "x",
+            {},
+            {"bin_tokens": 8, "prompt": {"0": 1}},
+            {"bin_tokens": 0, "prompt": {"0": 1}, "target": {"0": 1}},
+        ),
         *(
             {"bin_tokens": 8, "prompt": prompt, "target": {"0": 1}}
             for prompt in (3, {}, {"a": 1}, {"nan": 1}, {"0": 0}, {"0": None}, {"0": math.nan}, {"0": 1, "1e300": 1})

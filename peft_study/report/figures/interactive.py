@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from peft_study.report.figures.drawing import Direction, Drawing, Mark, Panel, Scale
+from peft_study.report.figures.drawing import Direction, Drawing, Panel, Scale
 from peft_study.report.figures.style import Style, styles_of
 from peft_study.report.figures.traces import bar_slots, line_label, line_name, line_shape, plot_text, shorten, traces
 
@@ -209,16 +209,14 @@ def _category_axis(panel: Panel) -> dict[str, Any]:
 
 
 def _count_axis(panel: Panel) -> dict[str, Any]:
-    """Ticks at the numbers of examples that were run, because a number between them means nothing."""
-    curves = [series for series in panel.series if series.mark is Mark.line]
-    counts = sorted({float(x) for series in curves for x in series.x if x is not None})
-    is_whole = all(count.is_integer() for count in counts)
-    if panel.x_scale is Scale.log or not 0 < len(counts) <= _MOST_TICKS or not is_whole:
+    """Ticks at the numbers of examples that were run."""
+    counts = panel.counts
+    if not 0 < len(counts) <= _MOST_TICKS:
         return {}
     return {
         "tickmode": "array",
         "tickvals": counts,
-        "ticktext": [f"{count:.0f}" for count in counts],
+        "ticktext": [f"{count:g}" for count in counts],
         "range": [counts[0] - 0.7, counts[-1] + 0.7],
     }
 

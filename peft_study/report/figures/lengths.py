@@ -8,7 +8,7 @@ from peft_study.report.figures.drawing import Drawing, Mark, Panel, Series
 from peft_study.report.figures.selection import PERCENT, Selection, select
 from peft_study.report.figures.series import finish
 from peft_study.report.figures.style import lengths_key
-from peft_study.report.names import dataset_name, model_name
+from peft_study.report.names import model_name
 from peft_study.report.study import Study
 
 COLUMN = "token_lengths"
@@ -34,13 +34,12 @@ def figure2(study: Study, other: Study | None = None) -> Drawing:
     chosen = select(study, None)
     if COLUMN in study.frame:
         chosen = chosen.only(lambda rows: rows[COLUMN].map(lambda record: bool(_outlines(record))).astype(bool))
-        panels = [_panel(chosen, dataset) for dataset in chosen.datasets()]
+        panels = [_panel(dataset, selection) for dataset, selection in chosen.by_dataset()]
     missing = "No finished cell recorded the lengths of its samples in tokens."
     return finish("figure2", "Lengths of the training samples", panels, chosen, missing)
 
 
-def _panel(chosen: Selection, dataset: str | None) -> Panel:
-    selection = chosen.of_dataset(dataset)
+def _panel(title: str, selection: Selection) -> Panel:
     drawn: list[Series] = []
     seen: list[Mapping[str, Outline]] = []
     for model in selection.models():
@@ -52,7 +51,7 @@ def _panel(chosen: Selection, dataset: str | None) -> Panel:
         seen.append(outlines)
         for name, (x, y) in outlines.items():
             drawn.append(Series(f"{name}, {model_name(model)}", x, y, Mark.steps, lengths_key(name, model)))
-    return Panel(dataset_name(dataset or ""), "tokens", "training samples, %", tuple(drawn))
+    return Panel(title, "tokens", "training samples, %", tuple(drawn))
 
 
 def _outlines(record: Any) -> dict[str, Outline]:
