@@ -11,7 +11,8 @@ from matplotlib.image import imread
 
 from peft_study.report.figures import FIGURES, Direction, Drawing, Line, Mark, Panel, Scale, Series, draw_matplotlib
 from peft_study.report.figures.plotting import figure_of
-from peft_study.report.figures.style import PLOTLY_SYMBOLS, lengths_key, styles_of
+from peft_study.report.figures.style import lengths_key, styles_of
+from peft_study.report.figures.traces import SYMBOLS
 from peft_study.report.read.reference import paper_rows
 from tests.report_cells import drawing_of
 from tests.unit.test_figures import small_study
@@ -200,5 +201,5 @@ def test_panels_share_one_entry_for_a_line_and_say_its_number_at_it() -> None:
 
 
 def test_every_marker_has_a_name_in_the_browser() -> None:
-    assert all(style.marker in PLOTLY_SYMBOLS for style in styles_of(["full", *map(str, range(24))]).values())
+    assert all(style.marker in SYMBOLS for style in styles_of(["full", *map(str, range(24))]).values())
     assert all(re.fullmatch(r"#[0-9A-F]{6}", style.colour) for style in styles_of(["lora", "rag", "x"]).values())

@@ -79,24 +79,18 @@ def interactive(drawing: Drawing, styles: Mapping[str, Style] | None = None) -> 
     widths_in_panel = columns + _COLUMN_GAP * (columns - 1)
     sizes = [sizes_of(panel) for panel in panels]
     turned = [WIDTH / widths_in_panel < size.level_width for size in sizes]
-    below = max((size.turned_height for size, turn in zip(sizes, turned, strict=True) if turn), default=0.0)
-    domains = _domains(len(panels), columns, _ROW_GAP + below)
-
-    data: list[dict[str, Any]] = []
-    parts = [_panel_layout(panel, styles) for panel in panels]
+    gap = _ROW_GAP + max((size.turned_height for size, turn in zip(sizes, turned, strict=True) if turn), default=0.0)
     names = list(dict.fromkeys(name for panel in panels for name in _legend_names(panel)))
-    rows = math.ceil(len(panels) / columns)
-    height = rows * (_PLOT_HEIGHT + _ROW_GAP + below) - _ROW_GAP + _TITLE_HEIGHT + _MARGINS["t"] + _MARGINS["b"]
-    entries, entry_width = _legend_sizes(names)
-    legend_rows = math.ceil(entries / max(1, (WIDTH - _SIDES_WIDTH) // entry_width))
     layout = _frame(len(names) > 1) | {
         "title": {"text": plot_text(drawing.title), "x": 0, "xref": "paper", "font": {"size": 15}},
         "margin": _MARGINS | {"t": _MARGINS["t"] + _TITLE_HEIGHT},
-        "height": height + legend_rows * _LEGEND_ROW_HEIGHT,
+        "height": _height(math.ceil(len(panels) / columns), gap, *_legend_sizes(names)),
         "shapes": [],
         "annotations": [],
     }
-    for place, (panel, part, (across, up)) in enumerate(zip(panels, parts, domains, strict=True)):
+    data: list[dict[str, Any]] = []
+    for place, (panel, (across, up)) in enumerate(zip(panels, _domains(len(panels), columns, gap), strict=True)):
+        part = _panel_layout(panel, styles)
         number = str(place + 1) if place else ""
         x, y = f"x{number}", f"y{number}"
         turn = sizes[place].turned_axis if turned[place] else {}
@@ -241,6 +235,13 @@ def _domains(number: int, columns: int, gap: float) -> list[tuple[list[float], l
         across, up = (left, left + width), (1 - (top + _PLOT_HEIGHT) / height, 1 - top / height)
         domains.append(([round(end, 4) for end in across], [round(end, 4) for end in up]))
     return domains
+
+
+def _height(rows: int, gap: float, legend_entries: int, legend_entry_width: float) -> float:
+    """The pixels of a figure whose rows of panels are `gap` pixels apart, with its title and its legend."""
+    panels = rows * (_PLOT_HEIGHT + gap) - _ROW_GAP + _TITLE_HEIGHT + _MARGINS["t"] + _MARGINS["b"]
+    legend_rows = math.ceil(legend_entries / max(1, (WIDTH - _SIDES_WIDTH) // legend_entry_width))
+    return panels + legend_rows * _LEGEND_ROW_HEIGHT
 
 
 def _moved(part: Mapping[str, Any], x: str, y: str) -> dict[str, Any]:

@@ -56,7 +56,7 @@ function afterTyping(work, milliseconds = 120) {
   };
 }
 
-/** A table with a caption for screen readers only. `head` and the cells of `body` are elements or text. */
+/** A table with a caption for screen readers only. `head` and the rows of `body` hold cells or their texts. */
 function tableOf(caption, head, body) {
   const row = (cells, tag) => make("tr", {}, ...cells.map((cell) =>
     cell instanceof HTMLTableCellElement ? cell : make(tag, tag === "th" ? { scope: "col" } : {}, cell)));

@@ -101,18 +101,20 @@ class Explorer {
     const words = this.search.toLowerCase();
     this.pairs = (this.samples[0] ?? [])
       .map((sample) => [sample, this.samples[1] ? other.get(sample.id) ?? null : null])
-      .filter(([first, second]) => this.wanted(first, second) && (words === "" || searched(first, second).includes(words)));
+      .filter(([first, second]) => this.hasOutcome(first, second) && (words === "" || searched(first, second).includes(words)));
     if (!this.pairs.some(([first]) => first.id === this.sample)) this.sample = this.pairs[0]?.[0].id ?? null;
     this.drawList();
     this.drawSample();
   }
 
-  wanted(first, second) {
-    const right = rightAt(first, 0);
-    if (!this.samples[1])
-      return { all: true, right, wrong: !first.candidates.some((_, rank) => rightAt(first, rank)),
-        late: !right && first.candidates.some((_, rank) => rightAt(first, rank)) }[this.outcome];
+  /** Whether a sample, or a pair of two cells' samples, has the chosen outcome. */
+  hasOutcome(first, second) {
     if (this.outcome === "all") return true;
+    const right = rightAt(first, 0);
+    if (!this.samples[1]) {
+      const late = !right && first.candidates.some((_, rank) => rightAt(first, rank));
+      return { right, late, wrong: !right && !late }[this.outcome];
+    }
     if (second === null) return false;
     const also = rightAt(second, 0);
     return { first_only: right && !also, second_only: !right && also, neither: !right && !also, both: right && also }[this.outcome];

@@ -102,9 +102,7 @@ class Leaderboard {
   }
 
   methods() {
-    const methods = new Set();
-    for (let row = 0; row < this.rows.count; row += 1) methods.add(this.rows.methodOf(row));
-    return [...methods].sort(compareValues);
+    return [...new Set(this.rows.numbers.map((row) => this.rows.methodOf(row)))].sort(compareValues);
   }
 
   /** Show only the cells with these ids. */
@@ -122,23 +120,21 @@ class Leaderboard {
 
   matching() {
     const words = this.search.toLowerCase().split(/\s+/).filter(Boolean);
-    const matches = [];
-    for (let row = 0; row < this.rows.count; row += 1) {
-      if (this.onlyCells && !this.onlyCells.has(this.rows.get(row, "cell_id"))) continue;
+    return this.rows.numbers.filter((row) => {
+      if (this.onlyCells && !this.onlyCells.has(this.rows.get(row, "cell_id"))) return false;
       const differs = FILTERS.some(([name]) => {
         if (!this.chosen[name]) return false;
         const value = name === "method" ? this.rows.methodOf(row) : this.rows.get(row, name);
         return String(value) !== this.chosen[name];
       });
-      if (differs) continue;
-      if (words.length) {
-        const text = [this.rows.nameOf(row), ...["cell_id", "study", "status", "reason"].map((name) => this.rows.get(row, name) ?? "")]
-          .join(" ").toLowerCase();
-        if (!words.every((word) => text.includes(word))) continue;
-      }
-      matches.push(row);
-    }
-    return matches;
+      return !differs && (words.length === 0 || this.contains(row, words));
+    });
+  }
+
+  contains(row, words) {
+    const fields = ["cell_id", "study", "status", "reason"].map((name) => this.rows.get(row, name) ?? "");
+    const text = [this.rows.nameOf(row), ...fields].join(" ").toLowerCase();
+    return words.every((word) => text.includes(word));
   }
 
   sorted(lines) {
