@@ -184,6 +184,15 @@ def test_fields_of_another_kind_do_not_stop_it(tmp_path: Path, fields: dict[str,
     assert isinstance(found["matched"], list)
 
 
+def test_a_metric_may_be_called_like_an_end_of_an_interval(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        write_cell(tmp_path / "study", seed=seed, metrics={"loss_low": 0.25})
+
+    (intervals,) = replicates_of(Study(load([tmp_path / "study"]).frame)).intervals.values()
+
+    assert list(intervals) == ["em@1"]
+
+
 def test_contents_are_plain(tmp_path: Path) -> None:
     write_cell(tmp_path / "study", model=HOSTILE, reason=HOSTILE)
     frame = load([tmp_path / "study"]).frame
