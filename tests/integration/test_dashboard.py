@@ -75,6 +75,8 @@ def test_a_specification_is_the_same_every_time_and_needs_no_server(
         *("Leaderboard", "Scores with intervals", "Memory", "Training", "Quality against cost", "States of cells")
     ]
     assert {panel["viewType"] for panel in panels_of(first)} == {"Bar Chart", "Run History Line Plot", "Scatter Plot"}
+    # The runs hold shares from 0 to 1, not percentages.
+    assert not any("%" in title for title in values_of(first, "xAxisTitle"))
     ids = list(values_of(first, "__id__"))
     assert len(ids) == len(set(ids))
 

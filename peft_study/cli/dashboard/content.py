@@ -1,15 +1,6 @@
 """What a study's dashboard shows, as data. `specification.py` turns it into W&B's format.
 
 Metrics have the names of `peft_study.tracking.names`, so that every panel shows what a run logs.
-
-| section | panels |
-|---|---|
-| Leaderboard | the table of runs, by the headline score; its score by method and by model |
-| Scores with intervals | the score by method for each model, and both ends of each run's 95 % interval |
-| Memory | peaks of training and generation beside the memory of the card; memory while a cell runs |
-| Training | losses by method |
-| Quality against cost | the score against peak memory and against the seconds of training and generation |
-| States of cells | cells by status, and how far each one is |
 """
 
 from collections.abc import Sequence
@@ -35,7 +26,7 @@ class Bars:
     Attributes:
         title: above the panel.
         metrics: names in the summary, one bar each.
-        axis: label of the axis of values.
+        axis: label of the axis of values, without "%" because scores are shares.
         group: the config key whose runs share a bar, with whiskers over them; None for a bar of each run.
     """
 
@@ -131,14 +122,14 @@ def content_of(cells: Sequence[CellConfig]) -> Content:
     """
     scores = _scores(cells)
     trains = any(cell.method.kind is not MethodKind.prompting for cell in cells)
-    score, label = scores[0], QUALITY[scores[0].removeprefix(METRICS)]
+    score = scores[0]
     models = list(dict.fromkeys(cell.model.name for cell in cells))
     sections = [
-        _leaderboard(score, label),
+        _leaderboard(score),
         *(_intervals(scores, model if len(models) > 1 else None) for model in models),
         _memory(trains=trains),
         *([_training()] if trains else []),
-        _costs(score, label),
+        _costs(score),
         _states(),
     ]
     ends, costs = (f"{score}_low", f"{score}_high"), (PEAK, SECONDS, "cost/generate_seconds")
@@ -157,13 +148,14 @@ def _scores(cells: Sequence[CellConfig]) -> list[str]:
     return [f"{METRICS}{name}" for name in names]
 
 
-def _leaderboard(score: str, label: str) -> Section:
+def _leaderboard(score: str) -> Section:
+    title = _title(score)
     return Section(
         "Leaderboard",
         "A row is a cell. Bars are means of cells, and their whiskers the lowest and the highest cell.",
         (
-            Bars(f"{_title(score)} by method", (score,), label, METHOD),
-            Bars(f"{_title(score)} by model", (score,), label, MODEL),
+            Bars(f"{title} by method", (score,), title, METHOD),
+            Bars(f"{title} by model", (score,), title, MODEL),
         ),
         listed=True,
     )
@@ -209,10 +201,10 @@ def _training() -> Section:
     )
 
 
-def _costs(score: str, label: str) -> Section:
+def _costs(score: str) -> Section:
     return Section(
         "Quality against cost",
-        f"A point is a cell. The y-axis is {label.rstrip('%, ')}, the seconds are those of training and generation.",
+        f"A point is a cell. The y-axis is {_title(score)}, the seconds are those of training and generation.",
         (
             Points(f"{_title(score)} against peak memory", PEAK, score),
             Points(f"{_title(score)} against time", SECONDS, score),
@@ -230,4 +222,5 @@ def _states() -> Section:
 
 
 def _title(score: str) -> str:
+    # Without a unit: the runs hold shares from 0 to 1, which the report shows in percent.
     return HEADLINES[score.removeprefix(METRICS)]

@@ -40,8 +40,8 @@ function shortProperties(text, most = SHORT_CHARACTERS) {
 }
 
 /** A select element with options [{value, title}]; `changed` is called with the value. */
-function choice(label, options, value, changed) {
-  const select = make("select", { change: () => changed(select.value) });
+function choice(id, label, options, value, changed) {
+  const select = make("select", { id, change: () => changed(select.value) });
   for (const option of options) select.append(make("option", { value: option.value, ...shortProperties(option.title, OPTION_CHARACTERS) }));
   select.value = value;
   return make("label", { class: "field" }, make("span", { text: label }), select);

@@ -75,15 +75,11 @@ class Leaderboard {
       const values = name === "method" ? this.methods() : this.rows.distinct(name);
       if (values.length < 2) continue;
       const options = [{ value: "", title: "all" }, ...values.map((value) => ({ value: String(value), title: String(value) }))];
-      const field = choice(title, options, "", (value) => { this.chosen[name] = value; this.restart(); });
-      field.querySelector("select").id = `filter-${name}`;
-      bar.append(field);
+      bar.append(choice(`filter-${name}`, title, options, "", (value) => { this.chosen[name] = value; this.restart(); }));
     }
     if (this.lines.several) {
       const options = [{ value: "means", title: "over seeds" }, { value: "cells", title: "every cell" }];
-      const rows = choice("Rows", options, "means", (value) => { this.means = value === "means"; this.restart(); });
-      rows.querySelector("select").id = "leaderboard-rows";
-      bar.append(rows);
+      bar.append(choice("leaderboard-rows", "Rows", options, "means", (value) => { this.means = value === "means"; this.restart(); }));
     }
     bar.append(this.columnChooser(), make("button", { type: "button", text: "Save as CSV", click: () => this.save() }));
     this.narrowed = make("button", { type: "button", class: "chip", hidden: true, click: () => { this.onlyCells = null; this.restart(); } });
