@@ -9,12 +9,11 @@ import pandas as pd
 
 from peft_study.report.figures.drawing import Direction, Drawing, Line, Mark, Panel, Scale, Series
 from peft_study.report.figures.memory import card_limit
-from peft_study.report.figures.selection import GIGABYTES, PERCENT, Selection, quality, select, summarise, variant_label
+from peft_study.report.figures.selection import Selection, quality, select, summarise, variant_label
 from peft_study.report.figures.series import Point, finish, make_series
 from peft_study.report.names import dataset_name, model_name
 from peft_study.report.study import Study
 
-MINUTES = 1 / 60
 PREDICTED = "predicted_peak_bytes"
 _NAMES = {"model": model_name, "dataset": dataset_name}
 _FRONT = "The Pareto front joins the cells that no other cell beats in both cost and score."
@@ -32,7 +31,7 @@ def quality_memory(study: Study, other: Study | None = None) -> Drawing:
         other: rows to compare with, drawn hollow.
     """
     chosen, label = select(study, other).with_comparable_memory("peak_bytes")
-    panels = _against(chosen, "peak_bytes", GIGABYTES, label, card_limit(label, Direction.vertical))
+    panels = _against(chosen, "peak_bytes", label, card_limit(label, Direction.vertical))
     missing = "No finished cell with a score and a measured peak memory."
     return finish("quality-memory", "Score against peak memory", panels, chosen, missing, (_WHOLE, _FRONT))
 
@@ -51,7 +50,7 @@ def quality_time(study: Study, other: Study | None = None) -> Drawing:
     if len(devices) > 1:
         notes.insert(0, f"These times were measured on different devices: {', '.join(devices)}.")
     label = "training and generation, minutes"
-    panels = _against(chosen, "work_seconds", MINUTES, label, (), Scale.log)
+    panels = _against(chosen, "work_seconds", label, scale=Scale.log)
     missing = "No finished cell with a score and a measured time."
     return finish("quality-time", "Score against time", panels, chosen, missing, notes)
 
@@ -65,7 +64,7 @@ def quality_energy(study: Study, other: Study | None = None) -> Drawing:
     """
     chosen = _summed(select(study, other), "work_energy_wh", "energy_wh")
     label = "energy of the card in training and generation, Wh"
-    panels = _against(chosen, "work_energy_wh", 1.0, label, (), Scale.log)
+    panels = _against(chosen, "work_energy_wh", label, scale=Scale.log)
     missing = "No finished cell with a score and a measured energy. NVML measures it on a GPU."
     notes = ("The energy is of the whole card, with all other work on it.", _FRONT)
     return finish("quality-energy", "Score against energy", panels, chosen, missing, notes)
@@ -85,7 +84,7 @@ def predicted_memory(study: Study, other: Study | None = None) -> Drawing:
         named_by = _distinct_columns(predicted.rows, "model", "dataset")
         for key in predicted.variants():
             rows = predicted.of_variant(key).rows
-            if points := _points(rows, (PREDICTED, GIGABYTES), ("peak_bytes", GIGABYTES), named_by):
+            if points := _points(rows, PREDICTED, "peak_bytes", named_by):
                 drawn.append(make_series(variant_label(key), points, Mark.points, key))
     shown = _named_worst(drawn)
     # Both axes are logarithmic: a peak of 4 GB and one of 40 GB show the same relative error alike.
@@ -117,7 +116,7 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 
 
 def _against(
-    chosen: Selection, cost: str, factor: float, label: str, lines: tuple[Line, ...], scale: Scale = Scale.linear
+    chosen: Selection, cost: str, label: str, lines: tuple[Line, ...] = (), scale: Scale = Scale.linear
 ) -> list[Panel]:
     panels = []
     for title, selection in chosen.by_dataset():
@@ -127,7 +126,7 @@ def _against(
         for rows, paper, suffix in selection.sides:
             for key in selection.variants():
                 of_variant = rows[rows["variant"] == key]
-                if points := _points(of_variant, (cost, factor), (column, PERCENT), named_by):
+                if points := _points(of_variant, cost, column, named_by):
                     drawn.append(make_series(variant_label(key) + suffix, points, Mark.points, key, paper=paper))
         front = _front(drawn)
         shown = [_named_on(front, series) for series in drawn]
@@ -140,13 +139,11 @@ def _distinct_columns(rows: pd.DataFrame, *columns: str) -> tuple[str, ...]:
     return tuple(column for column in columns if rows[column].nunique() > 1)
 
 
-def _points(
-    rows: pd.DataFrame, along_x: tuple[str, float], along_y: tuple[str, float], named_by: tuple[str, ...]
-) -> list[Point]:
-    """Make a point of each configuration, from a column and its factor along x and along y."""
+def _points(rows: pd.DataFrame, x_column: str, y_column: str, named_by: tuple[str, ...]) -> list[Point]:
+    """Make a point of each configuration, with its values in some columns as its name."""
     points = []
     for _, group in rows.groupby(["model", "dataset", "num_examples"], dropna=False, sort=False):
-        x, y = summarise(group, *along_x), summarise(group, *along_y)
+        x, y = summarise(group, x_column), summarise(group, y_column)
         if x and y:
             names = [_NAMES[column](str(group[column].iloc[0])) for column in named_by]
             points.append(Point(x.value, y, ", ".join(names)))

@@ -5,7 +5,7 @@ import math
 import pandas as pd
 
 from peft_study.report.figures.drawing import Direction, Drawing, Line, Mark, Panel, Series
-from peft_study.report.figures.selection import PERCENT, Selection, quality, select, summarise, variant_label
+from peft_study.report.figures.selection import Selection, quality, select, summarise, variant_label
 from peft_study.report.figures.series import Point, finish, make_series
 from peft_study.report.names import dataset_name, model_name
 from peft_study.report.study import Study
@@ -71,7 +71,7 @@ def best_of(rows: pd.DataFrame, column: str) -> tuple[float | None, pd.DataFrame
     means = [
         (mean.value, float(group["num_examples"].iloc[0]), group)
         for group in _by_examples(rows)
-        if (mean := summarise(group, column, PERCENT))
+        if (mean := summarise(group, column))
     ]
     if not means:
         return None, rows.iloc[:0]
@@ -94,7 +94,7 @@ def _curves(chosen: Selection, column: str, label: str, style: str) -> list[Seri
         points = [
             Point(float(group["num_examples"].iloc[0]), mean)
             for group in _by_examples(counted)
-            if (mean := summarise(group, column, PERCENT))
+            if (mean := summarise(group, column))
         ]
         if points:
             curves.append(make_series(label + suffix, points, Mark.line, style, paper=paper))
@@ -107,7 +107,7 @@ def _levels(chosen: Selection, column: str) -> list[Line]:
     for rows, paper, suffix in chosen.sides:
         for key, name in (("lora", "LoRA"), ("icl", "best ICL")):
             number, best = best_of(rows[rows["variant"] == key], column)
-            if level := summarise(best, column, PERCENT):
+            if level := summarise(best, column):
                 # The number of examples is not part of the label, so that all panels share a legend entry.
                 text = "" if key == "lora" or number is None else f"{number:.0f} example{'' if number == 1 else 's'}"
                 lines.append(Line(name + suffix, Direction.horizontal, level.value, key, paper, text=text))
@@ -117,5 +117,5 @@ def _levels(chosen: Selection, column: str) -> list[Line]:
 
 def _best(rows: pd.DataFrame, column: str, label: str, style: str, *, paper: bool) -> list[Line]:
     """Draw a line for a score without a number of examples, as the paper reports its best."""
-    best = summarise(rows[rows["num_examples"].isna()], column, PERCENT)
+    best = summarise(rows[rows["num_examples"].isna()], column)
     return [Line(label, Direction.horizontal, best.value, style, paper)] if best else []

@@ -9,7 +9,7 @@ A specification has no theme: backgrounds, grids and text have plotly's defaults
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from peft_study.report.figures.drawing import Direction, Drawing, Panel, Scale
@@ -38,7 +38,7 @@ _SIDES_WIDTH = _MARGINS["l"] + _MARGINS["r"]
 _TURN_DEGREES = 42
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sizes:
     """How a panel adapts to the width that a page has for it.
 
@@ -53,28 +53,27 @@ class Sizes:
         sides_width: pixels left and right of the axes.
     """
 
-    least_width: float
-    level_width: float
-    turned_axis: Mapping[str, Any]
-    turned_height: float
+    least_width: float = 0
+    level_width: float = 0
+    turned_axis: Mapping[str, Any] = field(default_factory=dict)
+    turned_height: float = 0
     legend_entries: int
     legend_entry_width: float
     legend_row_height: float = _LEGEND_ROW_HEIGHT
     sides_width: float = _SIDES_WIDTH
 
 
-def interactive(drawing: Drawing, styles: Mapping[str, Style] | None = None) -> dict[str, Any]:
+def interactive(drawing: Drawing) -> dict[str, Any]:
     """Convert a drawing to one plotly figure with all of its panels.
 
     Args:
         drawing: what to draw.
-        styles: of every key in the drawing; None chooses them as the printed figure does.
 
     Returns:
         {"data": [traces], "layout": {...}} in plotly's schema.
     """
     panels = drawing.panels
-    styles = styles_of(key for panel in panels for key in panel.style_keys) if styles is None else styles
+    styles = styles_of(key for panel in panels for key in panel.style_keys)
     columns = 1 if any(len(panel.categories) > FEW_CATEGORIES for panel in panels) else min(2, len(panels))
     widths_in_panel = columns + _COLUMN_GAP * (columns - 1)
     sizes = [sizes_of(panel) for panel in panels]
@@ -121,19 +120,20 @@ def panel_figure(panel: Panel, styles: Mapping[str, Style]) -> dict[str, Any]:
 
 def sizes_of(panel: Panel) -> Sizes:
     """Estimate the sizes by which a panel adapts to a width."""
-    legend = _legend_sizes(_legend_names(panel))
+    entries, entry_width = _legend_sizes(_legend_names(panel))
     if not panel.categories:
-        return Sizes(0, 0, {}, 0, *legend)
+        return Sizes(legend_entries=entries, legend_entry_width=entry_width)
     names = [shorten(name) for name in panel.categories]
     bars = max((len(slots) for slots in bar_slots(panel).values()), default=1)
     longest_line = max(len(line) for name in names for line in name.split(", "))
     rise = math.sin(math.radians(_TURN_DEGREES))
     return Sizes(
-        _SIDES_WIDTH + len(names) * max(_TURNED_LABEL_WIDTH, bars * _BAR_WIDTH),
-        _SIDES_WIDTH + len(names) * longest_line * _LETTER_WIDTH,
-        {"tickangle": -_TURN_DEGREES, "ticktext": [plot_text(name) for name in names]},
-        max(map(len, names)) * _LETTER_WIDTH * rise,
-        *legend,
+        least_width=_SIDES_WIDTH + len(names) * max(_TURNED_LABEL_WIDTH, bars * _BAR_WIDTH),
+        level_width=_SIDES_WIDTH + len(names) * longest_line * _LETTER_WIDTH,
+        turned_axis={"tickangle": -_TURN_DEGREES, "ticktext": [plot_text(name) for name in names]},
+        turned_height=max(map(len, names)) * _LETTER_WIDTH * rise,
+        legend_entries=entries,
+        legend_entry_width=entry_width,
     )
 
 

@@ -1,7 +1,7 @@
 """Figures 1 and 5: the GPU memory that fine-tuning needs."""
 
 from peft_study.report.figures.drawing import Direction, Drawing, Line, Panel
-from peft_study.report.figures.selection import GIGABYTES, PERCENT, Selection, quality, select, variant_label
+from peft_study.report.figures.selection import Selection, quality, select, variant_label
 from peft_study.report.figures.series import finish, make_bars
 from peft_study.report.names import model_name
 from peft_study.report.study import Study
@@ -20,7 +20,7 @@ def figure1(study: Study, other: Study | None = None) -> Drawing:
     chosen, label = select(study, other, "full*", "lora*").with_comparable_memory("train_peak_bytes")
     panels = []
     for title, selection in chosen.by_dataset():
-        drawn = make_bars(selection, "train_peak_bytes", GIGABYTES, _configuration)
+        drawn = make_bars(selection, "train_peak_bytes", _configuration)
         # The higher of its two bars, ours or the paper's, decides a configuration's place.
         heights = [
             (height or 0.0, str(name)) for series in drawn for name, height in zip(series.x, series.y, strict=True)
@@ -43,11 +43,11 @@ def figure5(study: Study, other: Study | None = None) -> Drawing:
     panels = []
     for title, selection in chosen.by_dataset():
         column, label = quality(selection.rows)
-        panels.append(_by_model(title, selection, column, PERCENT, label, ()))
+        panels.append(_by_model(title, selection, column, label, ()))
     # All scores before all peaks, so that panels with the same axis stand side by side.
     lines = card_limit(memory_label)
     for title, selection in measured.by_dataset():
-        panels.append(_by_model(title, selection, "train_peak_bytes", GIGABYTES, memory_label, lines))
+        panels.append(_by_model(title, selection, "train_peak_bytes", memory_label, lines))
     missing = "No finished cell of QLoRA."
     return finish("figure5", "LoRA and QLoRA by model", panels, measured, missing, _notes(measured))
 
@@ -57,15 +57,13 @@ def card_limit(label: str, direction: Direction = Direction.horizontal) -> tuple
     return (Line("24 GB", direction, CARD_GB, "limit", limit=True),) if "GPU" in label else ()
 
 
-def _by_model(
-    title: str, selection: Selection, column: str, factor: float, label: str, lines: tuple[Line, ...]
-) -> Panel:
+def _by_model(title: str, selection: Selection, column: str, label: str, lines: tuple[Line, ...]) -> Panel:
     """Draw bars of the models that were run on a quantised base."""
     # A model without a quantised run has nothing to show beside its 16 bits; figure 1 has it.
     measured = selection.only(lambda rows: rows[column].notna() if column in rows else rows["model"].isna())
     quantised = set(measured.rows.loc[measured.rows["quantization"] != "none", "model"])
     measured = measured.only(lambda rows: rows["model"].isin(quantised))
-    drawn = make_bars(measured, column, factor, lambda model, _: model_name(model))
+    drawn = make_bars(measured, column, lambda model, _: model_name(model))
     return Panel(title, "", label, drawn, lines, categories=tuple(map(model_name, measured.models())))
 
 

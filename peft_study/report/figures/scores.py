@@ -6,7 +6,7 @@ import pandas as pd
 
 from peft_study.report.figures.drawing import Drawing, Mark, Panel, Series
 from peft_study.report.figures.examples import best_of
-from peft_study.report.figures.selection import PERCENT, Selection, codebleu, quality, select, summarise, variant_label
+from peft_study.report.figures.selection import Selection, codebleu, quality, select, summarise, variant_label
 from peft_study.report.figures.series import Point, finish, make_series
 from peft_study.report.names import model_name
 from peft_study.report.study import Study
@@ -72,5 +72,5 @@ def _series_of_best(selection: Selection, x_column: str, y_column: str) -> Itera
 
 def _points(rows: pd.DataFrame, x_column: str, y_column: str, text: str) -> list[Point]:
     """Make the point of a configuration; none if a score is unknown."""
-    x, y = summarise(rows, x_column, PERCENT), summarise(rows, y_column, PERCENT)
+    x, y = summarise(rows, x_column), summarise(rows, y_column)
     return [Point(x.value, y, text)] if x and y else []

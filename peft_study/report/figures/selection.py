@@ -17,8 +17,8 @@ from peft_study.report.study import Study
 from peft_study.results.schema import MemoryKind, Status
 
 PERCENT = 100.0
-GIGABYTES = 1e-9
-_COSTS = ("_bytes", "_seconds", "_wh")
+_COST_FACTORS = {"_bytes": 1e-9, "_seconds": 1 / 60, "_wh": 1.0}
+"""What converts a cost to GB, minutes or Wh, by the end of its column's name."""
 _ON_CPU = "Memory is the peak of a process on a CPU, including its libraries. The limit of a card does not apply."
 _OTHERWISE = "Memory to compare with was measured on a GPU and is not shown."
 
@@ -152,16 +152,15 @@ def select(study: Study, other: Study | None, *variants: str) -> Selection:
     return Selection(shown, compared, (*notes, *_unfinished(rows)))
 
 
-def summarise(rows: pd.DataFrame, column: str, factor: float) -> Summary | None:
+def summarise(rows: pd.DataFrame, column: str) -> Summary | None:
     """Summarise a column over seeds: a score by its mean and interval, a cost by its median and range.
 
     Args:
         rows: the replicates of a configuration.
-        column: the column; a cost if its name ends in _bytes, _seconds or _wh.
-        factor: conversion from the column's unit to the figure's.
+        column: a cost if its name ends in _bytes, _seconds or _wh, otherwise a score.
 
     Returns:
-        The summary, or None if no row has a value.
+        The summary in percent, GB, minutes or Wh, or None if no row has a value.
     """
     if column not in rows:
         return None
@@ -171,15 +170,16 @@ def summarise(rows: pd.DataFrame, column: str, factor: float) -> Summary | None:
         return None
     low: float | None
     high: float | None
-    # Other load on the machine slows single runs down, which a median ignores.
-    if column.endswith(_COSTS):
+    factor = next((factor for end, factor in _COST_FACTORS.items() if column.endswith(end)), None)
+    if factor is None:
+        score = score_of(rows, column)
+        assert score is not None
+        middle, low, high, factor = score.mean, score.low, score.high, PERCENT
+    else:
+        # Other load on the machine slows single runs down, which a median ignores.
         costs = values[present].tolist()
         middle = median(costs)
         low, high = (min(costs), max(costs)) if len(costs) > 1 else (None, None)
-    else:
-        score = score_of(rows, column)
-        assert score is not None
-        middle, low, high = score.mean, score.low, score.high
     # The page opens a point's cells by these ids, and the paper has no cells.
     ids = zip(rows["source"].tolist(), rows["cell_id"].tolist(), present, strict=True)
     return Summary(

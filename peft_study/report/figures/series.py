@@ -45,13 +45,12 @@ def make_series(label: str, points: Sequence[Point], mark: Mark, style: str, *, 
     )
 
 
-def make_bars(chosen: Selection, column: str, factor: float, category: Callable[[str, str], str]) -> tuple[Series, ...]:
+def make_bars(chosen: Selection, column: str, category: Callable[[str, str], str]) -> tuple[Series, ...]:
     """Make a series of bars for each variant: this study's, then those to compare with.
 
     Args:
         chosen: the rows of a panel.
         column: the column that the bars show.
-        factor: conversion from the column's unit to the panel's.
         category: maps a model and a variant to the category of their bar.
     """
     drawn = []
@@ -60,7 +59,7 @@ def make_bars(chosen: Selection, column: str, factor: float, category: Callable[
             points = [
                 Point(category(model, key), height)
                 for model in chosen.models()
-                if (height := summarise(rows[(rows["variant"] == key) & (rows["model"] == model)], column, factor))
+                if (height := summarise(rows[(rows["variant"] == key) & (rows["model"] == model)], column))
             ]
             if points:
                 drawn.append(make_series(variant_label(key) + suffix, points, Mark.bars, key, paper=paper))
