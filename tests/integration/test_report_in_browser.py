@@ -421,7 +421,8 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     study = folder / "</script><script>window.hacked=1"
     study = folder / "a" if "/" in study.name else study
     link = '<a href="javascript:window.hacked=1">x</a><a href="https://example.org"><i>y</i></a>'
-    for seed in (1, 2):
+    # Two methods, of which the first has replicates: the page looks up their intervals by the names of metrics.
+    for method, seed in ((1, 1), (2, 2), (1, 3)):
         samples = [
             prediction(
                 HOSTILE,
@@ -434,7 +435,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ]
         write_cell(
             study,
-            f"{link}{HOSTILE}{seed}",
+            f"{link}{HOSTILE}{method}",
             seed,
             model=f"<b>{HOSTILE}",
             dataset=HOSTILE,
@@ -442,7 +443,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
             cell_id=f"{HOSTILE}{seed}",
             metrics={HOSTILE: 0.5, "__proto__": 0.5, "constructor": 0.25, "codebleu": 0.5},
         )
-    write_cell(study, HOSTILE, 3, model=HOSTILE, status=Status.failed, reason=f"{HOSTILE}\n{link}", em=None)
+    write_cell(study, HOSTILE, 4, model=HOSTILE, status=Status.failed, reason=f"{HOSTILE}\n{link}", em=None)
     frame = load([study]).frame
     return write(folder, frame, drawn=tuple(FIGURES), against=HOSTILE)
 

@@ -342,6 +342,18 @@ def test_only_tracked_cells_that_do_not_run_are_sent(
     }
 
 
+@pytest.mark.parametrize("trackers", ["wandb", ["wandb"], {"trackers": 3}])
+def test_a_damaged_record_does_not_block_the_others(
+    trackers: object, server: WandbServer, sync: Sync, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    damaged, intact = (recorded(tmp_path / "cells" / name) for name in ("a-damaged", "b-intact"))
+    record = RunResult("a-damaged", "demo", Status.ok, config=CONFIG | {"tracking": trackers})
+    CellFolder(damaged).write_result(record)
+    assert sync() == 1
+    assert_arrived_once(server, intact)
+    assert "a-damaged" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -76,8 +76,8 @@ def drawings() -> dict[str, Drawing]:
     return made | {f"small-{name}": drawing_of(name, small_study(), paper_rows()) for name in FIGURES}
 
 
-def series(drawing: Drawing, label: str, panel: int = 0) -> Series:
-    return next(one for one in drawing.panels[panel].series if one.label == label)
+def series_of(drawing: Drawing, label: str, panel: int = 0) -> Series:
+    return next(series for series in drawing.panels[panel].series if series.label == label)
 
 
 def levels(panel: Panel) -> dict[str, float]:
@@ -94,7 +94,7 @@ def test_a_drawing_is_the_stored_one(name: str) -> None:
 def test_figure_1_of_the_papers_rows_has_the_papers_bars_from_the_smallest_to_the_largest() -> None:
     (panel,) = drawing_of("figure1", paper_rows()).panels
 
-    heights = {str(x): y for one in panel.series for x, y in zip(one.x, one.y, strict=True)}
+    heights = {str(x): y for series in panel.series for x, y in zip(series.x, series.y, strict=True)}
     printed = [float(line["peak_memory_gb"]) for line in paper_file("figure1")]
     assert [heights[name] for name in panel.categories] == sorted(printed)
     assert panel.categories[0] == "CodeT5+-220M, Full fine-tuning"
@@ -106,7 +106,7 @@ def test_figure_1_of_the_papers_rows_has_the_papers_bars_from_the_smallest_to_th
 def test_figure_4_of_the_papers_rows_has_table_3s_lora_rows(place: int, dataset: str) -> None:
     panel = drawing_of("figure4", paper_rows()).panels[place]
 
-    assert {one.label: (one.x[0], one.y[0]) for one in panel.series} == {
+    assert {series.label: (series.x[0], series.y[0]) for series in panel.series} == {
         model_name(line["model"]): (float(line[f"{dataset}_em@10"]), float(line[f"{dataset}_codebleu"]))
         for line in paper_file("table3")
         if line["method"] == "lora"
@@ -118,7 +118,7 @@ def test_figure_5_of_the_papers_rows_has_the_papers_bars(place: int, dataset: st
     panel = drawing_of("figure5", paper_rows()).panels[place]
 
     variants = {"LoRA": "none", "QLoRA-8bit": "int8", "QLoRA-4bit": "nf4"}
-    drawn = {(x, variants[one.label]): y for one in panel.series for x, y in zip(one.x, one.y, strict=True)}
+    drawn = {(x, variants[series.label]): y for series in panel.series for x, y in zip(series.x, series.y, strict=True)}
     assert drawn == {
         (model_name(line["model"]), line["quantization"]): float(line[f"{dataset}_em@10"])
         for line in paper_file("figure5")
@@ -128,7 +128,7 @@ def test_figure_5_of_the_papers_rows_has_the_papers_bars(place: int, dataset: st
 def test_seeds_become_a_mean_with_an_interval_and_a_single_run_keeps_its_own() -> None:
     drawing = drawing_of("figure3", small_study())
 
-    curve = series(drawing, "CodeLlama-7B")
+    curve = series_of(drawing, "CodeLlama-7B")
     assert (curve.x, curve.y) == ((0.0, 1.0, 8.0), (8.0, 12.0, 25.0))
     assert (curve.low[0], curve.high[0]) == (5.0, 10.0)
     # Two seeds, 10 and 14 %, each with an interval of 5 points: Student's distribution at few degrees of freedom.
@@ -156,8 +156,8 @@ def test_costs_are_medians_over_seeds_as_in_the_tables() -> None:
         ]
     )
 
-    memory = series(drawing_of("figure1", frame), "LoRA")
-    time = series(drawing_of("quality-time", frame), "LoRA")
+    memory = series_of(drawing_of("figure1", frame), "LoRA")
+    time = series_of(drawing_of("quality-time", frame), "LoRA")
     assert (memory.y, memory.low, memory.high) == ((2.0,), (1.0,), (9.0,))
     # Two minutes of training and two of generation; 12 is the median of the cells' sums.
     assert (time.x, time.y) == ((4.0,), (20.0,))
@@ -166,7 +166,7 @@ def test_costs_are_medians_over_seeds_as_in_the_tables() -> None:
 def test_what_to_compare_with_is_marked_as_such() -> None:
     drawing = drawing_of("figure3", small_study(), paper_rows())
 
-    paper = series(drawing, "CodeLlama-7B (paper)")
+    paper = series_of(drawing, "CodeLlama-7B (paper)")
     assert (paper.x, paper.y, paper.paper, paper.cells) == ((0.0,), (7.73,), True, ())
     # The paper says what its best is, and not with how many examples.
     assert levels(drawing.panels[0]) == {"CodeLlama-7B, best (paper)": 29.83}
@@ -178,13 +178,13 @@ def test_another_study_to_compare_with_is_not_called_the_paper() -> None:
     drawing = drawing_of("figure3", small_study(), small_study())
 
     assert drawing.compared == "compared"
-    assert series(drawing, "CodeLlama-7B (compared)").cells[0] == ("codellama-7b_zero-shot_none_conala_0_1",)
+    assert series_of(drawing, "CodeLlama-7B (compared)").cells[0] == ("codellama-7b_zero-shot_none_conala_0_1",)
 
 
 def test_models_that_were_not_run_are_not_taken_from_the_paper() -> None:
     panel = drawing_of("figure4", small_study(), paper_rows()).panels[0]
 
-    assert {one.label for one in panel.series if one.paper} == {"CodeT5+-220M (paper)", "CodeLlama-7B (paper)"}
+    assert {series.label for series in panel.series if series.paper} == {"CodeT5+-220M (paper)", "CodeLlama-7B (paper)"}
 
 
 def test_the_papers_codellama_13b_stands_beside_the_python_variant_of_the_study() -> None:
@@ -192,14 +192,14 @@ def test_the_papers_codellama_13b_stands_beside_the_python_variant_of_the_study(
 
     (panel,) = drawing_of("figure1", frame, paper_rows()).panels
     assert panel.categories == ("CodeLlama-13B-Python, QLoRA-4bit",)
-    assert [(one.paper, one.y) for one in panel.series] == [(False, (14.0,)), (True, (15.01,))]
+    assert [(series.paper, series.y) for series in panel.series] == [(False, (14.0,)), (True, (15.01,))]
 
 
 def test_retrieval_stands_against_lora_and_the_best_number_of_random_examples() -> None:
     (panel,) = drawing_of("figure7", small_study(), paper_rows()).panels
 
     assert panel.title == "CodeLlama-7B, Conala"
-    assert [(one.label, one.x, one.y) for one in panel.series] == [("RAG", (3.0,), (35.0,))]
+    assert [(series.label, series.x, series.y) for series in panel.series] == [("RAG", (3.0,), (35.0,))]
     own = {"LoRA": 40.0, "best ICL": 25.0}
     assert levels(panel) == own | {"LoRA (paper)": 39.31, "best ICL (paper)": 29.83, "best RAG (paper)": 35.17}
 
@@ -231,7 +231,7 @@ def test_the_pareto_front(points: list[tuple[float, float]], front: list[tuple[f
 def test_the_front_of_score_and_memory_is_a_staircase_through_this_studys_cells() -> None:
     drawing = drawing_of("quality-memory", small_study(), paper_rows())
 
-    front = series(drawing, "Pareto front")
+    front = series_of(drawing, "Pareto front")
     assert front.mark is Mark.path
     assert list(zip(front.x, front.y, strict=True)) == [(1.2, 12.0), (2.5, 12.0), (2.5, 36.0), (5.0, 36.0), (5.0, 40.0)]
     assert [(line.label, line.direction) for line in drawing.panels[0].lines] == [("24 GB", Direction.vertical)]
@@ -240,14 +240,14 @@ def test_the_front_of_score_and_memory_is_a_staircase_through_this_studys_cells(
 def test_time_is_that_of_training_and_generation_and_unknown_without_a_trained_cells_training() -> None:
     panel = drawing_of("quality-time", small_study()).panels[0]
 
-    minutes = {one.label: one.x for one in panel.series if one.mark is Mark.points}
+    minutes = {series.label: series.x for series in panel.series if series.mark is Mark.points}
     assert minutes == {"LoRA": (10.0,), "Zero-shot": (1.0,), "ICL": (2.0, 2.0), "RAG": (3.0,)}
 
 
 def test_measured_memory_stands_over_the_predicted_one() -> None:
     drawing = drawing_of("predicted-memory", small_study())
 
-    assert (series(drawing, "QLoRA-4bit").x, series(drawing, "QLoRA-4bit").y) == ((2.0,), (2.5,))
+    assert (series_of(drawing, "QLoRA-4bit").x, series_of(drawing, "QLoRA-4bit").y) == ((2.0,), (2.5,))
     assert drawing.panels[0].lines[0].direction is Direction.diagonal
 
 
@@ -260,7 +260,7 @@ def test_of_many_predictions_the_worst_ones_have_names() -> None:
     )
 
     drawing = drawing_of("predicted-memory", frame)
-    named = [text for one in drawing.panels[0].series for text in one.texts if text]
+    named = [text for series in drawing.panels[0].series for text in series.texts if text]
     assert sorted(named) == sorted(f"m-{number}" for number in range(30, 40))
     assert any("furthest from the predicted one" in note for note in drawing.notes)
 
@@ -268,14 +268,29 @@ def test_of_many_predictions_the_worst_ones_have_names() -> None:
 def test_lengths_are_shares_between_the_edges_of_their_bins() -> None:
     drawing = drawing_of("figure2", small_study())
 
-    prompt = series(drawing, "prompt, CodeT5+-220M")
+    prompt = series_of(drawing, "prompt, CodeT5+-220M")
     assert prompt.x == (0.0, 8.0, 16.0, 24.0, 32.0)
     assert prompt.y == (12.5, 37.5, 0.0, 50.0, None)
     # The second model's tokenizer cuts alike.
     assert len(drawing.panels[0].series) == 2
 
 
-@pytest.mark.parametrize("histogram", [None, "x", {}, {"bin_tokens": 0, "prompt": {"0": 1}, "target": {"0": 1}}])
+@pytest.mark.parametrize(
+    "histogram",
+    [
+        *(
+            None,
+            "x",
+            {},
+            {"bin_tokens": 8, "prompt": {"0": 1}},
+            {"bin_tokens": 0, "prompt": {"0": 1}, "target": {"0": 1}},
+        ),
+        *(
+            {"bin_tokens": 8, "prompt": prompt, "target": {"0": 1}}
+            for prompt in (3, {}, {"a": 1}, {"nan": 1}, {"0": 0}, {"0": None}, {"0": math.nan}, {"0": 1, "1e300": 1})
+        ),
+    ],
+)
 def test_a_record_that_holds_no_lengths_is_passed_over(histogram: object) -> None:
     frame = small_study()
     frame["token_lengths"] = pd.Series([histogram] * len(frame), dtype=object)
@@ -288,7 +303,7 @@ def test_memory_of_a_process_has_no_cards_limit_and_is_not_put_beside_a_gpus() -
 
     drawing = drawing_of("figure1", frame, paper_rows())
     assert drawing.panels[0].lines == ()
-    assert not any(one.paper for one in drawing.panels[0].series)
+    assert not any(series.paper for series in drawing.panels[0].series)
     assert "process" in drawing.panels[0].y_label
     assert any("not shown" in note for note in drawing.notes)
 
@@ -317,7 +332,7 @@ def test_of_several_settings_the_tables_one_is_shown_and_said() -> None:
     )
 
     drawing = drawing_of("figure4", frame)
-    assert series(drawing, "m").x == (36.0,)
+    assert series_of(drawing, "m").x == (36.0,)
     assert any(note.endswith("kind of memory): m/LoRA/conala (1 ok).") for note in drawing.notes)
 
 
@@ -325,7 +340,7 @@ def test_cells_that_the_rows_cannot_tell_apart_are_averaged_and_said() -> None:
     rows = [cell("m", "lora", em) | {"codebleu": em, "cell_id": str(em)} for em in (0.2, 0.4)]
 
     drawing = drawing_of("figure4", frame_of(rows))
-    assert series(drawing, "m").x == (30.0,)
+    assert series_of(drawing, "m").x == (30.0,)
     assert any("with the same seed" in note and note.endswith(": m/LoRA/conala.") for note in drawing.notes)
 
 

@@ -51,13 +51,13 @@ def test_plotly_accepts_every_figure(name: str, rows: Any) -> None:
 def test_a_figure_has_the_drawings_values_and_cells(name: str) -> None:
     drawing = FIGURES[name](Study(small_study()), Study(paper_rows()))
 
-    series = [one for panel in drawing.panels for one in panel.series]
+    drawn = [series for panel in drawing.panels for series in panel.series]
     traces = [trace for trace in interactive(drawing)["data"] if trace["hoverinfo"] != "skip"]
     assert [(trace["name"], tuple(trace["x"]), tuple(trace["y"])) for trace in traces] == [
-        (one.label, one.x, one.y) for one in series
+        (series.label, series.x, series.y) for series in drawn
     ]
     assert [trace.get("customdata") for trace in traces] == [
-        [list(cells) for cells in one.cells] or None for one in series
+        [list(cells) for cells in series.cells] or None for series in drawn
     ]
 
 
@@ -134,7 +134,7 @@ def test_panels_have_axes_of_their_own_that_do_not_overlap_and_one_legend_entry_
     assert layout["xaxis"]["domain"] == layout["xaxis3"]["domain"]
     assert layout["xaxis"]["domain"][1] < layout["xaxis2"]["domain"][0]
     assert layout["yaxis"]["domain"][0] > layout["yaxis3"]["domain"][1]
-    labels = {one.label for panel in drawing.panels for one in panel.series}
+    labels = {series.label for panel in drawing.panels for series in panel.series}
     assert sorted(trace["name"] for trace in figure["data"] if trace["showlegend"]) == sorted(labels)
     assert [label["text"] for label in layout["annotations"]] == [panel.title for panel in drawing.panels] * 2
 
@@ -152,8 +152,8 @@ def test_reference_lines_stay_on_the_axes_of_their_panel() -> None:
 
 
 def test_texts_from_data_are_escaped_and_shortened() -> None:
-    one = Series(HOSTILE, ("<b>x",), (1.0,), Mark.bars, texts=(HOSTILE,), cells=((HOSTILE,),))
-    panel = Panel(HOSTILE, HOSTILE, HOSTILE, (one,), (Line(HOSTILE, Direction.horizontal, limit=True),), ("<b>x",))
+    series = Series(HOSTILE, ("<b>x",), (1.0,), Mark.bars, texts=(HOSTILE,), cells=((HOSTILE,),))
+    panel = Panel(HOSTILE, HOSTILE, HOSTILE, (series,), (Line(HOSTILE, Direction.horizontal, limit=True),), ("<b>x",))
 
     figure = interactive(Drawing("d", HOSTILE, (panel,)))
     del figure["data"][0]["customdata"]

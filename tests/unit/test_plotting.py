@@ -11,7 +11,8 @@ from matplotlib.image import imread
 
 from peft_study.report.figures import FIGURES, Direction, Drawing, Line, Mark, Panel, Scale, Series, draw_matplotlib
 from peft_study.report.figures.plotting import figure_of
-from peft_study.report.figures.style import PLOTLY_SYMBOLS, lengths_key, styles_of
+from peft_study.report.figures.style import lengths_key, styles_of
+from peft_study.report.figures.traces import SYMBOLS
 from peft_study.report.read.reference import paper_rows
 from tests.report_cells import drawing_of
 from tests.unit.test_figures import small_study
@@ -139,7 +140,7 @@ def test_drawing_leaves_matplotlibs_settings_as_they_were(tmp_path: Path) -> Non
     assert dict(mpl.rcParams) == before
 
 
-def test_known_models_and_methods_are_told_apart_by_more_than_their_colour() -> None:
+def test_known_models_and_methods_differ_in_more_than_their_colour() -> None:
     models = [f"codellama-7b{suffix}" for suffix in ("", "-instruct", "-python")] + ["codegen2-1b", "codegen2-7b"]
     methods = ["full", "lora", "lora+int8", "lora+nf4", "ia3", "prompt", "prefix", "zero-shot", "icl", "rag"]
 
@@ -149,7 +150,7 @@ def test_known_models_and_methods_are_told_apart_by_more_than_their_colour() -> 
     assert len({style.marker for style in styles_of(methods).values()}) == len(methods)
 
 
-def test_prompts_and_answers_are_told_apart_in_grey_and_the_same_for_every_model() -> None:
+def test_prompts_and_answers_differ_in_grey_and_are_the_same_for_every_model() -> None:
     models = ("codellama-7b", "codegen2-1b", "own")
     styles = styles_of(lengths_key(part, model) for model in models for part in ("prompt", "answer"))
 
@@ -165,8 +166,8 @@ def test_prompts_and_answers_are_told_apart_in_grey_and_the_same_for_every_model
 def points(number: int, *, low: float = 1.0, high: float = 2.0) -> Drawing:
     """Named points on a diagonal, and a limit whose name is where the last of them are."""
     values = tuple(low + (high - low) * place / number for place in range(number))
-    one = Series("LoRA", values, values, style="lora", texts=tuple(f"model {place}" for place in range(number)))
-    return Drawing("p", "P", (Panel("", "x", "y", (one,), (Line("24 GB", Direction.vertical, high, limit=True),)),))
+    series = Series("LoRA", values, values, style="lora", texts=tuple(f"model {place}" for place in range(number)))
+    return Drawing("p", "P", (Panel("", "x", "y", (series,), (Line("24 GB", Direction.vertical, high, limit=True),)),))
 
 
 def test_names_hide_neither_points_nor_each_other() -> None:
@@ -177,7 +178,7 @@ def test_names_hide_neither_points_nor_each_other() -> None:
     boxes = [text.get_window_extent() for text in written]
     assert {text.get_text() for text in written} == {"24 GB", *(f"model {place}" for place in range(6))}
     assert not [1 for place, box in enumerate(boxes) for other in boxes[place + 1 :] if box.overlaps(other)]
-    places = axes.transData.transform([(one, one) for one in np.linspace(1, 2, 7)[:-1]])
+    places = axes.transData.transform([(value, value) for value in np.linspace(1, 2, 7)[:-1]])
     assert not [1 for box in boxes for x, y in places if box.contains(x, y)]
 
 
@@ -200,5 +201,5 @@ def test_panels_share_one_entry_for_a_line_and_say_its_number_at_it() -> None:
 
 
 def test_every_marker_has_a_name_in_the_browser() -> None:
-    assert all(style.marker in PLOTLY_SYMBOLS for style in styles_of(["full", *map(str, range(24))]).values())
+    assert all(style.marker in SYMBOLS for style in styles_of(["full", *map(str, range(24))]).values())
     assert all(re.fullmatch(r"#[0-9A-F]{6}", style.colour) for style in styles_of(["lora", "rag", "x"]).values())

@@ -21,9 +21,9 @@ from tests.report_cells import HOSTILE, prediction, write_cell
 
 def unpacked(file: Path) -> list[dict[str, object]]:
     """What the page reads from a file of samples."""
-    found = re.fullmatch(r'peftStudySamples\("[0-9]+","([A-Za-z0-9+/=]*)"\);\n', file.read_text(encoding="ascii"))
-    assert found
-    samples = json.loads(gzip.decompress(base64.b64decode(found[1])))
+    match = re.fullmatch(r'peftStudySamples\("[0-9]+","([A-Za-z0-9+/=]*)"\);\n', file.read_text(encoding="ascii"))
+    assert match
+    samples = json.loads(gzip.decompress(base64.b64decode(match[1])))
     assert isinstance(samples, list)
     return samples
 
@@ -60,10 +60,10 @@ def test_the_document_has_one_policy_and_its_own_scripts_alone() -> None:
 
     assert page.count("<script") == page.count("</script>") == 3
     assert "onerror=" not in page.replace("onerror=&quot;", "").split("<script>")[0].split("report-data")[0]
-    (found,) = re.findall(r'Content-Security-Policy" content="([^"]*)"', page)
-    assert "default-src &#x27;none&#x27;" in found
-    assert "unsafe-inline" not in found.split("style-src")[0]
-    assert "unsafe-eval" not in found
+    (policies,) = re.findall(r'Content-Security-Policy" content="([^"]*)"', page)
+    assert "default-src &#x27;none&#x27;" in policies
+    assert "unsafe-inline" not in policies.split("style-src")[0]
+    assert "unsafe-eval" not in policies
     # Nothing of the page is loaded from anywhere.
     assert not re.findall(r"<(?:link|img|iframe)|<script[^>]* src=", page.split("<script>")[0])
 
@@ -76,8 +76,8 @@ def test_the_policy_names_each_script_by_its_hash() -> None:
 def test_rows_are_packed_by_column() -> None:
     frame = frame_of(
         [
-            {"cell_id": "a", "model": "m", "seed": 1.0, "em@1": 0.1234567891, "source": "s"},
-            {"cell_id": "b", "model": None, "seed": 2.0, "em@1": None, "source": "s"},
+            {"cell_id": "a", "model": "m", "seed": 1.0, "em@1": 0.1234567891, "token_lengths": {"bin_tokens": 8}},
+            {"cell_id": "b", "model": None, "seed": 2.0, "em@1": None},
         ]
     )
 
@@ -87,17 +87,18 @@ def test_rows_are_packed_by_column() -> None:
     assert packed["columns"]["model"] == {"values": ["m"], "codes": [0, -1]}
     assert packed["columns"]["seed"] == {"values": [1, 2]}
     assert packed["columns"]["em@1"] == {"values": [0.123457, None]}
-    assert "reason" not in packed["columns"]
+    # Nothing is known of the reason, and the page does not show a mapping.
+    assert not {"reason", "token_lengths"} & set(packed["columns"])
 
 
 def test_the_scores_that_say_most_come_first() -> None:
     row = dict.fromkeys(("em@1", "em@1_low", "em@1_high", "zz", "em@10", "pass@1", "top@1", "codebleu_low"), 0.5)
 
-    found = metrics_of(frame_of([{"cell_id": "a", **row, "nothing": None}]))
+    metrics = metrics_of(frame_of([{"cell_id": "a", **row, "nothing": None}]))
 
-    assert [one["name"] for one in found if one["first"]] == ["em@1", "em@10", "pass@1"]
+    assert [metric["name"] for metric in metrics if metric["first"]] == ["em@1", "em@10", "pass@1"]
     # Where "codebleu" itself is missing, a metric of that name is one of its own.
-    assert [one["name"] for one in found if not one["first"]] == ["codebleu_low", "top@1", "zz"]
+    assert [metric["name"] for metric in metrics if not metric["first"]] == ["codebleu_low", "top@1", "zz"]
 
 
 def test_samples_come_back_as_they_were(tmp_path: Path) -> None:
@@ -107,13 +108,13 @@ def test_samples_come_back_as_they_were(tmp_path: Path) -> None:
     ]
     cell = write_cell(tmp_path / "study", predictions=written)
 
-    one, other = unpacked(write_samples(tmp_path, 7, read_samples(cell)))
+    first, second = unpacked(write_samples(tmp_path, 7, read_samples(cell)))
 
-    assert one["candidates"] == ["xs.sort()", HOSTILE]
-    assert one["matched"] == [True, False]
-    assert one["scores"] == {"codebleu": 1.0, "lost": None}
-    assert one["instruction"] == "sort the list `xs` (t-0)"
-    assert other["verdicts"] == {"strict": [["pass", "timeout"], ["fail", "error"]]}
+    assert first["candidates"] == ["xs.sort()", HOSTILE]
+    assert first["matched"] == [True, False]
+    assert first["scores"] == {"codebleu": 1.0, "lost": None}
+    assert first["instruction"] == "sort the list `xs` (t-0)"
+    assert second["verdicts"] == {"strict": [["pass", "timeout"], ["fail", "error"]]}
 
 
 def test_a_file_of_samples_is_the_same_each_time(tmp_path: Path) -> None:
@@ -125,10 +126,10 @@ def test_a_file_of_samples_is_the_same_each_time(tmp_path: Path) -> None:
 
 
 def test_texts_beyond_reading_are_cut_and_counted(tmp_path: Path) -> None:
-    (found,) = unpacked(write_samples(tmp_path, 0, [prediction("t-0", ["x" * (LONGEST_TEXT + 5), "y"])]))
+    (sample,) = unpacked(write_samples(tmp_path, 0, [prediction("t-0", ["x" * (LONGEST_TEXT + 5), "y"])]))
 
-    assert [len(str(text)) for text in found["candidates"]] == [LONGEST_TEXT, 1]  # type: ignore[attr-defined]
-    assert found["cut"] == 5
+    assert [len(str(text)) for text in sample["candidates"]] == [LONGEST_TEXT, 1]  # type: ignore[attr-defined]
+    assert sample["cut"] == 5
 
 
 @pytest.mark.parametrize(
@@ -177,10 +178,19 @@ def test_fields_of_another_kind_do_not_stop_it(tmp_path: Path, fields: dict[str,
     line = json.loads((cell / "predictions.jsonl").read_text())
     (cell / "predictions.jsonl").write_text(json.dumps(line | fields) + "\n")
 
-    (found,) = unpacked(write_samples(tmp_path, 0, read_samples(cell)))
+    (sample,) = unpacked(write_samples(tmp_path, 0, read_samples(cell)))
 
-    assert isinstance(found["candidates"], list)
-    assert isinstance(found["matched"], list)
+    assert isinstance(sample["candidates"], list)
+    assert isinstance(sample["matched"], list)
+
+
+def test_a_metric_may_be_called_like_an_end_of_an_interval(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        write_cell(tmp_path / "study", seed=seed, metrics={"loss_low": 0.25})
+
+    (intervals,) = replicates_of(Study(load([tmp_path / "study"]).frame)).intervals.values()
+
+    assert list(intervals) == ["em@1"]
 
 
 def test_contents_are_plain(tmp_path: Path) -> None:
@@ -239,12 +249,12 @@ def test_rows_are_repeats_where_the_tables_take_them_together(
     # Whatever the index, a row is known by its place.
     replicates = replicates_of(Study(frame.set_index(frame.index[::-1])))
 
-    together: dict[int, list[int]] = {}
+    rows_of_line: dict[int, list[int]] = {}
     for row, line in enumerate(replicates.lines):
-        together.setdefault(line, []).append(row)
-    assert sorted(together.values()) == lines
-    for one in groups(frame):
-        assert together[replicates.lines[one.frame.index[0]]] == one.frame.index.tolist()
-    told = {together[line][0]: text for line, text in replicates.others.items()}
-    assert {row: told[row] for row in others} == others
+        rows_of_line.setdefault(line, []).append(row)
+    assert sorted(rows_of_line.values()) == lines
+    for group in groups(frame):
+        assert rows_of_line[replicates.lines[group.frame.index[0]]] == group.frame.index.tolist()
+    differences = {rows_of_line[line][0]: text for line, text in replicates.others.items()}
+    assert {row: differences[row] for row in others} == others
     assert len(replicates.others) == len(lines) - len(groups(frame)) - int(frame["method"].isna().sum())

@@ -7,6 +7,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+import yaml
+
 from peft_study.cli.dashboard.content import Content, content_of
 from peft_study.console.exit import EXIT_OK, run_command
 from peft_study.console.messages import print_line, spinner
@@ -78,11 +80,11 @@ def show(options: argparse.Namespace) -> int:
 
 
 def _print_sweep(cells: Sequence[PlannedCell], options: argparse.Namespace) -> int:
-    from peft_study.cli.dashboard.sweep import sweep_of, to_yaml
+    """Print a sweep as YAML, a cell a line."""
+    from peft_study.cli.dashboard.sweep import sweep_of
 
-    folder = None if options.config_dir is None else str(options.config_dir)
-    name = cells[0].cell.study.name
-    sys.stdout.write(to_yaml(sweep_of(name, cells, options.entity, options.project, folder)))
+    sweep = sweep_of(cells, options.entity, options.project, options.config_dir)
+    sys.stdout.write(yaml.safe_dump(sweep, sort_keys=False, width=10_000, allow_unicode=True))
     return EXIT_OK
 
 

@@ -1,15 +1,6 @@
 """What a study's dashboard shows, as data. `specification.py` turns it into W&B's format.
 
 Metrics have the names of `peft_study.tracking.names`, so that every panel shows what a run logs.
-
-| section | panels |
-|---|---|
-| Leaderboard | the table of runs, by the headline score; its score by method and by model |
-| Scores with intervals | the score by method for each model, and both ends of each run's 95 % interval |
-| Memory | peaks of training and generation beside the memory of the card; memory while a cell runs |
-| Training | losses by method |
-| Quality against cost | the score against peak memory and against the seconds of training and generation |
-| States of cells | cells by status, and how far each one is |
 """
 
 from collections.abc import Sequence
@@ -35,16 +26,14 @@ class Bars:
     Attributes:
         title: above the panel.
         metrics: names in the summary, one bar each.
-        axis: label of the axis of values.
-        group: the config key whose runs share a bar; None for a bar of each run.
-        spread: whether a bar shows the smallest and the largest run of its group.
+        axis: label of the axis of values, without "%" because scores are shares.
+        group: the config key whose runs share a bar, with whiskers over them; None for a bar of each run.
     """
 
     title: str
     metrics: tuple[str, ...]
     axis: str
     group: str | None = None
-    spread: bool = False
 
 
 @dataclass(frozen=True)
@@ -124,19 +113,6 @@ class Content:
         """The name of the workspace and of the report."""
         return f"peft-study {self.study}"
 
-    @property
-    def metrics(self) -> set[str]:
-        """Every metric that the dashboard names."""
-        panels = [panel for section in self.sections for panel in section.panels]
-        return {self.score, *self.columns} | {name for panel in panels for name in metrics_of(panel)}
-
-
-def metrics_of(panel: Panel) -> tuple[str, ...]:
-    """Return the metrics that a panel names."""
-    if isinstance(panel, Points):
-        return panel.x, panel.y
-    return (*panel.metrics, panel.x) if isinstance(panel, Curves) else panel.metrics
-
 
 def content_of(cells: Sequence[CellConfig]) -> Content:
     """Choose the panels of a study.
@@ -146,56 +122,53 @@ def content_of(cells: Sequence[CellConfig]) -> Content:
     """
     scores = _scores(cells)
     trains = any(cell.method.kind is not MethodKind.prompting for cell in cells)
-    score, label = scores[0], QUALITY[scores[0].removeprefix(METRICS)]
+    score = scores[0]
     models = list(dict.fromkeys(cell.model.name for cell in cells))
     sections = [
-        _leaderboard(score, label),
+        _leaderboard(score),
         *(_intervals(scores, model if len(models) > 1 else None) for model in models),
         _memory(trains=trains),
         *([_training()] if trains else []),
-        _costs(score, label),
+        _costs(score),
         _states(),
     ]
-    columns = (
-        *(STATUS, *scores, f"{score}_low", f"{score}_high", PEAK, SECONDS),
-        *("cost/generate_seconds", "provenance/precision", "provenance/commit"),
-    )
+    ends, costs = (f"{score}_low", f"{score}_high"), (PEAK, SECONDS, "cost/generate_seconds")
+    columns = (STATUS, *scores, *ends, *costs, "provenance/precision", "provenance/commit")
     return Content(cells[0].study.name, score, columns, tuple(sections))
 
 
 def _scores(cells: Sequence[CellConfig]) -> list[str]:
     """The scores that every cell has, the one by which cells are compared first."""
     fewest = min(cell.generation.num_candidates for cell in cells)
-    with_tests = [cell.dataset.layout in _WITH_TESTS for cell in cells]
-    names = [name for name in QUALITY if name.startswith("em@") and int(name.partition("@")[2]) <= fewest]
     # References of problems with tests are programs that no candidate repeats.
-    if all(with_tests):
+    if all(cell.dataset.layout in _WITH_TESTS for cell in cells):
         names = [name for name in QUALITY if not name.startswith("em@")]
+    else:
+        names = [name for name in QUALITY if name.startswith("em@") and int(name.partition("@")[2]) <= fewest]
     return [f"{METRICS}{name}" for name in names]
 
 
-def _leaderboard(score: str, label: str) -> Section:
+def _leaderboard(score: str) -> Section:
+    title = _title(score)
     return Section(
         "Leaderboard",
         "A row is a cell. Bars are means of cells, and their whiskers the lowest and the highest cell.",
         (
-            Bars(f"{_title(score)} by method", (score,), label, METHOD, spread=True),
-            Bars(f"{_title(score)} by model", (score,), label, MODEL, spread=True),
+            Bars(f"{title} by method", (score,), title, METHOD),
+            Bars(f"{title} by model", (score,), title, MODEL),
         ),
         listed=True,
     )
 
 
 def _intervals(scores: Sequence[str], model: str | None) -> Section:
-    panels: list[Panel] = [
-        Bars(f"{_title(score)} by method", (score,), _title(score), METHOD, spread=True) for score in scores
-    ]
-    ends = (f"{scores[0]}_low", scores[0], f"{scores[0]}_high")
-    panels.append(Bars(f"{_title(scores[0])}: low end, score and high end of each cell", ends, _title(scores[0])))
+    by_method = [Bars(f"{_title(score)} by method", (score,), _title(score), METHOD) for score in scores]
+    first, title = scores[0], _title(scores[0])
+    ends = Bars(f"{title}: low end, score and high end of each cell", (f"{first}_low", first, f"{first}_high"), title)
     return Section(
         "Scores with intervals" if model is None else f"Scores with intervals: {model}",
         "Whiskers are over seeds and settings. The ends of a cell's 95 % interval are those of its record.",
-        tuple(panels),
+        (*by_method, ends),
         model=model,
     )
 
@@ -206,8 +179,8 @@ def _memory(*, trains: bool) -> Section:
         "Memory",
         "Peaks are those of torch's allocator, or of the process on a CPU. The last bar is the memory of the card.",
         (
-            Bars("Peak memory by method, and the card's", (*phases, CARD), "GB", METHOD, spread=True),
-            Bars("Peak memory by model, and the card's", (*phases, CARD), "GB", MODEL, spread=True),
+            Bars("Peak memory by method, and the card's", (*phases, CARD), "GB", METHOD),
+            Bars("Peak memory by model, and the card's", (*phases, CARD), "GB", MODEL),
             Curves("Memory while a cell runs", phases, SECONDS, "GB"),
         ),
     )
@@ -228,10 +201,10 @@ def _training() -> Section:
     )
 
 
-def _costs(score: str, label: str) -> Section:
+def _costs(score: str) -> Section:
     return Section(
         "Quality against cost",
-        f"A point is a cell. The y-axis is {label.rstrip('%, ')}, the seconds are those of training and generation.",
+        f"A point is a cell. The y-axis is {_title(score)}, the seconds are those of training and generation.",
         (
             Points(f"{_title(score)} against peak memory", PEAK, score),
             Points(f"{_title(score)} against time", SECONDS, score),
@@ -249,4 +222,5 @@ def _states() -> Section:
 
 
 def _title(score: str) -> str:
+    # Without a unit: the runs hold shares from 0 to 1, which the report shows in percent.
     return HEADLINES[score.removeprefix(METRICS)]

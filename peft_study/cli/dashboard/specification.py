@@ -131,9 +131,9 @@ def _report(content: Content, entity: str, project: str) -> Any:
 
 
 def _filter(content: Content, model: str | None) -> str:
-    named = f"Group = {content.study!r}"
+    in_study = f"Group = {content.study!r}"
     # The tracker makes the model's name a tag of its runs.
-    return named if model is None else f"{named} and Tags in [{model!r}]"
+    return in_study if model is None else f"{in_study} and Tags in [{model!r}]"
 
 
 def _columns(names: Sequence[str]) -> list[str]:
@@ -145,37 +145,37 @@ def _columns(names: Sequence[str]) -> list[str]:
 def _panel(content: Content, section: Section, panel: Panel, number: int | None = None) -> Any:
     import wandb_workspaces.reports.v2 as wr
 
-    grouped = {"groupby": wr.Config(panel.group)} if not isinstance(panel, Points) and panel.group else {}
-    shown: Any
+    grouping: dict[str, Any] = {}
+    if not isinstance(panel, Points) and panel.group:
+        grouping = {"groupby": wr.Config(panel.group), "groupby_aggfunc": "mean", "groupby_rangefunc": "minmax"}
+    plot: Any
     match panel:
         case Bars():
-            spread = {"groupby_aggfunc": "mean", "groupby_rangefunc": "minmax" if panel.spread else "none"}
-            shown = wr.BarPlot(
+            plot = wr.BarPlot(
                 title=panel.title,
                 metrics=list(panel.metrics),
                 title_x=panel.axis,
                 max_runs_to_show=RUNS_AT_MOST,
                 max_bars_to_show=RUNS_AT_MOST,
-                **(grouped | spread if grouped else {}),
+                **grouping,
             )
         case Curves():
-            spread = {"groupby_aggfunc": "mean", "groupby_rangefunc": "minmax"}
-            shown = wr.LinePlot(
+            plot = wr.LinePlot(
                 title=panel.title,
                 x=panel.x,
                 y=list(panel.metrics),
                 title_x=panel.x,
                 title_y=panel.axis,
                 max_runs_to_show=RUNS_AT_MOST,
-                **(grouped | spread if grouped else {}),
+                **grouping,
             )
         case Points():
-            shown = wr.ScatterPlot(title=panel.title, x=wr.SummaryMetric(panel.x), y=wr.SummaryMetric(panel.y))
-    shown._id = _id(content.title, section.title, panel.title, "" if number is None else "report")
+            plot = wr.ScatterPlot(title=panel.title, x=wr.SummaryMetric(panel.x), y=wr.SummaryMetric(panel.y))
+    plot._id = _id(content.title, section.title, panel.title, "" if number is None else "report")
     if number is not None:
         row, column = divmod(number, _COLUMNS)
-        shown.layout = wr.Layout(x=column * _WIDTH, y=row * _HEIGHT, w=_WIDTH, h=_HEIGHT)
-    return shown
+        plot.layout = wr.Layout(x=column * _WIDTH, y=row * _HEIGHT, w=_WIDTH, h=_HEIGHT)
+    return plot
 
 
 def _id(*names: str) -> str:

@@ -2,9 +2,8 @@
 
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
-
-import yaml
 
 from peft_study.sweep.blocks import literal
 from peft_study.sweep.plan import PlannedCell
@@ -16,13 +15,12 @@ _SHELL = f'eval "exec python -m peft_study ${{0#{PARAMETER}=}}"'
 
 
 def sweep_of(
-    name: str, cells: Sequence[PlannedCell], entity: str | None, project: str, config_dir: str | None = None
+    cells: Sequence[PlannedCell], entity: str | None, project: str, config_dir: Path | None = None
 ) -> dict[str, Any]:
     """Describe cells as a sweep: a grid over one parameter, whose values are the overrides of the cells.
 
     Args:
-        name: the study.
-        cells: the cells. Their other trackers stay.
+        cells: the cells, all of the same study. Their other trackers stay.
         entity: the user or team that owns the project; the default of the account if None.
         project: the W&B project.
         config_dir: another folder of config groups.
@@ -30,17 +28,19 @@ def sweep_of(
     Returns:
         the sweep, as `wandb sweep FILE` reads it.
     """
-    place = [f"tracking.project={literal(project)}", *([f"tracking.entity={literal(entity)}"] if entity else [])]
-    folder = [f"--config-dir={config_dir}"] if config_dir else []
-    named = {"entity": entity} if entity else {}
+    arguments = [f"tracking.project={literal(project)}"]
+    if entity:
+        arguments.append(f"tracking.entity={literal(entity)}")
+    if config_dir:
+        arguments.append(f"--config-dir={config_dir}")
     return {
-        "name": name,
-        **named,
+        "name": cells[0].cell.study.name,
+        **({"entity": entity} if entity else {}),
         "project": project,
         "program": "peft_study",
         "method": "grid",
         "command": ["${env}", "sh", "-c", _SHELL, "${args_no_hyphens}"],
-        "parameters": {PARAMETER: {"values": [shlex.join([*_overrides(cell), *place, *folder]) for cell in cells]}},
+        "parameters": {PARAMETER: {"values": [shlex.join([*_overrides(cell), *arguments]) for cell in cells]}},
     }
 
 
@@ -50,8 +50,3 @@ def _overrides(planned: PlannedCell) -> list[str]:
         return list(planned.overrides)
     # A second `tracking=` would replace the first.
     return [*planned.overrides, "+tracking.trackers.wandb={}" if trackers else "tracking=wandb"]
-
-
-def to_yaml(sweep: dict[str, Any]) -> str:
-    """Write a sweep as YAML, a cell a line."""
-    return yaml.safe_dump(sweep, sort_keys=False, width=10_000, allow_unicode=True)

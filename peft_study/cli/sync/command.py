@@ -2,11 +2,13 @@
 
 import argparse
 import os
+from collections import Counter
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 
-from peft_study.cli.sync.pending import Cells, PendingCell, Target, find_cells, read_cell
-from peft_study.cli.sync.send import Sender, Sent, reason_of
+from peft_study.cli.sync.pending import Cells, Target, find_cells, read_cell
+from peft_study.cli.sync.send import Sender, reason_of
 from peft_study.console.exit import EXIT_FAILED, EXIT_OK, run_command
 from peft_study.console.messages import print_error, print_line, progress
 from peft_study.errors import UserError
@@ -89,8 +91,10 @@ def sync(options: argparse.Namespace) -> int:
         raise UserError(
             f"a key must be configured for {settings.base_url}", where="WANDB_API_KEY", hint="`wandb login` stores one"
         )
-    failures = _Command(target, options.timeout).send_all(cells.pending, cells.marked) if cells.pending else 0
-    if not cells.pending:
+    failures = 0
+    if cells.pending:
+        failures = _send_all(cells.pending, cells.marked, target, Sender(options.timeout))
+    else:
         print_line(f"nothing to send, {cells.marked} runs sent before")
     _print_untracked(cells)
     return EXIT_FAILED if cells.problems or failures else EXIT_OK
@@ -101,55 +105,47 @@ def _print_untracked(cells: Cells) -> None:
         print_line(f"{cells.untracked} cells ran without tracking=wandb; --all sends them as well")
 
 
-class _Command:
-    """Sends cells one after another and counts what became of them."""
+class _End(StrEnum):
+    """What became of a cell, as the counts name it."""
 
-    def __init__(self, target: Target, timeout_seconds: float) -> None:
-        self._target = target
-        self._sender = Sender(timeout_seconds)
-        self._sent: list[Sent] = []
-        self._failures = self._busy = 0
+    sent = "sent"
+    complete_before = "there before"
+    running = "running"
+    failed = "not sent"
 
-    def send_all(self, folders: Sequence[Path], marked: int) -> int:
-        """Send the cells, print the counts, and return how many could not be sent."""
-        in_a_row = 0
-        with progress("sending runs") as advance:
-            for number, folder in enumerate(folders):
-                advance(number, len(folders))
-                in_a_row = 0 if self._send(folder) else in_a_row + 1
-                if in_a_row == FAILURES_AT_MOST and number + 1 < len(folders):
-                    self._failures += len(folders) - number - 1
-                    print_line(f"{self._target.address} does not take runs, so the rest is left")
-                    break
-        there = sum(sent.complete_before for sent in self._sent) + marked
-        counts = {
-            "sent": len(self._sent) - sum(sent.complete_before for sent in self._sent),
-            "there before": there,
-            "running": self._busy,
-            "not sent": self._failures,
-        }
-        listed = [f"{count} {what}" for what, count in counts.items() if count or what == "sent"]
-        print_line(f"{len(folders) + marked} runs: {', '.join(listed)}")
-        return self._failures
 
-    def _send(self, folder: Path) -> bool:
-        """Send one cell. Return whether the server answered as it should."""
-        try:
-            # A cell that runs now sends its own lines.
-            with CellFolder(folder).locked():
-                cell = read_cell(folder, self._target)
-                self._sent.append(self._send_cell(cell))
-        except CellBusyError:
-            self._busy += 1
-        except (Exception, SystemExit) as error:
-            self._failures += 1
-            print_error(UserError(reason_of(error), where=str(folder), hint="the same command tries again"))
-            return False
-        return True
+def _send_all(folders: Sequence[Path], marked: int, target: Target, sender: Sender) -> int:
+    """Send the cells, print the counts, and return how many could not be sent."""
+    counts = Counter({_End.complete_before: marked})
+    failures_in_a_row = 0
+    with progress("sending runs") as advance:
+        for number, folder in enumerate(folders):
+            advance(number, len(folders))
+            end = _send(folder, target, sender)
+            counts[end] += 1
+            failures_in_a_row = failures_in_a_row + 1 if end is _End.failed else 0
+            rest = len(folders) - number - 1
+            if failures_in_a_row == FAILURES_AT_MOST and rest:
+                counts[_End.failed] += rest
+                print_line(f"{target.address} does not take runs, so the rest is left")
+                break
+    listed = [f"{counts[end]} {end}" for end in _End if counts[end] or end is _End.sent]
+    print_line(f"{len(folders) + marked} runs: {', '.join(listed)}")
+    return counts[_End.failed]
 
-    def _send_cell(self, cell: PendingCell) -> Sent:
-        sent = self._sender.send(cell)
-        if sent.surplus:
-            print_line(f"{cell.folder.name}: {sent.path} has {sent.surplus} rows that the record does not have")
-        cell.mark(self._target)
-        return sent
+
+def _send(folder: Path, target: Target, sender: Sender) -> _End:
+    try:
+        # A cell that runs now sends its own lines.
+        with CellFolder(folder).locked():
+            cell = read_cell(folder, target)
+            sent = sender.send(cell)
+            if sent.surplus:
+                print_line(f"{folder.name}: {sent.path} has {sent.surplus} rows that the record does not have")
+            cell.mark(target)
+    except CellBusyError:
+        return _End.running
+    except (Exception, SystemExit) as error:
+        print_error(UserError(reason_of(error), where=str(folder), hint="the same command tries again"))
+        return _End.failed
+    return _End.complete_before if sent.complete_before else _End.sent

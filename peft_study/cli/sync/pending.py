@@ -82,7 +82,7 @@ class PendingCell:
     def is_marked(self, target: Target) -> bool:
         """Return whether the server was seen to have the run as it is."""
         try:
-            mark = json.loads((_mark_file(self.folder)).read_text(encoding="utf-8"))
+            mark = json.loads(_mark_file(self.folder).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return False
         return bool(mark == self._mark(target))
@@ -146,7 +146,7 @@ def read_cell(folder: Path, target: Target) -> PendingCell:
     """Read a cell's record.
 
     Raises:
-        ValueError: result.json is not a result.
+        ValueError: result.json is not a result, or its trackers were edited.
         OSError: a file cannot be read.
     """
     digest = hashlib.sha256()
@@ -157,6 +157,7 @@ def read_cell(folder: Path, target: Target) -> PendingCell:
     result = store.read_result()
     if result is None:
         raise ValueError(f"no {RESULT}")
+    _check_trackers(result.config)
     settings = result.config.get("tracking") or {}
     agent_run = tracking.AgentRun.read(folder)
     if agent_run is not None:
@@ -177,6 +178,12 @@ def is_tracked(config: Mapping[str, Any]) -> bool:
     tracking_settings = config.get("tracking") or {}
     # Results of earlier versions have one tracker, named by `kind`.
     return "wandb" in (tracking_settings.get("trackers") or {}) or tracking_settings.get("kind") == "wandb"
+
+
+def _check_trackers(config: Mapping[str, Any]) -> None:
+    settings = config.get("tracking") or {}
+    if not isinstance(settings, dict) or not isinstance(settings.get("trackers") or {}, dict):
+        raise ValueError(f"config.tracking and its trackers must be mappings, got {json.dumps(settings)[:100]}")
 
 
 def _mark_file(folder: Path) -> Path:

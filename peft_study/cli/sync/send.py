@@ -27,7 +27,7 @@ class NotArrivedError(Exception):
 
 @dataclass(frozen=True)
 class Sent:
-    """What became of one cell.
+    """The run of a cell that was sent.
 
     Attributes:
         path: entity/project/id.
@@ -57,14 +57,12 @@ class Sender:
         Raises:
             Exception: what the last attempt failed with.
         """
-        for pause in (*PAUSES_SECONDS, None):
+        for pause in PAUSES_SECONDS:
             try:
                 return self._attempt(cell)
             except (Exception, SystemExit):  # W&B's login may exit the process
-                if pause is None:
-                    raise
                 time.sleep(pause)
-        raise AssertionError("the last attempt returns or raises")
+        return self._attempt(cell)
 
     def _attempt(self, cell: PendingCell) -> Sent:
         if self._api is None:

@@ -1,7 +1,6 @@
 """The figures: their data (`drawing.py`), and how rows become data, prints and interactive plots."""
 
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 
 from peft_study.report.figures.costs import predicted_memory, quality_energy, quality_memory, quality_time
 from peft_study.report.figures.drawing import Direction, Drawing, Line, Mark, Panel, Scale, Series
@@ -30,19 +29,17 @@ __all__ = [
     "styles_of",
 ]
 
-FIGURES: Mapping[str, Callable[[Study, Study | None], Drawing]] = MappingProxyType(
-    {
-        "figure1": figure1,
-        "figure2": figure2,
-        "figure3": figure3,
-        "figure4": figure4,
-        "figure5": figure5,
-        "figure6": figure6,
-        "figure7": figure7,
-        "quality-memory": quality_memory,
-        "quality-time": quality_time,
-        "quality-energy": quality_energy,
-        "predicted-memory": predicted_memory,
-    }
-)
+FIGURES: Mapping[str, Callable[[Study, Study | None], Drawing]] = {
+    "figure1": figure1,
+    "figure2": figure2,
+    "figure3": figure3,
+    "figure4": figure4,
+    "figure5": figure5,
+    "figure6": figure6,
+    "figure7": figure7,
+    "quality-memory": quality_memory,
+    "quality-time": quality_time,
+    "quality-energy": quality_energy,
+    "predicted-memory": predicted_memory,
+}
 """The paper's figures and four more: each maps rows, and optionally rows to compare with, to a drawing."""

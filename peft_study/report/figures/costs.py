@@ -9,13 +9,11 @@ import pandas as pd
 
 from peft_study.report.figures.drawing import Direction, Drawing, Line, Mark, Panel, Scale, Series
 from peft_study.report.figures.memory import card_limit
-from peft_study.report.figures.selection import GIGABYTES, PERCENT, Selection, groups, point, quality, select
-from peft_study.report.figures.series import Placed, finish, make_series
-from peft_study.report.figures.variants import variant_label
+from peft_study.report.figures.selection import Selection, quality, select, summarise, variant_label
+from peft_study.report.figures.series import Point, finish, make_series
 from peft_study.report.names import dataset_name, model_name
 from peft_study.report.study import Study
 
-MINUTES = 1 / 60
 PREDICTED = "predicted_peak_bytes"
 _NAMES = {"model": model_name, "dataset": dataset_name}
 _FRONT = "The Pareto front joins the cells that no other cell beats in both cost and score."
@@ -33,7 +31,7 @@ def quality_memory(study: Study, other: Study | None = None) -> Drawing:
         other: rows to compare with, drawn hollow.
     """
     chosen, label = select(study, other).with_comparable_memory("peak_bytes")
-    panels = _against(chosen, "peak_bytes", GIGABYTES, label, card_limit(label, Direction.vertical))
+    panels = _against(chosen, "peak_bytes", label, card_limit(label, Direction.vertical))
     missing = "No finished cell with a score and a measured peak memory."
     return finish("quality-memory", "Score against peak memory", panels, chosen, missing, (_WHOLE, _FRONT))
 
@@ -45,14 +43,14 @@ def quality_time(study: Study, other: Study | None = None) -> Drawing:
         study: rows of `rows.load`.
         other: rows to compare with, drawn hollow.
     """
-    chosen = _timed(select(study, other))
+    chosen = _summed(select(study, other), "work_seconds", "seconds")
     # Seconds depend on the machine, and a reader cannot see two machines in the points.
     devices = sorted({str(name) for name in chosen.rows["device"].dropna()})
     notes = [_FRONT]
     if len(devices) > 1:
         notes.insert(0, f"These times were measured on different devices: {', '.join(devices)}.")
     label = "training and generation, minutes"
-    panels = _against(chosen, "work_seconds", MINUTES, label, (), Scale.log)
+    panels = _against(chosen, "work_seconds", label, scale=Scale.log)
     missing = "No finished cell with a score and a measured time."
     return finish("quality-time", "Score against time", panels, chosen, missing, notes)
 
@@ -66,7 +64,7 @@ def quality_energy(study: Study, other: Study | None = None) -> Drawing:
     """
     chosen = _summed(select(study, other), "work_energy_wh", "energy_wh")
     label = "energy of the card in training and generation, Wh"
-    panels = _against(chosen, "work_energy_wh", 1.0, label, (), Scale.log)
+    panels = _against(chosen, "work_energy_wh", label, scale=Scale.log)
     missing = "No finished cell with a score and a measured energy. NVML measures it on a GPU."
     notes = ("The energy is of the whole card, with all other work on it.", _FRONT)
     return finish("quality-energy", "Score against energy", panels, chosen, missing, notes)
@@ -83,12 +81,11 @@ def predicted_memory(study: Study, other: Study | None = None) -> Drawing:
     drawn = []
     if PREDICTED in study.frame:
         predicted = chosen.only(lambda rows: rows[PREDICTED].notna())
-        # A part that all names share does not identify a point.
-        named = tuple(name for name in ("model", "dataset") if predicted.rows[name].nunique() > 1)
+        named_by = _distinct_columns(predicted.rows, "model", "dataset")
         for key in predicted.variants():
-            rows = predicted.rows[predicted.rows["variant"] == key]
-            if placed := _placed(rows, PREDICTED, GIGABYTES, "peak_bytes", GIGABYTES, named):
-                drawn.append(make_series(variant_label(key), placed, Mark.points, key))
+            rows = predicted.of_variant(key).rows
+            if points := _points(rows, PREDICTED, "peak_bytes", named_by):
+                drawn.append(make_series(variant_label(key), points, Mark.points, key))
     shown = _named_worst(drawn)
     # Both axes are logarithmic: a peak of 4 GB and one of 40 GB show the same relative error alike.
     diagonal = Line("as predicted", Direction.diagonal, style="limit", limit=True)
@@ -119,37 +116,38 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 
 
 def _against(
-    chosen: Selection, cost: str, factor: float, label: str, lines: tuple[Line, ...], scale: Scale = Scale.linear
+    chosen: Selection, cost: str, label: str, lines: tuple[Line, ...] = (), scale: Scale = Scale.linear
 ) -> list[Panel]:
     panels = []
-    for dataset in chosen.datasets():
-        selection = chosen.of_dataset(dataset)
+    for title, selection in chosen.by_dataset():
         column, score_label = quality(selection.rows)
-        named = ("model",) if len(set(selection.rows["model"])) > 1 else ()
+        named_by = _distinct_columns(selection.rows, "model")
         drawn = []
         for rows, paper, suffix in selection.sides:
             for key in selection.variants():
-                of_key = rows[rows["variant"] == key]
-                if placed := _placed(of_key, cost, factor, column, PERCENT, named):
-                    drawn.append(make_series(variant_label(key) + suffix, placed, Mark.points, key, paper=paper))
+                of_variant = rows[rows["variant"] == key]
+                if points := _points(of_variant, cost, column, named_by):
+                    drawn.append(make_series(variant_label(key) + suffix, points, Mark.points, key, paper=paper))
         front = _front(drawn)
         shown = [_named_on(front, series) for series in drawn]
-        panels.append(
-            Panel(dataset_name(dataset or ""), label, score_label, (*shown, *_staircase(front)), lines, x_scale=scale)
-        )
+        panels.append(Panel(title, label, score_label, (*shown, *_staircase(front)), lines, x_scale=scale))
     return panels
 
 
-def _placed(
-    rows: pd.DataFrame, along: str, along_factor: float, up: str, up_factor: float, text: tuple[str, ...]
-) -> list[Placed]:
-    placed = []
-    for _, group in groups(rows, "model", "dataset", "num_examples"):
-        x, y = point(group, along, along_factor), point(group, up, up_factor)
+def _distinct_columns(rows: pd.DataFrame, *columns: str) -> tuple[str, ...]:
+    """Choose the columns that differ, because what all names share does not identify a point."""
+    return tuple(column for column in columns if rows[column].nunique() > 1)
+
+
+def _points(rows: pd.DataFrame, x_column: str, y_column: str, named_by: tuple[str, ...]) -> list[Point]:
+    """Make a point of each configuration, with its values in some columns as its name."""
+    points = []
+    for _, group in rows.groupby(["model", "dataset", "num_examples"], dropna=False, sort=False):
+        x, y = summarise(group, x_column), summarise(group, y_column)
         if x and y:
-            parts = [_NAMES[name](str(group[name].iloc[0])) for name in text]
-            placed.append(Placed(x.value, y, ", ".join(parts)))
-    return placed
+            names = [_NAMES[column](str(group[column].iloc[0])) for column in named_by]
+            points.append(Point(x.value, y, ", ".join(names)))
+    return points
 
 
 def _front(drawn: Sequence[Series]) -> list[tuple[float, float]]:
@@ -167,15 +165,13 @@ def _front(drawn: Sequence[Series]) -> list[tuple[float, float]]:
 
 def _named_on(front: Sequence[tuple[float, float]], series: Series) -> Series:
     """Keep the names of the points on the front, one for each model, because more would hide each other."""
-    if not series.texts:
-        return series
     best: dict[str, int] = {}
-    for place, (x, y, text) in enumerate(zip(series.x, series.y, series.texts, strict=True)):
-        if not series.paper and (x, y) in front and (text not in best or (y or 0.0) > (series.y[best[text]] or 0.0)):
+    for place, text in enumerate(series.texts):
+        x, y = series.x[place], series.y[place]
+        on_front = not series.paper and (x, y) in front
+        if on_front and (text not in best or (y or 0.0) > (series.y[best[text]] or 0.0)):
             best[text] = place
-    return replace(
-        series, texts=tuple(text if best.get(text) == place else "" for place, text in enumerate(series.texts))
-    )
+    return _with_names_at(series, set(best.values()))
 
 
 def _named_worst(drawn: Sequence[Series]) -> list[Series]:
@@ -189,11 +185,16 @@ def _named_worst(drawn: Sequence[Series]) -> list[Series]:
     ]
     # The sort breaks ties by position, so that the same rows always keep the same names.
     errors.sort(key=lambda error: (-error[0], *error[1:]))
-    kept = {(number, place) for _, number, place in errors[:NAMED_PREDICTIONS]}
+    worst = {(number, place) for _, number, place in errors[:NAMED_PREDICTIONS]}
     return [
-        replace(series, texts=tuple(text if (number, place) in kept else "" for place, text in enumerate(series.texts)))
+        _with_names_at(series, {place for series_number, place in worst if series_number == number})
         for number, series in enumerate(drawn)
     ]
+
+
+def _with_names_at(series: Series, places: set[int]) -> Series:
+    texts = tuple(text if place in places else "" for place, text in enumerate(series.texts))
+    return replace(series, texts=texts)
 
 
 def _staircase(front: Sequence[tuple[float, float]]) -> list[Series]:
@@ -204,11 +205,6 @@ def _staircase(front: Sequence[tuple[float, float]]) -> list[Series]:
     for (_, below), (cost, score) in pairwise(front):
         corners += [(cost, below), (cost, score)]
     return [Series("Pareto front", tuple(x for x, _ in corners), tuple(y for _, y in corners), Mark.path, "pareto")]
-
-
-def _timed(chosen: Selection) -> Selection:
-    """Add a column "work_seconds", see `_summed`."""
-    return _summed(chosen, "work_seconds", "seconds")
 
 
 def _summed(chosen: Selection, column: str, measure: str) -> Selection:

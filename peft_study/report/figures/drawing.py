@@ -3,6 +3,7 @@
 A drawing has neither colours nor sizes. A series has a `style`, the key by which `style.py` chooses them.
 """
 
+import json
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
@@ -70,7 +71,7 @@ class Series:
     paper: bool = False
 
     def __post_init__(self) -> None:
-        # Plotly would draw as many points as the shorter list has, without a word.
+        # Plotly would draw as many points as the shorter list has, without a warning.
         for name in ("y", "low", "high", "texts", "cells"):
             values = getattr(self, name)
             if len(values) != len(self.x) and (values or name == "y"):
@@ -143,16 +144,19 @@ class Panel:
         return (*(series.style for series in self.series), *(line.style for line in self.lines))
 
     @property
+    def counts(self) -> list[float]:
+        """The numbers of examples of its lines in order: the only positions along x that mean something."""
+        lines = (series for series in self.series if series.mark is Mark.line)
+        return sorted({float(x) for series in lines for x in series.x if x is not None})
+
+    @property
     def empty(self) -> bool:
         """Whether there is nothing to draw: no value of a series, and no line except limits."""
-        # A limit alone would be a figure without data.
-        points = (
-            series
-            for series in self.series
-            for x, y in zip(series.x, series.y, strict=True)
-            if x is not None and y is not None
+        has_point = any(
+            x is not None and y is not None for series in self.series for x, y in zip(series.x, series.y, strict=True)
         )
-        return next(points, None) is None and all(line.limit for line in self.lines)
+        # A limit alone would be a figure without data.
+        return not has_point and all(line.limit for line in self.lines)
 
 
 @dataclass(frozen=True)
@@ -181,14 +185,5 @@ class Drawing:
     # tests/unit/test_figures.py compares drawings with stored ones by this form.
     def to_json(self) -> dict[str, Any]:
         """Convert the drawing to plain containers for JSON."""
-        record = _plain(asdict(self))
-        assert isinstance(record, dict)
+        record: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return record
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return str(value) if isinstance(value, StrEnum) else value

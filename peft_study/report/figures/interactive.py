@@ -2,17 +2,17 @@
 
     import plotly.graph_objects as go
 
-    go.Figure(interactive(FIGURES["figure4"](rows.frame, None)))
+    go.Figure(interactive(FIGURES["figure4"](Study(rows.frame), None)))
 
 A specification has no theme: backgrounds, grids and text have plotly's defaults, which a template changes.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from peft_study.report.figures.drawing import Direction, Drawing, Mark, Panel, Scale
+from peft_study.report.figures.drawing import Direction, Drawing, Panel, Scale
 from peft_study.report.figures.style import Style, styles_of
 from peft_study.report.figures.traces import bar_slots, line_label, line_name, line_shape, plot_text, shorten, traces
 
@@ -38,7 +38,7 @@ _SIDES_WIDTH = _MARGINS["l"] + _MARGINS["r"]
 _TURN_DEGREES = 42
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sizes:
     """How a panel adapts to the width that a page has for it.
 
@@ -53,50 +53,43 @@ class Sizes:
         sides_width: pixels left and right of the axes.
     """
 
-    least_width: float
-    level_width: float
-    turned_axis: Mapping[str, Any]
-    turned_height: float
+    least_width: float = 0
+    level_width: float = 0
+    turned_axis: Mapping[str, Any] = field(default_factory=dict)
+    turned_height: float = 0
     legend_entries: int
     legend_entry_width: float
     legend_row_height: float = _LEGEND_ROW_HEIGHT
     sides_width: float = _SIDES_WIDTH
 
 
-def interactive(drawing: Drawing, styles: Mapping[str, Style] | None = None) -> dict[str, Any]:
+def interactive(drawing: Drawing) -> dict[str, Any]:
     """Convert a drawing to one plotly figure with all of its panels.
 
     Args:
         drawing: what to draw.
-        styles: of every key in the drawing; None chooses them as the printed figure does.
 
     Returns:
         {"data": [traces], "layout": {...}} in plotly's schema.
     """
     panels = drawing.panels
-    styles = styles_of(key for panel in panels for key in panel.style_keys) if styles is None else styles
+    styles = styles_of(key for panel in panels for key in panel.style_keys)
     columns = 1 if any(len(panel.categories) > FEW_CATEGORIES for panel in panels) else min(2, len(panels))
     widths_in_panel = columns + _COLUMN_GAP * (columns - 1)
     sizes = [sizes_of(panel) for panel in panels]
     turned = [WIDTH / widths_in_panel < size.level_width for size in sizes]
-    below = max((size.turned_height for size, turn in zip(sizes, turned, strict=True) if turn), default=0.0)
-    domains = _domains(len(panels), columns, _ROW_GAP + below)
-
-    data: list[dict[str, Any]] = []
-    parts = [_panel_layout(panel, styles) for panel in panels]
+    gap = _ROW_GAP + max((size.turned_height for size, turn in zip(sizes, turned, strict=True) if turn), default=0.0)
     names = list(dict.fromkeys(name for panel in panels for name in _legend_names(panel)))
-    rows = math.ceil(len(panels) / columns)
-    height = rows * (_PLOT_HEIGHT + _ROW_GAP + below) - _ROW_GAP + _TITLE_HEIGHT + _MARGINS["t"] + _MARGINS["b"]
-    entries, entry_width = _legend_sizes(names)
-    legend_rows = math.ceil(entries / max(1, (WIDTH - _SIDES_WIDTH) // entry_width))
     layout = _frame(len(names) > 1) | {
         "title": {"text": plot_text(drawing.title), "x": 0, "xref": "paper", "font": {"size": 15}},
         "margin": _MARGINS | {"t": _MARGINS["t"] + _TITLE_HEIGHT},
-        "height": height + legend_rows * _LEGEND_ROW_HEIGHT,
+        "height": _height(math.ceil(len(panels) / columns), gap, *_legend_sizes(names)),
         "shapes": [],
         "annotations": [],
     }
-    for place, (panel, part, (across, up)) in enumerate(zip(panels, parts, domains, strict=True)):
+    data: list[dict[str, Any]] = []
+    for place, (panel, (across, up)) in enumerate(zip(panels, _domains(len(panels), columns, gap), strict=True)):
+        part = _panel_layout(panel, styles)
         number = str(place + 1) if place else ""
         x, y = f"x{number}", f"y{number}"
         turn = sizes[place].turned_axis if turned[place] else {}
@@ -127,19 +120,20 @@ def panel_figure(panel: Panel, styles: Mapping[str, Style]) -> dict[str, Any]:
 
 def sizes_of(panel: Panel) -> Sizes:
     """Estimate the sizes by which a panel adapts to a width."""
-    legend = _legend_sizes(_legend_names(panel))
+    entries, entry_width = _legend_sizes(_legend_names(panel))
     if not panel.categories:
-        return Sizes(0, 0, {}, 0, *legend)
+        return Sizes(legend_entries=entries, legend_entry_width=entry_width)
     names = [shorten(name) for name in panel.categories]
     bars = max((len(slots) for slots in bar_slots(panel).values()), default=1)
     longest_line = max(len(line) for name in names for line in name.split(", "))
     rise = math.sin(math.radians(_TURN_DEGREES))
     return Sizes(
-        _SIDES_WIDTH + len(names) * max(_TURNED_LABEL_WIDTH, bars * _BAR_WIDTH),
-        _SIDES_WIDTH + len(names) * longest_line * _LETTER_WIDTH,
-        {"tickangle": -_TURN_DEGREES, "ticktext": [plot_text(name) for name in names]},
-        max(map(len, names)) * _LETTER_WIDTH * rise,
-        *legend,
+        least_width=_SIDES_WIDTH + len(names) * max(_TURNED_LABEL_WIDTH, bars * _BAR_WIDTH),
+        level_width=_SIDES_WIDTH + len(names) * longest_line * _LETTER_WIDTH,
+        turned_axis={"tickangle": -_TURN_DEGREES, "ticktext": [plot_text(name) for name in names]},
+        turned_height=max(map(len, names)) * _LETTER_WIDTH * rise,
+        legend_entries=entries,
+        legend_entry_width=entry_width,
     )
 
 
@@ -209,16 +203,14 @@ def _category_axis(panel: Panel) -> dict[str, Any]:
 
 
 def _count_axis(panel: Panel) -> dict[str, Any]:
-    """Ticks at the numbers of examples that were run, because a number between them means nothing."""
-    curves = [series for series in panel.series if series.mark is Mark.line]
-    counts = sorted({float(x) for series in curves for x in series.x if x is not None})
-    is_whole = all(count.is_integer() for count in counts)
-    if panel.x_scale is Scale.log or not 0 < len(counts) <= _MOST_TICKS or not is_whole:
+    """Ticks at the numbers of examples that were run."""
+    counts = panel.counts
+    if not 0 < len(counts) <= _MOST_TICKS:
         return {}
     return {
         "tickmode": "array",
         "tickvals": counts,
-        "ticktext": [f"{count:.0f}" for count in counts],
+        "ticktext": [f"{count:g}" for count in counts],
         "range": [counts[0] - 0.7, counts[-1] + 0.7],
     }
 
@@ -243,6 +235,13 @@ def _domains(number: int, columns: int, gap: float) -> list[tuple[list[float], l
         across, up = (left, left + width), (1 - (top + _PLOT_HEIGHT) / height, 1 - top / height)
         domains.append(([round(end, 4) for end in across], [round(end, 4) for end in up]))
     return domains
+
+
+def _height(rows: int, gap: float, legend_entries: int, legend_entry_width: float) -> float:
+    """The pixels of a figure whose rows of panels are `gap` pixels apart, with its title and its legend."""
+    panels = rows * (_PLOT_HEIGHT + gap) - _ROW_GAP + _TITLE_HEIGHT + _MARGINS["t"] + _MARGINS["b"]
+    legend_rows = math.ceil(legend_entries / max(1, (WIDTH - _SIDES_WIDTH) // legend_entry_width))
+    return panels + legend_rows * _LEGEND_ROW_HEIGHT
 
 
 def _moved(part: Mapping[str, Any], x: str, y: str) -> dict[str, Any]:

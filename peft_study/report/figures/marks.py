@@ -1,6 +1,6 @@
 """Draw series and reference lines on matplotlib's axes; values to compare with are hollow or dotted."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -34,7 +34,7 @@ def draw_panel(axes: Axes, panel: Panel, styles: Mapping[str, Style]) -> list[Te
     for series in panel.series:
         if series.mark is not Mark.bars:
             _draw_series(axes, series, styles[series.style])
-            texts += _texts(axes, series)
+            texts += _write_names(axes, series)
     for line in panel.lines:
         _draw_line(axes, line, styles[line.style])
     return texts
@@ -53,7 +53,7 @@ def _draw_series(axes: Axes, series: Series, style: Style) -> None:
 
 
 def _draw_points(axes: Axes, series: Series, style: Style) -> None:
-    joined = series.mark is Mark.line
+    line = "" if series.mark is Mark.points else ":" if series.paper else "-"
     axes.errorbar(
         _numbers(series.x),
         _numbers(series.y),
@@ -68,7 +68,7 @@ def _draw_points(axes: Axes, series: Series, style: Style) -> None:
         label=series.label,
         zorder=3,
         fmt=style.marker,
-        linestyle="" if not joined else ":" if series.paper else "-",
+        linestyle=line,
     )
 
 
@@ -81,17 +81,12 @@ def _draw_bars(axes: Axes, panel: Panel, styles: Mapping[str, Style]) -> None:
     }
     numbered = sum(len(series.x) for series in shown) <= LABELLED_BARS
     for series in shown:
-        style, centres, widths = styles[series.style], [], []
-        for name in series.x:
-            keys = slots[str(name)]
-            width = BAR_GROUP / len(keys)
-            centres.append(panel.categories.index(str(name)) + width * (keys.index(series.style) + 0.5) - BAR_GROUP / 2)
-            widths.append(min(width, 0.6) * 0.92)
+        style, (centres, widths) = styles[series.style], _bar_places(series, panel.categories, slots)
         if series.paper:
-            look: dict[str, Any] = {"markerfacecolor": "white", "markeredgecolor": "black", "zorder": 4}
-            axes.plot(centres, _numbers(series.y), "D", label=series.label, **look)
+            hollow: dict[str, Any] = {"markerfacecolor": "white", "markeredgecolor": "black", "zorder": 4}
+            axes.plot(centres, _numbers(series.y), "D", label=series.label, **hollow)
             continue
-        drawn = axes.bar(
+        bars = axes.bar(
             centres,
             _numbers(series.y),
             widths,
@@ -107,8 +102,21 @@ def _draw_bars(axes: Axes, panel: Panel, styles: Mapping[str, Style]) -> None:
         if numbered:
             # Limits and values to compare with are near the top of a bar, so its number is in the middle.
             box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
-            axes.bar_label(drawn, fmt="{:#.3g}", fontsize=6, label_type="center", bbox=box, zorder=5)
+            axes.bar_label(bars, fmt="{:#.3g}", fontsize=6, label_type="center", bbox=box, zorder=5)
     axes.set_xlim(-0.6, len(panel.categories) - 0.4)
+
+
+def _bar_places(
+    series: Series, categories: Sequence[str], slots: Mapping[str, Sequence[str]]
+) -> tuple[list[float], list[float]]:
+    """Find the centre and the width of each bar, from the style keys of the bars in each category."""
+    centres, widths = [], []
+    for name in map(str, series.x):
+        keys = slots[name]
+        width = BAR_GROUP / len(keys)
+        centres.append(categories.index(name) + width * (keys.index(series.style) + 0.5) - BAR_GROUP / 2)
+        widths.append(min(width, 0.6) * 0.92)
+    return centres, widths
 
 
 def _draw_line(axes: Axes, line: Line, style: Style) -> None:
@@ -121,19 +129,23 @@ def _draw_line(axes: Axes, line: Line, style: Style) -> None:
     elif line.limit:
         _draw_limit(axes, line, look)
     else:
-        # A marker at the end distinguishes lines of the same hue.
-        along, across = ([0.0, 1.0], [line.value, line.value]), axes.get_yaxis_transform()
-        if line.direction is Direction.vertical:
-            along, across = (along[1], along[0]), axes.get_xaxis_transform()
-        inside = "none" if line.paper else style.colour
-        marker: dict[str, Any] = {"marker": style.marker, "markevery": [1], "markerfacecolor": inside, "clip_on": False}
-        axes.plot(*along, transform=across, label=line.label, **marker, **look)
-        if line.text:
-            # Outside the axes a text hides no value.
-            end, offset, look = (1.0, line.value), (5, 0), {"ha": "left", "va": "center"}
-            if line.direction is Direction.vertical:
-                end, offset, look = (line.value, 1.0), (0, 5), {"ha": "center", "va": "bottom"}
-            axes.annotate(line.text, end, offset, across, "offset points", fontsize=6, color=style.colour, **look)
+        _draw_level(axes, line, style, look)
+
+
+def _draw_level(axes: Axes, line: Line, style: Style, look: Mapping[str, Any]) -> None:
+    """Draw a line across the axes with a marker at its end, which distinguishes lines of the same hue."""
+    x, y, transform = [0.0, 1.0], [line.value, line.value], axes.get_yaxis_transform()
+    text_place: dict[str, Any] = {"xy": (1.0, line.value), "xytext": (5, 0), "ha": "left", "va": "center"}
+    if line.direction is Direction.vertical:
+        x, y, transform = [line.value, line.value], [0.0, 1.0], axes.get_xaxis_transform()
+        text_place = {"xy": (line.value, 1.0), "xytext": (0, 5), "ha": "center", "va": "bottom"}
+    inside = _INVISIBLE if line.paper else style.colour
+    marker: dict[str, Any] = {"marker": style.marker, "markevery": [1], "markerfacecolor": inside, "clip_on": False}
+    axes.plot(x, y, transform=transform, label=line.label, **marker, **look)
+    if line.text:
+        # Outside the axes a text hides no value.
+        colour = style.colour
+        axes.annotate(line.text, xycoords=transform, textcoords="offset points", fontsize=6, color=colour, **text_place)
 
 
 def _draw_limit(axes: Axes, line: Line, look: Mapping[str, Any]) -> None:
@@ -149,17 +161,17 @@ def _draw_limit(axes: Axes, line: Line, look: Mapping[str, Any]) -> None:
         axes.annotate(line.label, (line.value, 0.01), (-2, 0), axes.get_xaxis_transform(), "offset points", ha="right")
 
 
-def _texts(axes: Axes, series: Series) -> list[Text]:
-    if not series.texts:
-        return []
-    placed = []
-    for x, y, text in zip(series.x, series.y, series.texts, strict=True):
+def _write_names(axes: Axes, series: Series) -> list[Text]:
+    """Write the texts of a series at its points, from where `names.place_names` moves them."""
+    names = []
+    for place, text in enumerate(series.texts):
+        x, y = series.x[place], series.y[place]
         if text and x is not None and y is not None:
             # Names move after the layout is done, so they must not affect it.
-            written = axes.text(float(x), y, text, fontsize=6, in_layout=False)
-            written.set_path_effects([withStroke(linewidth=1.5, foreground="white")])
-            placed.append(written)
-    return placed
+            name = axes.text(float(x), y, text, fontsize=6, in_layout=False)
+            name.set_path_effects([withStroke(linewidth=1.5, foreground="white")])
+            names.append(name)
+    return names
 
 
 def _numbers(values: tuple[Any, ...]) -> list[float]:

@@ -35,11 +35,11 @@ def place_names(axes: Axes, texts: Sequence[Text]) -> None:
     low, high = axes.get_ylim()
     for place, text in enumerate(texts):
         text.set_y(points[place][1] + points[:place].count(points[place]) * _SAME_PLACE * (high - low))
-    taken = axes.transData.inverted().transform(np.array([*_markers(axes), *_other_texts(axes, texts)]))
+    obstacles = axes.transData.inverted().transform(np.array([*_markers(axes), *_other_texts(axes, texts)]))
     adjust_text(
         list(texts),
-        x=taken[:, 0],
-        y=taken[:, 1],
+        x=obstacles[:, 0],
+        y=obstacles[:, 1],
         target_x=[x for x, _ in points],
         target_y=[y for _, y in points],
         ax=axes,
@@ -58,8 +58,8 @@ def place_names(axes: Axes, texts: Sequence[Text]) -> None:
 def _keep_inside(axes: Axes, text: Text) -> None:
     """Move a name back inside the axes, which adjustText does not guarantee."""
     # By pixels, because the axes may be logarithmic.
-    box, room = text.get_window_extent(), axes.get_window_extent()
-    shift = max(0.0, room.x0 - box.x0) - max(0.0, box.x1 - room.x1)
+    box, frame = text.get_window_extent(), axes.get_window_extent()
+    shift = max(0.0, frame.x0 - box.x0) - max(0.0, box.x1 - frame.x1)
     if shift:
         x, y = axes.transData.transform(text.get_position())
         text.set_position(tuple(axes.transData.inverted().transform((x + shift, y))))
@@ -67,17 +67,18 @@ def _keep_inside(axes: Axes, text: Text) -> None:
 
 def _markers(axes: Axes) -> Iterator[NDArray[np.float64]]:
     """Yield the centres of the markers, in pixels."""
-    seen: set[tuple[int, int]] = set()
+    occupied: set[tuple[int, int]] = set()
     for container in axes.containers:
         # Points are drawn by `errorbar`, with or without bars.
-        if isinstance(container, ErrorbarContainer) and container.lines[0] is not None:
-            for point in axes.transData.transform(container.lines[0].get_xydata()):
-                if (
-                    np.isfinite(point).all()
-                    and (place := (int(point[0] // _CLOSE_PIXELS), int(point[1] // _CLOSE_PIXELS))) not in seen
-                ):
-                    seen.add(place)
-                    yield point
+        if not isinstance(container, ErrorbarContainer) or container.lines[0] is None:
+            continue
+        for point in axes.transData.transform(container.lines[0].get_xydata()):
+            if not np.isfinite(point).all():
+                continue
+            square = int(point[0] // _CLOSE_PIXELS), int(point[1] // _CLOSE_PIXELS)
+            if square not in occupied:
+                occupied.add(square)
+                yield point
 
 
 def _other_texts(axes: Axes, texts: Sequence[Text]) -> Iterator[tuple[float, float]]:

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from peft_study.report.figures.drawing import Drawing, Mark, Panel, Scale, Series
+from peft_study.report.figures.drawing import Drawing, Line, Mark, Panel, Scale, Series
 from peft_study.report.figures.marks import draw_panel
 from peft_study.report.figures.names import place_names
 from peft_study.report.figures.style import Style, styles_of
@@ -38,6 +38,8 @@ _INCHES_PER_BAR = 0.33
 _DOTS_PER_INCH = 200
 _LEGEND_INCHES = 0.16
 _LEGEND_CHARACTERS_PER_INCH = 16
+_LEGEND_SYMBOL_CHARACTERS = 6
+_TITLE_INCHES = 0.3
 _PANEL_CHARACTERS = 48
 """Letters that fit side by side below a panel."""
 _INCHES_PER_TURNED_CHARACTER = 0.03
@@ -87,8 +89,8 @@ def figure_of(drawing: Drawing) -> Figure:
         figure.draw_without_rendering()
         # The names move in the final layout, which must not change any more.
         figure.set_layout_engine("none")
-        for axes, placed in texts:
-            place_names(axes, placed)
+        for axes, names in texts:
+            place_names(axes, names)
     return figure
 
 
@@ -105,14 +107,15 @@ def _printed(drawing: Drawing) -> Drawing:
 
 
 def _first_categories(panel: Panel) -> Panel:
-    kept = panel.categories[:PRINTED_CATEGORIES]
-    if kept == panel.categories:
+    categories = panel.categories[:PRINTED_CATEGORIES]
+    if categories == panel.categories:
         return panel
-    return replace(panel, categories=kept, series=tuple(_of_categories(series, set(kept)) for series in panel.series))
+    series = tuple(_of_categories(series, set(categories)) for series in panel.series)
+    return replace(panel, categories=categories, series=series)
 
 
-def _of_categories(series: Series, kept: set[str]) -> Series:
-    places = [place for place, name in enumerate(series.x) if name in kept]
+def _of_categories(series: Series, categories: set[str]) -> Series:
+    places = [place for place, name in enumerate(series.x) if name in categories]
     columns = {name: getattr(series, name) for name in ("x", "y", "low", "high", "texts", "cells")}
     cut: dict[str, Any] = {name: tuple(values[place] for place in places) for name, values in columns.items() if values}
     return replace(series, **cut)
@@ -135,19 +138,16 @@ def _draw(axes: Axes, panel: Panel, styles: Mapping[str, Style]) -> list[Text]:
         turn: dict[str, Any] = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if _turned(panel) else {}
         axes.set_xticks(range(len(panel.categories)), panel.categories, **turn)
     else:
-        _set_whole_ticks(axes, panel)
+        _set_count_ticks(axes, panel)
     _set_scales(axes, panel)
     return texts
 
 
-def _set_whole_ticks(axes: Axes, panel: Panel) -> None:
+def _set_count_ticks(axes: Axes, panel: Panel) -> None:
     """Put ticks at the numbers of examples; with reference lines alone, x has no meaning and no ticks."""
-    counted = sorted(
-        {float(x) for series in panel.series if series.mark is Mark.line for x in series.x if x is not None}
-    )
-    if counted:
-        axes.set_xticks(counted, [f"{value:g}" for value in counted])
-        axes.set_xlim(min(counted) - 0.7, max(counted) + 0.7)
+    if counts := panel.counts:
+        axes.set_xticks(counts, [f"{count:g}" for count in counts])
+        axes.set_xlim(counts[0] - 0.7, counts[-1] + 0.7)
     elif not panel.series:
         axes.set_xticks([])
 
@@ -167,48 +167,51 @@ def _set_scales(axes: Axes, panel: Panel) -> None:
 
 
 def _turned(panel: Panel) -> bool:
-    return max(map(len, panel.categories)) * len(panel.categories) > _PANEL_CHARACTERS
+    """Whether the labels of the categories do not fit side by side."""
+    return max(map(len, panel.categories), default=0) * len(panel.categories) > _PANEL_CHARACTERS
 
 
 def _arrange(figure: Figure, drawing: Drawing, columns: int) -> None:
     """Set the size and the title, and add a common legend below the panels."""
-    # A value to compare with is a marker on its bar, so it needs no width.
-    bars = (
-        sum(len(series.x) for series in panel.series if series.mark is Mark.bars and not series.paper)
-        for panel in drawing.panels
-    )
-    wide = max(len(panel.categories) for panel in drawing.panels) * _INCHES_PER_CATEGORY
-    most = max(wide, max(bars) * _INCHES_PER_BAR)
-    named = any(any(series.texts) for panel in drawing.panels for series in panel.series)
-    room = _NAMED_PANEL_INCHES if named else _PANEL_INCHES
-    width = columns * max(room[0], most)
-    handles, labels = _legend(figure, drawing)
-    beside = max(1, int(width * _LEGEND_CHARACTERS_PER_INCH / (max(map(len, labels), default=0) + 6)))
-    below = math.ceil(min(len(labels), LEGEND_ENTRIES) / beside) * _LEGEND_INCHES
-    names = max(
-        (len(name) for panel in drawing.panels if panel.categories and _turned(panel) for name in panel.categories),
-        default=0,
-    )
+    has_names = any(any(series.texts) for panel in drawing.panels for series in panel.series)
+    panel_width, panel_height = _NAMED_PANEL_INCHES if has_names else _PANEL_INCHES
+    width = columns * max(panel_width, *(_inches_of_bars(panel) for panel in drawing.panels))
+    turned_names = [name for panel in drawing.panels if _turned(panel) for name in panel.categories]
+    names_height = max(map(len, turned_names), default=0) * _INCHES_PER_TURNED_CHARACTER
     rows = math.ceil(len(drawing.panels) / columns)
-    figure.set_size_inches(width, rows * (room[1] + names * _INCHES_PER_TURNED_CHARACTER) + below + 0.3)
+
+    handles, labels = _legend(figure, drawing)
+    entry_characters = max(map(len, labels), default=0) + _LEGEND_SYMBOL_CHARACTERS
+    legend_columns = max(1, int(width * _LEGEND_CHARACTERS_PER_INCH / entry_characters))
+    legend_height = math.ceil(min(len(labels), LEGEND_ENTRIES) / legend_columns) * _LEGEND_INCHES
+    figure.set_size_inches(width, rows * (panel_height + names_height) + legend_height + _TITLE_INCHES)
     figure.suptitle(drawing.title, fontsize=9.5)
     if 0 < len(labels) <= LEGEND_ENTRIES:
-        figure.legend(handles, labels, loc="outside lower center", ncols=beside, frameon=False)
+        figure.legend(handles, labels, loc="outside lower center", ncols=legend_columns, frameon=False)
+
+
+def _inches_of_bars(panel: Panel) -> float:
+    # A value to compare with is a marker on its bar, so it needs no width.
+    bars = sum(len(series.x) for series in panel.series if series.mark is Mark.bars and not series.paper)
+    return max(len(panel.categories) * _INCHES_PER_CATEGORY, bars * _INCHES_PER_BAR)
 
 
 def _legend(figure: Figure, drawing: Drawing) -> tuple[list[Any], list[str]]:
     """Choose the legend's entries: this study's, and a common entry for hollow marks of the same styles."""
-    shown = [(series.label, series.style, series.paper) for panel in drawing.panels for series in panel.series]
-    shown += [(line.label, line.style, line.paper) for panel in drawing.panels for line in panel.lines]
+    parts: list[Series | Line] = [part for panel in drawing.panels for part in panel.series]
+    parts += [part for panel in drawing.panels for part in panel.lines]
     # An entry for each hollow mark beside its solid one would double the legend.
-    solid = {style for _, style, paper in shown if not paper}
-    wanted = {label for label, style, paper in shown if not paper or style not in solid}
+    solid = {part.style for part in parts if not part.paper}
     handles_by_label: dict[str, Any] = {}
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             handles_by_label.setdefault(label, handle)
-    handles = {label: handles_by_label[label] for label, _, _ in shown if label in wanted and label in handles_by_label}
-    if drawing.compared and any(paper and style in solid for _, style, paper in shown):
+    handles = {
+        part.label: handles_by_label[part.label]
+        for part in parts
+        if part.label in handles_by_label and not (part.paper and part.style in solid)
+    }
+    if drawing.compared and any(part.paper and part.style in solid for part in parts):
         hollow = Line2D([], [], linestyle=":", marker="D", color="black", markerfacecolor="none")
         handles[f"hollow or dotted: {drawing.compared}"] = hollow
     return list(handles.values()), list(handles)

@@ -4,8 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from peft_study.report.figures.drawing import Drawing, Mark, Panel, Series
-from peft_study.report.figures.selection import Point, Selection, point
-from peft_study.report.figures.variants import variant_label
+from peft_study.report.figures.selection import Selection, Summary, summarise, variant_label
 
 _SPREAD = (
     "Scores are means over seeds with 95 % intervals over seeds and samples, or over samples for a single run. "
@@ -14,24 +13,23 @@ _SPREAD = (
 
 
 @dataclass(frozen=True)
-class Placed:
-    """A value and its place along x.
+class Point:
+    """A point of a series.
 
     Attributes:
         x: a number in the panel's unit, or a category.
-        y: the value.
+        y: the value with its ends and cells.
         text: the text beside it.
     """
 
     x: float | str
-    y: Point
+    y: Summary
     text: str = ""
 
 
-def make_series(label: str, placed: Iterable[Placed], mark: Mark, style: str, *, paper: bool = False) -> Series:
+def make_series(label: str, points: Sequence[Point], mark: Mark, style: str, *, paper: bool = False) -> Series:
     """Make a series of points; it has error bars, texts and cells if any point has them."""
     # What no point has stays empty, which keeps the page's data small.
-    points = list(placed)
     has_bars = any(point.y.low is not None for point in points)
     return Series(
         label,
@@ -47,25 +45,24 @@ def make_series(label: str, placed: Iterable[Placed], mark: Mark, style: str, *,
     )
 
 
-def make_bars(chosen: Selection, column: str, factor: float, category: Callable[[str, str], str]) -> tuple[Series, ...]:
+def make_bars(chosen: Selection, column: str, category: Callable[[str, str], str]) -> tuple[Series, ...]:
     """Make a series of bars for each variant: this study's, then those to compare with.
 
     Args:
         chosen: the rows of a panel.
         column: the column that the bars show.
-        factor: conversion from the column's unit to the panel's.
         category: maps a model and a variant to the category of their bar.
     """
     drawn = []
     for rows, paper, suffix in chosen.sides:
         for key in chosen.variants():
-            placed = [
-                Placed(category(model, key), value)
+            points = [
+                Point(category(model, key), height)
                 for model in chosen.models()
-                if (value := point(rows[(rows["variant"] == key) & (rows["model"] == model)], column, factor))
+                if (height := summarise(rows[(rows["variant"] == key) & (rows["model"] == model)], column))
             ]
-            if placed:
-                drawn.append(make_series(variant_label(key) + suffix, placed, Mark.bars, key, paper=paper))
+            if points:
+                drawn.append(make_series(variant_label(key) + suffix, points, Mark.bars, key, paper=paper))
     return tuple(drawn)
 
 
@@ -83,12 +80,12 @@ def finish(
         missing: why the figure is empty, used if all panels are.
     """
     # Panels of several data sets may give the same note.
-    said = tuple(dict.fromkeys([*notes, *chosen.notes]))
+    distinct_notes = tuple(dict.fromkeys([*notes, *chosen.notes]))
     drawn = tuple(panel for panel in panels if not panel.empty)
     # A figure without data says what it would take, so that the report shows which cells to run.
     if not drawn:
-        return Drawing(name, title, (Panel("", "", "", missing=missing),), said)
+        return Drawing(name, title, (Panel("", "", "", missing=missing),), distinct_notes)
     shown = [series for panel in drawn for series in panel.series]
     compared = any(series.paper for series in shown) or any(line.paper for panel in drawn for line in panel.lines)
     spread = (_SPREAD,) if any(series.low for series in shown) else ()
-    return Drawing(name, title, drawn, (*spread, *said), chosen.compared_label if compared else "")
+    return Drawing(name, title, drawn, (*spread, *distinct_notes), chosen.compared_label if compared else "")

@@ -30,34 +30,6 @@ class Style:
     hatch: str = ""
     line: str = "-"
 
-    @property
-    def plotly_symbol(self) -> str:
-        """The marker's name in plotly."""
-        return PLOTLY_SYMBOLS[self.marker]
-
-    @property
-    def plotly_dash(self) -> str:
-        """The line style's name in plotly."""
-        return PLOTLY_DASHES[self.line]
-
-
-# The schema of plotly has other names for the same shapes. Both outputs read the same style.
-PLOTLY_SYMBOLS = {
-    "o": "circle",
-    "s": "square",
-    "^": "triangle-up",
-    "v": "triangle-down",
-    "D": "diamond",
-    "P": "cross",
-    "X": "x",
-    "*": "star",
-    "<": "triangle-left",
-    ">": "triangle-right",
-    "p": "pentagon",
-    "h": "hexagon",
-}
-
-PLOTLY_DASHES = {"-": "solid", "--": "dash"}
 
 _LENGTHS = " tokens of "
 _LINES_OF_LENGTHS = {"prompt": "-", "answer": "--"}
@@ -84,8 +56,8 @@ _KNOWN = {
     "tiny-codegen2": Style(GREEN, "*"),
     "tiny-llama": Style(VERMILION, "X"),
     # Methods.
-    "full": Style(BLACK, "s", ""),
-    "lora": Style(BLUE, "o", ""),
+    "full": Style(BLACK, "s"),
+    "lora": Style(BLUE, "o"),
     "lora+int8": Style(SKY, "^", "//"),
     "lora+nf4": Style(SKY, "v", "xx"),
     "ia3": Style(GREEN, "D", ".."),
@@ -94,10 +66,6 @@ _KNOWN = {
     "zero-shot": Style(GREY, "*", "--"),
     "icl": Style(VERMILION, "<", "oo"),
     "rag": Style(OCHRE, ">", "||"),
-    # Data sets.
-    "conala": Style(BLUE, "o", ""),
-    "codealpacapy": Style(ORANGE, "s", "//"),
-    "apps": Style(GREEN, "^", ".."),
     # Lines.
     "limit": Style(BLACK, "o"),
     "pareto": Style(GREY, "o"),

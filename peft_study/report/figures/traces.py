@@ -18,7 +18,23 @@ _BAR_GROUP = 0.8
 """Share of a category's width that its bars fill together."""
 _WIDEST_BAR = 0.5
 _TRANSPARENT = "rgba(0,0,0,0)"
-_PLOTLY_HATCHES = "/\\x-|+."
+# The schema of plotly has other names for the same looks. Both outputs read the same style.
+SYMBOLS = {
+    "o": "circle",
+    "s": "square",
+    "^": "triangle-up",
+    "v": "triangle-down",
+    "D": "diamond",
+    "P": "cross",
+    "X": "x",
+    "*": "star",
+    "<": "triangle-left",
+    ">": "triangle-right",
+    "p": "pentagon",
+    "h": "hexagon",
+}
+_DASHES = {"-": "solid", "--": "dash"}
+_HATCHES = "/\\x-|+."
 
 
 def plot_text(text: object, most: int = LABEL_CHARACTERS) -> str:
@@ -150,9 +166,9 @@ def _look(series: Series, style: Style, slots: Mapping[str, list[tuple[str, bool
         case Mark.path:
             return {"type": "scatter", "mode": "lines", "line": {"color": colour, "width": 1.5, "dash": "dash"}}
         case Mark.steps:
-            line = {"color": colour, "width": 2, "dash": style.plotly_dash, "shape": "hv"}
+            line = {"color": colour, "width": 2, "dash": _DASHES[style.line], "shape": "hv"}
             return {"type": "scatter", "mode": "lines", "line": line}
-    symbol = f"{style.plotly_symbol}-open" if series.paper else style.plotly_symbol
+    symbol = f"{SYMBOLS[style.marker]}-open" if series.paper else SYMBOLS[style.marker]
     border = {"width": 1.8 if series.paper else 0, "color": colour}
     return {
         "type": "scatter",
@@ -170,7 +186,7 @@ def _bar_marker(series: Series, style: Style) -> dict[str, Any]:
         "line": {"color": style.colour, "width": 1.8 if series.paper else 0.5},
     }
     # A pattern in plotly is a single letter, matplotlib repeats letters for density and has more of them.
-    shape = next((letter for letter in style.hatch if letter in _PLOTLY_HATCHES), None)
+    shape = next((letter for letter in style.hatch if letter in _HATCHES), None)
     if shape and not series.paper:
         marker["pattern"] = {"shape": shape, "fillmode": "overlay", "fgopacity": 0.45, "size": 7}
     return marker

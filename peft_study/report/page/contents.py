@@ -14,17 +14,17 @@ from peft_study.report.figures.interactive import FEW_CATEGORIES, panel_figure, 
 from peft_study.report.figures.style import Style, styles_of
 from peft_study.report.outward import shorten_path, shorten_paths, shorten_paths_in
 from peft_study.report.page.replicates import replicates_of
-from peft_study.report.read.cells import COLUMNS
+from peft_study.report.read.cells import COLUMNS, MAPPINGS
 from peft_study.report.study import Study
 from peft_study.report.tables.table import Cell, Table
 from peft_study.results.folders import Problem
+from peft_study.results.schema import finite
 
 LONGEST_TEXT = 4_000
 """Characters of a text in a row, because a reason can be a whole log."""
 MOST_FIRST = 4
 """Scores that the leaderboard shows at first; more would move the costs out of view."""
 _SIGNIFICANT_DIGITS = 6
-_COMPARED = ("first", "second", "difference", "low", "high", "p_value")
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Contents:
             "tables": [self._table(table) for table in self.tables],
             "comparison": None if self.comparison is None else self._table(self.comparison),
             "drawings": [self._drawing(drawing, styles) for drawing in self.drawings],
-            "findings": [_finding(finding) for finding in self.findings],
+            "findings": finite([finding.to_json() for finding in self.findings]),
             "problems": [
                 {"where": shorten_path(str(problem.where)), "what": shorten_paths_in(str(problem.what))[:LONGEST_TEXT]}
                 for problem in self.problems
@@ -124,18 +124,20 @@ class Contents:
         }
 
     def _files(self, name: str) -> list[dict[str, str]]:
-        return [{"title": link.title, "path": link.path} for link in self.files.get(name, ())]
+        return [asdict(link) for link in self.files.get(name, ())]
 
 
 def pack(frame: pd.DataFrame) -> dict[str, Any]:
     """Store rows by column: `{"count": n, "columns": {name: column}}`.
 
     A numeric column is `{"values": [n values]}`. A text column is `{"values": [distinct texts], "codes": [n indices, or
-    -1]}`, which keeps a page of 5,000 cells small. Columns without a value are dropped. Floats keep six significant
-    digits.
+    -1]}`, which keeps a page of 5,000 cells small. Columns without a value and columns of mappings are dropped. Floats
+    keep six significant digits.
     """
     columns: dict[str, Any] = {}
     for name in frame.columns:
+        if name in MAPPINGS:
+            continue
         values = [_plain(value) for value in frame[name].tolist()]
         # A column that nobody recorded would be an empty choice on the page.
         if all(value is None for value in values):
@@ -186,30 +188,6 @@ def _panel(panel: Panel, styles: Mapping[str, Style]) -> dict[str, Any]:
 def _cell(cell: Cell) -> dict[str, Any]:
     # Without the interval's ends, which the text has: a study of 5,000 cells must stay small.
     return {"text": cell.text, "value": _plain(cell.value), "mark": cell.mark, "state": cell.state, "runs": cell.runs}
-
-
-def _finding(finding: Finding) -> dict[str, Any]:
-    return {
-        "number": finding.number,
-        "statement": finding.statement,
-        "verdict": str(finding.verdict),
-        "comparisons": [
-            {
-                "label": comparison.label,
-                "first_name": comparison.first_name,
-                "second_name": comparison.second_name,
-                **{name: _plain(getattr(comparison, name)) for name in _COMPARED},
-                "unit": comparison.unit,
-                "scope": str(comparison.scope),
-                "ratio": [_plain(part) for part in comparison.ratio or ()],
-            }
-            for comparison in finding.comparisons
-        ],
-        "adjusted_p_value": _plain(finding.adjusted_p_value),
-        "test": finding.test,
-        "cells": list(finding.cells),
-        "explanation": finding.explanation,
-    }
 
 
 def _plain(value: Any) -> str | int | float | bool | None:

@@ -63,7 +63,8 @@ def replicates_of(study: Study) -> Replicates:
     sets: list[list[int]] = []
     others = {}
     intervals = {}
-    names = [str(name).removesuffix("_low") for name in rows if str(name).endswith("_low")]
+    # A metric may be called "x_low" itself, so a name needs both of its ends.
+    names = [name for name in map(str, rows) if f"{name}_low" in rows and f"{name}_high" in rows]
     # Thousands of sets look up each column, which is fast in plain arrays only.
     columns = {name: rows[[name, f"{name}_low", f"{name}_high"]].to_numpy(dtype=float) for name in names}
     # An interval is of the cells that succeeded, as in the tables.
@@ -83,7 +84,7 @@ def replicates_of(study: Study) -> Replicates:
 
 
 def _intervals(places: NDArray[np.intp], columns: Mapping[str, Floats]) -> dict[str, tuple[float, float]]:
-    """Compute the intervals of several runs, by their positions; the interval of a single run is in its row."""
+    """Compute the intervals of several runs, by their positions."""
     # The page has the ends of a single run in its row.
     if len(places) < 2:
         return {}

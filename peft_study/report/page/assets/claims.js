@@ -19,8 +19,7 @@ function claimPart(report, finding) {
   if (finding.explanation) part.append(make("p", { text: finding.explanation }));
   const evidence = make("details", {}, make("summary", { text: "Evidence" }));
   if (finding.test) evidence.append(make("p", {}, make("strong", { text: "Test: " }), finding.test));
-  if (finding.comparisons.length > 0)
-    evidence.append(comparisons(finding));
+  if (finding.comparisons.length > 0) evidence.append(comparisons(finding));
   if (finding.cells.length > 0)
     evidence.append(make("button", {
       type: "button", text: `Show its ${finding.cells.length} cells`,
@@ -32,7 +31,6 @@ function claimPart(report, finding) {
 
 /** Compare pairs of numbers: percentages by their difference in points, memory in GB by its ratio. */
 function comparisons(finding) {
-  const heads = ["What", "First", "Second", "Difference", "p, not adjusted"];
   const body = finding.comparisons.map((comparison) => {
     const isBytes = comparison.unit === "bytes";
     const shown = (value) => (isBytes ? `${gigabytes(value)} GB` : percent(value, 2));
@@ -41,11 +39,11 @@ function comparisons(finding) {
     const named = (name, value) => make("td", {}, make("span", { class: "muted", text: `${name} ` }), shown(value));
     const runs = comparison.scope === "these runs" ? " of these runs alone" : "";
     return [
-      make("td", { text: comparison.label }), named(comparison.first_name, comparison.first),
+      comparison.label, named(comparison.first_name, comparison.first),
       named(comparison.second_name, comparison.second),
       make("td", { class: "number", text: isBytes ? `× ${(comparison.first / comparison.second).toFixed(2)}` : `${signed(comparison.difference)}${interval}${runs}` }),
       make("td", { class: "number", text: probability(comparison.p_value) }),
     ];
   });
-  return tableOf(`Numbers of claim ${finding.number}`, heads.map((text) => make("th", { scope: "col", text })), body);
+  return tableOf(`Numbers of claim ${finding.number}`, ["What", "First", "Second", "Difference", "p, not adjusted"], body);
 }

@@ -40,8 +40,8 @@ function shortProperties(text, most = SHORT_CHARACTERS) {
 }
 
 /** A select element with options [{value, title}]; `changed` is called with the value. */
-function choice(label, options, value, changed) {
-  const select = make("select", { change: () => changed(select.value) });
+function choice(id, label, options, value, changed) {
+  const select = make("select", { id, change: () => changed(select.value) });
   for (const option of options) select.append(make("option", { value: option.value, ...shortProperties(option.title, OPTION_CHARACTERS) }));
   select.value = value;
   return make("label", { class: "field" }, make("span", { text: label }), select);
@@ -56,7 +56,7 @@ function afterTyping(work, milliseconds = 120) {
   };
 }
 
-/** A table with a caption for screen readers only. `head` and the cells of `body` are elements or text. */
+/** A table with a caption for screen readers only. `head` and the rows of `body` hold cells or their texts. */
 function tableOf(caption, head, body) {
   const row = (cells, tag) => make("tr", {}, ...cells.map((cell) =>
     cell instanceof HTMLTableCellElement ? cell : make(tag, tag === "th" ? { scope: "col" } : {}, cell)));

@@ -34,25 +34,33 @@ class Explorer {
   }
 
   drawControls() {
-    const names = this.rows.map((row) => ({ value: String(row), title: this.report.rows.nameOf(row) }));
-    const clashing = new Set(names.map((option) => option.title).filter((title, place, all) => all.indexOf(title) !== place));
-    for (const option of names) if (clashing.has(option.title)) option.title += ` · ${this.report.rows.get(Number(option.value), "cell_id")}`;
-    const partners = this.chosen[0] === null ? names : names.filter((option) => this.comparable(Number(option.value)));
-    const value = (place) => (this.chosen[place] === null ? "" : String(this.chosen[place]));
-    const first = choice("Cell", [{ value: "", title: "choose …" }, ...names], value(0), (row) => this.choose(0, row));
-    const second = choice("beside", [{ value: "", title: "no other" }, ...partners], value(1), (row) => this.choose(1, row));
+    const cells = this.cellOptions();
+    const partners = this.chosen[0] === null ? cells : cells.filter((option) => this.comparable(Number(option.value)));
+    const [firstRow, secondRow] = this.chosen.map((row) => (row === null ? "" : String(row)));
+    const first = choice("explorer-first", "Cell", [{ value: "", title: "choose …" }, ...cells], firstRow, (row) => this.choose(0, row));
+    const second = choice("explorer-second", "beside", [{ value: "", title: "no other" }, ...partners], secondRow, (row) => this.choose(1, row));
     const two = this.samples[0] && this.samples[1];
     const options = (pairs) => pairs.map(([name, title]) => ({ value: name, title }));
-    const outcome = choice("Show", options(two ? OUTCOMES : OUTCOMES_ALONE), this.outcome, (name) => { this.outcome = name; this.restart(); });
-    const against = choice("Differences from", options(two ? COMPARED : COMPARED.filter(([name]) => name !== "other")), this.against,
+    const outcome = choice("explorer-outcome", "Show", options(two ? OUTCOMES : OUTCOMES_ALONE), this.outcome,
+      (name) => { this.outcome = name; this.restart(); });
+    const bases = two ? COMPARED : COMPARED.filter(([name]) => name !== "other");
+    const against = choice("explorer-against", "Differences from", options(bases), this.against,
       (name) => { this.against = name; this.drawSample(); });
     const search = make("input", {
       type: "search", value: this.search, placeholder: "in id, prompt, code", autocomplete: "off",
       input: afterTyping(() => { this.search = search.value; this.restart(); }),
     });
-    [["explorer-first", first], ["explorer-second", second], ["explorer-outcome", outcome], ["explorer-against", against]]
-      .forEach(([id, field]) => { field.querySelector("select").id = id; });
     this.controls.replaceChildren(first, second, outcome, against, make("label", { class: "field" }, make("span", { text: "Search" }), search));
+  }
+
+  /** The cells by their names; equal names get the id of their cell. */
+  cellOptions() {
+    const { rows } = this.report;
+    const named = grouped(this.rows, (row) => rows.nameOf(row));
+    return this.rows.map((row) => {
+      const name = rows.nameOf(row);
+      return { value: String(row), title: named.get(name).length > 1 ? `${name} · ${rows.get(row, "cell_id")}` : name };
+    });
   }
 
   /** Whether the samples of a row are those of the first cell. */
@@ -101,18 +109,20 @@ class Explorer {
     const words = this.search.toLowerCase();
     this.pairs = (this.samples[0] ?? [])
       .map((sample) => [sample, this.samples[1] ? other.get(sample.id) ?? null : null])
-      .filter(([first, second]) => this.wanted(first, second) && (words === "" || searched(first, second).includes(words)));
+      .filter(([first, second]) => this.hasOutcome(first, second) && (words === "" || searched(first, second).includes(words)));
     if (!this.pairs.some(([first]) => first.id === this.sample)) this.sample = this.pairs[0]?.[0].id ?? null;
     this.drawList();
     this.drawSample();
   }
 
-  wanted(first, second) {
-    const right = rightAt(first, 0);
-    if (!this.samples[1])
-      return { all: true, right, wrong: !first.candidates.some((_, rank) => rightAt(first, rank)),
-        late: !right && first.candidates.some((_, rank) => rightAt(first, rank)) }[this.outcome];
+  /** Whether a sample, or a pair of two cells' samples, has the chosen outcome. */
+  hasOutcome(first, second) {
     if (this.outcome === "all") return true;
+    const right = rightAt(first, 0);
+    if (!this.samples[1]) {
+      const late = !right && first.candidates.some((_, rank) => rightAt(first, rank));
+      return { right, late, wrong: !right && !late }[this.outcome];
+    }
     if (second === null) return false;
     const also = rightAt(second, 0);
     return { first_only: right && !also, second_only: !right && also, neither: !right && !also, both: right && also }[this.outcome];

@@ -75,15 +75,11 @@ class Leaderboard {
       const values = name === "method" ? this.methods() : this.rows.distinct(name);
       if (values.length < 2) continue;
       const options = [{ value: "", title: "all" }, ...values.map((value) => ({ value: String(value), title: String(value) }))];
-      const field = choice(title, options, "", (value) => { this.chosen[name] = value; this.restart(); });
-      field.querySelector("select").id = `filter-${name}`;
-      bar.append(field);
+      bar.append(choice(`filter-${name}`, title, options, "", (value) => { this.chosen[name] = value; this.restart(); }));
     }
     if (this.lines.several) {
       const options = [{ value: "means", title: "over seeds" }, { value: "cells", title: "every cell" }];
-      const rows = choice("Rows", options, "means", (value) => { this.means = value === "means"; this.restart(); });
-      rows.querySelector("select").id = "leaderboard-rows";
-      bar.append(rows);
+      bar.append(choice("leaderboard-rows", "Rows", options, "means", (value) => { this.means = value === "means"; this.restart(); }));
     }
     bar.append(this.columnChooser(), make("button", { type: "button", text: "Save as CSV", click: () => this.save() }));
     this.narrowed = make("button", { type: "button", class: "chip", hidden: true, click: () => { this.onlyCells = null; this.restart(); } });
@@ -102,9 +98,7 @@ class Leaderboard {
   }
 
   methods() {
-    const methods = new Set();
-    for (let row = 0; row < this.rows.count; row += 1) methods.add(this.rows.methodOf(row));
-    return [...methods].sort(compareValues);
+    return [...new Set(this.rows.numbers.map((row) => this.rows.methodOf(row)))].sort(compareValues);
   }
 
   /** Show only the cells with these ids. */
@@ -122,23 +116,21 @@ class Leaderboard {
 
   matching() {
     const words = this.search.toLowerCase().split(/\s+/).filter(Boolean);
-    const matches = [];
-    for (let row = 0; row < this.rows.count; row += 1) {
-      if (this.onlyCells && !this.onlyCells.has(this.rows.get(row, "cell_id"))) continue;
+    return this.rows.numbers.filter((row) => {
+      if (this.onlyCells && !this.onlyCells.has(this.rows.get(row, "cell_id"))) return false;
       const differs = FILTERS.some(([name]) => {
         if (!this.chosen[name]) return false;
         const value = name === "method" ? this.rows.methodOf(row) : this.rows.get(row, name);
         return String(value) !== this.chosen[name];
       });
-      if (differs) continue;
-      if (words.length) {
-        const text = [this.rows.nameOf(row), ...["cell_id", "study", "status", "reason"].map((name) => this.rows.get(row, name) ?? "")]
-          .join(" ").toLowerCase();
-        if (!words.every((word) => text.includes(word))) continue;
-      }
-      matches.push(row);
-    }
-    return matches;
+      return !differs && (words.length === 0 || this.contains(row, words));
+    });
+  }
+
+  contains(row, words) {
+    const fields = ["cell_id", "study", "status", "reason"].map((name) => this.rows.get(row, name) ?? "");
+    const text = [this.rows.nameOf(row), ...fields].join(" ").toLowerCase();
+    return words.every((word) => text.includes(word));
   }
 
   sorted(lines) {

@@ -41,8 +41,11 @@ class Lines {
   /** The ends of a score's 95 % interval; null if they are unknown or a filter hides some of the cells. */
   interval(line, name) {
     const set = this.setOf[line.rows[0]];
-    if (line.rows.length > 1)
-      return line.rows.length === this.sizes.get(set) ? this.intervals[set]?.[name] ?? null : null;
+    if (line.rows.length > 1) {
+      const intervals = line.rows.length === this.sizes.get(set) ? this.intervals[set] ?? {} : {};
+      // A metric may have the name of a property that every object has, such as "constructor".
+      return Object.hasOwn(intervals, name) ? intervals[name] : null;
+    }
     const ends = ["low", "high"].map((end) => this.rows.get(line.rows[0], `${name}_${end}`));
     return ends.every(isNumber) ? ends : null;
   }

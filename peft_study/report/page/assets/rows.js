@@ -5,11 +5,17 @@ class Rows {
     this.count = packed.count;
     // Names of metrics are data and can be "__proto__", so this is a map and not an object.
     this.columns = new Map(Object.entries(packed.columns));
+    this.numbers = Array.from({ length: this.count }, (_, row) => row);
     this.byCell = new Map();
-    for (let row = 0; row < this.count; row += 1) {
+    for (const row of this.numbers) {
       const id = this.get(row, "cell_id");
       if (!this.byCell.has(id)) this.byCell.set(id, row);
     }
+  }
+
+  /** The numbers of the rows that have a value in a column. */
+  where(name, value) {
+    return this.numbers.filter((row) => this.get(row, name) === value);
   }
 
   has(name) {
@@ -27,11 +33,8 @@ class Rows {
 
   /** The distinct values of a column, sorted. */
   distinct(name) {
-    const values = new Set();
-    for (let row = 0; row < this.count; row += 1) {
-      const value = this.get(row, name);
-      if (value !== null) values.add(value);
-    }
+    const values = new Set(this.numbers.map((row) => this.get(row, name)));
+    values.delete(null);
     return [...values].sort(compareValues);
   }
 

@@ -8,11 +8,10 @@ const PROVENANCE = [
 
 function drawOverview(report) {
   const { rows, findings } = report;
-  const done = countWhere(rows, (row) => rows.get(row, "status") === "ok");
-  const seconds = ["load", "train", "generate", "score"].reduce((sum, phase) => {
-    for (let row = 0; row < rows.count; row += 1) sum += rows.get(row, `${phase}_seconds`) ?? 0;
-    return sum;
-  }, 0);
+  const done = rows.where("status", "ok").length;
+  const seconds = ["load", "train", "generate", "score"]
+    .flatMap((phase) => rows.numbers.map((row) => rows.get(row, `${phase}_seconds`) ?? 0))
+    .reduce((sum, value) => sum + value, 0);
   const verdicts = (verdict) => findings.filter((finding) => finding.verdict === verdict).length;
   const tiles = [
     [`${done.toLocaleString("en")} / ${rows.count.toLocaleString("en")}`, "cells done", "#states"],
@@ -33,12 +32,11 @@ function drawStates(report) {
     const bar = make("div", { class: "statebar", role: "img", "aria-label": "Cells by state" });
     const legend = make("p", { class: "legend" });
     for (const state of STATUSES.filter((name) => states.includes(name)).concat(states.filter((name) => !STATUSES.includes(name)))) {
-      const many = countWhere(rows, (row) => rows.get(row, "status") === state);
+      const many = rows.where("status", state).length;
       const part = make("span", { class: `status-${STATUSES.includes(state) ? state : "other"}` });
       part.style.flexGrow = String(many);
       bar.append(part);
-      const badge = statusBadge(state);
-      legend.append(badge, ` ${many.toLocaleString("en")}  `);
+      legend.append(statusBadge(state), ` ${many.toLocaleString("en")}  `);
     }
     root.append(bar, legend);
   }
@@ -47,16 +45,15 @@ function drawStates(report) {
 
 function unsuccessfulCells(report) {
   const { rows } = report;
-  const bad = [];
-  for (let row = 0; row < rows.count; row += 1) if (rows.get(row, "status") !== "ok") bad.push(row);
+  const bad = rows.numbers.filter((row) => rows.get(row, "status") !== "ok");
   if (bad.length === 0)
     return make("p", { text: rows.count > 0 ? "All cells succeeded." : "No cell was read." });
   const part = make("div", {});
   const limit = 200;
-  part.append(tableOf("Cells that did not succeed", ["Cell", "State", "Why"].map((text) => make("th", { scope: "col", text })),
+  part.append(tableOf("Cells that did not succeed", ["Cell", "State", "Why"],
     bad.slice(0, limit).map((row) => [
-      make("td", {}, make("button", { type: "button", class: "link", ...shortProperties(rows.nameOf(row), OPTION_CHARACTERS), click: () => showCells(report, [row]) })),
-      make("td", {}, statusBadge(rows.get(row, "status"))),
+      make("button", { type: "button", class: "link", ...shortProperties(rows.nameOf(row), OPTION_CHARACTERS), click: () => showCells(report, [row]) }),
+      statusBadge(rows.get(row, "status")),
       make("td", { class: "why", text: rows.get(row, "reason") ?? (rows.get(row, "status") === "running" ? "the cell is running or was killed" : MISSING) }),
     ])));
   if (bad.length > limit) part.append(make("p", { class: "muted", text: `and ${bad.length - limit} more: choose a state in the leaderboard` }));
@@ -66,7 +63,7 @@ function unsuccessfulCells(report) {
 function problemList(problems) {
   if (problems.length === 0) return make("p", { class: "muted", text: "All results could be read." });
   return make("div", {}, make("h3", { text: `Unreadable results: ${problems.length}` }),
-    tableOf("Unreadable results", ["Where", "What"].map((text) => make("th", { scope: "col", text })),
+    tableOf("Unreadable results", ["Where", "What"],
       problems.slice(0, 500).map((problem) => [make("td", { class: "mono", text: problem.where }), make("td", { class: "why", text: problem.what })])));
 }
 
@@ -91,45 +88,31 @@ function distinctTable(report) {
   for (const [name, title, warning] of PROVENANCE) {
     const values = rows.distinct(name);
     if (values.length === 0) continue;
-    const shown = values.slice(0, 8).map((value) => {
-      const many = countWhere(rows, (row) => rows.get(row, name) === value);
-      return `${String(value).slice(0, name === "commit" ? 10 : 60)} (${many})`;
-    });
+    const shown = values.slice(0, 8)
+      .map((value) => `${String(value).slice(0, name === "commit" ? 10 : 60)} (${rows.where(name, value).length})`);
     const rest = values.length > 8 ? ` and ${values.length - 8} more` : "";
-    lines.push([make("td", { text: title }), make("td", { class: "mono", text: shown.join(", ") + rest }),
+    lines.push([title, make("td", { class: "mono", text: shown.join(", ") + rest }),
       make("td", { class: "warning", text: values.length > 1 ? warning : "" })]);
   }
-  const dirty = countWhere(rows, (row) => rows.get(row, "dirty") === true);
+  const dirty = rows.where("dirty", true).length;
   if (dirty > 0)
-    lines.push([make("td", { text: "Uncommitted changes" }), make("td", { text: `${dirty} cells` }),
+    lines.push(["Uncommitted changes", `${dirty} cells`,
       make("td", { class: "warning", text: "The commit does not identify the code that ran." })]);
   if (lines.length === 0) return null;
-  return tableOf("Environment of the cells", ["What", "Value (cells)", "Note"].map((text) => make("th", { scope: "col", text })), lines);
+  return tableOf("Environment of the cells", ["What", "Value (cells)", "Note"], lines);
 }
 
 /** List each data set with its fingerprints: cells are comparable only on the same data. */
 function dataTable(rows) {
   const lines = rows.distinct("dataset").map((dataset) => {
-    const cellsByPrint = new Map();
-    const leaks = [];
-    for (let row = 0; row < rows.count; row += 1) {
-      if (rows.get(row, "dataset") !== dataset) continue;
-      const print = rows.get(row, "data_fingerprint");
-      if (print !== null) cellsByPrint.set(print, (cellsByPrint.get(print) ?? 0) + 1);
-      const leak = rows.get(row, "leakage_share");
-      if (isNumber(leak)) leaks.push(leak);
-    }
-    const prints = [...cellsByPrint].map(([print, many]) => `${String(print).slice(0, 12)} (${many})`).join(", ");
+    const cells = rows.where("dataset", dataset);
+    const leaks = cells.map((row) => rows.get(row, "leakage_share")).filter(isNumber);
+    const byPrint = grouped(cells.filter((row) => rows.get(row, "data_fingerprint") !== null), (row) => rows.get(row, "data_fingerprint"));
+    const prints = [...byPrint].map(([print, group]) => `${String(print).slice(0, 12)} (${group.length})`).join(", ");
     const seen = leaks.length > 0 ? `${percent(Math.max(...leaks), 2)} %` : MISSING;
-    return [make("td", { text: String(dataset) }), make("td", { class: "mono", text: prints || MISSING }), make("td", { text: seen }),
-      make("td", { class: "warning", text: cellsByPrint.size > 1 ? "Cells on different data cannot be compared." : "" })];
+    return [String(dataset), make("td", { class: "mono", text: prints || MISSING }), seen,
+      make("td", { class: "warning", text: byPrint.size > 1 ? "Cells on different data cannot be compared." : "" })];
   });
   if (lines.length === 0) return null;
-  return tableOf("Data sets", ["Data set", "Fingerprint (cells)", "Test samples similar to training samples", "Note"].map((text) => make("th", { scope: "col", text })), lines);
-}
-
-function countWhere(rows, holds) {
-  let many = 0;
-  for (let row = 0; row < rows.count; row += 1) many += holds(row) ? 1 : 0;
-  return many;
+  return tableOf("Data sets", ["Data set", "Fingerprint (cells)", "Test samples similar to training samples", "Note"], lines);
 }
