@@ -243,12 +243,19 @@ def is_locked(folder: Path) -> bool | None:
         None if the kernel cannot tell: the file system has no locks.
     """
     try:
-        with (folder / LOCK).open() as file:
+        with _open_lock(folder / LOCK) as file:
             return None if not lock_file(file, tries=1) else False
     except BlockingIOError:
         return True
     except (FileNotFoundError, NotADirectoryError):
         return False
+
+
+def _open_lock(file: Path) -> TextIO:
+    try:
+        return file.open("r+")  # NFS locks only files that are open for writing
+    except OSError:
+        return file.open()  # of another user
 
 
 def is_held(folder: Path, watch: LeaseWatch) -> bool:

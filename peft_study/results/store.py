@@ -297,15 +297,20 @@ def sync_folder(folder: Path) -> None:
 
 
 def append_lines(path: Path, rows: Iterable[Mapping[str, Any]], *, durable: bool = True) -> None:
-    """Append JSON lines to a file. A killed process loses only the line that it is writing.
+    """Append JSON lines to a file. A process that ends early loses only the line that it is writing.
 
     Args:
         path: the file.
         rows: what each line holds.
         durable: wait until the lines are on disk, so that a crash of the machine does not lose them.
     """
-    with path.open("a", encoding="utf-8") as file:
-        file.write("".join(json.dumps(finite(dict(row))) + "\n" for row in rows))
+    text = "".join(json.dumps(finite(dict(row))) + "\n" for row in rows)
+    with path.open("a+b") as file:
+        # After a full disk the file may end in a part of a line, which must not become a part of the next one.
+        if file.tell() > 0:
+            file.seek(-1, os.SEEK_END)
+            text = text if file.read() == b"\n" else f"\n{text}"
+        file.write(text.encode())
         file.flush()
         if durable:
             os.fsync(file.fileno())

@@ -73,6 +73,8 @@ class MlflowTracker(Dashboard):
             self._run_id = runs[0].info.run_id
             self._stored_rows = int(runs[0].data.tags.get("peft_study.rows", 0))
             self._client.update_run(self._run_id, status="RUNNING")
+            if "reason" in runs[0].data.tags:  # why the interrupted process ended
+                self._client.delete_tag(self._run_id, "reason")
         else:
             tags = {
                 CELL_TAG: identity,

@@ -181,6 +181,10 @@ class WandbTracker(Dashboard):
         self._cell_folder = cell.folder
         define_series(self._run)
         self._run.summary.update({"status": str(Status.running)})
+        if self._run.resumed and self._run.summary.get("reason"):
+            # The end of the interrupted process. W&B does not send an empty note.
+            self._run.summary.update({"reason": None})
+            self._run.notes = "resumed"
 
     def row(self, place: int, values: Values) -> None:
         """See `Dashboard.row`. A killed offline run lacks its last rows. The next process writes all of them."""

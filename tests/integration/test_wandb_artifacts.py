@@ -170,6 +170,21 @@ def test_a_cell_of_a_sweeps_agent_has_one_run(
     assert places == [("b-lab", "b-project", "agents-run", 1)]
 
 
+def test_a_cell_that_succeeds_after_an_interrupt_keeps_no_reason(server: WandbServer, tmp_path: Path) -> None:
+    folder = trained(tmp_path / "a-cell")
+    result = CellFolder(folder).read_result()
+    assert result is not None
+    CellFolder(folder).write_result(dataclasses.replace(result, status=Status.preempted, reason="a signal"))
+    track_online(folder)
+    (run,) = server.store.runs
+    assert (run.summary["reason"], run.attributes["notes"]) == ("a signal", "a signal")
+
+    CellFolder(folder).write_result(result)
+    track_online(folder, resumed=True)
+
+    assert (run.summary["status"], run.summary.get("reason"), run.attributes["notes"]) == ("ok", None, "resumed")
+
+
 def test_sync_in_the_shell_of_an_agent_keeps_to_the_runs_of_the_cells(
     server: WandbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

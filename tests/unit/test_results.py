@@ -94,6 +94,16 @@ def test_a_line_cut_off_by_a_crash_is_passed_over(tmp_path: Path) -> None:
     assert folder.read_candidates(prompts=2, candidates=1) == {0: ["a"]}
 
 
+def test_a_line_behind_one_cut_off_is_whole(tmp_path: Path) -> None:
+    folder = CellFolder(tmp_path)
+    (tmp_path / "predictions.jsonl.partial").write_text('{"index": 1, "candid')
+
+    folder.append_candidates([{"index": 1, "candidates": ["b"]}])
+    folder.append_candidates([{"index": 0, "candidates": ["a"]}])
+
+    assert folder.read_candidates(prompts=2, candidates=1) == {1: ["b"], 0: ["a"]}
+
+
 def test_rows_that_cannot_be_part_of_a_generation_are_passed_over(tmp_path: Path) -> None:
     folder = CellFolder(tmp_path)
     rows: list[dict[str, object]] = [
