@@ -5,9 +5,9 @@ import sys
 import time
 from pathlib import Path
 
-from peft_study.cli.sync.replay import start_of
 from peft_study.results.schema import PhaseCost, RunResult, Status
 from peft_study.results.store import CellFolder
+from peft_study.tracking.base import CellStart
 from peft_study.tracking.wandb import WandbTracker
 
 PLACE = {"trackers": {"wandb": {}}, "project": "a-project", "entity": "a-lab"}
@@ -34,8 +34,7 @@ def track(path: Path, last_step: int, mode: str, step_seconds: float = 0.0) -> N
     result = RunResult(path.name, "demo", Status.running, config=CONFIG)
     folder.write_result(result)
     tracker = WandbTracker("a-project", "a-lab", mode)
-    start = start_of(result, path)
-    tracker.start(start if earlier else type(start)(**(vars(start) | {"resumed": False})))
+    tracker.start(CellStart.of_result(result, path, resumed=earlier is not None))
     reached = max((row["step"] for row in folder.read_steps()), default=0)
     checkpoint = reached - reached % CHECKPOINT_EVERY
     if earlier:

@@ -25,6 +25,7 @@ class Status(StrEnum):
     running = "running"
 
 
+PHASES = ("load", "train", "generate", "score")
 FAILURES = frozenset({Status.failed, Status.oom, Status.diverged})
 """The cell ran to an end of its own making and did not succeed."""
 

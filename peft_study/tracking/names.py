@@ -45,7 +45,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from peft_study.config.identity import settings_key
-from peft_study.results.schema import MemoryKind, PhaseCost, RunResult, Status
+from peft_study.results.schema import PHASES, MemoryKind, PhaseCost, RunResult, Status
 
 BYTES_PER_GIGABYTE = 1e9
 TRAIN_STEP = "train/step"
@@ -104,7 +104,6 @@ _TRAINING_NAMES = {"best_validation_loss": "validation/best_loss", "initial_vali
 _PHASE_BYTES = ("peak", "reserved", "process")
 _PHASE_COSTS = ("seconds", "energy_wh", "tokens", "token_seconds", "flops")
 _PROVENANCE = ("device", "precision", "commit", "dirty", "peak_flops", "threads", "processes", "model_commit")
-_PHASES = ("load", "train", "generate", "score")
 
 
 def step_values(row: Mapping[str, Any]) -> Values:
@@ -240,7 +239,7 @@ def result_of(config: Mapping[str, Any], summary: Mapping[str, Any]) -> RunResul
         training=_training_of(summary),
         predicted=_bytes_of(summary, {"peak_bytes": "memory/predicted_peak_gb"}),
         data=_data_of(summary),
-        phases={phase: cost for phase in _PHASES if (cost := _phase_of(summary, phase)) is not None},
+        phases={phase: cost for phase in PHASES if (cost := _phase_of(summary, phase)) is not None},
         memory_kind=MemoryKind(kind) if kind in set(MemoryKind) else None,
         provenance={name: text[name] for name in _PROVENANCE if name in text}
         | _bytes_of(summary, {"device_bytes": "memory/device_gb"}),

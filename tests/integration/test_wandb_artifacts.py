@@ -9,11 +9,12 @@ import wandb
 
 from peft_study.cli.main import dispatch
 from peft_study.cli.sync import send
-from peft_study.cli.sync.replay import replay, start_of
+from peft_study.cli.sync.replay import replay
 from peft_study.config.schema import Artifacts, TrackingConfig
 from peft_study.results.schema import RunResult, Status
 from peft_study.results.store import CellFolder, Prediction
 from peft_study.tracking import wandb as tracking
+from peft_study.tracking.base import CellStart
 from peft_study.tracking.wandb import artifact_name, create_tracker, run_id
 from tests.tracked_child import CONFIG, PLACE
 from tests.wandb_server import Fault, Kind, WandbServer, always
@@ -67,7 +68,7 @@ def track_online(path: Path, *, resumed: bool = False, timeout_seconds: float = 
         artifacts=Artifacts(settings["artifacts"]),
         timeout_seconds=timeout_seconds,
     )
-    start = dataclasses.replace(start_of(result, path), resumed=resumed)
+    start = CellStart.of_result(result, path, resumed=resumed)
     replay(create_tracker(config, {}, path), start, folder.read_steps(), folder.read_usage(), result)
 
 
@@ -194,7 +195,11 @@ def test_sync_in_the_shell_of_an_agent_keeps_to_the_runs_of_the_cells(
     wandb.teardown()
     assert sync(tmp_path / "cells") == 0
     results = [CellFolder(folder).read_result() for folder in folders]
-    expected = [run_id(start_of(result, folder)) for result, folder in zip(results, folders, strict=True) if result]
+    expected = [
+        run_id(CellStart.of_result(result, folder, resumed=True))
+        for result, folder in zip(results, folders, strict=True)
+        if result
+    ]
     assert [run.name for run in server.store.runs] == expected
 
 

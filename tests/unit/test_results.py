@@ -12,7 +12,6 @@ import pytest
 
 from peft_study.results.schema import SCHEMA_VERSION, MemoryKind, NewerSchemaError, PhaseCost, RunResult, Status
 from peft_study.results.store import CellBusyError, CellFolder, Prediction, write_atomically
-from peft_study.tracking.summary import summary_of
 
 
 def result(**changes: object) -> RunResult:
@@ -35,22 +34,6 @@ def test_a_result_reads_back_as_it_was_written(tmp_path: Path) -> None:
     folder.write_result(result())
 
     assert folder.read_result() == result()
-
-
-def test_the_summary_is_flat() -> None:
-    assert summary_of(result()) == {
-        "status": "ok",
-        "em@1": 0.25,
-        "total_parameters": 10,
-        "trainable_parameters": 2,
-        "best_validation_loss": 1.5,
-        "steps": 4,
-        "test_samples": 8,
-        "train_seconds": 2.0,
-        "train_peak_bytes": 1000,
-        "train_reserved_bytes": 2000,
-        "memory_kind": "cuda_allocated",
-    }
 
 
 def test_a_number_that_is_not_finite_becomes_none_with_its_name(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from peft_study.cli.sync.pending import PendingCell
 from peft_study.cli.sync.remote import RemoteRun, differing, read_remote, stored_digests
-from peft_study.cli.sync.replay import replay, start_of
+from peft_study.cli.sync.replay import replay
 from peft_study.config.schema.tracking import TrackingConfig
 from peft_study.console.redaction import redact
 from peft_study.tracking.base import CellStart
@@ -69,7 +69,7 @@ class Sender:
     def _attempt(self, cell: PendingCell) -> Sent:
         if self._api is None:
             self._api = load_wandb().Api(timeout=self._timeout_seconds)
-        start = start_of(cell.result, cell.folder)
+        start = CellStart.of_result(cell.result, cell.folder, resumed=True)
         entity = cell.entity or str(self._api.default_entity)
         path = f"{entity}/{cell.project}/{run_id(start)}"
         before = read_remote(self._api, path)
