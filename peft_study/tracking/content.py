@@ -46,8 +46,10 @@ def prediction_rows(folder: Path, limit: int) -> list[list[str]]:
 
     Args:
         folder: the cell's folder.
-        limit: rows at most.
+        limit: rows at most; 0 for no table.
     """
+    if not limit:
+        return []
     rows = []
     try:
         predictions = CellFolder(folder).read_predictions()[:limit]

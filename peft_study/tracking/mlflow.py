@@ -102,8 +102,7 @@ class MlflowTracker(Dashboard):
             if not is_number(value) and value is not None:
                 text = value if isinstance(value, str) else json.dumps(value)
                 self._client.set_tag(self._run_id, metric_name(name), text[:PARAM_CHARACTERS_AT_MOST])
-        rows = prediction_rows(self._folder, self.tracking.predictions) if self.tracking.predictions else []
-        if rows:
+        if rows := prediction_rows(self._folder, self.tracking.predictions):
             table = {"columns": list(TABLE_COLUMNS), "data": rows}
             self._client.log_dict(self._run_id, table, "predictions.json")
         for artifact in artifacts_of(result, self._folder, self.tracking.artifacts):

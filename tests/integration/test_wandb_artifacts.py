@@ -13,9 +13,10 @@ from peft_study.cli.sync.replay import replay
 from peft_study.config.schema import Artifacts, TrackingConfig
 from peft_study.results.schema import RunResult, Status
 from peft_study.results.store import CellFolder, Prediction
-from peft_study.tracking import wandb as tracking
 from peft_study.tracking.base import CellStart
-from peft_study.tracking.wandb import artifact_name, create_tracker, run_id
+from peft_study.tracking.wandb import create_tracker
+from peft_study.tracking.wandb_run.files import ARTIFACT_CHARACTERS_AT_MOST, artifact_name
+from peft_study.tracking.wandb_run.identity import AGENT_RUN, run_id
 from tests.tracked_child import CONFIG, PLACE
 from tests.wandb_server import Fault, Kind, WandbServer, always
 
@@ -148,7 +149,7 @@ def test_a_changed_result_becomes_a_new_version(server: WandbServer, tmp_path: P
 def test_a_long_name_of_an_artifact_keeps_the_hash_of_the_cell() -> None:
     names = {artifact_name("results", f"{'model' * 40}-{digest}") for digest in ("0123abcd", "4567cdef")}
     assert len(names) == 2
-    assert all(len(name) <= tracking.ARTIFACT_CHARACTERS_AT_MOST for name in names)
+    assert all(len(name) <= ARTIFACT_CHARACTERS_AT_MOST for name in names)
 
 
 @pytest.mark.parametrize("mode", ["online", "offline"])
@@ -207,6 +208,6 @@ def test_sync_in_the_shell_of_an_agent_keeps_to_the_runs_of_the_cells(
 def test_a_damaged_record_of_an_agents_run_does_not_count(content: str, server: WandbServer, tmp_path: Path) -> None:
     folder = trained(tmp_path / "a-cell")
     (folder / "wandb").mkdir()
-    (folder / "wandb" / tracking.AGENT_RUN).write_text(content)
+    (folder / "wandb" / AGENT_RUN).write_text(content)
     assert sync(folder) == 0
     assert [run.project for run in server.store.runs] == [PLACE["project"]]

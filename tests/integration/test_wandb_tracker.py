@@ -14,11 +14,13 @@ from typing import Any
 import pytest
 import wandb
 
+from peft_study.config.schema import TrackingConfig, WandbMode
 from peft_study.results.schema import Status
 from peft_study.tracking import wandb as tracking
 from peft_study.tracking.base import CellStart, Trackers
 from peft_study.tracking.names import summary_values
 from peft_study.tracking.wandb import WandbTracker
+from peft_study.tracking.wandb_run.identity import run_id
 from tests.report_cells import result
 from tests.wandb_reader import final_summary, history_of, read_records, run_folders
 
@@ -81,22 +83,29 @@ def own_wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[
     monkeypatch.setenv("NETRC", str(tmp_path / "home" / "netrc"))
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
     (tmp_path / "home").mkdir()
-    monkeypatch.setattr(tracking, "_said", set())
+    monkeypatch.setattr(tracking, "_warned", set())
     monkeypatch.setattr(tracking, "_unreachable", set())
+    notes: list[str] = []
+    monkeypatch.setattr(tracking.logger, "warning", notes.append)
     # W&B replaces both when its service starts.
     monkeypatch.setattr(sys, "exit", sys.exit)
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     wandb.teardown()
-    yield []
+    yield notes
     wandb.teardown()
 
 
-def tracker(notes: list[str], mode: str = "auto", **arguments: Any) -> WandbTracker:
-    return WandbTracker("peft-study", "a-lab", mode, note=notes.append, **arguments)
+def tracker(mode: str = "auto", *, init_seconds: float = 10.0, finish_seconds: float = 10.0) -> WandbTracker:
+    return WandbTracker(
+        TrackingConfig(entity="a-lab", mode=WandbMode(mode)),
+        init_timeout_seconds=init_seconds,
+        store_timeout_seconds=6.0,
+        finish_timeout_seconds=finish_seconds,
+    )
 
 
 def test_an_offline_run_reads_back_as_it_was_given(tmp_path: Path, own_wandb: list[str]) -> None:
-    track(tracker(own_wandb, tags=("paper",)), cell(tmp_path / "cell"))
+    track(tracker(), cell(tmp_path / "cell"))
     (run_folder,) = run_folders(tmp_path / "cell")
     records = read_records(run_folder)
 
@@ -111,7 +120,7 @@ def test_an_offline_run_reads_back_as_it_was_given(tmp_path: Path, own_wandb: li
     assert run["run_group"] == "demo"
     assert run["job_type"] == "lora"
     assert run["display_name"] == "lora-tiny-1234abcd"
-    assert sorted(run["tags"]) == ["lora", "minipy", "nf4", "paper", "tiny-llama"]
+    assert sorted(run["tags"]) == ["lora", "minipy", "nf4", "tiny-llama"]
     config = run["config"]["update"]
     assert config["method"] == CONFIG["method"]
     assert config["model"] == CONFIG["model"]
@@ -125,7 +134,7 @@ def test_an_offline_run_reads_back_as_it_was_given(tmp_path: Path, own_wandb: li
 
 @pytest.mark.parametrize(("status", "exit_code"), [("ok", 0), ("oom", 1), ("preempted", 1)])
 def test_the_run_ends_as_the_cell_did(status: str, exit_code: int, tmp_path: Path, own_wandb: list[str]) -> None:
-    subject = tracker(own_wandb, "offline")
+    subject = tracker("offline")
     track(subject, cell(tmp_path), status)
     records = read_records(run_folders(tmp_path)[0])
     assert records["exit"][0].get("exit_code", 0) == exit_code
@@ -144,7 +153,7 @@ def test_no_secret_is_in_any_byte_that_is_written(
     monkeypatch.setattr(sys, "argv", [sys.argv[0], "tracking.api_key=planted-token-of-the-command-line"])
     start = cell(tmp_path / "cell")
     planted = {"command": f"x {SECRETS['MY_SERVICE_PASSWORD']}", "plain": SECRETS["WANDB_API_KEY"]}
-    track(tracker(own_wandb, mode, init_timeout_seconds=1.0), dataclasses.replace(start, config=CONFIG | planted))
+    track(tracker(mode, init_seconds=1.0), dataclasses.replace(start, config=CONFIG | planted))
     wandb.teardown()
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert any(path.suffix == ".wandb" for path in written)
@@ -156,7 +165,7 @@ def test_no_secret_is_in_any_byte_that_is_written(
 
 
 def test_two_cells_of_one_process_are_two_runs(tmp_path: Path, own_wandb: list[str]) -> None:
-    first, second = tracker(own_wandb), tracker(own_wandb)
+    first, second = tracker(), tracker()
     first.start(cell(tmp_path / "a", "first"))
     second.start(cell(tmp_path / "b", "second"))
     second.step(1, {"loss": 2.0}, {})
@@ -174,8 +183,8 @@ def test_two_cells_of_one_process_are_two_runs(tmp_path: Path, own_wandb: list[s
 
 
 def test_a_resumed_cell_writes_its_whole_history_into_the_same_run(tmp_path: Path, own_wandb: list[str]) -> None:
-    track(tracker(own_wandb), cell(tmp_path), "preempted")
-    subject = tracker(own_wandb)
+    track(tracker(), cell(tmp_path), "preempted")
+    subject = tracker()
     subject.start(cell(tmp_path, resumed=True))
     subject.restore(STEPS, USAGES[:2])
     subject.usage(USAGES[2])
@@ -187,7 +196,7 @@ def test_a_resumed_cell_writes_its_whole_history_into_the_same_run(tmp_path: Pat
 
 
 def test_nothing_is_printed(tmp_path: Path, own_wandb: list[str], capfd: pytest.CaptureFixture[str]) -> None:
-    track(tracker(own_wandb), cell(tmp_path))
+    track(tracker(), cell(tmp_path))
     wandb.teardown()
     assert capfd.readouterr() == ("", "")
 
@@ -196,7 +205,7 @@ def test_a_folder_that_cannot_be_made_drops_the_tracker_only(
     tmp_path: Path, own_wandb: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").touch()
-    track(Trackers([tracker(own_wandb)]), cell(tmp_path / "file" / "cell"))
+    track(Trackers([tracker()]), cell(tmp_path / "file" / "cell"))
     assert [record.message.split(":")[0] for record in caplog.records] == ["WandbTracker stopped tracking"]
 
 
@@ -209,14 +218,14 @@ def test_the_environment_decides_where_the_mode_is_auto(
 ) -> None:
     monkeypatch.setenv("WANDB_MODE", wandb_mode)
     monkeypatch.setenv("WANDB_API_KEY", KEY)
-    track(tracker(own_wandb, mode), cell(tmp_path))
+    track(tracker(mode), cell(tmp_path))
     assert len(run_folders(tmp_path)) == runs
     assert own_wandb == []
 
 
 @pytest.mark.parametrize("mode", ["online", "auto"])
 def test_without_a_key_it_never_asks_for_one(mode: str, tmp_path: Path, own_wandb: list[str]) -> None:
-    track(tracker(own_wandb, mode), cell(tmp_path))
+    track(tracker(mode), cell(tmp_path))
     assert len(run_folders(tmp_path)) == 1
     assert len(own_wandb) == 1
     assert "no key" in own_wandb[0]
@@ -245,10 +254,10 @@ def test_an_unreachable_server_makes_the_run_an_offline_one(
             (tmp_path / "home" / "netrc").write_text(f"machine {address} login user password {KEY}\n")
             (tmp_path / "home" / "netrc").chmod(0o600)
         began = time.monotonic()
-        track(tracker(own_wandb, init_timeout_seconds=1.0), cell(tmp_path / "first"))
+        track(tracker(init_seconds=1.0), cell(tmp_path / "first"))
         first_seconds = time.monotonic() - began
         began = time.monotonic()
-        track(tracker(own_wandb, init_timeout_seconds=1.0), cell(tmp_path / "second", "second"))
+        track(tracker(init_seconds=1.0), cell(tmp_path / "second", "second"))
         second_seconds = time.monotonic() - began
         wandb.teardown()
     assert first_seconds < 10
@@ -316,11 +325,11 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadingHTTPServer]:
 
 def test_a_reachable_server_gets_the_run(server: ThreadingHTTPServer, tmp_path: Path, own_wandb: list[str]) -> None:
     start = cell(tmp_path)
-    track(tracker(own_wandb, finish_timeout_seconds=5.0), start)
+    track(tracker(finish_seconds=5.0), start)
     wandb.teardown()
     assert own_wandb == []
     made = Server.made_runs[0]
-    assert made["name"] == tracking.run_id(start)
+    assert made["name"] == run_id(start)
     assert made["groupName"] == "demo"
     assert made["jobType"] == "lora"
     sent = b"".join(Server.sent)
@@ -332,7 +341,7 @@ def test_a_reachable_server_gets_the_run(server: ThreadingHTTPServer, tmp_path: 
 def test_a_server_lost_in_the_middle_bounds_the_end(
     server: ThreadingHTTPServer, tmp_path: Path, own_wandb: list[str]
 ) -> None:
-    subject = tracker(own_wandb, finish_timeout_seconds=1.0)
+    subject = tracker(finish_seconds=1.0)
     subject.start(cell(tmp_path))
     server.shutdown()
     server.server_close()

@@ -9,10 +9,12 @@ import pytest
 
 from peft_study.config.checks import problems
 from peft_study.config.compose import compose_cell
+from peft_study.config.schema import TrackingConfig, WandbMode
 from peft_study.console.redaction import REDACTED, redact
 from peft_study.results.schema import RunResult
 from peft_study.tracking.base import CellStart, Row, Tracker, Trackers
-from peft_study.tracking.wandb import WandbTracker, run_id
+from peft_study.tracking.wandb import create_tracker
+from peft_study.tracking.wandb_run.identity import run_id
 from tests.report_cells import result
 
 CELL = CellStart("cell-1", "demo", "tiny-llama", "lora", "minipy", "none", 1, Path("multirun/demo/cell-1"))
@@ -146,26 +148,14 @@ def test_the_run_id_follows_the_cell_and_suits_wandb() -> None:
     assert named("a/b:c#1").isalnum()
 
 
-def test_an_unknown_mode_is_refused_before_the_cell_starts() -> None:
-    with pytest.raises(ValueError, match="onlin"):
-        WandbTracker("project", mode="onlin")
-
-
 @pytest.mark.parametrize(
-    ("mode", "environment"),
-    [
-        ("disabled", {}),
-        ("auto", {"WANDB_DISABLED": "true"}),
-        ("online", {"WANDB_DISABLED": "1"}),
-        ("offline", {"WANDB_DISABLED": "TRUE"}),
-    ],
+    ("mode", "disabled"), [(WandbMode.auto, "true"), (WandbMode.online, "1"), (WandbMode.offline, "TRUE")]
 )
 def test_a_disabled_tracker_writes_nothing(
-    mode: str, environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mode: WandbMode, disabled: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    tracker = WandbTracker("project", mode=mode, folder=tmp_path)
+    monkeypatch.setenv("WANDB_DISABLED", disabled)
+    tracker = create_tracker(TrackingConfig(mode=mode), {}, tmp_path)
     for call in CALLS.values():
         call(tracker)
     assert list(tmp_path.iterdir()) == []
