@@ -18,6 +18,7 @@ import pytest
 
 from peft_study.results import holding
 from peft_study.results.lease import LEASE, Lease, job_id, read_lease
+from peft_study.results.lock import is_locked
 from peft_study.results.schema import RunResult, Status
 from peft_study.results.store import CellBusyError, CellFolder
 
@@ -148,8 +149,8 @@ def test_a_lock_of_nfs_can_be_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(fcntl, "flock", nfs_lock)
 
     with CellFolder(tmp_path).locked():
-        assert holding.is_locked(tmp_path) is True
-    assert holding.is_locked(tmp_path) is False
+        assert is_locked(tmp_path) is True
+    assert is_locked(tmp_path) is False
 
 
 def test_a_process_that_slept_writes_nothing_into_the_work_of_its_successor(

@@ -11,8 +11,9 @@ from peft_study.cli.main import dispatch
 from peft_study.cli.sync import send
 from peft_study.cli.sync.replay import replay
 from peft_study.config.schema import Artifacts, TrackingConfig
+from peft_study.results.predictions import Prediction
 from peft_study.results.schema import RunResult, Status
-from peft_study.results.store import CellFolder, Prediction
+from peft_study.results.store import CellFolder
 from peft_study.tracking.base import CellStart
 from peft_study.tracking.wandb import create_tracker
 from peft_study.tracking.wandb_run.files import ARTIFACT_CHARACTERS_AT_MOST, artifact_name

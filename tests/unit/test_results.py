@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from peft_study.results.predictions import Prediction
 from peft_study.results.schema import SCHEMA_VERSION, MemoryKind, NewerSchemaError, PhaseCost, RunResult, Status
-from peft_study.results.store import CellBusyError, CellFolder, Prediction, write_atomically
+from peft_study.results.store import CellBusyError, CellFolder, write_atomically
 
 
 def result(**changes: object) -> RunResult:

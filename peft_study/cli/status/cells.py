@@ -15,8 +15,8 @@ import psutil
 from peft_study.cost.durations import TimeKey, time_key, work_seconds
 from peft_study.errors import UserError
 from peft_study.results.folders import DAMAGED, Problem, cell_folders, describe_damage, read_regular
-from peft_study.results.holding import LOCK, is_locked
 from peft_study.results.lease import LEASE, STALE_SECONDS, Lease, read_lease
+from peft_study.results.lock import LOCK, is_locked
 from peft_study.results.schema import RunResult, Status
 from peft_study.results.store import LOG, METRICS, OUTPUT, RESULT
 from peft_study.results.sweep_record import SWEEP, read_sweep
