@@ -226,12 +226,16 @@ def write_atomically(path: Path, text: str, *, durable: bool = True) -> None:
     """
     # In the same folder, because a rename is atomic only within one file system.
     partial = path.with_name(f".{path.name}.{os.getpid()}")
-    with partial.open("w", encoding="utf-8") as file:
-        # A lone surrogate, which JSON can hold as an escape, cannot be encoded in UTF-8.
-        file.write(text.encode("utf-8", "backslashreplace").decode("utf-8"))
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        with partial.open("wb") as file:
+            # A lone surrogate, which JSON can hold as an escape, cannot be encoded in UTF-8.
+            file.write(text.encode("utf-8", "backslashreplace"))
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
     if durable:
         sync_folder(path.parent)
 

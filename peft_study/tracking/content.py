@@ -24,16 +24,14 @@ CHARACTERS_AT_MOST = 2_000
 
 def public_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the part of a composed config that dashboards show, as nested groups, with secrets redacted."""
-    kept: dict[str, Any] = {"seed": config.get("seed"), "study": {"name": (config.get("study") or {}).get("name")}}
+    public: dict[str, Any] = {"seed": config.get("seed"), "study": {"name": (config.get("study") or {}).get("name")}}
     for group in GROUPS:
         settings = config.get(group)
         if isinstance(settings, Mapping):
-            kept[group] = {
-                name: value for name, value in settings.items() if name not in PATHS.get(group, ()) or _is_name(value)
-            }
-    shown = redact(kept)
-    assert isinstance(shown, dict)
-    return shown
+            paths = PATHS.get(group, ())
+            public[group] = {name: value for name, value in settings.items() if name not in paths or _is_name(value)}
+    redacted: dict[str, Any] = redact(public)
+    return redacted
 
 
 def _is_name(value: Any) -> bool:
@@ -57,9 +55,9 @@ def prediction_rows(folder: Path, limit: int) -> list[list[str]]:
         return []
     for prediction in predictions:
         verdicts = "; ".join(
-            f"{comparator}: {', '.join(of_candidates[0])}"
-            for comparator, of_candidates in prediction.verdicts.items()
-            if of_candidates
+            f"{comparator}: {', '.join(verdict_rows[0])}"
+            for comparator, verdict_rows in prediction.verdicts.items()
+            if verdict_rows
         )
         texts = [prediction.id, prediction.prompt, prediction.reference, prediction.candidates[0]]
         matched = "yes" if prediction.matched and prediction.matched[0] else "no"
@@ -94,18 +92,17 @@ def artifacts_of(result: RunResult, folder: Path, choice: Artifacts) -> Iterator
     """
     if choice is Artifacts.none:
         return
-    weights = (
-        _files(folder, *(file for name in WEIGHTS for file in sorted((folder / name).glob("*"))))
-        if (choice is Artifacts.adapter)
-        else {}
-    )
     lineage = _lineage(result)
+    weights: dict[str, Path] = {}
+    if choice is Artifacts.adapter:
+        weights = _files(folder, *(file for name in WEIGHTS for file in sorted((folder / name).glob("*"))))
     if weights:
-        yield Artifact("weights", weights, _digest(weights), lineage)
+        artifact = Artifact("weights", weights, _digest(weights), lineage)
+        yield artifact
+        lineage = lineage | {"weights_digest": artifact.digest}
     results = _files(folder, *(folder / name for name in (RESULT, PREDICTIONS, METRICS, USAGE)))
     if results:
-        made_by = {"weights_digest": _digest(weights)} if weights else {}
-        yield Artifact("results", results, _digest(results), lineage | made_by)
+        yield Artifact("results", results, _digest(results), lineage)
 
 
 def _files(folder: Path, *files: Path) -> dict[str, Path]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pwd
 import socket
 import sys
 import threading
@@ -21,6 +22,7 @@ from peft_study.tracking.base import CellStart, Trackers
 from peft_study.tracking.names import summary_values
 from peft_study.tracking.wandb import WandbTracker
 from peft_study.tracking.wandb_run.identity import run_id
+from peft_study.tracking.wandb_run.service import has_key
 from tests.report_cells import result
 from tests.wandb_reader import final_summary, history_of, read_records, run_folders
 
@@ -229,6 +231,17 @@ def test_without_a_key_it_never_asks_for_one(mode: str, tmp_path: Path, own_wand
     assert len(run_folders(tmp_path)) == 1
     assert len(own_wandb) == 1
     assert "no key" in own_wandb[0]
+
+
+def test_an_account_without_a_home_folder_has_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_account(_: int) -> None:
+        raise KeyError
+
+    for name in ("HOME", "NETRC"):
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(pwd, "getpwuid", no_account)
+
+    assert not has_key(wandb.Settings())
 
 
 def closed_port() -> int:

@@ -165,3 +165,4 @@ def test_a_reader_finds_the_old_file_or_the_new_one(tmp_path: Path, monkeypatch:
         write_atomically(path, "new")
 
     assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]

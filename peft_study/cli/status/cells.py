@@ -116,7 +116,7 @@ class StatusReader:
             state = STALE
         runs = state in (Status.running, STALE)
         return CellState(
-            cell_id=folder.name,
+            cell_id=folder.absolute().name,  # the folder may be "."
             folder=folder,
             state=str(state),
             reason=reason,

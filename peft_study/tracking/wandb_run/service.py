@@ -110,6 +110,6 @@ def has_key(settings: Any) -> bool:
         hosts.add("api.wandb.ai")  # keys stored under the earlier default host still work
     try:
         stored = netrc(os.environ.get("NETRC") or Path.home() / ".netrc")
-    except (OSError, NetrcParseError):
+    except (OSError, NetrcParseError, RuntimeError):  # the last one without a home folder
         return False
     return any(stored.authenticators(host) for host in hosts)
