@@ -5,10 +5,8 @@ import json
 import pwd
 import socket
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,7 @@ from peft_study.tracking.wandb_run.identity import run_id
 from peft_study.tracking.wandb_run.service import has_key
 from tests.report_cells import result
 from tests.wandb_reader import final_summary, history_of, read_records, run_folders
+from tests.wandb_server import WandbServer
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
 SECRETS = {
@@ -282,82 +281,32 @@ def test_an_unreachable_server_makes_the_run_an_offline_one(
     assert address in own_wandb[0]
 
 
-class Server(BaseHTTPRequestHandler):
-    """As much of W&B's server as a run needs; keeps the variables of the mutation that makes the run."""
-
-    made_runs: list[dict[str, Any]]
-    sent: list[bytes]
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers.get("content-length", 0)))
-        self.sent.append(body)
-        answer = json.dumps(self._answer(json.loads(body)) if self.path == "/graphql" else {}).encode()
-        self.send_response(200)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(answer)))
-        self.end_headers()
-        self.wfile.write(answer)
-
-    do_PUT = do_POST  # noqa: N815 - the name that http.server looks for
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-    def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        project = {"id": "p", "name": "peft-study", "entity": {"id": "e", "name": "a-lab"}}
-        variables = request.get("variables", {})
-        if "UpsertBucket" in request["query"]:
-            self.made_runs.append(variables)
-            bucket = {
-                "id": "r",
-                "name": variables.get("name"),
-                "displayName": "d",
-                "historyLineCount": 0,
-                "project": project,
-            }
-            return {"data": {"upsertBucket": {"bucket": bucket, "inserted": True}}}
-        if "CreateRunFiles" in request["query"]:
-            return {"data": {"createRunFiles": {"runID": "r", "uploadHeaders": [], "files": []}}}
-        return {"data": {"model": project | {"bucket": None}}}
-
-
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadingHTTPServer]:
-    monkeypatch.setattr(Server, "made_runs", [], raising=False)
-    monkeypatch.setattr(Server, "sent", [], raising=False)
-    listening = ThreadingHTTPServer(("127.0.0.1", 0), Server)
-    thread = threading.Thread(target=listening.serve_forever)
-    thread.start()
-    monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{listening.server_port}")
-    monkeypatch.setenv("WANDB_API_KEY", KEY)
-    yield listening
-    listening.shutdown()
-    listening.server_close()
-    thread.join()
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbServer]:
+    """A stand-in for W&B's server, with a key."""
+    with WandbServer() as listening:
+        monkeypatch.setenv("WANDB_BASE_URL", listening.address)
+        monkeypatch.setenv("WANDB_API_KEY", KEY)
+        yield listening
 
 
-def test_a_reachable_server_gets_the_run(server: ThreadingHTTPServer, tmp_path: Path, own_wandb: list[str]) -> None:
+def test_a_reachable_server_gets_the_run(server: WandbServer, tmp_path: Path, own_wandb: list[str]) -> None:
     start = cell(tmp_path)
     track(tracker(finish_seconds=5.0), start)
     wandb.teardown()
     assert own_wandb == []
-    made = Server.made_runs[0]
-    assert made["name"] == run_id(start)
-    assert made["groupName"] == "demo"
-    assert made["jobType"] == "lora"
-    sent = b"".join(Server.sent)
-    assert b"validation/loss" in sent
-    assert b"em@10" in sent
-    assert SECRETS["HF_TOKEN"].encode() not in sent
+    (run,) = server.store.runs
+    assert run.name == run_id(start)
+    assert (run.attributes["groupName"], run.attributes["jobType"]) == ("demo", "lora")
+    assert run.history[1]["validation/loss"] == 2.75
+    assert run.summary["metrics/em@10"] == SUMMARY["metrics/em@10"]
+    assert SECRETS["HF_TOKEN"].encode() not in b"".join(server.bodies)
 
 
-def test_a_server_lost_in_the_middle_bounds_the_end(
-    server: ThreadingHTTPServer, tmp_path: Path, own_wandb: list[str]
-) -> None:
+def test_a_server_lost_in_the_middle_bounds_the_end(server: WandbServer, tmp_path: Path, own_wandb: list[str]) -> None:
     subject = tracker(finish_seconds=1.0)
     subject.start(cell(tmp_path))
-    server.shutdown()
-    server.server_close()
+    server.die()
     subject.step(1, {"loss": 1.0}, {})
     began = time.monotonic()
     subject.finish(RESULT)
