@@ -46,7 +46,7 @@ class ConsoleTracker(Tracker):
         self._cell_id = cell.cell_id
         self._started_seconds = time.monotonic()
         resumes = " resumes" if cell.resumed else ""
-        self._say(f"{cell.cell_id}{resumes}: results go to {cell.folder}")
+        self._print_line(f"{cell.cell_id}{resumes}: results go to {cell.folder}")
         if self._console.is_terminal:
             self._progress = progress_bar("{task.description:<8}", self._console)
             # A live display hides the cursor, and a process that exits without `finish` must restore it.
@@ -75,7 +75,7 @@ class ConsoleTracker(Tracker):
 
     def finish(self, result: RunResult) -> None:
         self._close()
-        self._say(f"{self._cell_id}: {result.status} after {time.monotonic() - self._started_seconds:.0f} s")
+        self._print_line(f"{self._cell_id}: {result.status} after {time.monotonic() - self._started_seconds:.0f} s")
 
     def close(self) -> None:
         self._close()
@@ -95,7 +95,7 @@ class ConsoleTracker(Tracker):
             atexit.unregister(self._close)
             progress.stop()
 
-    def _say(self, line: str) -> None:
+    def _print_line(self, line: str) -> None:
         self._console.print(Text(printable(line, self._console)), soft_wrap=True)
 
 
