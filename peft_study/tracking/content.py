@@ -13,8 +13,8 @@ from peft_study.results.store import METRICS, PREDICTIONS, RESULT, USAGE, CellFo
 
 GROUPS = ("model", "method", "dataset", "quantization", "training", "generation", "conventions", "scoring", "hardware")
 """Groups of a config that dashboards show. `tracking` holds names of accounts."""
-PATHS = {"dataset": {"path"}, "model": {"source", "tokenizer"}}
-"""Settings that name a place on this machine. The data's fingerprint says what was read."""
+PATHS = {"dataset": {"path"}, "model": {"source", "tokenizer", "retriever"}, "method": {"retriever"}}
+"""Settings that may name a place on this machine. The data's fingerprint says what was read."""
 WEIGHTS = ("adapter", "model")
 """Folders of trained weights in a cell's folder."""
 TABLE_COLUMNS = ("id", "prompt", "reference", "candidate", "matched", "verdicts")

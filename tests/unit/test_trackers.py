@@ -13,6 +13,7 @@ from peft_study.config.schema import TrackingConfig, WandbMode
 from peft_study.console.redaction import REDACTED, redact
 from peft_study.results.schema import RunResult
 from peft_study.tracking.base import CellStart, Row, Tracker, Trackers
+from peft_study.tracking.content import public_config
 from peft_study.tracking.wandb import create_tracker
 from peft_study.tracking.wandb_run.identity import run_id
 from tests.report_cells import result
@@ -137,6 +138,20 @@ def test_redact_leaves_its_argument_alone() -> None:
     config = {"nested": {"api_key": "abc"}, "targets": ["q_proj"]}
     redact(config)
     assert config == {"nested": {"api_key": "abc"}, "targets": ["q_proj"]}
+
+
+@pytest.mark.parametrize(
+    ("group", "setting", "name"),
+    [
+        ("model", "source", "codellama/CodeLlama-7b-hf"),
+        ("model", "retriever", "thenlper/gte-small"),
+        ("method", "retriever", "bm25"),
+        ("dataset", "path", None),
+    ],
+)
+def test_dashboards_show_names_and_no_local_folders(group: str, setting: str, name: str | None, tmp_path: Path) -> None:
+    shown = [public_config({group: {setting: value}})[group] for value in (name, str(tmp_path), "~/folder")]
+    assert shown == [{setting: name}, {}, {}]
 
 
 def test_the_run_id_follows_the_cell_and_suits_wandb() -> None:
