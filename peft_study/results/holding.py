@@ -209,7 +209,7 @@ def _remove_stale(folder: Path, content: bytes) -> None:
     try:
         os.close(os.open(claim, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
     except FileExistsError:
-        # The other process ends the step in milliseconds. If it died in it, the claim is in the way for good.
+        # The other process ends the step in milliseconds. If it died in the step, its claim would stay.
         with contextlib.suppress(FileNotFoundError):
             time.sleep(_LOOK_SECONDS)
             claim.unlink()

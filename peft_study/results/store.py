@@ -212,7 +212,7 @@ def read_result(file: Path) -> RunResult | None:
 
 def most_telling_file(folder: Path) -> Path:
     """Return the file of a cell that says most about how the cell ended."""
-    # A process that died before its log was opened left its last words in the other file.
+    # If the process died before its log was opened, the other file has what it printed.
     return next((folder / name for name in (LOG, OUTPUT) if (folder / name).exists()), folder / RESULT)
 
 

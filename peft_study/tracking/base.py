@@ -1,4 +1,4 @@
-"""What a running cell tells its trackers."""
+"""The base class of trackers, and what they get when a cell starts."""
 
 import contextlib
 import logging

@@ -72,7 +72,7 @@ class Artifact:
     Attributes:
         name: "results" or "weights".
         files: the files, by their path inside the cell's folder.
-        digest: SHA-256 of names and contents: equal for equal files, whatever cell they are of.
+        digest: SHA-256 of names and contents: equal for equal files, also of different cells.
         lineage: what the files were made from, and by which cell.
     """
 

@@ -19,7 +19,7 @@ _OTHER_LINES = 8
 """Lines of a live display that are neither running cells nor failures."""
 _LONGEST_HOST, _LONGEST_JOB, _SHORTEST_NAME = 14, 14, 20
 AHEAD = "ahead"
-"""Sign of a heartbeat that is later than the clock of this machine, so that nothing tells whether it is stale."""
+"""Sign of a heartbeat that is later than the clock of this machine, so that it is unknown whether it is stale."""
 _CLOCKS_AGREE_SECONDS = 60.0
 _STYLES = {"beat": "cyan", STALE: "bold yellow", AHEAD: "bold yellow"}
 

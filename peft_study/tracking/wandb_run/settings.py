@@ -1,4 +1,4 @@
-"""What W&B is told of a cell's run when the run starts."""
+"""The arguments, settings and series of a run of W&B that starts."""
 
 from pathlib import Path
 from typing import Any
