@@ -12,8 +12,9 @@ from peft_study.report.study import Study
 from peft_study.report.tables.comparison import compare
 from peft_study.report.tables.paper import TABLES
 from peft_study.report.tables.table import Table
+from peft_study.results.predictions import Prediction
 from peft_study.results.schema import MemoryKind, PhaseCost, RunResult, Status
-from peft_study.results.store import CellFolder, Prediction
+from peft_study.results.store import CellFolder
 
 KINDS = {"full": "full", "zero-shot": "prompting", "icl": "prompting", "rag": "prompting"}
 HOSTILE = '</script><img src=x onerror="window.hacked=1"><svg onload="window.hacked=1">'

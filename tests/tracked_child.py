@@ -5,10 +5,11 @@ import sys
 import time
 from pathlib import Path
 
-from peft_study.cli.sync.replay import start_of
+from peft_study.config.schema import TrackingConfig, WandbMode
 from peft_study.results.schema import PhaseCost, RunResult, Status
 from peft_study.results.store import CellFolder
-from peft_study.tracking.wandb import WandbTracker
+from peft_study.tracking.base import CellStart
+from peft_study.tracking.wandb import create_tracker
 
 PLACE = {"trackers": {"wandb": {}}, "project": "a-project", "entity": "a-lab"}
 CONFIG = {
@@ -33,9 +34,8 @@ def track(path: Path, last_step: int, mode: str, step_seconds: float = 0.0) -> N
     earlier = folder.read_result()
     result = RunResult(path.name, "demo", Status.running, config=CONFIG)
     folder.write_result(result)
-    tracker = WandbTracker("a-project", "a-lab", mode)
-    start = start_of(result, path)
-    tracker.start(start if earlier else type(start)(**(vars(start) | {"resumed": False})))
+    tracker = create_tracker(TrackingConfig(project="a-project", entity="a-lab", mode=WandbMode(mode)), {}, path)
+    tracker.start(CellStart.of_result(result, path, resumed=earlier is not None))
     reached = max((row["step"] for row in folder.read_steps()), default=0)
     checkpoint = reached - reached % CHECKPOINT_EVERY
     if earlier:

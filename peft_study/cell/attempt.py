@@ -25,8 +25,8 @@ from peft_study.results.attempts import MAX_ATTEMPTS, Attempt, Restriction
 from peft_study.results.schema import RunResult, Status
 from peft_study.results.store import LOG, RESULT, CellBusyError, CellFolder
 from peft_study.tracking.base import Tracker, Trackers
-from peft_study.tracking.registry import check_trackers, tracker_files
-from peft_study.tracking.summary import summary_of
+from peft_study.tracking.console import print_closing_table
+from peft_study.tracking.registry import check_trackers, start_trackers, track_refusal, tracker_files
 
 logger = logging.getLogger(__name__)
 
@@ -149,13 +149,11 @@ def refuse(cell: CellConfig, path: Path, error: UserError, *, record: bool) -> O
 def _show_refusal(cell: CellConfig, result: RunResult, path: Path) -> None:
     if not cell.tracking.trackers:
         return
-    from peft_study.tracking.start import track_refusal
-
     # The refusal may be about a tracker. Dashboards then miss the cell, and its result does not.
     with contextlib.suppress(UserError):
         check_trackers(cell.tracking)
         result.finished_at = _now()
-        track_refusal(cell, result, path)
+        track_refusal(cell.tracking, result, path)
 
 
 def new_result(cell: CellConfig, path: Path) -> RunResult:
@@ -211,11 +209,9 @@ def _earlier(folder: CellFolder) -> RunResult | None:
 
 
 def _show(result: RunResult, folder: CellFolder) -> None:
-    from peft_study.tracking.console import print_closing_table
-
     # rich exits the process when its output is closed (`| head`), but the rest of a sweep needs no reader.
     with contextlib.suppress(SystemExit, BrokenPipeError):
-        print_closing_table(summary_of(result), folder.path)
+        print_closing_table(result, folder.path)
 
 
 def _attempt(
@@ -229,7 +225,6 @@ def _attempt(
 ) -> BaseException | None:
     """Run the cell. Record the error that ended it in the result, and return the error without its frames."""
     from peft_study.cell.logs import logging_to, quiet_transformers
-    from peft_study.tracking.start import start_trackers
 
     result.started_at = _now()
     attempt = _add_attempt(cell, result, earlier)
@@ -243,7 +238,7 @@ def _attempt(
         try:
             try:
                 trackers = start_trackers(
-                    cell, result.config, result.cell_id, folder.path, resumed=earlier is not None, watch=options.watch
+                    cell.tracking, result, folder.path, resumed=earlier is not None, watch=options.watch
                 )
                 if needs_hub(cell):
                     use_cache_if_unreachable()

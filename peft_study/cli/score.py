@@ -20,8 +20,9 @@ from peft_study.data.samples import Sample
 from peft_study.errors import UserError, near_names
 from peft_study.metrics.registry import HEADLINES
 from peft_study.results import provenance
+from peft_study.results.predictions import Prediction
 from peft_study.results.schema import RunResult, Status
-from peft_study.results.store import PREDICTIONS, RESULT, CellFolder, Prediction, read_result
+from peft_study.results.store import PREDICTIONS, RESULT, CellFolder, read_result
 
 _KEPT = "the scores of this cell are unchanged"
 _ABOUT_SCORING = ("commit", "dirty", "python")

@@ -6,7 +6,6 @@ change for `STALE_SECONDS` of its clock that never jumps, so that neither a wron
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -16,15 +15,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TextIO
 
 from peft_study.console.messages import print_line
 from peft_study.results.lease import BEAT_SECONDS, LEASE, STALE_SECONDS, Lease, now, parse, read_bytes, read_lease
+from peft_study.results.lock import is_locked
 
-LOCK = ".lock"
 _LOOK_SECONDS = 0.5
-_LOCK_TRIES = 5
-_LOCK_PAUSE_SECONDS = 0.02
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 
 
@@ -213,7 +209,7 @@ def _remove_stale(folder: Path, content: bytes) -> None:
     try:
         os.close(os.open(claim, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
     except FileExistsError:
-        # The other process ends the step in milliseconds. If it died in it, the claim is in the way for good.
+        # The other process ends the step in milliseconds. If it died in the step, its claim would stay.
         with contextlib.suppress(FileNotFoundError):
             time.sleep(_LOOK_SECONDS)
             claim.unlink()
@@ -233,24 +229,6 @@ def _boot_clock() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
-def is_locked(folder: Path) -> bool | None:
-    """Whether a process holds the kernel's lock of a cell.
-
-    Args:
-        folder: the cell's folder.
-
-    Returns:
-        None if the kernel cannot tell: the file system has no locks.
-    """
-    try:
-        with (folder / LOCK).open() as file:
-            return None if not lock_file(file, tries=1) else False
-    except BlockingIOError:
-        return True
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-
-
 def is_held(folder: Path, watch: LeaseWatch) -> bool:
     """Whether a process runs a cell.
 
@@ -263,31 +241,3 @@ def is_held(folder: Path, watch: LeaseWatch) -> bool:
         return bool(locked)
     # The kernel of another machine runs the holder, and cannot be asked.
     return (folder / LEASE).exists() and not watch.stale
-
-
-def lock_file(file: TextIO, tries: int = _LOCK_TRIES) -> bool:
-    """Take the kernel's lock on a file, which the kernel releases with the process.
-
-    Args:
-        file: the open file.
-        tries: how often to ask.
-
-    Returns:
-        False if the file system has no locks.
-
-    Raises:
-        BlockingIOError: another process has it.
-    """
-    for left in reversed(range(tries)):
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            # A sweep that looks whether the cell is busy has the lock for a moment.
-            if not left:
-                raise
-            time.sleep(_LOCK_PAUSE_SECONDS)
-        except OSError:
-            return False  # such as Lustre without the option "flock"
-        else:
-            break
-    return True

@@ -1,4 +1,4 @@
-"""The memory that the kernel allows this process, and the processes that it killed for want of it."""
+"""The memory limit of this process, and the processes that the kernel killed because memory ran out."""
 
 import contextlib
 import resource

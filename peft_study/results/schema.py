@@ -25,8 +25,9 @@ class Status(StrEnum):
     running = "running"
 
 
+PHASES = ("load", "train", "generate", "score")
 FAILURES = frozenset({Status.failed, Status.oom, Status.diverged})
-"""The cell ran to an end of its own making and did not succeed."""
+"""Statuses of cells that ended by an error of their own, and not by an interrupt or a refusal."""
 
 
 class MemoryKind(StrEnum):

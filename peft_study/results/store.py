@@ -6,15 +6,17 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from peft_study.errors import UserError
-from peft_study.results.holding import LOCK, HeldLease, LeaseHeldError, LeaseLostError, held, lock_file
+from peft_study.results.holding import HeldLease, LeaseHeldError, LeaseLostError, held
 from peft_study.results.lease import LEASE, read_lease
+from peft_study.results.lock import LOCK, lock_file
+from peft_study.results.predictions import Prediction, read_predictions
 from peft_study.results.schema import RunResult, Status, finite
 
 RESULT = "result.json"
@@ -31,43 +33,6 @@ PARTIAL_PREDICTIONS = "predictions.jsonl.partial"
 # Written before the work starts. A cell that is refused then leaves nothing behind, and an earlier result stays until a
 # rerun has loaded its data and its model.
 _LIGHT = frozenset({RESULT, CONFIG, LOG, OUTPUT, LOCK, LEASE})
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """One line of predictions.jsonl.
-
-    Attributes:
-        id: id of the sample.
-        prompt: the text that the model read.
-        reference: the reference code.
-        candidates: what the model wrote, best first.
-        matched: whether each candidate equals the reference after both are normalized.
-        matched_raw: whether each candidate equals the reference exactly.
-        scores: scores of the first candidate, and of all candidates, by name.
-        verdicts: verdict on each test, by comparator, a row for each candidate; empty if nothing was run.
-        counts: this sample's counts for each score that is pooled over the corpus, by the name of the score, in the
-            order of the metric's columns.
-        level: difficulty of the sample, if the data set states it.
-        cluster: name shared by samples that are not independent, such as those that phrase the same question.
-        example_rows: the examples before the prompt as indices of the training split, in the order of the prompt;
-            empty without examples, and in files of earlier versions.
-        example_similarities: of retrieved examples, in the same order: the cosine similarity, or the score of BM25.
-    """
-
-    id: str
-    prompt: str
-    reference: str
-    candidates: list[str]
-    matched: list[bool]
-    matched_raw: list[bool] = field(default_factory=list)
-    scores: dict[str, float | None] = field(default_factory=dict)
-    verdicts: dict[str, list[list[str]]] = field(default_factory=dict)
-    counts: dict[str, list[float]] = field(default_factory=dict)
-    level: str | None = None
-    cluster: str | None = None
-    example_rows: list[int] = field(default_factory=list)
-    example_similarities: list[float] = field(default_factory=list)
 
 
 class CellBusyError(UserError):
@@ -112,16 +77,8 @@ class CellFolder:
         (self.path / PARTIAL_PREDICTIONS).unlink(missing_ok=True)
 
     def read_predictions(self) -> list[Prediction]:
-        """Read predictions.jsonl, of which every line must be valid.
-
-        Raises:
-            ValueError: a line is not a prediction. The message has its number.
-            OSError: the file does not exist.
-        """
-        text = (self.path / PREDICTIONS).read_text(encoding="utf-8")
-        # Not `splitlines`, which also splits at separators such as U+2028 that JSON texts may hold.
-        lines = text.removesuffix("\n").split("\n") if text else []
-        return [_prediction(line, number) for number, line in enumerate(lines, start=1)]
+        """Read predictions.jsonl, see the function of this name."""
+        return read_predictions(self.path / PREDICTIONS)
 
     def append_candidates(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Append generated candidates to the partial record. They are on disk when this returns."""
@@ -150,8 +107,7 @@ class CellFolder:
     def forget_candidates(self) -> None:
         """Remove the partial record and what it cost, because its candidates come from other weights."""
         (self.path / PARTIAL_PREDICTIONS).unlink(missing_ok=True)
-        if (self.path / USAGE).exists():
-            self._keep_lines(USAGE, lambda row: "step" in row)
+        self._keep_lines(USAGE, lambda row: "step" in row)
 
     def append_step(self, step: int, values: Mapping[str, float]) -> None:
         """Append a line to metrics.jsonl. With a validation loss, it and all lines before are on disk on return."""
@@ -170,12 +126,12 @@ class CellFolder:
     def forget_steps_after(self, step: int) -> None:
         """Remove the steps after the last checkpoint of an interrupted run, because they will be repeated."""
         self._keep_lines(METRICS, lambda row: isinstance(row.get("step"), int) and row["step"] <= step)
-        if (self.path / USAGE).exists():
-            self._keep_lines(USAGE, lambda row: "step" not in row or row["step"] <= step)
+        self._keep_lines(USAGE, lambda row: "step" not in row or row["step"] <= step)
 
     def _keep_lines(self, name: str, keep: Callable[[Mapping[str, Any]], bool]) -> None:
-        kept = [row for row in _rows(self.path / name) if keep(row)]
-        self._write(name, "".join(json.dumps(row) + "\n" for row in kept))
+        if (self.path / name).exists():
+            rows = filter(keep, _rows(self.path / name))
+            self._write(name, "".join(json.dumps(row) + "\n" for row in rows))
 
     def read_usage(self) -> list[dict[str, Any]]:
         """Read usage.jsonl. Invalid lines are skipped."""
@@ -228,12 +184,13 @@ class CellFolder:
         """
         with (self.path / LOCK).open("w") as file, contextlib.ExitStack() as stack:
             try:
-                locked_by_kernel = lock_file(file)
-                self._lease = stack.enter_context(held(self.path, locked_by_kernel=locked_by_kernel))
+                self._lease = stack.enter_context(held(self.path, locked_by_kernel=lock_file(file)))
             except (BlockingIOError, LeaseHeldError) as error:
                 raise self._busy() from error
-            stack.callback(setattr, self, "_lease", None)
-            yield
+            try:
+                yield
+            finally:
+                self._lease = None
 
     def _busy(self) -> CellBusyError:
         lease = read_lease(self.path)
@@ -255,7 +212,7 @@ def read_result(file: Path) -> RunResult | None:
 
 def most_telling_file(folder: Path) -> Path:
     """Return the file of a cell that says most about how the cell ended."""
-    # A process that died before its log was opened left its last words in the other file.
+    # If the process died before its log was opened, the other file has what it printed.
     return next((folder / name for name in (LOG, OUTPUT) if (folder / name).exists()), folder / RESULT)
 
 
@@ -269,12 +226,16 @@ def write_atomically(path: Path, text: str, *, durable: bool = True) -> None:
     """
     # In the same folder, because a rename is atomic only within one file system.
     partial = path.with_name(f".{path.name}.{os.getpid()}")
-    with partial.open("w", encoding="utf-8") as file:
-        # A lone surrogate, which JSON can hold as an escape, cannot be encoded in UTF-8.
-        file.write(text.encode("utf-8", "backslashreplace").decode("utf-8"))
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        with partial.open("wb") as file:
+            # A lone surrogate, which JSON can hold as an escape, cannot be encoded in UTF-8.
+            file.write(text.encode("utf-8", "backslashreplace"))
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
     if durable:
         sync_folder(path.parent)
 
@@ -297,34 +258,23 @@ def sync_folder(folder: Path) -> None:
 
 
 def append_lines(path: Path, rows: Iterable[Mapping[str, Any]], *, durable: bool = True) -> None:
-    """Append JSON lines to a file. A killed process loses only the line that it is writing.
+    """Append JSON lines to a file. A process that ends early loses only the line that it is writing.
 
     Args:
         path: the file.
         rows: what each line holds.
         durable: wait until the lines are on disk, so that a crash of the machine does not lose them.
     """
-    with path.open("a", encoding="utf-8") as file:
-        file.write("".join(json.dumps(finite(dict(row))) + "\n" for row in rows))
+    text = "".join(json.dumps(finite(dict(row))) + "\n" for row in rows)
+    with path.open("a+b") as file:
+        # After a full disk the file may end in a part of a line, which must not become a part of the next one.
+        if file.tell() > 0:
+            file.seek(-1, os.SEEK_END)
+            text = text if file.read() == b"\n" else f"\n{text}"
+        file.write(text.encode())
         file.flush()
         if durable:
             os.fsync(file.fileno())
-
-
-def _prediction(line: str, number: int) -> Prediction:
-    try:
-        row = json.loads(line)
-        names = {spec.name for spec in fields(Prediction)}
-        prediction = Prediction(**{name: value for name, value in row.items() if name in names})
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{PREDICTIONS}, line {number}, is not a prediction") from error
-    texts = [prediction.id, prediction.prompt, prediction.reference]
-    lists = [prediction.candidates, prediction.matched]
-    if not all(isinstance(text, str) for text in texts) or not all(isinstance(items, list) for items in lists):
-        raise ValueError(f"{PREDICTIONS}, line {number}, is not a prediction")
-    if not prediction.candidates or not all(isinstance(text, str) for text in prediction.candidates):
-        raise ValueError(f"{PREDICTIONS}, line {number}, has no candidates")
-    return prediction
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:

@@ -10,7 +10,7 @@ from peft_study.data.samples import Sample
 from peft_study.metrics.exact_match import matches, raw_matches
 from peft_study.metrics.intervals import mean_intervals, pooled_interval
 from peft_study.metrics.registry import reference_scorers
-from peft_study.results.store import Prediction
+from peft_study.results.predictions import Prediction
 from peft_study.scoring.answers import Answers, ScoreTable, Values
 from peft_study.scoring.needs import runs_tests
 

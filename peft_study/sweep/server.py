@@ -74,7 +74,6 @@ def _import_libraries() -> None:
             "cell.logs",
             "results.limits",
             "tracking.console",
-            "tracking.start",
             "tracking.wandb",
         ):
             importlib.import_module(f"peft_study.{module}")

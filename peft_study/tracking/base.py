@@ -1,11 +1,11 @@
-"""The protocol between a running cell and its trackers."""
+"""The base class of trackers, and what they get when a cell starts."""
 
 import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Self
 
 from peft_study.results.schema import RunResult
 
@@ -42,9 +42,23 @@ class CellStart:
     config: Mapping[str, Any] = field(default_factory=dict)
     resumed: bool = False
 
+    @classmethod
+    def of_result(cls, result: RunResult, folder: Path, *, resumed: bool) -> Self:
+        """Return the start of the cell that a record is of."""
+        groups = ("model", "method", "dataset", "quantization")
+        return cls(
+            cell_id=result.cell_id,
+            study=result.study,
+            **{group: str((result.config.get(group) or {}).get("name", "")) for group in groups},
+            seed=int(result.config.get("seed") or 0),
+            folder=folder,
+            config=result.config,
+            resumed=resumed,
+        )
 
-class Tracker(Protocol):
-    """Follows one cell.
+
+class Tracker:
+    """Follows one cell. This base class shows nothing; a tracker overrides the methods that it needs.
 
     `start` is called first and `restore` before the first `step`. In a phase, `progress`, `step` and `usage` are called
     any number of times. `finish` ends the cell, and `close` is the last call.
@@ -75,7 +89,7 @@ class Tracker(Protocol):
         """No more calls follow, also after an error: end displays and connections."""
 
 
-class Trackers:
+class Trackers(Tracker):
     """A tracker that passes every call to several trackers, in their order.
 
     A tracker that raises is reported, closed and dropped. The cell continues, because tracking must not make it fail.

@@ -13,8 +13,8 @@ from peft_study.results.store import METRICS, PREDICTIONS, RESULT, USAGE, CellFo
 
 GROUPS = ("model", "method", "dataset", "quantization", "training", "generation", "conventions", "scoring", "hardware")
 """Groups of a config that dashboards show. `tracking` holds names of accounts."""
-PATHS = {"dataset": {"path"}, "model": {"source", "tokenizer"}}
-"""Settings that name a place on this machine. The data's fingerprint says what was read."""
+PATHS = {"dataset": {"path"}, "model": {"source", "tokenizer", "retriever"}, "method": {"retriever"}}
+"""Settings that may name a place on this machine. The data's fingerprint says what was read."""
 WEIGHTS = ("adapter", "model")
 """Folders of trained weights in a cell's folder."""
 TABLE_COLUMNS = ("id", "prompt", "reference", "candidate", "matched", "verdicts")
@@ -24,16 +24,14 @@ CHARACTERS_AT_MOST = 2_000
 
 def public_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the part of a composed config that dashboards show, as nested groups, with secrets redacted."""
-    kept: dict[str, Any] = {"seed": config.get("seed"), "study": {"name": (config.get("study") or {}).get("name")}}
+    public: dict[str, Any] = {"seed": config.get("seed"), "study": {"name": (config.get("study") or {}).get("name")}}
     for group in GROUPS:
         settings = config.get(group)
         if isinstance(settings, Mapping):
-            kept[group] = {
-                name: value for name, value in settings.items() if name not in PATHS.get(group, ()) or _is_name(value)
-            }
-    shown = redact(kept)
-    assert isinstance(shown, dict)
-    return shown
+            paths = PATHS.get(group, ())
+            public[group] = {name: value for name, value in settings.items() if name not in paths or _is_name(value)}
+    redacted: dict[str, Any] = redact(public)
+    return redacted
 
 
 def _is_name(value: Any) -> bool:
@@ -46,8 +44,10 @@ def prediction_rows(folder: Path, limit: int) -> list[list[str]]:
 
     Args:
         folder: the cell's folder.
-        limit: rows at most.
+        limit: rows at most; 0 for no table.
     """
+    if not limit:
+        return []
     rows = []
     try:
         predictions = CellFolder(folder).read_predictions()[:limit]
@@ -55,9 +55,9 @@ def prediction_rows(folder: Path, limit: int) -> list[list[str]]:
         return []
     for prediction in predictions:
         verdicts = "; ".join(
-            f"{comparator}: {', '.join(of_candidates[0])}"
-            for comparator, of_candidates in prediction.verdicts.items()
-            if of_candidates
+            f"{comparator}: {', '.join(verdict_rows[0])}"
+            for comparator, verdict_rows in prediction.verdicts.items()
+            if verdict_rows
         )
         texts = [prediction.id, prediction.prompt, prediction.reference, prediction.candidates[0]]
         matched = "yes" if prediction.matched and prediction.matched[0] else "no"
@@ -72,7 +72,7 @@ class Artifact:
     Attributes:
         name: "results" or "weights".
         files: the files, by their path inside the cell's folder.
-        digest: SHA-256 of names and contents: equal for equal files, whatever cell they are of.
+        digest: SHA-256 of names and contents: equal for equal files, also of different cells.
         lineage: what the files were made from, and by which cell.
     """
 
@@ -92,18 +92,17 @@ def artifacts_of(result: RunResult, folder: Path, choice: Artifacts) -> Iterator
     """
     if choice is Artifacts.none:
         return
-    weights = (
-        _files(folder, *(file for name in WEIGHTS for file in sorted((folder / name).glob("*"))))
-        if (choice is Artifacts.adapter)
-        else {}
-    )
     lineage = _lineage(result)
+    weights: dict[str, Path] = {}
+    if choice is Artifacts.adapter:
+        weights = _files(folder, *(file for name in WEIGHTS for file in sorted((folder / name).glob("*"))))
     if weights:
-        yield Artifact("weights", weights, _digest(weights), lineage)
+        artifact = Artifact("weights", weights, _digest(weights), lineage)
+        yield artifact
+        lineage = lineage | {"weights_digest": artifact.digest}
     results = _files(folder, *(folder / name for name in (RESULT, PREDICTIONS, METRICS, USAGE)))
     if results:
-        made_by = {"weights_digest": _digest(weights)} if weights else {}
-        yield Artifact("results", results, _digest(results), lineage | made_by)
+        yield Artifact("results", results, _digest(results), lineage)
 
 
 def _files(folder: Path, *files: Path) -> dict[str, Path]:

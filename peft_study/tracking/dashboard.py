@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from peft_study.config.schema import TrackingConfig
-from peft_study.results.schema import RunResult
-from peft_study.tracking.base import CellStart, Row
+from peft_study.tracking.base import Row, Tracker
 from peft_study.tracking.names import SECONDS, SERIES, TRAIN_STEP, Values, history, step_values, usage_values
 
 _AXES = {series.name: series.step_metric for series in SERIES}
 
 
-class Dashboard:
+class Dashboard(Tracker):
     """Turns the calls of a cell into rows. A tracker overrides `start`, `row`, `finish` and `close`.
 
     Args:
@@ -22,9 +21,6 @@ class Dashboard:
         self.tracking = tracking
         self._rows = 0
 
-    def start(self, cell: CellStart) -> None:
-        """See `Tracker.start`."""
-
     def row(self, place: int, values: Values) -> None:
         """Show a row of the history.
 
@@ -33,22 +29,10 @@ class Dashboard:
             values: by the names of `peft_study.tracking.names`.
         """
 
-    def finish(self, result: RunResult) -> None:
-        """See `Tracker.finish`."""
-
-    def close(self) -> None:
-        """See `Tracker.close`."""
-
     def restore(self, steps: Sequence[Row], usages: Sequence[Row]) -> None:
         """Show the rows of an interrupted run."""
         for values in history(steps, usages):
             self._next(values)
-
-    def phase(self, name: str, total: int | None) -> None:
-        """Nothing: the summary holds each phase's seconds and memory."""
-
-    def progress(self, done: int) -> None:
-        """Nothing: the history shows how far the cell is."""
 
     def step(self, step: int, values: Row, usage: Row) -> None:
         """Show a step of the training."""

@@ -3,12 +3,11 @@
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 
-from peft_study.results.schema import RunResult
-from peft_study.tracking.base import CellStart, Row
+from peft_study.tracking.base import Row, Tracker
 
 SECONDS_BETWEEN = 0.3
 
@@ -41,8 +40,10 @@ class Progress:
         return cls(**json.loads(line))
 
 
-class EventTracker:
+class EventTracker(Tracker):
     """Writes a cell's progress to a pipe a few times a second. Each line holds the whole state.
+
+    The process that made the pipe closes it. It sees the cell's process end, and reads result.json.
 
     Args:
         descriptor: the writing end of the pipe. Lines are dropped if the reader is slow.
@@ -57,9 +58,6 @@ class EventTracker:
         self._state = Progress()
         self._began_seconds = self._written_seconds = 0.0
 
-    def start(self, cell: CellStart) -> None:
-        """Nothing: the reader knows which cell it started."""
-
     def phase(self, name: str, total: int | None) -> None:
         self._state.phase, self._state.total, self._state.done = name, total, 0
         self._began_seconds = time.monotonic()
@@ -71,21 +69,9 @@ class EventTracker:
         if time.monotonic() - self._written_seconds > SECONDS_BETWEEN or done == self._state.total:
             self._write()
 
-    def restore(self, steps: Sequence[Row], usages: Sequence[Row]) -> None:
-        """Nothing: a line holds the latest values only."""
-
     def step(self, step: int, values: Row, usage: Row) -> None:
         self._state.loss = values.get("loss", self._state.loss)
         self._state.validation_loss = values.get("validation_loss", self._state.validation_loss)
-
-    def usage(self, usage: Row) -> None:
-        """Nothing: `peak_bytes` measures the memory."""
-
-    def finish(self, result: RunResult) -> None:
-        """Nothing: the reader reads result.json and sees the process end."""
-
-    def close(self) -> None:
-        """Nothing: whoever made the pipe closes it."""
 
     def _write(self) -> None:
         self._written_seconds = time.monotonic()

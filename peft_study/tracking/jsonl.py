@@ -52,8 +52,7 @@ class JsonlTracker(Dashboard):
 
     def finish(self, result: RunResult) -> None:
         """Append the summary, the predictions and the digests of artifacts."""
-        rows = prediction_rows(self._folder, self.tracking.predictions) if self.tracking.predictions else []
-        for texts in rows:
+        for texts in prediction_rows(self._folder, self.tracking.predictions):
             self._append({"event": "prediction", "values": dict(zip(TABLE_COLUMNS, texts, strict=True))})
         for artifact in artifacts_of(result, self._folder, self.tracking.artifacts):
             content = {"name": artifact.name, "sha256": artifact.digest, "files": list(artifact.files)}

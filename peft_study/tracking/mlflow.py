@@ -12,7 +12,7 @@ from peft_study.config.schema import TrackingConfig
 from peft_study.console.redaction import redact
 from peft_study.results.schema import RunResult, Status
 from peft_study.tracking.base import CellStart
-from peft_study.tracking.content import TABLE_COLUMNS, artifacts_of, prediction_rows, public_config
+from peft_study.tracking.content import TABLE_COLUMNS, Artifact, artifacts_of, prediction_rows, public_config
 from peft_study.tracking.dashboard import Dashboard, is_number, whole_steps
 from peft_study.tracking.names import Values, summary_values
 
@@ -73,6 +73,8 @@ class MlflowTracker(Dashboard):
             self._run_id = runs[0].info.run_id
             self._stored_rows = int(runs[0].data.tags.get("peft_study.rows", 0))
             self._client.update_run(self._run_id, status="RUNNING")
+            if "reason" in runs[0].data.tags:  # why the interrupted process ended
+                self._client.delete_tag(self._run_id, "reason")
         else:
             tags = {
                 CELL_TAG: identity,
@@ -100,12 +102,11 @@ class MlflowTracker(Dashboard):
             if not is_number(value) and value is not None:
                 text = value if isinstance(value, str) else json.dumps(value)
                 self._client.set_tag(self._run_id, metric_name(name), text[:PARAM_CHARACTERS_AT_MOST])
-        rows = prediction_rows(self._folder, self.tracking.predictions) if self.tracking.predictions else []
-        if rows:
+        if rows := prediction_rows(self._folder, self.tracking.predictions):
             table = {"columns": list(TABLE_COLUMNS), "data": rows}
             self._client.log_dict(self._run_id, table, "predictions.json")
         for artifact in artifacts_of(result, self._folder, self.tracking.artifacts):
-            self._store(artifact.name, artifact.digest, artifact.files, artifact.lineage)
+            self._store(artifact)
         self._client.set_terminated(self._run_id, status=_STATUSES.get(result.status, "FAILED"))
         self._client = None
 
@@ -116,16 +117,12 @@ class MlflowTracker(Dashboard):
             client.set_terminated(self._run_id, status="FAILED")
 
     def _experiment(self) -> str:
-        name = self.tracking.project
-        experiment = self._client.get_experiment_by_name(name)
-        if experiment is not None:
-            return str(experiment.experiment_id)
         from mlflow.exceptions import MlflowException
 
         try:
-            return str(self._client.create_experiment(name))
-        except MlflowException:  # another cell of the sweep was faster
-            return str(self._client.get_experiment_by_name(name).experiment_id)
+            return str(self._client.create_experiment(self.tracking.project))
+        except MlflowException:  # it exists
+            return str(self._client.get_experiment_by_name(self.tracking.project).experiment_id)
 
     def _log_config(self, cell: CellStart) -> None:
         from mlflow.entities import Param
@@ -141,15 +138,15 @@ class MlflowTracker(Dashboard):
         metrics = [Metric(metric_name(name), value, now, step) for name, (step, value) in numbers.items()]
         self._client.log_batch(self._run_id, metrics=metrics)
 
-    def _store(self, name: str, digest: str, files: Mapping[str, Path], lineage: Mapping[str, Any]) -> None:
+    def _store(self, artifact: Artifact) -> None:
         # Equal content is not copied again when a cell ends a second time.
-        tag = f"artifact.{name}.sha256"
-        if self._client.get_run(self._run_id).data.tags.get(tag) == digest:
+        tag = f"artifact.{artifact.name}.sha256"
+        if self._client.get_run(self._run_id).data.tags.get(tag) == artifact.digest:
             return
-        for inside, file in files.items():
-            self._client.log_artifact(self._run_id, str(file), str((Path(name) / inside).parent))
-        self._client.log_dict(self._run_id, dict(lineage), f"{name}/lineage.json")
-        self._client.set_tag(self._run_id, tag, digest)
+        for path, file in artifact.files.items():
+            self._client.log_artifact(self._run_id, str(file), str((Path(artifact.name) / path).parent))
+        self._client.log_dict(self._run_id, dict(artifact.lineage), f"{artifact.name}/lineage.json")
+        self._client.set_tag(self._run_id, tag, artifact.digest)
 
 
 def metric_name(name: str) -> str:

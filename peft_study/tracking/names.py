@@ -45,7 +45,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from peft_study.config.identity import settings_key
-from peft_study.results.schema import MemoryKind, PhaseCost, RunResult, Status
+from peft_study.results.schema import PHASES, MemoryKind, PhaseCost, RunResult, Status
 
 BYTES_PER_GIGABYTE = 1e9
 TRAIN_STEP = "train/step"
@@ -104,7 +104,6 @@ _TRAINING_NAMES = {"best_validation_loss": "validation/best_loss", "initial_vali
 _PHASE_BYTES = ("peak", "reserved", "process")
 _PHASE_COSTS = ("seconds", "energy_wh", "tokens", "token_seconds", "flops")
 _PROVENANCE = ("device", "precision", "commit", "dirty", "peak_flops", "threads", "processes", "model_commit")
-_PHASES = ("load", "train", "generate", "score")
 
 
 def step_values(row: Mapping[str, Any]) -> Values:
@@ -218,18 +217,14 @@ def result_of(config: Mapping[str, Any], summary: Mapping[str, Any]) -> RunResul
     Returns:
         the record. A run without a status has the status "running".
     """
-    text = {name.removeprefix("provenance/"): value for name, value in summary.items() if name.startswith("provenance")}
-    scores = {name.removeprefix(METRICS): value for name, value in summary.items() if name.startswith(METRICS)}
-    intervals = {
-        name.removesuffix("_low"): [low, scores[f"{name.removesuffix('_low')}_high"]]
-        for name, low in scores.items()
-        if name.endswith("_low") and f"{name.removesuffix('_low')}_high" in scores
-    }
+    provenance, scores = _part(summary, "provenance/"), _part(summary, METRICS)
+    lows = {name.removesuffix("_low"): value for name, value in scores.items() if name.endswith("_low")}
+    intervals = {name: [low, scores[f"{name}_high"]] for name, low in lows.items() if f"{name}_high" in scores}
     ends = {f"{name}{end}" for name in intervals for end in ("_low", "_high")}
     status, kind = summary.get("status"), summary.get("memory/kind")
     return RunResult(
-        cell_id=str(text.get("cell_id")),
-        study=str(text.get("study")),
+        cell_id=str(provenance.get("cell_id")),
+        study=str(provenance.get("study")),
         status=Status(status) if status in set(Status) else Status.running,
         reason=summary.get("reason"),
         config=dict(config),
@@ -240,13 +235,13 @@ def result_of(config: Mapping[str, Any], summary: Mapping[str, Any]) -> RunResul
         training=_training_of(summary),
         predicted=_bytes_of(summary, {"peak_bytes": "memory/predicted_peak_gb"}),
         data=_data_of(summary),
-        phases={phase: cost for phase in _PHASES if (cost := _phase_of(summary, phase)) is not None},
+        phases={phase: cost for phase in PHASES if (cost := _phase_of(summary, phase)) is not None},
         memory_kind=MemoryKind(kind) if kind in set(MemoryKind) else None,
-        provenance={name: text[name] for name in _PROVENANCE if name in text}
+        provenance={name: provenance[name] for name in _PROVENANCE if name in provenance}
         | _bytes_of(summary, {"device_bytes": "memory/device_gb"}),
-        started_at=text.get("started_at"),
-        finished_at=text.get("finished_at"),
-        schema_version=int(text.get("schema_version", RunResult.schema_version)),
+        started_at=provenance.get("started_at"),
+        finished_at=provenance.get("finished_at"),
+        schema_version=int(provenance.get("schema_version", RunResult.schema_version)),
     )
 
 

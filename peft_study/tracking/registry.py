@@ -11,7 +11,9 @@ from typing import Any
 
 from peft_study.config.schema import TrackingConfig
 from peft_study.errors import UserError, near_names
-from peft_study.tracking.base import Tracker
+from peft_study.results.schema import RunResult
+from peft_study.tracking.base import CellStart, Tracker, Trackers
+from peft_study.tracking.console import ConsoleTracker
 
 Create = Callable[[TrackingConfig, Mapping[str, Any], Path], Tracker]
 """From all settings of tracking, the options of this tracker, and the cell's folder."""
@@ -74,7 +76,7 @@ def check_trackers(tracking: TrackingConfig) -> None:
         if unknown:
             takes = ", ".join(sorted(kind.options)) or "no options"
             raise UserError(f"{where} takes {takes}, got {unknown[0]!r}", where=f"{where}.{unknown[0]}", hint=None)
-        if kind.package is not None and not _is_installed(kind.package):
+        if kind.package is not None and find_spec(kind.package) is None:
             what = f"tracking={name} needs the package {kind.package}, which is not installed"
             raise UserError(what, where=where, hint=f"pip install 'peft-study[{name}]', or tracking=jsonl")
 
@@ -85,5 +87,32 @@ def create_trackers(tracking: TrackingConfig, folder: Path) -> list[Tracker]:
     return [kinds[name].create(tracking, options or {}, folder) for name, options in tracking.trackers.items()]
 
 
-def _is_installed(package: str) -> bool:
-    return find_spec(package) is not None
+def start_trackers(
+    tracking: TrackingConfig, result: RunResult, folder: Path, *, resumed: bool, watch: Tracker | None = None
+) -> Trackers:
+    """Start to follow a cell on the console and on the dashboards of its settings.
+
+    Args:
+        tracking: the cell's settings.
+        result: the cell's record.
+        folder: the cell's folder.
+        resumed: whether the cell resumes an interrupted run.
+        watch: replaces the console.
+    """
+    trackers = Trackers([watch or ConsoleTracker(), *create_trackers(tracking, folder)])
+    trackers.start(CellStart.of_result(result, folder, resumed=resumed))
+    return trackers
+
+
+def track_refusal(tracking: TrackingConfig, result: RunResult, folder: Path) -> None:
+    """Report a cell that was refused before it started to the dashboards of its settings.
+
+    Args:
+        tracking: the cell's settings.
+        result: the record with the reason.
+        folder: the cell's folder.
+    """
+    dashboards = Trackers(create_trackers(tracking, folder))
+    dashboards.start(CellStart.of_result(result, folder, resumed=False))
+    dashboards.finish(result)
+    dashboards.close()

@@ -72,8 +72,7 @@ class TensorboardTracker(Dashboard):
             self._writer.add_scalar(f"summary/{name}", value, 0)
         texts = {name: value for name, value in summary.items() if isinstance(value, str)}
         self._writer.add_text("summary", _table(("name", "value"), [list(item) for item in texts.items()]))
-        rows = prediction_rows(self._folder, self.tracking.predictions) if self.tracking.predictions else []
-        if rows:
+        if rows := prediction_rows(self._folder, self.tracking.predictions):
             self._writer.add_text("predictions", _table(TABLE_COLUMNS, rows))
         self._add_to_table_of_runs(result.status)
 

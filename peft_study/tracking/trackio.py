@@ -74,10 +74,8 @@ class TrackioTracker(Dashboard):
         import trackio
 
         last: Values = {f"summary/{name}": value for name, value in redact(summary_values(result)).items()}
-        rows = prediction_rows(self._folder, self.tracking.predictions) if self.tracking.predictions else []
-        if rows:
-            frame = [dict(zip(TABLE_COLUMNS, texts, strict=True)) for texts in rows]
-            last["predictions"] = trackio.Table(columns=list(TABLE_COLUMNS), data=[list(row.values()) for row in frame])
+        if rows := prediction_rows(self._folder, self.tracking.predictions):
+            last["predictions"] = trackio.Table(columns=list(TABLE_COLUMNS), data=rows)
         self._run.log(last, step=max(self._rows, self._stored_rows))
 
     def close(self) -> None:

@@ -12,11 +12,13 @@ import time
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
 from peft_study.results import holding
 from peft_study.results.lease import LEASE, Lease, job_id, read_lease
+from peft_study.results.lock import is_locked
 from peft_study.results.schema import RunResult, Status
 from peft_study.results.store import CellBusyError, CellFolder
 
@@ -134,6 +136,21 @@ def test_without_locks_of_the_kernel_the_lease_alone_holds(tmp_path: Path, monke
         pass
     with CellFolder(tmp_path).locked():
         pass
+
+
+def test_a_lock_of_nfs_can_be_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flock = fcntl.flock
+
+    def nfs_lock(file: TextIO, operation: int) -> None:
+        if fcntl.fcntl(file, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        flock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", nfs_lock)
+
+    with CellFolder(tmp_path).locked():
+        assert is_locked(tmp_path) is True
+    assert is_locked(tmp_path) is False
 
 
 def test_a_process_that_slept_writes_nothing_into_the_work_of_its_successor(

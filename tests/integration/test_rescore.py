@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from peft_study.cli import score
-from peft_study.results.store import CellFolder, Prediction
+from peft_study.results.predictions import Prediction
+from peft_study.results.store import CellFolder
 from peft_study.sandbox.jobs import Ending, Job, TestResult
 from peft_study.sandbox.pool import Pool
 from tests.conftest import Command, run_main, write_jsonl

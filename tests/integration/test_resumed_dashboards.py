@@ -39,13 +39,19 @@ def read_tensorboard(folder: Path) -> dict[str, list[float]]:
     return {name: [event.value for event in accumulator.Scalars(name)] for name in READ}
 
 
-def read_mlflow(folder: Path) -> dict[str, list[float]]:
+def mlflow_run() -> tuple[Any, Any]:
+    """Return MLflow's client, and the only run."""
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri=Path("mlruns").resolve().as_uri())
     experiment = client.get_experiment_by_name("peft-study")
     assert experiment is not None
     (run,) = client.search_runs([experiment.experiment_id])
+    return client, run
+
+
+def read_mlflow(folder: Path) -> dict[str, list[float]]:
+    client, run = mlflow_run()
     assert run.info.status == "FINISHED"
     assert run.data.tags["status"] == "ok"
     histories = {name: client.get_metric_history(run.info.run_id, name) for name in READ}
@@ -70,6 +76,14 @@ READERS: dict[str, Callable[[Path], dict[str, list[float]]]] = {
 }
 
 
+def started(name: str, folder: Path, *, resumed: bool) -> Any:
+    """Return the tracker of a name that follows the cell."""
+    (tracker,) = create_trackers(TrackingConfig(trackers={name: {}}), folder)
+    config = result().config
+    tracker.start(CellStart("cell-1", "demo", "tiny-llama", "lora", "minipy", "none", 1, folder, config, resumed))
+    return tracker
+
+
 @pytest.mark.parametrize("name", READERS)
 def test_a_resumed_cell_is_one_run_with_every_row_once(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
@@ -80,20 +94,13 @@ def test_a_resumed_cell_is_one_run_with_every_row_once(
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
     folder = tmp_path / "cell"
     folder.mkdir()
-    tracking = TrackingConfig(trackers={name: {}})
 
-    def tracker(*, resumed: bool) -> Any:
-        (made,) = create_trackers(tracking, folder)
-        start = CellStart("cell-1", "demo", "tiny-llama", "lora", "minipy", "none", 1, folder, result().config, resumed)
-        made.start(start)
-        return made
-
-    killed = tracker(resumed=False)
+    killed = started(name, folder, resumed=False)
     killed.step(1, {"loss": 3.0}, USAGES[0])
     # The step behind the last checkpoint is repeated, with the same loss.
     killed.step(2, {"loss": 2.5}, USAGES[1])
     killed.close()  # what a process that is killed cannot do, but a second run of one process has to
-    resumed = tracker(resumed=True)
+    resumed = started(name, folder, resumed=True)
     resumed.restore(STEPS[:1], USAGES[:1])
     resumed.step(2, {"loss": 2.5}, USAGES[1])
     resumed.step(2, {"validation_loss": 2.75}, USAGES[2])
@@ -103,3 +110,20 @@ def test_a_resumed_cell_is_one_run_with_every_row_once(
 
     assert READERS[name](folder) == EXPECTED
     assert capfd.readouterr().out == ""
+
+
+def test_a_run_of_mlflow_that_succeeds_after_an_interrupt_keeps_no_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("mlflow")
+    monkeypatch.chdir(tmp_path)
+    started("mlflow", tmp_path, resumed=False).finish(result(status=Status.preempted))
+    _, interrupted = mlflow_run()
+    assert interrupted.data.tags["reason"] == "it ended otherwise"
+
+    started("mlflow", tmp_path, resumed=True).finish(result(status=Status.ok))
+
+    _, succeeded = mlflow_run()
+    assert succeeded.info.run_id == interrupted.info.run_id
+    assert succeeded.data.tags["status"] == "ok"
+    assert "reason" not in succeeded.data.tags

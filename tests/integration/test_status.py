@@ -246,6 +246,17 @@ def test_a_damaged_plan_of_a_sweep_is_told(study: Path, capsys: pytest.CaptureFi
     assert [problem["where"] for problem in record["problems"]] == [str(Path("multirun/table/sweep.json"))]
 
 
+def test_inside_of_a_cells_folder_the_cell_has_its_name(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = running(1, Lease.of_this_process())
+    monkeypatch.chdir(folder)
+
+    (cell,) = status_json(capsys, ".")["running"]  # type: ignore[misc,attr-defined]
+
+    assert cell["cell_id"] == folder.name
+
+
 def test_a_cell_and_an_empty_folder(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert status_json(capsys, next(study.glob("*_s1-*")))["states"] == {"ok": 1}
     empty = study / "empty"

@@ -16,12 +16,14 @@ import wandb
 
 from peft_study.cli.main import dispatch
 from peft_study.cli.sync import send
-from peft_study.cli.sync.replay import start_of
+from peft_study.config.schema import TrackingConfig
 from peft_study.results.schema import RunResult, Status
 from peft_study.results.store import CellFolder
 from peft_study.tracking import wandb as tracking
+from peft_study.tracking.base import CellStart
 from peft_study.tracking.names import history, summary_values
-from peft_study.tracking.wandb import WandbTracker, run_id
+from peft_study.tracking.wandb import WandbTracker
+from peft_study.tracking.wandb_run.identity import run_id
 from tests.tracked_child import CONFIG, track
 from tests.wandb_server import Fault, Kind, Run, WandbServer, always, nth
 from tests.wandb_server.isolated import KEY
@@ -58,7 +60,7 @@ def recorded(path: Path, steps: int = 12, status: Status = Status.ok) -> Path:
 def run_of(server: WandbServer, folder: Path) -> Run:
     result = CellFolder(folder).read_result()
     assert result is not None
-    return server.run(run_id(start_of(result, folder)))
+    return server.run(run_id(CellStart.of_result(result, folder, resumed=True)))
 
 
 def assert_arrived_once(server: WandbServer, folder: Path) -> None:
@@ -291,10 +293,10 @@ def test_a_failing_server_costs_a_cell_a_bounded_time(name: str, server: WandbSe
     server.faults = FAILURES[name]
     result = CellFolder(folder).read_result()
     assert result is not None
-    config = tracking.TrackingConfig(project="a-project", entity="a-lab", timeout_seconds=seconds)
+    config = TrackingConfig(project="a-project", entity="a-lab", timeout_seconds=seconds)
     tracker: WandbTracker = tracking.create_tracker(config, {}, folder)
     began = time.monotonic()
-    tracker.start(start_of(result, folder))
+    tracker.start(CellStart.of_result(result, folder, resumed=True))
     for step in range(10):
         tracker.step(step, {"loss": 1.0}, {"step": step, "phase": "train", "seconds": float(step)})
     tracker.finish(result)

@@ -9,12 +9,15 @@ import wandb
 
 from peft_study.cli.main import dispatch
 from peft_study.cli.sync import send
-from peft_study.cli.sync.replay import replay, start_of
+from peft_study.cli.sync.replay import replay
 from peft_study.config.schema import Artifacts, TrackingConfig
+from peft_study.results.predictions import Prediction
 from peft_study.results.schema import RunResult, Status
-from peft_study.results.store import CellFolder, Prediction
-from peft_study.tracking import wandb as tracking
-from peft_study.tracking.wandb import artifact_name, create_tracker, run_id
+from peft_study.results.store import CellFolder
+from peft_study.tracking.base import CellStart
+from peft_study.tracking.wandb import create_tracker
+from peft_study.tracking.wandb_run.files import ARTIFACT_CHARACTERS_AT_MOST, artifact_name
+from peft_study.tracking.wandb_run.identity import AGENT_RUN, run_id
 from tests.tracked_child import CONFIG, PLACE
 from tests.wandb_server import Fault, Kind, WandbServer, always
 
@@ -67,7 +70,7 @@ def track_online(path: Path, *, resumed: bool = False, timeout_seconds: float = 
         artifacts=Artifacts(settings["artifacts"]),
         timeout_seconds=timeout_seconds,
     )
-    start = dataclasses.replace(start_of(result, path), resumed=resumed)
+    start = CellStart.of_result(result, path, resumed=resumed)
     replay(create_tracker(config, {}, path), start, folder.read_steps(), folder.read_usage(), result)
 
 
@@ -147,7 +150,7 @@ def test_a_changed_result_becomes_a_new_version(server: WandbServer, tmp_path: P
 def test_a_long_name_of_an_artifact_keeps_the_hash_of_the_cell() -> None:
     names = {artifact_name("results", f"{'model' * 40}-{digest}") for digest in ("0123abcd", "4567cdef")}
     assert len(names) == 2
-    assert all(len(name) <= tracking.ARTIFACT_CHARACTERS_AT_MOST for name in names)
+    assert all(len(name) <= ARTIFACT_CHARACTERS_AT_MOST for name in names)
 
 
 @pytest.mark.parametrize("mode", ["online", "offline"])
@@ -170,6 +173,21 @@ def test_a_cell_of_a_sweeps_agent_has_one_run(
     assert places == [("b-lab", "b-project", "agents-run", 1)]
 
 
+def test_a_cell_that_succeeds_after_an_interrupt_keeps_no_reason(server: WandbServer, tmp_path: Path) -> None:
+    folder = trained(tmp_path / "a-cell")
+    result = CellFolder(folder).read_result()
+    assert result is not None
+    CellFolder(folder).write_result(dataclasses.replace(result, status=Status.preempted, reason="a signal"))
+    track_online(folder)
+    (run,) = server.store.runs
+    assert (run.summary["reason"], run.attributes["notes"]) == ("a signal", "a signal")
+
+    CellFolder(folder).write_result(result)
+    track_online(folder, resumed=True)
+
+    assert (run.summary["status"], run.summary.get("reason"), run.attributes["notes"]) == ("ok", None, "resumed")
+
+
 def test_sync_in_the_shell_of_an_agent_keeps_to_the_runs_of_the_cells(
     server: WandbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,7 +197,11 @@ def test_sync_in_the_shell_of_an_agent_keeps_to_the_runs_of_the_cells(
     wandb.teardown()
     assert sync(tmp_path / "cells") == 0
     results = [CellFolder(folder).read_result() for folder in folders]
-    expected = [run_id(start_of(result, folder)) for result, folder in zip(results, folders, strict=True) if result]
+    expected = [
+        run_id(CellStart.of_result(result, folder, resumed=True))
+        for result, folder in zip(results, folders, strict=True)
+        if result
+    ]
     assert [run.name for run in server.store.runs] == expected
 
 
@@ -187,6 +209,6 @@ def test_sync_in_the_shell_of_an_agent_keeps_to_the_runs_of_the_cells(
 def test_a_damaged_record_of_an_agents_run_does_not_count(content: str, server: WandbServer, tmp_path: Path) -> None:
     folder = trained(tmp_path / "a-cell")
     (folder / "wandb").mkdir()
-    (folder / "wandb" / tracking.AGENT_RUN).write_text(content)
+    (folder / "wandb" / AGENT_RUN).write_text(content)
     assert sync(folder) == 0
     assert [run.project for run in server.store.runs] == [PLACE["project"]]

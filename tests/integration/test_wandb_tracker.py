@@ -2,25 +2,28 @@
 
 import dataclasses
 import json
+import pwd
 import socket
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 import wandb
 
+from peft_study.config.schema import TrackingConfig, WandbMode
 from peft_study.results.schema import Status
 from peft_study.tracking import wandb as tracking
 from peft_study.tracking.base import CellStart, Trackers
 from peft_study.tracking.names import summary_values
 from peft_study.tracking.wandb import WandbTracker
+from peft_study.tracking.wandb_run.identity import run_id
+from peft_study.tracking.wandb_run.service import has_key
 from tests.report_cells import result
 from tests.wandb_reader import final_summary, history_of, read_records, run_folders
+from tests.wandb_server import WandbServer
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
 SECRETS = {
@@ -81,22 +84,29 @@ def own_wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[
     monkeypatch.setenv("NETRC", str(tmp_path / "home" / "netrc"))
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
     (tmp_path / "home").mkdir()
-    monkeypatch.setattr(tracking, "_said", set())
+    monkeypatch.setattr(tracking, "_warned", set())
     monkeypatch.setattr(tracking, "_unreachable", set())
+    notes: list[str] = []
+    monkeypatch.setattr(tracking.logger, "warning", notes.append)
     # W&B replaces both when its service starts.
     monkeypatch.setattr(sys, "exit", sys.exit)
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     wandb.teardown()
-    yield []
+    yield notes
     wandb.teardown()
 
 
-def tracker(notes: list[str], mode: str = "auto", **arguments: Any) -> WandbTracker:
-    return WandbTracker("peft-study", "a-lab", mode, note=notes.append, **arguments)
+def tracker(mode: str = "auto", *, init_seconds: float = 10.0, finish_seconds: float = 10.0) -> WandbTracker:
+    return WandbTracker(
+        TrackingConfig(entity="a-lab", mode=WandbMode(mode)),
+        init_timeout_seconds=init_seconds,
+        store_timeout_seconds=6.0,
+        finish_timeout_seconds=finish_seconds,
+    )
 
 
 def test_an_offline_run_reads_back_as_it_was_given(tmp_path: Path, own_wandb: list[str]) -> None:
-    track(tracker(own_wandb, tags=("paper",)), cell(tmp_path / "cell"))
+    track(tracker(), cell(tmp_path / "cell"))
     (run_folder,) = run_folders(tmp_path / "cell")
     records = read_records(run_folder)
 
@@ -111,7 +121,7 @@ def test_an_offline_run_reads_back_as_it_was_given(tmp_path: Path, own_wandb: li
     assert run["run_group"] == "demo"
     assert run["job_type"] == "lora"
     assert run["display_name"] == "lora-tiny-1234abcd"
-    assert sorted(run["tags"]) == ["lora", "minipy", "nf4", "paper", "tiny-llama"]
+    assert sorted(run["tags"]) == ["lora", "minipy", "nf4", "tiny-llama"]
     config = run["config"]["update"]
     assert config["method"] == CONFIG["method"]
     assert config["model"] == CONFIG["model"]
@@ -125,7 +135,7 @@ def test_an_offline_run_reads_back_as_it_was_given(tmp_path: Path, own_wandb: li
 
 @pytest.mark.parametrize(("status", "exit_code"), [("ok", 0), ("oom", 1), ("preempted", 1)])
 def test_the_run_ends_as_the_cell_did(status: str, exit_code: int, tmp_path: Path, own_wandb: list[str]) -> None:
-    subject = tracker(own_wandb, "offline")
+    subject = tracker("offline")
     track(subject, cell(tmp_path), status)
     records = read_records(run_folders(tmp_path)[0])
     assert records["exit"][0].get("exit_code", 0) == exit_code
@@ -144,7 +154,7 @@ def test_no_secret_is_in_any_byte_that_is_written(
     monkeypatch.setattr(sys, "argv", [sys.argv[0], "tracking.api_key=planted-token-of-the-command-line"])
     start = cell(tmp_path / "cell")
     planted = {"command": f"x {SECRETS['MY_SERVICE_PASSWORD']}", "plain": SECRETS["WANDB_API_KEY"]}
-    track(tracker(own_wandb, mode, init_timeout_seconds=1.0), dataclasses.replace(start, config=CONFIG | planted))
+    track(tracker(mode, init_seconds=1.0), dataclasses.replace(start, config=CONFIG | planted))
     wandb.teardown()
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert any(path.suffix == ".wandb" for path in written)
@@ -156,7 +166,7 @@ def test_no_secret_is_in_any_byte_that_is_written(
 
 
 def test_two_cells_of_one_process_are_two_runs(tmp_path: Path, own_wandb: list[str]) -> None:
-    first, second = tracker(own_wandb), tracker(own_wandb)
+    first, second = tracker(), tracker()
     first.start(cell(tmp_path / "a", "first"))
     second.start(cell(tmp_path / "b", "second"))
     second.step(1, {"loss": 2.0}, {})
@@ -174,8 +184,8 @@ def test_two_cells_of_one_process_are_two_runs(tmp_path: Path, own_wandb: list[s
 
 
 def test_a_resumed_cell_writes_its_whole_history_into_the_same_run(tmp_path: Path, own_wandb: list[str]) -> None:
-    track(tracker(own_wandb), cell(tmp_path), "preempted")
-    subject = tracker(own_wandb)
+    track(tracker(), cell(tmp_path), "preempted")
+    subject = tracker()
     subject.start(cell(tmp_path, resumed=True))
     subject.restore(STEPS, USAGES[:2])
     subject.usage(USAGES[2])
@@ -187,7 +197,7 @@ def test_a_resumed_cell_writes_its_whole_history_into_the_same_run(tmp_path: Pat
 
 
 def test_nothing_is_printed(tmp_path: Path, own_wandb: list[str], capfd: pytest.CaptureFixture[str]) -> None:
-    track(tracker(own_wandb), cell(tmp_path))
+    track(tracker(), cell(tmp_path))
     wandb.teardown()
     assert capfd.readouterr() == ("", "")
 
@@ -196,7 +206,7 @@ def test_a_folder_that_cannot_be_made_drops_the_tracker_only(
     tmp_path: Path, own_wandb: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").touch()
-    track(Trackers([tracker(own_wandb)]), cell(tmp_path / "file" / "cell"))
+    track(Trackers([tracker()]), cell(tmp_path / "file" / "cell"))
     assert [record.message.split(":")[0] for record in caplog.records] == ["WandbTracker stopped tracking"]
 
 
@@ -209,17 +219,28 @@ def test_the_environment_decides_where_the_mode_is_auto(
 ) -> None:
     monkeypatch.setenv("WANDB_MODE", wandb_mode)
     monkeypatch.setenv("WANDB_API_KEY", KEY)
-    track(tracker(own_wandb, mode), cell(tmp_path))
+    track(tracker(mode), cell(tmp_path))
     assert len(run_folders(tmp_path)) == runs
     assert own_wandb == []
 
 
 @pytest.mark.parametrize("mode", ["online", "auto"])
 def test_without_a_key_it_never_asks_for_one(mode: str, tmp_path: Path, own_wandb: list[str]) -> None:
-    track(tracker(own_wandb, mode), cell(tmp_path))
+    track(tracker(mode), cell(tmp_path))
     assert len(run_folders(tmp_path)) == 1
     assert len(own_wandb) == 1
     assert "no key" in own_wandb[0]
+
+
+def test_an_account_without_a_home_folder_has_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_account(_: int) -> None:
+        raise KeyError
+
+    for name in ("HOME", "NETRC"):
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(pwd, "getpwuid", no_account)
+
+    assert not has_key(wandb.Settings())
 
 
 def closed_port() -> int:
@@ -245,10 +266,10 @@ def test_an_unreachable_server_makes_the_run_an_offline_one(
             (tmp_path / "home" / "netrc").write_text(f"machine {address} login user password {KEY}\n")
             (tmp_path / "home" / "netrc").chmod(0o600)
         began = time.monotonic()
-        track(tracker(own_wandb, init_timeout_seconds=1.0), cell(tmp_path / "first"))
+        track(tracker(init_seconds=1.0), cell(tmp_path / "first"))
         first_seconds = time.monotonic() - began
         began = time.monotonic()
-        track(tracker(own_wandb, init_timeout_seconds=1.0), cell(tmp_path / "second", "second"))
+        track(tracker(init_seconds=1.0), cell(tmp_path / "second", "second"))
         second_seconds = time.monotonic() - began
         wandb.teardown()
     assert first_seconds < 10
@@ -260,82 +281,32 @@ def test_an_unreachable_server_makes_the_run_an_offline_one(
     assert address in own_wandb[0]
 
 
-class Server(BaseHTTPRequestHandler):
-    """As much of W&B's server as a run needs; keeps the variables of the mutation that makes the run."""
-
-    made_runs: list[dict[str, Any]]
-    sent: list[bytes]
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers.get("content-length", 0)))
-        self.sent.append(body)
-        answer = json.dumps(self._answer(json.loads(body)) if self.path == "/graphql" else {}).encode()
-        self.send_response(200)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(answer)))
-        self.end_headers()
-        self.wfile.write(answer)
-
-    do_PUT = do_POST  # noqa: N815 - the name that http.server looks for
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-    def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        project = {"id": "p", "name": "peft-study", "entity": {"id": "e", "name": "a-lab"}}
-        variables = request.get("variables", {})
-        if "UpsertBucket" in request["query"]:
-            self.made_runs.append(variables)
-            bucket = {
-                "id": "r",
-                "name": variables.get("name"),
-                "displayName": "d",
-                "historyLineCount": 0,
-                "project": project,
-            }
-            return {"data": {"upsertBucket": {"bucket": bucket, "inserted": True}}}
-        if "CreateRunFiles" in request["query"]:
-            return {"data": {"createRunFiles": {"runID": "r", "uploadHeaders": [], "files": []}}}
-        return {"data": {"model": project | {"bucket": None}}}
-
-
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadingHTTPServer]:
-    monkeypatch.setattr(Server, "made_runs", [], raising=False)
-    monkeypatch.setattr(Server, "sent", [], raising=False)
-    listening = ThreadingHTTPServer(("127.0.0.1", 0), Server)
-    thread = threading.Thread(target=listening.serve_forever)
-    thread.start()
-    monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{listening.server_port}")
-    monkeypatch.setenv("WANDB_API_KEY", KEY)
-    yield listening
-    listening.shutdown()
-    listening.server_close()
-    thread.join()
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbServer]:
+    """A stand-in for W&B's server, with a key."""
+    with WandbServer() as listening:
+        monkeypatch.setenv("WANDB_BASE_URL", listening.address)
+        monkeypatch.setenv("WANDB_API_KEY", KEY)
+        yield listening
 
 
-def test_a_reachable_server_gets_the_run(server: ThreadingHTTPServer, tmp_path: Path, own_wandb: list[str]) -> None:
+def test_a_reachable_server_gets_the_run(server: WandbServer, tmp_path: Path, own_wandb: list[str]) -> None:
     start = cell(tmp_path)
-    track(tracker(own_wandb, finish_timeout_seconds=5.0), start)
+    track(tracker(finish_seconds=5.0), start)
     wandb.teardown()
     assert own_wandb == []
-    made = Server.made_runs[0]
-    assert made["name"] == tracking.run_id(start)
-    assert made["groupName"] == "demo"
-    assert made["jobType"] == "lora"
-    sent = b"".join(Server.sent)
-    assert b"validation/loss" in sent
-    assert b"em@10" in sent
-    assert SECRETS["HF_TOKEN"].encode() not in sent
+    (run,) = server.store.runs
+    assert run.name == run_id(start)
+    assert (run.attributes["groupName"], run.attributes["jobType"]) == ("demo", "lora")
+    assert run.history[1]["validation/loss"] == 2.75
+    assert run.summary["metrics/em@10"] == SUMMARY["metrics/em@10"]
+    assert SECRETS["HF_TOKEN"].encode() not in b"".join(server.bodies)
 
 
-def test_a_server_lost_in_the_middle_bounds_the_end(
-    server: ThreadingHTTPServer, tmp_path: Path, own_wandb: list[str]
-) -> None:
-    subject = tracker(own_wandb, finish_timeout_seconds=1.0)
+def test_a_server_lost_in_the_middle_bounds_the_end(server: WandbServer, tmp_path: Path, own_wandb: list[str]) -> None:
+    subject = tracker(finish_seconds=1.0)
     subject.start(cell(tmp_path))
-    server.shutdown()
-    server.server_close()
+    server.die()
     subject.step(1, {"loss": 1.0}, {})
     began = time.monotonic()
     subject.finish(RESULT)

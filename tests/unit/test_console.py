@@ -1,12 +1,14 @@
 """What a person sees of a cell on a terminal, in a log file and in the closing table."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
-from peft_study.results.schema import RunResult, Status
+from peft_study.results.schema import MemoryKind, PhaseCost, RunResult, Status
 from peft_study.tracking.base import CellStart
 from peft_study.tracking.console import ConsoleTracker, print_closing_table
 
@@ -15,24 +17,22 @@ ESCAPE = "\x1b"
 SHOW_CURSOR = "\x1b[?25h"
 HIDE_CURSOR = "\x1b[?25l"
 
-FULL_SUMMARY: dict[str, float | int | str | None] = {
-    "status": "ok",
-    "em@1": 0.03125,
-    "em@10": 0.3,
-    "test_samples": 543,
-    "trainable_parameters": 4_194_304,
-    "total_parameters": 6_742_609_920,
-    "best_validation_loss": 1.23456,
-    "memory_kind": "cpu_peak_rss",
-    "load_seconds": 12.34,
-    "load_peak_bytes": 13_500_000_000,
-    "train_seconds": 12_345.67,
-    "train_peak_bytes": 2.5e10,
-    "generate_seconds": 99.0,
-    "generate_peak_bytes": 1_000_000_000,
-    "score_seconds": 0.04,
-    "score_peak_bytes": 4_000_000,
-}
+FULL = RunResult(
+    "cell",
+    "demo",
+    Status.ok,
+    metrics={"em@1": 0.03125, "em@10": 0.3},
+    data={"sizes": {"test": 543}},
+    parameters={"trainable": 4_194_304, "total": 6_742_609_920},
+    training={"best_validation_loss": 1.23456},
+    memory_kind=MemoryKind.cpu_peak_rss,
+    phases={
+        "load": PhaseCost(12.34, 13_500_000_000, None),
+        "train": PhaseCost(12_345.67, 25_000_000_000, None, energy_wh=12.5),
+        "generate": PhaseCost(99.0, 1_000_000_000, None),
+        "score": PhaseCost(0.04, 4_000_000, None),
+    },
+)
 
 
 def cell(name: str = "lora-tiny-1234abcd", *, resumed: bool = False) -> CellStart:
@@ -72,11 +72,9 @@ def terminal() -> tuple[Console, io.StringIO]:
     return Console(file=stream, force_terminal=True, width=80, legacy_windows=False), stream
 
 
-def table(
-    summary: dict[str, float | int | str | None], *, width: int = 80, folder: Path = Path("multirun/demo/cell")
-) -> str:
+def table(result: RunResult, *, width: int = 80, folder: Path = Path("multirun/demo/cell")) -> str:
     stream = io.StringIO()
-    print_closing_table(summary, folder, Console(file=stream, width=width))
+    print_closing_table(result, folder, Console(file=stream, width=width))
     return stream.getvalue()
 
 
@@ -190,42 +188,48 @@ def test_calls_before_any_phase_are_harmless() -> None:
         ("train ", "12,345.7"),
         ("generate", "99.0"),
         ("score", "0.00 GB"),
+        ("train ", "12.5"),
+        ("phase", "card Wh"),
         ("phase", "peak RSS"),
         ("results in", "multirun/demo/cell"),
     ],
 )
 def test_the_table_shows_every_number(row: str, expected: str) -> None:
-    lines = [line for line in table(FULL_SUMMARY).splitlines() if row in line]
+    lines = [line for line in table(FULL).splitlines() if row in line]
     assert any(expected in line for line in lines), lines
 
 
 @pytest.mark.parametrize(
     ("kind", "label"),
-    [
-        ("cpu_peak_rss", "peak RSS"),
-        ("cuda_allocated", "GPU allocated"),
-        (None, "peak memory"),
-        ("[bold]x", "peak memory"),
-    ],
+    [(MemoryKind.cpu_peak_rss, "peak RSS"), (MemoryKind.cuda_allocated, "GPU allocated"), (None, "peak memory")],
 )
-def test_memory_is_labelled_by_what_was_measured(kind: str | None, label: str) -> None:
-    assert label in table(FULL_SUMMARY | {"memory_kind": kind})
+def test_memory_is_labelled_by_what_was_measured(kind: MemoryKind | None, label: str) -> None:
+    assert label in table(replace(FULL, memory_kind=kind))
 
 
 @pytest.mark.parametrize("unknown", [None, float("nan"), float("inf"), "unknown"])
-def test_an_unknown_number_is_a_dash(unknown: float | str | None) -> None:
-    output = table(dict.fromkeys(FULL_SUMMARY, unknown) | {"status": None})
-    assert output.count("-") >= 13
+def test_an_unknown_number_is_a_dash(unknown: Any) -> None:
+    result = replace(
+        FULL,
+        metrics=dict.fromkeys(FULL.metrics, unknown),
+        intervals={"em@10": [unknown, unknown]},
+        data={"sizes": {"test": unknown}},
+        parameters=dict.fromkeys(FULL.parameters, unknown),
+        training=dict.fromkeys(FULL.training, unknown),
+        phases={phase: PhaseCost(unknown, unknown, None) for phase in FULL.phases},
+    )
+    output = table(result)
+    assert output.count("-") >= 12
     assert not any(character.isdigit() for character in output.replace("EM@10", "").replace("EM@1", ""))
 
 
-def test_an_empty_summary_has_a_table() -> None:
-    assert "EM@10" in table({})
+def test_an_empty_result_has_a_table() -> None:
+    assert "EM@10" in table(RunResult("cell", "demo", Status.running))
 
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_table_fits_its_width_and_has_no_control_codes(width: int) -> None:
-    output = table(FULL_SUMMARY, width=width)
+    output = table(FULL, width=width)
     assert max(len(line) for line in output.splitlines()) <= width
     assert ESCAPE not in output
 
@@ -233,15 +237,12 @@ def test_the_table_fits_its_width_and_has_no_control_codes(width: int) -> None:
 def test_a_stream_of_ascii_gets_ascii() -> None:
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding="ascii")
-    print_closing_table(FULL_SUMMARY | {"status": "échec…"}, Path("résultats"), Console(file=stream, width=80))
+    print_closing_table(FULL, Path("résultats"), Console(file=stream, width=80))
     stream.flush()
-    text = raw.getvalue().decode("ascii")
-    assert "\\xe9chec\\u2026" in text
-    assert "r\\xe9sultats" in text
+    assert "r\\xe9sultats" in raw.getvalue().decode("ascii")
 
 
 def test_the_table_takes_names_literally() -> None:
-    output = table(FULL_SUMMARY | {"status": HOSTILE}, folder=Path("a") / "[bold]b[/]")
+    output = table(FULL, folder=Path("a") / "[bold]b[/]" / HOSTILE)
     assert ESCAPE not in output
-    assert "[bold red]x" in output
-    assert "a/[bold]b[/]" in output
+    assert "a/[bold]b[/]/cell[/][bold red]x" in output

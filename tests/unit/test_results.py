@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from peft_study.results.predictions import Prediction
 from peft_study.results.schema import SCHEMA_VERSION, MemoryKind, NewerSchemaError, PhaseCost, RunResult, Status
-from peft_study.results.store import CellBusyError, CellFolder, Prediction, write_atomically
-from peft_study.tracking.summary import summary_of
+from peft_study.results.store import CellBusyError, CellFolder, write_atomically
 
 
 def result(**changes: object) -> RunResult:
@@ -35,22 +35,6 @@ def test_a_result_reads_back_as_it_was_written(tmp_path: Path) -> None:
     folder.write_result(result())
 
     assert folder.read_result() == result()
-
-
-def test_the_summary_is_flat() -> None:
-    assert summary_of(result()) == {
-        "status": "ok",
-        "em@1": 0.25,
-        "total_parameters": 10,
-        "trainable_parameters": 2,
-        "best_validation_loss": 1.5,
-        "steps": 4,
-        "test_samples": 8,
-        "train_seconds": 2.0,
-        "train_peak_bytes": 1000,
-        "train_reserved_bytes": 2000,
-        "memory_kind": "cuda_allocated",
-    }
 
 
 def test_a_number_that_is_not_finite_becomes_none_with_its_name(tmp_path: Path) -> None:
@@ -92,6 +76,16 @@ def test_a_line_cut_off_by_a_crash_is_passed_over(tmp_path: Path) -> None:
         file.write('{"index": 1, "candid')
 
     assert folder.read_candidates(prompts=2, candidates=1) == {0: ["a"]}
+
+
+def test_a_line_behind_one_cut_off_is_whole(tmp_path: Path) -> None:
+    folder = CellFolder(tmp_path)
+    (tmp_path / "predictions.jsonl.partial").write_text('{"index": 1, "candid')
+
+    folder.append_candidates([{"index": 1, "candidates": ["b"]}])
+    folder.append_candidates([{"index": 0, "candidates": ["a"]}])
+
+    assert folder.read_candidates(prompts=2, candidates=1) == {1: ["b"], 0: ["a"]}
 
 
 def test_rows_that_cannot_be_part_of_a_generation_are_passed_over(tmp_path: Path) -> None:
@@ -171,3 +165,4 @@ def test_a_reader_finds_the_old_file_or_the_new_one(tmp_path: Path, monkeypatch:
         write_atomically(path, "new")
 
     assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]

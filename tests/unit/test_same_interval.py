@@ -17,7 +17,6 @@ from peft_study.report.tables.formats import FORMATS
 from peft_study.results.schema import RunResult
 from peft_study.tracking.console import print_closing_table
 from peft_study.tracking.names import result_of, summary_values
-from peft_study.tracking.summary import summary_of
 from tests.report_cells import drawing_of, result, study, table_of
 
 SHARES = {1: 0.28, 2: 0.32, 3: 0.31}
@@ -87,7 +86,7 @@ def test_tables_figures_page_console_and_wandb_show_one_interval(records: list[R
     for low, high in expected.values():
         assert f" {low:.0f}-{high:.0f} " in stream.getvalue()
     stream = io.StringIO()
-    print_closing_table(summary_of(records[-1]), tmp_path, Console(file=stream, width=120))
+    print_closing_table(records[-1], tmp_path, Console(file=stream, width=120))
     assert "({:.2f} to {:.2f})".format(*expected["zero-shot"]) in stream.getvalue()
 
     told = row_of(result_of(records[-1].config, summary_values(records[-1])), None, "wandb://lab/project")

@@ -9,10 +9,13 @@ import pytest
 
 from peft_study.config.checks import problems
 from peft_study.config.compose import compose_cell
+from peft_study.config.schema import TrackingConfig, WandbMode
 from peft_study.console.redaction import REDACTED, redact
 from peft_study.results.schema import RunResult
 from peft_study.tracking.base import CellStart, Row, Tracker, Trackers
-from peft_study.tracking.wandb import WandbTracker, run_id
+from peft_study.tracking.content import public_config
+from peft_study.tracking.wandb import create_tracker
+from peft_study.tracking.wandb_run.identity import run_id
 from tests.report_cells import result
 
 CELL = CellStart("cell-1", "demo", "tiny-llama", "lora", "minipy", "none", 1, Path("multirun/demo/cell-1"))
@@ -137,6 +140,20 @@ def test_redact_leaves_its_argument_alone() -> None:
     assert config == {"nested": {"api_key": "abc"}, "targets": ["q_proj"]}
 
 
+@pytest.mark.parametrize(
+    ("group", "setting", "name"),
+    [
+        ("model", "source", "codellama/CodeLlama-7b-hf"),
+        ("model", "retriever", "thenlper/gte-small"),
+        ("method", "retriever", "bm25"),
+        ("dataset", "path", None),
+    ],
+)
+def test_dashboards_show_names_and_no_local_folders(group: str, setting: str, name: str | None, tmp_path: Path) -> None:
+    shown = [public_config({group: {setting: value}})[group] for value in (name, str(tmp_path), "~/folder")]
+    assert shown == [{setting: name}, {}, {}]
+
+
 def test_the_run_id_follows_the_cell_and_suits_wandb() -> None:
     def named(cell_id: str, study: str = "demo", *, resumed: bool = False) -> str:
         return run_id(CellStart(cell_id, study, "m", "lora", "d", "none", 1, Path("anywhere"), resumed=resumed))
@@ -146,26 +163,14 @@ def test_the_run_id_follows_the_cell_and_suits_wandb() -> None:
     assert named("a/b:c#1").isalnum()
 
 
-def test_an_unknown_mode_is_refused_before_the_cell_starts() -> None:
-    with pytest.raises(ValueError, match="onlin"):
-        WandbTracker("project", mode="onlin")
-
-
 @pytest.mark.parametrize(
-    ("mode", "environment"),
-    [
-        ("disabled", {}),
-        ("auto", {"WANDB_DISABLED": "true"}),
-        ("online", {"WANDB_DISABLED": "1"}),
-        ("offline", {"WANDB_DISABLED": "TRUE"}),
-    ],
+    ("mode", "disabled"), [(WandbMode.auto, "true"), (WandbMode.online, "1"), (WandbMode.offline, "TRUE")]
 )
 def test_a_disabled_tracker_writes_nothing(
-    mode: str, environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mode: WandbMode, disabled: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    tracker = WandbTracker("project", mode=mode, folder=tmp_path)
+    monkeypatch.setenv("WANDB_DISABLED", disabled)
+    tracker = create_tracker(TrackingConfig(mode=mode), {}, tmp_path)
     for call in CALLS.values():
         call(tracker)
     assert list(tmp_path.iterdir()) == []

@@ -9,7 +9,7 @@ import pytest
 import wandb
 
 from peft_study.tracking import wandb as tracking
-from peft_study.tracking.wandb_service import stop_service
+from peft_study.tracking.wandb_run.service import stop_service
 from tests.wandb_server.server import WandbServer
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
@@ -31,7 +31,7 @@ def isolated(server: WandbServer, folder: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("WANDB_BASE_URL", server.address)
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     (folder / "home").mkdir()
-    monkeypatch.setattr(tracking, "_said", set())
+    monkeypatch.setattr(tracking, "_warned", set())
     monkeypatch.setattr(tracking, "_unreachable", set())
     monkeypatch.setattr(sys, "exit", sys.exit)
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)

@@ -6,7 +6,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,8 +15,8 @@ import psutil
 from peft_study.cost.durations import TimeKey, time_key, work_seconds
 from peft_study.errors import UserError
 from peft_study.results.folders import DAMAGED, Problem, cell_folders, describe_damage, read_regular
-from peft_study.results.holding import LOCK, is_locked
 from peft_study.results.lease import LEASE, STALE_SECONDS, Lease, read_lease
+from peft_study.results.lock import LOCK, is_locked
 from peft_study.results.schema import RunResult, Status
 from peft_study.results.store import LOG, METRICS, OUTPUT, RESULT
 from peft_study.results.sweep_record import SWEEP, read_sweep
@@ -55,17 +55,6 @@ class CellState:
     time_key: TimeKey = (None, None)
 
 
-@dataclass(frozen=True)
-class _Record:
-    """What the state needs of a result.json; a study's whole results would take gigabytes."""
-
-    status: str
-    reason: str | None
-    started_at: datetime | None = None
-    seconds: float = 0.0
-    time_key: TimeKey = (None, None)
-
-
 class StatusReader:
     """Reads the states of all cells under a folder. A result that did not change since the last time is not read again.
 
@@ -81,7 +70,7 @@ class StatusReader:
             what = f"FOLDER must be a folder of results, got {root}"
             raise UserError(what, where=str(root), hint="name a study, such as multirun/demo, or all of multirun")
         self._root = root
-        self._records: dict[Path, tuple[tuple[int, int, int], _Record]] = {}
+        self._records: dict[Path, tuple[tuple[int, int, int], CellState]] = {}
 
     def read(self, advance: Advance | None = None) -> tuple[list[CellState], list[Problem]]:
         """Read the states now.
@@ -104,44 +93,45 @@ class StatusReader:
         return states, problems
 
     def _state(self, folder: Path) -> CellState:
-        record, lease = self._record(folder), _lease(folder)
-        state, reason, started_at, seconds = record.status, record.reason, record.started_at, record.seconds
+        cell, lease = self._recorded(folder), _lease(folder)
         if lease is not None:
-            started_at = _time(lease.acquired_at)
+            cell = replace(cell, started_at=_time(lease.acquired_at))
         # A cell that runs again keeps its earlier result until it is loaded, so the lease says more.
         if lease is not None and not is_stale(lease):
-            state, reason = Status.running, None
-            seconds = 0.0 if record.status == Status.ok else seconds
-        elif state == Status.running and (lease is not None or _has_ended(folder)):
-            state = STALE
-        runs = state in (Status.running, STALE)
-        return CellState(
-            cell_id=folder.name,
-            folder=folder,
-            state=str(state),
-            reason=reason,
-            lease=lease if runs else None,
-            written_seconds_ago=_written_seconds_ago(folder) if runs else None,
-            started_at=started_at,
-            seconds=seconds,
-            time_key=record.time_key,
-        )
+            seconds = 0.0 if cell.state == Status.ok else cell.seconds
+            cell = replace(cell, state=str(Status.running), reason=None, seconds=seconds)
+        elif cell.state == Status.running and (lease is not None or _has_ended(folder)):
+            cell = replace(cell, state=STALE)
+        if cell.state in (Status.running, STALE):
+            cell = replace(cell, lease=lease, written_seconds_ago=_written_seconds_ago(folder))
+        return cell
 
-    def _record(self, folder: Path) -> _Record:
-        file = folder / RESULT
+    def _recorded(self, folder: Path) -> CellState:
+        """Return what result.json alone says of a cell."""
+        file, cell_id = folder / RESULT, folder.absolute().name  # the folder may be "."
         try:
             stat = file.stat()
             version = stat.st_mtime_ns, stat.st_size, stat.st_ino
             cached = self._records.get(folder)
             if cached is not None and cached[0] == version:
                 return cached[1]
-            record = _record_of(RunResult.from_json(json.loads(read_regular(file))))
+            result = RunResult.from_json(json.loads(read_regular(file)))
         except FileNotFoundError:  # the process that holds the lease has not written it yet
-            return _Record(Status.running, None)
+            return CellState(cell_id, folder, str(Status.running))
         except DAMAGED as error:
-            return _Record(UNREADABLE, f"{RESULT}: {describe_damage(error)}")
-        self._records[folder] = version, record
-        return record
+            return CellState(cell_id, folder, UNREADABLE, f"{RESULT}: {describe_damage(error)}")
+        cell = CellState(
+            cell_id=cell_id,
+            folder=folder,
+            state=str(result.status),
+            reason=None if result.status is Status.ok or result.reason is None else str(result.reason),
+            started_at=_time(result.started_at),
+            seconds=work_seconds(result),
+            time_key=time_key(result.config),
+        )
+        # A study's whole results would take gigabytes.
+        self._records[folder] = version, cell
+        return cell
 
     def _waiting(self, folders: set[Path], problems: list[Problem]) -> Iterator[CellState]:
         """Yield the cells of the last sweep over each study that left nothing yet."""
@@ -189,17 +179,6 @@ def _is_alive(process: object) -> bool:
         return False
     except psutil.Error:  # another user's process
         return True
-
-
-def _record_of(result: RunResult) -> _Record:
-    reason = None if result.reason is None else str(result.reason)
-    return _Record(
-        str(result.status),
-        None if result.status is Status.ok else reason,
-        _time(result.started_at),
-        work_seconds(result),
-        time_key(result.config),
-    )
 
 
 def _time(text: object) -> datetime | None:

@@ -1,10 +1,11 @@
 """Show how far the cells under a folder are: `python -m peft_study status multirun/table3`."""
 
 import argparse
+import itertools
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -33,73 +34,67 @@ def main(arguments: Sequence[str] | None = None) -> int:
         the signal's number after an interrupt.
     """
     options = _parser().parse_args(arguments)
-    return run_command(
-        lambda: show(options.folder, as_json=options.json, watch=options.watch, every_seconds=options.every),
-        interrupted="the cells are not affected",
-    )
+    return run_command(lambda: show(options), interrupted="the cells are not affected")
 
 
-def show(folder: Path, *, as_json: bool = False, watch: bool = False, every_seconds: float = EVERY_SECONDS) -> int:
+def show(options: argparse.Namespace) -> int:
     """Print the state of a folder.
 
     Args:
-        folder: a folder with cells at any depth, or the folder of a cell.
-        as_json: print JSON in place of text; with `watch`, one line each time.
-        watch: print the state again and again, until an interrupt.
-        every_seconds: pause between two readings.
+        options: of the command line.
 
     Returns:
         the exit code.
 
     Raises:
-        UserError: the folder does not exist.
+        UserError: the folder does not exist, or an option is wrong.
     """
-    if not 0 < every_seconds < float("inf"):
-        what = f"--every must be a positive number of seconds, got {every_seconds:g}"
+    if not 0 < options.every < float("inf"):
+        what = f"--every must be a positive number of seconds, got {options.every:g}"
         raise UserError(what, where="--every", hint=f"--every {EVERY_SECONDS:g}")
-    reader = StatusReader(folder)
-    # Later readings of a watch read only what changed.
-    with progress("reading cells") as advance:
-        summary = summarize(folder, *reader.read(advance))
+    readings = _readings(options.folder, options.every)
+    summary = next(readings)
     console = ResultConsole()
     if not console.is_terminal:
         console = ResultConsole(width=_PIPE_WIDTH)
-    if not watch:
-        if as_json:
+    if not options.watch:
+        if options.json:
             _write(json.dumps(summary.to_json(), indent=1))
         else:
             print_status(summary, console)
-    elif as_json or not console.is_terminal:
-        _watch_lines(folder, reader, summary, every_seconds, as_json=as_json)
+    elif options.json or not console.is_terminal:
+        _watch_lines(itertools.chain([summary], readings), as_json=options.json)
     else:
-        _watch_live(folder, reader, summary, every_seconds, console)
+        _watch_live(itertools.chain([summary], readings), console)
     return EXIT_OK
 
 
-def _watch_live(
-    folder: Path, reader: StatusReader, summary: StatusSummary, every_seconds: float, console: Console
-) -> None:
-    with Live(console=console, auto_refresh=False) as live:
-        while True:
-            live.update(live_status(summary, console), refresh=True)
-            time.sleep(every_seconds)
-            summary = summarize(folder, *reader.read())
-
-
-def _watch_lines(
-    folder: Path, reader: StatusReader, summary: StatusSummary, every_seconds: float, *, as_json: bool
-) -> None:
-    """Write a line of JSON at every reading, or a line of text when the counts change."""
-    written = None
+def _readings(folder: Path, every_seconds: float) -> Iterator[StatusSummary]:
+    """Yield the state of a folder, again and again. Later readings read only what changed."""
+    reader = StatusReader(folder)
+    with progress("reading cells") as advance:
+        summary = summarize(folder, *reader.read(advance))
     while True:
-        counts = counts_line(summary)
-        if as_json:
-            _write(json.dumps(summary.to_json()))
-        elif counts != written:
-            written = counts
-            _write("; ".join(filter(None, [f"{summary.read_at:%H:%M:%S} UTC {counts}", time_left(summary)])))
+        yield summary
         time.sleep(every_seconds)
         summary = summarize(folder, *reader.read())
+
+
+def _watch_live(readings: Iterable[StatusSummary], console: Console) -> None:
+    with Live(console=console, auto_refresh=False) as live:
+        for summary in readings:
+            live.update(live_status(summary, console), refresh=True)
+
+
+def _watch_lines(readings: Iterable[StatusSummary], *, as_json: bool) -> None:
+    """Write a line of JSON at every reading, or a line of text when the counts change."""
+    counts = ""
+    for summary in readings:
+        if as_json:
+            _write(json.dumps(summary.to_json()))
+        elif counts != counts_line(summary):
+            counts = counts_line(summary)
+            _write("; ".join(filter(None, [f"{summary.read_at:%H:%M:%S} UTC {counts}", time_left(summary)])))
 
 
 def _write(line: str) -> None:

@@ -19,7 +19,7 @@ _OTHER_LINES = 8
 """Lines of a live display that are neither running cells nor failures."""
 _LONGEST_HOST, _LONGEST_JOB, _SHORTEST_NAME = 14, 14, 20
 AHEAD = "ahead"
-"""Sign of a heartbeat that is later than the clock of this machine, so that nothing tells whether it is stale."""
+"""Sign of a heartbeat that is later than the clock of this machine, so that it is unknown whether it is stale."""
 _CLOCKS_AGREE_SECONDS = 60.0
 _STYLES = {"beat": "cyan", STALE: "bold yellow", AHEAD: "bold yellow"}
 
@@ -63,14 +63,9 @@ def time_left(summary: StatusSummary) -> str | None:
 def _parts(
     summary: StatusSummary, console: Console, rows: int, groups: int, *, cut: bool = False
 ) -> Iterable[RenderableType]:
-    """Yield the lines and the table.
+    """Yield the lines and the table, with at most `rows` running cells and `groups` of failures.
 
-    Args:
-        summary: what to show.
-        console: where to show it.
-        rows: most running cells.
-        groups: most groups of failures.
-        cut: show two lines of each failure, and the first of the problems only.
+    If `cut`, a failure has two lines, and only the first problem is shown.
     """
     yield _text(f"{summary.root}: {counts_line(summary)}", console)
     if not summary.cells and not summary.problems:
@@ -109,9 +104,9 @@ def _running_table(cells: Sequence[CellState], console: Console) -> Table:
     table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
     for title in titles:
         table.add_column(title, no_wrap=True, justify="right" if title == "for" else "left")
-    for name, sign, *others in rows:
+    for name, sign, *other_columns in rows:
         style = _STYLES.get(sign.partition(" ")[0], "")
-        table.add_row(Text(shorten(name, name_width)), Text(sign, style=style), *map(Text, others))
+        table.add_row(Text(shorten(name, name_width)), Text(sign, style=style), *map(Text, other_columns))
     return table
 
 
@@ -147,7 +142,7 @@ def _running_for(cell: CellState) -> str:
 
 def _failure_lines(group: FailureGroup, console: Console, width: int | None) -> Iterable[Text]:
     """Yield the reason of a group and its log: all lines of the reason, or two lines of a width."""
-    first, *others = group.reason.split("\n")
+    first, *other_lines = group.reason.split("\n")
     head = f"{len(group.cells):,} {group.state}:"
     line = _text(f"{head} {first or 'no reason recorded'}", console)
     line.stylize("bold red", 0, len(head))
@@ -156,7 +151,7 @@ def _failure_lines(group: FailureGroup, console: Console, width: int | None) -> 
         yield from (_cut(line, width), Text(f"  {shorten(log, width - 2)}"))
         return
     yield line
-    for other in others:
+    for other in other_lines:
         yield _text(f"  {other}", console)
     yield Text(f"  {log}")
 

@@ -107,7 +107,7 @@ def summarize(root: Path, cells: Sequence[CellState], problems: Sequence[Problem
         running=tuple(cell for cell in cells if cell.state in (Status.running, STALE)),
         failures=_group_failures(cells),
         work_seconds_left=sum(predicted) if predicted else None,
-        # The longest cell is a bound, whatever runs beside it.
+        # The longest cell is a lower bound.
         seconds_left=max(sum(predicted) / now, *predicted) if predicted and now else None,
         unfinished=len(left),
         unpredicted=len(left) - len(predicted),

@@ -11,10 +11,10 @@ from peft_study.config.schema.tracking import Artifacts
 from peft_study.results.folders import Problem, cell_folders
 from peft_study.results.schema import RunResult
 from peft_study.results.store import METRICS, RESULT, USAGE, CellFolder, write_atomically
-from peft_study.tracking import wandb as tracking
 from peft_study.tracking.base import Row
 from peft_study.tracking.content import prediction_rows
 from peft_study.tracking.names import history
+from peft_study.tracking.wandb_run.identity import FOLDER, AgentRun
 
 RECORD = (METRICS, USAGE, RESULT)
 """The files that a run is built from."""
@@ -159,7 +159,7 @@ def read_cell(folder: Path, target: Target) -> PendingCell:
         raise ValueError(f"no {RESULT}")
     _check_trackers(result.config)
     settings = result.config.get("tracking") or {}
-    agent_run = tracking.AgentRun.read(folder)
+    agent_run = AgentRun.read(folder)
     if agent_run is not None:
         settings = settings | {"entity": agent_run.entity, "project": agent_run.project}
     return PendingCell(
@@ -187,4 +187,4 @@ def _check_trackers(config: Mapping[str, Any]) -> None:
 
 
 def _mark_file(folder: Path) -> Path:
-    return folder / tracking.FILES[0] / SYNCED
+    return folder / FOLDER / SYNCED

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from peft_study.console.redaction import redact
-from peft_study.tracking.wandb import DIGEST
+from peft_study.tracking.wandb_run.files import DIGEST
 
 
 @dataclass(frozen=True)

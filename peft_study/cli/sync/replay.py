@@ -1,32 +1,9 @@
 """A cell's folder as the calls that its trackers got, so that a run can be built again from the record."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from peft_study.results.schema import RunResult
 from peft_study.tracking.base import CellStart, Row, Tracker
-
-
-def start_of(result: RunResult, folder: Path) -> CellStart:
-    """Return what a tracker learned when the cell started, as of a cell that resumes.
-
-    Args:
-        result: the cell's record.
-        folder: the cell's folder.
-    """
-    names = {
-        group: str((result.config.get(group) or {}).get("name", ""))
-        for group in ("model", "method", "dataset", "quantization")
-    }
-    return CellStart(
-        cell_id=result.cell_id,
-        study=result.study,
-        **names,
-        seed=int(result.config.get("seed") or 0),
-        folder=folder,
-        config=result.config,
-        resumed=True,
-    )
 
 
 def replay(tracker: Tracker, start: CellStart, steps: Sequence[Row], usages: Sequence[Row], result: RunResult) -> None:
@@ -34,7 +11,7 @@ def replay(tracker: Tracker, start: CellStart, steps: Sequence[Row], usages: Seq
 
     Args:
         tracker: gets the calls of a cell that resumes and has nothing left to do.
-        start: see `start_of`.
+        start: of a cell that resumes.
         steps: the lines of metrics.jsonl.
         usages: the lines of usage.jsonl.
         result: the cell's record.

@@ -8,14 +8,15 @@ from typing import Any
 
 from peft_study.cli.sync.pending import PendingCell
 from peft_study.cli.sync.remote import RemoteRun, differing, read_remote, stored_digests
-from peft_study.cli.sync.replay import replay, start_of
-from peft_study.config.schema.tracking import TrackingConfig
-from peft_study.console.redaction import redact
+from peft_study.cli.sync.replay import replay
+from peft_study.config.schema.tracking import TrackingConfig, WandbMode
 from peft_study.tracking.base import CellStart
 from peft_study.tracking.content import artifacts_of
 from peft_study.tracking.names import summary_values
-from peft_study.tracking.wandb import TABLE_TYPE, WandbTracker, artifact_name, run_id, table_name
-from peft_study.tracking.wandb_service import load_wandb, stop_service
+from peft_study.tracking.wandb import WandbTracker
+from peft_study.tracking.wandb_run.files import TABLE_TYPE, artifact_name, table_name
+from peft_study.tracking.wandb_run.identity import run_id
+from peft_study.tracking.wandb_run.service import load_wandb, stop_service
 
 PAUSES_SECONDS = (1.0, 5.0)
 """Before the second attempt and the third, which is the last."""
@@ -67,7 +68,7 @@ class Sender:
     def _attempt(self, cell: PendingCell) -> Sent:
         if self._api is None:
             self._api = load_wandb().Api(timeout=self._timeout_seconds)
-        start = start_of(cell.result, cell.folder)
+        start = CellStart.of_result(cell.result, cell.folder, resumed=True)
         entity = cell.entity or str(self._api.default_entity)
         path = f"{entity}/{cell.project}/{run_id(start)}"
         before = read_remote(self._api, path)
@@ -106,15 +107,18 @@ class Sender:
         # The cell's own files of W&B stay as they are.
         with tempfile.TemporaryDirectory(prefix="peft-study-sync-") as folder:
             tracker = WandbTracker(
-                cell.project,
-                cell.entity,
-                "online",
+                TrackingConfig(
+                    project=cell.project,
+                    entity=cell.entity,
+                    mode=WandbMode.online,
+                    predictions=cell.predictions,
+                    artifacts=cell.artifacts,
+                ),
                 Path(folder),
                 init_timeout_seconds=self._timeout_seconds,
                 store_timeout_seconds=self._timeout_seconds,
                 finish_timeout_seconds=self._timeout_seconds,
                 offline_if_unreachable=False,
-                tracking=TrackingConfig(predictions=cell.predictions, artifacts=cell.artifacts),
             )
             try:
                 replay(tracker, start, cell.steps, cell.usages, cell.result)
@@ -123,8 +127,3 @@ class Sender:
                 stop_service()
                 self._api = None
                 raise
-
-
-def reason_of(error: BaseException) -> str:
-    """Return the first line of an error, without secrets."""
-    return str(redact((str(error).splitlines() or [type(error).__name__])[0]))

@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from peft_study.results.predictions import Prediction
 from peft_study.results.schema import finite
-from peft_study.results.store import PREDICTIONS, CellFolder, Prediction
+from peft_study.results.store import PREDICTIONS, CellFolder
 
 FOLDER = "explorer"
 LONGEST_TEXT = 20_000

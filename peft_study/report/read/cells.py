@@ -9,7 +9,7 @@ from peft_study.config.conventions import label
 from peft_study.config.examples import labelled_method
 from peft_study.config.identity import settings_key
 from peft_study.metrics.intervals import recorded_interval
-from peft_study.results.schema import RunResult
+from peft_study.results.schema import PHASES, RunResult
 
 Row = dict[str, Any]
 
@@ -85,7 +85,7 @@ def row_of(result: RunResult, folder: str | None, source: str) -> Row:
         "schema_version": float(result.schema_version),
         "source": source,
     }
-    for phase in ("load", "train", "generate", "score"):
+    for phase in PHASES:
         row[f"{phase}_seconds"] = number(result.phases[phase].seconds) if phase in result.phases else None
     for phase, measure in product(("train", "generate"), ("reserved_bytes", "process_bytes", "energy_wh")):
         row[f"{phase}_{measure}"] = number(getattr(result.phases.get(phase), measure, None))

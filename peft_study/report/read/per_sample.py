@@ -14,7 +14,7 @@ from peft_study.metrics.exact_match import package_matches
 from peft_study.metrics.method_scores import MethodScore, run_variance
 from peft_study.metrics.resampling import PooledScore, as_counts, by_cluster, mean_of_counts, resampled
 from peft_study.metrics.scores import Floats
-from peft_study.results.store import Prediction
+from peft_study.results.predictions import Prediction
 
 _SAME = 1e-6
 """Predictions belong to a score if it can be recomputed from them within this difference."""

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from peft_study.results.store import PREDICTIONS, CellFolder, Prediction
+from peft_study.results.predictions import Prediction
+from peft_study.results.store import PREDICTIONS, CellFolder
 
 PredictionsOf = Callable[[str], list[Prediction]]
 # The predictions of a cell take some megabytes.

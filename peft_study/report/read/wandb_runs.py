@@ -3,7 +3,6 @@
 A run's summary holds what a row needs, under the names of `peft_study.tracking.names`.
 """
 
-import os
 import queue
 import threading
 from collections.abc import Iterator, Mapping
@@ -11,12 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
-from peft_study.console.redaction import redact
 from peft_study.errors import UserError
 from peft_study.report.read.cells import Row, row_of, text
 from peft_study.results.folders import Problem
 from peft_study.results.schema import Status
 from peft_study.tracking.names import SETTINGS, result_of
+from peft_study.tracking.wandb_run.service import first_line, load_wandb
 
 SCHEME = "wandb://"
 REQUEST_SECONDS = 30
@@ -155,13 +154,7 @@ def _in_time(entity: str, project: str, source: str, silence_seconds: float) -> 
 
 
 def _request(entity: str, project: str) -> Iterator[Run]:
-    # W&B's error reports delay the exit if its server cannot be reached.
-    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-    import wandb
-
-    # Unless silent, W&B prompts for a key.
-    wandb.setup(settings=wandb.Settings(silent=True))
-    api = wandb.Api(timeout=REQUEST_SECONDS)
+    api = load_wandb().Api(timeout=REQUEST_SECONDS)
     # Lazy runs would fetch each config and summary by a request of their own.
     for run in api.runs(f"{entity}/{project}", per_page=_PAGE_SIZE, lazy=False):
         yield Run(
@@ -176,6 +169,5 @@ def _request(entity: str, project: str) -> Iterator[Run]:
 
 
 def _refusal(error: BaseException, source: str) -> UserError:
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
     hint = "`wandb login` stores a key; check the spelling of the entity and the project"
-    return UserError(f"W&B runs cannot be read: {redact(reason)}", where=source, hint=hint)
+    return UserError(f"W&B runs cannot be read: {first_line(error)}", where=source, hint=hint)

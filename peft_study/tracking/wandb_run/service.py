@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from peft_study.config.schema.tracking import WANDB_PROJECT, WANDB_PROJECT_NAMES
+from peft_study.console.redaction import redact
 from peft_study.errors import UserError
 
 SECONDS_TO_FREE = 2.0
@@ -18,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 def load_wandb() -> Any:
-    """Import W&B, which takes a second, and keep its messages off the terminal."""
+    """Import W&B, which takes a second, and keep its messages and prompts off the terminal."""
     # If the server cannot be reached, W&B's usage reports print errors and delay the exit by 10 s.
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     import wandb
@@ -95,6 +96,11 @@ def _connection(wandb: Any) -> Any:
     return wandb.sdk.wandb_setup.singleton()._connection
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error of W&B, without secrets."""
+    return str(redact((str(error).splitlines() or [type(error).__name__])[0]))
+
+
 def has_key(settings: Any) -> bool:
     """Return whether a key is configured for the server of W&B's settings."""
     if settings.api_key or getattr(settings, "identity_token_file", None):
@@ -104,6 +110,6 @@ def has_key(settings: Any) -> bool:
         hosts.add("api.wandb.ai")  # keys stored under the earlier default host still work
     try:
         stored = netrc(os.environ.get("NETRC") or Path.home() / ".netrc")
-    except (OSError, NetrcParseError):
+    except (OSError, NetrcParseError, RuntimeError):  # the last one without a home folder
         return False
     return any(stored.authenticators(host) for host in hosts)
