@@ -11,9 +11,10 @@ from transformers import PreTrainedTokenizerBase
 
 from peft_study.cell.encoding import template_of
 from peft_study.cli.results_table import rows
-from peft_study.config.compose import compose_cell, conf_folder, name_of
+from peft_study.config.compose import compose_cell, conf_folder
 from peft_study.config.conventions import label
 from peft_study.config.identity import plain
+from peft_study.config.naming import name_of
 from peft_study.config.schema import ConventionsConfig
 from peft_study.data.package_v1 import clean_up_spaces, cut_at_angle_brackets
 from peft_study.data.prompts import Template
