@@ -145,7 +145,7 @@ def _adapter(method: MethodConfig, *, recomputes: bool) -> Iterator[UserError]:
         what = f"_target_ must be a config class that peft exports, got {target}"
         yield UserError(what, where=where, hint=near_names(target, adapter_targets()))
     # peft 0.21 raises in the first step, after the model is loaded.
-    elif target == "peft.PrefixTuningConfig" and recomputes:
+    elif recomputes and not method.can_recompute:
         yield UserError(
             "training.gradient_checkpointing must be false for prefix tuning, whose prefix is a key-value cache",
             where="method, training.gradient_checkpointing",
