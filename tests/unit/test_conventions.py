@@ -18,7 +18,8 @@ from peft_study.config.naming import name_of
 from peft_study.config.schema import ConventionsConfig
 from peft_study.data.package_v1 import clean_up_spaces, cut_at_angle_brackets
 from peft_study.data.prompts import Template
-from peft_study.data.tokens import Encoded, not_longer_than
+from peft_study.data.token_counts import not_longer_than
+from peft_study.data.tokens import Encoded
 from peft_study.metrics.exact_match import score_exact_match
 from peft_study.results.schema import RunResult, Status
 
