@@ -186,10 +186,13 @@ def test_a_file_is_refused_and_a_small_copy_says_what_it_lacks(tmp_path: Path) -
 
     with pytest.raises(UserError, match="the train split of apps is empty") as empty:
         load(few)
+    with pytest.raises(UserError, match="the test split of apps is empty") as untested:
+        loaded(tmp_path / "untested", test=[problem(0, difficulty="easy")])
     with pytest.raises(UserError, match="read from a folder") as no_folder:
         load(replace(few, path=str(tmp_path / "train.jsonl")))
 
     assert "first 500 training problems are for validation" in str(empty.value)
+    assert "introductory, interview or competition" in str(untested.value)
     assert "train.jsonl and test.jsonl" in str(no_folder.value)
 
 

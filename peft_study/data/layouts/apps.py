@@ -41,7 +41,9 @@ class Layout(BaseLayout):
     def hub_tables(self, dataset: DatasetConfig) -> dict[str, str]:
         return {"train": "train", "test": "test"}
 
-    def minimum(self, dataset: DatasetConfig) -> str:
+    def minimum(self, dataset: DatasetConfig, split: str) -> str:
+        if split == "test":
+            return f"it needs one test problem whose difficulty is {', '.join(LEVELS[:-1])} or {LEVELS[-1]}"
         return f"the first {VALIDATION_SIZE} training problems are for validation: it needs one more"
 
     def read(self, path: Path) -> Tables:
@@ -68,13 +70,13 @@ def _shuffled(rows: list[Row]) -> list[Row]:
 def _first_of_each_level(rows: Iterable[Row]) -> list[Row]:
     by_level: dict[str, list[Row]] = {level: [] for level in LEVELS}
     for where, row in rows:
-        same_level = by_level.get(jsonl.text_field(row, "difficulty", where) or "")
-        if same_level is not None and len(same_level) < TESTED_PER_LEVEL:
-            same_level.append((where, row))
+        level_rows = by_level.get(jsonl.text_field(row, "difficulty", where) or "")
+        if level_rows is not None and len(level_rows) < TESTED_PER_LEVEL:
+            level_rows.append((where, row))
             # The file is hundreds of megabytes: the rest of it is not read.
             if all(len(part) == TESTED_PER_LEVEL for part in by_level.values()):
                 break
-    return [row for level in LEVELS for row in by_level[level]]
+    return [row for rows_of_level in by_level.values() for row in rows_of_level]
 
 
 def _samples(split: str, rows: Sequence[Row], dropped: dict[str, int]) -> list[Sample]:

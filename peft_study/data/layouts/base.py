@@ -21,7 +21,8 @@ T = TypeVar("T")
 SPLITS = ("train", "validation", "test")
 # A fixed seed, whatever the cell's, so that all cells see the same test split.
 SINGLE_FILE_SEED = 0
-SINGLE_FILE_SHARES = (0.8, 0.1, 0.1)
+TRAIN_SHARE, VALIDATION_SHARE = 0.8, 0.1
+SINGLE_FILE_MINIMUM = "one file is split 80/10/10: it needs eight rows"
 
 
 class BaseLayout(ABC):
@@ -43,8 +44,8 @@ class BaseLayout(ABC):
         """The hub's name of each table that `samples` needs."""
         return {split: split for split in SPLITS}
 
-    def minimum(self, dataset: DatasetConfig) -> str:
-        """How many rows the data needs so that no split is empty, for a message."""
+    def minimum(self, dataset: DatasetConfig, split: str) -> str:
+        """What the data needs so that a split is not empty, for a message that ends with "at least"."""
         return "it needs one sample"
 
     @abstractmethod
@@ -75,7 +76,7 @@ class BaseLayout(ABC):
 def split_single_table(dataset: DatasetConfig, items: list[T]) -> dict[str, list[T]]:
     """Shuffle items in place and split them 80/10/10, the same way every time."""
     random.Random(SINGLE_FILE_SEED).shuffle(items)  # noqa: S311 - a reproducible split, no secret
-    train_end = round(len(items) * SINGLE_FILE_SHARES[0])
-    validation_end = round(len(items) * (SINGLE_FILE_SHARES[0] + SINGLE_FILE_SHARES[1]))
+    train_end = round(len(items) * TRAIN_SHARE)
+    validation_end = round(len(items) * (TRAIN_SHARE + VALIDATION_SHARE))
     logger.info("%s split 80/10/10 with seed %d", dataset.name, SINGLE_FILE_SEED)
     return {"train": items[:train_end], "validation": items[train_end:validation_end], "test": items[validation_end:]}

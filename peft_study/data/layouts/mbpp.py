@@ -22,7 +22,7 @@ class Layout(BaseLayout):
 
     expected = "one file, the JSONL of all problems or the JSON list of the sanitized ones"
 
-    def minimum(self, dataset: DatasetConfig) -> str:
+    def minimum(self, dataset: DatasetConfig, split: str) -> str:
         return "tasks 11 to 510 are the test split, 511 to 600 validation, 601 to 974 training: it needs one of each"
 
     def read(self, path: Path) -> Tables:
