@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from peft_study.config.schema import DatasetConfig, DatasetSource
-from peft_study.data.fingerprints import fingerprint
 from peft_study.data.hub import read_tables
 from peft_study.data.layouts import LAYOUTS
 from peft_study.data.layouts.base import SPLITS
 from peft_study.data.leakage import Leakage, cached_leakage
 from peft_study.data.line_ends import with_line_feeds
-from peft_study.data.samples import Sample
+from peft_study.data.samples import Sample, fingerprint
 from peft_study.errors import UserError
 
 logger = logging.getLogger(__name__)
