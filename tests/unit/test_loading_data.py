@@ -117,14 +117,6 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str, says: list[str]) -> None
         assert words in str(caught.value)
 
 
-def test_bytes_that_are_no_utf8_are_named(tmp_path: Path) -> None:
-    for split in ("train", "validation", "test"):
-        (tmp_path / f"{split}.jsonl").write_bytes(b'{"nl": "caf\xe9", "cmd": "b"}\n')
-
-    with pytest.raises(UserError, match="not UTF-8"):
-        load(local(tmp_path))
-
-
 def test_a_bad_byte_is_named_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "all.jsonl"
     path.write_bytes(b'{"nl": "a", "cmd": "b"}\n\xff\n')
@@ -319,12 +311,6 @@ def test_data_without_a_path_and_a_hub_id_is_refused() -> None:
 
     with pytest.raises(UserError, match=r"dataset\.hub_id must name codealpacapy .*, got None"):
         load(dataset)
-
-
-def test_the_generated_set_has_its_sizes() -> None:
-    splits = load(compose_cell(["model=tiny-llama"]).dataset)
-
-    assert splits.sizes() == {"train": 2000, "validation": 300, "test": 1000}
 
 
 @pytest.mark.parametrize(
