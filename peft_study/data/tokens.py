@@ -2,29 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-from peft_study.data.continuation import STANDALONE, Anchor, Decoding, anchor, text_behind
+from transformers import PreTrainedTokenizerBase
+
+from peft_study.data.continuation import STANDALONE, Anchor, anchor, text_behind
 from peft_study.data.prompts import Prompt, Template
 from peft_study.data.samples import Sample
 
 IGNORED_LABEL = -100  # what torch's cross_entropy leaves out
-
-
-class Tokenizer(Decoding, Protocol):
-    """The part of a fast Hugging Face tokenizer that this module uses."""
-
-    eos_token_id: int
-
-    @property
-    def added_tokens_decoder(self) -> Mapping[int, Any]:
-        """Tokens beyond the vocabulary, by id."""
-
-    def convert_tokens_to_ids(self, tokens: str) -> int | list[int]:
-        """The id of a token."""
-
-    def __call__(self, text: str, **options: bool) -> Mapping[str, Any]:
-        """Encode a text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +58,7 @@ class Limits:
 def encode(
     sample: Sample,
     template: Template,
-    tokenizer: Tokenizer,
+    tokenizer: PreTrainedTokenizerBase,
     limits: Limits,
     *,
     for_encoder: bool = False,
@@ -115,7 +101,9 @@ def encode(
     )
 
 
-def _target(sample: Sample, template: Template, tokenizer: Tokenizer, *, for_encoder: bool) -> tuple[list[int], bool]:
+def _target(
+    sample: Sample, template: Template, tokenizer: PreTrainedTokenizerBase, *, for_encoder: bool
+) -> tuple[list[int], bool]:
     """Token ids of a whole target with its end-of-sequence token, and whether the tokenizer changes its text."""
     text = template.target(sample)
     if for_encoder:
@@ -131,7 +119,7 @@ def _target(sample: Sample, template: Template, tokenizer: Tokenizer, *, for_enc
 
 def encode_prompt(
     prompt: Prompt,
-    tokenizer: Tokenizer,
+    tokenizer: PreTrainedTokenizerBase,
     max_tokens: int | None = None,
     max_positions: int | None = None,
     *,
@@ -174,7 +162,7 @@ def encode_prompt(
     return [token for position, token in enumerate(ids) if position not in left_out], cut
 
 
-def _sentinel(prompt: Prompt, tokenizer: Tokenizer) -> tuple[list[int], str]:
+def _sentinel(prompt: Prompt, tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], str]:
     """The ids of a prompt's sentinel, and the prompt's text as it stands before it."""
     if not prompt.sentinel:
         return [], prompt.text
@@ -195,7 +183,7 @@ def _without_end(encoded: Mapping[str, Any], end: int) -> list[int]:
     return [token for token in ids if token != end]
 
 
-def _target_ids(prompt: Prompt, target: str, end: Anchor, tokenizer: Tokenizer) -> list[int]:
+def _target_ids(prompt: Prompt, target: str, end: Anchor, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     # Encoded together with its prompt, a target starts as it does in running text.
     alone = _text_ids(prompt.text, tokenizer)
     joint = _text_ids(prompt.text + target, tokenizer)
@@ -210,11 +198,11 @@ def _target_ids(prompt: Prompt, target: str, end: Anchor, tokenizer: Tokenizer) 
     return joint[len(line_break) :] if joint[: len(line_break)] == line_break else standalone
 
 
-def count_tokens(texts: Sequence[str], tokenizer: Tokenizer) -> int:
+def count_tokens(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> int:
     """Count the tokens of texts, encoded without special tokens."""
     return sum(len(_text_ids(text, tokenizer)) for text in texts)
 
 
-def _text_ids(text: str, tokenizer: Tokenizer) -> list[int]:
+def _text_ids(text: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     ids: list[int] = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
     return ids
