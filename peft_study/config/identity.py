@@ -134,12 +134,7 @@ def _without_effect(method: Mapping[str, Any], dataset: Mapping[str, Any]) -> se
 
 
 def leakage_counts(method: Mapping[str, Any], dataset: Mapping[str, Any]) -> bool:
-    """Return whether `method.leakage` can change a prompt.
-
-    Args:
-        method: the group of a cell's config.
-        dataset: the group of the same config.
-    """
+    """Whether `method.leakage` can change a prompt, by the groups of a cell's config."""
     if method.get("examples", "none") == "none":
         return False
     # No two splits of the generated data share an instruction (tests/unit/test_minipy.py).
