@@ -9,7 +9,7 @@ from typing import Any
 
 from peft_study.config.schema import DatasetConfig
 from peft_study.data import jsonl
-from peft_study.data.layouts.base import BaseLayout, Row, Tables
+from peft_study.data.layouts.base import BaseLayout, Row, Tables, add_unique
 from peft_study.data.samples import ProgramTests, Sample
 from peft_study.errors import UserError
 
@@ -80,7 +80,13 @@ def _first_of_each_level(rows: Iterable[Row]) -> list[Row]:
 
 
 def _samples(split: str, rows: Sequence[Row], dropped: dict[str, int]) -> list[Sample]:
-    samples = [sample for where, row in rows if (sample := _sample(split, where, row))]
+    samples: list[Sample] = []
+    seen: set[str] = set()
+    for where, row in rows:
+        sample = _sample(split, where, row)
+        if sample is not None:
+            add_unique(seen, sample.id, "problem_id", where)
+            samples.append(sample)
     if len(samples) < len(rows):
         dropped[split] = len(rows) - len(samples)
         lacks = "a question" if split == "test" else "a question or solution"
@@ -89,7 +95,6 @@ def _samples(split: str, rows: Sequence[Row], dropped: dict[str, int]) -> list[S
     untested = sum(not (sample.tests and sample.tests.inputs) for sample in samples) if split == "test" else 0
     if untested:
         logger.warning("apps: %d test problems have no tests to score by", untested)
-    _refuse_equal_ids(samples)
     return samples
 
 
@@ -111,16 +116,6 @@ def _sample(split: str, where: str, row: dict[str, Any]) -> Sample | None:
         tests=_tests(jsonl.text_field(row, "input_output", where)),
         starter_code=jsonl.text_field(row, "starter_code", where) or "",
     )
-
-
-def _refuse_equal_ids(samples: Iterable[Sample]) -> None:
-    # Candidates and verdicts are stored by the sample's id.
-    seen = set()
-    for sample in samples:
-        if sample.id in seen:
-            what = f"problem_id must be unique, got {sample.id!r} twice"
-            raise UserError(what, where="problem_id", hint="another id for one of the two problems")
-        seen.add(sample.id)
 
 
 def _solutions(text: str | None) -> list[str]:

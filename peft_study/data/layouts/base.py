@@ -9,6 +9,7 @@ from typing import Any, ClassVar, TypeAlias, TypeVar
 
 from peft_study.config.schema import DatasetConfig
 from peft_study.data.samples import Sample
+from peft_study.errors import UserError
 
 logger = logging.getLogger(__name__)
 
@@ -80,3 +81,15 @@ def split_single_table(dataset: DatasetConfig, items: list[T]) -> dict[str, list
     validation_end = round(len(items) * (TRAIN_SHARE + VALIDATION_SHARE))
     logger.info("%s split 80/10/10 with seed %d", dataset.name, SINGLE_FILE_SEED)
     return {"train": items[:train_end], "validation": items[train_end:validation_end], "test": items[validation_end:]}
+
+
+def add_unique(ids: set[T], sample_id: T, field: str, where: str) -> None:
+    """Add an id to those of earlier rows. Candidates and verdicts are stored by it.
+
+    Raises:
+        UserError: an earlier row has the same id.
+    """
+    if sample_id in ids:
+        what = f"{field} must be unique, got {sample_id} twice"
+        raise UserError(what, where=where, hint="remove one of the two problems")
+    ids.add(sample_id)
