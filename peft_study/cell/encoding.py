@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from peft_study.cell.examples import ExampleChooser
 from peft_study.config.schema import CellConfig, Family, MethodKind, Truncation
-from peft_study.data import loading, tokens
+from peft_study.data import loading, token_counts, tokens
 from peft_study.data.examples import Shown
 from peft_study.data.prompts import Template
 from peft_study.data.samples import Sample
@@ -104,12 +104,12 @@ class CellEncoder:
         samples = {"train": splits.train, "validation": splits.validation}
         encoded = {split: self._encode(part, split) for split, part in samples.items()}
         longest = self._cell.conventions.max_sample_tokens
-        kept = {split: tokens.not_longer_than(longest, part) for split, part in encoded.items()}
+        kept = {split: token_counts.not_longer_than(longest, part) for split, part in encoded.items()}
         left_out = {split: len(part) - len(kept[split]) for split, part in encoded.items()}
         if any(left_out[split] and not kept[split] for split in kept):
             what = f"conventions.max_sample_tokens must leave samples to train on and to validate with, got {longest}"
             raise UserError(what, where="conventions.max_sample_tokens", hint="a larger number, or null")
-        lengths = tokens.lengths(kept["train"])
+        lengths = token_counts.lengths(kept["train"])
         if self._cell.method.train_with_examples:
             kept = self._encode_with_examples(samples, encoded, chooser)
         encoded = {**kept, "test": test}
@@ -122,8 +122,8 @@ class CellEncoder:
             "too_long": left_out,
             "leakage": asdict(splits.leakage),
             "token_lengths": lengths,
-            "changed_targets": tokens.changed_targets(encoded),
-            "truncation": {name: asdict(tokens.truncation(part)) for name, part in encoded.items()},
+            "changed_targets": token_counts.changed_targets(encoded),
+            "truncation": {name: asdict(token_counts.truncation(part)) for name, part in encoded.items()},
             **({"examples": examples} if (examples := chooser.record(splits.test, shown)) else {}),
         }
         prepared = Prepared(
@@ -166,7 +166,7 @@ class CellEncoder:
             encoded[split] = []
             for sample, without, of_prompt in zip(part, plain[split], shown[split], strict=True):
                 # The limit is that of the sample, and not of its examples.
-                if not tokens.not_longer_than(longest, [without]):
+                if not token_counts.not_longer_than(longest, [without]):
                     continue
                 room = None if self._positions is None else self._positions.free - len(without.target)
                 ids = tokens.encode(

@@ -5,7 +5,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from peft_study.cell.attempt import Outcome, RunOptions, run_cell
 from peft_study.cell.endings import classify
-from peft_study.config.compose import folder_of, register, to_cell
+from peft_study.config.compose import register, to_cell
+from peft_study.config.naming import folder_of
 from peft_study.console.exit import EXIT_FAILED, EXIT_USER_ERROR
 from peft_study.console.messages import print_error
 from peft_study.errors import UserError

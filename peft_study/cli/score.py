@@ -10,8 +10,9 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from peft_study.cli.results_table import print_results
-from peft_study.config.checks import check, scoring_problems
+from peft_study.config.checks import check
 from peft_study.config.compose import CONFIG_ERRORS, explain, to_cell
+from peft_study.config.ranges import scoring_problems
 from peft_study.config.schema import CellConfig, DatasetSource, ScoringConfig
 from peft_study.console.exit import EXIT_FAILED, EXIT_OK, run_command
 from peft_study.console.formats import percent

@@ -1,14 +1,38 @@
-"""From a config node with `_target_` to an object: the only module that imports what a config names."""
+"""The adapter classes that a config may name. No other module imports what a config names."""
 
+import ast
 import importlib
+import importlib.util
+import re
 from collections.abc import Mapping
 from dataclasses import fields
+from functools import cache
+from pathlib import Path
 from typing import Any
 
-from peft_study.config.adapters import ADAPTER_TARGET
 from peft_study.errors import UserError, near_names
 
+ADAPTER_TARGET = re.compile(r"peft\.[A-Za-z0-9]+Config")
 _TARGET = "method.adapter._target_"
+
+
+@cache
+def adapter_targets() -> frozenset[str]:
+    """The config classes that peft exports, read from the text of its `__init__.py`.
+
+    Returns:
+        names such as "peft.LoraConfig"; empty if the file does not list its names as a literal.
+    """
+    spec = importlib.util.find_spec("peft")
+    if spec is None or spec.origin is None:
+        return frozenset()
+    # peft 0.21 lists them in `__all__`. Its import takes seconds, and a plan should start at once.
+    for statement in ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body:
+        match statement:
+            case ast.Assign(targets=[ast.Name(id="__all__")], value=ast.List(elts=elements)):
+                names = (str(element.value) for element in elements if isinstance(element, ast.Constant))
+                return frozenset(f"peft.{name}" for name in names if name.endswith("Config"))
+    return frozenset()
 
 
 def build(node: Mapping[str, Any], **extra: Any) -> Any:

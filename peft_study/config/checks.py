@@ -1,13 +1,11 @@
 """Rules across config groups, checked before anything is loaded. They read no file; some ask if a path exists."""
 
-import math
-import re
 from collections.abc import Iterator
-from operator import attrgetter
 from pathlib import Path
 
-from peft_study.config.adapters import ADAPTER_TARGET, adapter_targets
+from peft_study.config.build import ADAPTER_TARGET, adapter_targets
 from peft_study.config.examples import example_problems
+from peft_study.config.ranges import range_problems
 from peft_study.config.schema import (
     CellConfig,
     DatasetLayout,
@@ -17,37 +15,13 @@ from peft_study.config.schema import (
     MethodConfig,
     MethodKind,
     Precision,
-    ScoringConfig,
     SizeClass,
-    TrackingConfig,
     Weights,
 )
-from peft_study.config.schema.tracking import WANDB_PROJECT, WANDB_PROJECT_NAMES
 from peft_study.config.sources import EMBEDDED_SOURCE
 from peft_study.errors import UserError, near_names
 
-# Names become folder names, table cells and dashboard labels.
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
-SCORING_LIMITS = {
-    "cpu_seconds": 86_400,
-    "wall_seconds": 86_400,
-    "memory_mb": 2**20,
-    "output_kb": 2**20,
-    "workers": 1024,
-}
-"""The largest values: a day, a tebibyte, a gibibyte. More is a typing error."""
-MAX_RESAMPLES = 1_000_000
 PAIRS = DatasetLayout.pairs
-_NAMED_GROUPS = ("study", "model", "method", "dataset", "quantization", "conventions")
-_POSITIVE = {
-    "training": ("epochs", "batch_size", "micro_batch_size", "evaluations_per_epoch", "max_grad_norm"),
-    "generation": ("num_beams", "num_candidates", "temperature", "batch_size", "cache_gb"),
-    "dataset": ("limit", "test_limit", "max_prompt_tokens", "max_target_tokens", "max_new_tokens"),
-    "hardware": ("threads", "memory_budget_gb", "peak_tflops", "gpus_per_cell"),
-    "tracking": ("timeout_seconds",),
-    "method": ("learning_rate",),
-    "conventions": ("max_sample_tokens", "ia3_learning_rate"),
-}
 
 
 def check(cell: CellConfig) -> None:
@@ -63,40 +37,13 @@ def check(cell: CellConfig) -> None:
 def problems(cell: CellConfig) -> Iterator[UserError]:
     """Every broken rule of a cell, the most basic first."""
     # Names and ranges first, because later rules and their messages rely on them.
-    yield from _names(cell)
-    yield from _ranges(cell)
-    yield from scoring_problems(cell.scoring)
+    yield from range_problems(cell)
     yield from _model(cell)
     yield from _data(cell)
     yield from _method(cell)
     yield from _quantization(cell)
     yield from _precision(cell)
     yield from _processes(cell)
-
-
-def check_names(cell: CellConfig) -> None:
-    """Refuse names that could lead a path out of the output folder.
-
-    Raises:
-        UserError: the first invalid name.
-    """
-    for problem in _names(cell):
-        raise problem
-
-
-def scoring_problems(scoring: ScoringConfig) -> Iterator[UserError]:
-    """Every setting of scoring that is out of its range."""
-    for name, most in SCORING_LIMITS.items():
-        value = getattr(scoring, name)
-        if value is not None and not 0 < value <= most:
-            yield UserError(
-                f"scoring.{name} must be above 0 and at most {most:,}, got {value}",
-                where=f"scoring.{name}",
-                hint=f"scoring.{name}={getattr(ScoringConfig, name) or 'null'}, the default",
-            )
-    if not 0 <= scoring.resamples <= MAX_RESAMPLES:
-        what = f"scoring.resamples must be between 0 and {MAX_RESAMPLES:,}, got {scoring.resamples}"
-        yield UserError(what, where="scoring.resamples", hint="scoring.resamples=10000, or 0 for no intervals")
 
 
 def _data(cell: CellConfig) -> Iterator[UserError]:
@@ -124,68 +71,6 @@ def _data(cell: CellConfig) -> Iterator[UserError]:
             " whole programs, got true",
             where="dataset.prompt_form, dataset.stop_at_newline",
             hint="dataset.stop_at_newline=false",
-        )
-
-
-def _names(cell: CellConfig) -> Iterator[UserError]:
-    for group in _NAMED_GROUPS:
-        where, name = f"{group}.name", getattr(cell, group).name
-        if not NAME.fullmatch(name):
-            what = f"{where} must be 1 to 80 letters, digits, '.', '_' and '-', got {name!r}"
-            yield UserError(what, where=where, hint=f"{where}=NAME, beginning with a letter or digit")
-
-
-def _suits_trackers(tracking: TrackingConfig) -> bool:
-    return "wandb" not in tracking.trackers or WANDB_PROJECT.fullmatch(tracking.project) is not None
-
-
-def _ranges(cell: CellConfig) -> Iterator[UserError]:
-    training, generation = cell.training, cell.generation
-    for where in (f"{group}.{name}" for group, names in _POSITIVE.items() for name in names):
-        value = attrgetter(where)(cell)
-        # A float setting also accepts NaN and infinity from a command line.
-        if value is not None and not 0 < value < math.inf:
-            yield UserError(f"{where} must be a positive number, got {value}", where=where, hint=f"{where}=1 or more")
-    # numpy, which transformers' `set_seed` seeds as well, takes 32 bits.
-    for where, holds, range_, example in (
-        ("generation.length_penalty", math.isfinite(generation.length_penalty), "a finite number", "1.0"),
-        ("hardware.oom_retries", cell.hardware.oom_retries >= 0, "at least 0", "10"),
-        ("hardware.requeues", cell.hardware.requeues >= 0, "at least 0", "3"),
-        ("training.weight_decay", 0 <= training.weight_decay < math.inf, "at least 0", "0.01"),
-        ("training.warmup_fraction", 0 <= training.warmup_fraction < 1, "at least 0 and below 1", "0.05"),
-        ("tracking.predictions", 0 <= cell.tracking.predictions <= 10_000, "between 0 and 10000", "100"),
-        ("tracking.project", _suits_trackers(cell.tracking), WANDB_PROJECT_NAMES, "my-project"),
-        ("seed", 0 <= cell.seed < 2**32, f"between 0 and {2**32 - 1}", "42"),
-    ):
-        if not holds:
-            what = f"{where} must be {range_}, got {attrgetter(where)(cell)}"
-            yield UserError(what, where=where, hint=f"{where}={example}")
-    if training.micro_batch_size > 0 and training.batch_size % training.micro_batch_size:
-        yield UserError(
-            f"training.batch_size must be a multiple of training.micro_batch_size, got {training.batch_size} and"
-            f" {training.micro_batch_size}",
-            where="training.batch_size, training.micro_batch_size",
-            hint="training.micro_batch_size=8, 4, 2 or 1 for the study's batch of 8",
-        )
-    # transformers would sample within beams, which are not independent, and pass@k needs independent candidates.
-    if generation.temperature is not None and generation.num_beams != 1:
-        yield UserError(
-            f"generation.num_beams must be 1 with a temperature, which samples candidates, got {generation.num_beams}",
-            where="generation.num_beams, generation.temperature",
-            hint="generation.num_beams=1, as generation=sampling has it, or generation.temperature=null",
-        )
-    if not 0 < generation.top_p <= 1:
-        what = f"generation.top_p must be above 0 and at most 1, got {generation.top_p}"
-        yield UserError(what, where="generation.top_p", hint="generation.top_p=1 for all tokens")
-    if generation.top_k < 0:
-        what = f"generation.top_k must be 0 (all tokens) or more, got {generation.top_k}"
-        yield UserError(what, where="generation.top_k", hint="generation.top_k=0")
-    if generation.temperature is None and generation.num_candidates > generation.num_beams:
-        yield UserError(
-            f"generation.num_beams must be at least generation.num_candidates ({generation.num_candidates}), got"
-            f" {generation.num_beams}",
-            where="generation.num_beams, generation.num_candidates",
-            hint=f"generation.num_beams={generation.num_candidates}",
         )
 
 
@@ -260,7 +145,7 @@ def _adapter(method: MethodConfig, *, recomputes: bool) -> Iterator[UserError]:
         what = f"_target_ must be a config class that peft exports, got {target}"
         yield UserError(what, where=where, hint=near_names(target, adapter_targets()))
     # peft 0.21 raises in the first step, after the model is loaded.
-    elif target == "peft.PrefixTuningConfig" and recomputes:
+    elif recomputes and not method.can_recompute:
         yield UserError(
             "training.gradient_checkpointing must be false for prefix tuning, whose prefix is a key-value cache",
             where="method, training.gradient_checkpointing",
@@ -287,7 +172,7 @@ def _quantization(cell: CellConfig) -> Iterator[UserError]:
 
 def _processes(cell: CellConfig) -> Iterator[UserError]:
     batch, gpus = cell.training.batch_size, cell.hardware.gpus_per_cell
-    if batch % gpus:
+    if gpus > 0 and batch % gpus:
         what = f"hardware.gpus_per_cell must divide training.batch_size, which is {batch}, got {gpus}"
         yield UserError(what, where="hardware.gpus_per_cell", hint="hardware.gpus_per_cell=2, or 1")
     if not cell.hardware.shard_weights:

@@ -38,12 +38,12 @@ def intermixed_overrides() -> Iterator[None]:
     """
     module = importlib.import_module("hydra.main")
 
-    def parser() -> argparse.ArgumentParser:
-        made = get_args_parser()
-        made.parse_args = made.parse_intermixed_args  # type: ignore[method-assign]
-        return made
+    def intermixed_parser() -> argparse.ArgumentParser:
+        parser = get_args_parser()
+        parser.parse_args = parser.parse_intermixed_args  # type: ignore[method-assign]
+        return parser
 
-    module.get_args_parser = parser  # type: ignore[attr-defined]
+    module.get_args_parser = intermixed_parser  # type: ignore[attr-defined]
     try:
         yield
     finally:

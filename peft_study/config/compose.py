@@ -1,10 +1,9 @@
 """The boundary to Hydra: from overrides to a typed, checked cell, and from Hydra's errors to readable ones."""
 
-import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +14,17 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from peft_study.config import identity
-from peft_study.config.checks import check, check_names
+from peft_study.config.checks import check
 from peft_study.config.compat import raw_node
-from peft_study.config.grammar import SETTINGS_HINT, explain_container, explain_several_values, explain_unread
-from peft_study.config.schema import CellConfig, Weights
-from peft_study.config.sources import EMBEDDED_SOURCE
+from peft_study.config.grammar import SETTINGS_HINT, explain_several_values, explain_unread, shell_form
+from peft_study.config.naming import folder_of, name_of
+from peft_study.config.schema import CellConfig
 from peft_study.errors import UserError, near_names
 
 CONFIG_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError)
 """Errors of Hydra, OmegaConf and YAML that a command or a YAML causes; `explain` makes them readable."""
-SAMPLED_PARTS, SAMPLED_BYTES = 64, 16_384  # 1 MiB of each file
 _PACKAGE = Path(__file__).resolve().parents[1]
+_TYPES = {"Integer": "an integer", "Float": "a number", "Boolean": "true or false", "bool": "true or false"}
 
 
 def conf_folder() -> Path:
@@ -54,6 +52,26 @@ def _store_schema() -> None:
     ConfigStore.instance().store(name="schema", node=CellConfig)
 
 
+def compose_cell(overrides: Sequence[str]) -> CellConfig:
+    """Compose and check a cell outside of a Hydra application.
+
+    Args:
+        overrides: as on the command line, such as ["model=tiny-llama", "training.epochs=1"].
+
+    Raises:
+        UserError: the overrides do not compose, or break a rule.
+    """
+    register()
+    try:
+        with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+            config = compose("config", overrides=list(overrides))
+    except CONFIG_ERRORS as error:
+        raise explain(error) from error
+    cell = to_cell(config)
+    check(cell)
+    return cell
+
+
 def to_cell(config: DictConfig) -> CellConfig:
     """Convert a composed config into dataclasses.
 
@@ -76,103 +94,24 @@ def to_cell(config: DictConfig) -> CellConfig:
 
 def _fits(config: DictConfig) -> bool:
     """Whether the config has the schema and nothing else, so that `to_cell` need not merge the schema again."""
-    if OmegaConf.get_type(config) is not CellConfig or set(config) - {"hydra"} != _names(CellConfig):
+    names = _field_names(CellConfig)
+    if OmegaConf.get_type(config) is not CellConfig or set(config) - {"hydra"} != names:
         return False
-    nodes = [raw_node(config, name) for name in _names(CellConfig)]
+    nodes = [raw_node(config, name) for name in names]
     return all(
-        set(node) == _names(OmegaConf.get_type(node))
+        set(node) == _field_names(OmegaConf.get_type(node))
         for node in nodes
         if isinstance(node, DictConfig) and is_dataclass(OmegaConf.get_type(node))
     )
 
 
-def _names(schema: Any) -> set[str]:
+def _field_names(schema: Any) -> set[str]:
     return {spec.name for spec in fields(schema)}
 
 
 def _object(config: DictConfig, name: str) -> Any:
     value = config[name]
     return OmegaConf.to_object(value) if OmegaConf.is_config(value) else value
-
-
-def compose_cell(overrides: Sequence[str]) -> CellConfig:
-    """Compose and check a cell outside of a Hydra application.
-
-    Args:
-        overrides: as on the command line, such as ["model=tiny-llama", "training.epochs=1"].
-
-    Raises:
-        UserError: the overrides do not compose, or break a rule.
-    """
-    register()
-    try:
-        with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-            config = compose("config", overrides=list(overrides))
-    except CONFIG_ERRORS as error:
-        raise explain(error) from error
-    cell = to_cell(config)
-    check(cell)
-    return cell
-
-
-def name_of(cell: CellConfig) -> str:
-    """The cell's name, in which local data and local weights count by their content."""
-    path, source = cell.dataset.path, cell.model.source
-    return identity.cell_name(
-        cell,
-        data_fingerprint=_fingerprint(Path(path)) if path else None,
-        weights_fingerprint=_weights_fingerprint(source)
-        if source and cell.model.weights is Weights.pretrained
-        else None,
-    )
-
-
-def _weights_fingerprint(source: str) -> str | None:
-    """A hash of a local model: of its config, and of samples of its weights; None for a model of the hub."""
-    folder = _PACKAGE / "models" / "tiny" / source.removeprefix(EMBEDDED_SOURCE)
-    if not source.startswith(EMBEDDED_SOURCE):
-        folder = Path(source).expanduser()
-    if not folder.is_dir():
-        return None
-    digest = hashlib.sha256()
-    for file in sorted([*folder.glob("config.json"), *folder.glob("*.safetensors")]):
-        size = file.stat().st_size
-        digest.update(f"{file.name} {size}\n".encode())
-        with file.open("rb") as weights:
-            # Reading whole files of many GB would take minutes. Training changes every part, so samples are enough.
-            for part in range(SAMPLED_PARTS):
-                weights.seek(size * part // SAMPLED_PARTS)
-                digest.update(weights.read(SAMPLED_BYTES))
-    return digest.hexdigest()
-
-
-def folder_of(cell: CellConfig) -> Path:
-    """The folder of the cell's results: `<output_dir>/<study>/<name>`.
-
-    Raises:
-        UserError: an invalid name, such as one with a slash.
-    """
-    check_names(cell)
-    return Path(cell.output_dir) / cell.study.name / name_of(cell)
-
-
-def _fingerprint(path: Path) -> str:
-    path = path.expanduser()
-    files = [path / f"{split}.jsonl" for split in ("train", "validation", "test")] if path.is_dir() else [path]
-    # A missing file is reported when the data is loaded, so that the other cells of a sweep still run.
-    stamps = tuple((str(file), file.stat().st_mtime_ns) for file in files if file.is_file())
-    return _hash_files(stamps) if stamps else f"missing:{path}"
-
-
-# All cells of a sweep ask for the same files. A changed file has another time of its last change.
-@lru_cache(maxsize=64)
-def _hash_files(stamps: tuple[tuple[str, int], ...]) -> str:
-    digest = hashlib.sha256()
-    for name, _ in stamps:
-        digest.update(Path(name).name.encode() + b"\0")
-        with Path(name).open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
 
 
 def explain(error: BaseException) -> UserError:
@@ -191,12 +130,7 @@ def explain(error: BaseException) -> UserError:
     if several:
         return explain_several_values(several[1] or several[2])
     if isinstance(error, MissingConfigException) and error.options is not None:
-        # Hydra's own groups have two parts, as in hydra/launcher=slurm.
-        parts = str(error.missing_cfg_file).split("/")
-        depth = 2 if parts[0] == "hydra" else 1
-        group, name = "/".join(parts[:depth]), "/".join(parts[depth:])
-        what = f"{group} has no option {name!r}" if name else f"{group} must be one of its options, got nothing"
-        return UserError(what, where=f"{group}={name}", hint=near_names(name, error.options))
+        return _explain_option(str(error.missing_cfg_file), error.options)
     if isinstance(error, yaml.MarkedYAMLError):
         mark = error.problem_mark
         return UserError(
@@ -204,42 +138,7 @@ def explain(error: BaseException) -> UserError:
             where=f"{mark.name}, line {mark.line + 1}" if mark else None,
             hint="check brackets, colons and indentation",
         )
-    added = _match(r"Could not override '([^']+)'\. No match in the defaults list", _first_line(error))
-    if added:
-        what = f"{added} must be written +{added}, because not every cell has it"
-        return UserError(what, where=f"{added}=...", hint=f"+{added}=...")
-    twice = _match(r"^Multiple values for (\S+)\. ", _first_line(error))
-    if twice:
-        what = f"{twice} must be set once, got several values"
-        return UserError(what, where=twice, hint=f"+{twice}=NAME or {twice}=A,B")
-    unknown = re.search(r"Key '([^']+)' (?:not in|is not in struct)", text)
-    if unknown:
-        return _unknown_key(text, unknown.group(1))
-    if "does not support deletion" in text:
-        deleted = _match(r"full_key: (\S+)", text) or ""
-        return UserError(
-            f"{deleted} cannot be deleted, because every cell has it",
-            where=f"~{deleted}",
-            hint=f"{deleted}=null, or another option of the group such as method=zero-shot",
-        )
-    where = _match(r"In '([^']+)'", text)
-    if where and where.startswith("study/"):
-        return UserError(
-            f"invalid study: {_first_line(error.__cause__ or error)}",
-            where=yaml_of(where),
-            hint="blocks is a list of mappings (- model: [a, b]), common is a mapping, includes is a list of names",
-        )
-    override = _match(r"(?s)Error merging override (.+?)\n", text)
-    what = _first_line(error.__cause__ or error)
-    # A text such as "[a b]" is a list in Hydra's grammar.
-    if override and re.match("Cannot convert '(list|dict)' to string", what):
-        return explain_container(override, what)
-    setting = _match(r"full_key: (\S+)", text) or override
-    return UserError(
-        _expected(what, (setting or "").partition("=")[0]),
-        where=" ".join(part for part in (yaml_of(where) if where else "", setting or "") if part) or None,
-        hint=SETTINGS_HINT,
-    )
+    return _explain_group(_first_line(error)) or _explain_setting(error, text)
 
 
 def yaml_of(option: str) -> str:
@@ -248,38 +147,81 @@ def yaml_of(option: str) -> str:
     return f"conf/{option}.yaml" if inside else f"{option}.yaml in the folder of --config-dir"
 
 
-_TYPES = {"Integer": "an integer", "Float": "a number", "Boolean": "true or false", "bool": "true or false"}
+def _explain_option(path: str, options: Sequence[str]) -> UserError:
+    # Hydra's own groups have two parts, as in hydra/launcher=slurm.
+    parts = path.split("/")
+    depth = 2 if parts[0] == "hydra" else 1
+    group, name = "/".join(parts[:depth]), "/".join(parts[depth:])
+    what = f"{group} has no option {name!r}" if name else f"{group} must be one of its options, got nothing"
+    return UserError(what, where=f"{group}={name}", hint=near_names(name, options))
 
 
-def _expected(what: str, setting: str) -> str:
-    """OmegaConf's message about a value, with the setting first."""
-    value = re.match(r"Value '(.*)' (?:of type '\w+' could not be converted to|is not a valid) (\w+)", what)
-    if setting and value:
-        return f"{setting} must be {_TYPES.get(value[2], f'of type {value[2]}')}, got {value[1]}"
-    choice = re.match(r"Invalid value '(.*)', expected one of \[(.*)\]", what)
-    if setting and choice:
-        return f"{setting} must be one of {choice[2]}, got {choice[1]}"
-    return what
+def _explain_group(message: str) -> UserError | None:
+    """The error for a group that needs a plus sign or has several values; None for another message."""
+    added = _match(r"Could not override '([^']+)'\. No match in the defaults list", message)
+    if added:
+        what = f"{added} must be written +{added}, because not every cell has it"
+        return UserError(what, where=f"{added}=...", hint=f"+{added}=...")
+    repeated = _match(r"^Multiple values for (\S+)\. ", message)
+    if repeated:
+        what = f"{repeated} must be set once, got several values"
+        return UserError(what, where=repeated, hint=f"+{repeated}=NAME or {repeated}=A,B")
+    return None
 
 
-def _unknown_key(text: str, key: str) -> UserError:
-    full_key = _match(r"full_key: (\S+)", text) or key
-    parent = full_key.rpartition(".")[0]
-    config_file = _match(r"In '([^']+)'", text)
-    siblings = list(_keys_below(parent))
+def _explain_setting(error: BaseException, text: str) -> UserError:
+    """The error for a setting that does not exist, cannot be deleted, or does not take its value."""
+    full_key = _match(r"full_key: (\S+)", text) or ""
+    file = _match(r"In '([^']+)'", text)
+    unknown = _match(r"Key '([^']+)' (?:not in|is not in struct)", text)
+    if unknown:
+        return _explain_unknown(unknown, full_key or unknown, file)
+    if "does not support deletion" in text:
+        return UserError(
+            f"{full_key} cannot be deleted, because every cell has it",
+            where=f"~{full_key}",
+            hint=f"{full_key}=null, or another option of the group such as method=zero-shot",
+        )
+    message = _first_line(error.__cause__ or error)
+    if file and file.startswith("study/"):
+        return UserError(
+            f"invalid study: {message}",
+            where=yaml_of(file),
+            hint="blocks is a list of mappings (- model: [a, b]), common is a mapping, includes is a list of names",
+        )
+    override = _match(r"(?s)Error merging override (.+?)\n", text)
+    # A text such as "[a b]" is a list in Hydra's grammar.
+    if override and re.match("Cannot convert '(list|dict)' to string", message):
+        return UserError(message, where=override, hint=f"a text is quoted: {shell_form(override)}")
+    setting = full_key or override or ""
+    return UserError(
+        _expected(message, setting.partition("=")[0]),
+        where=" ".join(part for part in (yaml_of(file) if file else "", setting) if part) or None,
+        hint=SETTINGS_HINT,
+    )
+
+
+def _explain_unknown(key: str, full_key: str, file: str | None) -> UserError:
+    node: Any = CellConfig()
+    for part in full_key.split(".")[:-1]:
+        node = getattr(node, part, None)
+    siblings = _field_names(node) if is_dataclass(node) else ()
     return UserError(
         f"unknown setting {full_key!r}",
-        where=yaml_of(config_file) if config_file else f"{full_key}=...",
+        where=yaml_of(file) if file else f"{full_key}=...",
         hint=near_names(key, siblings) if siblings else f"a new entry is written +{full_key}=...",
     )
 
 
-def _keys_below(parent: str) -> Iterator[str]:
-    node: Any = CellConfig()
-    for part in parent.split(".") if parent else []:
-        node = getattr(node, part, None)
-    if is_dataclass(node):
-        yield from (spec.name for spec in fields(node))
+def _expected(message: str, setting: str) -> str:
+    """OmegaConf's message about a value, with the setting first."""
+    value = re.match(r"Value '(.*)' (?:of type '\w+' could not be converted to|is not a valid) (\w+)", message)
+    if setting and value:
+        return f"{setting} must be {_TYPES.get(value[2], f'of type {value[2]}')}, got {value[1]}"
+    choice = re.match(r"Invalid value '(.*)', expected one of \[(.*)\]", message)
+    if setting and choice:
+        return f"{setting} must be one of {choice[2]}, got {choice[1]}"
+    return message
 
 
 def _user_error_in(error: BaseException | None) -> UserError | None:
@@ -292,7 +234,7 @@ def _user_error_in(error: BaseException | None) -> UserError | None:
 
 def _match(pattern: str, text: str) -> str | None:
     match = re.search(pattern, text)
-    return match.group(1) if match else None
+    return match[1] if match else None
 
 
 def _first_line(error: BaseException) -> str:

@@ -24,14 +24,14 @@ def label(conventions: Mapping[str, Any]) -> str | None:
     """
     default = str(ConventionsConfig.name)
     name = str(conventions.get("name", default))
-    named = _settings(name)
+    expected = _settings(name)
     changed = [
         key if value is True else f"{key}={str(value).lower()}"
         for key, value in sorted(conventions.items())
-        if ("conventions", key) not in WITHOUT_EFFECT and value != named.get(key)
+        if ("conventions", key) not in WITHOUT_EFFECT and value != expected.get(key)
     ]
-    words = [*([name] if name != default else []), *changed]
-    return ", ".join(words) or None
+    parts = changed if name == default else [name, *changed]
+    return ", ".join(parts) or None
 
 
 @cache

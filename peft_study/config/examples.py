@@ -13,11 +13,7 @@ _PROMPTING = {"zero-shot": ExampleChoice.none, "icl": ExampleChoice.random, "rag
 
 
 def example_problems(method: MethodConfig) -> Iterator[UserError]:
-    """Every broken rule about a method's examples.
-
-    Args:
-        method: the method with its examples.
-    """
+    """Every broken rule about a method's examples."""
     choice = method.examples
     if method.num_examples < 0 or (method.num_examples > 0) != (choice is not ExampleChoice.none):
         yield UserError(
@@ -66,10 +62,7 @@ def example_problems(method: MethodConfig) -> Iterator[UserError]:
 
 
 def labelled_method(config: Mapping[str, Any]) -> str | None:
-    """Return a method's name, with the label of its examples in brackets if it has one.
-
-    Args:
-        config: a cell's config, however old.
+    """The name of a method in a cell's config, however old, with the label of its examples in brackets.
 
     Returns:
         for instance "lora [nearest examples]"; None if the record has no name.
@@ -81,10 +74,7 @@ def labelled_method(config: Mapping[str, Any]) -> str | None:
 
 
 def example_label(config: Mapping[str, Any]) -> str:
-    """Return how a method has examples, if it has them in another way than `icl` and `rag`.
-
-    Args:
-        config: a cell's config, however old.
+    """How a method in a cell's config, however old, has examples, if not in the way of `icl` and `rag`.
 
     Returns:
         for instance "nearest examples, in training as well" or "draw=sample"; empty for `icl`, `rag` and no examples.
@@ -101,13 +91,14 @@ def example_label(config: Mapping[str, Any]) -> str:
         for setting, default in (("draw", ExampleDraw.cell), ("order", ExampleOrder.nearest_first))
         if method.get(setting, default) != default
     ]
-    usual = _group(config, "model").get("retriever")
-    if choice == "nearest" and usual is not None and method.get("retriever", usual) != usual:
+    retriever = _group(config, "model").get("retriever")
+    if choice == "nearest" and retriever is not None and method.get("retriever", retriever) != retriever:
         # The last part of a hub id or folder.
         marks.append(f"retriever={str(method['retriever']).rstrip('/').rpartition('/')[2]}")
-    usual = _group(config, "conventions").get("example_leakage")
-    if usual is not None and method.get("leakage", usual) != usual:
-        marks += [f"leakage={method['leakage']}"] if leakage_counts(method, _group(config, "dataset")) else []
+    leakage = _group(config, "conventions").get("example_leakage")
+    differs = leakage is not None and method.get("leakage", leakage) != leakage
+    if differs and leakage_counts(method, _group(config, "dataset")):
+        marks.append(f"leakage={method['leakage']}")
     return ", ".join(marks)
 
 

@@ -71,13 +71,3 @@ def explain_several_values(override: str) -> UserError:
         where=override,
         hint=f"--multirun for a sweep, {key}=[A,B] for a list; one text is quoted: {shell_form(override)}",
     )
-
-
-def explain_container(override: str, what: str) -> UserError:
-    """The error for a text in brackets or braces, which Hydra reads as a list or a mapping.
-
-    Args:
-        override: as Hydra got it.
-        what: the message about its value.
-    """
-    return UserError(what, where=override, hint=f"a text is quoted: {shell_form(override)}")

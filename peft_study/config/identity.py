@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict, is_dataclass
 from enum import Enum
 from functools import cache
 from types import NoneType, UnionType
@@ -11,10 +11,11 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from peft_study.config.schema import CellConfig, ConventionsConfig, Weights
 
-# Not scoring: the candidates are stored, and `python -m peft_study score` computes their scores again.
-# Raise the version when a default or the meaning of a setting changes, so that earlier results count as other cells.
+# Raise the version when the meaning of a setting changes, so that earlier results count as other cells. A default that
+# changes has an entry in `FORMER_DEFAULTS` instead.
 IDENTITY_VERSION = 1
 Settings = TypeVar("Settings")
+# Not scoring: the candidates are stored, and `python -m peft_study score` computes their scores again.
 DECISIVE_GROUPS = ("model", "method", "dataset", "quantization", "training", "generation")
 LATER_GROUPS = ("conventions",)
 """Groups that were added later: cells with their defaults keep their identity."""
@@ -38,49 +39,19 @@ FORMER_DEFAULTS: dict[str, dict[str, Any]] = {"dataset": {"truncation": "separat
 """Defaults before they changed. Cells with the new default are other cells than earlier ones."""
 
 
-def cell_settings(
-    cell: CellConfig, data_fingerprint: str | None = None, weights_fingerprint: str | None = None
-) -> dict[str, Any]:
-    """The settings that decide a cell's result: not the tracker, the hardware, the study or the place of files.
-
-    Only values that differ from the schema's default are kept, so that a setting added later does not change the
-    identity of older cells.
+def cell_name(cell: CellConfig, data_fingerprint: str | None = None, weights_fingerprint: str | None = None) -> str:
+    """The readable name with the first eight hexadecimal digits of the settings' hash.
 
     Args:
         cell: the typed config.
         data_fingerprint: hash of the local files, in place of `dataset.path`.
         weights_fingerprint: hash of local weights, in place of `model.source`; None for weights of the hub.
-    """
-    kept: dict[str, Any] = {"identity_version": IDENTITY_VERSION, "seed": cell.seed}
-    for group in DECISIVE_GROUPS:
-        settings = getattr(cell, group)
-        kept[group] = _decisive(group, _values(settings), _values(type(settings)()) | FORMER_DEFAULTS.get(group, {}))
-    for group in LATER_GROUPS:
-        settings = getattr(cell, group)
-        if decisive := _decisive(group, _values(settings), _values(type(settings)())):
-            kept[group] = decisive
-    kept["method"] = _effective_method(kept["method"], _values(cell.method), _values(cell.dataset))
-    # Pretrained weights come with their own config, which decides.
-    if cell.model.weights is Weights.pretrained:
-        kept["model"].pop("architecture", None)
-    # Local files count by content: a copy elsewhere is the same cell, and a changed file is another one.
-    if kept["dataset"].pop("path", None) is not None:
-        for setting in HUB_SETTINGS:
-            kept["dataset"].pop(setting, None)
-        kept["dataset"]["data_fingerprint"] = data_fingerprint
-    if weights_fingerprint is not None:
-        kept["model"]["source"] = weights_fingerprint
-    return kept
-
-
-def cell_name(cell: CellConfig, data_fingerprint: str | None = None, weights_fingerprint: str | None = None) -> str:
-    """The readable name with the first eight hexadecimal digits of the settings' hash.
 
     Returns:
         such as "codellama-7b-python_lora_conala_s42-1f0c9a7e". A quantization is named, and conventions other than the
         paper's.
     """
-    settings = cell_settings(cell, data_fingerprint, weights_fingerprint)
+    settings = _cell_settings(cell, data_fingerprint, weights_fingerprint)
     canonical = json.dumps(settings, sort_keys=True, ensure_ascii=True)
     digest = hashlib.sha256(canonical.encode()).hexdigest()[:8]
     parts = [cell.model.name, cell.method.name, cell.dataset.name]
@@ -100,25 +71,47 @@ def settings_key(config: Mapping[str, Any]) -> str | None:
     Returns:
         sixteen hexadecimal digits; None if the record has no config. Local data and weights count by their path.
     """
-    recorded = {
-        group: _decisive(group, settings, _defaults()[group])
-        for group in DECISIVE_GROUPS + LATER_GROUPS
-        if isinstance(settings := config.get(group), Mapping)
-    }
-    if "method" in recorded:
-        data = config.get("dataset")
-        recorded["method"] = _effective_method(
-            recorded["method"], config["method"], data if isinstance(data, Mapping) else {}
-        )
-    # A group that was added later counts only if it says something, so that it does not divide older replicates.
-    kept = {group: settings for group, settings in recorded.items() if settings or group in DECISIVE_GROUPS}
-    if not recorded.keys() & set(DECISIVE_GROUPS):
+    kept = _decisive_groups(config)
+    if not kept.keys() & set(DECISIVE_GROUPS):
         return None
     return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def _decisive(group: str, settings: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
+def _cell_settings(cell: CellConfig, data_fingerprint: str | None, weights_fingerprint: str | None) -> dict[str, Any]:
+    """The settings that decide a cell's result: not the tracker, the hardware, the study or the place of files."""
+    kept = _decisive_groups({group: vars(getattr(cell, group)) for group in DECISIVE_GROUPS + LATER_GROUPS})
+    # Pretrained weights come with their own config, which decides.
+    if cell.model.weights is Weights.pretrained:
+        kept["model"].pop("architecture", None)
+    # Local files count by content: a copy elsewhere is the same cell, and a changed file is another one.
+    if kept["dataset"].pop("path", None) is not None:
+        for setting in HUB_SETTINGS:
+            kept["dataset"].pop(setting, None)
+        kept["dataset"]["data_fingerprint"] = data_fingerprint
+    if weights_fingerprint is not None:
+        kept["model"]["source"] = weights_fingerprint
+    return {"identity_version": IDENTITY_VERSION, "seed": cell.seed, **kept}
+
+
+def _decisive_groups(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The decisive settings of each group of a config; a group that is not a mapping is left out."""
+    kept = {
+        group: _decisive(group, settings)
+        for group in DECISIVE_GROUPS + LATER_GROUPS
+        if isinstance(settings := config.get(group), Mapping)
+    }
+    if "method" in kept:
+        data = config.get("dataset")
+        without = _without_effect(config["method"], data if isinstance(data, Mapping) else {})
+        kept["method"] = {name: value for name, value in kept["method"].items() if name not in without}
+    # A group that was added later counts only if it says something, so that it does not divide older replicates.
+    return {group: settings for group, settings in kept.items() if settings or group in DECISIVE_GROUPS}
+
+
+def _decisive(group: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that have an effect and differ from the default."""
+    # A setting that is added later does not change the identity of older cells.
+    default = _defaults()[group]
     kept = {
         name: value
         for name, value in settings.items()
@@ -130,23 +123,18 @@ def _decisive(group: str, settings: Mapping[str, Any], default: Mapping[str, Any
     return kept
 
 
-def _effective_method(kept: dict[str, Any], method: Mapping[str, Any], dataset: Mapping[str, Any]) -> dict[str, Any]:
-    """The decisive settings of a method without those about examples that change nothing."""
-    without: set[str] = set()
+def _without_effect(method: Mapping[str, Any], dataset: Mapping[str, Any]) -> set[str]:
+    """The settings about examples that change nothing for a method."""
+    names: set[str] = set()
     if not leakage_counts(method, dataset):
-        without.add("leakage")
+        names.add("leakage")
     if method.get("examples", "none") == "none" and method.get("kind") != "prompting":
-        without.add("retriever")
-    return {name: value for name, value in kept.items() if name not in without}
+        names.add("retriever")
+    return names
 
 
 def leakage_counts(method: Mapping[str, Any], dataset: Mapping[str, Any]) -> bool:
-    """Return whether `method.leakage` can change a prompt.
-
-    Args:
-        method: the group of a cell's config.
-        dataset: the group of the same config.
-    """
+    """Whether `method.leakage` can change a prompt, by the groups of a cell's config."""
     if method.get("examples", "none") == "none":
         return False
     # No two splits of the generated data share an instruction (tests/unit/test_minipy.py).
@@ -155,10 +143,6 @@ def leakage_counts(method: Mapping[str, Any], dataset: Mapping[str, Any]) -> boo
 
 def _is_generated(dataset: Mapping[str, Any]) -> bool:
     return dataset.get("source") == "generated" and not dataset.get("path")
-
-
-def _values(settings: Any) -> dict[str, Any]:
-    return {spec.name: getattr(settings, spec.name) for spec in fields(settings)}
 
 
 @cache

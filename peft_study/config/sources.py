@@ -16,11 +16,13 @@ LOCAL_RETRIEVERS = frozenset({TFIDF_RETRIEVER, BM25_RETRIEVER, PACKAGED_RETRIEVE
 
 def needs_hub(cell: CellConfig) -> bool:
     """Whether a cell names something that may have to be downloaded from the hub."""
-    named = [cell.model.tokenizer, None if cell.model.weights is Weights.random else cell.model.source]
+    sources = [cell.model.tokenizer]
+    if cell.model.weights is not Weights.random:
+        sources.append(cell.model.source)
     if cell.method.examples is ExampleChoice.nearest and cell.method.retriever not in LOCAL_RETRIEVERS:
-        named.append(cell.method.retriever)
-    remote_model = any(
+        sources.append(cell.method.retriever)
+    names_repository = any(
         source and source != EMBEDDED_TOKENIZER and not source.startswith(EMBEDDED_SOURCE) and not Path(source).exists()
-        for source in named
+        for source in sources
     )
-    return remote_model or (cell.dataset.path is None and cell.dataset.source is DatasetSource.hub)
+    return names_repository or (cell.dataset.path is None and cell.dataset.source is DatasetSource.hub)

@@ -68,8 +68,8 @@ def text_behind(end: Anchor, new: Sequence[int], tokenizer: Decoding) -> str:
     joint = _decoded((*end.ids, *new), tokenizer)
     if joint.startswith(end.text):
         return joint[len(end.text) :]
-    same = next(index for index, pair in enumerate(zip(end.text, joint, strict=False)) if pair[0] != pair[1])
-    return joint[same:]
+    pairs = enumerate(zip(end.text, joint, strict=False))
+    return joint[next(index for index, (before, after) in pairs if before != after) :]
 
 
 def _is_whole(token: int, tokenizer: Decoding) -> bool:

@@ -94,15 +94,9 @@ def choose(
 
 
 def equal_instructions(train: Sequence[Sample], prompted: Sequence[Sample]) -> list[frozenset[int]]:
-    """Find for each sample the training samples that ask the same.
+    """Find for each prompted sample the indices of training samples with the same instruction.
 
-    Args:
-        train: the samples to choose examples from.
-        prompted: the samples to prompt with.
-
-    Returns:
-        for each prompted sample the indices of training samples whose instruction is equal up to case, white space and
-        Unicode's compatible forms (NFKC). Empty instructions equal no other.
+    Case, white space and Unicode's compatible forms (NFKC) do not count. An empty instruction equals no other.
     """
     rows_by_text: dict[str, set[int]] = {}
     for index, sample in enumerate(train):

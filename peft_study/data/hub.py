@@ -17,15 +17,20 @@ def read_tables(dataset: DatasetConfig, names: Mapping[str, str]) -> Tables:
         names: for each table the name that the hub has for it.
 
     Raises:
-        UserError: the hub cannot be reached, or does not have the data.
+        UserError: the settings name no data set of the hub, the hub cannot be reached, or it does not have the data.
     """
     import datasets
 
+    if not dataset.hub_id:
+        what = f"dataset.hub_id must name {dataset.name} on the hub if dataset.path is null, got {dataset.hub_id!r}"
+        raise UserError(
+            what, where="dataset.hub_id, dataset.path", hint="dataset.path=FOLDER, or dataset.hub_id=HUB_ID"
+        )
     # datasets 5 runs no loading script of a repository; conf/dataset names the hub's Parquet where main has one.
     datasets.disable_progress_bars()
     try:
         loaded = datasets.load_dataset(
-            _source(dataset), data_files=dict(dataset.hub_files) or None, revision=dataset.revision
+            _source(dataset, dataset.hub_id), data_files=dict(dataset.hub_files) or None, revision=dataset.revision
         )
         tables = {table: loaded[name] for table, name in names.items()}
     except Exception as error:  # datasets raises many kinds for one cause: the hub's answer, or none
@@ -44,17 +49,16 @@ def _located(source: str, rows: Iterable[dict[str, Any]]) -> Iterator[Row]:
         yield f"{source} row {number}", row
 
 
-def _source(dataset: DatasetConfig) -> str:
+def _source(dataset: DatasetConfig, hub_id: str) -> str:
     """The source for `datasets`: the hub id, or a folder of the hub's cache if only that can be read."""
     import datasets
     from huggingface_hub import snapshot_download
 
-    source = str(dataset.hub_id)
-    if not (datasets.config.HF_HUB_OFFLINE and dataset.hub_files) or Path(source).exists():
-        return source
+    if not (datasets.config.HF_HUB_OFFLINE and dataset.hub_files) or Path(hub_id).exists():
+        return hub_id
     # Offline, `datasets` finds a data set whose files are named only in its own cache, and not in the hub's.
     return snapshot_download(
-        source,
+        hub_id,
         repo_type="dataset",
         revision=dataset.revision,
         allow_patterns=list(dataset.hub_files.values()),

@@ -18,7 +18,10 @@ def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     for number, line in enumerate(_lines(path), start=1):
         if line.strip():
             where = f"{path}, line {number}"
-            yield where, _object(_parsed(line.rstrip(), where, "a line"), where, "a line")
+            yield (
+                where,
+                _object(_parsed(line.rstrip(), where, "a line", "each line is one JSON object"), where, "a line"),
+            )
 
 
 def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -31,7 +34,7 @@ def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         yield from read_rows(path)
         return
     # CodeAlpaca and the sanitized MBPP are published as one list.
-    values = _parsed("".join(_lines(path)), str(path), "a file")
+    values = _parsed("".join(_lines(path)), str(path), "a file", "a file that begins with [ is one JSON list")
     for number, value in enumerate(values, start=1):
         where = f"{path}, item {number}"
         yield where, _object(value, where, "an item")
@@ -89,7 +92,7 @@ def has_utf8_form(text: str) -> bool:
     return True
 
 
-def _parsed(text: str, where: str, what: str) -> Any:
+def _parsed(text: str, where: str, subject: str, hint: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
@@ -100,13 +103,13 @@ def _parsed(text: str, where: str, what: str) -> Any:
         reason, place, cause = "nested too deeply", where, error
     except ValueError as error:  # an integer of more than 4,300 digits
         reason, place, cause = str(error).partition(";")[0], where, error
-    raise UserError(f"{what} is not JSON ({reason})", where=place, hint="each line is one JSON object") from cause
+    raise UserError(f"{subject} is not JSON ({reason})", where=place, hint=hint) from cause
 
 
-def _object(value: Any, where: str, what: str) -> dict[str, Any]:
+def _object(value: Any, where: str, subject: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UserError(
-            f"{what} holds a {type(value).__name__}, not an object",
+            f"{subject} holds a {type(value).__name__}, not an object",
             where=where,
             hint='each is one JSON object, such as {"nl": "...", "cmd": "..."}',
         )

@@ -42,9 +42,9 @@ class Overlap:
         return cls(len(matches), len(matches) / total if total else 0.0, tuple(list(matches.items())[:EXAMPLES]))
 
     @classmethod
-    def from_json(cls, plain: dict[str, Any]) -> Self:
+    def from_json(cls, record: dict[str, Any]) -> Self:
         """Restore an overlap from JSON, which has no tuples."""
-        return cls(int(plain["count"]), float(plain["share"]), tuple((str(a), str(b)) for a, b in plain["examples"]))
+        return cls(int(record["count"]), float(record["share"]), tuple((str(a), str(b)) for a, b in record["examples"]))
 
 
 @dataclass(frozen=True)
@@ -92,14 +92,13 @@ def leakage(test: Sequence[Sample], others: Sequence[Sample]) -> Leakage:
         test: the test split.
         others: the samples to compare with; of several matches, the report names the first.
     """
-    texts, other_texts = ({sample.id: normalized(sample.instruction) for sample in part} for part in (test, others))
-    answers, other_answers = ({sample.id: sample.answer.strip() for sample in part} for part in (test, others))
+    texts, other_texts = _instructions(test), _instructions(others)
     same = _equal(texts, other_texts)
     similar = same | _similar({id_: text for id_, text in texts.items() if text and id_ not in same}, other_texts)
     return Leakage(
         same_instruction=Overlap.of(same, len(test)),
         similar_instruction=Overlap.of({id_: similar[id_] for id_ in texts if id_ in similar}, len(test)),
-        same_answer=Overlap.of(_equal(answers, other_answers), len(test)),
+        same_answer=Overlap.of(_equal(_answers(test), _answers(others)), len(test)),
     )
 
 
@@ -108,10 +107,18 @@ def normalized(text: str) -> str:
     return re.sub(r"\s+", " ", unicodedata.normalize("NFKC", text).casefold()).strip()
 
 
+def _instructions(samples: Sequence[Sample]) -> dict[str, str]:
+    return {sample.id: normalized(sample.instruction) for sample in samples}
+
+
+def _answers(samples: Sequence[Sample]) -> dict[str, str]:
+    return {sample.id: sample.answer.strip() for sample in samples}
+
+
 def _equal(texts: dict[str, str], others: dict[str, str]) -> dict[str, str]:
     # Of equal texts the first one counts, so they are entered from the last to the first.
-    places = {text: id_ for id_, text in reversed(others.items())}
-    return {id_: places[text] for id_, text in texts.items() if text and text in places}
+    ids_by_text = {text: id_ for id_, text in reversed(others.items())}
+    return {id_: ids_by_text[text] for id_, text in texts.items() if text and text in ids_by_text}
 
 
 def _similar(texts: dict[str, str], others: dict[str, str]) -> dict[str, str]:
@@ -146,10 +153,10 @@ def _grams(text: str) -> frozenset[str]:
 def _read(file: Path) -> Leakage | None:
     # A damaged file, or one of another version, is computed again.
     try:
-        plain = json.loads(file.read_text(encoding="utf-8"))
-        if plain["version"] != VERSION:
+        record = json.loads(file.read_text(encoding="utf-8"))
+        if record["version"] != VERSION:
             return None
-        return Leakage(**{name: Overlap.from_json(overlap) for name, overlap in plain["leakage"].items()})
+        return Leakage(**{name: Overlap.from_json(overlap) for name, overlap in record["leakage"].items()})
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 

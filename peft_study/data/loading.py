@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from peft_study.config.schema import DatasetConfig, DatasetSource
-from peft_study.data.fingerprints import fingerprint
 from peft_study.data.hub import read_tables
 from peft_study.data.layouts import LAYOUTS
 from peft_study.data.layouts.base import SPLITS
 from peft_study.data.leakage import Leakage, cached_leakage
 from peft_study.data.line_ends import with_line_feeds
-from peft_study.data.samples import Sample
+from peft_study.data.samples import Sample, fingerprint
 from peft_study.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -55,38 +54,37 @@ def load(dataset: DatasetConfig) -> Splits:
     Raises:
         UserError: something is missing, unreadable or empty; the message says what to try.
     """
-    layout = LAYOUTS[dataset.layout]
     dropped: dict[str, int] = {}
-    if dataset.path is not None:
-        path = Path(dataset.path).expanduser()
-        _check_path(dataset, path)
-        rows, origin = layout.samples(layout.read(path), dataset, dropped), f"file:{Path(dataset.path).name}"
-    elif dataset.source is DatasetSource.generated:
-        rows, origin = _generated(dataset), f"generated:{dataset.name}"
-    else:
-        tables = read_tables(dataset, layout.hub_tables(dataset))
-        rows, origin = layout.samples(tables, dataset, dropped), f"hub:{dataset.hub_id}@{dataset.revision or 'default'}"
-    for split in SPLITS if dataset.layout.has_training_split else ("test",):
-        if not rows[split]:
-            what = f"the {split} split of {dataset.name} is empty"
-            raise UserError(what, where=origin, hint=f"{layout.minimum(dataset)} at least")
-    if dataset.path is None or layout.is_published:  # a file of a user has any size
-        _warn_about_sizes(dataset, rows)
+    rows, origin = _read(dataset, dropped)
+    _check_sizes(dataset, rows, origin)
     # Before line ends change and limits apply, so that results of one data set have one fingerprint.
     content = fingerprint(sample for split in SPLITS for sample in rows[split])
     # A carriage return in a prompt or target would teach the model the line ends of a file.
     rows = {split: [_with_line_feeds(sample) for sample in rows[split]] for split in SPLITS}
-    cut = {split: tuple(rows[split][: dataset.limit]) for split in SPLITS}
+    limited = {split: tuple(rows[split][: dataset.limit]) for split in SPLITS}
     return Splits(
-        train=cut["train"],
-        validation=cut["validation"],
-        test=cut["test"][: dataset.test_limit],
+        train=limited["train"],
+        validation=limited["validation"],
+        test=limited["test"][: dataset.test_limit],
         origin=origin,
         fingerprint=content,
         dropped=dropped,
         # Of whole splits, so that limited cells of a data set share its report.
         leakage=cached_leakage(rows["test"], [*rows["train"], *rows["validation"]], content),
     )
+
+
+def _read(dataset: DatasetConfig, dropped: dict[str, int]) -> tuple[dict[str, list[Sample]], str]:
+    """The samples by split, and their origin; `dropped` is filled with the number of rows left out."""
+    layout = LAYOUTS[dataset.layout]
+    if dataset.path is not None:
+        path = Path(dataset.path).expanduser()
+        _check_path(dataset, path)
+        return layout.samples(layout.read(path), dataset, dropped), f"file:{Path(dataset.path).name}"
+    if dataset.source is DatasetSource.generated:
+        return _generated(dataset), f"generated:{dataset.name}"
+    tables = read_tables(dataset, layout.hub_tables(dataset))
+    return layout.samples(tables, dataset, dropped), f"hub:{dataset.hub_id}@{dataset.revision or 'default'}"
 
 
 def _with_line_feeds(sample: Sample) -> Sample:
@@ -118,7 +116,15 @@ def _check_path(dataset: DatasetConfig, path: Path) -> None:
         raise UserError(f"{dataset.name} is read from a folder, got a file", where=where, hint=layout.expected)
 
 
-def _warn_about_sizes(dataset: DatasetConfig, rows: Mapping[str, list[Sample]]) -> None:
+def _check_sizes(dataset: DatasetConfig, rows: Mapping[str, list[Sample]], origin: str) -> None:
+    """Refuse an empty split, and warn about other sizes than the study's."""
+    layout = LAYOUTS[dataset.layout]
+    for split in SPLITS if dataset.layout.has_training_split else ("test",):
+        if not rows[split]:
+            what = f"the {split} split of {dataset.name} is empty"
+            raise UserError(what, where=origin, hint=f"{layout.minimum(dataset, split)} at least")
+    if dataset.path is not None and not layout.is_published:  # a file of a user has any size
+        return
     for split, expected in dataset.sizes.items():
         if split in rows and len(rows[split]) != expected:
             logger.warning("%s: %s has %d samples, the study's has %d", dataset.name, split, len(rows[split]), expected)

@@ -19,8 +19,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from peft_study.config.checks import problems
 from peft_study.config.compat import cache_yaml_files
-from peft_study.config.compose import CONFIG_ERRORS, explain, folder_of, to_cell, yaml_of
+from peft_study.config.compose import CONFIG_ERRORS, explain, to_cell, yaml_of
 from peft_study.config.grammar import shell_form
+from peft_study.config.naming import folder_of
 from peft_study.config.schema import CellConfig, StudyConfig
 from peft_study.errors import UserError, near_names
 from peft_study.sweep.blocks import block_of, expand, is_group, read_blocks

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from peft_study.config.compose import compose_cell, conf_folder, name_of
+from peft_study.config.compose import compose_cell, conf_folder
+from peft_study.config.naming import name_of
 from peft_study.errors import UserError
 from peft_study.sweep.command import expand_command, plan_command
 from peft_study.sweep.plan import PlannedCell

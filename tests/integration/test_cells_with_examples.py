@@ -11,9 +11,10 @@ import torch
 from peft_study.cell.encoding import CellEncoder, Prepared, template_of
 from peft_study.cli import plan, score
 from peft_study.cli.results_table import rows as table_rows
-from peft_study.config.compose import compose_cell, name_of
+from peft_study.config.compose import compose_cell
 from peft_study.config.examples import labelled_method
 from peft_study.config.identity import plain, settings_key
+from peft_study.config.naming import name_of
 from peft_study.config.schema import CellConfig
 from peft_study.data import loading
 from peft_study.models.declared import Positions

@@ -10,7 +10,8 @@ import pytest
 
 from peft_study.cell.recorder import Recorder
 from peft_study.cell.run import CellRun
-from peft_study.config.compose import compose_cell, name_of
+from peft_study.config.compose import compose_cell
+from peft_study.config.naming import name_of
 from peft_study.models.tiny import FOLDER
 from peft_study.results.schema import Status, Work
 from peft_study.results.store import CellFolder

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import wandb
 
-from peft_study.config.compose import compose_cell, name_of
+from peft_study.config.compose import compose_cell
+from peft_study.config.naming import name_of
 from peft_study.report.read.cells import row_of
 from peft_study.results.schema import RunResult, Status
 from peft_study.results.store import CellFolder

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from peft_study.cell.attempt import new_result
-from peft_study.config.compose import compose_cell, folder_of
+from peft_study.config.compose import compose_cell
+from peft_study.config.naming import folder_of
 from peft_study.results.schema import PhaseCost, Status
 from peft_study.results.store import RESULT, CellFolder
 from peft_study.sweep.cluster import slurm_jobs

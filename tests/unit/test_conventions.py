@@ -11,13 +11,15 @@ from transformers import PreTrainedTokenizerBase
 
 from peft_study.cell.encoding import template_of
 from peft_study.cli.results_table import rows
-from peft_study.config.compose import compose_cell, conf_folder, name_of
+from peft_study.config.compose import compose_cell, conf_folder
 from peft_study.config.conventions import label
 from peft_study.config.identity import plain
+from peft_study.config.naming import name_of
 from peft_study.config.schema import ConventionsConfig
 from peft_study.data.package_v1 import clean_up_spaces, cut_at_angle_brackets
 from peft_study.data.prompts import Template
-from peft_study.data.tokens import Encoded, not_longer_than
+from peft_study.data.token_counts import not_longer_than
+from peft_study.data.tokens import Encoded
 from peft_study.metrics.exact_match import score_exact_match
 from peft_study.results.schema import RunResult, Status
 

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from peft_study.config.checks import NAME
-from peft_study.config.compose import compose_cell, folder_of, name_of
+from peft_study.config.compose import compose_cell
 from peft_study.config.identity import from_plain, plain, settings_key
+from peft_study.config.naming import folder_of, name_of
+from peft_study.config.ranges import NAME
 from peft_study.config.schema import Truncation
 from peft_study.errors import UserError
 from tests.conftest import write_jsonl
@@ -113,6 +114,15 @@ def test_local_data_is_identified_by_content_not_by_place(tmp_path: Path) -> Non
 
     assert names[0] == names[1]
     assert names[0] != names[2]
+
+
+@pytest.mark.parametrize("setting", ["dataset.path", "model.source"])
+def test_a_local_path_that_cannot_be_read_is_named(setting: str) -> None:
+    # A name of 300 letters raises OSError for every user. Missing permissions would not for root.
+    cell = compose_cell([*BASE, f"{setting}={'x' * 300}"])
+
+    with pytest.raises(UserError, match=f"{setting} cannot be read: File name too long"):
+        name_of(cell)
 
 
 @pytest.mark.parametrize("setting", ["study.name", "model.name", "method.name", "dataset.name", "quantization.name"])

@@ -54,6 +54,18 @@ def test_one_file_is_split_the_same_way_every_time(tmp_path: Path) -> None:
     assert sorted(texts) == sorted(f"n{i}" for i in range(50))
 
 
+@pytest.mark.parametrize(("rows", "refused"), [(2, True), (5, True), (7, True), (8, False), (9, False)])
+def test_one_file_needs_eight_rows(tmp_path: Path, rows: int, refused: bool) -> None:
+    path = write_jsonl(tmp_path / "all.jsonl", [{"nl": f"n{i}", "cmd": f"c{i}"} for i in range(rows)])
+
+    if refused:
+        with pytest.raises(UserError) as caught:
+            load(local(path))
+        assert "needs eight rows" in str(caught.value)
+    else:
+        assert min(load(local(path)).sizes().values()) == 1
+
+
 def test_other_field_names(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "all.jsonl", [{"intent": f"n{i}", "snippet": "c"} for i in range(10)])
 
@@ -103,14 +115,6 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str, says: list[str]) -> None
 
     for words in says:
         assert words in str(caught.value)
-
-
-def test_bytes_that_are_no_utf8_are_named(tmp_path: Path) -> None:
-    for split in ("train", "validation", "test"):
-        (tmp_path / f"{split}.jsonl").write_bytes(b'{"nl": "caf\xe9", "cmd": "b"}\n')
-
-    with pytest.raises(UserError, match="not UTF-8"):
-        load(local(tmp_path))
 
 
 def test_a_bad_byte_is_named_with_its_line(tmp_path: Path) -> None:
@@ -195,11 +199,14 @@ def test_an_input_stands_behind_its_instruction(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ('[{"instruction": "a"},\n {"instruction"]', ["a file is not JSON", "raw.json, line 2, column"]),
+        (
+            '[{"instruction": "a"},\n {"instruction"]',
+            ["a file is not JSON", "raw.json, line 2, column", "one JSON list"],
+        ),
         ('[{"instruction": "a", "input": "", "output": "b"}, 3]', ["an item holds a int", "raw.json, item 2"]),
         ('[{"instruction": "a", "output": "b"}]', ["lacks the field 'input'", "raw.json, item 1"]),
         ('{"instruction": "a", "input": "", "output": "b"}\n3', ["a line holds a int", "raw.json, line 2"]),
-        ("", ["the train split of codealpacapy is empty", "six rows"]),
+        ("", ["the train split of codealpacapy is empty", "eight rows"]),
     ],
 )
 def test_bad_raw_data_is_named(tmp_path: Path, content: str, says: list[str]) -> None:
@@ -299,10 +306,11 @@ def test_a_hub_that_cannot_be_reached_says_what_to_try() -> None:
     assert "dataset.path" in str(caught.value)
 
 
-def test_the_generated_set_has_its_sizes() -> None:
-    splits = load(compose_cell(["model=tiny-llama"]).dataset)
+def test_data_without_a_path_and_a_hub_id_is_refused() -> None:
+    dataset = replace(compose_cell(["dataset=codealpacapy"]).dataset, hub_id=None)
 
-    assert splits.sizes() == {"train": 2000, "validation": 300, "test": 1000}
+    with pytest.raises(UserError, match=r"dataset\.hub_id must name codealpacapy .*, got None"):
+        load(dataset)
 
 
 @pytest.mark.parametrize(

@@ -9,16 +9,8 @@ from hypothesis import strategies as st
 from peft_study.config.schema import PromptForm
 from peft_study.data.prompts import Template
 from peft_study.data.samples import Sample
-from peft_study.data.tokens import (
-    Encoded,
-    Limits,
-    Truncation,
-    changed_targets,
-    encode,
-    encode_prompt,
-    lengths,
-    truncation,
-)
+from peft_study.data.token_counts import Truncation, changed_targets, lengths, truncation
+from peft_study.data.tokens import Encoded, Limits, encode, encode_prompt
 from peft_study.models.tiny import load_tokenizer
 from tests.tokenizer_kinds import DECODERS, FUNCTIONS, t5
 

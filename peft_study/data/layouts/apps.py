@@ -9,7 +9,7 @@ from typing import Any
 
 from peft_study.config.schema import DatasetConfig
 from peft_study.data import jsonl
-from peft_study.data.layouts.base import BaseLayout, Row, Tables
+from peft_study.data.layouts.base import BaseLayout, Row, Tables, add_unique
 from peft_study.data.samples import LEVELS, ProgramTests, Sample
 from peft_study.errors import UserError
 
@@ -40,7 +40,9 @@ class Layout(BaseLayout):
     def hub_tables(self, dataset: DatasetConfig) -> dict[str, str]:
         return {"train": "train", "test": "test"}
 
-    def minimum(self, dataset: DatasetConfig) -> str:
+    def minimum(self, dataset: DatasetConfig, split: str) -> str:
+        if split == "test":
+            return f"it needs one test problem whose difficulty is {', '.join(LEVELS[:-1])} or {LEVELS[-1]}"
         return f"the first {VALIDATION_SIZE} training problems are for validation: it needs one more"
 
     def read(self, path: Path) -> Tables:
@@ -67,17 +69,23 @@ def _shuffled(rows: list[Row]) -> list[Row]:
 def _first_of_each_level(rows: Iterable[Row]) -> list[Row]:
     by_level: dict[str, list[Row]] = {level: [] for level in LEVELS}
     for where, row in rows:
-        same_level = by_level.get(jsonl.text_field(row, "difficulty", where) or "")
-        if same_level is not None and len(same_level) < TESTED_PER_LEVEL:
-            same_level.append((where, row))
+        level_rows = by_level.get(jsonl.text_field(row, "difficulty", where) or "")
+        if level_rows is not None and len(level_rows) < TESTED_PER_LEVEL:
+            level_rows.append((where, row))
             # The file is hundreds of megabytes: the rest of it is not read.
             if all(len(part) == TESTED_PER_LEVEL for part in by_level.values()):
                 break
-    return [row for level in LEVELS for row in by_level[level]]
+    return [row for rows_of_level in by_level.values() for row in rows_of_level]
 
 
 def _samples(split: str, rows: Sequence[Row], dropped: dict[str, int]) -> list[Sample]:
-    samples = [sample for where, row in rows if (sample := _sample(split, where, row))]
+    samples: list[Sample] = []
+    seen: set[str] = set()
+    for where, row in rows:
+        sample = _sample(split, where, row)
+        if sample is not None:
+            add_unique(seen, sample.id, "problem_id", where)
+            samples.append(sample)
     if len(samples) < len(rows):
         dropped[split] = len(rows) - len(samples)
         lacks = "a question" if split == "test" else "a question or solution"
@@ -86,7 +94,6 @@ def _samples(split: str, rows: Sequence[Row], dropped: dict[str, int]) -> list[S
     untested = sum(not (sample.tests and sample.tests.inputs) for sample in samples) if split == "test" else 0
     if untested:
         logger.warning("apps: %d test problems have no tests to score by", untested)
-    _refuse_equal_ids(samples)
     return samples
 
 
@@ -108,16 +115,6 @@ def _sample(split: str, where: str, row: dict[str, Any]) -> Sample | None:
         tests=_tests(jsonl.text_field(row, "input_output", where)),
         starter_code=jsonl.text_field(row, "starter_code", where) or "",
     )
-
-
-def _refuse_equal_ids(samples: Iterable[Sample]) -> None:
-    # Candidates and verdicts are stored by the sample's id.
-    seen = set()
-    for sample in samples:
-        if sample.id in seen:
-            what = f"problem_id must be unique, got {sample.id!r} twice"
-            raise UserError(what, where="problem_id", hint="another id for one of the two problems")
-        seen.add(sample.id)
 
 
 def _solutions(text: str | None) -> list[str]:

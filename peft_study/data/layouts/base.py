@@ -9,6 +9,7 @@ from typing import Any, ClassVar, TypeAlias, TypeVar
 
 from peft_study.config.schema import DatasetConfig
 from peft_study.data.samples import Sample
+from peft_study.errors import UserError
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +22,8 @@ T = TypeVar("T")
 SPLITS = ("train", "validation", "test")
 # A fixed seed, whatever the cell's, so that all cells see the same test split.
 SINGLE_FILE_SEED = 0
-SINGLE_FILE_SHARES = (0.8, 0.1, 0.1)
+TRAIN_SHARE, VALIDATION_SHARE = 0.8, 0.1
+SINGLE_FILE_MINIMUM = "one file is split 80/10/10: it needs eight rows"
 
 
 class BaseLayout(ABC):
@@ -43,8 +45,8 @@ class BaseLayout(ABC):
         """The hub's name of each table that `samples` needs."""
         return {split: split for split in SPLITS}
 
-    def minimum(self, dataset: DatasetConfig) -> str:
-        """How many rows the data needs so that no split is empty, for a message."""
+    def minimum(self, dataset: DatasetConfig, split: str) -> str:
+        """What the data needs so that a split is not empty, for a message that ends with "at least"."""
         return "it needs one sample"
 
     @abstractmethod
@@ -75,7 +77,19 @@ class BaseLayout(ABC):
 def split_single_table(dataset: DatasetConfig, items: list[T]) -> dict[str, list[T]]:
     """Shuffle items in place and split them 80/10/10, the same way every time."""
     random.Random(SINGLE_FILE_SEED).shuffle(items)  # noqa: S311 - a reproducible split, no secret
-    train_end = round(len(items) * SINGLE_FILE_SHARES[0])
-    validation_end = round(len(items) * (SINGLE_FILE_SHARES[0] + SINGLE_FILE_SHARES[1]))
+    train_end = round(len(items) * TRAIN_SHARE)
+    validation_end = round(len(items) * (TRAIN_SHARE + VALIDATION_SHARE))
     logger.info("%s split 80/10/10 with seed %d", dataset.name, SINGLE_FILE_SEED)
     return {"train": items[:train_end], "validation": items[train_end:validation_end], "test": items[validation_end:]}
+
+
+def add_unique(ids: set[T], sample_id: T, field: str, where: str) -> None:
+    """Add an id to those of earlier rows. Candidates and verdicts are stored by it.
+
+    Raises:
+        UserError: an earlier row has the same id.
+    """
+    if sample_id in ids:
+        what = f"{field} must be unique, got {sample_id} twice"
+        raise UserError(what, where=where, hint="remove one of the two problems")
+    ids.add(sample_id)

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from peft_study.config.schema import DatasetConfig
 from peft_study.data import jsonl
-from peft_study.data.layouts.base import BaseLayout, Row, Tables, split_single_table
-from peft_study.data.layouts.pairs import minimum_to_split
+from peft_study.data.layouts.base import SINGLE_FILE_MINIMUM, BaseLayout, Row, Tables, split_single_table
 from peft_study.data.samples import Sample
 from peft_study.data.syntax import parse
 
@@ -24,8 +23,8 @@ class Layout(BaseLayout):
     # samples that this rule keeps differs from theirs.
     expected = "one file, the JSON list or JSONL of CodeAlpaca"
 
-    def minimum(self, dataset: DatasetConfig) -> str:
-        return minimum_to_split(dataset) or super().minimum(dataset)
+    def minimum(self, dataset: DatasetConfig, split: str) -> str:
+        return SINGLE_FILE_MINIMUM
 
     def read(self, path: Path) -> Tables:
         return {"all": jsonl.read_objects(path)}
@@ -63,10 +62,10 @@ def _reason_to_drop(instruction: str, output: str) -> str | None:
     if tree is None:
         return "no Python"
     # A line of another language that begins with "#" is a comment, and leaves no statement at all.
-    return "a bare word, number or text" if all(_says_nothing(statement) for statement in tree.body) else None
+    return "a bare word, number or text" if all(_is_bare_value(statement) for statement in tree.body) else None
 
 
-def _says_nothing(statement: ast.stmt) -> bool:
+def _is_bare_value(statement: ast.stmt) -> bool:
     value = statement.value if isinstance(statement, ast.Expr) else None
     if isinstance(value, ast.UnaryOp):
         value = value.operand

@@ -5,7 +5,7 @@ from typing import Any
 
 from peft_study.config.schema import DatasetConfig
 from peft_study.data import jsonl
-from peft_study.data.layouts.base import BaseLayout, Tables
+from peft_study.data.layouts.base import BaseLayout, Tables, add_unique
 from peft_study.data.samples import Sample
 from peft_study.errors import UserError
 
@@ -23,14 +23,12 @@ class Layout(BaseLayout):
 
     def samples(self, tables: Tables, dataset: DatasetConfig, dropped: dict[str, int]) -> dict[str, list[Sample]]:
         """As in `BaseLayout`; two problems with one id are an error."""
-        samples: dict[str, Sample] = {}
+        samples: list[Sample] = []
+        seen: set[str] = set()
         for where, row in tables["test"]:
-            sample = _sample(where, row)
-            if sample.id in samples:
-                what = f"task_id must be unique, got {sample.id} twice"
-                raise UserError(what, where=where, hint="remove one of the two problems")
-            samples[sample.id] = sample
-        return {"train": [], "validation": [], "test": list(samples.values())}
+            samples.append(_sample(where, row))
+            add_unique(seen, samples[-1].id, "task_id", where)
+        return {"train": [], "validation": [], "test": samples}
 
 
 def _sample(where: str, row: dict[str, Any]) -> Sample:

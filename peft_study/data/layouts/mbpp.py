@@ -7,7 +7,7 @@ from typing import Any
 
 from peft_study.config.schema import DatasetConfig
 from peft_study.data import jsonl
-from peft_study.data.layouts.base import BaseLayout, Tables
+from peft_study.data.layouts.base import BaseLayout, Tables, add_unique
 from peft_study.data.samples import Sample
 from peft_study.errors import UserError
 
@@ -22,7 +22,7 @@ class Layout(BaseLayout):
 
     expected = "one file, the JSONL of all problems or the JSON list of the sanitized ones"
 
-    def minimum(self, dataset: DatasetConfig) -> str:
+    def minimum(self, dataset: DatasetConfig, split: str) -> str:
         return "tasks 11 to 510 are the test split, 511 to 600 validation, 601 to 974 training: it needs one of each"
 
     def read(self, path: Path) -> Tables:
@@ -31,13 +31,10 @@ class Layout(BaseLayout):
     def samples(self, tables: Tables, dataset: DatasetConfig, dropped: dict[str, int]) -> dict[str, list[Sample]]:
         """As in `BaseLayout`; two problems with one number are an error."""
         splits: dict[str, list[Sample]] = {split: [] for split in TASKS}
-        seen = set()
+        seen: set[int] = set()
         for where, row in chain.from_iterable(tables.values()):
             task = _task(row.get("task_id"), where)
-            if task in seen:
-                what = f"task_id must be unique, got {task} twice"
-                raise UserError(what, where=where, hint="remove one of the two problems")
-            seen.add(task)
+            add_unique(seen, task, "task_id", where)
             split = next((split for split, tasks in TASKS.items() if task in tasks), None)
             if split is not None:  # tasks 1 to 10 are examples for few-shot prompts
                 splits[split].append(_sample(f"{split}-{task}", where, row))

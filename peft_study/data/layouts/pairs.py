@@ -7,7 +7,7 @@ from typing import Any
 
 from peft_study.config.schema import DatasetConfig
 from peft_study.data import jsonl
-from peft_study.data.layouts.base import SPLITS, BaseLayout, Row, Tables, split_single_table
+from peft_study.data.layouts.base import SINGLE_FILE_MINIMUM, SPLITS, BaseLayout, Row, Tables, split_single_table
 from peft_study.data.samples import Sample
 
 logger = logging.getLogger(__name__)
@@ -29,8 +29,9 @@ class Layout(BaseLayout):
         """As in `BaseLayout`; the hub's name of the validation split is a setting."""
         return {"train": "train", "validation": dataset.validation_split, "test": "test"}
 
-    def minimum(self, dataset: DatasetConfig) -> str:
-        return minimum_to_split(dataset) or super().minimum(dataset)
+    def minimum(self, dataset: DatasetConfig, split: str) -> str:
+        is_file = dataset.path is not None and Path(dataset.path).expanduser().is_file()
+        return SINGLE_FILE_MINIMUM if is_file else super().minimum(dataset, split)
 
     def read(self, path: Path) -> Tables:
         if path.is_dir():
@@ -41,12 +42,6 @@ class Layout(BaseLayout):
         if SINGLE in tables:
             tables = split_single_table(dataset, list(tables[SINGLE]))
         return {split: _samples(split, tables[split], dataset, dropped) for split in SPLITS}
-
-
-def minimum_to_split(dataset: DatasetConfig) -> str | None:
-    """How many rows a single file needs so that each split gets one; None if `dataset.path` is not a file."""
-    is_file = dataset.path is not None and Path(dataset.path).expanduser().is_file()
-    return "one file is split 80/10/10: it needs six rows" if is_file else None
 
 
 def _samples(split: str, rows: Iterable[Row], dataset: DatasetConfig, dropped: dict[str, int]) -> list[Sample]:

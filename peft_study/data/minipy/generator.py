@@ -35,8 +35,8 @@ UNSEEN = tuple(piece.name for pool in _POOLS for piece in pool if piece.weight =
 """Pieces that only the test split draws."""
 
 
-def home(pieces: tuple[str, ...]) -> str:
-    """Choose the split of a combination of pieces: "any", or the only split that has it."""
+def _split_of(pieces: tuple[str, ...]) -> str:
+    """The only split that may have a combination of pieces; "any" if each of them may."""
     # A checksum decides, so that the split depends neither on the order of drawing nor on Python's hash seed.
     core = tuple(piece for piece in pieces if piece != "bind")
     if len(core) < 2:
@@ -60,36 +60,35 @@ def generate(split: str) -> list[Sample]:
 
 @cache
 def _splits() -> dict[str, tuple[Sample, ...]]:
-    """Draw all splits."""
     # Together, so that no instruction occurs twice, and once a process: a sweep's cells share them.
-    taken: set[str] = set()
-    return {split: tuple(_draw_split(split, size, taken)) for split, size in SIZES.items()}
+    drawn: set[str] = set()
+    return {split: tuple(_draw_split(split, size, drawn)) for split, size in SIZES.items()}
 
 
-def _draw_split(split: str, size: int, taken: set[str]) -> list[Sample]:
+def _draw_split(split: str, size: int, drawn: set[str]) -> list[Sample]:
     # Random hashes a text by SHA-512, so the draws do not depend on Python's hash seed.
     rng = Source(f"{SEED}-{split}")
     unseen = round(size * UNSEEN_SHARE) if split == "test" else 0
     new = 0 if split == "train" else round(size * NEW_SHARE)
-    wanted = ["unseen"] * unseen + ["new"] * new + ["any"] * (size - unseen - new)
-    rng.shuffle(wanted)
-    return [_draw_sample(rng, split, f"{split}-{number}", kind, taken) for number, kind in enumerate(wanted)]
+    kinds = ["unseen"] * unseen + ["new"] * new + ["any"] * (size - unseen - new)
+    rng.shuffle(kinds)
+    return [_draw_sample(rng, split, f"{split}-{number}", kind, drawn) for number, kind in enumerate(kinds)]
 
 
-def _draw_sample(rng: Source, split: str, identity: str, kind: str, taken: set[str]) -> Sample:
+def _draw_sample(rng: Source, split: str, sample_id: str, kind: str, drawn: set[str]) -> Sample:
     families, weights = zip(*FAMILIES, strict=True)
     rng.unseen_weight = 1_000 if kind == "unseen" else 0
     while True:
         draft = rng.choices(families, weights=weights)[0](rng)
-        if draft.instruction in taken:
+        if draft.instruction in drawn:
             continue
         if kind == "unseen":
             if not any(piece in UNSEEN for piece in draft.pieces):
                 continue
-        elif home(draft.pieces) != (split if kind == "new" else "any"):
+        elif _split_of(draft.pieces) != (split if kind == "new" else "any"):
             continue
         # An answer that fails on most inputs has no checks.
         checks = make_checks(draft, rng)
         if checks:
-            taken.add(draft.instruction)
-            return Sample(identity, draft.instruction, draft.answer, checks)
+            drawn.add(draft.instruction)
+            return Sample(sample_id, draft.instruction, draft.answer, checks)

@@ -94,13 +94,13 @@ def entries(rng: Source) -> Draft:
     """Look into a dictionary, or gather a part of it."""
     name = rng.choice(MAPPINGS)
     fields = {"key": rng.choice(KEYS), "k": rng.randint(0, 9), "c": rng.choice("abinstx")}
-    told = mention(rng, name, rng.choice(("dictionary", "dict")))
+    mentioned = mention(rng, name, rng.choice(("dictionary", "dict")))
     if rng.random() < 0.5:
         piece = draw(rng, ENTRIES)
-        instruction, answer = fill(rng.choice(piece.phrases), x=told, **fields), fill(piece.code, x=name, **fields)
+        instruction, answer = fill(rng.choice(piece.phrases), x=mentioned, **fields), fill(piece.code, x=name, **fields)
         return Draft(instruction, answer, (piece.name,), ((name, "mapping"),))
     gather, part, condition = draw(rng, GATHERED), draw(rng, PARTS), draw(rng, CONDITIONS)
-    phrase = "the " + fill(part.phrases[0], x=told) + rng.choice(condition.phrases)
+    phrase = "the " + fill(part.phrases[0], x=mentioned) + rng.choice(condition.phrases)
     instruction = fill(fill(rng.choice(gather.phrases), np=phrase), **fields)
     answer = fill(fill(gather.code, e=part.code, x=name, f=condition.code), **fields)
     return Draft(instruction, answer, (gather.name, part.name, condition.name), ((name, "mapping"),))
@@ -121,9 +121,9 @@ def arithmetic(rng: Source) -> Draft:
     amount, result = draw(rng, AMOUNTS), draw(rng, AMOUNT_RESULTS)
     left, right = rng.sample(SCALARS, 2)
     second = right if rng.random() < 0.7 else str(rng.randint(2, 9))
-    told = f"'{right}'" if second == right else second
+    mentioned = f"'{right}'" if second == right else second
     k = rng.randint(1, 9)
-    phrase = fill(rng.choice(amount.phrases), x=f"'{left}'", y=told)
+    phrase = fill(rng.choice(amount.phrases), x=f"'{left}'", y=mentioned)
     answer = fill(result.code, e=fill(amount.code, x=left, y=second), k=k)
     instruction = fill(rng.choice(result.phrases), np=phrase, k=k)
     variables = ((left, "int"), (right, "int")) if second == right else ((left, "int"),)

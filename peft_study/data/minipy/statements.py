@@ -44,17 +44,18 @@ def changes(rng: Source) -> Draft:
     if rng.random() < 0.65:
         steps.append(draw(rng, [piece for piece in pieces if piece != steps[0] or not numbers]))
     keys = rng.sample(("a", "b", "id", "total", "max", "x"), len(steps))
-    told, lines = [], []
+    phrases, lines = [], []
     for position, (step, key) in enumerate(zip(steps, keys, strict=True)):
-        noun = "list" if numbers else "dict"
         fields = {"k": rng.randint(0, 9), "y": other, "key": key}
-        told.append(fill(rng.choice(step.phrases), x="it" if position else mention(rng, name, noun), **fields))
+        phrase = rng.choice(step.phrases)
+        mentioned = "it" if position else mention(rng, name, "list" if numbers else "dict")
+        phrases.append(fill(phrase, x=mentioned, **fields))
         lines.append(fill(step.code, x=name, **fields))
     variables: list[tuple[str, str]] = [(name, "ints" if numbers else "mapping")]
     if any("{y}" in step.code for step in steps):
         variables.append((other, "ints"))
     answer = "\n".join(lines)
-    instruction = rng.choice((" and ", ", then ")).join(told)
+    instruction = rng.choice((" and ", ", then ")).join(phrases)
     return Draft(instruction, answer, tuple(step.name for step in steps), tuple(variables), name)
 
 

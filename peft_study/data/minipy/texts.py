@@ -40,9 +40,9 @@ ENDS = (
 
 def chain(rng: Source) -> Draft:
     """One to three steps on a string; the last one may return another type."""
-    first_steps = rng.choices((0, 1, 2), weights=(2, 5, 3))[0]
+    steps_before = rng.choices((0, 1, 2), weights=(2, 5, 3))[0]
     steps: list[Piece] = []
-    while len(steps) < first_steps:
+    while len(steps) < steps_before:
         step = draw(rng, STEPS)
         if step not in steps:
             steps.append(step)
@@ -52,8 +52,8 @@ def chain(rng: Source) -> Draft:
     for position, step in enumerate(steps):
         old, new = rng.sample(LETTERS, 2)
         fields = {"c": old, "t": new, "k": rng.randint(2, 6), "sep": rng.choice((",", ":", "-", ";", "/", "="))}
-        told = "it" if position else mention(rng, name, "string")
-        phrases.append(fill(rng.choice(step.phrases), x=told, **fields))
+        mentioned = "it" if position else mention(rng, name, "string")
+        phrases.append(fill(rng.choice(step.phrases), x=mentioned, **fields))
         # A method binds more tightly than "*".
         inner = f"({code})" if " * " in code else code
         code = fill(step.code, x=inner if step.code.startswith("{x}") else code, **fields)

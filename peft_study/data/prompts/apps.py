@@ -43,13 +43,9 @@ class Form(FencedForm):
         return fenced_code(generated)[0].rstrip()
 
     def program(self, candidate: str, sample: Sample) -> str:
-        """The starter code with the candidate behind it.
+        """As in `BaseForm`: the starter code with the candidate behind it.
 
         A candidate that starts over is a program by itself: the two together are not Python, and it alone is.
-
-        Args:
-            candidate: as `candidate` cut it.
-            sample: the sample that was prompted with.
         """
         starter = _starter(sample)
         if not starter:

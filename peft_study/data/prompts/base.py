@@ -53,10 +53,5 @@ class BaseForm(ABC):
         """
 
     def program(self, candidate: str, sample: Sample) -> str:
-        """The whole program that a candidate stands for.
-
-        Args:
-            candidate: as `candidate` cut it.
-            sample: the sample that was prompted with.
-        """
+        """The whole program that a candidate of a sample, as `candidate` cut it, stands for."""
         return candidate

@@ -113,10 +113,5 @@ class Template:
         return cut_at_angle_brackets(candidate) if self.cut_at_brackets else candidate
 
     def program(self, candidate: str, sample: Sample) -> str:
-        """The whole program that a candidate stands for.
-
-        Args:
-            candidate: as `candidate` cut it.
-            sample: the sample that was prompted with.
-        """
+        """The whole program that a candidate of a sample, as `candidate` cut it, stands for."""
         return FORMS[self.form].program(candidate, sample)
