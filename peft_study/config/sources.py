@@ -20,7 +20,10 @@ def needs_hub(cell: CellConfig) -> bool:
     if cell.method.examples is ExampleChoice.nearest and cell.method.retriever not in LOCAL_RETRIEVERS:
         named.append(cell.method.retriever)
     remote_model = any(
-        source and source != EMBEDDED_TOKENIZER and not source.startswith(EMBEDDED_SOURCE) and not Path(source).exists()
+        source
+        and source != EMBEDDED_TOKENIZER
+        and not source.startswith(EMBEDDED_SOURCE)
+        and not Path(source).expanduser().exists()
         for source in named
     )
     return remote_model or (cell.dataset.path is None and cell.dataset.source is DatasetSource.hub)

@@ -11,6 +11,7 @@ from peft_study.models.compat import layers_of
 from peft_study.models.precision import Compute
 from peft_study.models.quantization import bytes_per_weight
 from peft_study.models.random_weights import on_meta_device
+from peft_study.results.limits import host_limit_bytes
 
 GB = 1e9
 _WHOLE_LAYERS = 2
@@ -105,6 +106,9 @@ def _parameter_bytes(
 
 def _available_bytes(device: torch.device, budget_bytes: int | None) -> float:
     if device.type == "cpu":
-        return float(psutil.virtual_memory().available)
+        # The machine may have more free memory than a container or a job may use.
+        available = psutil.virtual_memory().available
+        limit = host_limit_bytes()
+        return float(available if limit is None else min(available, limit))
     free, _ = torch.cuda.mem_get_info(device)
     return float(free if budget_bytes is None else min(free, budget_bytes))

@@ -8,15 +8,7 @@ from zlib import crc32
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForSeq2SeqLM,
-    GenerationConfig,
-    PretrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoConfig, GenerationConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from peft_study.config.schema import ModelConfig
 from peft_study.errors import UserError, near_names
@@ -151,9 +143,8 @@ class RandomTensor:
 
 
 def _from_config(model: ModelConfig, config: PretrainedConfig) -> PreTrainedModel:
-    auto = AutoModelForSeq2SeqLM if FAMILIES[model.family].encoder_decoder else AutoModelForCausalLM
     try:
-        built: PreTrainedModel = auto.from_config(config)  # type: ignore[no-untyped-call]
+        built: PreTrainedModel = FAMILIES[model.family].auto_class.from_config(config)
     except (ValueError, RuntimeError, ZeroDivisionError) as error:
         raise _impossible(model, error) from error
     # As for a pretrained model, only our settings decide how to decode.

@@ -14,7 +14,7 @@ from scipy.sparse import csr_matrix
 
 from peft_study.config.sources import BM25_RETRIEVER, PACKAGED_RETRIEVER, TFIDF_RETRIEVER
 from peft_study.data.nearest import Block, Retriever, compare
-from peft_study.errors import UserError
+from peft_study.errors import UserError, first_line
 from peft_study.models.retrieval.embeddings import Embeddings, cached_embeddings
 
 if TYPE_CHECKING:
@@ -150,9 +150,8 @@ def _load_model(name: str, source: str, device: torch.device) -> "SentenceTransf
             source, device=str(device), trust_remote_code=False, model_kwargs={"use_safetensors": True}
         )
     except (OSError, ValueError, ImportError) as error:
-        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise UserError(
-            f"the retriever {name} cannot be loaded: {reason}",
+            f"the retriever {name} cannot be loaded: {first_line(error)}",
             where="method.retriever",
             hint=f"check the network or the cache; method.retriever=FOLDER or {PACKAGED_RETRIEVER}, {_OTHERS}",
         ) from error
