@@ -4,15 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from peft import PeftModelForCausalLM
 from transformers import Cache, DynamicCache, StoppingCriteriaList
 from transformers import GenerationConfig as TransformersGenerationConfig
 
 from peft_study.config.schema import GenerationConfig
 from peft_study.generation.stopping import CompleteCandidates, CompleteTexts
 from peft_study.models.loading import Model
-
-WORTH_READING_ONCE = 2
-"""Least number of tokens for which `_read_once` has work: it reads all tokens of a prompt but the last."""
 
 
 class CopyingDecoder:
@@ -24,25 +22,13 @@ class CopyingDecoder:
         max_new_tokens: length limit of a candidate, in tokens.
         ends: ids of the tokens that end a candidate.
         pad: id that fills rows.
-        virtual_tokens: whether peft adds virtual tokens inside `generate`.
-
-    Attributes:
-        pad: id that fills rows.
     """
 
     def __init__(
-        self,
-        model: Model,
-        settings: GenerationConfig,
-        max_new_tokens: int,
-        ends: Sequence[int],
-        pad: int,
-        *,
-        virtual_tokens: bool,
+        self, model: Model, settings: GenerationConfig, max_new_tokens: int, ends: Sequence[int], pad: int
     ) -> None:
-        self._model, self._settings, self.pad = model, settings, pad
+        self._model, self._settings, self._pad = model, settings, pad
         self._encoder_decoder = bool(model.config.is_encoder_decoder)
-        self._virtual_tokens = virtual_tokens
         self._config = _transformers_config(model, settings, max_new_tokens, ends, pad)
 
     def run(self, prompts: Sequence[Sequence[int]], complete: CompleteTexts | None) -> list[list[list[int]]]:
@@ -65,7 +51,7 @@ class CopyingDecoder:
         """Read all tokens of each prompt but the last, and repeat the cache for the prompt's sequences."""
         # `generate` reads a prompt once for each beam. It reads an encoder's input once anyway, and only inside
         # `generate` does peft add virtual tokens.
-        if self._encoder_decoder or self._virtual_tokens or ids.shape[1] < WORTH_READING_ONCE:
+        if self._encoder_decoder or adds_virtual_tokens(self._model) or ids.shape[1] == 1:
             return {}
         cache = DynamicCache(config=self._model.config)
         # Positions count from the first token after the padding, as in `generate`.
@@ -84,7 +70,7 @@ class CopyingDecoder:
 
     def _padded(self, prompts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
         width = max(len(prompt) for prompt in prompts)
-        ids = torch.full((len(prompts), width), self.pad, dtype=torch.long)
+        ids = torch.full((len(prompts), width), self._pad, dtype=torch.long)
         mask = torch.zeros_like(ids)
         for row, prompt in enumerate(prompts):
             # A decoder continues at the end of the row, so padding goes before the prompt.
@@ -92,6 +78,11 @@ class CopyingDecoder:
             ids[row, span] = torch.tensor(prompt, dtype=torch.long)
             mask[row, span] = 1
         return ids.to(self._model.device), mask.to(self._model.device)
+
+
+def adds_virtual_tokens(model: Model) -> bool:
+    """Whether peft adds virtual tokens to a decoder's prompt inside `generate`."""
+    return isinstance(model, PeftModelForCausalLM) and model.active_peft_config.is_prompt_learning
 
 
 def _transformers_config(

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from peft import PeftModel
 
-from peft_study.generation.prompt_reader import LEAST_COMMON, PromptReader
+from peft_study.generation.batches import LEAST_COMMON
+from peft_study.generation.prompt_reader import PromptReader
 from peft_study.models.loading import Model, base_of
 from peft_study.models.out_of_memory import is_out_of_memory
 

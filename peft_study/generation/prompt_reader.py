@@ -3,23 +3,23 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise, takewhile
+from itertools import islice, pairwise
 from typing import Any
 
 import torch
 from peft import PeftModel, PeftType
-from transformers import DynamicCache, EncoderDecoderCache
+from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
+from transformers.cache_utils import DynamicLayer
 
-from peft_study.generation.prompt_batch import PromptBatch
-from peft_study.generation.reading_cache import Parts, parts_of, reading_cache
-from peft_study.generation.recorded_step import BLOCK
+from peft_study.generation.batches import kept_common
+from peft_study.generation.prompt_batch import BLOCK, PromptBatch
 from peft_study.generation.shared_cache import EncoderLayer, SharedCache, WritingLayer
 from peft_study.generation.slots import Slots
 from peft_study.models.adapter import virtual_tokens
 from peft_study.models.loading import Model, base_of
 
-LEAST_COMMON = 16
-"""Tokens that prompts must have in common to keep them apart, because a second part of attention is not free."""
+Parts = list[tuple[torch.Tensor, torch.Tensor]]
+"""Keys and values of each layer, (prompts, heads, tokens, head size)."""
 READ_TOKENS = 2048
 """Most prompt tokens that are read at the same time, which limits the memory of activations."""
 _VIRTUAL = frozenset({PeftType.PROMPT_TUNING, PeftType.P_TUNING, PeftType.PREFIX_TUNING})
@@ -60,7 +60,6 @@ class PromptReader:
         model: base or adapter.
         prompts: token ids of all prompts of a group, which decide the common part.
         pad_token_id: id that fills rows.
-        share: keep the tokens that all prompts begin with apart.
         records: let the batches of a decoder replay their steps from CUDA graphs.
     """
 
@@ -70,7 +69,6 @@ class PromptReader:
         prompts: Sequence[Sequence[int]],
         pad_token_id: int,
         *,
-        share: bool = True,
         records: bool = False,
     ) -> None:
         self._model, self._pad, self._records = model, pad_token_id, records
@@ -79,7 +77,7 @@ class PromptReader:
         # With virtual tokens in the common part the base does the rest: peft would add them again.
         self._base = base_of(model)
         self._reads: Any = self._base if self._virtual else model
-        common = kept_common(prompts) if share and not self._encoder_decoder else 0
+        common = 0 if self._encoder_decoder else kept_common(prompts)
         self.common = self._read_common(prompts[0][:common])
 
     def _read_common(self, ids: Sequence[int]) -> CommonPart:
@@ -114,8 +112,8 @@ class PromptReader:
 
     def read_chunks(self, prompts: Sequence[Sequence[int]]) -> list[Chunk]:
         """Read a decoder's prompts in chunks, which `join` puts together."""
-        bounds = [0, *accumulate(self.chunk_sizes(prompts))]
-        return [self.read_chunk(prompts[start:end]) for start, end in pairwise(bounds)]
+        rest = iter(prompts)
+        return [self.read_chunk(list(islice(rest, size))) for size in self.chunk_sizes(prompts)]
 
     def chunk_sizes(self, prompts: Sequence[Sequence[int]]) -> list[int]:
         """Number of prompts in each chunk: about equal, so that no small chunk is left at the end."""
@@ -178,9 +176,9 @@ class PromptReader:
         ).logits[:, -1]
         slots = Slots(visible.new_ones(len(prompts), 1), sequences, room)
         encoder_slots = Slots(visible, sequences, 0)
-        own: list[Any] = [WritingLayer(None, [part], slots) for part in parts_of(cache.self_attention_cache)]
-        cross: list[Any] = [EncoderLayer(*part, encoder_slots) for part in parts_of(cache.cross_attention_cache)]
-        cache.self_attention_cache.layers, cache.cross_attention_cache.layers = own, cross
+        decoder_parts, encoder_parts = parts_of(cache.self_attention_cache), parts_of(cache.cross_attention_cache)
+        cache.self_attention_cache.layers = [WritingLayer(None, [part], slots) for part in decoder_parts]
+        cache.cross_attention_cache.layers = [EncoderLayer(*part, encoder_slots) for part in encoder_parts]
         # The decoder reads the encoder's keys from the cache; this only has to have the right shape.
         return PromptBatch(
             self._model, SharedCache(slots, cache, encoder_slots), logits.float(), encoded=encoded.last_hidden_state
@@ -211,15 +209,39 @@ class PromptReader:
         return torch.tensor(rows, dtype=torch.long, device=self._device)
 
 
-def kept_common(prompts: Sequence[Sequence[int]]) -> int:
-    """Number of leading tokens that are kept once for all prompts; 0 if they are too few to keep them apart."""
-    common = common_tokens(prompts)
-    return common if common >= LEAST_COMMON else 0
+class ReadingLayer(DynamicLayer):
+    """A cache layer that keeps the tokens of the prompts, and returns them behind those of the common part.
+
+    Args:
+        common: keys and values, (1, heads, tokens, head size); None if the prompts have no common part.
+    """
+
+    def __init__(self, common: tuple[torch.Tensor, torch.Tensor] | None) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._common = common
+
+    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any) -> Any:
+        """Keep new keys and values, and return them with the common ones before them."""
+        states = super().update(key_states, value_states)
+        if self._common is None:
+            return states
+        return tuple(
+            torch.cat([common.expand(len(new), -1, -1, -1), new], dim=-2)
+            for common, new in zip(self._common, states, strict=True)
+        )
+
+    def get_seq_length(self) -> int:
+        """Number of tokens before the next one."""
+        return super().get_seq_length() + (0 if self._common is None else self._common[0].shape[-2])
 
 
-def common_tokens(prompts: Sequence[Sequence[int]]) -> int:
-    """Number of tokens that all prompts begin with; at least a token of each prompt follows them."""
-    if len(prompts) < 2:
-        return 0
-    alike = takewhile(lambda column: len(set(column)) == 1, zip(*prompts, strict=False))
-    return min(sum(1 for _ in alike), min(map(len, prompts)) - 1)
+def reading_cache(model: PreTrainedModel, common: Parts | None) -> DynamicCache:
+    """A cache for reading prompts behind their common part."""
+    cache = DynamicCache(config=model.config)
+    cache.layers = [ReadingLayer(common[index] if common else None) for index in range(len(cache.layers))]
+    return cache
+
+
+def parts_of(cache: Any) -> Parts:
+    """Keys and values of each layer of a cache."""
+    return [(layer.keys, layer.values) for layer in cache.layers]

@@ -12,15 +12,14 @@ Attention reads each part with all queries that see it, and joins the two by the
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import AttentionInterface, Cache, EncoderDecoderCache, PreTrainedModel
+from transformers import AttentionInterface, Cache, EncoderDecoderCache
 from transformers.cache_utils import CacheLayerMixin
 
-from peft_study.generation.compat import attention_with_log_sum, replaced_attention
+from peft_study.generation.compat import attention_with_log_sum
 from peft_study.generation.slots import Slots
 
 KERNEL = "peft_study_shared"
@@ -266,8 +265,3 @@ def attend(
 
 
 AttentionInterface.register(KERNEL, attend)
-
-
-def shared_attention(model: PreTrainedModel) -> AbstractContextManager[None]:
-    """Let a model read a `SharedCache`."""
-    return replaced_attention(model, KERNEL)
