@@ -14,13 +14,10 @@ OFFLINE = "HF_HUB_OFFLINE"
 TIMEOUT_SECONDS = 5.0
 
 
-def use_cache_if_unreachable(timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+def use_cache_if_unreachable() -> None:
     """Switch the hub's libraries to their cache if no connection to the hub can be opened.
 
     Nothing is tried if `HF_HUB_OFFLINE` is set, or with a proxy, because a direct connection says nothing then.
-
-    Args:
-        timeout_seconds: longest wait for the connection.
     """
     # `getproxies` also lists NO_PROXY, as "no".
     if OFFLINE in os.environ or getproxies().keys() - {"no"}:
@@ -29,7 +26,7 @@ def use_cache_if_unreachable(timeout_seconds: float = TIMEOUT_SECONDS) -> None:
     endpoint = urlsplit(address)
     try:
         port = endpoint.port or (80 if endpoint.scheme == "http" else 443)
-        socket.create_connection((endpoint.hostname or "", port), timeout_seconds).close()
+        socket.create_connection((endpoint.hostname or "", port), TIMEOUT_SECONDS).close()
     except (OSError, ValueError) as error:  # ValueError: the address has a port or a host that cannot exist
         os.environ[OFFLINE] = "1"
         # The libraries read the environment at their import, and an earlier cell of this process may have imported

@@ -18,8 +18,7 @@ from peft_study.models.codegen2 import CodeGen2ForCausalLM, as_codegen, check_la
 from peft_study.models.compat import keep_4bit_layers_trainable_on_cpu
 from peft_study.models.declared import check_family, resolve_source
 from peft_study.models.families import FAMILIES
-from peft_study.models.precision import Compute
-from peft_study.models.quantization import bitsandbytes_config
+from peft_study.models.precision import Compute, bitsandbytes_config
 from peft_study.models.random_weights import on_meta_device, random_architecture, random_state
 
 Model: TypeAlias = PreTrainedModel | PeftModel

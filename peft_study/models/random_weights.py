@@ -65,9 +65,19 @@ def on_meta_device(model: ModelConfig, config: PretrainedConfig | None = None) -
     Args:
         model: gives the family and, without a config, the architecture.
         config: config of the model's source.
+
+    Raises:
+        UserError: transformers cannot build the architecture.
     """
-    with torch.device("meta"):
-        return _from_config(model, config or architecture_config(model))
+    config = config or architecture_config(model)
+    try:
+        with torch.device("meta"):
+            built: PreTrainedModel = FAMILIES[model.family].auto_class.from_config(config)
+    except (ValueError, RuntimeError, ZeroDivisionError) as error:
+        raise _impossible(model, error) from error
+    # As for a pretrained model, only our settings decide how to decode.
+    built.generation_config = GenerationConfig()
+    return built
 
 
 def random_architecture(model: ModelConfig, tokenizer: PreTrainedTokenizerBase) -> PretrainedConfig:
@@ -140,13 +150,3 @@ class RandomTensor:
         # Python's own hash of a text differs between processes, and cells run in processes.
         generator = torch.Generator(self._device).manual_seed(WEIGHTS_SEED + crc32(self._name.encode()))
         return torch.randn(self.shape, generator=generator, device=self._device) * self._deviation
-
-
-def _from_config(model: ModelConfig, config: PretrainedConfig) -> PreTrainedModel:
-    try:
-        built: PreTrainedModel = FAMILIES[model.family].auto_class.from_config(config)
-    except (ValueError, RuntimeError, ZeroDivisionError) as error:
-        raise _impossible(model, error) from error
-    # As for a pretrained model, only our settings decide how to decode.
-    built.generation_config = GenerationConfig()
-    return built
