@@ -76,7 +76,7 @@ class PromptReader:
         self._virtual = isinstance(model, PeftModel) and model.active_peft_config.peft_type in _VIRTUAL
         # With virtual tokens in the common part the base does the rest: peft would add them again.
         self._base = base_of(model)
-        self._reads: Any = self._base if self._virtual else model
+        self._reading_model: Any = self._base if self._virtual else model
         common = 0 if self._encoder_decoder else kept_common(prompts)
         self.common = self._read_common(prompts[0][:common])
 
@@ -151,7 +151,7 @@ class PromptReader:
         cache.layers = layers
         logits = torch.cat([chunk.logits for chunk in chunks])
         positions = visible.sum(-1) + common.tokens + common.virtual
-        return PromptBatch(self._reads, SharedCache(slots, cache), logits, positions, records=self._records)
+        return PromptBatch(self._reading_model, SharedCache(slots, cache), logits, positions, records=self._records)
 
     def _read_rest(self, prompts: Sequence[Sequence[int]], cache: DynamicCache) -> torch.Tensor:
         """Read what follows the common part, and return the logits of each prompt's next token."""
@@ -190,7 +190,7 @@ class PromptReader:
 
     def _forward(self, ids: torch.Tensor, cache: DynamicCache, **inputs: torch.Tensor) -> torch.Tensor:
         # Only the last logits are read. All of them would take prompts x tokens x vocabulary.
-        output = self._reads(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1, **inputs)
+        output = self._reading_model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1, **inputs)
         logits: torch.Tensor = output.logits[:, -1].float()
         return logits
 

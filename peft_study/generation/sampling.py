@@ -61,8 +61,8 @@ def sample(
     logits = batch.first_logits[:, None].expand(-1, batch.sequences, -1)
     with batch.writing():
         for length in range(1, settings.room + 1):
-            drawing = [generators[prompt] for prompt in active.indices]
-            tokens = _next_tokens(logits.float(), settings, warpers, drawing)
+            active_generators = [generators[prompt] for prompt in active.indices]
+            tokens = _next_tokens(logits.float(), settings, warpers, active_generators)
             written[..., length - 1] = torch.where(done, settings.pad, tokens)
             done |= torch.isin(tokens, ends)
             if complete is not None:
@@ -89,9 +89,5 @@ def _next_tokens(
     scores = warpers(None, logits.flatten(0, 1)).view_as(logits)  # type: ignore[arg-type]
     probabilities = torch.softmax(scores, dim=-1)
     # A generator for each prompt: its draws are those of the prompt alone.
-    return torch.stack(
-        [
-            torch.multinomial(rows, 1, generator=generator)[:, 0]
-            for rows, generator in zip(probabilities, generators, strict=True)
-        ]
-    )
+    prompts = zip(probabilities, generators, strict=True)
+    return torch.cat([torch.multinomial(rows, 1, generator=generator).T for rows, generator in prompts])

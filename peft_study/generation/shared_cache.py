@@ -27,9 +27,11 @@ KERNEL = "peft_study_shared"
 
 
 class _SharedLayer(CacheLayerMixin):
-    """A cache layer that transformers gives to `attend` in place of keys and values."""
+    """A cache layer that `update` returns, and transformers gives to `attend`, in place of keys and values."""
 
     is_sliding = False
+    _keys: torch.Tensor
+    _values: torch.Tensor
 
     @property
     def keys(self) -> "_SharedLayer":  # type: ignore[override]
@@ -53,9 +55,9 @@ class _SharedLayer(CacheLayerMixin):
         return -1
 
     @property
-    @abstractmethod
     def bytes(self) -> int:
         """Bytes of the keys and values."""
+        return self._keys.nbytes + self._values.nbytes
 
     @property
     @abstractmethod
@@ -82,8 +84,6 @@ class _SharedLayer(CacheLayerMixin):
 
 class WritingLayer(_SharedLayer):
     """Keys and values of one layer while candidates are written.
-
-    transformers takes this object from `update` in place of keys and values and gives it to `attend`.
 
     Args:
         common: keys and values of the common part, (1, heads, tokens, head size); None without one.
@@ -118,7 +118,7 @@ class WritingLayer(_SharedLayer):
     @property
     def bytes(self) -> int:
         """Bytes of the keys and values, those of the common part included."""
-        return sum(part.nbytes for part in (self._keys, self._values, *(self._common or ())))
+        return super().bytes + sum(part.nbytes for part in self._common or ())
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -192,11 +192,6 @@ class EncoderLayer(_SharedLayer):
 
     def __init__(self, keys: torch.Tensor, values: torch.Tensor, slots: Slots) -> None:
         self._keys, self._values, self._slots = keys, values, slots
-
-    @property
-    def bytes(self) -> int:
-        """Bytes of the keys and values."""
-        return self._keys.nbytes + self._values.nbytes
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -99,8 +99,8 @@ def _bm25(corpus: Sequence[str]) -> Retriever:
 
 def _dense(model: "SentenceTransformer", corpus: Sequence[str], device: torch.device) -> Retriever:
     instructions = list(dict.fromkeys(corpus))
-    place = {instruction: index for index, instruction in enumerate(instructions)}
-    columns = np.array([place[instruction] for instruction in corpus], dtype=np.intp)
+    key_of = {instruction: index for index, instruction in enumerate(instructions)}
+    columns = np.array([key_of[instruction] for instruction in corpus], dtype=np.intp)
     # Another device or version rounds in another way.
     versions = [version(name) for name in ("sentence-transformers", "transformers", "torch")]
     identity = json.dumps([_fingerprint(model), device.type, *versions])
