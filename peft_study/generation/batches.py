@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import NamedTuple, Self
 
+import torch
 from transformers import PretrainedConfig
 
 from peft_study.config.schema import GenerationConfig
@@ -182,6 +183,23 @@ def batches(lengths: Sequence[int], size: Callable[[int], int], *, equal_lengths
         else:
             last.append(index)
     return groups
+
+
+def padded_ids(prompts: Sequence[Sequence[int]], pad: int, device: torch.device, *, left: bool) -> torch.Tensor:
+    """Token ids of prompts, (prompts, tokens), filled on the left or on the right."""
+    width = max(map(len, prompts))
+    rows = []
+    for prompt in prompts:
+        padding = [pad] * (width - len(prompt))
+        rows.append([*padding, *prompt] if left else [*prompt, *padding])
+    return torch.tensor(rows, dtype=torch.long, device=device)
+
+
+def visible_tokens(prompts: Sequence[Sequence[int]], device: torch.device, *, left: bool) -> torch.Tensor:
+    """Whether `padded_ids` has a token of the prompt and not padding, (prompts, tokens)."""
+    lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
+    visible = torch.arange(max(map(len, prompts)), device=device) < lengths[:, None]
+    return visible.flip(-1) if left else visible
 
 
 def groups_by_beginning(prompts: Sequence[Sequence[int]]) -> list[list[int]]:

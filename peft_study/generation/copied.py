@@ -9,6 +9,7 @@ from transformers import Cache, DynamicCache, StoppingCriteriaList
 from transformers import GenerationConfig as TransformersGenerationConfig
 
 from peft_study.config.schema import GenerationConfig
+from peft_study.generation.batches import padded_ids, visible_tokens
 from peft_study.generation.stopping import CompleteCandidates, CompleteTexts
 from peft_study.models.loading import Model
 
@@ -33,7 +34,10 @@ class CopyingDecoder:
 
     def run(self, prompts: Sequence[Sequence[int]], complete: CompleteTexts | None) -> list[list[list[int]]]:
         """Return the tokens of the candidates of each prompt, the best first."""
-        ids, mask = self._padded(prompts)
+        device, left = self._model.device, not self._encoder_decoder
+        # A decoder continues at the end of the row, so padding goes before the prompt.
+        ids = padded_ids(prompts, self._pad, device, left=left)
+        mask = visible_tokens(prompts, device, left=left).long()
         width = 0 if self._encoder_decoder else ids.shape[1]
         criteria = [CompleteCandidates(complete, len(prompts), width)] if complete else []
         output = self._model.generate(  # type: ignore[operator]
@@ -67,17 +71,6 @@ class CopyingDecoder:
         )
         cache.batch_repeat_interleave(self._settings.sequences)
         return {"past_key_values": cache}
-
-    def _padded(self, prompts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-        width = max(len(prompt) for prompt in prompts)
-        ids = torch.full((len(prompts), width), self._pad, dtype=torch.long)
-        mask = torch.zeros_like(ids)
-        for row, prompt in enumerate(prompts):
-            # A decoder continues at the end of the row, so padding goes before the prompt.
-            span = slice(0, len(prompt)) if self._encoder_decoder else slice(width - len(prompt), width)
-            ids[row, span] = torch.tensor(prompt, dtype=torch.long)
-            mask[row, span] = 1
-        return ids.to(self._model.device), mask.to(self._model.device)
 
 
 def adds_virtual_tokens(model: Model) -> bool:
