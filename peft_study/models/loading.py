@@ -24,6 +24,8 @@ from peft_study.models.random_weights import on_meta_device, random_architecture
 Model: TypeAlias = PreTrainedModel | PeftModel
 """A base model, or the peft adapter around it, which forwards other attributes to the base."""
 
+LOADING_ERRORS = (OSError, ValueError, ImportError, StrictDataclassError, SafetensorError)
+"""What the libraries raise for files that are missing, damaged or not supported."""
 _NAMED_TOKENS = 5
 _LOCAL_HINT = "the folder must hold config.json, tokenizer.json and *.safetensors"
 _HUB_HINT = (
@@ -122,7 +124,8 @@ def load_model(
         tokenizer: gives the vocabulary of random weights, and the tokens of the check of CodeGen2's layout.
 
     Raises:
-        UserError: the weights cannot be loaded, or have another architecture or layout than `model.family`.
+        UserError: the weights cannot be loaded, are incomplete, or have another architecture or layout than
+            `model.family`.
     """
     if model.weights is Weights.random:
         skeleton = on_meta_device(model, random_architecture(model, tokenizer))
@@ -185,12 +188,23 @@ def _loading_options(
 
 def _from_pretrained(model: ModelConfig, auto_class: Any, source: str | None, **options: Any) -> PreTrainedModel:
     # A pickle or a repository's own code could do anything on this machine. Safetensors hold numbers only.
+    options |= {"use_safetensors": True, "trust_remote_code": False}
+    loaded: PreTrainedModel
     try:
-        loaded: PreTrainedModel = auto_class.from_pretrained(
-            source, use_safetensors=True, trust_remote_code=False, **options
+        loaded, report = auto_class.from_pretrained(
+            source, output_loading_info=True, ignore_mismatched_sizes=True, **options
         )
-    except (OSError, ValueError, ImportError, StrictDataclassError, SafetensorError) as error:
+    except LOADING_ERRORS as error:
         raise _unreachable(model, f"the weights of {source}", source, error) from error
+    # transformers draws such weights at random, so that a base would compute something else without an error.
+    drawn = sorted([*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])])
+    if drawn:
+        raise UserError(
+            f"the weights of {source} must be all that its config describes; "
+            f"missing or of another shape: {len(drawn)}, such as {drawn[0]}",
+            where="model.source",
+            hint="a complete copy of the files, with the config.json of these weights",
+        )
     # Sampling and penalties from a model's folder would fill in the settings that our decoding leaves unset.
     loaded.generation_config = GenerationConfig()
     keep_4bit_layers_trainable_on_cpu(loaded)

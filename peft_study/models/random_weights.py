@@ -52,6 +52,8 @@ def architecture_config(model: ModelConfig, defaults: Mapping[str, Any] | None =
 
 def _impossible(model: ModelConfig, error: Exception) -> UserError:
     reason = " ".join(line.strip() for line in str(error).splitlines())
+    if isinstance(error, KeyError):
+        reason = f"it does not know {reason}"
     return UserError(
         f"transformers cannot build this {model.family} architecture: {reason}",
         where=f"conf/model/{model.name}.yaml, architecture",
@@ -73,7 +75,7 @@ def on_meta_device(model: ModelConfig, config: PretrainedConfig | None = None) -
     try:
         with torch.device("meta"):
             built: PreTrainedModel = FAMILIES[model.family].auto_class.from_config(config)
-    except (ValueError, RuntimeError, ZeroDivisionError) as error:
+    except (ValueError, RuntimeError, ZeroDivisionError, AssertionError, KeyError) as error:
         raise _impossible(model, error) from error
     # As for a pretrained model, only our settings decide how to decode.
     built.generation_config = GenerationConfig()

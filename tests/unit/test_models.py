@@ -1,5 +1,6 @@
 """Base models: number formats, quantised layers, memory that a model needs, parameters that it has."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -197,6 +198,35 @@ def test_a_source_below_the_home_folder_is_found(tmp_path: Path, monkeypatch: py
     assert declared_config(cell.model) is not None
     load_model(cell.model, cell.quantization, MethodKind.prompting, CPU, load_tokenizer(cell.model))
     assert not needs_hub(compose_cell(["model=tiny-llama", "model.source='~/model'"]))
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"num_hidden_layers": 9}, "model.layers.4."),
+        ({"intermediate_size": 100}, "mlp"),
+        ({"vocab_size": 9}, "embed_tokens"),
+    ],
+    ids=["missing layers", "other sizes", "another vocabulary"],
+)
+def test_weights_that_do_not_fill_their_config_are_refused(change: dict[str, int], name: str, tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").symlink_to(tiny.FOLDER / "tiny-llama" / "model.safetensors")
+    config = json.loads((tiny.FOLDER / "tiny-llama" / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | change))
+    cell = compose_cell(["model=tiny-llama", f"model.source={tmp_path}", "model.tokenizer=tiny"])
+
+    with pytest.raises(UserError, match=name) as caught:
+        load_model(cell.model, cell.quantization, MethodKind.prompting, CPU, load_tokenizer(cell.model))
+
+    assert caught.value.where == "model.source"
+
+
+@pytest.mark.parametrize("setting", ["hidden_act=nonsense", "pad_token_id=99999", "rope_parameters={rope_type:none}"])
+def test_an_architecture_that_transformers_cannot_build_is_refused(setting: str) -> None:
+    cell = compose_cell(["model=codellama-7b-python", f"++model.architecture.{setting}"])
+
+    with pytest.raises(UserError, match="cannot build this llama architecture"):
+        on_meta_device(cell.model)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from scipy.sparse import csr_matrix
 from peft_study.config.sources import BM25_RETRIEVER, PACKAGED_RETRIEVER, TFIDF_RETRIEVER
 from peft_study.data.nearest import Block, Retriever, compare
 from peft_study.errors import UserError, first_line
+from peft_study.models.loading import LOADING_ERRORS
 from peft_study.models.retrieval.embeddings import Embeddings, cached_embeddings
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def _load_model(name: str, source: str, device: torch.device) -> "SentenceTransf
         return SentenceTransformer(
             source, device=str(device), trust_remote_code=False, model_kwargs={"use_safetensors": True}
         )
-    except (OSError, ValueError, ImportError) as error:
+    except LOADING_ERRORS as error:
         raise UserError(
             f"the retriever {name} cannot be loaded: {first_line(error)}",
             where="method.retriever",
