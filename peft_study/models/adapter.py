@@ -87,12 +87,20 @@ def _check_settings(config: PeftConfig) -> None:
         )
     for setting in _PATTERNS:
         pattern = getattr(config, setting, None) or {}
-        if any(value <= 0 for value in pattern.values()):
+        values = pattern.values() if isinstance(pattern, Mapping) else [None]
+        if not all(isinstance(value, int | float) and value > 0 for value in values):
             raise UserError(
-                f"the values of {setting} must be above 0, got {pattern}",
+                f"{setting} must hold a number above 0 for each layer that it names, got {pattern}",
                 where=f"method.adapter.{setting}",
                 hint="leave out the layers that should not train with target_modules or exclude_modules",
             )
+    tokens = getattr(config, "num_virtual_tokens", None)
+    if not isinstance(tokens, int | None):
+        raise UserError(
+            f"num_virtual_tokens must be an integer, got {tokens!r}",
+            where="method.adapter.num_virtual_tokens",
+            hint="such as 20",
+        )
     for setting, nothing in _READ_AS_ALL.items():
         if getattr(config, setting, None) == nothing:
             raise UserError(
