@@ -109,10 +109,12 @@ def _measure(cell: CellConfig, lengths: tuple[int, int] | None, options: argpars
     else:
         prompts = _random_prompts(*lengths, number, int(model.config.vocab_size))
     decoder = Decoder(model, tokenizer, template, cell.generation, NEW_TOKENS, compute)
-    copying = CopyingDecoder(model, cell.generation, NEW_TOKENS, ends, pad, virtual_tokens=False)
+    copying = CopyingDecoder(model, cell.generation, NEW_TOKENS, ends, pad)
     arms: dict[str, Arm] = {"one_at_a_time": partial(_plain, model, ends, pad, cell, prompts)}
-    arms |= {f"copied-{size}": partial(_copied, copying, prompts, size) for size in COPIED_BATCHES if size <= number}
-    arms["shared"] = partial(_shared, decoder, prompts)
+    arms |= {
+        f"copied-{size}": partial(_copied, copying, pad, prompts, size) for size in COPIED_BATCHES if size <= number
+    }
+    arms["shared"] = partial(_shared, decoder, pad, prompts)
     return _times(arms, repeats) | _bytes(cell, decoder, token_bytes(model.config, compute.dtype.itemsize), prompts)
 
 
@@ -164,20 +166,20 @@ def _plain(model: Model, ends: Sequence[int], pad: int, cell: CellConfig, prompt
     return [_without_padding(candidates, pad) for candidates in rows]
 
 
-def _copied(decoder: CopyingDecoder, prompts: Sequence[Sequence[int]], size: int) -> Texts:
+def _copied(decoder: CopyingDecoder, pad: int, prompts: Sequence[Sequence[int]], size: int) -> Texts:
     order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
     texts: dict[int, list[list[int]]] = {}
     with torch.inference_mode():
         for start in range(0, len(order), size):
             indices = order[start : start + size]
             rows = decoder.run([prompts[index] for index in indices], None)
-            texts.update({index: _without_padding(row, decoder.pad) for index, row in zip(indices, rows, strict=True)})
+            texts.update({index: _without_padding(row, pad) for index, row in zip(indices, rows, strict=True)})
     return [texts[index] for index in range(len(prompts))]
 
 
-def _shared(decoder: Decoder, prompts: Sequence[Sequence[int]]) -> Texts:
+def _shared(decoder: Decoder, pad: int, prompts: Sequence[Sequence[int]]) -> Texts:
     texts = dict(entry for rows in decoder.tokens(prompts) for entry in rows)
-    return [_without_padding(texts[index], decoder.pad) for index in range(len(prompts))]
+    return [_without_padding(texts[index], pad) for index in range(len(prompts))]
 
 
 def _without_padding(rows: Sequence[Sequence[int]], pad: int) -> list[list[int]]:

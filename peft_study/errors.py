@@ -37,6 +37,11 @@ def _rebuild(what: str, where: str | None, hint: str | None) -> UserError:
     return UserError(what, where=where, hint=hint)
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text, or the name of its class if the text is empty."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
 def near_names(name: str, options: Iterable[str]) -> str:
     """Suggest the options that a mistyped name may mean.
 

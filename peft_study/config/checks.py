@@ -88,7 +88,8 @@ def _model(cell: CellConfig) -> Iterator[UserError]:
             where="model.architecture",
             hint="give the arguments of its transformers config, as conf/model/tiny-llama.yaml does",
         )
-    if model.revision and model.source and (model.source.startswith(EMBEDDED_SOURCE) or Path(model.source).exists()):
+    is_local = model.source and (model.source.startswith(EMBEDDED_SOURCE) or Path(model.source).expanduser().exists())
+    if model.revision and is_local:
         what = f"model.revision must be null for the local source {model.source}, got {model.revision!r}"
         yield UserError(what, where="model.revision", hint="model.revision=null, or a hub id as model.source")
     if not model.source and not model.tokenizer:

@@ -22,7 +22,10 @@ def needs_hub(cell: CellConfig) -> bool:
     if cell.method.examples is ExampleChoice.nearest and cell.method.retriever not in LOCAL_RETRIEVERS:
         sources.append(cell.method.retriever)
     names_repository = any(
-        source and source != EMBEDDED_TOKENIZER and not source.startswith(EMBEDDED_SOURCE) and not Path(source).exists()
+        source
+        and source != EMBEDDED_TOKENIZER
+        and not source.startswith(EMBEDDED_SOURCE)
+        and not Path(source).expanduser().exists()
         for source in sources
     )
     return names_repository or (cell.dataset.path is None and cell.dataset.source is DatasetSource.hub)

@@ -1,17 +1,20 @@
-"""How many prompts, and which, are decoded at the same time."""
+"""Which prompts are decoded at the same time: by what they begin with, their length and the memory that they take."""
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Self
+from typing import NamedTuple, Self
 
+import torch
 from transformers import PretrainedConfig
 
 from peft_study.config.schema import GenerationConfig
 
 MAX_BATCH = 32
 """Most prompts in a batch. With more, a step is limited by compute, and the batch gains nothing."""
+LEAST_COMMON = 16
+"""Tokens that prompts must have in common to keep them apart, because a second part of attention is not free."""
 WORTH_SHARING = 2048
 """Number of prompt tokens that a separate group must save at least. Its batches take extra steps, so that a smaller
 saving does not pay."""
@@ -47,7 +50,6 @@ class Needs:
         settings: GenerationConfig,
         new_tokens: int,
         bytes_per_value: int,
-        common_tokens: int = 0,
         *,
         copies: bool = False,
     ) -> Self:
@@ -58,11 +60,15 @@ class Needs:
             settings: gives the number of candidates.
             new_tokens: length limit of a candidate.
             bytes_per_value: bytes of a number in keys and values.
-            common_tokens: see `common_tokens` of this class.
             copies: see `copies` of this class.
         """
-        each = token_bytes(config, bytes_per_value)
-        return cls(each, int(config.vocab_size), settings.sequences, new_tokens, common_tokens, copies)
+        return cls(
+            token_bytes(config, bytes_per_value),
+            int(config.vocab_size),
+            settings.sequences,
+            new_tokens,
+            copies=copies,
+        )
 
     def prompt_bytes(self, tokens: int) -> int:
         """Bytes for a prompt of this many tokens, and its candidates."""
@@ -92,6 +98,66 @@ def token_bytes(config: PretrainedConfig, bytes_per_value: int) -> int:
     return int(keys_and_values * layers * heads * head_size * bytes_per_value)
 
 
+class Batch(NamedTuple):
+    """Prompts that are decoded at the same time, by their indices.
+
+    Attributes:
+        indices: the prompts, the longest first.
+        group: the prompts whose common beginning they share.
+    """
+
+    indices: list[int]
+    group: list[int]
+
+    def halves(self) -> list["Batch"]:
+        """Return the batch in two parts."""
+        half = (len(self.indices) + 1) // 2
+        return [Batch(self.indices[:half], self.group), Batch(self.indices[half:], self.group)]
+
+
+def plan(
+    prompts: Sequence[Sequence[int]],
+    needs: Needs,
+    settings: GenerationConfig,
+    most_prompts: int | None,
+    *,
+    shares_beginning: bool,
+    equal_lengths: bool,
+) -> list[Batch]:
+    """Divide prompts into batches.
+
+    Args:
+        prompts: token ids of each prompt.
+        needs: the memory that decoding takes if the prompts have nothing in common.
+        settings: the batch size, or the memory that a batch may take.
+        most_prompts: most prompts of a batch, whatever the settings say; None for no limit.
+        shares_beginning: keep the tokens that the prompts of a group begin with once.
+        equal_lengths: put only prompts of equal length into a batch.
+
+    Returns:
+        the batches, those of a group one after another.
+    """
+    planned: list[Batch] = []
+    for group in groups_by_beginning(prompts) if shares_beginning else [list(range(len(prompts)))]:
+        members = [prompts[index] for index in group]
+        if shares_beginning:
+            needs = replace(needs, common_tokens=kept_common(members))
+        size = _size(needs, settings, most_prompts)
+        lengths = [len(prompt) for prompt in members]
+        planned += [
+            Batch([group[place] for place in places], group)
+            for places in batches(lengths, size, equal_lengths=equal_lengths)
+        ]
+    return planned
+
+
+def _size(needs: Needs, settings: GenerationConfig, most_prompts: int | None) -> Callable[[int], int]:
+    """From the length of a batch's longest prompt to the most prompts in the batch."""
+    # The size depends on the batch, so that one long prompt does not make all batches small.
+    most = most_prompts or settings.batch_size or MAX_BATCH
+    return lambda longest: min(most, settings.batch_size or needs.fitting(longest, settings.cache_gb * 1e9))
+
+
 def batches(lengths: Sequence[int], size: Callable[[int], int], *, equal_lengths: bool = False) -> list[list[int]]:
     """Group prompts of similar length, the longest first.
 
@@ -119,6 +185,23 @@ def batches(lengths: Sequence[int], size: Callable[[int], int], *, equal_lengths
     return groups
 
 
+def padded_ids(prompts: Sequence[Sequence[int]], pad: int, device: torch.device, *, left: bool) -> torch.Tensor:
+    """Token ids of prompts, (prompts, tokens), filled on the left or on the right."""
+    width = max(map(len, prompts))
+    rows = []
+    for prompt in prompts:
+        padding = [pad] * (width - len(prompt))
+        rows.append([*padding, *prompt] if left else [*prompt, *padding])
+    return torch.tensor(rows, dtype=torch.long, device=device)
+
+
+def visible_tokens(prompts: Sequence[Sequence[int]], device: torch.device, *, left: bool) -> torch.Tensor:
+    """Whether `padded_ids` has a token of the prompt and not padding, (prompts, tokens)."""
+    lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
+    visible = torch.arange(max(map(len, prompts)), device=device) < lengths[:, None]
+    return visible.flip(-1) if left else visible
+
+
 def groups_by_beginning(prompts: Sequence[Sequence[int]]) -> list[list[int]]:
     """Group prompts so that those of a group begin with the same tokens.
 
@@ -144,19 +227,29 @@ def groups_by_beginning(prompts: Sequence[Sequence[int]]) -> list[list[int]]:
 def _worth_separating(prompts: Sequence[Sequence[int]], indices: Sequence[int]) -> list[int]:
     """The prompts whose common beginning saves most tokens beyond that of all; empty if they save too little."""
     order = sorted(indices, key=lambda index: tuple(prompts[index]))
-    alike = [_tokens_alike(prompts[first], prompts[second]) for first, second in pairwise(order)]
-    of_all = min(alike, default=0)
+    common = [common_tokens([prompts[first], prompts[second]]) for first, second in pairwise(order)]
+    common_to_all = min(common, default=0)
     # In this order, prompts with a common beginning are neighbours: n of them save it n - 1 times.
-    saved, start, end = _largest_rectangle([tokens - of_all for tokens in alike])
+    saved, start, end = _largest_rectangle([tokens - common_to_all for tokens in common])
     enough = max(WORTH_SHARING, sum(len(prompts[index]) for index in indices) / 2)
     return sorted(order[start : end + 1]) if saved >= enough else []
 
 
-def _tokens_alike(first: Sequence[int], second: Sequence[int]) -> int:
-    """Number of tokens that two prompts begin with; at least a token of each follows them."""
+def kept_common(prompts: Sequence[Sequence[int]]) -> int:
+    """Number of leading tokens that are kept once for all prompts; 0 if they are too few to keep them apart."""
+    common = common_tokens(prompts)
+    return common if common >= LEAST_COMMON else 0
+
+
+def common_tokens(prompts: Sequence[Sequence[int]]) -> int:
+    """Number of tokens that all prompts begin with; at least a token of each prompt follows them."""
+    if len(prompts) < 2:
+        return 0
+    # In lexicographic order, what the first and the last begin with is common to all between them.
+    first, last = min(prompts, key=tuple), max(prompts, key=tuple)
     # Slices are compared in C. The common part of a prompt can have thousands of tokens.
-    lengths = range(1, min(len(first), len(second)))
-    return bisect_left(lengths, True, key=lambda length: list(first[:length]) != list(second[:length]))
+    lengths = range(1, min(len(first), len(last)))
+    return bisect_left(lengths, True, key=lambda length: list(first[:length]) != list(last[:length]))
 
 
 def _largest_rectangle(heights: Sequence[int]) -> tuple[int, int, int]:

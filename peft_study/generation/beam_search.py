@@ -6,7 +6,7 @@ import torch
 
 from peft_study.generation.active import ActivePrompts
 from peft_study.generation.prompt_batch import PromptBatch
-from peft_study.generation.stopping import EndSettings
+from peft_study.generation.stopping import CompleteTexts, EndSettings
 
 _EXCLUDED = -1.0e9
 """Added to the score of a candidate that must not be chosen, as in transformers."""
@@ -19,7 +19,7 @@ class SearchSettings(EndSettings):
     Attributes:
         candidates: number of candidates to return for each prompt.
         length_penalty: exponent of the length by which a score is divided.
-        early_stopping: end a prompt once it has as many complete candidates as beams.
+        early_stopping: end a prompt once it has as many finished candidates as beams.
     """
 
     candidates: int
@@ -45,8 +45,8 @@ class _Beams:
 class _Search:
     """The state of a search. The rules are those of transformers 5.23, `GenerationMixin._beam_search`."""
 
-    def __init__(self, settings: SearchSettings, batch: PromptBatch) -> None:
-        self._settings, self._batch = settings, batch
+    def __init__(self, settings: SearchSettings, batch: PromptBatch, complete: CompleteTexts | None) -> None:
+        self._settings, self._batch, self._complete = settings, batch, complete
         self._active = ActivePrompts(batch)
         prompts, self._vocabulary = batch.first_logits.shape
         device = batch.first_logits.device
@@ -58,15 +58,15 @@ class _Search:
         # All beams of a prompt are equal before the first token, so that the search starts with a single one.
         first = torch.zeros((prompts, 1), device=device)
         self._running = _Beams(pads[:, :1], first, first.long())
-        self._complete = pads
-        self._complete_scores = torch.full(pads.shape[:2], _EXCLUDED, device=device)
+        self._finished = pads
+        self._finished_scores = torch.full(pads.shape[:2], _EXCLUDED, device=device)
 
     def run(self) -> list[list[list[int]]]:
         """Search until every prompt is finished."""
         logits = self._batch.first_logits[:, None]
         for length in range(1, self._settings.room + 1):
             exhausted = self._extend(logits, length)
-            self._leave(self._finished(length) | exhausted)
+            self._leave(self._has_finished(length) | exhausted)
             if not self._active.indices:
                 break
             self._batch.reorder(self._running.origins)
@@ -77,10 +77,10 @@ class _Search:
         """Extend the beams by a token. Return for each prompt whether no beam is left to extend."""
         total = torch.log_softmax(logits.float(), dim=-1) + self._running.scores[..., None]
         is_last = length == self._settings.room
-        if is_last or self._settings.complete is None:
+        if is_last or self._complete is None:
             best = self._best(total, self._count, length)
             ends = self._is_end[best.tokens[..., length - 1]] | is_last
-            self._add_complete(best, ends, length)
+            self._add_finished(best, ends, length)
             if not is_last:
                 # transformers ranks (1 + ends) x beams continuations, because some may end. With hundreds of tokens
                 # that hold a line break, it costs less to rank those that do not end apart. The result is equal.
@@ -89,10 +89,11 @@ class _Search:
             return ends.new_full((len(ends),), is_last)
         best = self._best(total, max(2, 1 + len(self._ends)) * self._count, length)
         ends = self._is_end[best.tokens[..., length - 1]]
-        ends |= self._settings.complete(self._active.indices, best.tokens[..., :length])
-        first = _Beams(best.tokens[:, : self._count], best.scores[:, : self._count], best.origins[:, : self._count])
-        self._add_complete(first, ends[:, : self._count], length)
-        scores, places = torch.topk(best.scores + ends * _EXCLUDED, self._count)
+        ends |= self._complete(self._active.indices, best.tokens[..., :length])
+        count = self._count
+        first = _Beams(best.tokens[:, :count], best.scores[:, :count], best.origins[:, :count])
+        self._add_finished(first, ends[:, :count], length)
+        scores, places = torch.topk(best.scores + ends * _EXCLUDED, count)
         self._running = _Beams(_of_beams(best.tokens, places), scores, _of_beams(best.origins, places))
         return ends.all(dim=1)
 
@@ -104,15 +105,15 @@ class _Search:
         tokens[..., length - 1] = places % self._vocabulary
         return _Beams(tokens, scores, origins)
 
-    def _add_complete(self, best: _Beams, ends: torch.Tensor, length: int) -> None:
-        """Add the candidates that end to the complete ones, and keep the best."""
+    def _add_finished(self, best: _Beams, ends: torch.Tensor, length: int) -> None:
+        """Add the candidates that end to the finished ones, and keep the best."""
         scores = best.scores / length**self._settings.length_penalty + ~ends * _EXCLUDED
-        self._complete_scores, places = torch.topk(torch.cat([self._complete_scores, scores], dim=1), self._count)
-        self._complete = _of_beams(torch.cat([self._complete, best.tokens], dim=1), places)
+        self._finished_scores, places = torch.topk(torch.cat([self._finished_scores, scores], dim=1), self._count)
+        self._finished = _of_beams(torch.cat([self._finished, best.tokens], dim=1), places)
 
-    def _finished(self, length: int) -> torch.Tensor:
+    def _has_finished(self, length: int) -> torch.Tensor:
         """Whether each prompt has its candidates: as many as beams, and none that a running beam could improve on."""
-        worst = self._complete_scores.amin(dim=1)
+        worst = self._finished_scores.amin(dim=1)
         # No sum of log-probabilities is as low as what an excluded candidate gets.
         full = worst > _EXCLUDED / 2
         if self._settings.early_stopping:
@@ -123,11 +124,11 @@ class _Search:
 
     def _leave(self, finished: torch.Tensor) -> None:
         """Take finished prompts out of the batch."""
-        places = self._active.leave(finished, self._complete[:, : self._settings.candidates])
+        places = self._active.leave(finished, self._finished[:, : self._settings.candidates])
         if places is not None:
             running = self._running
             self._running = _Beams(running.tokens[places], running.scores[places], running.origins[places])
-            self._complete, self._complete_scores = self._complete[places], self._complete_scores[places]
+            self._finished, self._finished_scores = self._finished[places], self._finished_scores[places]
 
 
 def _of_beams(values: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
@@ -136,15 +137,16 @@ def _of_beams(values: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
     return torch.take_along_dim(values, index, dim=1)
 
 
-def beam_search(settings: SearchSettings, batch: PromptBatch) -> list[list[list[int]]]:
+def beam_search(settings: SearchSettings, batch: PromptBatch, complete: CompleteTexts | None) -> list[list[list[int]]]:
     """Search the most probable candidates of the prompts of a batch.
 
     Args:
         settings: what decides a search besides the model.
         batch: the prompts; `batch.sequences` is the number of beams.
+        complete: which candidates are complete by their text; None if only tokens end them.
 
     Returns:
         the tokens of the candidates of each prompt, the best first, filled to `settings.room`.
     """
     with batch.writing():
-        return _Search(settings, batch).run()
+        return _Search(settings, batch, complete).run()

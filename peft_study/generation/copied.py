@@ -4,15 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from peft import PeftModelForCausalLM
 from transformers import Cache, DynamicCache, StoppingCriteriaList
 from transformers import GenerationConfig as TransformersGenerationConfig
 
 from peft_study.config.schema import GenerationConfig
+from peft_study.generation.batches import padded_ids, visible_tokens
 from peft_study.generation.stopping import CompleteCandidates, CompleteTexts
 from peft_study.models.loading import Model
-
-WORTH_READING_ONCE = 2
-"""Least number of tokens for which `_read_once` has work: it reads all tokens of a prompt but the last."""
 
 
 class CopyingDecoder:
@@ -24,30 +23,21 @@ class CopyingDecoder:
         max_new_tokens: length limit of a candidate, in tokens.
         ends: ids of the tokens that end a candidate.
         pad: id that fills rows.
-        virtual_tokens: whether peft adds virtual tokens inside `generate`.
-
-    Attributes:
-        pad: id that fills rows.
     """
 
     def __init__(
-        self,
-        model: Model,
-        settings: GenerationConfig,
-        max_new_tokens: int,
-        ends: Sequence[int],
-        pad: int,
-        *,
-        virtual_tokens: bool,
+        self, model: Model, settings: GenerationConfig, max_new_tokens: int, ends: Sequence[int], pad: int
     ) -> None:
-        self._model, self._settings, self.pad = model, settings, pad
+        self._model, self._settings, self._pad = model, settings, pad
         self._encoder_decoder = bool(model.config.is_encoder_decoder)
-        self._virtual_tokens = virtual_tokens
         self._config = _transformers_config(model, settings, max_new_tokens, ends, pad)
 
     def run(self, prompts: Sequence[Sequence[int]], complete: CompleteTexts | None) -> list[list[list[int]]]:
         """Return the tokens of the candidates of each prompt, the best first."""
-        ids, mask = self._padded(prompts)
+        device, left = self._model.device, not self._encoder_decoder
+        # A decoder continues at the end of the row, so padding goes before the prompt.
+        ids = padded_ids(prompts, self._pad, device, left=left)
+        mask = visible_tokens(prompts, device, left=left).long()
         width = 0 if self._encoder_decoder else ids.shape[1]
         criteria = [CompleteCandidates(complete, len(prompts), width)] if complete else []
         output = self._model.generate(  # type: ignore[operator]
@@ -65,7 +55,7 @@ class CopyingDecoder:
         """Read all tokens of each prompt but the last, and repeat the cache for the prompt's sequences."""
         # `generate` reads a prompt once for each beam. It reads an encoder's input once anyway, and only inside
         # `generate` does peft add virtual tokens.
-        if self._encoder_decoder or self._virtual_tokens or ids.shape[1] < WORTH_READING_ONCE:
+        if self._encoder_decoder or adds_virtual_tokens(self._model) or ids.shape[1] == 1:
             return {}
         cache = DynamicCache(config=self._model.config)
         # Positions count from the first token after the padding, as in `generate`.
@@ -82,16 +72,10 @@ class CopyingDecoder:
         cache.batch_repeat_interleave(self._settings.sequences)
         return {"past_key_values": cache}
 
-    def _padded(self, prompts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-        width = max(len(prompt) for prompt in prompts)
-        ids = torch.full((len(prompts), width), self.pad, dtype=torch.long)
-        mask = torch.zeros_like(ids)
-        for row, prompt in enumerate(prompts):
-            # A decoder continues at the end of the row, so padding goes before the prompt.
-            span = slice(0, len(prompt)) if self._encoder_decoder else slice(width - len(prompt), width)
-            ids[row, span] = torch.tensor(prompt, dtype=torch.long)
-            mask[row, span] = 1
-        return ids.to(self._model.device), mask.to(self._model.device)
+
+def adds_virtual_tokens(model: Model) -> bool:
+    """Whether peft adds virtual tokens to a decoder's prompt inside `generate`."""
+    return isinstance(model, PeftModelForCausalLM) and model.active_peft_config.is_prompt_learning
 
 
 def _transformers_config(

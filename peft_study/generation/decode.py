@@ -1,23 +1,21 @@
 """Batched beam search or sampling: several candidates for each prompt, each with its stop condition."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, Self, TypeAlias
+from typing import Any, Self
 
 import torch
-from peft import PeftModelForCausalLM
 from transformers import PreTrainedTokenizerBase
 
 from peft_study.config.schema import GenerationConfig
 from peft_study.data.continuation import STANDALONE, anchor, text_behind
 from peft_study.data.prompts import Template
-from peft_study.generation.batches import MAX_BATCH, Needs, batches, groups_by_beginning
+from peft_study.generation.batches import Batch, Needs, plan
 from peft_study.generation.beam_search import SearchSettings, beam_search
-from peft_study.generation.copied import CopyingDecoder
+from peft_study.generation.copied import CopyingDecoder, adds_virtual_tokens
 from peft_study.generation.probe import why_not_shared
-from peft_study.generation.prompt_reader import PromptReader, kept_common
+from peft_study.generation.prompt_reader import PromptReader
 from peft_study.generation.sampling import SamplingSettings, sample
 from peft_study.generation.stopping import CompleteTexts, Continuation, Sentinel, newline_tokens, token_texts
 from peft_study.models.cuda_graphs import is_recordable
@@ -30,8 +28,6 @@ SEED_FACTOR = 1_000_003
 that prompts of two cells never share a seed.
 """
 SHARED, COPIED = "shared", "copied"
-_Writer: TypeAlias = Callable[[Sequence[Sequence[int]], Sequence[int], CompleteTexts | None], list[list[list[int]]]]
-"""Writes the tokens of the candidates of a batch, from its prompts and their indices in the cell."""
 logger = logging.getLogger(__name__)
 
 
@@ -72,10 +68,10 @@ class Decoding:
     cuda_graphs: int = 0
 
     def after(self, earlier: Mapping[str, Any]) -> Self:
-        """Return how candidates were decoded, of which an interrupted run wrote the first.
+        """Return how all candidates were decoded, of which an interrupted run wrote the first.
 
         Args:
-            earlier: the record of that run; empty if it wrote none.
+            earlier: the record of the interrupted run; empty if it wrote no candidate.
         """
         return replace(
             self,
@@ -102,7 +98,6 @@ class Decoder:
         cuda_graphs: replay steps from CUDA graphs where `cuda_graphs.is_recordable` allows it.
 
     Attributes:
-        pad: id that fills rows.
         decoding: how the candidates of the last `generate` were decoded.
     """
 
@@ -129,7 +124,7 @@ class Decoder:
         self._seed = seed
         self._most_prompts = most_prompts
         self._records = cuda_graphs and is_recordable(model)
-        self.pad = int(tokenizer.pad_token_id)
+        self._pad = int(tokenizer.pad_token_id)
         self._encoder_decoder = bool(model.config.is_encoder_decoder)
         self._texts = token_texts(tokenizer) if template.stop_at_newline or template.ends_early else {}
         self._sentinel = Sentinel.of(template, tokenizer)
@@ -165,85 +160,62 @@ class Decoder:
         if done >= set(range(len(prompts))):
             return
         with torch.no_grad(), self._compute.autocast():
-            self.decoding.reason = why_not_shared(self._model, prompts[0], self.pad)
+            self.decoding.reason = why_not_shared(self._model, prompts[0], self._pad)
         if self.decoding.reason is not None:
             logger.warning("keys and values are copied for each candidate: %s", self.decoding.reason)
             self.decoding.path = COPIED
         planned = self._plan(prompts)[share[0] :: share[1]]
-        opened: Sequence[int] | None = None
-        write: _Writer | None = None
+        group: Sequence[int] | None = None
+        reader: PromptReader | CopyingDecoder | None = None
         while planned:
             # Batches are not regrouped: in 16 bits a candidate can depend on the other prompts of its batch.
-            group, indices = planned.pop(0)
-            if done >= set(indices):
+            batch = planned.pop(0)
+            if done >= set(batch.indices):
                 continue
-            if write is None or opened is not group:
-                write = None  # frees the common part of the group before
-                opened, write = group, self._writer([prompts[index] for index in group])
-            rows = self._attempt(write, prompts, indices)
+            if reader is None or batch.group is not group:
+                reader = None  # frees the common part of the group before
+                reader, group = self._reader([prompts[index] for index in batch.group]), batch.group
+            rows = self._try_write(reader, prompts, batch.indices)
             if rows is None:
                 self.decoding.halvings += 1
-                half = (len(indices) + 1) // 2
-                planned[:0] = [(group, indices[:half]), (group, indices[half:])]
+                planned[:0] = batch.halves()
                 continue
-            self.decoding.largest_batch = max(self.decoding.largest_batch, len(indices))
-            yield list(zip(indices, rows, strict=True))
+            self.decoding.largest_batch = max(self.decoding.largest_batch, len(batch.indices))
+            yield list(zip(batch.indices, rows, strict=True))
 
-    def _plan(self, prompts: Sequence[Sequence[int]]) -> list[tuple[list[int], list[int]]]:
-        """The batches of the prompts, each with the group whose common part it reads."""
-        shares = self.decoding.path == SHARED and not self._encoder_decoder
-        groups = groups_by_beginning(prompts) if shares else [list(range(len(prompts)))]
-        # peft puts the virtual tokens of prompt tuning before a decoder's left padding, and ignores position ids.
-        # Padding would separate a prompt from them, so a batch must hold prompts of equal length.
-        equal_lengths = self.decoding.path == COPIED and self._virtual_tokens
-        planned = []
-        for group in groups:
-            members = [prompts[index] for index in group]
-            size = self._size(kept_common(members) if shares else 0)
-            places = batches([len(prompt) for prompt in members], size, equal_lengths=equal_lengths)
-            planned += [(group, [group[place] for place in batch]) for batch in places]
-        return planned
+    def _plan(self, prompts: Sequence[Sequence[int]]) -> list[Batch]:
+        is_copied = self.decoding.path == COPIED
+        needs = Needs.of(
+            self._model.config, self._settings, self._max_new_tokens, self._compute.dtype.itemsize, copies=is_copied
+        )
+        return plan(
+            prompts,
+            needs,
+            self._settings,
+            self._most_prompts,
+            shares_beginning=not is_copied and not self._encoder_decoder,
+            # peft puts the virtual tokens of prompt tuning before a decoder's left padding, and ignores position ids.
+            # Padding would separate a prompt from them, so a batch must hold prompts of equal length.
+            equal_lengths=is_copied and adds_virtual_tokens(self._model),
+        )
 
-    def _writer(self, prompts: Sequence[Sequence[int]]) -> "_Writer":
-        """Return what writes the candidates of a group, and read what its prompts begin with."""
+    def _reader(self, prompts: Sequence[Sequence[int]]) -> PromptReader | CopyingDecoder:
+        """Return what reads the prompts of a group. A `PromptReader` has read their common part."""
         if self.decoding.path == COPIED:
-            ends, virtual = self._ends, self._virtual_tokens
-            decoder = CopyingDecoder(
-                self._model, self._settings, self._max_new_tokens, ends, self.pad, virtual_tokens=virtual
-            )
-            return partial(self._write_copied, decoder)
+            return CopyingDecoder(self._model, self._settings, self._max_new_tokens, self._ends, self._pad)
         with torch.no_grad(), self._compute.autocast():
-            reader = PromptReader(self._model, prompts, self.pad, records=self._records)
+            reader = PromptReader(self._model, prompts, self._pad, records=self._records)
         common = reader.common.tokens + reader.common.virtual
         self.decoding.common_tokens = max(self.decoding.common_tokens, common)
-        return partial(self._write_shared, reader)
+        return reader
 
-    def _size(self, common_tokens: int) -> Callable[[int], int]:
-        """From the length of a batch's longest prompt to the number of prompts in the batch."""
-        # The size depends on the batch, so that one long prompt does not make all batches small.
-        settings = self._settings
-        needs = Needs.of(
-            self._model.config,
-            settings,
-            self._max_new_tokens,
-            self._compute.dtype.itemsize,
-            common_tokens,
-            copies=self.decoding.path == COPIED,
-        )
-        most = self._most_prompts or settings.batch_size or MAX_BATCH
-        return lambda longest: min(most, settings.batch_size or needs.fitting(longest, settings.cache_gb * 1e9))
-
-    def _attempt(
-        self, write: "_Writer", prompts: Sequence[Sequence[int]], indices: Sequence[int]
+    def _try_write(
+        self, reader: PromptReader | CopyingDecoder, prompts: Sequence[Sequence[int]], indices: Sequence[int]
     ) -> list[list[list[int]]] | None:
         """The tokens of a batch's candidates; None if memory is exhausted and the batch can be halved."""
-        batch = [prompts[index] for index in indices]
-        complete = None
-        if self._template.ends_early:
-            complete = CompleteTexts([self._continuation(prompt) for prompt in batch], self._texts)
         try:
             with torch.no_grad(), self._compute.autocast():
-                return write(batch, indices, complete)
+                return self._write(reader, [prompts[index] for index in indices], indices)
         except Exception as error:
             if len(indices) == 1 or not is_out_of_memory(error):
                 raise
@@ -251,55 +223,49 @@ class Decoder:
         torch.cuda.empty_cache()
         return None
 
-    def _write_shared(
-        self,
-        reader: PromptReader,
-        prompts: Sequence[Sequence[int]],
-        indices: Sequence[int],
-        complete: CompleteTexts | None,
+    def _write(
+        self, reader: PromptReader | CopyingDecoder, prompts: Sequence[Sequence[int]], indices: Sequence[int]
     ) -> list[list[list[int]]]:
-        settings = self._settings
-        batch = reader.read(prompts, settings.sequences, self._max_new_tokens)
+        complete = None
+        if self._template.ends_early:
+            complete = CompleteTexts([self._continuation(prompt) for prompt in prompts], self._texts)
+        seeds = [self._seed * SEED_FACTOR + index for index in indices]
+        if isinstance(reader, CopyingDecoder):
+            # The seed depends on the batch only, so that skipped batches change nothing. No other batch starts with
+            # the same prompt.
+            torch.manual_seed(seeds[0])
+            return reader.run(prompts, complete)
+        batch = reader.read(prompts, self._settings.sequences, self._max_new_tokens)
         self.decoding.cache_bytes = max(self.decoding.cache_bytes, batch.cache_bytes)
-        ends: dict[str, Any] = {
-            "room": self._max_new_tokens,
-            "ends": tuple(self._ends),
-            "pad": self.pad,
-            "complete": complete,
-        }
+        strategy = self._strategy()
+        if isinstance(strategy, SearchSettings):
+            written = beam_search(strategy, batch, complete)
+        else:
+            written = sample(strategy, batch, complete, seeds)
+        self.decoding.cuda_graphs += batch.recordings
+        return written
+
+    def _strategy(self) -> SearchSettings | SamplingSettings:
+        settings, room, ends = self._settings, self._max_new_tokens, tuple(self._ends)
         if settings.temperature is None and settings.num_beams > 1:
-            search = SearchSettings(
-                **ends,
+            return SearchSettings(
+                room=room,
+                ends=ends,
+                pad=self._pad,
                 candidates=settings.num_candidates,
                 length_penalty=settings.length_penalty,
                 early_stopping=settings.early_stopping,
             )
-            written = beam_search(search, batch)
-        else:
-            draws = SamplingSettings(
-                **ends, temperature=settings.temperature, top_k=settings.top_k, top_p=settings.top_p
-            )
-            written = sample(draws, batch, [self._seed * SEED_FACTOR + index for index in indices])
-        self.decoding.cuda_graphs += batch.recordings
-        return written
-
-    def _write_copied(
-        self,
-        decoder: CopyingDecoder,
-        prompts: Sequence[Sequence[int]],
-        indices: Sequence[int],
-        complete: CompleteTexts | None,
-    ) -> list[list[list[int]]]:
-        # The seed depends on the batch only, so that skipped batches change nothing. No other batch starts with the
-        # same prompt.
-        torch.manual_seed(self._seed * SEED_FACTOR + indices[0])
-        return decoder.run(prompts, complete)
+        return SamplingSettings(
+            room=room,
+            ends=ends,
+            pad=self._pad,
+            temperature=settings.temperature,
+            top_k=settings.top_k,
+            top_p=settings.top_p,
+        )
 
     def _continuation(self, prompt: Sequence[int]) -> Continuation:
         end = STANDALONE if self._encoder_decoder else anchor(prompt, self._tokenizer)
         text = text_behind(STANDALONE, prompt, self._tokenizer)
         return Continuation(self._tokenizer, self._template, end, text, self._sentinel)
-
-    @property
-    def _virtual_tokens(self) -> bool:
-        return isinstance(self._model, PeftModelForCausalLM) and self._model.active_peft_config.is_prompt_learning

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from peft import PeftModel
 
-from peft_study.generation.prompt_reader import LEAST_COMMON, PromptReader
+from peft_study.generation.batches import LEAST_COMMON
+from peft_study.generation.prompt_reader import PromptReader
 from peft_study.models.loading import Model, base_of
 from peft_study.models.out_of_memory import is_out_of_memory
 
@@ -56,36 +57,34 @@ def _relative_error(model: Model, prompts: Sequence[Sequence[int]], pad: int) ->
     """The relative error of the logits, and the relative difference between two texts with other tokens at the end."""
     reader = PromptReader(model, prompts, pad)
     batch = reader.read(prompts, sequences=2, room=2)
-    best = torch.topk(batch.first_logits, 2).indices
-    origins = torch.tensor([[1, 0], [0, 0]], device=best.device)
+    first = torch.topk(batch.first_logits, 2).indices
+    second = first.flip(1)
+    origins = torch.tensor([[1, 0], [0, 0]], device=first.device)
     with batch.writing():
-        batch.step(best)
+        batch.step(first)
         batch.reorder(origins)
-        shared = batch.step(best.flip(1)).float()
-    texts = [
-        [prompt, [int(best[row, int(origin)]), int(best[row, 1 - column])]]
-        for row, prompt in enumerate(prompts)
-        for column, origin in enumerate(origins[row])
+        shared = batch.step(second).float()
+    texts = torch.stack([first.gather(1, origins), second], dim=-1).tolist()
+    rows = [
+        _logits_alone(model, prompt, written)
+        for prompt, candidates in zip(prompts, texts, strict=True)
+        for written in candidates
     ]
-    alone = torch.stack([_logits_alone(model, prompt, written) for prompt, written in texts]).view_as(shared)
+    alone = torch.stack(rows).view_as(shared)
     changes = (alone[:, 0] - alone[:, 1]).norm(dim=-1) / alone.norm(dim=(1, 2))
     return float((shared - alone).norm() / alone.norm()), float(changes.min())
 
 
 def _logits_alone(model: Model, prompt: Sequence[int], written: Sequence[int]) -> torch.Tensor:
-    device = model.device
-    inputs: dict[str, Any]
+    ids = {"input_ids": [*prompt, *written]}
     if model.config.is_encoder_decoder:
-        start = [int(model.config.decoder_start_token_id), *written]
-        inputs = {"input_ids": torch.tensor([prompt], device=device)}
-        inputs["decoder_input_ids"] = torch.tensor([start], device=device)
-    else:
-        inputs = {"input_ids": torch.tensor([[*prompt, *written]], device=device)}
+        ids = {"input_ids": [*prompt], "decoder_input_ids": [int(model.config.decoder_start_token_id), *written]}
+    inputs: dict[str, Any] = {name: torch.tensor([row], device=model.device) for name, row in ids.items()}
     logits: torch.Tensor = model(**inputs, use_cache=False).logits[0, -1].float()
     return logits
 
 
 def _rounds(model: Model) -> bool:
     base = base_of(model)
-    compute = torch.get_autocast_dtype(model.device.type) if torch.is_autocast_enabled(model.device.type) else None
-    return bool(getattr(base, "is_loaded_in_8bit", False)) or base.dtype != torch.float32 or compute is not None
+    is_8bit = bool(getattr(base, "is_loaded_in_8bit", False))
+    return is_8bit or base.dtype != torch.float32 or torch.is_autocast_enabled(model.device.type)

@@ -1,15 +1,25 @@
-"""A batch of prompts that were read, and the candidates that are written behind them."""
+"""A batch of prompts that were read, and the candidates that are written behind them a token at a time."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from transformers.modeling_outputs import BaseModelOutput
 
-from peft_study.generation.recorded_step import LEAST_ACTIVE, RecordedStep
-from peft_study.generation.shared_cache import SharedCache, shared_attention
+from peft_study.generation.compat import replaced_attention
+from peft_study.generation.shared_cache import KERNEL, SharedCache
+from peft_study.models.cuda_graphs import Recorder, Recording, memory_room
 from peft_study.models.loading import base_of
+
+BLOCK = 64
+"""Steps for which slots are read at a time, written or not, so that a recording serves as many steps."""
+LEAST_ACTIVE = 0.75
+"""Share of a batch's prompts that are unfinished, at which the finished ones leave: each new number of prompts needs
+another recording, which takes as long as two steps."""
+ROOM_IN_LOGITS = 8
+"""Memory that a recording takes at most, in multiples of the logits' bytes, besides `ROOM_BYTES`."""
+ROOM_BYTES = 1 << 28
 
 
 class PromptBatch:
@@ -61,7 +71,7 @@ class PromptBatch:
 
     def writing(self) -> AbstractContextManager[None]:
         """Let the model write behind these prompts."""
-        return shared_attention(base_of(self._model))
+        return replaced_attention(base_of(self._model), KERNEL)
 
     def step(self, tokens: torch.Tensor) -> torch.Tensor:
         """Append a token to each candidate.
@@ -110,3 +120,47 @@ class PromptBatch:
             self._positions = self._positions[index]
         if self._encoded is not None:
             self._encoded = self._encoded[index]
+
+
+class RecordedStep:
+    """Computes the logits of a batch's steps, replayed from a CUDA graph while their shape stays the same.
+
+    Attributes:
+        count: number of recordings.
+    """
+
+    def __init__(self) -> None:
+        self._recording: Recording[torch.Tensor] | None = None
+        self._shape: Hashable = None
+        self._needed_bytes = 0
+        self.count = 0
+
+    def logits(
+        self,
+        compute: Callable[[Mapping[str, torch.Tensor]], torch.Tensor],
+        inputs: Mapping[str, torch.Tensor],
+        shape: Hashable,
+    ) -> torch.Tensor:
+        """Compute the logits of a step.
+
+        Args:
+            compute: computes them from the inputs. It is not kept: it holds the batch, whose memory a cycle of
+                references would keep until Python collects garbage.
+            inputs: on the GPU.
+            shape: what decides the kernels. The first step of a shape chooses them, and the second is recorded.
+
+        Returns:
+            the logits, which the next step overwrites.
+        """
+        if shape != self._shape:
+            self._shape, self._recording = shape, None
+            logits = compute(inputs)
+            self._needed_bytes = ROOM_IN_LOGITS * logits.nbytes + ROOM_BYTES
+            return logits
+        if self._recording is None:
+            if memory_room(next(iter(inputs.values())).device) < self._needed_bytes:
+                return compute(inputs)
+            # The previous recording and its memory were freed above, so no recorder is left to share memory with.
+            self._recording = Recorder().record(compute, inputs)
+            self.count += 1
+        return self._recording.replay(inputs)

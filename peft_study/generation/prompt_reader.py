@@ -3,23 +3,23 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise, takewhile
+from itertools import islice, pairwise
 from typing import Any
 
 import torch
 from peft import PeftModel, PeftType
-from transformers import DynamicCache, EncoderDecoderCache
+from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
+from transformers.cache_utils import DynamicLayer
 
-from peft_study.generation.prompt_batch import PromptBatch
-from peft_study.generation.reading_cache import Parts, parts_of, reading_cache
-from peft_study.generation.recorded_step import BLOCK
+from peft_study.generation.batches import kept_common, padded_ids, visible_tokens
+from peft_study.generation.prompt_batch import BLOCK, PromptBatch
 from peft_study.generation.shared_cache import EncoderLayer, SharedCache, WritingLayer
 from peft_study.generation.slots import Slots
 from peft_study.models.adapter import virtual_tokens
 from peft_study.models.loading import Model, base_of
 
-LEAST_COMMON = 16
-"""Tokens that prompts must have in common to keep them apart, because a second part of attention is not free."""
+Parts = list[tuple[torch.Tensor, torch.Tensor]]
+"""Keys and values of each layer, (prompts, heads, tokens, head size)."""
 READ_TOKENS = 2048
 """Most prompt tokens that are read at the same time, which limits the memory of activations."""
 _VIRTUAL = frozenset({PeftType.PROMPT_TUNING, PeftType.P_TUNING, PeftType.PREFIX_TUNING})
@@ -60,7 +60,6 @@ class PromptReader:
         model: base or adapter.
         prompts: token ids of all prompts of a group, which decide the common part.
         pad_token_id: id that fills rows.
-        share: keep the tokens that all prompts begin with apart.
         records: let the batches of a decoder replay their steps from CUDA graphs.
     """
 
@@ -70,16 +69,15 @@ class PromptReader:
         prompts: Sequence[Sequence[int]],
         pad_token_id: int,
         *,
-        share: bool = True,
         records: bool = False,
     ) -> None:
-        self._model, self._pad, self._records = model, pad_token_id, records
+        self._model, self._pad, self._device, self._records = model, pad_token_id, model.device, records
         self._encoder_decoder = bool(model.config.is_encoder_decoder)
         self._virtual = isinstance(model, PeftModel) and model.active_peft_config.peft_type in _VIRTUAL
         # With virtual tokens in the common part the base does the rest: peft would add them again.
         self._base = base_of(model)
-        self._reads: Any = self._base if self._virtual else model
-        common = kept_common(prompts) if share and not self._encoder_decoder else 0
+        self._reading_model: Any = self._base if self._virtual else model
+        common = 0 if self._encoder_decoder else kept_common(prompts)
         self.common = self._read_common(prompts[0][:common])
 
     def _read_common(self, ids: Sequence[int]) -> CommonPart:
@@ -87,17 +85,18 @@ class PromptReader:
         virtual = virtual_tokens(adapter.active_peft_config) if self._virtual else 0
         if not ids and not virtual:
             return CommonPart()
+        row = torch.tensor([list(ids)], dtype=torch.long, device=self._device)
         cache = DynamicCache(config=self._model.config)
         prompt = adapter.get_prompt(batch_size=1) if self._virtual else None
         if isinstance(prompt, torch.Tensor):  # virtual tokens as embeddings
-            embedded = self._base.get_input_embeddings()(self._ids([ids]))
+            embedded = self._base.get_input_embeddings()(row)
             inputs = torch.cat([prompt.to(embedded.dtype), embedded], dim=1)
             self._base(inputs_embeds=inputs, past_key_values=cache, use_cache=True, logits_to_keep=1)
             return CommonPart(len(ids), virtual, parts_of(cache))
         for index, layer in enumerate(prompt.layers if prompt else ()):  # virtual tokens as keys and values
             cache.update(layer.keys, layer.values, index)
         if ids:
-            self._forward(self._ids([ids]), cache)
+            self._forward(row, cache)
         return CommonPart(len(ids), virtual, parts_of(cache))
 
     def read(self, prompts: Sequence[Sequence[int]], sequences: int, room: int) -> PromptBatch:
@@ -110,12 +109,9 @@ class PromptReader:
         """
         if self._encoder_decoder:
             return self._read_encoded(prompts, sequences, room)
-        return self.join(prompts, self.read_chunks(prompts), sequences, room)
-
-    def read_chunks(self, prompts: Sequence[Sequence[int]]) -> list[Chunk]:
-        """Read a decoder's prompts in chunks, which `join` puts together."""
-        bounds = [0, *accumulate(self.chunk_sizes(prompts))]
-        return [self.read_chunk(prompts[start:end]) for start, end in pairwise(bounds)]
+        rest = iter(prompts)
+        chunks = [self.read_chunk(list(islice(rest, size))) for size in self.chunk_sizes(prompts)]
+        return self.join(prompts, chunks, sequences, room)
 
     def chunk_sizes(self, prompts: Sequence[Sequence[int]]) -> list[int]:
         """Number of prompts in each chunk: about equal, so that no small chunk is left at the end."""
@@ -125,10 +121,15 @@ class PromptReader:
         return [end - start for start, end in pairwise(bounds)]
 
     def read_chunk(self, prompts: Sequence[Sequence[int]]) -> Chunk:
-        """Read prompts together."""
+        """Read together what follows the common part of these prompts."""
         rest = [prompt[self.common.tokens :] for prompt in prompts]
+        common = self.common.tokens + self.common.virtual
+        ids = padded_ids(rest, self._pad, self._device, left=True)
+        mask = visible_tokens(rest, self._device, left=True).long()
+        positions = (mask.cumsum(-1) - 1).clamp(min=0) + common
+        mask = torch.cat([mask.new_ones(len(rest), common), mask], dim=-1)
         cache = reading_cache(self._base, self.common.parts)
-        logits = self._read_rest(rest, cache)
+        logits = self._forward(ids, cache, attention_mask=mask, position_ids=positions)
         return Chunk(parts_of(cache), logits)
 
     def join(self, prompts: Sequence[Sequence[int]], chunks: list[Chunk], sequences: int, room: int) -> PromptBatch:
@@ -141,7 +142,7 @@ class PromptReader:
             room: see `read`.
         """
         common = self.common
-        visible = self._visible([prompt[common.tokens :] for prompt in prompts])
+        visible = visible_tokens([prompt[common.tokens :] for prompt in prompts], self._device, left=True)
         slots = Slots(visible, sequences, room, block=BLOCK if self._records else 1)
         layers: list[Any] = []
         for index in range(len(chunks[0].parts)):
@@ -153,19 +154,11 @@ class PromptReader:
         cache.layers = layers
         logits = torch.cat([chunk.logits for chunk in chunks])
         positions = visible.sum(-1) + common.tokens + common.virtual
-        return PromptBatch(self._reads, SharedCache(slots, cache), logits, positions, records=self._records)
-
-    def _read_rest(self, prompts: Sequence[Sequence[int]], cache: DynamicCache) -> torch.Tensor:
-        """Read what follows the common part, and return the logits of each prompt's next token."""
-        common = self.common.tokens + self.common.virtual
-        ids, mask = self._ids(prompts), self._visible(prompts).long()
-        positions = (mask.cumsum(-1) - 1).clamp(min=0) + common
-        mask = torch.cat([mask.new_ones(len(prompts), common), mask], dim=-1)
-        return self._forward(ids, cache, attention_mask=mask, position_ids=positions)
+        return PromptBatch(self._reading_model, SharedCache(slots, cache), logits, positions, records=self._records)
 
     def _read_encoded(self, prompts: Sequence[Sequence[int]], sequences: int, room: int) -> PromptBatch:
-        ids = self._ids(prompts, left=False)
-        visible = self._visible(prompts, left=False)
+        ids = padded_ids(prompts, self._pad, self._device, left=False)
+        visible = visible_tokens(prompts, self._device, left=False)
         cache = EncoderDecoderCache(DynamicCache(config=self._model.config), DynamicCache(config=self._model.config))
         encoded = self._base.get_encoder()(input_ids=ids, attention_mask=visible.long(), return_dict=True)
         start = torch.full((len(prompts), 1), self._base.config.decoder_start_token_id, device=self._device)
@@ -178,48 +171,54 @@ class PromptReader:
         ).logits[:, -1]
         slots = Slots(visible.new_ones(len(prompts), 1), sequences, room)
         encoder_slots = Slots(visible, sequences, 0)
-        own: list[Any] = [WritingLayer(None, [part], slots) for part in parts_of(cache.self_attention_cache)]
-        cross: list[Any] = [EncoderLayer(*part, encoder_slots) for part in parts_of(cache.cross_attention_cache)]
-        cache.self_attention_cache.layers, cache.cross_attention_cache.layers = own, cross
+        decoder_parts, encoder_parts = parts_of(cache.self_attention_cache), parts_of(cache.cross_attention_cache)
+        cache.self_attention_cache.layers = [WritingLayer(None, [part], slots) for part in decoder_parts]
+        cache.cross_attention_cache.layers = [EncoderLayer(*part, encoder_slots) for part in encoder_parts]
         # The decoder reads the encoder's keys from the cache; this only has to have the right shape.
         return PromptBatch(
             self._model, SharedCache(slots, cache, encoder_slots), logits.float(), encoded=encoded.last_hidden_state
         )
 
-    @property
-    def _device(self) -> torch.device:
-        return self._model.device
-
     def _forward(self, ids: torch.Tensor, cache: DynamicCache, **inputs: torch.Tensor) -> torch.Tensor:
         # Only the last logits are read. All of them would take prompts x tokens x vocabulary.
-        output = self._reads(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1, **inputs)
+        output = self._reading_model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1, **inputs)
         logits: torch.Tensor = output.logits[:, -1].float()
         return logits
 
-    def _visible(self, prompts: Sequence[Sequence[int]], *, left: bool = True) -> torch.Tensor:
-        """Where `_ids` has tokens and no padding."""
-        lengths = torch.tensor([len(prompt) for prompt in prompts], device=self._device)
-        visible = torch.arange(max(map(len, prompts)), device=self._device) < lengths[:, None]
-        return visible.flip(-1) if left else visible
 
-    def _ids(self, prompts: Sequence[Sequence[int]], *, left: bool = True) -> torch.Tensor:
-        width = max(map(len, prompts))
-        rows = []
-        for prompt in prompts:
-            padding = [self._pad] * (width - len(prompt))
-            rows.append([*padding, *prompt] if left else [*prompt, *padding])
-        return torch.tensor(rows, dtype=torch.long, device=self._device)
+class ReadingLayer(DynamicLayer):
+    """A cache layer that keeps the tokens of the prompts, and returns them behind those of the common part.
+
+    Args:
+        common: keys and values, (1, heads, tokens, head size); None if the prompts have no common part.
+    """
+
+    def __init__(self, common: tuple[torch.Tensor, torch.Tensor] | None) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._common = common
+
+    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any) -> Any:
+        """Keep new keys and values, and return them with the common ones before them."""
+        states = super().update(key_states, value_states)
+        if self._common is None:
+            return states
+        return tuple(
+            torch.cat([common.expand(len(new), -1, -1, -1), new], dim=-2)
+            for common, new in zip(self._common, states, strict=True)
+        )
+
+    def get_seq_length(self) -> int:
+        """Number of tokens before the next one."""
+        return super().get_seq_length() + (0 if self._common is None else self._common[0].shape[-2])
 
 
-def kept_common(prompts: Sequence[Sequence[int]]) -> int:
-    """Number of leading tokens that are kept once for all prompts; 0 if they are too few to keep them apart."""
-    common = common_tokens(prompts)
-    return common if common >= LEAST_COMMON else 0
+def reading_cache(model: PreTrainedModel, common: Parts | None) -> DynamicCache:
+    """A cache for reading prompts behind their common part."""
+    cache = DynamicCache(config=model.config)
+    cache.layers = [ReadingLayer(common[index] if common else None) for index in range(len(cache.layers))]
+    return cache
 
 
-def common_tokens(prompts: Sequence[Sequence[int]]) -> int:
-    """Number of tokens that all prompts begin with; at least a token of each prompt follows them."""
-    if len(prompts) < 2:
-        return 0
-    alike = takewhile(lambda column: len(set(column)) == 1, zip(*prompts, strict=False))
-    return min(sum(1 for _ in alike), min(map(len, prompts)) - 1)
+def parts_of(cache: Any) -> Parts:
+    """Keys and values of each layer of a cache."""
+    return [(layer.keys, layer.values) for layer in cache.layers]

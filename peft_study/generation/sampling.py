@@ -8,7 +8,7 @@ from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopKLogit
 
 from peft_study.generation.active import ActivePrompts
 from peft_study.generation.prompt_batch import PromptBatch
-from peft_study.generation.stopping import EndSettings
+from peft_study.generation.stopping import CompleteTexts, EndSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,12 +37,15 @@ class SamplingSettings(EndSettings):
         return warpers
 
 
-def sample(settings: SamplingSettings, batch: PromptBatch, seeds: Sequence[int]) -> list[list[list[int]]]:
+def sample(
+    settings: SamplingSettings, batch: PromptBatch, complete: CompleteTexts | None, seeds: Sequence[int]
+) -> list[list[list[int]]]:
     """Draw the candidates of the prompts of a batch.
 
     Args:
         settings: what decides the draws besides the model.
         batch: the prompts; `batch.sequences` is the number of candidates.
+        complete: which candidates are complete by their text; None if only tokens end them.
         seeds: of each prompt. Its draws depend on no other prompt.
 
     Returns:
@@ -58,12 +61,12 @@ def sample(settings: SamplingSettings, batch: PromptBatch, seeds: Sequence[int])
     logits = batch.first_logits[:, None].expand(-1, batch.sequences, -1)
     with batch.writing():
         for length in range(1, settings.room + 1):
-            drawing = [generators[prompt] for prompt in active.indices]
-            tokens = _next_tokens(logits.float(), settings, warpers, drawing)
+            active_generators = [generators[prompt] for prompt in active.indices]
+            tokens = _next_tokens(logits.float(), settings, warpers, active_generators)
             written[..., length - 1] = torch.where(done, settings.pad, tokens)
             done |= torch.isin(tokens, ends)
-            if settings.complete is not None:
-                done |= settings.complete(active.indices, written[..., :length])
+            if complete is not None:
+                done |= complete(active.indices, written[..., :length])
             places = active.leave(done.all(dim=1) | (length == settings.room), written)
             if places is not None:
                 written, done = written[places], done[places]
@@ -86,9 +89,5 @@ def _next_tokens(
     scores = warpers(None, logits.flatten(0, 1)).view_as(logits)  # type: ignore[arg-type]
     probabilities = torch.softmax(scores, dim=-1)
     # A generator for each prompt: its draws are those of the prompt alone.
-    return torch.stack(
-        [
-            torch.multinomial(rows, 1, generator=generator)[:, 0]
-            for rows, generator in zip(probabilities, generators, strict=True)
-        ]
-    )
+    prompts = zip(probabilities, generators, strict=True)
+    return torch.cat([torch.multinomial(rows, 1, generator=generator).T for rows, generator in prompts])

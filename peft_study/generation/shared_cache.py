@@ -12,15 +12,14 @@ Attention reads each part with all queries that see it, and joins the two by the
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import AttentionInterface, Cache, EncoderDecoderCache, PreTrainedModel
+from transformers import AttentionInterface, Cache, EncoderDecoderCache
 from transformers.cache_utils import CacheLayerMixin
 
-from peft_study.generation.compat import attention_with_log_sum, replaced_attention
+from peft_study.generation.compat import attention_with_log_sum
 from peft_study.generation.slots import Slots
 
 KERNEL = "peft_study_shared"
@@ -28,9 +27,11 @@ KERNEL = "peft_study_shared"
 
 
 class _SharedLayer(CacheLayerMixin):
-    """A cache layer that transformers gives to `attend` in place of keys and values."""
+    """A cache layer that `update` returns, and transformers gives to `attend`, in place of keys and values."""
 
     is_sliding = False
+    _keys: torch.Tensor
+    _values: torch.Tensor
 
     @property
     def keys(self) -> "_SharedLayer":  # type: ignore[override]
@@ -54,9 +55,9 @@ class _SharedLayer(CacheLayerMixin):
         return -1
 
     @property
-    @abstractmethod
     def bytes(self) -> int:
         """Bytes of the keys and values."""
+        return self._keys.nbytes + self._values.nbytes
 
     @property
     @abstractmethod
@@ -83,8 +84,6 @@ class _SharedLayer(CacheLayerMixin):
 
 class WritingLayer(_SharedLayer):
     """Keys and values of one layer while candidates are written.
-
-    transformers takes this object from `update` in place of keys and values and gives it to `attend`.
 
     Args:
         common: keys and values of the common part, (1, heads, tokens, head size); None without one.
@@ -119,7 +118,7 @@ class WritingLayer(_SharedLayer):
     @property
     def bytes(self) -> int:
         """Bytes of the keys and values, those of the common part included."""
-        return sum(part.nbytes for part in (self._keys, self._values, *(self._common or ())))
+        return super().bytes + sum(part.nbytes for part in self._common or ())
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -195,11 +194,6 @@ class EncoderLayer(_SharedLayer):
         self._keys, self._values, self._slots = keys, values, slots
 
     @property
-    def bytes(self) -> int:
-        """Bytes of the keys and values."""
-        return self._keys.nbytes + self._values.nbytes
-
-    @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the keys."""
         return self._keys.shape
@@ -266,8 +260,3 @@ def attend(
 
 
 AttentionInterface.register(KERNEL, attend)
-
-
-def shared_attention(model: PreTrainedModel) -> AbstractContextManager[None]:
-    """Let a model read a `SharedCache`."""
-    return replaced_attention(model, KERNEL)

@@ -13,13 +13,11 @@ from peft_study.data.continuation import Anchor, text_behind
 from peft_study.data.line_ends import LINE_END
 from peft_study.data.prompts import INSTRUCTION, Template
 
-_LAST_TOKENS = {True: 24, False: 8}
-"""Number of last tokens in which the end of a plain (True) or another (False) candidate shows.
-
-A token with text holds at least a character. A plain candidate ends where the next prompt begins, so the tokens must
-cover `INSTRUCTION`. Other candidates end at most five characters behind a line break: a fence and another character.
-The numbers leave room for tokens without text.
-"""
+# The last tokens of a candidate in which its end shows, with room for tokens without text. Others hold a character.
+_PLAIN_END_TOKENS = 24
+"""A plain candidate ends where the next prompt begins, so the tokens must cover `INSTRUCTION`."""
+_END_TOKENS = 8
+"""Other candidates end at most five characters behind a line break: a fence and another character."""
 # The text of a separate token may lack a space that it has in context; it never has an additional space.
 _NEXT_PROMPT = re.compile(INSTRUCTION.replace(" ", " ?"))
 _UNINDENTED_LINE = re.compile(rf"{LINE_END}\S")
@@ -103,7 +101,7 @@ class CompleteTexts:
     def __init__(self, continuations: Sequence[Continuation], texts: Mapping[int, str]) -> None:
         self._continuations = continuations
         self._texts = texts
-        self._plain = continuations[0].template.form is PromptForm.plain
+        self._is_plain = continuations[0].template.form is PromptForm.plain
 
     def __call__(self, prompts: Sequence[int], new: torch.Tensor) -> torch.Tensor:
         """Whether each candidate is complete.
@@ -116,18 +114,20 @@ class CompleteTexts:
             boolean tensor, (prompts, candidates).
         """
         complete = torch.zeros(new.shape[:2], dtype=torch.bool)
-        for row, tails in enumerate(new[..., -_LAST_TOKENS[self._plain] :].tolist()):
-            likely = [column for column, tail in enumerate(tails) if self._may_be_complete(tail)]
-            for column in likely:
-                complete[row, column] = self._continuations[prompts[row]].is_complete(new[row, column].tolist())
+        end_tokens = _PLAIN_END_TOKENS if self._is_plain else _END_TOKENS
+        for row, tails in enumerate(new[..., -end_tokens:].tolist()):
+            continuation = self._continuations[prompts[row]]
+            for column, tail in enumerate(tails):
+                if self._may_be_complete(tail):
+                    complete[row, column] = continuation.is_complete(new[row, column].tolist())
         return complete.to(new.device)
 
     def _may_be_complete(self, tail: Sequence[int]) -> bool:
         # Decoding the whole sequence at every step would be slow, so this cheap test comes first. It rarely matches:
         # most lines are indented, and few tokens hold the last character of `INSTRUCTION`.
-        if self._plain and INSTRUCTION[-1] not in self._texts.get(tail[-1], ""):
+        if self._is_plain and INSTRUCTION[-1] not in self._texts.get(tail[-1], ""):
             return False
-        pattern = _NEXT_PROMPT if self._plain else _UNINDENTED_LINE
+        pattern = _NEXT_PROMPT if self._is_plain else _UNINDENTED_LINE
         return bool(pattern.search("".join(self._texts.get(token, "") for token in tail)))
 
 
@@ -139,20 +139,18 @@ class EndSettings:
         room: number of tokens of a candidate at most.
         ends: ids of the tokens that end a candidate.
         pad: id that fills a candidate behind its end.
-        complete: which candidates are complete by their text; None if only tokens end them.
     """
 
     room: int
     ends: tuple[int, ...]
     pad: int
-    complete: CompleteTexts | None = None
 
 
 class CompleteCandidates(StoppingCriteria):
-    """The same rule for `generate`.
+    """`CompleteTexts` for transformers' `generate`.
 
     Args:
-        complete: the rule.
+        complete: decides which candidates are complete.
         prompts: number of prompts in the batch.
         width: number of positions of the prompt before the new tokens.
     """

@@ -21,7 +21,7 @@ from peft_study.models.precision import Compute
 MANY_STEPS = 2**31
 """Stands for the number of optimizer steps before it is known."""
 _NEEDS_DATA = "it starts from activations or gradients of a data set, which this project does not collect"
-_UNSUPPORTED_STARTS = {
+_UNSUPPORTED_INITIALIZATIONS = {
     "eva": _NEEDS_DATA,
     "corda": _NEEDS_DATA,
     "lora_ga": _NEEDS_DATA,
@@ -64,11 +64,17 @@ def adapter_config(
         tokenizer_name_or_path=tokenizer_name,
         total_step=total_steps,
     )
-    start = getattr(config, "init_lora_weights", True)
-    for prefix, reason in _UNSUPPORTED_STARTS.items():
-        if isinstance(start, str) and start.startswith(prefix):
+    _check_settings(config)
+    return config
+
+
+def _check_settings(config: PeftConfig) -> None:
+    """Refuse settings with which an adapter does not train, or cannot be reloaded as it was trained."""
+    initialization = getattr(config, "init_lora_weights", True)
+    for prefix, reason in _UNSUPPORTED_INITIALIZATIONS.items():
+        if isinstance(initialization, str) and initialization.startswith(prefix):
             raise UserError(
-                f"init_lora_weights={start} is not supported: {reason}",
+                f"init_lora_weights={initialization} is not supported: {reason}",
                 where="method.adapter.init_lora_weights",
                 hint="true, gaussian, pissa, olora or orthogonal",
             )
@@ -81,12 +87,20 @@ def adapter_config(
         )
     for setting in _PATTERNS:
         pattern = getattr(config, setting, None) or {}
-        if any(value <= 0 for value in pattern.values()):
+        values = pattern.values() if isinstance(pattern, Mapping) else [None]
+        if not all(isinstance(value, int | float) and value > 0 for value in values):
             raise UserError(
-                f"the values of {setting} must be above 0, got {pattern}",
+                f"{setting} must hold a number above 0 for each layer that it names, got {pattern}",
                 where=f"method.adapter.{setting}",
                 hint="leave out the layers that should not train with target_modules or exclude_modules",
             )
+    tokens = getattr(config, "num_virtual_tokens", None)
+    if not isinstance(tokens, int | None):
+        raise UserError(
+            f"num_virtual_tokens must be an integer, got {tokens!r}",
+            where="method.adapter.num_virtual_tokens",
+            hint="such as 20",
+        )
     for setting, nothing in _READ_AS_ALL.items():
         if getattr(config, setting, None) == nothing:
             raise UserError(
@@ -94,7 +108,6 @@ def adapter_config(
                 where=f"method.adapter.{setting}",
                 hint="name layers; peft reads this value as all layers",
             )
-    return config
 
 
 def _feed_forward(targets: Targets, family: FamilyFacts) -> list[str] | None:
@@ -138,18 +151,18 @@ def attach(model: PreTrainedModel, kind: MethodKind, adapter: PeftConfig | None,
     empty = [name for name, parameter in trained.items() if not parameter.numel()]
     # An empty layer passes nothing of a sample on. What still trains behind it, such as a bias, is a constant.
     if empty or not trained:
-        what = f"the adapter's {empty[0]} must have elements, got none" if empty else "the adapter trains nothing"
-        raise UserError(what, where=_suspects(adapter), hint="check inference_mode and the adapter's sizes")
+        problem = f"the adapter's {empty[0]} must have elements, got none" if empty else "the adapter trains nothing"
+        raise UserError(problem, where=_suspects(adapter), hint="check inference_mode and the adapter's sizes")
     return adapted
 
 
 @contextmanager
-def adapter_errors(adapter: PeftConfig, what: str) -> Iterator[None]:
+def adapter_errors(adapter: PeftConfig, action: str) -> Iterator[None]:
     """Report an error of peft or torch inside the context as wrong settings of the adapter.
 
     Args:
         adapter: the config whose settings the message names.
-        what: what peft does with the adapter, a verb in the infinitive.
+        action: what peft does with the adapter, such as "attach".
 
     Raises:
         UserError: for every error other than exhausted memory.
@@ -162,7 +175,7 @@ def adapter_errors(adapter: PeftConfig, what: str) -> Iterator[None]:
         # The text of a KeyError or an AssertionError often means nothing without the name of its class.
         name = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
         raise UserError(
-            f"peft cannot {what} the adapter: {name}{error}",
+            f"peft cannot {action} the adapter: {name}{error}",
             where=_suspects(adapter),
             hint="check target_modules and the adapter's settings",
         ) from error
@@ -187,24 +200,25 @@ def check_trains(
     """
     adapter = model.active_peft_config
     on_device = {name: values.to(compute.device) for name, values in batch.items()}
-    random_states = [compute.device] if compute.device.type == "cuda" else []
+    random_devices = [compute.device] if compute.device.type == "cuda" else []
     # The random state is restored, so that the check changes no result.
-    with torch.random.fork_rng(random_states), adapter_errors(adapter, "train"):
+    with torch.random.fork_rng(random_devices), adapter_errors(adapter, "train"):
         model.train()
         with compute.autocast():
             loss = loss_of(model, on_device)
         loss.backward()
     gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-    reached = any(bool(gradient.count_nonzero()) for gradient in gradients)
+    is_reached = any(bool(gradient.count_nonzero()) for gradient in gradients)
     model.zero_grad(set_to_none=True)
-    if not math.isfinite(value := float(loss.detach())):
+    loss_value = float(loss.detach())
+    if not math.isfinite(loss_value):
         raise UserError(
-            f"the loss must be a finite number before training, got {value}",
+            f"the loss must be a finite number before training, got {loss_value}",
             where=f"{_suspects(adapter)}, training.precision",
             hint="another adapter (method=lora), or training.precision=fp32",
         )
     # peft accepts sizes and scales that cut the adapter off. Hours of training would then change nothing.
-    if not reached and not any(getattr(adapter, name, None) for name in _NAMES_TOKENS):
+    if not is_reached and not any(getattr(adapter, name, None) for name in _NAMES_TOKENS):
         raise UserError(
             "no gradient reaches the adapter, so training would change nothing",
             where=_suspects(adapter),

@@ -5,6 +5,7 @@ Loading one as the other raises no error and gives wrong numbers. So the loss of
 loaded model has.
 """
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -122,20 +123,22 @@ def loss(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, order: Tens
     """
     ids = tokenizer(TEXT, add_special_tokens=False)["input_ids"][: model.config.max_position_embeddings]
     tokens = torch.tensor([ids], device=model.device)
-
-    def reorder(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
-        assert order is not None
-        return output[..., order.to(output.device)]
-
-    # A hook reorders outputs. The rows of a quantised weight cannot be reordered: they are packed.
-    projections = [module for name, module in model.named_modules() if name.endswith("qkv_proj")]
-    hooks = [] if order is None else [module.register_forward_hook(reorder) for module in projections]
+    hooks = []
+    if order is not None:
+        # A hook reorders outputs. The rows of a quantised weight cannot be reordered: they are packed.
+        reorder = partial(_reorder, order.to(model.device))
+        projections = [module for name, module in model.named_modules() if name.endswith("qkv_proj")]
+        hooks = [projection.register_forward_hook(reorder) for projection in projections]
     try:
         logits = model(input_ids=tokens, use_cache=False).logits.float()
     finally:
         for hook in hooks:
             hook.remove()
     return float(cross_entropy(logits[0, :-1], tokens[0, 1:]))
+
+
+def _reorder(order: Tensor, _module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
+    return output[..., order]
 
 
 def _other_order(width: int, family: Family) -> Tensor:

@@ -62,8 +62,8 @@ def is_recordable_adapter(adapter: PeftConfig) -> bool:
         return False
     if not isinstance(adapter, LoraConfig):
         return True
-    plain = vars(LoraConfig())
-    return all(value == plain.get(name) for name, value in vars(adapter).items() if name not in _LORA_SETTINGS)
+    defaults = vars(LoraConfig())
+    return all(value == defaults.get(name) for name, value in vars(adapter).items() if name not in _LORA_SETTINGS)
 
 
 class Recording(Generic[Output]):
@@ -115,11 +115,11 @@ class Recorder:
             UserError: for every error other than exhausted memory. The random state of torch is then unusable.
         """
         graph = torch.cuda.CUDAGraph()
-        places = {name: values.clone() for name, values in inputs.items()}
+        recorded_inputs = {name: values.clone() for name, values in inputs.items()}
         # With the default mode, a call of another thread, such as one that copies a batch, would spoil the recording.
         try:
             with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-                output = compute(places)
+                output = compute(recorded_inputs)
         except Exception as error:
             if is_out_of_memory(error):
                 raise
@@ -129,7 +129,7 @@ class Recorder:
                 hint="hardware.cuda_graphs=false computes each step as usual",
             ) from error
         self._pool = graph.pool()
-        return Recording(graph, places, output)
+        return Recording(graph, recorded_inputs, output)
 
 
 def memory_room(device: torch.device) -> int:

@@ -1,13 +1,14 @@
-"""The architecture that a model's source declares, read before any weights."""
+"""Where a model's weights lie and which architecture they declare, read before any weights."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, PretrainedConfig
 
 from peft_study.config.schema import ModelConfig, Weights
 from peft_study.config.sources import EMBEDDED_SOURCE
-from peft_study.errors import UserError
+from peft_study.errors import UserError, near_names
 from peft_study.models import tiny
 from peft_study.models.families import FAMILIES
 from peft_study.models.random_weights import architecture_config
@@ -45,24 +46,51 @@ def declared_config(model: ModelConfig) -> PretrainedConfig | None:
         None if the source cannot be read; loading the weights reports the reason.
 
     Raises:
-        UserError: the architecture of the source is not `family`.
+        UserError: the architecture of the source is not `family`, or the package has no such embedded model.
     """
     if model.weights is Weights.random:
         return architecture_config(model)
     assert model.source is not None, "config.checks asks for a source"
-    source = model.source
-    if source.startswith(EMBEDDED_SOURCE):
-        source = str(tiny.FOLDER / source.removeprefix(EMBEDDED_SOURCE))
+    source = resolve_source(model.source)
     options = {"revision": model.revision} if model.revision else {}
     try:
         config: PretrainedConfig = AutoConfig.from_pretrained(source, trust_remote_code=False, **options)
     # What cannot be read is reported when the weights load, with the hint for it.
     except (OSError, ValueError, StrictDataclassError):
         return None
+    check_family(model, config)
+    return config
+
+
+def check_family(model: ModelConfig, config: PretrainedConfig) -> None:
+    """Refuse weights of another architecture than `model.family`.
+
+    Args:
+        model: settings of the model.
+        config: config of the weights.
+
+    Raises:
+        UserError: the architectures differ.
+    """
     if config.model_type != FAMILIES[model.family].model_type:
         raise UserError(
             f"{model.source} holds a {config.model_type} model, not {model.family}",
             where="model.family, model.source",
             hint=f"model.family={config.model_type} if that is a supported family, or another source",
         )
-    return config
+
+
+def resolve_source(source: str) -> str:
+    """Return the folder of an embedded model or of a path below `~`, or any other source unchanged.
+
+    Raises:
+        UserError: the package has no embedded model of this name.
+    """
+    if not source.startswith(EMBEDDED_SOURCE):
+        return str(Path(source).expanduser()) if source.startswith("~") else source
+    name = source.removeprefix(EMBEDDED_SOURCE)
+    if name not in tiny.MODELS:
+        raise UserError(
+            f"the package has no embedded model {name!r}", where="model.source", hint=near_names(name, tiny.MODELS)
+        )
+    return str(tiny.FOLDER / name)

@@ -1,8 +1,9 @@
 """Facts about each architecture: its transformers type and the names of its layers."""
 
 from dataclasses import dataclass
+from typing import Any
 
-from transformers import PretrainedConfig
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, PretrainedConfig
 
 from peft_study.config.schema import Family, Targets
 
@@ -29,6 +30,11 @@ class FamilyFacts:
     def task_type(self) -> str:
         """peft's name of the task."""
         return "SEQ_2_SEQ_LM" if self.encoder_decoder else "CAUSAL_LM"
+
+    @property
+    def auto_class(self) -> Any:
+        """The class with which transformers builds and loads the architecture."""
+        return AutoModelForSeq2SeqLM if self.encoder_decoder else AutoModelForCausalLM
 
     def positions(self, config: PretrainedConfig | None) -> int | None:
         """The number of tokens that the model can read, virtual tokens included.

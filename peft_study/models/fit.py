@@ -8,9 +8,9 @@ from transformers import PretrainedConfig, PreTrainedModel
 from peft_study.config.schema import MethodKind, ModelConfig, QuantizationConfig, Weights
 from peft_study.errors import UserError
 from peft_study.models.compat import layers_of
-from peft_study.models.precision import Compute
-from peft_study.models.quantization import bytes_per_weight
+from peft_study.models.precision import Compute, bytes_per_weight
 from peft_study.models.random_weights import on_meta_device
+from peft_study.results.limits import host_limit_bytes
 
 GB = 1e9
 _WHOLE_LAYERS = 2
@@ -88,23 +88,22 @@ def _parameter_bytes(
     model: PreTrainedModel, quantization: QuantizationConfig, storage: torch.dtype
 ) -> dict[int, float]:
     """Bytes of each parameter, by its `id`."""
-    # Of CodeLlama-7B's 6,738 million weights, the 262 million of the embeddings and the head stay in 16 bits.
-    quantised = bytes_per_weight(quantization)
-    head = model.get_output_embeddings()
-    packed = {
-        id(layer.weight)
-        for layer in model.modules()
-        if quantised is not None and isinstance(layer, nn.Linear) and layer is not head
-    }
-    return {
-        id(parameter): parameter.numel()
-        * (quantised if quantised is not None and id(parameter) in packed else storage.itemsize)
-        for parameter in model.parameters()
-    }
+    sizes = {id(parameter): float(parameter.numel() * storage.itemsize) for parameter in model.parameters()}
+    quantised_bytes = bytes_per_weight(quantization)
+    if quantised_bytes is not None:
+        # Of CodeLlama-7B's 6,738 million weights, the 262 million of the embeddings and the head stay in 16 bits.
+        head = model.get_output_embeddings()
+        for layer in model.modules():
+            if isinstance(layer, nn.Linear) and layer is not head:
+                sizes[id(layer.weight)] = layer.weight.numel() * quantised_bytes
+    return sizes
 
 
 def _available_bytes(device: torch.device, budget_bytes: int | None) -> float:
     if device.type == "cpu":
-        return float(psutil.virtual_memory().available)
+        # The machine may have more free memory than a container or a job may use.
+        available = psutil.virtual_memory().available
+        limit = host_limit_bytes()
+        return float(available if limit is None else min(available, limit))
     free, _ = torch.cuda.mem_get_info(device)
     return float(free if budget_bytes is None else min(free, budget_bytes))

@@ -14,26 +14,24 @@ OFFLINE = "HF_HUB_OFFLINE"
 TIMEOUT_SECONDS = 5.0
 
 
-def use_cache_if_unreachable(timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+def use_cache_if_unreachable() -> None:
     """Switch the hub's libraries to their cache if no connection to the hub can be opened.
 
-    With `HF_HUB_OFFLINE` set there is nothing to switch. With a proxy nothing is tried, because a direct connection
-    would say nothing about the hub.
-
-    Args:
-        timeout_seconds: longest wait for the connection.
+    Nothing is tried if `HF_HUB_OFFLINE` is set, or with a proxy, because a direct connection says nothing then.
     """
-    if OFFLINE in os.environ or getproxies():
+    # `getproxies` also lists NO_PROXY, as "no".
+    if OFFLINE in os.environ or getproxies().keys() - {"no"}:
         return
-    endpoint = urlsplit(os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT)
-    port = endpoint.port or (80 if endpoint.scheme == "http" else 443)
+    address = os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT
+    endpoint = urlsplit(address)
     try:
-        socket.create_connection((endpoint.hostname or "", port), timeout_seconds).close()
-    except OSError as error:
+        port = endpoint.port or (80 if endpoint.scheme == "http" else 443)
+        socket.create_connection((endpoint.hostname or "", port), TIMEOUT_SECONDS).close()
+    except (OSError, ValueError) as error:  # ValueError: the address has a port or a host that cannot exist
         os.environ[OFFLINE] = "1"
         # The libraries read the environment at their import, and an earlier cell of this process may have imported
         # them. Checked with huggingface-hub 2.4 and datasets 5.2; without it, each missing file waits for minutes.
         for module in ("huggingface_hub.constants", "datasets.config"):
             if module in sys.modules:
                 setattr(sys.modules[module], OFFLINE, True)
-        logger.warning("%s cannot be reached (%s): only cached files are used", endpoint.hostname, error)
+        logger.warning("%s cannot be reached (%s): only cached files are used", endpoint.hostname or address, error)

@@ -8,29 +8,24 @@ from typing import Any, TypeAlias
 from huggingface_hub.errors import StrictDataclassError
 from peft import PeftModel
 from safetensors import SafetensorError
-from transformers import (
-    AutoModelForCausalLM,
-    AutoModelForSeq2SeqLM,
-    AutoTokenizer,
-    GenerationConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from peft_study.config.schema import Attention, Family, MethodKind, ModelConfig, QuantizationConfig, Weights
 from peft_study.config.sources import EMBEDDED_SOURCE, EMBEDDED_TOKENIZER
-from peft_study.errors import UserError, near_names
+from peft_study.errors import UserError, first_line
 from peft_study.models import tiny
 from peft_study.models.codegen2 import CodeGen2ForCausalLM, as_codegen, check_layout
 from peft_study.models.compat import keep_4bit_layers_trainable_on_cpu
+from peft_study.models.declared import check_family, resolve_source
 from peft_study.models.families import FAMILIES
-from peft_study.models.precision import Compute
-from peft_study.models.quantization import bitsandbytes_config
+from peft_study.models.precision import Compute, bitsandbytes_config
 from peft_study.models.random_weights import on_meta_device, random_architecture, random_state
 
 Model: TypeAlias = PreTrainedModel | PeftModel
 """A base model, or the peft adapter around it, which forwards other attributes to the base."""
 
+LOADING_ERRORS = (OSError, ValueError, ImportError, StrictDataclassError, SafetensorError)
+"""What the libraries raise for files that are missing, damaged or not supported."""
 _NAMED_TOKENS = 5
 _LOCAL_HINT = "the folder must hold config.json, tokenizer.json and *.safetensors"
 _HUB_HINT = (
@@ -56,9 +51,11 @@ def load_tokenizer(model: ModelConfig) -> PreTrainedTokenizerBase:
         return tiny.load_tokenizer()
     try:
         revision = {"revision": model.revision} if model.revision and name == model.source else {}
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(name, trust_remote_code=False, **revision)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            resolve_source(name), trust_remote_code=False, **revision
+        )
     except Exception as error:  # the package tokenizers raises a plain Exception for a damaged file
-        raise _unreachable(model, f"the tokenizer {name}", error) from error
+        raise _unreachable(model, f"the tokenizer {name}", name, error) from error
     # `data.tokens` finds the boundary between prompt and target by the offsets.
     if not tokenizer.is_fast:
         raise UserError(
@@ -127,17 +124,20 @@ def load_model(
         tokenizer: gives the vocabulary of random weights, and the tokens of the check of CodeGen2's layout.
 
     Raises:
-        UserError: the weights cannot be loaded, or have another architecture or layout than `model.family`.
+        UserError: the weights cannot be loaded, are incomplete, or have another architecture or layout than
+            `model.family`.
     """
     if model.weights is Weights.random:
         skeleton = on_meta_device(model, random_architecture(model, tokenizer))
         return load_state(model, quantization, kind, compute, skeleton, random_state(skeleton, compute.device))
     assert model.source is not None, "config.checks asks for a source"
     options = _loading_options(model, quantization, kind, compute) | {"revision": model.revision or "main"}
-    if model.family is Family.codegen2:
-        loaded = as_codegen(_from_pretrained(model, _resolved(model.source), auto=CodeGen2ForCausalLM, **options))
-    else:
-        loaded = _from_pretrained(model, _resolved(model.source), **options)
+    is_codegen2 = model.family is Family.codegen2
+    auto_class = CodeGen2ForCausalLM if is_codegen2 else FAMILIES[model.family].auto_class
+    loaded = _from_pretrained(model, auto_class, resolve_source(model.source), **options)
+    check_family(model, loaded.config)
+    if is_codegen2:
+        loaded = as_codegen(loaded)
     # A wrong order raises no error and gives wrong numbers, so the weights are asked which order they have.
     if model.family in (Family.codegen, Family.codegen2):
         check_layout(loaded, tokenizer, model.source, model.family)
@@ -164,7 +164,7 @@ def load_state(
             file.
     """
     options = _loading_options(model, quantization, kind, compute)
-    return _from_pretrained(model, None, auto=type(skeleton), config=skeleton.config, state_dict=state, **options)
+    return _from_pretrained(model, type(skeleton), None, config=skeleton.config, state_dict=state, **options)
 
 
 def _loading_options(
@@ -186,18 +186,24 @@ def _loading_options(
     return options if quantised is None else options | {"quantization_config": quantised}
 
 
-def _from_pretrained(model: ModelConfig, source: str | None, auto: Any = None, **options: Any) -> PreTrainedModel:
-    auto = auto or (AutoModelForSeq2SeqLM if FAMILIES[model.family].encoder_decoder else AutoModelForCausalLM)
+def _from_pretrained(model: ModelConfig, auto_class: Any, source: str | None, **options: Any) -> PreTrainedModel:
     # A pickle or a repository's own code could do anything on this machine. Safetensors hold numbers only.
+    options |= {"use_safetensors": True, "trust_remote_code": False}
+    loaded: PreTrainedModel
     try:
-        loaded: PreTrainedModel = auto.from_pretrained(source, use_safetensors=True, trust_remote_code=False, **options)
-    except (OSError, ValueError, ImportError, StrictDataclassError, SafetensorError) as error:
-        raise _unreachable(model, f"the weights of {source}", error) from error
-    if loaded.config.model_type != FAMILIES[model.family].model_type:
+        loaded, report = auto_class.from_pretrained(
+            source, output_loading_info=True, ignore_mismatched_sizes=True, **options
+        )
+    except LOADING_ERRORS as error:
+        raise _unreachable(model, f"the weights of {source}", source, error) from error
+    # transformers draws such weights at random, so that a base would compute something else without an error.
+    drawn = sorted([*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])])
+    if drawn:
         raise UserError(
-            f"{source} holds a {loaded.config.model_type} model, not {model.family}",
-            where="model.family, model.source",
-            hint=f"model.family={loaded.config.model_type}, or another source",
+            f"the weights of {source} must be all that its config describes; "
+            f"missing or of another shape: {len(drawn)}, such as {drawn[0]}",
+            where="model.source",
+            hint="a complete copy of the files, with the config.json of these weights",
         )
     # Sampling and penalties from a model's folder would fill in the settings that our decoding leaves unset.
     loaded.generation_config = GenerationConfig()
@@ -205,23 +211,10 @@ def _from_pretrained(model: ModelConfig, source: str | None, auto: Any = None, *
     return loaded
 
 
-def _resolved(source: str) -> str:
-    """The folder of an embedded model, or any other source unchanged."""
-    if not source.startswith(EMBEDDED_SOURCE):
-        return source
-    name = source.removeprefix(EMBEDDED_SOURCE)
-    if name not in tiny.MODELS:
-        raise UserError(
-            f"the package has no embedded model {name!r}", where="model.source", hint=near_names(name, tiny.MODELS)
-        )
-    return str(tiny.FOLDER / name)
-
-
-def _unreachable(model: ModelConfig, what: str, error: Exception) -> UserError:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    local = model.source is not None and Path(model.source).exists()
+def _unreachable(model: ModelConfig, content: str, source: str | None, error: Exception) -> UserError:
+    is_local = source is not None and Path(source).expanduser().exists()
     return UserError(
-        f"{what} cannot be loaded: {lines[0]}",
+        f"{content} cannot be loaded: {first_line(error)}",
         where=f"model={model.name}",
-        hint=_LOCAL_HINT if local else _HUB_HINT,
+        hint=_LOCAL_HINT if is_local else _HUB_HINT,
     )

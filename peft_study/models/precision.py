@@ -1,12 +1,13 @@
-"""Number formats in which a cell computes and stores its weights."""
+"""Number formats in which a cell computes and stores its weights, those of a quantised base included."""
 
 import contextlib
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
+from transformers import BitsAndBytesConfig
 
-from peft_study.config.schema import Device, MethodKind, Precision
+from peft_study.config.schema import Device, MethodKind, Precision, QuantizationConfig
 from peft_study.errors import UserError
 
 DTYPES = {Precision.fp32: torch.float32, Precision.bf16: torch.bfloat16, Precision.fp16: torch.float16}
@@ -61,13 +62,12 @@ def choose(device: Device, precision: Precision) -> Compute:
     Raises:
         UserError: no GPU is visible although one is requested, or the device does not support the number format.
     """
-    cuda = torch.cuda.is_available()
-    if device is Device.cuda and not cuda:
+    has_gpu = torch.cuda.is_available()
+    if device is Device.cuda and not has_gpu:
         raise UserError(
             "no CUDA device is visible", where="hardware.device=cuda", hint="hardware=auto, or check nvidia-smi"
         )
-    on = torch.device("cuda", torch.cuda.current_device()) if cuda and device is not Device.cpu else torch.device("cpu")
-    on_cpu = on.type == "cpu"
+    on_cpu = device is Device.cpu or not has_gpu
     # By default torch also counts GPUs that only emulate bf16.
     has_bf16 = on_cpu or torch.cuda.is_bf16_supported(including_emulation=False)
     half = Precision.bf16 if has_bf16 else Precision.fp16
@@ -79,4 +79,36 @@ def choose(device: Device, precision: Precision) -> Compute:
             where="training.precision",
             hint="training.precision=auto",
         )
-    return Compute(on, precision)
+    return Compute(torch.device("cpu") if on_cpu else torch.device("cuda", torch.cuda.current_device()), precision)
+
+
+def bitsandbytes_config(quantization: QuantizationConfig, compute: Compute) -> BitsAndBytesConfig | None:
+    """The settings with which transformers quantises a base during loading; None without quantisation."""
+    if quantization.bits is None:
+        return None
+    if quantization.bits == 8:
+        return BitsAndBytesConfig(load_in_8bit=True)
+    # `auto` follows `training.precision`. The study's package computes in fp16 (docs/differences.md).
+    precision = quantization.compute_dtype
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type=quantization.quant_type,
+        bnb_4bit_use_double_quant=quantization.double_quantization,
+        bnb_4bit_compute_dtype=compute.dtype if precision is Precision.auto else DTYPES[precision],
+    )
+
+
+def bytes_per_weight(quantization: QuantizationConfig) -> float | None:
+    """Stored bytes of one quantised weight, scales included; None without quantisation.
+
+    - 8 bits: one byte, and a 32-bit scale for each row, which is negligible.
+    - 4 bits: half a byte, and a 32-bit scale for each block of 64 weights.
+    - 4 bits with double quantisation: the scales have 8 bits, plus 32 bits for each 256 blocks (arXiv 2305.14314,
+      section 3).
+    """
+    if quantization.bits is None:
+        return None
+    if quantization.bits == 8:
+        return 1.0
+    scale_bits = 8 / 64 + 32 / (64 * 256) if quantization.double_quantization else 32 / 64
+    return (4 + scale_bits) / 8

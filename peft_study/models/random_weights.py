@@ -8,15 +8,7 @@ from zlib import crc32
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForSeq2SeqLM,
-    GenerationConfig,
-    PretrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoConfig, GenerationConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from peft_study.config.schema import ModelConfig
 from peft_study.errors import UserError, near_names
@@ -60,6 +52,8 @@ def architecture_config(model: ModelConfig, defaults: Mapping[str, Any] | None =
 
 def _impossible(model: ModelConfig, error: Exception) -> UserError:
     reason = " ".join(line.strip() for line in str(error).splitlines())
+    if isinstance(error, KeyError):
+        reason = f"it does not know {reason}"
     return UserError(
         f"transformers cannot build this {model.family} architecture: {reason}",
         where=f"conf/model/{model.name}.yaml, architecture",
@@ -73,9 +67,19 @@ def on_meta_device(model: ModelConfig, config: PretrainedConfig | None = None) -
     Args:
         model: gives the family and, without a config, the architecture.
         config: config of the model's source.
+
+    Raises:
+        UserError: transformers cannot build the architecture.
     """
-    with torch.device("meta"):
-        return _from_config(model, config or architecture_config(model))
+    config = config or architecture_config(model)
+    try:
+        with torch.device("meta"):
+            built: PreTrainedModel = FAMILIES[model.family].auto_class.from_config(config)
+    except (ValueError, RuntimeError, ZeroDivisionError, AssertionError, KeyError) as error:
+        raise _impossible(model, error) from error
+    # As for a pretrained model, only our settings decide how to decode.
+    built.generation_config = GenerationConfig()
+    return built
 
 
 def random_architecture(model: ModelConfig, tokenizer: PreTrainedTokenizerBase) -> PretrainedConfig:
@@ -148,14 +152,3 @@ class RandomTensor:
         # Python's own hash of a text differs between processes, and cells run in processes.
         generator = torch.Generator(self._device).manual_seed(WEIGHTS_SEED + crc32(self._name.encode()))
         return torch.randn(self.shape, generator=generator, device=self._device) * self._deviation
-
-
-def _from_config(model: ModelConfig, config: PretrainedConfig) -> PreTrainedModel:
-    auto = AutoModelForSeq2SeqLM if FAMILIES[model.family].encoder_decoder else AutoModelForCausalLM
-    try:
-        built: PreTrainedModel = auto.from_config(config)  # type: ignore[no-untyped-call]
-    except (ValueError, RuntimeError, ZeroDivisionError) as error:
-        raise _impossible(model, error) from error
-    # As for a pretrained model, only our settings decide how to decode.
-    built.generation_config = GenerationConfig()
-    return built

@@ -15,7 +15,7 @@ from peft_study.tracking.dashboard import Dashboard
 from peft_study.tracking.names import Values, summary_values
 from peft_study.tracking.wandb_run.files import store_files
 from peft_study.tracking.wandb_run.identity import FOLDER, AgentRun
-from peft_study.tracking.wandb_run.service import first_line, has_key, load_wandb, stop_service, within
+from peft_study.tracking.wandb_run.service import error_reason, has_key, load_wandb, stop_service, within
 from peft_study.tracking.wandb_run.settings import define_series, init_arguments, run_settings
 
 logger = logging.getLogger(__name__)
@@ -176,7 +176,7 @@ class WandbTracker(Dashboard):
         except Exception as error:
             if not self._offline_if_unreachable:
                 raise
-            _warn(f"W&B: files were not stored ({first_line(error)}); `{SYNC_COMMAND} FOLDER` sends them")
+            _warn(f"W&B: files were not stored ({error_reason(error)}); `{SYNC_COMMAND} FOLDER` sends them")
 
     def _give_up(self, waited_seconds: float) -> None:
         text = f"W&B: the upload was not done after {waited_seconds:.0f} s"
@@ -206,7 +206,7 @@ class WandbTracker(Dashboard):
                 if not self._offline_if_unreachable:
                     raise
                 _unreachable.add(base_url)
-                _warn(f"W&B: {base_url} cannot be used, so runs are written offline ({first_line(error)})")
+                _warn(f"W&B: {base_url} cannot be used, so runs are written offline ({error_reason(error)})")
                 # After a failed `init`, the service refuses the run's id as in use.
                 stop_service()
                 wandb = load_wandb()

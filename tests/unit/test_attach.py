@@ -45,6 +45,8 @@ def tried(config: str, settings: dict[str, Any]) -> PeftModel:
     [
         ("PromptTuningConfig", {"num_virtual_tokens": 0}, "num_virtual_tokens"),
         ("PromptTuningConfig", {"num_virtual_tokens": -1}, "num_virtual_tokens"),
+        ("PromptTuningConfig", {"num_virtual_tokens": "x"}, "num_virtual_tokens"),
+        ("PrefixTuningConfig", {"num_virtual_tokens": 2.5}, "num_virtual_tokens"),
         ("PrefixTuningConfig", {"num_virtual_tokens": 0}, "num_virtual_tokens"),
         ("PrefixTuningConfig", {"num_virtual_tokens": 4, "num_layers": 0}, "num_layers"),
         ("PromptEncoderConfig", {"num_virtual_tokens": 0, "encoder_hidden_size": 16}, "num_virtual_tokens"),
@@ -58,6 +60,9 @@ def tried(config: str, settings: dict[str, Any]) -> PeftModel:
         ("LoraConfig", {"rank_pattern": {"q_proj": 0}}, "rank_pattern"),
         ("LoraConfig", {"rank_pattern": {"v_proj": 4, "q_proj": -1}}, "rank_pattern"),
         ("LoraConfig", {"alpha_pattern": {"q_proj": 0}}, "alpha_pattern"),
+        ("LoraConfig", {"rank_pattern": {"q_proj": "x"}}, "rank_pattern"),
+        ("LoraConfig", {"rank_pattern": {"q_proj": None}}, "rank_pattern"),
+        ("LoraConfig", {"alpha_pattern": 4}, "alpha_pattern"),
         ("LoHaConfig", {"rank_pattern": {"q_proj": 0}}, "rank_pattern"),
         ("LoraConfig", {"target_modules": []}, "target_modules"),
         ("LoraConfig", {"target_modules": ["no_such_layer"]}, "adapter"),

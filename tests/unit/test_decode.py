@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from peft_study.config.compose import compose_cell
-from peft_study.config.schema import CellConfig, Device, GenerationConfig, MethodKind, Precision, PromptForm
+from peft_study.config.schema import CellConfig, GenerationConfig, MethodKind, PromptForm
 from peft_study.data.prompts import Template
 from peft_study.generation.batches import Needs, batches, groups_by_beginning, token_bytes
 from peft_study.generation.decode import Decoder
@@ -17,11 +17,10 @@ from peft_study.generation.stopping import newline_tokens, token_texts
 from peft_study.models.adapter import adapter_config, attach
 from peft_study.models.families import FAMILIES
 from peft_study.models.loading import Model, load_model, load_tokenizer
-from peft_study.models.precision import choose
 from peft_study.models.random_weights import architecture_config
 from peft_study.models.tiny import load_tokenizer as tiny_tokenizer
+from tests.plain_generation import CPU, decoded
 
-CPU = choose(Device.cpu, Precision.fp32)
 TOKENIZER = tiny_tokenizer()
 PROMPTS = [
     TOKENIZER(f"### Instruction:\n{text}\n### Response:\n")["input_ids"]
@@ -65,9 +64,7 @@ def with_adapter(base: Model, name: str, method: str) -> Model:
 
 def candidates(model: Model, template: Template, batch_size: int, new_tokens: int = 12) -> list[tuple[str, ...]]:
     settings = GenerationConfig(batch_size=batch_size)
-    decoder = Decoder(model, TOKENIZER, template, settings, new_tokens, CPU)
-    by_index = {item.index: item.candidates for batch in decoder.generate(PROMPTS) for item in batch}
-    return [by_index[index] for index in range(len(PROMPTS))]
+    return decoded(Decoder(model, TOKENIZER, template, settings, new_tokens, CPU), PROMPTS)
 
 
 @pytest.mark.parametrize("name", ["tiny-llama", "tiny-codegen", "tiny-t5"])

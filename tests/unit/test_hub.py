@@ -11,11 +11,17 @@ from peft_study.config.compose import compose_cell
 from peft_study.config.sources import needs_hub
 from peft_study.models.hub import OFFLINE, use_cache_if_unreachable
 
+SCHEMES = ("http", "https", "all", "no")
+
 
 @pytest.fixture
 def listener(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
     """A server on this machine that stands for the hub; no proxy, and no word about being offline."""
-    for name in (OFFLINE, "http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+    for name in (
+        OFFLINE,
+        *(f"{scheme}_proxy" for scheme in SCHEMES),
+        *(f"{scheme}_PROXY" for scheme in map(str.upper, SCHEMES)),
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv(OFFLINE, "")
     monkeypatch.delenv(OFFLINE)
@@ -39,6 +45,29 @@ def test_an_unreachable_hub_leaves_the_cache(listener: socket.socket, caplog: py
 
     assert os.environ[OFFLINE] == "1"
     assert "127.0.0.1" in caplog.text
+
+
+def test_an_exception_from_a_proxy_is_no_proxy(listener: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+    listener.close()
+    monkeypatch.setenv("NO_PROXY", "localhost")
+
+    use_cache_if_unreachable()
+
+    assert os.environ[OFFLINE] == "1"
+
+
+@pytest.mark.usefixtures("listener")
+@pytest.mark.parametrize("address", ["http://hub:port", "hub.invalid"])
+def test_an_address_that_cannot_be_used_is_named(
+    address: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", address)
+
+    with caplog.at_level(logging.WARNING):
+        use_cache_if_unreachable()
+
+    assert os.environ[OFFLINE] == "1"
+    assert "hub" in caplog.messages[0].split(" cannot be reached")[0]
 
 
 @pytest.mark.parametrize(("name", "value"), [(OFFLINE, "0"), ("https_proxy", "http://127.0.0.1:9")])

@@ -1,5 +1,6 @@
 """Base models: number formats, quantised layers, memory that a model needs, parameters that it has."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,11 +15,14 @@ from transformers import CodeLlamaTokenizer, LlamaConfig, LlamaForCausalLM, PreT
 
 from peft_study.config.compose import compose_cell
 from peft_study.config.schema import Device, MethodKind, Precision
+from peft_study.config.sources import needs_hub
 from peft_study.errors import UserError
+from peft_study.models import fit, tiny
 from peft_study.models.adapter import adapter_config, attach
 from peft_study.models.compat import layers_of
+from peft_study.models.declared import declared_config
 from peft_study.models.families import FAMILIES
-from peft_study.models.fit import absent_bytes, weight_bytes
+from peft_study.models.fit import absent_bytes, check_fit, weight_bytes
 from peft_study.models.loading import Model, fit_vocabulary, load_model, load_tokenizer
 from peft_study.models.parameters import count
 from peft_study.models.precision import choose
@@ -172,6 +176,72 @@ def test_weights_that_are_trained_stay_in_fp32() -> None:
 def test_fp16_on_a_cpu_is_refused() -> None:
     with pytest.raises(UserError, match=r"training\.precision must be"):
         choose(Device.cpu, Precision.fp16)
+
+
+def test_weights_beyond_the_limit_of_a_container_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = compose_cell(["model=tiny-llama"])
+    arguments = (cell.model, declared_config(cell.model), cell.quantization, MethodKind.prompting, CPU, None)
+    check_fit(*arguments)
+    monkeypatch.setattr(fit, "host_limit_bytes", lambda: 10**6)
+
+    with pytest.raises(UserError, match=r"this CPU has 0\.0 GB free"):
+        check_fit(*arguments)
+
+
+def test_a_source_below_the_home_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "model").mkdir()
+    for file in [*tiny.FOLDER.glob("*.json"), *(tiny.FOLDER / "tiny-llama").iterdir()]:
+        (tmp_path / "model" / file.name).symlink_to(file)
+    cell = compose_cell(["model=tiny-llama", "model.source='~/model'", "model.tokenizer='~/model'"])
+
+    assert declared_config(cell.model) is not None
+    load_model(cell.model, cell.quantization, MethodKind.prompting, CPU, load_tokenizer(cell.model))
+    assert not needs_hub(compose_cell(["model=tiny-llama", "model.source='~/model'"]))
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"num_hidden_layers": 9}, "model.layers.4."),
+        ({"intermediate_size": 100}, "mlp"),
+        ({"vocab_size": 9}, "embed_tokens"),
+    ],
+    ids=["missing layers", "other sizes", "another vocabulary"],
+)
+def test_weights_that_do_not_fill_their_config_are_refused(change: dict[str, int], name: str, tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").symlink_to(tiny.FOLDER / "tiny-llama" / "model.safetensors")
+    config = json.loads((tiny.FOLDER / "tiny-llama" / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | change))
+    cell = compose_cell(["model=tiny-llama", f"model.source={tmp_path}", "model.tokenizer=tiny"])
+
+    with pytest.raises(UserError, match=name) as caught:
+        load_model(cell.model, cell.quantization, MethodKind.prompting, CPU, load_tokenizer(cell.model))
+
+    assert caught.value.where == "model.source"
+
+
+@pytest.mark.parametrize("setting", ["hidden_act=nonsense", "pad_token_id=99999", "rope_parameters={rope_type:none}"])
+def test_an_architecture_that_transformers_cannot_build_is_refused(setting: str) -> None:
+    cell = compose_cell(["model=codellama-7b-python", f"++model.architecture.{setting}"])
+
+    with pytest.raises(UserError, match="cannot build this llama architecture"):
+        on_meta_device(cell.model)
+
+
+@pytest.mark.parametrize(
+    ("source", "tokenizer", "hint"), [("FOLDER", "ORG/NAME/X", "network"), ("ORG/NAME", "FOLDER", "tokenizer.json")]
+)
+def test_the_hint_is_about_the_part_that_cannot_be_loaded(
+    source: str, tokenizer: str, hint: str, tmp_path: Path
+) -> None:
+    overrides = [f"model.source={source}", f"model.tokenizer={tokenizer}"]
+    cell = compose_cell(["model=tiny-llama", *(text.replace("FOLDER", str(tmp_path)) for text in overrides)])
+
+    with pytest.raises(UserError) as caught:
+        load_tokenizer(cell.model)
+
+    assert hint in (caught.value.hint or "")
 
 
 def padded() -> PreTrainedTokenizerBase:

@@ -9,11 +9,10 @@ from torch.nn.functional import cosine_similarity
 
 from peft_study.config.compose import compose_cell
 from peft_study.config.schema import Device, Precision
-from peft_study.models.fit import weight_bytes
 from peft_study.models.loading import Model, load_model, load_tokenizer
 from peft_study.models.parameters import count
 from peft_study.models.precision import choose
-from peft_study.models.random_weights import RandomTensor, on_meta_device
+from peft_study.models.random_weights import RandomTensor
 from peft_study.models.tiny import load_tokenizer as tiny_tokenizer
 
 CPU = choose(Device.cpu, Precision.fp32)
@@ -55,15 +54,6 @@ def test_quantised_ones_are_the_quantised_weights_of_the_others(quantization: st
 
     assert count(whole).total == count(packed).total
     assert likeness.min() > 0.8  # of weights drawn otherwise it would be near 0
-
-
-def test_codellama_7b_on_the_meta_device() -> None:
-    cell = compose_cell(["model=codellama-7b-python", "model.weights=random", "quantization=nf4"])
-    skeleton = on_meta_device(cell.model)
-
-    assert count(skeleton).total == 6_738_415_616
-    assert all(parameter.is_meta for parameter in skeleton.parameters())
-    assert 3.5e9 < weight_bytes(skeleton, cell.quantization, torch.bfloat16) < 4.5e9
 
 
 def test_a_shrunken_codellama_in_4_bits_exists_in_more_one_layer_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:

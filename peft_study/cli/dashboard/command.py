@@ -15,7 +15,7 @@ from peft_study.console.messages import print_line, spinner
 from peft_study.errors import UserError
 from peft_study.sweep.command import add_arguments, plan_command
 from peft_study.sweep.plan import PlannedCell
-from peft_study.tracking.wandb_run.service import check_project, first_line, has_key, load_wandb, stop_service, within
+from peft_study.tracking.wandb_run.service import check_project, error_reason, has_key, load_wandb, stop_service, within
 
 TIMEOUT_SECONDS = 120.0
 
@@ -110,7 +110,7 @@ def _publish(content: Content, options: argparse.Namespace) -> None:
         raise UserError(what, where=settings.base_url, hint=hint) from None
     # SystemExit, too: W&B's login may exit the process.
     except (Exception, SystemExit) as error:
-        what = f"W&B does not take the dashboard: {first_line(error)}"
+        what = f"W&B does not take the dashboard: {error_reason(error)}"
         raise UserError(what, where=settings.base_url, hint=hint) from error
     for kind, address in addresses.items():
         print_line(f"{kind}: {address}")

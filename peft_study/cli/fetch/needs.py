@@ -77,4 +77,4 @@ def _on_hub(source: str | None) -> str | None:
     """The source if it names a repository of the hub, else None."""
     if not source or source in {EMBEDDED_TOKENIZER, *LOCAL_RETRIEVERS} or source.startswith(EMBEDDED_SOURCE):
         return None
-    return None if Path(source).exists() else source
+    return None if Path(source).expanduser().exists() else source

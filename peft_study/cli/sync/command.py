@@ -13,7 +13,7 @@ from peft_study.console.exit import EXIT_FAILED, EXIT_OK, run_command
 from peft_study.console.messages import print_error, print_line, progress
 from peft_study.errors import UserError
 from peft_study.results.store import CellBusyError, CellFolder
-from peft_study.tracking.wandb_run.service import check_project, first_line, has_key, load_wandb
+from peft_study.tracking.wandb_run.service import check_project, error_reason, has_key, load_wandb
 
 TIMEOUT_SECONDS = 30.0
 FAILURES_AT_MOST = 2
@@ -146,6 +146,6 @@ def _send(folder: Path, target: Target, sender: Sender) -> _End:
     except CellBusyError:
         return _End.running
     except (Exception, SystemExit) as error:
-        print_error(UserError(first_line(error), where=str(folder), hint="the same command tries again"))
+        print_error(UserError(error_reason(error), where=str(folder), hint="the same command tries again"))
         return _End.failed
     return _End.complete_before if sent.complete_before else _End.sent

@@ -14,7 +14,8 @@ from scipy.sparse import csr_matrix
 
 from peft_study.config.sources import BM25_RETRIEVER, PACKAGED_RETRIEVER, TFIDF_RETRIEVER
 from peft_study.data.nearest import Block, Retriever, compare
-from peft_study.errors import UserError
+from peft_study.errors import UserError, first_line
+from peft_study.models.loading import LOADING_ERRORS
 from peft_study.models.retrieval.embeddings import Embeddings, cached_embeddings
 
 if TYPE_CHECKING:
@@ -99,8 +100,8 @@ def _bm25(corpus: Sequence[str]) -> Retriever:
 
 def _dense(model: "SentenceTransformer", corpus: Sequence[str], device: torch.device) -> Retriever:
     instructions = list(dict.fromkeys(corpus))
-    place = {instruction: index for index, instruction in enumerate(instructions)}
-    columns = np.array([place[instruction] for instruction in corpus], dtype=np.intp)
+    key_of = {instruction: index for index, instruction in enumerate(instructions)}
+    columns = np.array([key_of[instruction] for instruction in corpus], dtype=np.intp)
     # Another device or version rounds in another way.
     versions = [version(name) for name in ("sentence-transformers", "transformers", "torch")]
     identity = json.dumps([_fingerprint(model), device.type, *versions])
@@ -149,10 +150,9 @@ def _load_model(name: str, source: str, device: torch.device) -> "SentenceTransf
         return SentenceTransformer(
             source, device=str(device), trust_remote_code=False, model_kwargs={"use_safetensors": True}
         )
-    except (OSError, ValueError, ImportError) as error:
-        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    except LOADING_ERRORS as error:
         raise UserError(
-            f"the retriever {name} cannot be loaded: {reason}",
+            f"the retriever {name} cannot be loaded: {first_line(error)}",
             where="method.retriever",
             hint=f"check the network or the cache; method.retriever=FOLDER or {PACKAGED_RETRIEVER}, {_OTHERS}",
         ) from error

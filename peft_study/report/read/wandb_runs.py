@@ -15,7 +15,7 @@ from peft_study.report.read.cells import Row, row_of, text
 from peft_study.results.folders import Problem
 from peft_study.results.schema import Status
 from peft_study.tracking.names import SETTINGS, result_of
-from peft_study.tracking.wandb_run.service import first_line, load_wandb
+from peft_study.tracking.wandb_run.service import error_reason, load_wandb
 
 SCHEME = "wandb://"
 REQUEST_SECONDS = 30
@@ -170,4 +170,4 @@ def _request(entity: str, project: str) -> Iterator[Run]:
 
 def _refusal(error: BaseException, source: str) -> UserError:
     hint = "`wandb login` stores a key; check the spelling of the entity and the project"
-    return UserError(f"W&B runs cannot be read: {first_line(error)}", where=source, hint=hint)
+    return UserError(f"W&B runs cannot be read: {error_reason(error)}", where=source, hint=hint)

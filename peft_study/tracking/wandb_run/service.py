@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from peft_study.config.schema.tracking import WANDB_PROJECT, WANDB_PROJECT_NAMES
 from peft_study.console.redaction import redact
-from peft_study.errors import UserError
+from peft_study.errors import UserError, first_line
 
 SECONDS_TO_FREE = 2.0
 logger = logging.getLogger(__name__)
@@ -96,9 +96,9 @@ def _connection(wandb: Any) -> Any:
     return wandb.sdk.wandb_setup.singleton()._connection
 
 
-def first_line(error: BaseException) -> str:
+def error_reason(error: BaseException) -> str:
     """Return the first line of an error of W&B, without secrets."""
-    return str(redact((str(error).splitlines() or [type(error).__name__])[0]))
+    return str(redact(first_line(error)))
 
 
 def has_key(settings: Any) -> bool:
