@@ -182,7 +182,12 @@ def _freedom(variance: float, of_samples: float, sides: Sequence[Sequence[_Part]
     uncertainty += sum(
         (weight**2 * part.run_spread / part.runs) ** 2 / part.run_freedom for side in sides for part, weight in side
     )
-    return variance**2 / uncertainty if uncertainty else math.inf
+    if not uncertainty:
+        return math.inf
+    # Runs with equal predictions cancel in the variance and not in the observed spreads. A sum of variances has at
+    # least the degrees of freedom of its least certain part.
+    least = min(max(1.0, samples - 1), *(part.run_freedom for side in sides for part, _ in side))
+    return max(least, variance**2 / uncertainty)
 
 
 def _two_shares(first: Sequence[_Part], second: Sequence[_Part], paired: bool) -> Pairs | Independent | None:
@@ -219,5 +224,9 @@ def _ratio(
         for side, mean in ((first, above), (second, below))
         for part, weight in side
     )
-    factor = math.exp(width * math.sqrt(of_samples + of_runs))
+    try:
+        factor = math.exp(width * math.sqrt(of_samples + of_runs))
+    # A mean close to 0 leaves the ratio without a bound.
+    except OverflowError:
+        factor = math.inf
     return above / below, above / below / factor, above / below * factor
