@@ -41,10 +41,12 @@ class Baseline:
     Attributes:
         name: "paper" or a folder, as the user named it.
         study: its rows.
+        problems: what of it could not be read.
     """
 
     name: str
     study: Study
+    problems: tuple[Problem, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class ReportSummary:
         drawings: number of figures that are not empty.
         verdicts: number of claims by verdict.
         explored: number of cells whose samples the page shows.
-        problems: what could not be read, of rows and of samples.
+        problems: what could not be read, of rows, of the baseline and of samples.
     """
 
     index: Path
@@ -121,7 +123,7 @@ def write_report(
             comparison=comparison,
             drawings=drawings,
             findings=findings,
-            problems=(*rows.problems, *unread),
+            problems=(*rows.problems, *(baseline.problems if baseline else ()), *unread),
             files=files,
             explored=explored,
         )

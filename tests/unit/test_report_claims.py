@@ -296,6 +296,17 @@ def test_a_curve_is_of_the_models_that_have_all_of_it(tmp_path: Path) -> None:
     assert found.comparisons[0].first == pytest.approx(0.3)
 
 
+def test_models_without_a_common_curve_are_no_short_curve(tmp_path: Path) -> None:
+    numbers = {CODELLAMA: (1, 4, 8), "codegen2-1b": (1, 8, 16)}
+    cells = [
+        cell for model, points in numbers.items() for cell in curve("conala", dict.fromkeys(points, 0.3), model)
+    ]
+
+    found = of(tmp_path, *cells)[2]
+
+    assert "Conala: no model has EM@10 for every number of examples." in found.explanation
+
+
 GIGABYTE = 1_000_000_000
 
 

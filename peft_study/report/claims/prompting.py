@@ -121,6 +121,8 @@ def _peak(evidence: Evidence, dataset: str) -> list[Part]:
     curve = _curve(evidence, dataset)
     name = dataset_name(dataset)
     place = PEAKS.get(dataset)
+    if not curve:
+        return [missing(f"{name}: no model has EM@10 for every number of examples.")]
     if len(curve) < _FEWEST_POINTS or (place is not None and max(curve) <= place[1]):
         return [missing(f"{name}: too few numbers of examples ({', '.join(f'{n:.0f}' for n in curve)}).")]
     scores = {
