@@ -111,7 +111,7 @@ def test_equal_predictions_of_few_samples_leave_uncertainty() -> None:
 def test_equal_runs_have_the_freedom_of_their_seeds() -> None:
     """Their observed spread says nothing about a difference that is 0 in every run."""
     hits = np.arange(60)
-    values = np.array([hits < 10, (10 <= hits) & (hits < 26)]).astype(float)
+    values = np.array([hits < 10, (hits >= 10) & (hits < 26)]).astype(float)
 
     difference = compare(score(values), score(values))
 

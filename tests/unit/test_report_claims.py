@@ -13,7 +13,8 @@ import pytest
 
 from peft_study.metrics.intervals import RESAMPLES
 from peft_study.report.claims.comparison import Scope, Test
-from peft_study.report.claims.paper import CLAIMS, Finding, Verdict, check_all
+from peft_study.report.claims.paper import CLAIMS, check_all
+from peft_study.report.claims.verdicts import Finding, Verdict
 from peft_study.report.read.reference import paper_rows
 from peft_study.report.read.rows import frame_of, load
 from peft_study.report.study import Study
@@ -298,9 +299,7 @@ def test_a_curve_is_of_the_models_that_have_all_of_it(tmp_path: Path) -> None:
 
 def test_models_without_a_common_curve_are_no_short_curve(tmp_path: Path) -> None:
     numbers = {CODELLAMA: (1, 4, 8), "codegen2-1b": (1, 8, 16)}
-    cells = [
-        cell for model, points in numbers.items() for cell in curve("conala", dict.fromkeys(points, 0.3), model)
-    ]
+    cells = [cell for model, points in numbers.items() for cell in curve("conala", dict.fromkeys(points, 0.3), model)]
 
     found = of(tmp_path, *cells)[2]
 

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from peft_study.metrics.differences import holm
 from peft_study.metrics.registry import COMPARED, LEVEL_METRICS
 from peft_study.report.caveats import caveats_between
-from peft_study.report.claims.comparison import Comparison, Scope, Test, p_text
+from peft_study.report.claims.comparison import ALPHA, Comparison, Scope, Test, p_text
 from peft_study.report.claims.evidence import Evidence
-from peft_study.report.claims.verdicts import ALPHA, FEWEST_SAMPLES
 from peft_study.report.groups import Group
 from peft_study.report.names import LEVELS, dataset_name, method_name, model_name
 from peft_study.report.study import Study
@@ -175,7 +174,7 @@ def _row(line: _Line, adjusted: float | None) -> tuple[Cell, ...]:
 def _significance(comparison: Comparison | None, adjusted: float | None) -> str:
     if comparison is None or comparison.p_value is None or adjusted is None:
         return "not tested"
-    if comparison.samples is not None and comparison.samples < FEWEST_SAMPLES:
+    if comparison.has_few_samples:
         return "too few samples"
     # A large p-value does not show that two methods are equal.
     if comparison.p_value >= ALPHA:

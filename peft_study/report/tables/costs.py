@@ -41,7 +41,9 @@ def costs(study: Study, other: Study | None = None) -> Table:
         other: unused; `comparison.compare` compares all configurations.
     """
     groups = [group for group in study.groups if any(group.middle(cost.column) is not None for cost in _COSTS.values())]
-    known = {title: cost for title, cost in _COSTS.items() if any(group.middle(cost.column) is not None for group in groups)}
+    known = {
+        title: cost for title, cost in _COSTS.items() if any(group.middle(cost.column) is not None for group in groups)
+    }
     rows = []
     for group in groups:
         names = (dataset_name(group.dataset or ""), model_name(group.model))

@@ -38,7 +38,7 @@ def table3(study: Study, other: Study | None = None) -> Table:
     """
     groups = _fine_tuned(study)
     others = [] if other is None else _fine_tuned(other)
-    datasets = sorted({group.dataset or "" for group in groups}, key=lambda slug: place(slug, tuple(DATASETS)))
+    datasets = sorted({group.dataset or "" for group in groups}, key=lambda slug: place(slug, DATASETS))
     # The paper's CodeBLEU is CodeXGLUE's, so its numbers can be compared with no other convention.
     bleu = _codebleu(study)
     scores = [
@@ -205,7 +205,7 @@ def _codebleu(study: Study) -> str:
 
 def _by_model(groups: Sequence[Group]) -> list[Group]:
     """Sort by model and method in the paper's order, regardless of the data set."""
-    return sorted(groups, key=lambda group: (place(group.model, tuple(MODELS)), place(group.method, tuple(METHODS))))
+    return sorted(groups, key=lambda group: (place(group.model, MODELS), place(group.method, METHODS)))
 
 
 def _by_model_and_method(groups: Sequence[Group]) -> dict[tuple[str, str], list[Group]]:
