@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from statistics import median
 
 from peft_study.report.caveats import caveats
-from peft_study.report.claims.comparison import Best, Comparison, Scope
+from peft_study.report.claims.comparison import SCORE, Best, Comparison, Scope
 from peft_study.report.claims.evidence import Evidence
 from peft_study.report.groups import Group
 from peft_study.report.study import Study
@@ -27,12 +27,12 @@ from peft_study.report.tables.table import MISSING, Cell, Table
 
 HIGH_COST = 0.5
 HIGH_EFFECTIVENESS = 0.8
-SCORE = "em@10"
 _PAPER = {"Full fine-tuning": ("high", "high"), "ICL and RAG": ("low", "low"), "PEFT": ("low", "high")}
 _OF_PROCESSES = (
     "Memory of cells on a CPU is that of their process, Python's libraries included, which differs little between "
     "techniques for a small model."
 )
+_NOT_COMPARABLE = Cell(MISSING, state="not measured alike")
 _FAMILY_OF_KIND = {"full": "Full fine-tuning", "adapter": "PEFT"}
 _FAMILY_OF_METHOD = {"icl": "ICL and RAG", "rag": "ICL and RAG"}
 
@@ -97,7 +97,7 @@ def _row(family: str, pairs: list[Mapping[str, _Best]]) -> tuple[Cell, ...]:
         Cell(family),
         *(_share(median(values) if values else None) for values in (memory, time, score)),
         Cell(str(number), float(number)),
-        _class(cost, HIGH_COST),
+        _NOT_COMPARABLE if cost is None else Cell("high" if cost >= HIGH_COST else "low"),
         _effectiveness([pair[family].share for pair in pairs if family in pair]),
         *(Cell(word) for word in _PAPER[family]),
     )
@@ -182,19 +182,13 @@ def _relative(pair: Mapping[str, _Best], family: str, name: str) -> float | None
 
 
 def _share(value: float | None) -> Cell:
-    return Cell(MISSING, state="not measured alike") if value is None else Cell(f"{value:.2f}", value)
+    return _NOT_COMPARABLE if value is None else Cell(f"{value:.2f}", value)
 
 
 def _effectiveness(shares: Sequence[tuple[float, float]]) -> Cell:
     if not shares:
-        return Cell(MISSING, state="not measured alike")
+        return _NOT_COMPARABLE
     low, high = median(low for low, _ in shares), median(high for _, high in shares)
     if low < HIGH_EFFECTIVENESS <= high:
         return Cell("not decided")
     return Cell("high" if low >= HIGH_EFFECTIVENESS else "low")
-
-
-def _class(value: float | None, high_from: float) -> Cell:
-    if value is None:
-        return Cell(MISSING, state="not measured alike")
-    return Cell("high" if value >= high_from else "low")
