@@ -59,7 +59,6 @@ class ReportSummary:
         drawings: number of figures that are not empty.
         verdicts: number of claims by verdict.
         explored: number of cells whose samples the page shows.
-        problems: what could not be read, of rows, of the baseline and of samples.
     """
 
     index: Path
@@ -67,7 +66,6 @@ class ReportSummary:
     drawings: int
     verdicts: Counter[str]
     explored: int
-    problems: tuple[Problem, ...]
 
 
 def write_report(
@@ -88,12 +86,16 @@ def write_report(
     """
     made_at = datetime.now(UTC).isoformat(timespec="seconds")
     against = None if baseline is None else shorten_path(baseline.name)
-    named = {"sources": [shorten_path(source) for source in sources], "against": against}
-    about = {"written_by": MADE_BY, "made_at": made_at, **named}
+    about = {
+        "written_by": MADE_BY,
+        "made_at": made_at,
+        "sources": [shorten_path(source) for source in sources],
+        "against": against,
+    }
+    # Grouped once: tables, figures, claims and the page ask for the same configurations.
+    study = Study(rows.frame)
+    other = None if baseline is None else baseline.study
     with published(out, about) as folder:
-        # Grouped once: tables, figures, claims and the page ask for the same configurations.
-        study = Study(rows.frame)
-        other = None if baseline is None else baseline.study
         with step("tables ..."):
             tables = [make(study, other) for make in TABLES.values()]
             comparison = None if other is None else compare(study, other)
@@ -106,11 +108,12 @@ def write_report(
                 files[name] = _write_figure(folder, drawing)
         with step("claims ..."):
             findings = check_all(study)
-        plain = finite([finding.to_json() for finding in findings])
-        write_atomically(folder / "claims.json", json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
+        claims = finite([finding.to_json() for finding in findings])
+        write_atomically(folder / "claims.json", json.dumps(claims, indent=2, ensure_ascii=False) + "\n")
         # A report is shared: no paths of this machine, and nothing that a spreadsheet would compute.
         write_atomically(folder / "rows.csv", guarded_csv(shorten_paths(study.frame)))
         explored, unread = _write_samples(folder, study.frame, step) if with_samples else ([], [])
+        problems = (*rows.problems, *(baseline.problems if baseline else ()), *unread)
         contents = Contents(
             title=_title(study.frame, sources),
             subtitle=_subtitle(study.frame, made_at),
@@ -123,7 +126,7 @@ def write_report(
             comparison=comparison,
             drawings=drawings,
             findings=findings,
-            problems=(*rows.problems, *(baseline.problems if baseline else ()), *unread),
+            problems=problems,
             files=files,
             explored=explored,
         )
@@ -135,7 +138,6 @@ def write_report(
         drawings=sum(not drawing.empty for drawing in drawings),
         verdicts=Counter(str(finding.verdict) for finding in findings),
         explored=len(explored),
-        problems=tuple(contents.problems),
     )
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 from peft_study.metrics.intervals import RESAMPLES
 from peft_study.report.claims.evidence import Evidence
 from peft_study.report.groups import Group, Key, groups
-from peft_study.report.read.predictions import predictions_of
+from peft_study.report.read.per_sample import predictions_of
 from peft_study.report.read.reference import as_named_here, is_paper
 
 

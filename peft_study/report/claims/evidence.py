@@ -13,7 +13,7 @@ from peft_study.report.claims.comparison import POWER_POINTS, Best, Comparison, 
 from peft_study.report.claims.scores import Scores
 from peft_study.report.groups import Group
 from peft_study.report.names import dataset_name, method_name
-from peft_study.report.read.predictions import PredictionsOf
+from peft_study.report.read.per_sample import PredictionsOf
 
 
 class Evidence:

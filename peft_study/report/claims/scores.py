@@ -11,8 +11,7 @@ from peft_study.metrics.method_scores import MethodScore, run_variance
 from peft_study.metrics.shares import WIDTH
 from peft_study.report.groups import Group, runs_of
 from peft_study.report.read import per_sample
-from peft_study.report.read.per_sample import Run
-from peft_study.report.read.predictions import PredictionsOf
+from peft_study.report.read.per_sample import PredictionsOf, Run
 
 # The deviations on all resamples take 80 kB for each configuration and score.
 _CACHED_SCORES = 2_048

@@ -36,9 +36,7 @@ COLUMNS = (
     *("precision", "data_fingerprint", "leakage_share", "token_lengths", "execution_level", "commit", "dirty"),
     *("started_at", "finished_at", "schema_version", "settings", "source"),
 )
-"""Every column except the metrics, in order."""
-NUMBERS = tuple(name for name in COLUMNS if name not in {*TEXTS, *FLAGS, *MAPPINGS})
-"""Columns of numbers, as floats; NaN if unknown."""
+"""Every column except the metrics, in order. Those without another type are numbers: floats, NaN if unknown."""
 
 
 def row_of(result: RunResult, folder: str | None, source: str) -> Row:

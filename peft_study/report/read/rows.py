@@ -12,8 +12,6 @@ from peft_study.report.read.folders import load_folder
 from peft_study.report.read.wandb_runs import SCHEME, load_runs
 from peft_study.results.folders import Problem
 
-__all__ = ["COLUMNS", "Problem", "Rows", "frame_of", "load"]
-
 
 @dataclass(frozen=True)
 class Rows:

@@ -103,11 +103,11 @@ def _pairs(ours: Evidence, other: Study) -> Iterator[tuple[Group, Group]]:
     theirs = other.by_key
     for group in ours.groups:
         names = (group.model, group.method, group.quantization)
-        same = theirs.get(group.key)
+        counterpart = theirs.get(group.key)
         best = theirs.get((group.dataset, *names, None))
         without_dataset = theirs.get((None, *names, group.num_examples))
-        if same is not None:
-            yield group, same
+        if counterpart is not None:
+            yield group, counterpart
         # The paper states its best number of examples by score only, so it is compared with our best.
         elif best is not None and _is_best(ours, group):
             yield group, best
