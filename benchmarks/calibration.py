@@ -254,9 +254,8 @@ def null_study(
                         for end, value in (("", score), ("_low", low), ("_high", high))
                     }
                 )
-    evidence = Evidence(groups(frame_of(rows)))
-    evidence.scores = SimulatedScores(evidence.groups, of_cell)
-    return evidence
+    configurations = groups(frame_of(rows))
+    return Evidence(configurations, SimulatedScores(configurations, of_cell))
 
 
 def _methods() -> list[tuple[str, int, str]]:

@@ -6,14 +6,12 @@ from statistics import fmean
 
 from peft_study.metrics.choices import Choice
 from peft_study.metrics.differences import Difference, compare_methods
-from peft_study.metrics.intervals import RESAMPLES
 from peft_study.metrics.method_scores import MethodScore
 from peft_study.report.caveats import caveats
 from peft_study.report.claims.comparison import POWER_POINTS, Best, Comparison, Scope, Test
 from peft_study.report.claims.scores import Scores
 from peft_study.report.groups import Group
 from peft_study.report.names import dataset_name, method_name
-from peft_study.report.read.per_sample import PredictionsOf
 
 
 class Evidence:
@@ -21,15 +19,12 @@ class Evidence:
 
     Args:
         groups: the configurations.
-        predictions_of: reads a cell's predictions; None to compare by the scores' intervals alone.
-        resamples: number of bootstrap resamples.
+        scores: of these configurations; None to compare by the intervals of the records alone.
     """
 
-    def __init__(
-        self, groups: Sequence[Group], predictions_of: PredictionsOf | None = None, resamples: int = RESAMPLES
-    ) -> None:
-        self.groups = tuple(groups)
-        self.scores = Scores(self.groups, predictions_of, resamples)
+    def __init__(self, groups: Sequence[Group], scores: Scores | None = None) -> None:
+        self.groups = groups
+        self.scores = scores or Scores(groups)
         # Found by name and model, as a claim over 3,300 configurations asks for each of them.
         self._by_name: dict[tuple[str, str, str | None], list[Group]] = {}
         for group in self.groups:

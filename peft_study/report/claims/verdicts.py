@@ -27,11 +27,6 @@ class Verdict(StrEnum):
     refuted = "refuted"
     not_decided = "not_decided"
 
-    @property
-    def words(self) -> str:
-        """The verdict in print."""
-        return self.value.replace("_", " ")
-
 
 @dataclass(frozen=True)
 class Finding:

@@ -67,7 +67,8 @@ def table3(study: Study, other: Study | None = None) -> Table:
     ]
     by_name, compared = _by_model_and_method(groups), _by_model_and_method(others)
     rows = []
-    for model, method in dict.fromkeys((group.model, group.method) for group in _by_model(groups)):
+    # In the paper's order of models and methods, regardless of the data set.
+    for model, method in sorted(by_name, key=lambda name: (place(name[0], MODELS), place(name[1], METHODS))):
         members = by_name[model, method]
         labels = (Cell(model_name(model)), Cell(method_name(method)), parameters_cell(*members))
         rows.append(GridRow(labels, model, _by_dataset(members), _by_dataset(compared.get((model, method), []))))
@@ -204,11 +205,6 @@ def _levels(groups: Sequence[Group], prefix: str) -> set[str]:
 def _codebleu(study: Study) -> str:
     name = "codebleu_codexglue"
     return name if name in study.frame and study.frame[name].notna().any() else "codebleu"
-
-
-def _by_model(groups: Sequence[Group]) -> list[Group]:
-    """Sort by model and method in the paper's order, regardless of the data set."""
-    return sorted(groups, key=lambda group: (place(group.model, MODELS), place(group.method, METHODS)))
 
 
 def _by_model_and_method(groups: Sequence[Group]) -> dict[tuple[str, str], list[Group]]:
