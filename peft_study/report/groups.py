@@ -115,10 +115,6 @@ class Group:
         """The fingerprint of the data; None if unknown."""
         return next(iter(self.done["data_fingerprint"].dropna().tolist()), None)
 
-    def scored(self, metric: str) -> pd.DataFrame:
-        """Return the cells that succeeded and have a score."""
-        return self.done[self.done[metric].notna()] if metric in self.done else self.done.iloc[:0]
-
     def values(self, column: str) -> list[float]:
         """Return the known values of a column, of the cells that succeeded."""
         if column not in self.frame:

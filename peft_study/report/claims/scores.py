@@ -46,7 +46,7 @@ class Scores:
         if key not in self._cache:
             if len(self._cache) >= _CACHED_SCORES:
                 del self._cache[next(iter(self._cache))]
-            runs = self._runs(group.scored(metric), metric)
+            runs = self._runs(group.done[group.done[metric].notna()], metric)
             by_sample = per_sample.method_score(runs, drawn=group.drawn, resamples=self._resamples)
             if by_sample is None:
                 self._cache[key] = _from_records(group, metric), group.test_samples
