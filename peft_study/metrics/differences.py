@@ -210,23 +210,28 @@ def _ratio(
     first: Sequence[_Part], second: Sequence[_Part], paired: bool, width: float
 ) -> tuple[float, float, float] | None:
     """The first mean over the second, and its interval of `width` standard errors to each side."""
-    # The delta method on the logarithm keeps both ends above 0.
     above, below = _mean(first), _mean(second)
     if above <= 0 or below <= 0:
         return None
-    if paired:
-        of_samples = float(np.var(_deviation(first) / above - _deviation(second) / below))
-    else:
-        variances = [_side_variance(side) for side in (first, second)]
-        of_samples = sum((variance or 0.0) / mean**2 for variance, mean in zip(variances, (above, below), strict=True))
-    of_runs = sum(
-        weight**2 * max(0.0, part.run_variance or 0.0) / part.runs / mean**2
-        for side, mean in ((first, above), (second, below))
-        for part, weight in side
-    )
     try:
-        factor = math.exp(width * math.sqrt(of_samples + of_runs))
+        # The delta method on the logarithm keeps both ends above 0.
+        factor = math.exp(width * math.sqrt(_relative_variance(first, second, paired)))
     # A mean close to 0 leaves the ratio without a bound.
-    except OverflowError:
+    except (OverflowError, ZeroDivisionError):
         factor = math.inf
     return above / below, above / below / factor, above / below * factor
+
+
+def _relative_variance(first: Sequence[_Part], second: Sequence[_Part], paired: bool) -> float:
+    """The variance of the logarithm of the ratio of two means."""
+    sides = ((first, _mean(first)), (second, _mean(second)))
+    if paired:
+        of_samples = float(np.var(_deviation(first) / sides[0][1] - _deviation(second) / sides[1][1]))
+    else:
+        of_samples = sum((_side_variance(side) or 0.0) / mean**2 for side, mean in sides)
+    of_runs = sum(
+        weight**2 * max(0.0, part.run_variance or 0.0) / part.runs / mean**2
+        for side, mean in sides
+        for part, weight in side
+    )
+    return of_samples + of_runs

@@ -569,6 +569,12 @@ def test_one_seed_is_judged_by_the_spread_of_the_studys_other_methods(
     assert [(one.scope, one.pooled) for one in found.comparisons] == [(Scope.methods, True)]
 
 
+@pytest.mark.parametrize("share", [-1.0, 2.0, 1e300])
+def test_a_score_beyond_a_share_ends_no_report(share: float, tmp_path: Path) -> None:
+    """Anybody may edit a record, or write to a project of W&B."""
+    assert of(tmp_path, result(metrics=em(share)), result(method="full"))[3].verdict is UNDECIDED
+
+
 def test_prompting_without_a_draw_needs_one_seed(tmp_path: Path) -> None:
     rag, zero = wins(60, 5)
     frame = load(

@@ -116,13 +116,13 @@ def _from_records(group: Group, metric: str) -> MethodScore:
     widths = [interval[1] - interval[0] for interval in intervals if interval is not None]
     variance = run_variance(scores, None) if group.drawn else 0.0
     # Newcombe's interval is of two shares of single runs; a mean over seeds is not a share of samples.
-    single = len(scores) == 1 and counts_hits(metric) and "/" not in metric
+    is_share = len(scores) == 1 and counts_hits(metric) and "/" not in metric and 0 <= scores[0] <= 1
     return MethodScore(
         estimate=fmean(scores),
         # The widths are averaged and not divided by the runs, which share their samples.
         sample_variance=(fmean(widths) / (2 * WIDTH)) ** 2 if len(widths) == len(scores) else None,
         samples=samples,
-        share_samples=samples if single else None,
+        share_samples=samples if is_share else None,
         run_variance=variance,
         run_spread=variance or 0.0,
         run_freedom=len(scores) - 1 if group.drawn and len(scores) > 1 else math.inf,
