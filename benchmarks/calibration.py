@@ -29,8 +29,9 @@ from peft_study.metrics.resampling import mean_of_counts
 from peft_study.metrics.shares import share_interval
 from peft_study.report.claims.evidence import Evidence
 from peft_study.report.claims.paper import CLAIMS
+from peft_study.report.claims.scores import Scores
 from peft_study.report.claims.verdicts import Verdict, judge
-from peft_study.report.groups import groups
+from peft_study.report.groups import Group, groups
 from peft_study.report.read.per_sample import Run, method_score
 from peft_study.report.read.rows import frame_of
 
@@ -202,16 +203,16 @@ PROMPTING = (("zero-shot", 0), ("icl", 1), ("icl", 4), ("icl", 8), ("icl", 16), 
 TRAINED = ("lora", "ia3", "prompt", "prefix")
 
 
-class SimulatedEvidence(Evidence):
-    """Evidence from hits in memory.
+class SimulatedScores(Scores):
+    """Scores from hits in memory.
 
     Args:
-        frame: the rows.
+        configurations: the configurations.
         of_cell: hits of each cell, (samples,).
     """
 
-    def __init__(self, frame: pd.DataFrame, of_cell: Mapping[str, Floats]) -> None:
-        super().__init__(groups(frame))
+    def __init__(self, configurations: Sequence[Group], of_cell: Mapping[str, Floats]) -> None:
+        super().__init__(configurations)
         self._of_cell = of_cell
 
     def _runs(self, scored: pd.DataFrame, metric: str) -> list[Run | None]:
@@ -225,7 +226,7 @@ class SimulatedEvidence(Evidence):
 
 def null_study(
     generator: np.random.Generator, spread: float, seeds: int, samples: int, single: Sequence[str] = ()
-) -> SimulatedEvidence:
+) -> Evidence:
     """A study in which all configurations have the same true score; `single` methods have one seed."""
     rows: list[dict[str, Any]] = []
     of_cell: dict[str, Floats] = {}
@@ -253,7 +254,8 @@ def null_study(
                         for end, value in (("", score), ("_low", low), ("_high", high))
                     }
                 )
-    return SimulatedEvidence(frame_of(rows), of_cell)
+    configurations = groups(frame_of(rows))
+    return Evidence(configurations, SimulatedScores(configurations, of_cell))
 
 
 def _methods() -> list[tuple[str, int, str]]:

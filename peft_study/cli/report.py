@@ -87,7 +87,8 @@ def _baseline(against: str) -> "Baseline":
     if rows.frame.empty:
         what = f"--against must name results with cells, got {against}"
         raise UserError(what, where=f"--against {against}", hint=f"--against {PAPER}, or the folder of a study")
-    return Baseline(against, Study(rows.frame))
+    _print_problems(rows)
+    return Baseline(against, Study(rows.frame), rows.problems)
 
 
 def _print_rows(rows: "Rows") -> None:
@@ -95,6 +96,10 @@ def _print_rows(rows: "Rows") -> None:
     states = Counter(str(state) for state in rows.frame["status"].tolist())
     listed = ", ".join(f"{count:,} {state}" for state, count in states.most_common())
     print_line(f"{len(rows.frame):,} cells read" + (f": {listed}" if listed else ""))
+    _print_problems(rows)
+
+
+def _print_problems(rows: "Rows") -> None:
     for problem in rows.problems[:_SHOWN_PROBLEMS]:
         print_line(f"skipped: {problem.where}: {problem.what}")
     if len(rows.problems) > _SHOWN_PROBLEMS:

@@ -181,7 +181,12 @@ def _freedom(variance: float, of_samples: float, sides: Sequence[Sequence[_Weigh
     uncertainty += sum(
         (weight**2 * score.run_spread / score.runs) ** 2 / score.run_freedom for side in sides for score, weight in side
     )
-    return variance**2 / uncertainty if uncertainty else math.inf
+    if not uncertainty:
+        return math.inf
+    # Runs with equal predictions cancel in the variance and not in the observed spreads. A sum of variances has at
+    # least the degrees of freedom of its least certain part.
+    least = min(max(1.0, samples - 1), *(score.run_freedom for side in sides for score, _ in side))
+    return max(least, variance**2 / uncertainty)
 
 
 def _two_shares(first: Sequence[_Weighted], second: Sequence[_Weighted], paired: bool) -> Pairs | Independent | None:
@@ -204,19 +209,29 @@ def _ratio(
     first: Sequence[_Weighted], second: Sequence[_Weighted], paired: bool, width: float
 ) -> tuple[float, float, float] | None:
     """The first mean over the second, and its interval of `width` standard errors to each side."""
-    # The delta method on the logarithm keeps both ends above 0.
     above, below = _mean(first), _mean(second)
     if above <= 0 or below <= 0:
         return None
+    try:
+        # The delta method on the logarithm keeps both ends above 0.
+        factor = math.exp(width * math.sqrt(_relative_variance(first, second, paired)))
+    # A mean close to 0 leaves the ratio without a bound.
+    except (OverflowError, ZeroDivisionError):
+        factor = math.inf
+    return above / below, above / below / factor, above / below * factor
+
+
+def _relative_variance(first: Sequence[_Weighted], second: Sequence[_Weighted], paired: bool) -> float:
+    """The variance of the logarithm of the ratio of two means."""
+    sides = ((first, _mean(first)), (second, _mean(second)))
     if paired:
-        of_samples = float(np.var(_deviation(first) / above - _deviation(second) / below))
+        of_samples = float(np.var(_deviation(first) / sides[0][1] - _deviation(second) / sides[1][1]))
     else:
-        variances = zip(_separate_variances(first, second), (above, below), strict=True)
-        of_samples = sum(variance / mean**2 for variance, mean in variances)
+        variances = zip(_separate_variances(first, second), sides, strict=True)
+        of_samples = sum(variance / mean**2 for variance, (_, mean) in variances)
     of_runs = sum(
         weight**2 * max(0.0, score.run_variance or 0.0) / score.runs / mean**2
-        for side, mean in ((first, above), (second, below))
+        for side, mean in sides
         for score, weight in side
     )
-    factor = math.exp(width * math.sqrt(of_samples + of_runs))
-    return above / below, above / below / factor, above / below * factor
+    return of_samples + of_runs

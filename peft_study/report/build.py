@@ -41,10 +41,12 @@ class Baseline:
     Attributes:
         name: "paper" or a folder, as the user named it.
         study: its rows.
+        problems: what of it could not be read.
     """
 
     name: str
     study: Study
+    problems: tuple[Problem, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,6 @@ class ReportSummary:
         drawings: number of figures that are not empty.
         verdicts: number of claims by verdict.
         explored: number of cells whose samples the page shows.
-        problems: what could not be read, of rows and of samples.
     """
 
     index: Path
@@ -65,7 +66,6 @@ class ReportSummary:
     drawings: int
     verdicts: Counter[str]
     explored: int
-    problems: tuple[Problem, ...]
 
 
 def write_report(
@@ -86,12 +86,16 @@ def write_report(
     """
     made_at = datetime.now(UTC).isoformat(timespec="seconds")
     against = None if baseline is None else shorten_path(baseline.name)
-    named = {"sources": [shorten_path(source) for source in sources], "against": against}
-    about = {"written_by": MADE_BY, "made_at": made_at, **named}
+    about = {
+        "written_by": MADE_BY,
+        "made_at": made_at,
+        "sources": [shorten_path(source) for source in sources],
+        "against": against,
+    }
+    # Grouped once: tables, figures, claims and the page ask for the same configurations.
+    study = Study(rows.frame)
+    other = None if baseline is None else baseline.study
     with published(out, about) as folder:
-        # Grouped once: tables, figures, claims and the page ask for the same configurations.
-        study = Study(rows.frame)
-        other = None if baseline is None else baseline.study
         with step("tables ..."):
             tables = [make(study, other) for make in TABLES.values()]
             comparison = None if other is None else compare(study, other)
@@ -104,11 +108,12 @@ def write_report(
                 files[name] = _write_figure(folder, drawing)
         with step("claims ..."):
             findings = check_all(study)
-        plain = finite([finding.to_json() for finding in findings])
-        write_atomically(folder / "claims.json", json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
+        claims = finite([finding.to_json() for finding in findings])
+        write_atomically(folder / "claims.json", json.dumps(claims, indent=2, ensure_ascii=False) + "\n")
         # A report is shared: no paths of this machine, and nothing that a spreadsheet would compute.
         write_atomically(folder / "rows.csv", guarded_csv(shorten_paths(study.frame)))
         explored, unread = _write_samples(folder, study.frame, step) if with_samples else ([], [])
+        problems = (*rows.problems, *(baseline.problems if baseline else ()), *unread)
         contents = Contents(
             title=_title(study.frame, sources),
             subtitle=_subtitle(study.frame, made_at),
@@ -121,7 +126,7 @@ def write_report(
             comparison=comparison,
             drawings=drawings,
             findings=findings,
-            problems=(*rows.problems, *unread),
+            problems=problems,
             files=files,
             explored=explored,
         )
@@ -133,7 +138,6 @@ def write_report(
         drawings=sum(not drawing.empty for drawing in drawings),
         verdicts=Counter(str(finding.verdict) for finding in findings),
         explored=len(explored),
-        problems=tuple(contents.problems),
     )
 
 

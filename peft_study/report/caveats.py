@@ -11,18 +11,18 @@ _LEFT_OUT = (
     "Left out, as they differ from those shown in more than the seed (settings, data, precision, kind of memory):"
 )
 
-_TWICE = "Several cells with the same seed, which count as if they had different ones:"
+_REPEATED_SEEDS = "Several cells with the same seed, which count as if they had different ones:"
 
 
 def caveats(configurations: Iterable[Group]) -> tuple[str, ...]:
     """Return what a reader must know of configurations that are shown side by side, one sentence each."""
-    shown = list(configurations)
-    partial = [f"{group.name} ({_ends(group.left_out)})" for group in shown if group.left_out]
-    twice = [group.name for group in shown if group.done["seed"].dropna().duplicated().any()]
+    groups = list(configurations)
+    left_out = [f"{group.name} ({_ends(group.left_out)})" for group in groups if group.left_out]
+    repeated = [group.name for group in groups if group.done["seed"].dropna().duplicated().any()]
     return (
-        *([f"{_LEFT_OUT} {', '.join(partial)}."] if partial else []),
-        *([f"{_TWICE} {', '.join(twice)}."] if twice else []),
-        *_samples_caveats(shown),
+        *([f"{_LEFT_OUT} {', '.join(left_out)}."] if left_out else []),
+        *([f"{_REPEATED_SEEDS} {', '.join(repeated)}."] if repeated else []),
+        *_samples_caveats(groups),
     )
 
 
@@ -42,24 +42,22 @@ def caveats_between(pairs: Iterable[tuple[Group, Group]]) -> tuple[str, ...]:
     return (f"Not of the same number of test samples: {', '.join(dict.fromkeys(names))}.",) if names else ()
 
 
-def _samples_caveats(shown: Sequence[Group]) -> Iterable[str]:
-    for dataset in dict.fromkeys(group.dataset for group in shown if group.dataset):
-        members = [group for group in shown if group.dataset == dataset and group.test_samples is not None]
+def _samples_caveats(groups: Sequence[Group]) -> Iterable[str]:
+    for dataset in dict.fromkeys(group.dataset for group in groups if group.dataset):
+        members = [group for group in groups if group.dataset == dataset and group.test_samples is not None]
         sizes = Counter(group.test_samples for group in members)
         if len(sizes) > 1:
             usual = max(sizes, key=lambda size: (sizes[size], size or 0.0))
-            names = ", ".join(
-                f"{group.name} on {group.test_samples:,.0f}" for group in members if group.test_samples != usual
-            )
-            yield f"Scores on {dataset} are of {usual:,.0f} test samples, but: {names}."
+            names = [f"{group.name} on {group.test_samples:,.0f}" for group in members if group.test_samples != usual]
+            yield f"Scores on {dataset} are of {usual:,.0f} test samples, but: {', '.join(names)}."
         # The same number of samples may still be other data, which only the fingerprint shows.
-        prints = Counter((group.test_samples, group.fingerprint) for group in members if group.fingerprint)
         for size in sizes:
-            of_size = {key: count for key, count in prints.items() if key[0] == size}
-            if len(of_size) > 1:
-                unusual = of_size.keys() - {max(of_size, key=lambda key: of_size[key])}
-                names = ", ".join(group.name for group in members if (group.test_samples, group.fingerprint) in unusual)
-                yield f"Of the same size, but other data of {dataset} than the rest: {names}."
+            of_size = [group for group in members if group.test_samples == size and group.fingerprint]
+            prints = Counter(group.fingerprint for group in of_size)
+            if len(prints) > 1:
+                ((usual_print, _),) = prints.most_common(1)
+                names = [group.name for group in of_size if group.fingerprint != usual_print]
+                yield f"Of the same size, but other data of {dataset} than the rest: {', '.join(names)}."
 
 
 def _ends(sets: Iterable[pd.DataFrame]) -> str:

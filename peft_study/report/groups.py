@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import median
-from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from peft_study.metrics.intervals import Spread, seeds_interval
 from peft_study.report.names import DATASETS, METHODS, MODELS, PAPER, QUANTIZATIONS, method_name, place
+from peft_study.report.replicates import CellTraits, replicate_sets
 from peft_study.results.schema import MemoryKind
 
+Ends = tuple[float, float]
 Key = tuple[str | None, str, str, str, float | None]
 KEYS = ("dataset", "model", "method", "quantization", "num_examples")
 """The columns that name a configuration. The paper's figure 1 has no data set, its best ICL no number of examples."""
@@ -25,7 +26,7 @@ _WITHOUT_RANDOM_EXAMPLES = frozenset({"zero-shot", "rag"})
 """Prompting whose prompts do not depend on the seed."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Group:
     """One configuration over its seeds.
 
@@ -70,7 +71,9 @@ class Group:
     def drawn(self) -> bool:
         """Whether a run depends on its seed: by training, by random examples, or by sampling."""
         # Prompting without a draw is the same for every seed, so a single cell decides.
-        random_examples = self.num_examples != 0 and _plain(self.method) not in _WITHOUT_RANDOM_EXAMPLES
+        # Without its mark, such as that of conventions.
+        name = self.method.partition(" [")[0]
+        random_examples = self.num_examples != 0 and name not in _WITHOUT_RANDOM_EXAMPLES
         return bool(self.trained or random_examples or self.frame["sampled"].eq(True).any())
 
     @cached_property
@@ -111,10 +114,6 @@ class Group:
     def fingerprint(self) -> str | None:
         """The fingerprint of the data; None if unknown."""
         return next(iter(self.done["data_fingerprint"].dropna().tolist()), None)
-
-    def scored(self, metric: str) -> pd.DataFrame:
-        """Return the cells that succeeded and have a score."""
-        return self.done[self.done[metric].notna()] if metric in self.done else self.done.iloc[:0]
 
     def values(self, column: str) -> list[float]:
         """Return the known values of a column, of the cells that succeeded."""
@@ -177,14 +176,8 @@ def score_of(rows: pd.DataFrame, metric: str) -> Spread | None:
     Returns:
         None if no row has the score.
     """
-    if metric not in rows:
-        return None
-    values = rows[metric].to_numpy(dtype=float)
-    ends = [
-        rows[f"{metric}_{end}"].to_numpy(dtype=float) if f"{metric}_{end}" in rows else np.full(len(rows), math.nan)
-        for end in ("low", "high")
-    ]
-    return score_of_values(values.tolist(), ends[0].tolist(), ends[1].tolist())
+    scores, intervals = runs_of(rows, metric)
+    return seeds_interval(scores, intervals) if scores else None
 
 
 def score_of_values(values: Sequence[float], lows: Sequence[float], highs: Sequence[float]) -> Spread | None:
@@ -195,12 +188,31 @@ def score_of_values(values: Sequence[float], lows: Sequence[float], highs: Seque
         lows: lower ends of the runs' intervals; NaN if unknown.
         highs: upper ends.
     """
+    scores, intervals = _known(values, lows, highs)
+    return seeds_interval(scores, intervals) if scores else None
+
+
+def runs_of(rows: pd.DataFrame, metric: str) -> tuple[list[float], list[Ends | None]]:
+    """Return the scores of cells and the ends of their intervals, without the cells that lack the score.
+
+    Args:
+        rows: cells that succeeded.
+        metric: the score's name.
+    """
+    if metric not in rows:
+        return [], []
+    unknown = [math.nan] * len(rows)
+    lows, highs = (rows[name].tolist() if (name := f"{metric}_{end}") in rows else unknown for end in ("low", "high"))
+    return _known(rows[metric].tolist(), lows, highs)
+
+
+def _known(
+    values: Sequence[float], lows: Sequence[float], highs: Sequence[float]
+) -> tuple[list[float], list[Ends | None]]:
     # A seed that succeeded without this score is passed over: it is not a 0.
     runs = [run for run in zip(values, lows, highs, strict=True) if not math.isnan(run[0])]
-    if not runs:
-        return None
     intervals = [None if math.isnan(low) or math.isnan(high) else (low, high) for _, low, high in runs]
-    return seeds_interval([value for value, _, _ in runs], intervals)
+    return [value for value, _, _ in runs], intervals
 
 
 def groups(frame: pd.DataFrame) -> list[Group]:
@@ -231,53 +243,9 @@ def groups(frame: pd.DataFrame) -> list[Group]:
     order = np.argsort(keys, kind="stable")
     configurations = []
     for part in np.split(order, np.flatnonzero(np.diff(keys[order])) + 1):
-        cells = [_Cell(settings[row], measured[row], *ends[row]) for row in part.tolist()]
-        configurations.append(_group(rows.take(part), _sets(cells)))
+        cells = [CellTraits(settings[row], measured[row], *ends[row]) for row in part.tolist()]
+        configurations.append(_group(rows.take(part), replicate_sets(cells)))
     return sorted(configurations, key=_order)
-
-
-class _Cell(NamedTuple):
-    """What decides the set of replicates that a cell belongs to."""
-
-    settings: int
-    measured: tuple[Any, ...]
-    ok: bool
-    finished_at: str
-
-
-def _sets(cells: Sequence[_Cell]) -> list[list[int]]:
-    """Return the positions of cells that are replicates, a list for each set, the set to show first.
-
-    A cell that fits several sets, because it lacks values, joins the one that would be shown first.
-    """
-    if len({(cell.settings, cell.measured) for cell in cells}) == 1:
-        return [list(range(len(cells)))]
-    sets: list[list[int]] = []
-    firsts: list[_Cell] = []
-    # Finished cells with most values known found the sets, so that the others can join one.
-    order = sorted(range(len(cells)), key=lambda index: (not cells[index].ok, cells[index].measured.count(None)))
-    for index in order:
-        cell = cells[index]
-        # By the first cell of each set, as a set of cells that lack values would join sets that differ.
-        fitting = [number for number, first in enumerate(firsts) if _are_replicates(first, cell)]
-        if fitting:
-            best = max(fitting, key=lambda number: _rank([cells[member] for member in sets[number]]))
-            sets[best].append(index)
-        else:
-            firsts.append(cell)
-            sets.append([index])
-    ordered = sorted(sets, key=lambda members: _rank([cells[member] for member in members]), reverse=True)
-    return [sorted(members) for members in ordered]
-
-
-def _are_replicates(first: _Cell, second: _Cell) -> bool:
-    pairs = zip(first.measured, second.measured, strict=True)
-    return first.settings == second.settings and all(None in pair or pair[0] == pair[1] for pair in pairs)
-
-
-def _rank(cells: Sequence[_Cell]) -> tuple[int, str]:
-    """Return the number of cells that succeeded, and when the last of them ended: the largest set is shown."""
-    return sum(cell.ok for cell in cells), max((cell.finished_at for cell in cells if cell.ok), default="")
 
 
 def _group(frame: pd.DataFrame, sets: Sequence[list[int]]) -> Group:
@@ -286,19 +254,14 @@ def _group(frame: pd.DataFrame, sets: Sequence[list[int]]) -> Group:
     first = frame.iloc[0]
     examples = float(first["num_examples"])
     return Group(
-        _text(first["dataset"]),
-        str(first["model"]),
-        str(first["method"]),
-        _text(first["quantization"]) or "none",
-        None if math.isnan(examples) else examples,
-        parts[0],
-        tuple(parts[1:]),
+        dataset=_text(first["dataset"]),
+        model=str(first["model"]),
+        method=str(first["method"]),
+        quantization=_text(first["quantization"]) or "none",
+        num_examples=None if math.isnan(examples) else examples,
+        frame=parts[0],
+        left_out=tuple(parts[1:]),
     )
-
-
-def _plain(method: str) -> str:
-    """Return the name of a method without its mark, such as that of conventions."""
-    return method.partition(" [")[0]
 
 
 def _text(value: object) -> str | None:
@@ -307,9 +270,9 @@ def _text(value: object) -> str | None:
 
 def _order(group: Group) -> tuple[object, ...]:
     return (
-        place(group.dataset or "", tuple(DATASETS)),
-        place(group.model, tuple(MODELS)),
-        place(group.method, tuple(METHODS)),
-        place(group.quantization, tuple(QUANTIZATIONS)),
+        place(group.dataset or "", DATASETS),
+        place(group.model, MODELS),
+        place(group.method, METHODS),
+        place(group.quantization, QUANTIZATIONS),
         math.inf if group.num_examples is None else group.num_examples,
     )

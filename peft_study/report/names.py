@@ -1,6 +1,6 @@
 """Names and orders as in the paper. Anything else keeps its config name and comes last."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 MODELS = {
     "codet5p-220m": "CodeT5+-220M",
@@ -54,6 +54,7 @@ def method_name(method: str, quantization: str = "none") -> str:
     return f"Q{name}-{bits}" if method == "lora" else f"{name}, {bits}"
 
 
-def place(slug: str, order: Sequence[str]) -> tuple[int, str]:
+def place(slug: str, order: Iterable[str]) -> tuple[int, str]:
     """Return a key that sorts names by the paper's order, then all others by name."""
-    return (order.index(slug), "") if slug in order else (len(order), slug)
+    names = list(order)
+    return (names.index(slug), "") if slug in names else (len(names), slug)

@@ -7,8 +7,9 @@ import pandas as pd
 
 from peft_study.metrics.intervals import RESAMPLES
 from peft_study.report.claims.evidence import Evidence
+from peft_study.report.claims.scores import Scores
 from peft_study.report.groups import Group, Key, groups
-from peft_study.report.read.predictions import predictions_of
+from peft_study.report.read.per_sample import predictions_of
 from peft_study.report.read.reference import as_named_here, is_paper
 
 
@@ -41,7 +42,7 @@ class Study:
     @cached_property
     def evidence(self) -> Evidence:
         """The configurations with the predictions in their cells' folders, to compare scores."""
-        return Evidence(self.groups, predictions_of(self.frame), self._resamples)
+        return Evidence(self.groups, Scores(self.groups, predictions_of(self.frame), self._resamples))
 
     @property
     def is_paper(self) -> bool:

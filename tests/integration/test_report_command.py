@@ -114,12 +114,17 @@ def test_no_cell_is_a_report_that_says_so(tmp_path: Path, capfd: pytest.CaptureF
     assert (tmp_path / "report" / "index.html").is_file()
 
 
-def test_a_study_against_another(tmp_path: Path) -> None:
+def test_a_study_against_another(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     study(tmp_path / "one", em=0.4)
     study(tmp_path / "two", em=0.6)
+    (tmp_path / "two" / "broken").mkdir()
+    (tmp_path / "two" / "broken" / "result.json").write_text("{")
 
     assert main(["one", "--against", "two", "--no-samples"]) == 0
 
+    # A cell that is missing on the other side looks like a configuration that was not run.
+    assert "two/broken/result.json: invalid JSON" in capfd.readouterr().err
+    assert "two/broken/result.json" in (tmp_path / "report" / "index.html").read_text()
     assert not (tmp_path / "report" / "explorer").exists()
     assert any("compar" in name.name for name in (tmp_path / "report" / "tables").iterdir())
 

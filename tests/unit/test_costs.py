@@ -198,6 +198,17 @@ def test_a_report_shows_medians_of_the_costs_that_are_known(tmp_path: Path) -> N
     assert series.x == (3.0,)
 
 
+def test_a_cost_of_0_is_known(tmp_path: Path) -> None:
+    record = result()
+    record.training["saved_bytes"] = 0
+    study(tmp_path, record)
+
+    table = table_of("costs", load([tmp_path]).frame)
+
+    assert table.columns[-1] == "On disk MB"
+    assert [row[-1].text for row in table.cells] == ["0.00"]
+
+
 def test_a_report_of_older_results_has_no_costs(tmp_path: Path) -> None:
     study(tmp_path, result())
 

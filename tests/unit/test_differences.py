@@ -109,6 +109,24 @@ def test_equal_predictions_of_few_samples_leave_uncertainty() -> None:
     assert high - low > 0.1
 
 
+def test_equal_runs_have_the_freedom_of_their_seeds() -> None:
+    """Their observed spread says nothing about a difference that is 0 in every run."""
+    hits = np.arange(60)
+    values = np.array([hits < 10, (hits >= 10) & (hits < 26)]).astype(float)
+
+    difference = compare(score(values), score(values))
+
+    assert difference.ends()[1] <= t.ppf(0.975, 1) * difference.standard_error * 1.001
+
+
+def test_a_ratio_of_means_close_to_0_has_no_bounds() -> None:
+    sides = [MethodScore(estimate, 0.01, 100, run_variance=0.0) for estimate in (1e-5, 0.5)]
+
+    ratio = compare(*sides).ratio
+
+    assert ratio == pytest.approx((2e-5, 0.0, math.inf))
+
+
 def test_other_samples_are_compared_as_independent() -> None:
     generator = np.random.default_rng(4)
     first, second = (generator.random((1, number)) for number in (300, 200))

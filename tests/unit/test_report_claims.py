@@ -13,7 +13,8 @@ import pytest
 
 from peft_study.metrics.intervals import RESAMPLES
 from peft_study.report.claims.comparison import Scope, Test
-from peft_study.report.claims.paper import CLAIMS, Finding, Verdict, check_all
+from peft_study.report.claims.paper import CLAIMS, check_all
+from peft_study.report.claims.verdicts import Finding, Verdict
 from peft_study.report.read.reference import paper_rows
 from peft_study.report.read.rows import frame_of, load
 from peft_study.report.study import Study
@@ -296,6 +297,15 @@ def test_a_curve_is_of_the_models_that_have_all_of_it(tmp_path: Path) -> None:
     assert found.comparisons[0].first == pytest.approx(0.3)
 
 
+def test_models_without_a_common_curve_are_no_short_curve(tmp_path: Path) -> None:
+    numbers = {CODELLAMA: (1, 4, 8), "codegen2-1b": (1, 8, 16)}
+    cells = [cell for model, points in numbers.items() for cell in curve("conala", dict.fromkeys(points, 0.3), model)]
+
+    found = of(tmp_path, *cells)[2]
+
+    assert "Conala: no model has EM@10 for every number of examples." in found.explanation
+
+
 GIGABYTE = 1_000_000_000
 
 
@@ -557,6 +567,12 @@ def test_one_seed_is_judged_by_the_spread_of_the_studys_other_methods(
 
     assert found.verdict is verdict
     assert [(one.scope, one.pooled) for one in found.comparisons] == [(Scope.methods, True)]
+
+
+@pytest.mark.parametrize("share", [-1.0, 2.0, 1e300])
+def test_a_score_beyond_a_share_ends_no_report(share: float, tmp_path: Path) -> None:
+    """Anybody may edit a record, or write to a project of W&B."""
+    assert of(tmp_path, result(metrics=em(share)), result(method="full"))[3].verdict is UNDECIDED
 
 
 def test_prompting_without_a_draw_needs_one_seed(tmp_path: Path) -> None:

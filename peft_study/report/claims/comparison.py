@@ -7,8 +7,15 @@ from peft_study.metrics.differences import Difference
 from peft_study.report.groups import Group
 from peft_study.report.tables.scores import signed_text
 
+SCORE = "em@10"
+"""The score of a claim that names no other one."""
+ALPHA = 0.05
+"""The two-sided level of a test, and the probability of any false verdict over all claims."""
 SMALLEST_P = 1e-4
 """Smaller p-values are printed as below this one; resamples cannot resolve them."""
+# Resampled, five samples that all agree have no spread at all, so any difference would be significant.
+FEWEST_SAMPLES = 20
+"""Fewer test samples decide nothing."""
 POWER_POINTS = 0.03
 """The difference whose power is printed: 3 points."""
 
@@ -41,14 +48,14 @@ class Best:
 
     Attributes:
         chosen: the configurations that scored best, averaged.
-        options: all that the choice was made from, including the chosen ones.
+        options: all that the choice was made from, including the chosen ones. All of them have the score.
     """
 
     chosen: tuple[Group, ...]
     options: tuple[tuple[Group, ...], ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Comparison:
     """A number compared with another.
 
@@ -80,9 +87,9 @@ class Comparison:
     first: float
     second: float
     difference: float
-    low: float | None
-    high: float | None
-    p_value: float | None
+    low: float | None = None
+    high: float | None = None
+    p_value: float | None = None
     test: Test
     cells: tuple[str, ...]
     unit: str = "share"
@@ -98,6 +105,17 @@ class Comparison:
     def name(self) -> str:
         """The label, and what is compared with what."""
         return f"{self.label}: {self.first_name} against {self.second_name}"
+
+    @property
+    def has_few_samples(self) -> bool:
+        """Whether there are fewer than `FEWEST_SAMPLES` test samples."""
+        return self.samples is not None and self.samples < FEWEST_SAMPLES
+
+    @property
+    def deciding_test(self) -> Difference | None:
+        """The distribution of the difference if it generalises to methods and has enough samples; else None."""
+        # A run that another seed may reverse says nothing about methods.
+        return self.tested if self.scope is Scope.methods and not self.has_few_samples else None
 
     @property
     def values(self) -> str:

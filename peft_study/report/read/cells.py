@@ -36,9 +36,7 @@ COLUMNS = (
     *("precision", "data_fingerprint", "leakage_share", "token_lengths", "execution_level", "commit", "dirty"),
     *("started_at", "finished_at", "schema_version", "settings", "source"),
 )
-"""Every column except the metrics, in order."""
-NUMBERS = tuple(name for name in COLUMNS if name not in {*TEXTS, *FLAGS, *MAPPINGS})
-"""Columns of numbers, as floats; NaN if unknown."""
+"""Every column except the metrics, in order. Those without another type are numbers: floats, NaN if unknown."""
 
 
 def row_of(result: RunResult, folder: str | None, source: str) -> Row:
@@ -52,10 +50,11 @@ def row_of(result: RunResult, folder: str | None, source: str) -> Row:
     Returns:
         A value for each of `COLUMNS` and for every metric; NAME_low and NAME_high if the record has an interval.
     """
-    peaks = {name: number(cost.peak_bytes) for name, cost in result.phases.items()}
+    phases = {name: result.phases[name] for name in PHASES if name in result.phases}
+    peaks = {name: number(phases[name].peak_bytes) for name in ("train", "generate") if name in phases}
     provenance, data = result.provenance, result.data
     # Every column first, so that the order of columns does not depend on what a record holds.
-    row: Row = dict.fromkeys(COLUMNS) | settings_of(result.config)
+    row: Row = dict.fromkeys(COLUMNS) | _settings(result.config)
     row |= {
         "cell_id": _whole(str(result.cell_id)),
         "study": text(result.study),
@@ -66,9 +65,10 @@ def row_of(result: RunResult, folder: str | None, source: str) -> Row:
         "trainable_parameters": number(result.parameters.get("trainable")),
         "total_parameters": number(result.parameters.get("total")),
         "best_validation_loss": number(result.training.get("best_validation_loss")),
+        "saved_bytes": number(result.training.get("saved_bytes")),
         "train_peak_bytes": peaks.get("train"),
         "generate_peak_bytes": peaks.get("generate"),
-        "peak_bytes": larger(peaks.get("train"), peaks.get("generate")),
+        "peak_bytes": max((peak for peak in peaks.values() if peak is not None), default=None),
         "predicted_peak_bytes": number(result.predicted.get("peak_bytes")),
         "token_lengths": _mapping(data.get("token_lengths")) or None,
         "memory_kind": None if result.memory_kind is None else str(result.memory_kind),
@@ -85,17 +85,14 @@ def row_of(result: RunResult, folder: str | None, source: str) -> Row:
         "schema_version": float(result.schema_version),
         "source": source,
     }
-    for phase in PHASES:
-        row[f"{phase}_seconds"] = number(result.phases[phase].seconds) if phase in result.phases else None
-    for phase, measure in product(("train", "generate"), ("reserved_bytes", "process_bytes", "energy_wh")):
-        row[f"{phase}_{measure}"] = number(getattr(result.phases.get(phase), measure, None))
+    row |= {f"{name}_seconds": number(cost.seconds) for name, cost in phases.items()}
+    for phase, measure in product(peaks, ("reserved_bytes", "process_bytes", "energy_wh")):
+        row[f"{phase}_{measure}"] = number(getattr(phases[phase], measure))
     row |= {name: number(rate) for name, rate in result.rates().items()}
-    row["saved_bytes"] = number(result.training.get("saved_bytes"))
-    return row | metrics_of(result.metrics, result.intervals, row["test_samples"])
+    return row | _metrics(result.metrics, result.intervals, row["test_samples"])
 
 
-def settings_of(config: Mapping[str, Any]) -> Row:
-    """Return the columns that follow from a composed config."""
+def _settings(config: Mapping[str, Any]) -> Row:
     model, method = _mapping(config.get("model")), _mapping(config.get("method"))
     return {
         "model": text(model.get("name")),
@@ -123,14 +120,8 @@ def _method(config: Mapping[str, Any]) -> str | None:
     return name if name is None or conventions is None else f"{name} [{_whole(conventions)}]"
 
 
-def metrics_of(metrics: Mapping[str, Any], intervals: Mapping[str, Any], samples: float | None) -> Row:
-    """Return the columns of the scores. A metric with the name of another column is left out.
-
-    Args:
-        metrics: scores by name.
-        intervals: both ends by name.
-        samples: number of test samples; None if unknown.
-    """
+def _metrics(metrics: Mapping[str, Any], intervals: Mapping[str, Any], samples: float | None) -> Row:
+    """Return the columns of the scores. A metric with the name of another column is left out."""
     row: Row = {_whole(name): number(value) for name, value in metrics.items() if name not in COLUMNS}
     for name, score in list(row.items()):
         ends = recorded_interval(name, score, _ends(intervals.get(name)), samples)
@@ -144,11 +135,6 @@ def _ends(value: Any) -> tuple[float, float] | None:
     if len(ends) != 2 or ends[0] is None or ends[1] is None:
         return None
     return ends[0], ends[1]
-
-
-def larger(first: float | None, second: float | None) -> float | None:
-    """Return the larger of two numbers, either of which may be unknown."""
-    return max((value for value in (first, second) if value is not None), default=None)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

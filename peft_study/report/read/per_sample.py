@@ -2,11 +2,14 @@
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import TypeGuard
 
 import numpy as np
+import pandas as pd
 
 from peft_study.metrics.codebleu import CONVENTIONS, STRICT, Convention, corpus_score
 from peft_study.metrics.codebleu.pooling import COLUMNS
@@ -15,8 +18,13 @@ from peft_study.metrics.method_scores import MethodScore, run_variance
 from peft_study.metrics.resampling import PooledScore, as_counts, by_cluster, mean_of_counts, resampled
 from peft_study.metrics.scores import Floats
 from peft_study.results.predictions import Prediction
+from peft_study.results.store import PREDICTIONS, CellFolder
 
-_SAME = 1e-6
+PredictionsOf = Callable[[str], list[Prediction]]
+"""Reads a cell's predictions by its id."""
+# The predictions of a cell take some megabytes.
+_CACHED_CELLS = 16
+_LARGEST_DEVIATION = 1e-6
 """Predictions belong to a score if it can be recomputed from them within this difference."""
 # Sums over samples must stay below the largest float, 1.8e308.
 _LARGEST = 1e300
@@ -61,6 +69,31 @@ class Run:
         return values if np.isin(values, (0.0, 1.0)).all() else None
 
 
+def predictions_of(frame: pd.DataFrame) -> PredictionsOf:
+    """Return a function that reads a cell's predictions by its id.
+
+    It returns an empty list if the predictions are not on this machine or cannot be read.
+
+    Args:
+        frame: rows of `rows.load`.
+    """
+    rows = frame[frame["folder"].notna()]
+    folders = dict(zip(rows["cell_id"], rows["folder"], strict=True))
+
+    @lru_cache(maxsize=_CACHED_CELLS)
+    def read(cell_id: str) -> list[Prediction]:
+        folder = folders.get(cell_id)
+        if folder is None or not (Path(folder) / PREDICTIONS).is_file():
+            return []
+        try:
+            return CellFolder(Path(folder)).read_predictions()
+        # The intervals of the record remain, so damaged predictions weaken a test but do not stop the report.
+        except (OSError, ValueError):
+            return []
+
+    return read
+
+
 def of_cell(predictions: Sequence[Prediction], metric: str, score: float | None, samples: float | None) -> Run | None:
     """Return a cell's score by sample; None if predictions are missing, or the score cannot be recomputed from them.
 
@@ -74,21 +107,18 @@ def of_cell(predictions: Sequence[Prediction], metric: str, score: float | None,
     if samples is not None and not math.isnan(samples) and len(predictions) != samples:
         return None
     # Two data sets may use the same ids, so that a sample's name includes its reference.
-    named = {f"{line.id} {_digest(line.reference)}": line for line in predictions}
-    if score is None or not named or len(named) != len(predictions):
+    by_name = {f"{line.id} {_digest(line.reference)}": line for line in predictions}
+    if score is None or not by_name or len(by_name) != len(predictions):
         return None
-    names = tuple(sorted(named))
-    ordered = [named[name] for name in names]
+    names = tuple(sorted(by_name))
     # CoNaLa phrases some questions several times, and these samples are not independent.
-    clusters = tuple(
-        line.cluster if isinstance(line.cluster, str) else name for name, line in zip(names, ordered, strict=True)
-    )
-    table = _table(ordered, metric)
+    clusters = tuple(cluster if isinstance(cluster := by_name[name].cluster, str) else name for name in names)
+    table = _table([by_name[name] for name in names], metric)
     if table is None:
         return None
     # Damaged or edited predictions do not give the recorded score, and would move the test unnoticed.
     run = Run(names, clusters if len(set(clusters)) < len(clusters) else None, *table)
-    return run if abs(float(run.score(run.counts.sum(axis=0))) - score) <= _SAME else None
+    return run if abs(float(run.score(run.counts.sum(axis=0))) - score) <= _LARGEST_DEVIATION else None
 
 
 def _table(predictions: Sequence[Prediction], metric: str) -> tuple[Floats, PooledScore] | None:

@@ -15,15 +15,13 @@ from peft_study.report.read.cells import COLUMNS, Row
 from peft_study.report.read.paper import rows
 from peft_study.report.read.rows import frame_of
 
-STATED = "stated"
-MEMORY_KIND = "gpu_peak"
-"""The paper says peak GPU memory, but not how it was measured."""
+_STATED = "stated"
+# The paper says peak GPU memory, but not how it was measured.
+_MEMORY_KIND = "gpu_peak"
 
 _SLM = {"codet5p-220m": "t5", "codet5p-770m": "t5", "codegen-350m-mono": "codegen"}
 _KINDS = {"full": "full", "zero-shot": "prompting", "icl": "prompting", "rag": "prompting"}
 _TEST_SAMPLES = {"conala": 543.0, "codealpacapy": 628.0, "apps": 750.0}
-_UNITS = {"M": 1e6}
-_GB = 1e9
 
 
 def paper_rows() -> pd.DataFrame:
@@ -38,8 +36,7 @@ def paper_rows() -> pd.DataFrame:
     for row in (*_table3(), *_table4(), *_figure1(), *_figure5(), *_text()):
         key = tuple(row[name] for name in ("model", "method", "quantization", "dataset"))
         if key in by_key:
-            # The order of figure 5's labels is partly inferred, table 3 is stated.
-            # The number of table 3 takes precedence over the same one in a figure.
+            # Table 3 takes precedence over figure 5, as the order of the figure's labels is partly inferred.
             by_key[key] = {**row, **{name: value for name, value in by_key[key].items() if value is not None}}
         else:
             by_key[key] = row
@@ -74,7 +71,7 @@ def _table3() -> Iterable[Row]:
     for line in rows("table3"):
         for dataset in ("conala", "codealpacapy"):
             row = _row("table 3", line, dataset)
-            row["trainable_parameters"] = float(line["trainable_params"][:-1]) * _UNITS[line["trainable_params"][-1]]
+            row["trainable_parameters"] = float(line["trainable_params"].removesuffix("M")) * 1e6
             for column in ("em@1", "em@10", "codebleu"):
                 row |= dict.fromkeys(published_as(column), _share(line[f"{dataset}_{column}"]))
             yield row
@@ -87,17 +84,17 @@ def _table4() -> Iterable[Row]:
     for line in rows("table4"):
         row = _row("table 4", line, "apps")
         row["sampled"] = True
-        kept = by_cell.setdefault(row["cell_id"], row)
+        row = by_cell.setdefault(row["cell_id"], row)
         for name in ("avg_tests_passed", "pass@1", "pass@2", "pass@5"):
-            kept |= {f"{line['level']}/{metric}": _share(line[name]) for metric in published_as(name)}
+            row |= {f"{line['level']}/{metric}": _share(line[name]) for metric in published_as(name)}
     return by_cell.values()
 
 
 def _figure1() -> Iterable[Row]:
     # The figure has one bar for a model and method, and the text names no data set.
     for line in rows("figure1"):
-        peak = float(line["peak_memory_gb"]) * _GB
-        yield _row("figure 1", line, None) | {"train_peak_bytes": peak, "peak_bytes": peak, "memory_kind": MEMORY_KIND}
+        peak = float(line["peak_memory_gb"]) * 1e9
+        yield _row("figure 1", line, None) | {"train_peak_bytes": peak, "peak_bytes": peak, "memory_kind": _MEMORY_KIND}
 
 
 def _figure5() -> Iterable[Row]:
@@ -105,7 +102,7 @@ def _figure5() -> Iterable[Row]:
         for dataset in ("conala", "codealpacapy"):
             row = _row("figure 5", {**line, "method": "lora"}, dataset)
             # One entry of the file covers both data sets, or the one that it names.
-            certainty = STATED if line["certainty"].startswith("stated") else line["certainty"]
+            certainty = _STATED if line["certainty"].startswith("stated") else line["certainty"]
             if "conala stated" in line["certainty"]:
                 certainty = "stated in the text" if dataset == "conala" else "bar label"
             yield row | {"em@10": _share(line[f"{dataset}_em@10"]), "certainty": certainty}
@@ -115,13 +112,11 @@ def _text() -> Iterable[Row]:
     for line in rows("text_values"):
         # The curves of figures 3 and 7 are only drawn, so the best of each is all that can be quoted.
         row = _row(line["figure"].replace("figure", "text on figure "), line, line["dataset"])
-        row["num_examples"] = 0.0 if line["method"] == "zero-shot" else None
         yield row | {line["metric"]: _share(line["value"])}
 
 
 def _row(item: str, line: Mapping[str, str], dataset: str | None) -> Row:
     model, method, quantization = line["model"], line["method"], line.get("quantization", "none")
-    small = model in _SLM
     row: Row = dict.fromkeys(COLUMNS)
     return row | {
         "cell_id": "/".join(part for part in (PAPER, item, model, method, quantization, dataset) if part),
@@ -129,7 +124,7 @@ def _row(item: str, line: Mapping[str, str], dataset: str | None) -> Row:
         "status": "ok",
         "model": model,
         "family": _SLM.get(model) or ("llama" if model.startswith("codellama") else "codegen2"),
-        "size_class": "slm" if small else "llm",
+        "size_class": "slm" if model in _SLM else "llm",
         "method": method,
         "kind": _KINDS.get(method, "adapter"),
         "quantization": quantization,
@@ -138,7 +133,7 @@ def _row(item: str, line: Mapping[str, str], dataset: str | None) -> Row:
         "sampled": False,
         "test_samples": None if dataset is None else _TEST_SAMPLES[dataset],
         "source": PAPER,
-        "certainty": STATED,
+        "certainty": _STATED,
     }
 
 

@@ -1,5 +1,6 @@
 """Loads the results of cells into one frame: a row for each cell, a column for each setting, cost and score."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -7,12 +8,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from peft_study.report.read.cells import COLUMNS, FLAGS, MAPPINGS, TEXTS, Row
-from peft_study.report.read.folders import load_folder
+from peft_study.errors import UserError
+from peft_study.report.read.cells import COLUMNS, FLAGS, MAPPINGS, TEXTS, Row, row_of
 from peft_study.report.read.wandb_runs import SCHEME, load_runs
-from peft_study.results.folders import Problem
-
-__all__ = ["COLUMNS", "Problem", "Rows", "frame_of", "load"]
+from peft_study.results.folders import DAMAGED, Problem, cell_folders, describe_damage, read_regular
+from peft_study.results.schema import RunResult
+from peft_study.results.store import RESULT
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def load(sources: Sequence[str | Path]) -> Rows:
     rows: list[Row] = []
     problems: list[Problem] = []
     for source in dict.fromkeys(str(source) for source in sources):
-        read, unread = load_runs(source) if source.startswith(SCHEME) else load_folder(source)
+        read, unread = load_runs(source) if source.startswith(SCHEME) else _load_folder(source)
         rows += read
         problems += unread
     distinct, repeated = _distinct(rows)
@@ -62,6 +63,33 @@ def frame_of(rows: Sequence[Row]) -> pd.DataFrame:
         for name in (*COLUMNS, *metrics)
     }
     return pd.DataFrame(columns)
+
+
+def _load_folder(source: str) -> tuple[list[Row], list[Problem]]:
+    """Read every cell below a folder, in the order of their paths, or the cell of a result.json."""
+    root = Path(source)
+    if root.name == RESULT and root.is_file():
+        root = root.parent
+    if not root.is_dir():
+        raise UserError(
+            f"no such folder of results: {source}",
+            where=source,
+            hint="name the folder of a cell or of a study, such as multirun/demo, or wandb://entity/project",
+        )
+    # The folder of a row is its identity when a cell was read twice, so it must be the real path.
+    root = root.resolve()
+    rows: list[Row] = []
+    problems: list[Problem] = []
+    for folder in cell_folders(root, problems):
+        try:
+            record = RunResult.from_json(json.loads(read_regular(folder / RESULT)))
+            rows.append(row_of(record, str(folder), source))
+        # A damaged record must not hide the other cells.
+        except DAMAGED as error:
+            problems.append(Problem(str(folder / RESULT), describe_damage(error)))
+    if not rows and not problems:
+        problems.append(Problem(source, f"no {RESULT} in this folder or below it"))
+    return rows, problems
 
 
 def _distinct(rows: Sequence[Row]) -> tuple[list[Row], list[Problem]]:

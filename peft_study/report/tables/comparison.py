@@ -1,28 +1,25 @@
 """Compares two studies by configuration and score, and marks significant differences."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from peft_study.metrics.differences import holm
 from peft_study.metrics.registry import COMPARED, LEVEL_METRICS
 from peft_study.report.caveats import caveats_between
-from peft_study.report.claims.comparison import Comparison, Scope, Test, p_text
+from peft_study.report.claims.comparison import ALPHA, SCORE, Comparison, Scope, Test, p_text
 from peft_study.report.claims.evidence import Evidence
-from peft_study.report.claims.verdicts import ALPHA, FEWEST_SAMPLES
 from peft_study.report.groups import Group
-from peft_study.report.names import LEVELS, dataset_name, method_name, model_name
+from peft_study.report.names import LEVELS
 from peft_study.report.study import Study
-from peft_study.report.tables.scores import signed_text
+from peft_study.report.tables.scores import CONFIGURATION, configuration_cells, signed_text
 from peft_study.report.tables.table import MISSING, Cell, Table
 
 DIFFERENCES = (
     "docs/differences.md lists where the paper, its replication package and this project differ, and the effect on "
     "scores. The package's left padding alone explains its low prompt and prefix tuning."
 )
-_COLUMNS = (
-    *("Data set", "Model", "Method", "Examples", "Score", "This", "Other", "Difference"),
-    *("Lowest", "Highest", "p", "Difference is", "Test"),
-)
+_RESULTS = ("Score", "This", "Other", "Difference", "Lowest", "Highest", "p", "Difference is", "Test")
+_COLUMNS = (*CONFIGURATION, *_RESULTS)
 _NOTHING_IN_COMMON = (
     "The two studies have no configuration with the same data set, model, method, quantization and number of examples."
 )
@@ -44,7 +41,7 @@ class _Line:
     title: str
     first: float
     second: float
-    compared: Comparison | None = None
+    comparison: Comparison | None = None
 
 
 def compare(study: Study, other: Study) -> Table:
@@ -65,23 +62,25 @@ def compare(study: Study, other: Study) -> Table:
     renamed = other.renamed_for(study.frame["model"].dropna())
     ours, theirs = study.evidence, renamed.evidence
     pairs = list(_pairs(ours, renamed))
+    if not pairs:
+        return Table("comparison", "Comparison with another study", _COLUMNS, (), (_NOTHING_IN_COMMON,))
     lines = [
         line
         for group, counterpart in pairs
         for line in (*_scores(ours, theirs, group, counterpart), *_costs(group, counterpart))
     ]
     # Holm over all tests of the table: of 156 equal comparisons some have p < 0.05 by chance.
-    p_values = [None if line.compared is None else line.compared.p_value for line in lines]
-    tested = [index for index, p_value in enumerate(p_values) if p_value is not None]
-    adjusted = dict(zip(tested, holm([value for value in p_values if value is not None]), strict=True))
-    tests = len(tested)
+    p_values = {
+        index: line.comparison.p_value
+        for index, line in enumerate(lines)
+        if line.comparison is not None and line.comparison.p_value is not None
+    }
+    adjusted = dict(zip(p_values, holm(list(p_values.values())), strict=True))
     common = len({group.key for group, _ in pairs})
-    if not pairs:
-        return Table("comparison", "Comparison with another study", _COLUMNS, (), (_NOTHING_IN_COMMON,))
     notes = (
         "Scores in per cent, differences in points (this less the other) with the ends of their 95 % intervals. "
-        f"* p < {ALPHA}; ** p < {ALPHA} over all {tests} tests in this table (Holm). A dagger in place of the star: of "
-        "these runs alone, as the spread between runs of a single seed is not known.",
+        f"* p < {ALPHA}; ** p < {ALPHA} over all {len(adjusted)} tests in this table (Holm). "
+        "A dagger in place of the star: of these runs alone, as the spread between runs of a single seed is not known.",
         f"{common} configurations are in both, {len(ours.groups) - common} only in this, "
         f"{len(theirs.groups) - len({counterpart.key for _, counterpart in pairs})} only in the other.",
         "By intervals the runs count as if they were of different samples, which finds fewer differences. A score "
@@ -89,33 +88,36 @@ def compare(study: Study, other: Study) -> Table:
         "that of the same study's configurations with several seeds, or of the other study's.",
         *((DIFFERENCES,) if other.is_paper else ()),
         *caveats_between(pairs),
-        *ours.caveats(cell for group, _ in pairs for cell in group.cells),
-        *(
-            f"Of the other: {sentence}"
-            for sentence in theirs.caveats(cell for _, counterpart in pairs for cell in counterpart.cells)
-        ),
+        *ours.caveats(_cells(group for group, _ in pairs)),
+        *(f"Of the other: {sentence}" for sentence in theirs.caveats(_cells(counterpart for _, counterpart in pairs))),
     )
     cells = tuple(_row(line, adjusted.get(index)) for index, line in enumerate(lines))
     return Table("comparison", "Comparison with another study", _COLUMNS, cells, notes)
 
 
+def _cells(groups: Iterable[Group]) -> Iterator[str]:
+    return (cell for group in groups for cell in group.cells)
+
+
 def _pairs(ours: Evidence, other: Study) -> Iterator[tuple[Group, Group]]:
     theirs = other.by_key
     for group in ours.groups:
+        names = (group.model, group.method, group.quantization)
         counterpart = theirs.get(group.key)
+        best = theirs.get((group.dataset, *names, None))
+        without_dataset = theirs.get((None, *names, group.num_examples))
         if counterpart is not None:
             yield group, counterpart
-        elif (
-            counterpart := theirs.get((group.dataset, group.model, group.method, group.quantization, None))
-        ) is not None:
-            # The paper states its best number of examples by score only, so it is compared with our best.
-            best = ours.best(ours.find(group.method, group.quantization, group.dataset, group.model), "em@10")
-            if best is not None and best.chosen[0] is group:
-                yield group, counterpart
-        if group.dataset and (
-            counterpart := theirs.get((None, group.model, group.method, group.quantization, group.num_examples))
-        ):
-            yield group, counterpart
+        # The paper states its best number of examples by score only, so it is compared with our best.
+        elif best is not None and _is_best(ours, group):
+            yield group, best
+        if group.dataset and without_dataset is not None:
+            yield group, without_dataset
+
+
+def _is_best(ours: Evidence, group: Group) -> bool:
+    best = ours.best(ours.find(group.method, group.quantization, group.dataset, group.model), SCORE)
+    return best is not None and best.chosen[0] is group
 
 
 def _scores(ours: Evidence, theirs: Evidence, group: Group, counterpart: Group) -> Iterator[_Line]:
@@ -150,17 +152,13 @@ def _cost(group: Group, counterpart: Group, title: str, column: str, unit: float
 
 
 def _row(line: _Line, adjusted: float | None) -> tuple[Cell, ...]:
-    group, comparison = line.group, line.compared
+    comparison = line.comparison
     low, high, p_value = (
         (None, None, None) if comparison is None else (comparison.low, comparison.high, comparison.p_value)
     )
-    examples = Cell(MISSING) if group.num_examples is None else Cell(f"{group.num_examples:.0f}", group.num_examples)
     difference = line.first - line.second
     return (
-        Cell(dataset_name(group.dataset) if group.dataset else MISSING),
-        Cell(model_name(group.model)),
-        Cell(method_name(group.method, group.quantization)),
-        examples,
+        *configuration_cells(line.group),
         Cell(line.title),
         Cell(f"{line.first:.2f}", line.first),
         Cell(f"{line.second:.2f}", line.second),
@@ -175,7 +173,7 @@ def _row(line: _Line, adjusted: float | None) -> tuple[Cell, ...]:
 def _significance(comparison: Comparison | None, adjusted: float | None) -> str:
     if comparison is None or comparison.p_value is None or adjusted is None:
         return "not tested"
-    if comparison.samples is not None and comparison.samples < FEWEST_SAMPLES:
+    if comparison.has_few_samples:
         return "too few samples"
     # A large p-value does not show that two methods are equal.
     if comparison.p_value >= ALPHA:

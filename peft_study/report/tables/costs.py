@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from peft_study.report.caveats import caveats
-from peft_study.report.names import dataset_name, method_name, model_name
 from peft_study.report.study import Study
-from peft_study.report.tables.table import MISSING, Cell, Table
+from peft_study.report.tables.scores import CONFIGURATION, configuration_cells, cost_cell
+from peft_study.report.tables.table import Table
 
 
 class _Cost(NamedTuple):
@@ -40,19 +40,14 @@ def costs(study: Study, other: Study | None = None) -> Table:
         study: rows of `rows.load`; older results lack these costs.
         other: unused; `comparison.compare` compares all configurations.
     """
-    groups = [group for group in study.groups if any(group.middle(cost.column) is not None for cost in _COSTS.values())]
-    known = {title: cost for title, cost in _COSTS.items() if any(group.middle(cost.column) for group in groups)}
-    rows = []
-    for group in groups:
-        names = (dataset_name(group.dataset or ""), model_name(group.model))
-        method = Cell(method_name(group.method, group.quantization))
-        examples = Cell(MISSING if group.num_examples is None else f"{group.num_examples:.0f}", group.num_examples)
-        values = ((cost, group.middle(cost.column)) for cost in known.values())
-        cells = (
-            Cell(MISSING) if value is None else Cell(f"{value / cost.unit:.{cost.digits}f}", value / cost.unit)
-            for cost, value in values
+    groups = [group for group in study.groups if any(group.values(cost.column) for cost in _COSTS.values())]
+    known = {title: cost for title, cost in _COSTS.items() if any(group.values(cost.column) for group in groups)}
+    rows = tuple(
+        (
+            *configuration_cells(group),
+            *(cost_cell(group, cost.column, cost.unit, cost.digits) for cost in known.values()),
         )
-        rows.append((*map(Cell, names), method, examples, *cells))
-    columns = ("Data set", "Model", "Method", "Examples", *known)
+        for group in groups
+    )
     notes = (_NOTE, *caveats(groups)) if rows else ("No finished cell recorded these costs.",)
-    return Table("costs", "Costs of every configuration", columns, tuple(rows), notes)
+    return Table("costs", "Costs of every configuration", (*CONFIGURATION, *known), rows, notes)

@@ -87,19 +87,17 @@ def to_csv(table: Table) -> str:
     """Write values with full precision; the ends of intervals, marks and states get columns of their own."""
     # A program reads these files, and "39.31 [35.2, 43.5] (2 of 3)" is not a number.
     extras = [_extras(table, index) for index in range(len(table.columns))]
+    heads: list[str] = []
+    for column, names in zip(table.columns, extras, strict=True):
+        heads += [column, *(f"{column} {name}" for name in names)]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(
-        escape_formula(name)
-        for column, more in zip(table.columns, extras, strict=True)
-        for name in (column, *(f"{column} {extra}" for extra in more))
-    )
+    writer.writerow(map(escape_formula, heads))
     for row in table.cells:
-        writer.writerow(
-            value
-            for cell, more in zip(row, extras, strict=True)
-            for value in (_csv_value(cell), *(_csv_extra(cell, extra) for extra in more))
-        )
+        values: list[str] = []
+        for cell, names in zip(row, extras, strict=True):
+            values += [_csv_value(cell), *(_csv_extra(cell, name) for name in names)]
+        writer.writerow(values)
     return out.getvalue()
 
 
@@ -183,14 +181,14 @@ def _latex_cell(cell: Cell) -> str:
 def _extras(table: Table, index: int) -> list[str]:
     cells = [row[index] for row in table.cells]
     has_interval = any(cell.low is not None for cell in cells)
-    wanted = {
+    present = {
         "low": has_interval,
         "high": has_interval,
         "seeds": any(cell.runs > 1 for cell in cells),
         "mark": any(cell.mark for cell in cells),
         "state": any(cell.state for cell in cells),
     }
-    return [name for name, present in wanted.items() if present]
+    return [name for name, is_present in present.items() if is_present]
 
 
 def _csv_value(cell: Cell) -> str:

@@ -25,7 +25,7 @@ def table2(study: Study, other: Study | None = None) -> Table:
         other: unused.
     """
     frame = study.frame
-    datasets = sorted({str(slug) for slug in frame["dataset"].dropna()}, key=lambda slug: place(slug, tuple(DATASETS)))
+    datasets = sorted({str(slug) for slug in frame["dataset"].dropna()}, key=lambda slug: place(slug, DATASETS))
     cells = []
     for slug in datasets:
         example = _example(frame[frame["dataset"] == slug])

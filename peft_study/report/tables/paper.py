@@ -20,13 +20,32 @@ from peft_study.report.names import (
 from peft_study.report.study import Study
 from peft_study.report.tables.costs import costs
 from peft_study.report.tables.instances import table2
-from peft_study.report.tables.scores import GridRow, Score, grid, parameters_cell, score_cell, seeds_note
+from peft_study.report.tables.scores import (
+    CONFIGURATION,
+    GridRow,
+    Score,
+    configuration_cells,
+    cost_cell,
+    grid,
+    parameters_cell,
+    score_cell,
+    seeds_note,
+)
 from peft_study.report.tables.table import MISSING, Cell, Table
 from peft_study.report.tables.tradeoff import table1
 
 _MARKS = "The largest number of a column is marked, and the largest of each model; a mark is not a test."
 _SECONDS = (("Train s", "train_seconds"), ("Generate s", "generate_seconds"))
 _MEMORY = {True: "Peak GPU GB", False: "Peak process GB"}
+_PACKAGE_PREFIX, _APPS_PREFIX, _STRICT_PREFIX = "apps_package_", "apps_", ""
+_COMPARATOR_NOTES = {
+    _PACKAGE_PREFIX: "Programs run under the rules of the study's package (apps_package_*).",
+    _APPS_PREFIX: (
+        "Outputs compared as APPS' checker does, programs run by our rules. The paper's numbers stand under the rules "
+        "of its package: scoring.apps_package_rules=true gives them."
+    ),
+    _STRICT_PREFIX: "Outputs compared strictly.",
+}
 
 
 def table3(study: Study, other: Study | None = None) -> Table:
@@ -38,7 +57,7 @@ def table3(study: Study, other: Study | None = None) -> Table:
     """
     groups = _fine_tuned(study)
     others = [] if other is None else _fine_tuned(other)
-    datasets = sorted({group.dataset or "" for group in groups}, key=lambda slug: place(slug, tuple(DATASETS)))
+    datasets = sorted({group.dataset or "" for group in groups}, key=lambda slug: place(slug, DATASETS))
     # The paper's CodeBLEU is CodeXGLUE's, so its numbers can be compared with no other convention.
     bleu = _codebleu(study)
     scores = [
@@ -48,18 +67,16 @@ def table3(study: Study, other: Study | None = None) -> Table:
     ]
     by_name, compared = _by_model_and_method(groups), _by_model_and_method(others)
     rows = []
-    for model, method in dict.fromkeys((group.model, group.method) for group in _by_model(groups)):
+    # In the paper's order of models and methods, regardless of the data set.
+    for model, method in sorted(by_name, key=lambda name: (place(name[0], MODELS), place(name[1], METHODS))):
         members = by_name[model, method]
         labels = (Cell(model_name(model)), Cell(method_name(method)), parameters_cell(*members))
         rows.append(GridRow(labels, model, _by_dataset(members), _by_dataset(compared.get((model, method), []))))
     title = "SLMs and LLMs by fine-tuning method: EM@1, EM@10 and CodeBLEU in per cent"
-    how = "as the paper's evaluator computes it" if bleu != "codebleu" else "in the strict convention"
-    notes: tuple[str, ...] = (_MARKS, f"CodeBLEU {how} ({bleu}).", *seeds_note(groups), *caveats(groups))
+    convention = "as the paper's evaluator computes it" if bleu != "codebleu" else "in the strict convention"
+    notes: tuple[str, ...] = (_MARKS, f"CodeBLEU {convention} ({bleu}).", *seeds_note(groups), *caveats(groups))
     table = Table("table3", title, (), (), notes if groups else ("No fine-tuned cell is scored by references.",))
     return grid(table, ("Model", "Method", "# Params"), scores, rows, _other_name(other))
-
-
-_PACKAGE_PREFIX = "apps_package_"
 
 
 def table4(study: Study, other: Study | None = None) -> Table:
@@ -71,14 +88,8 @@ def table4(study: Study, other: Study | None = None) -> Table:
     """
     title = "Contest problems by level: average share of tests passed and Pass@k in per cent"
     # The published checker and the study's package run programs in ways that change verdicts: docs/scoring.md.
-    if _levels(study.groups, _PACKAGE_PREFIX):
-        note = "Programs run under the rules of the study's package (apps_package_*)."
-        return _by_level(Table("table4", title, (), (), (note,)), _PACKAGE_PREFIX, study, other)
-    note = (
-        "Outputs compared as APPS' checker does, programs run by our rules. The paper's numbers stand under the rules "
-        "of its package: scoring.apps_package_rules=true gives them."
-    )
-    return _by_level(Table("table4", title, (), (), (note,)), "apps_", study, other)
+    prefix = _PACKAGE_PREFIX if _levels(study.groups, _PACKAGE_PREFIX) else _APPS_PREFIX
+    return _by_level(Table("table4", title, (), (), (_COMPARATOR_NOTES[prefix],)), prefix, study, other)
 
 
 def table4_strict(study: Study, other: Study | None = None) -> Table:
@@ -89,7 +100,8 @@ def table4_strict(study: Study, other: Study | None = None) -> Table:
         other: rows to compare with.
     """
     title = "Contest problems by level, judged strictly: average share of tests passed and Pass@k in per cent"
-    return _by_level(Table("table4_strict", title, (), (), ("Outputs compared strictly.",)), "", study, other)
+    note = _COMPARATOR_NOTES[_STRICT_PREFIX]
+    return _by_level(Table("table4_strict", title, (), (), (note,)), _STRICT_PREFIX, study, other)
 
 
 def overview(study: Study, other: Study | None = None) -> Table:
@@ -103,23 +115,19 @@ def overview(study: Study, other: Study | None = None) -> Table:
     scores = [(title, metric) for metric, title in OVERVIEW.items() if any(group.score(metric) for group in groups)]
     # A process holds Python's libraries too, so its peak gets a column of its own.
     memory = [kind for kind in _MEMORY if any(group.on_gpu is kind for group in groups)]
-    names = ("Data set", "Model", "Method", "Examples", "Cells", "# Params")
     cells = tuple(
         (
-            Cell(dataset_name(group.dataset or "")),
-            Cell(model_name(group.model)),
-            Cell(method_name(group.method, group.quantization)),
-            Cell(MISSING if group.num_examples is None else f"{group.num_examples:.0f}", group.num_examples),
+            *configuration_cells(group),
             Cell(str(len(group.frame)), float(len(group.frame)), state=group.state()),
             parameters_cell(group),
             *(score_cell(group, metric) for _, metric in scores),
-            *(_cost(group if group.on_gpu is kind else None, "peak_bytes", 1e9, 2) for kind in memory),
-            *(_cost(group, column, 1, 0) for _, column in _SECONDS),
+            *(cost_cell(group, "peak_bytes", 1e9, 2) if group.on_gpu is kind else Cell(MISSING) for kind in memory),
+            *(cost_cell(group, column, 1, 0) for _, column in _SECONDS),
         )
         for group in groups
     )
     titles = [title for title, _ in scores] + [_MEMORY[kind] for kind in memory] + [title for title, _ in _SECONDS]
-    columns = (*names, *titles)
+    columns = (*CONFIGURATION, "Cells", "# Params", *titles)
     notes = (
         "CodeBLEU in the strict convention. Peak memory is of training and generation: what was allocated on the GPU, "
         "or all that the process held.",
@@ -147,10 +155,9 @@ def _fine_tuned(study: Study) -> list[Group]:
         for group in study.groups
         if group.trained
         and group.dataset is not None
-        # Table 3 is without quantization; figure 5 has the quantised ones.
-        # A cell whose record names no quantization is in a group of "none" too.
+        # Figure 5 has the quantised ones. A cell whose record names no quantization is in a group of "none", too.
         and group.frame["quantization"].eq("none").all()
-        and not _levels([group], "") | _levels([group], "apps_") | _levels([group], _PACKAGE_PREFIX)
+        and not any(_levels([group], prefix) for prefix in _COMPARATOR_NOTES)
     ]
     scored = {group.dataset for group in groups if group.score("em@1")}
     # If no cell of a data set succeeded, sampling shows that it has tests instead of references.
@@ -163,26 +170,25 @@ def _by_level(table: Table, prefix: str, study: Study, other: Study | None) -> T
     # A cell that failed has no scores, but stands in the table of its data set.
     with_levels = {group.dataset for group in groups if _levels([group], prefix)}
     groups = [group for group in groups if group.dataset in with_levels]
-    levels = sorted(_levels(groups, prefix), key=lambda level: place(level, LEVELS))
+    levels = {
+        level: level.capitalize() for level in sorted(_levels(groups, prefix), key=lambda level: place(level, LEVELS))
+    }
     scores = [
-        Score(level.capitalize(), str(metric.short), f"{level}/{prefix}{metric.name}")
-        for level in levels
+        Score(heading, str(metric.short), f"{level}/{prefix}{metric.name}")
+        for level, heading in levels.items()
         for metric in LEVEL_METRICS
     ]
     others = {} if other is None else other.by_key
-    several = len(with_levels) > 1
+    names = ("Model", "Method") if len(with_levels) < 2 else ("Data set", "Model", "Method")
     rows = []
-    headings = [level.capitalize() for level in levels]
     for group in groups:
-        dataset = [Cell(dataset_name(group.dataset or ""))] if several else []
-        labels = (*dataset, Cell(model_name(group.model)), Cell(group.title))
-        compared = others.get(group.key)
-        counterparts = dict.fromkeys(headings, compared) if compared else {}
-        rows.append(GridRow(labels, group.model, dict.fromkeys(headings, group), counterparts))
-    shown = (*table.notes, _MARKS, *seeds_note(groups), *caveats(groups))
-    notes = shown if groups else ("No cell has scores by level.",)
-    names = (*(["Data set"] if several else []), "Model", "Method")
-    return grid(replace(table, notes=notes), names, scores, rows, _other_name(other))
+        labels = (Cell(dataset_name(group.dataset or "")), Cell(model_name(group.model)), Cell(group.title))
+        counterpart = others.get(group.key)
+        counterparts = dict.fromkeys(levels.values(), counterpart) if counterpart else {}
+        rows.append(GridRow(labels[-len(names) :], group.model, dict.fromkeys(levels.values(), group), counterparts))
+    notes = (*table.notes, _MARKS, *seeds_note(groups), *caveats(groups))
+    table = replace(table, notes=notes if groups else ("No cell has scores by level.",))
+    return grid(table, names, scores, rows, _other_name(other))
 
 
 def _levels(groups: Sequence[Group], prefix: str) -> set[str]:
@@ -197,15 +203,8 @@ def _levels(groups: Sequence[Group], prefix: str) -> set[str]:
 
 
 def _codebleu(study: Study) -> str:
-    frame = study.frame
-    return next(
-        (name for name in ("codebleu_codexglue", "codebleu") if name in frame and frame[name].notna().any()), "codebleu"
-    )
-
-
-def _by_model(groups: Sequence[Group]) -> list[Group]:
-    """Sort by model and method in the paper's order, regardless of the data set."""
-    return sorted(groups, key=lambda group: (place(group.model, tuple(MODELS)), place(group.method, tuple(METHODS))))
+    name = "codebleu_codexglue"
+    return name if name in study.frame and study.frame[name].notna().any() else "codebleu"
 
 
 def _by_model_and_method(groups: Sequence[Group]) -> dict[tuple[str, str], list[Group]]:
@@ -217,11 +216,6 @@ def _by_model_and_method(groups: Sequence[Group]) -> dict[tuple[str, str], list[
 
 def _by_dataset(groups: Sequence[Group]) -> dict[str, Group]:
     return {dataset_name(group.dataset or ""): group for group in groups}
-
-
-def _cost(group: Group | None, column: str, unit: float, digits: int) -> Cell:
-    value = None if group is None else group.middle(column)
-    return Cell(MISSING) if value is None else Cell(f"{value / unit:.{digits}f}", value / unit)
 
 
 def _other_name(other: Study | None) -> str | None:

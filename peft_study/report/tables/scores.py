@@ -5,8 +5,10 @@ from dataclasses import dataclass, replace
 
 from peft_study.report.caveats import caveats_between
 from peft_study.report.groups import Group
+from peft_study.report.names import dataset_name, method_name, model_name
 from peft_study.report.tables.table import MISSING, NOT_RUN, Cell, Mark, Table
 
+CONFIGURATION = ("Data set", "Model", "Method", "Examples")
 INTERVALS = "In brackets: the 95 % interval, over seeds and samples; of a single seed over its samples alone."
 _PARTLY = "(2 of 3): the number of cells of a configuration that succeeded, and that its scores are of."
 # Equal scores may differ in their last bits.
@@ -84,28 +86,31 @@ def grid(
         # Empty columns would look like results that are missing.
         table = replace(table, notes=(*table.notes, f"No configuration in common with: {other_name}."))
         other_name = None
-    pairs = [(group, row.others[name]) for row in rows for name, group in row.groups.items() if name in row.others]
-    table = replace(table, notes=(*table.notes, *caveats_between(pairs)))
-    columns = [
-        _marked([score_cell(row.groups.get(score.heading), score.metric) for row in rows], rows) for score in scores
+    pairs = [
+        (group, row.others[heading]) for row in rows for heading, group in row.groups.items() if heading in row.others
     ]
-    cells, names, groups = [list(row.labels) for row in rows], [*labels], [""] * len(labels)
-    for score, column in zip(scores, columns, strict=True):
+    table = replace(table, notes=(*table.notes, *caveats_between(pairs)))
+    names, headings = [*labels], [""] * len(labels)
+    columns: list[Sequence[Cell]] = list(zip(*(row.labels for row in rows), strict=True))
+    for score in scores:
+        cells = [score_cell(row.groups.get(score.heading), score.metric) for row in rows]
         names.append(score.name)
-        groups.append(score.heading)
+        columns.append(_marked(cells, rows))
         if other_name:
+            others = [score_cell(row.others.get(score.heading), score.metric) for row in rows]
             names += [f"{score.name} {other_name}", f"{score.name} difference"]
-            groups += [score.heading] * 2
-        for row, cell, line in zip(rows, column, cells, strict=True):
-            line.append(cell)
-            if other_name:
-                other = score_cell(row.others.get(score.heading), score.metric)
-                line += [replace(other, state=None if other.state == NOT_RUN else other.state), difference(cell, other)]
-    headings = tuple(groups) if any(groups) else ()
-    return replace(table, columns=tuple(names), cells=tuple(tuple(line) for line in cells), groups=headings)
+            columns.append([replace(cell, state=None) if cell.state == NOT_RUN else cell for cell in others])
+            columns.append([_difference(cell, other) for cell, other in zip(cells, others, strict=True)])
+        headings += [score.heading] * (3 if other_name else 1)
+    return replace(
+        table,
+        columns=tuple(names),
+        cells=tuple(zip(*columns, strict=True)),
+        groups=tuple(headings) if any(headings) else (),
+    )
 
 
-def difference(cell: Cell, other: Cell) -> Cell:
+def _difference(cell: Cell, other: Cell) -> Cell:
     """Return the first value less the second, in points."""
     if cell.value is None or other.value is None:
         return Cell(MISSING)
@@ -121,35 +126,59 @@ def signed_text(difference: float) -> str:
 def _marked(cells: Sequence[Cell], rows: Sequence[GridRow]) -> list[Cell]:
     """Mark the best of a column, and the best of each model with several values."""
     values = [None if cell.value is None else round(cell.value, _DIGITS) for cell in cells]
-    present = [value for value in values if value is not None]
     by_model: dict[str, list[float]] = {}
     for value, row in zip(values, rows, strict=True):
         if value is not None:
             by_model.setdefault(row.model, []).append(value)
+    best = _best_of_several([value for value in values if value is not None])
     marked = []
     for cell, value, row in zip(cells, values, rows, strict=True):
-        same = by_model.get(row.model, [])
         mark: Mark | None = None
-        if value is not None and len(same) > 1 and value == max(same):
+        if value is not None and value == _best_of_several(by_model[row.model]):
             mark = "best_of_model"
-        if value is not None and len(present) > 1 and value == max(present):
+        if value is not None and value == best:
             mark = "best"
         marked.append(replace(cell, mark=mark))
     return marked
 
 
+def _best_of_several(values: Sequence[float]) -> float | None:
+    return max(values) if len(values) > 1 else None
+
+
+def configuration_cells(group: Group) -> tuple[Cell, ...]:
+    """Return the cells under `CONFIGURATION`."""
+    examples = group.num_examples
+    return (
+        Cell(dataset_name(group.dataset) if group.dataset else MISSING),
+        Cell(model_name(group.model)),
+        Cell(method_name(group.method, group.quantization)),
+        Cell(MISSING if examples is None else f"{examples:.0f}", examples),
+    )
+
+
+def cost_cell(group: Group, column: str, unit: float, digits: int) -> Cell:
+    """Return the median of a cost over the seeds.
+
+    Args:
+        group: the configuration.
+        column: of the rows.
+        unit: what the cost is divided by, such as 1e9 for gigabytes.
+        digits: behind the point.
+    """
+    value = group.middle(column)
+    return Cell(MISSING) if value is None else Cell(f"{value / unit:.{digits}f}", value / unit)
+
+
 def parameters_cell(*groups: Group) -> Cell:
     """Return the trained parameters of the first group that has them, as in the paper: 0.17M, 12.6M or 220M."""
     # A cell that failed early may not have counted them, and its replicates have the same number.
-    count = next(
-        (parameters for group in groups if (parameters := group.middle("trainable_parameters")) is not None), None
-    )
-    if count is None:
-        return Cell(MISSING)
-    return Cell(short_count(count), count)
+    counts = (group.middle("trainable_parameters") for group in groups)
+    count = next((count for count in counts if count is not None), None)
+    return Cell(MISSING) if count is None else Cell(_short_count(count), count)
 
 
-def short_count(count: float) -> str:
+def _short_count(count: float) -> str:
     """Return a count in millions, with as many digits as the paper gives."""
     # The limits are where rounding would add a digit: 99.96 would print as 100.0.
     millions = count / 1e6

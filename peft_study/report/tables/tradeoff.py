@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from statistics import median
 
 from peft_study.report.caveats import caveats
-from peft_study.report.claims.comparison import Best, Comparison, Scope
+from peft_study.report.claims.comparison import SCORE, Best, Comparison, Scope
 from peft_study.report.claims.evidence import Evidence
 from peft_study.report.groups import Group
 from peft_study.report.study import Study
@@ -27,18 +27,18 @@ from peft_study.report.tables.table import MISSING, Cell, Table
 
 HIGH_COST = 0.5
 HIGH_EFFECTIVENESS = 0.8
-SCORE = "em@10"
 _PAPER = {"Full fine-tuning": ("high", "high"), "ICL and RAG": ("low", "low"), "PEFT": ("low", "high")}
 _OF_PROCESSES = (
     "Memory of cells on a CPU is that of their process, Python's libraries included, which differs little between "
     "techniques for a small model."
 )
+_NOT_COMPARABLE = Cell(MISSING, state="not measured alike")
 _FAMILY_OF_KIND = {"full": "Full fine-tuning", "adapter": "PEFT"}
 _FAMILY_OF_METHOD = {"icl": "ICL and RAG", "rag": "ICL and RAG"}
 
 
 @dataclass(frozen=True)
-class _Best:
+class _FamilyBest:
     """The best configuration of a family for a model and data set.
 
     Attributes:
@@ -67,11 +67,13 @@ def table1(study: Study, other: Study | None = None) -> Table:
     # Without predictions, so that the classes follow from the intervals that tables show.
     evidence = Evidence(study.groups)
     groups = [group for group in evidence.groups if group.dataset and _family(group) and group.score(SCORE)]
-    pairs = _pairs(evidence, groups)
+    comparisons = _comparisons(evidence, groups)
     names = ("Technique", "Relative memory", "Relative time", "Relative EM@10", "Models x data sets")
     columns = (*names, "Compute cost", "Effectiveness", "Paper's cost", "Paper's effectiveness")
-    cells = tuple(_row(family, pairs) for family in _PAPER)
-    of_processes = any(best.peak_bytes and best.on_gpu is False for pair in pairs for best in pair.values())
+    cells = tuple(_row(family, comparisons) for family in _PAPER)
+    of_processes = any(
+        best.peak_bytes and best.on_gpu is False for families in comparisons for best in families.values()
+    )
     notes = (
         "Within one model and data set each technique is its configuration with the best EM@10. Memory (peak of "
         "training and generation), time (of both) and EM@10 are relative to the technique with the largest; medians "
@@ -86,38 +88,38 @@ def table1(study: Study, other: Study | None = None) -> Table:
     return Table("table1", "Compute cost and effectiveness of each technique", columns, cells, notes)
 
 
-def _row(family: str, pairs: list[Mapping[str, _Best]]) -> tuple[Cell, ...]:
-    memory = [share for pair in pairs if (share := _relative(pair, family, "peak_bytes")) is not None]
-    time = [share for pair in pairs if (share := _relative(pair, family, "seconds")) is not None]
-    score = [share for pair in pairs if (share := _relative(pair, family, "score")) is not None]
+def _row(family: str, comparisons: list[Mapping[str, _FamilyBest]]) -> tuple[Cell, ...]:
+    memory = _shares_of_largest(comparisons, family, "peak_bytes")
+    time = _shares_of_largest(comparisons, family, "seconds")
+    score = _shares_of_largest(comparisons, family, "score")
     # The geometric mean, so that a halved memory and a halved time count alike.
     cost = math.sqrt(median(memory) * median(time)) if memory and time else None
-    number = sum(family in pair for pair in pairs)
+    intervals = [families[family].share for families in comparisons if family in families]
     return (
         Cell(family),
         *(_share(median(values) if values else None) for values in (memory, time, score)),
-        Cell(str(number), float(number)),
-        _class(cost, HIGH_COST),
-        _effectiveness([pair[family].share for pair in pairs if family in pair]),
+        Cell(str(len(intervals)), float(len(intervals))),
+        _NOT_COMPARABLE if cost is None else Cell("high" if cost >= HIGH_COST else "low"),
+        _effectiveness(intervals),
         *(Cell(word) for word in _PAPER[family]),
     )
 
 
-def _pairs(evidence: Evidence, configurations: Iterable[Group]) -> list[Mapping[str, _Best]]:
+def _comparisons(evidence: Evidence, configurations: Iterable[Group]) -> list[Mapping[str, _FamilyBest]]:
     """Return the best of each family by model and data set, if there are two families to compare."""
-    by_place: dict[tuple[str, str], dict[str, list[Group]]] = {}
+    by_model_and_dataset: dict[tuple[str, str], dict[str, list[Group]]] = {}
     for group in configurations:
         family = _family(group)
         if family is not None and group.dataset is not None:
-            by_place.setdefault((group.model, group.dataset), {}).setdefault(family, []).append(group)
+            by_model_and_dataset.setdefault((group.model, group.dataset), {}).setdefault(family, []).append(group)
     return [
         _with_shares(evidence, _comparable({family: _best(evidence, options) for family, options in families.items()}))
-        for families in by_place.values()
+        for families in by_model_and_dataset.values()
         if len(families) > 1
     ]
 
 
-def _best(evidence: Evidence, options: Sequence[Group]) -> _Best:
+def _best(evidence: Evidence, options: Sequence[Group]) -> _FamilyBest:
     best = evidence.best(options, SCORE)
     assert best is not None
     (chosen,) = best.chosen
@@ -126,10 +128,10 @@ def _best(evidence: Evidence, options: Sequence[Group]) -> _Best:
     # A configuration with cells on GPUs and on CPUs has peaks of two kinds.
     peak_bytes = None if chosen.on_gpu is None else chosen.middle("peak_bytes")
     devices = frozenset(str(name) for name in chosen.done["device"].dropna())
-    return _Best(score.mean, best, peak_bytes, chosen.work_seconds(), chosen.on_gpu, devices, chosen.test_samples)
+    return _FamilyBest(score.mean, best, peak_bytes, chosen.work_seconds(), chosen.on_gpu, devices, chosen.test_samples)
 
 
-def _with_shares(evidence: Evidence, families: Mapping[str, _Best]) -> Mapping[str, _Best]:
+def _with_shares(evidence: Evidence, families: Mapping[str, _FamilyBest]) -> Mapping[str, _FamilyBest]:
     """Compare each family with every other one: its share of the largest is the smallest of its shares."""
     shares = {}
     for family, choice in families.items():
@@ -156,7 +158,7 @@ def _share_ends(compared: Comparison | None, other: float) -> tuple[float, float
     return low, high
 
 
-def _comparable(families: Mapping[str, _Best]) -> Mapping[str, _Best]:
+def _comparable(families: Mapping[str, _FamilyBest]) -> Mapping[str, _FamilyBest]:
     """Remove peaks of both GPUs and processes, and seconds of different devices or numbers of samples."""
     if len({best.on_gpu for best in families.values() if best.peak_bytes is not None}) > 1:
         families = {name: replace(best, peak_bytes=None) for name, best in families.items()}
@@ -173,28 +175,24 @@ def _family(group: Group) -> str | None:
     return _FAMILY_OF_METHOD.get(group.method) or _FAMILY_OF_KIND.get(kinds[0] if kinds else "")
 
 
-def _relative(pair: Mapping[str, _Best], family: str, name: str) -> float | None:
-    """Return a family's value as a share of the largest; None if fewer than two families have a value."""
-    values = {other: value for other, best in pair.items() if (value := getattr(best, name)) is not None}
-    if family not in values or len(values) < 2 or not max(values.values()):
-        return None
-    return float(values[family] / max(values.values()))
+def _shares_of_largest(comparisons: Sequence[Mapping[str, _FamilyBest]], family: str, name: str) -> list[float]:
+    """Return a family's value as a share of the largest, where two families have a value."""
+    shares = []
+    for families in comparisons:
+        values = {other: value for other, best in families.items() if (value := getattr(best, name)) is not None}
+        if family in values and len(values) > 1 and max(values.values()):
+            shares.append(float(values[family] / max(values.values())))
+    return shares
 
 
 def _share(value: float | None) -> Cell:
-    return Cell(MISSING, state="not measured alike") if value is None else Cell(f"{value:.2f}", value)
+    return _NOT_COMPARABLE if value is None else Cell(f"{value:.2f}", value)
 
 
 def _effectiveness(shares: Sequence[tuple[float, float]]) -> Cell:
     if not shares:
-        return Cell(MISSING, state="not measured alike")
+        return _NOT_COMPARABLE
     low, high = median(low for low, _ in shares), median(high for _, high in shares)
     if low < HIGH_EFFECTIVENESS <= high:
         return Cell("not decided")
     return Cell("high" if low >= HIGH_EFFECTIVENESS else "low")
-
-
-def _class(value: float | None, high_from: float) -> Cell:
-    if value is None:
-        return Cell(MISSING, state="not measured alike")
-    return Cell("high" if value >= high_from else "low")
