@@ -65,6 +65,12 @@ def _data(cell: CellConfig) -> Iterator[UserError]:
     elif dataset.path is None and dataset.source is DatasetSource.generated and dataset.layout is not PAIRS:
         what = f"dataset.layout must be {PAIRS}, got {dataset.layout}: {dataset.name} is generated"
         yield UserError(what, where="dataset.layout", hint=f"dataset.layout={PAIRS}")
+    elif dataset.path is None and dataset.source is DatasetSource.hub and not dataset.hub_id:
+        yield UserError(
+            f"dataset.hub_id must name {dataset.name} on the hub if dataset.path is null, got {dataset.hub_id!r}",
+            where="dataset.hub_id, dataset.path",
+            hint="dataset.path=FOLDER, or dataset.hub_id=HUB_ID",
+        )
     if dataset.prompt_form.is_whole_program and dataset.stop_at_newline:
         yield UserError(
             f"dataset.stop_at_newline must be false with dataset.prompt_form={dataset.prompt_form}, whose answers are"

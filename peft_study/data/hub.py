@@ -17,15 +17,11 @@ def read_tables(dataset: DatasetConfig, names: Mapping[str, str]) -> Tables:
         names: for each table the name that the hub has for it.
 
     Raises:
-        UserError: the settings name no data set of the hub, the hub cannot be reached, or it does not have the data.
+        UserError: the hub cannot be reached, or it does not have the data.
     """
     import datasets
 
-    if not dataset.hub_id:
-        what = f"dataset.hub_id must name {dataset.name} on the hub if dataset.path is null, got {dataset.hub_id!r}"
-        raise UserError(
-            what, where="dataset.hub_id, dataset.path", hint="dataset.path=FOLDER, or dataset.hub_id=HUB_ID"
-        )
+    assert dataset.hub_id is not None, "config.checks asks for a hub id"
     # datasets 5 runs no loading script of a repository; conf/dataset names the hub's Parquet where main has one.
     datasets.disable_progress_bars()
     try:

@@ -159,6 +159,10 @@ CASES: dict[str, tuple[Arguments, list[str]]] = {
         lambda folder: ["model=tiny-llama", data(folder, test=[{"nl": None, "cmd": "b"}])],
         ["test", "empty"],
     ),
+    "a data set without a hub id": (
+        ["model=tiny-llama", "dataset=conala", "dataset.hub_id=null"],
+        ["dataset.hub_id must name conala", "got None"],
+    ),
     "a data set that cannot be reached": (["model=tiny-llama", "dataset=conala"], ["cannot be loaded", "dataset.path"]),
     "a model that cannot be reached": (
         unreachable_model,

@@ -177,3 +177,19 @@ def test_a_changed_model_is_a_miss_and_an_equal_copy_a_hit(tmp_path: Path, folde
         # A file for the corpus, and one for the queries.
         assert len(list(folder.iterdir())) == (2 if name != "other" else 4)
     assert similarities[0] == similarities[1] != similarities[2]
+
+
+def test_a_retriever_below_the_home_folder_is_found(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    save_model(tmp_path / "model", 0)
+    corpus, queries = ["sort a list", "open a file"], ["sort"]
+
+    below_home, absolute = (
+        load_retriever(source, corpus, torch.device("cpu")) for source in ("~/model", str(tmp_path / "model"))
+    )
+
+    assert [block.similarities.tolist() for block in below_home(queries)] == [
+        block.similarities.tolist() for block in absolute(queries)
+    ]

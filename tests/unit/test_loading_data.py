@@ -306,13 +306,6 @@ def test_a_hub_that_cannot_be_reached_says_what_to_try() -> None:
     assert "dataset.path" in str(caught.value)
 
 
-def test_data_without_a_path_and_a_hub_id_is_refused() -> None:
-    dataset = replace(compose_cell(["dataset=codealpacapy"]).dataset, hub_id=None)
-
-    with pytest.raises(UserError, match=r"dataset\.hub_id must name codealpacapy .*, got None"):
-        load(dataset)
-
-
 @pytest.mark.parametrize(
     ("name", "sizes"),
     [

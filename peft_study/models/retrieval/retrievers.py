@@ -15,6 +15,7 @@ from scipy.sparse import csr_matrix
 from peft_study.config.sources import BM25_RETRIEVER, PACKAGED_RETRIEVER, TFIDF_RETRIEVER
 from peft_study.data.nearest import Block, Retriever, compare
 from peft_study.errors import UserError, first_line
+from peft_study.models.declared import resolve_source
 from peft_study.models.loading import LOADING_ERRORS
 from peft_study.models.retrieval.embeddings import Embeddings, cached_embeddings
 
@@ -48,7 +49,7 @@ def load_retriever(name: str, corpus: Sequence[str], device: torch.device) -> Re
         return _tfidf(corpus)
     if name == BM25_RETRIEVER:
         return _bm25(corpus)
-    source = str(_packaged_model()) if name == PACKAGED_RETRIEVER else name
+    source = str(_packaged_model()) if name == PACKAGED_RETRIEVER else resolve_source(name)
     return _dense(_load_model(name, source, device), corpus, device)
 
 
