@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from peft_study.config.grammar import quote
@@ -82,6 +82,7 @@ def expand(study: str, blocks: Sequence[Choices], command: Choices) -> list[tupl
     """
     _check_groups(study, blocks)
     named = {key for block in blocks for key in block}
+    command = {_replaced_key(key, named): values for key, values in command.items()}
     restrictions = {key: values for key, values in command.items() if is_group(key) and key in named}
     cells: dict[frozenset[str], tuple[str, ...]] = {}
     for block in blocks or [{}]:
@@ -100,6 +101,12 @@ def expand(study: str, blocks: Sequence[Choices], command: Choices) -> list[tupl
     if not cells:
         raise _nothing_left(study, blocks, restrictions)
     return _base_models_together(list(cells.values()))
+
+
+def _replaced_key(key: str, named: Collection[str]) -> str:
+    """Return the key of the blocks that a key of the command line sets: `++key=value` also sets a key that exists."""
+    existing = key.removeprefix("++")
+    return existing if existing in named and not is_group(existing) else key
 
 
 def _check_groups(study: str, blocks: Sequence[Choices]) -> None:
