@@ -6,7 +6,7 @@ import logging
 import math
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,14 +18,13 @@ from peft_study.config.examples import labelled_method
 from peft_study.config.schema import DatasetConfig
 from peft_study.console.exit import EXIT_OK, run_command
 from peft_study.console.messages import progress, spinner
-from peft_study.cost.durations import TimeKey, median_seconds, time_key, work_seconds
 from peft_study.cost.forecast import Forecast
 from peft_study.errors import UserError
 from peft_study.metrics.study_size import samples_needed, seeds_needed
 from peft_study.results.schema import RunResult, Status
-from peft_study.results.store import RESULT, read_result
 from peft_study.sweep.command import add_arguments, plan_command
 from peft_study.sweep.plan import PlannedCell
+from peft_study.sweep.records import median_work_seconds, result_of
 
 if TYPE_CHECKING:
     from peft_study.cost.policy import MemoryChoice
@@ -114,7 +113,7 @@ def forecast(cells: Sequence[PlannedCell], advance: Callable[[int, int], None] |
     # Imported late, because torch takes seconds and `--help` does not need it.
     from peft_study.cost.choices import choose_all
 
-    rates = _rates(cells)
+    rates = median_work_seconds(cells)
     settings = [identity.settings_key(identity.plain(planned.cell)) for planned in cells]
     # A prediction takes seconds, and replicates with the same budget share it.
     keys = [(key, planned.cell.hardware.budget_bytes) for key, planned in zip(settings, cells, strict=True)]
@@ -191,7 +190,7 @@ def _forecast(
     planned: PlannedCell, settings: str | None, choice: "MemoryChoice | None", seconds: float | None
 ) -> Forecast:
     cell, predicted = planned.cell, choice.predicted if choice else None
-    state, reason = _state(planned, _result(planned.folder))
+    state, reason = _state(planned, result_of(planned))
     return Forecast(
         cell_id=planned.folder.name,
         folder=str(planned.folder),
@@ -225,21 +224,3 @@ def _state(planned: PlannedCell, result: RunResult | None) -> tuple[str, str | N
     if result.status in (Status.running, Status.preempted):
         return INTERRUPTED, None
     return str(result.status), result.reason
-
-
-def _result(folder: Path) -> RunResult | None:
-    try:
-        return read_result(folder / RESULT)
-    except (OSError, ValueError):
-        return None  # the cell runs, and reports what is wrong with its result
-
-
-def _rates(cells: Sequence[PlannedCell]) -> Mapping[TimeKey, float]:
-    """Return the median seconds of the finished cells of all studies under the same output folders, by time key."""
-    files = (file for output in {cell.cell.output_dir for cell in cells} for file in Path(output).glob(f"*/*/{RESULT}"))
-    results = (_result(file.parent) for file in files)
-    return median_seconds(
-        (time_key(result.config), work_seconds(result))
-        for result in results
-        if result is not None and result.status is Status.ok
-    )

@@ -1,5 +1,6 @@
 """What the folders of a sweep's cells record, and how a record ends whose process cannot write it."""
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from peft_study.cell.attempt import Outcome
 from peft_study.cell.earlier import stands
 from peft_study.cell.endings import end_attempt
 from peft_study.console.exit import EXIT_FAILED, EXIT_OK, EXIT_USER_ERROR
+from peft_study.cost.durations import TimeKey, median_seconds, time_key, work_seconds
 from peft_study.results.schema import RunResult, Status
 from peft_study.results.store import OUTPUT, RESULT, CellFolder, read_result
 from peft_study.sweep.plan import PlannedCell
@@ -17,8 +19,12 @@ _LAST_LINES = 3
 
 def result_of(cell: PlannedCell) -> RunResult | None:
     """Return a cell's result; None without a result that can be read."""
+    return _readable(cell.folder / RESULT)
+
+
+def _readable(file: Path) -> RunResult | None:
     try:
-        return read_result(cell.folder / RESULT)
+        return read_result(file)
     except (OSError, ValueError):
         return None
 
@@ -38,6 +44,16 @@ def ended_before(cell: PlannedCell) -> Outcome | None:
         return None
     code = EXIT_OK if result.status is Status.ok else EXIT_FAILED
     return Outcome(cell.folder.name, result.status, result.reason if code else None, code, cell.folder)
+
+
+def median_work_seconds(cells: Sequence[PlannedCell]) -> Mapping[TimeKey, float]:
+    """Return the median seconds of the finished cells of all studies under the same output folders, by time key."""
+    files = (file for output in {cell.cell.output_dir for cell in cells} for file in Path(output).glob(f"*/*/{RESULT}"))
+    return median_seconds(
+        (time_key(result.config), work_seconds(result))
+        for result in map(_readable, files)
+        if result is not None and result.status is Status.ok
+    )
 
 
 def unreadable_reason(error: Exception) -> str:

@@ -65,6 +65,13 @@ def test_memory_follows_from_the_predicted_peak(tmp_path: Path) -> None:
     assert 6 + 13 <= on_gpu.memory_gb <= 30  # the weights have 13.5 GB in bf16
 
 
+def test_a_cell_without_a_gpu_needs_the_memory_of_a_cell_on_the_cpu(tmp_path: Path) -> None:
+    model = ("model=codegen-350m-mono", "method=full", "training.micro_batch_size=1")
+    automatic, on_cpu = planned(tmp_path, *model), planned(tmp_path, *model, "hardware=cpu")
+    for limits in (Limits(has_gpus=False), Limits(gpus=0)):
+        assert needs_of([automatic], limits) == needs_of([on_cpu], limits)
+
+
 def test_divided_weights_are_whole_in_the_memory_of_the_machine(tmp_path: Path) -> None:
     model = ("model=codellama-7b", "dataset=conala", "hardware.gpus_per_cell=2")
     copied, divided = (planned(tmp_path, *model, f"hardware.shard_weights={value}") for value in ("false", "true"))
