@@ -203,7 +203,8 @@ def _close(judged: Iterable[Judgement], options: Arguments) -> int:
     judgements = list(judged)
     # Python's sort is stable, so the other comparators keep their order behind the chosen one.
     order = sorted(Comparator, key=lambda comparator: comparator is not options.comparator)
-    print_scores({str(comparator): _scores(judgements, comparator) for comparator in order}, str(options.out))
+    with suppress(BrokenPipeError):  # the output may be closed (`| head`), and a second judgement may follow
+        print_scores({str(comparator): _scores(judgements, comparator) for comparator in order}, str(options.out))
     broken = [judgement for judgement in judgements if judgement.is_broken]
     if broken:
         first = broken[0]

@@ -100,13 +100,13 @@ def exit_quietly_on_broken_pipe(main: Callable[[], int]) -> int:
         main: returns the exit code.
 
     Returns:
-        that code, or 0 if the output was closed.
+        that code, or 0 if the output was closed before `main` returned.
     """
+    code = 0
     try:
         code = main()
         sys.stdout.flush()
     except BrokenPipeError:
         # Python flushes stdout again when it exits, and would print an error then.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     return code

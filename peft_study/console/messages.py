@@ -34,7 +34,7 @@ def plain_console(*, stderr: bool = False) -> Console:
     Args:
         stderr: print to the standard error stream, else to the standard output.
     """
-    return Console(stderr=stderr, emoji=False)
+    return Console(stderr=True, emoji=False) if stderr else ResultConsole()
 
 
 def print_line(line: str) -> None:

@@ -1,11 +1,15 @@
 """What a person sees of a cell on a terminal, in a log file and in the closing table."""
 
 import io
+import os
+import sys
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from peft_study.cli.results_table import print_results
+from peft_study.console.interrupts import exit_quietly_on_broken_pipe
 from peft_study.results.schema import RunResult, Status
 from peft_study.tracking.base import CellStart
 from peft_study.tracking.console import ConsoleTracker, print_closing_table
@@ -245,3 +249,16 @@ def test_the_table_takes_names_literally() -> None:
     assert ESCAPE not in output
     assert "[bold red]x" in output
     assert "a/[bold]b[/]" in output
+
+
+def test_a_closed_output_ends_a_command_quietly(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+
+    def command() -> int:
+        print_results([ended("ok")])
+        return 1
+
+    with os.fdopen(writing, "w") as output:
+        monkeypatch.setattr(sys, "stdout", output)
+        assert exit_quietly_on_broken_pipe(command) == 0
