@@ -12,7 +12,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from peft_study.cell.attempt import Outcome
 from peft_study.cell.task import Command
 from peft_study.config.compose import CONFIG_ERRORS
-from peft_study.console.exit import EXIT_FAILED, EXIT_USER_ERROR
+from peft_study.console.exit import EXIT_FAILED, EXIT_OK, EXIT_USER_ERROR
 from peft_study.console.interrupts import TerminatedError, termination_raises
 from peft_study.console.messages import print_line
 from peft_study.errors import UserError
@@ -123,6 +123,11 @@ def record_death(cell: PlannedCell, status: Status, cause: str | None) -> None:
         record_end(cell, result, status, _reason(cell, status, cause))
 
 
+def earlier_stays(cell: PlannedCell, status: Status, cause: str) -> Outcome:
+    """Return the outcome of a cell that ended before its record was replaced, as that of a rerun is at first."""
+    return Outcome(cell.folder.name, status, f"{cause}; the earlier result stays", EXIT_FAILED, cell.folder)
+
+
 def add_cause(cell: PlannedCell, cause: str) -> None:
     """Add to the record of an interrupted cell what interrupted it, such as the time limit of its job."""
     result = result_of(cell)
@@ -142,15 +147,18 @@ def _reason(cell: PlannedCell, status: Status, cause: str | None) -> str:
 
 def _reconciled(cell: PlannedCell, returned: Outcome | None, starts: Mapping[Path, str | None]) -> Outcome:
     """Choose between what the launcher returned and what the folder records, which has priority."""
-    recorded = recorded_outcome(cell)
-    if returned is not None:
-        # A refusal leaves an earlier result as it is. Otherwise a returned outcome adds a reason to the record.
-        same = returned.status == recorded.status or (not returned.started and start_of(cell) == starts[cell.folder])
-        return returned if same or returned.exit_code == EXIT_USER_ERROR or recorded.status is None else recorded
-    start = start_of(cell)
-    if start is not None and start == starts[cell.folder] and recorded.status is not Status.ok:
-        return replace(recorded, reason=f"it did not run; earlier it ended with: {recorded.reason}")
-    return recorded
+    recorded, start = recorded_outcome(cell), start_of(cell)
+    unchanged = start == starts[cell.folder]
+    if returned is None:
+        if unchanged and start is not None and recorded.status is not Status.ok:
+            return replace(recorded, reason=f"it did not run; earlier it ended with: {recorded.reason}")
+        return recorded
+    # The record of an earlier run says nothing about this one.
+    failed_before_its_record = unchanged and returned.exit_code != EXIT_OK
+    # Where the record agrees, a returned outcome adds a reason.
+    agrees = recorded.status is None or returned.status == recorded.status
+    refused = returned.exit_code == EXIT_USER_ERROR
+    return returned if failed_before_its_record or agrees or refused else recorded
 
 
 def _is_running(cell: PlannedCell, watch: LeaseWatch) -> bool:

@@ -1,5 +1,6 @@
 """Runs the cells of a sweep as tasks of Ray."""
 
+import math
 import re
 import signal
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from peft_study.results.schema import FAILURES, Status
 from peft_study.sweep.cluster.needs import GB, Limits, Need, needs_of
 from peft_study.sweep.cluster.remote import RemoteCell
 from peft_study.sweep.display import SweepDisplay
-from peft_study.sweep.outcomes import record_death, wait_for
+from peft_study.sweep.outcomes import earlier_stays, record_death, wait_for
 from peft_study.sweep.plan import PlannedCell
 from peft_study.sweep.pool import SECONDS_TO_SAVE
 from peft_study.sweep.records import not_started, recorded_outcome, start_of
@@ -62,51 +63,77 @@ def run_tasks(
     if not cells:
         return []
     with _connected(options.init) as resources:
-        limits = replace(limits, has_gpus=resources.get("GPU", 0) > 0)
-        needs = needs_of(cells, limits)
+        needs = needs_of(cells, replace(limits, has_gpus=resources.get("GPU", 0) > 0))
         for need in set(needs):
             _check(need, resources)
-        return _run(cells, needs, options, stop_on_failure=stop_on_failure)
+        starts = {cell.folder: start_of(cell) for cell in cells}
+        tasks = {_start(cell, need, options): cell for cell, need in zip(cells, needs, strict=True)}
+        return _Wait(tasks, starts, stop_on_failure=stop_on_failure).run()
 
 
-def _run(
-    cells: Sequence[PlannedCell], needs: Sequence[Need], options: TaskOptions, *, stop_on_failure: bool
-) -> list[Outcome]:
-    import ray
+class _Wait:
+    """Waits for the tasks of a sweep's cells, and shows how the cells fare."""
 
-    outcomes: dict[Path, Outcome] = {}
-    starts = {cell.folder: start_of(cell) for cell in cells}
-    tasks = {_start(cell, need, options): cell for cell, need in zip(cells, needs, strict=True)}
-    stopped = False
-    with SweepDisplay([cell.folder.name for cell in cells], len(cells)) as display:
-        try:
-            while waiting := [task for task, cell in tasks.items() if cell.folder not in outcomes]:
-                ended, _ = ray.wait(waiting, num_returns=1, timeout=_LOOK_SECONDS)
-                for cell in [cell for cell in cells if cell.folder in starts]:
-                    # A task that waits for resources has not written a result.
-                    if cell.folder in outcomes or start_of(cell) != starts[cell.folder]:
-                        del starts[cell.folder]
-                        display.started(cell.folder.name)
-                for task in ended:
-                    cell = tasks[task]
-                    if stopped and cell.folder in starts:
-                        outcomes[cell.folder] = not_started(cell)
-                        del starts[cell.folder]
-                        continue
-                    outcome = outcomes[cell.folder] = _outcome(cell, task, cancelled=stopped)
-                    display.ended(outcome.cell_id, str(outcome.status), outcome.reason)
-                    # Without a status, the cell could not even write a result.
-                    if stop_on_failure and not stopped and outcome.status in FAILURES | {None}:
-                        stopped = True
-                        _cancel(task for task, cell in tasks.items() if cell.folder not in outcomes)
-                        display.stopped(outcome.cell_id, len(starts.keys() - outcomes.keys()))
-        except KeyboardInterrupt:
-            unfinished = [(task, cell) for task, cell in tasks.items() if cell.folder not in outcomes]
-            display.interrupted(len(unfinished))
-            _cancel(task for task, _ in unfinished)
-            wait_for([cell for _, cell in unfinished], limit_seconds=SECONDS_TO_SAVE)
-            raise
-    return [outcomes[cell.folder] for cell in cells]
+    def __init__(
+        self, tasks: Mapping[Any, PlannedCell], starts: Mapping[Path, str | None], *, stop_on_failure: bool
+    ) -> None:
+        self._tasks = tasks
+        self._starts = starts
+        self._stop_on_failure = stop_on_failure
+        self._display = SweepDisplay([cell.folder.name for cell in tasks.values()], len(tasks))
+        self._outcomes: dict[Path, Outcome] = {}
+        self._started: set[Path] = set()
+        self._stopped = False
+
+    def run(self) -> list[Outcome]:
+        """Wait until all tasks have ended. Return the outcome of each cell, in their order."""
+        import ray
+
+        with self._display:
+            try:
+                while waiting := self._waiting():
+                    ended, _ = ray.wait(list(waiting), num_returns=1, timeout=_LOOK_SECONDS)
+                    for cell in waiting.values():
+                        if self._has_begun(cell):
+                            self._show_start(cell)
+                    for task in ended:
+                        self._note(task)
+            except KeyboardInterrupt:
+                unfinished = self._waiting()
+                self._display.interrupted(len(unfinished))
+                _cancel(unfinished)
+                wait_for(list(unfinished.values()), limit_seconds=SECONDS_TO_SAVE)
+                raise
+        return [self._outcomes[cell.folder] for cell in self._tasks.values()]
+
+    def _note(self, task: Any) -> None:
+        """Note the end of a task, which may stop the sweep."""
+        cell = self._tasks[task]
+        if self._stopped and not self._has_begun(cell):
+            self._outcomes[cell.folder] = not_started(cell)
+            return
+        outcome = _outcome(cell, task, self._starts[cell.folder], cancelled=self._stopped)
+        self._outcomes[cell.folder] = outcome
+        self._show_start(cell)
+        self._display.ended(outcome.cell_id, str(outcome.status), outcome.reason)
+        # Without a status, the cell could not even write a result.
+        if self._stop_on_failure and not self._stopped and outcome.status in FAILURES | {None}:
+            self._stopped = True
+            waiting = self._waiting()
+            _cancel(waiting)
+            self._display.stopped(outcome.cell_id, sum(not self._has_begun(cell) for cell in waiting.values()))
+
+    def _waiting(self) -> dict[Any, PlannedCell]:
+        return {task: cell for task, cell in self._tasks.items() if cell.folder not in self._outcomes}
+
+    def _has_begun(self, cell: PlannedCell) -> bool:
+        # A task that waits for resources has not written a result.
+        return start_of(cell) != self._starts[cell.folder]
+
+    def _show_start(self, cell: PlannedCell) -> None:
+        if cell.folder not in self._started:
+            self._started.add(cell.folder)
+            self._display.started(cell.folder.name)
 
 
 def _cancel(tasks: Iterable[Any]) -> None:
@@ -144,13 +171,14 @@ def _call(function: RemoteCell, folder: Path) -> Outcome:
     return function()
 
 
-def _outcome(cell: PlannedCell, task: Any, *, cancelled: bool) -> Outcome:
+def _outcome(cell: PlannedCell, task: Any, earlier_start: str | None, *, cancelled: bool) -> Outcome:
     """Return how the cell of a task ended. The record of the cell has priority over what Ray reports."""
     import ray
 
+    returned: Outcome | None = None
     cause = None
     try:
-        ray.get(task)
+        returned = ray.get(task)
     except Exception as error:
         if not cancelled:
             first_line = _COLOR.sub("", str(error).strip().partition("\n")[0])
@@ -158,24 +186,32 @@ def _outcome(cell: PlannedCell, task: Any, *, cancelled: bool) -> Outcome:
     # The process of a worker that was lost is told to end, and writes its result.
     wait_for([cell], limit_seconds=SECONDS_TO_SAVE)
     out_of_memory = cause is not None and "OutOfMemoryError" in cause
-    record_death(cell, Status.oom if out_of_memory else Status.failed, cause)
+    status = Status.oom if out_of_memory else Status.failed
+    record_death(cell, status, cause)
+    if start_of(cell) == earlier_start:  # the record is that of an earlier run
+        if returned is not None:
+            return replace(returned, folder=cell.folder)
+        if cause is not None:
+            return earlier_stays(cell, status, cause)
     outcome = recorded_outcome(cell)
-    if cause is not None and outcome.status is not Status.ok:
+    if cause is not None and outcome.status is not Status.ok and cause not in str(outcome.reason):
         outcome = replace(outcome, reason=f"{outcome.reason}; {cause}")
     return outcome
 
 
 def _check(need: Need, resources: Mapping[str, float]) -> None:
     """Refuse a need that no set of free nodes can meet, because Ray would wait for ever."""
-    offered = {"CPU": need.cores, "GPU": need.gpus, "memory": need.memory_gb * GB}
-    names = {"CPU": "num_cpus", "GPU": "num_gpus", "memory": "mem_gb"}
-    for resource, amount in offered.items():
-        if amount > resources.get(resource, 0):
-            most = resources.get(resource, 0) / (GB if resource == "memory" else 1)
+    requested = {"CPU": need.cores, "GPU": need.gpus, "memory": need.memory_gb * GB}
+    settings = {"CPU": "num_cpus", "GPU": "num_gpus", "memory": "mem_gb"}
+    for resource, amount in requested.items():
+        offered = resources.get(resource, 0)
+        if amount > offered:
+            most = math.floor(offered / GB if resource == "memory" else offered)
+            setting = f"hydra.launcher.{settings[resource]}"
             raise UserError(
-                f"hydra.launcher.{names[resource]} must be at most {most:.0f}, which Ray offers, got {need}",
+                f"{setting} must be at most {most}, which Ray offers, got {need}",
                 where="hydra/launcher=ray",
-                hint=f"hydra.launcher.{names[resource]}={most:.0f}",
+                hint=f"{setting}={most}",
             )
 
 

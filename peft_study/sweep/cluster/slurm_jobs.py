@@ -22,9 +22,9 @@ from peft_study.sweep.cluster.slurm_queue import (
 )
 from peft_study.sweep.cluster.slurm_submit import Submission, log_of, submit, submitted_before
 from peft_study.sweep.display import SweepDisplay
-from peft_study.sweep.outcomes import record_death, wait_for
+from peft_study.sweep.outcomes import earlier_stays, record_death, wait_for
 from peft_study.sweep.plan import PlannedCell
-from peft_study.sweep.records import not_started, recorded_outcome, result_of, start_of
+from peft_study.sweep.records import ended_before, not_started, recorded_outcome, result_of, start_of
 
 _LOG_LINES = 3
 _LOOK_SECONDS = 10.0
@@ -154,7 +154,7 @@ class _Wait:
             if self._not_begun(cell):
                 self._outcomes[cell.folder] = not_started(cell)
                 return
-        outcome = self._outcomes[cell.folder] = _outcome(cell, end, self._logs)
+        outcome = self._outcomes[cell.folder] = _outcome(cell, end, self._logs, self._starts[cell.folder])
         self._show_start(outcome.cell_id)
         self._display.ended(outcome.cell_id, str(outcome.status), outcome.reason)
 
@@ -171,17 +171,19 @@ class _Wait:
         return self._jobs[cell.folder.name]
 
 
-def _outcome(cell: PlannedCell, end: JobEnd, logs: Path) -> Outcome:
+def _outcome(cell: PlannedCell, end: JobEnd, logs: Path, earlier_start: str | None) -> Outcome:
     """Return how a cell ended whose job left the queue. A cell without a result gets one that says what is known."""
     log = log_of(logs, end.job)
-    cause = f"{end}; {log}"
     if not (cell.folder / RESULT).exists():
         result = new_result(cell.cell, cell.folder)
         result.status, result.reason = end.status, f"{end} before the cell started; {_last_lines(log)}"
         CellFolder(cell.folder).write_result(result)
     # The job is over. Where only the lease tells, its last heartbeat has to become stale.
     wait_for([cell], limit_seconds=STALE_SECONDS + _LOOK_SECONDS)
-    record_death(cell, end.status, cause)
+    record_death(cell, end.status, f"{end}; {log}")
+    # A job that an earlier command submitted may have ended before this command looked.
+    if earlier_start is not None and start_of(cell) == earlier_start and ended_before(cell) is None:
+        return earlier_stays(cell, end.status, f"{end} before the cell started; {_last_lines(log)}")
     return recorded_outcome(cell)
 
 
