@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -17,11 +17,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from peft_study.config import identity
 from peft_study.config.checks import problems
 from peft_study.config.compat import cache_yaml_files
 from peft_study.config.compose import CONFIG_ERRORS, explain, folder_of, to_cell, yaml_of
 from peft_study.config.grammar import shell_form
-from peft_study.config.schema import CellConfig, StudyConfig
+from peft_study.config.schema import CellConfig, Retry, StudyConfig
 from peft_study.errors import UserError, near_names
 from peft_study.sweep.blocks import block_of, expand, is_group, read_blocks
 
@@ -47,6 +48,19 @@ class PlannedCell:
     cell: CellConfig
     folder: Path
     refusal: UserError | None
+
+    def description(self, *, show_traceback: bool) -> dict[str, Any]:
+        """Return what the process of the cell reads (`child.run`).
+
+        Args:
+            show_traceback: let the cell print the frames of an error.
+        """
+        return {"config": identity.plain(self.cell), "folder": str(self.folder), "show_traceback": show_traceback}
+
+    def for_retry(self) -> Self:
+        """Return the cell for its next attempt, after it ran out of memory in this sweep."""
+        # What is left of the last attempt is work of this sweep, whatever the settings say about earlier work.
+        return replace(self, cell=replace(self.cell, rerun=False, retry=Retry.all))
 
 
 def plan_sweep(arguments: Sequence[str], master: DictConfig, loader: ConfigLoader) -> list[PlannedCell]:

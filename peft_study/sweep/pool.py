@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from peft_study.cell.attempt import Outcome
-from peft_study.config import identity
 from peft_study.console.exit import EXIT_FAILED, EXIT_USER_ERROR
 from peft_study.console.interrupts import SignalGate, termination_raises
 from peft_study.models.out_of_memory import is_of_host
@@ -163,11 +162,7 @@ class Pool:
         # Raises before the pipe exists if the folder is not writable.
         output_file.touch()
         output_start = output_file.stat().st_size
-        description = {
-            "config": identity.plain(cell.cell),
-            "folder": str(cell.folder),
-            "show_traceback": self._show_traceback,
-        }
+        description = cell.description(show_traceback=self._show_traceback)
         reading, writing = os.pipe()
         try:
             # Appended to: a crash in native code, which log.txt misses, may be what an interrupted cell left there.

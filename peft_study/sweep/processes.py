@@ -13,6 +13,8 @@ import time
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+import psutil
+
 MAX_MESSAGE_BYTES = 1 << 20
 """Limit of a message between pool and server. The config of a cell takes some thousand bytes."""
 _LOOK_SECONDS = 0.05
@@ -168,7 +170,7 @@ class _Server:
             try:
                 self._receive()
             except OSError:  # the server died, so the kernel terminates its cells
-                if not _exists(process):
+                if not psutil.pid_exists(process):
                     return -signal.SIGKILL
                 time.sleep(min(timeout, _LOOK_SECONDS))
                 return None
@@ -215,11 +217,3 @@ class _ForkedCell:
         if self.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._process, sig)
-
-
-def _exists(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    return True

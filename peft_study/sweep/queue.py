@@ -3,17 +3,14 @@
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from peft_study.cell.attempt import Outcome
 from peft_study.cell.retries import retry_follows
-from peft_study.config.schema import Retry
-from peft_study.console.exit import EXIT_FAILED, EXIT_OK
 from peft_study.results.holding import LeaseWatch, is_held
 from peft_study.results.schema import FAILURES, Status
 from peft_study.sweep.plan import PlannedCell
-from peft_study.sweep.records import result_of, start_of
+from peft_study.sweep.records import outcome_from, result_of, start_of
 
 SECONDS_BETWEEN_LOOKS = 1.0
 """How often a sweep with nothing else to do asks whether cells that other processes run have ended."""
@@ -77,13 +74,11 @@ class CellQueue:
             cell: the cell.
             alone: whether it runs when all others have ended, because cells share the host's memory.
         """
-        # What is left of the attempt is work of this sweep, whatever the settings say about earlier work.
-        again = replace(cell, cell=replace(cell.cell, rerun=False, retry=Retry.all))
         if alone:
             self._ran_alone.add(cell.folder)
-            self._alone.append(again)
+            self._alone.append(cell.for_retry())
         else:
-            self._waiting.appendleft(again)
+            self._waiting.appendleft(cell.for_retry())
 
     def ran_alone(self, cell: PlannedCell) -> bool:
         """Whether a cell was already put back to run without others."""
@@ -96,8 +91,7 @@ class CellQueue:
             return None
         if result.status not in FAILURES | {Status.ok} or retry_follows(cell.cell, result):
             return None
-        code = EXIT_OK if result.status is Status.ok else EXIT_FAILED
-        return Outcome(cell.folder.name, result.status, result.reason, code, cell.folder)
+        return outcome_from(result, cell.folder)
 
     def _is_held(self, cell: PlannedCell) -> bool:
         watch = self._busy[cell.folder][1] if cell.folder in self._busy else LeaseWatch(cell.folder)

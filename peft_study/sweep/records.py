@@ -13,8 +13,8 @@ from peft_study.results.schema import RunResult, Status
 from peft_study.results.store import OUTPUT, RESULT, CellFolder, read_result
 from peft_study.sweep.plan import PlannedCell
 
-_LAST_LINES = 3
-"""Lines of a dead cell's output that its reason quotes."""
+_LAST_LINES, _LAST_CHARACTERS = 3, 2000
+"""The part of a dead cell's output that its reason quotes."""
 
 
 def result_of(cell: PlannedCell) -> RunResult | None:
@@ -42,8 +42,7 @@ def ended_before(cell: PlannedCell) -> Outcome | None:
     result = result_of(cell)
     if result is None or not stands(cell.cell, result):
         return None
-    code = EXIT_OK if result.status is Status.ok else EXIT_FAILED
-    return Outcome(cell.folder.name, result.status, result.reason if code else None, code, cell.folder)
+    return outcome_from(result, cell.folder)
 
 
 def median_work_seconds(cells: Sequence[PlannedCell]) -> Mapping[TimeKey, float]:
@@ -70,6 +69,16 @@ def recorded_outcome(cell: PlannedCell) -> Outcome:
         return Outcome(name, None, unreadable_reason(error), EXIT_USER_ERROR, folder)
     if result is None:
         return Outcome(name, None, "it left no result", EXIT_FAILED, folder)
+    return outcome_from(result, folder)
+
+
+def outcome_from(result: RunResult, folder: Path) -> Outcome:
+    """Return the outcome that a record states.
+
+    Args:
+        result: the record.
+        folder: of the cell.
+    """
     reason, code = result.reason, EXIT_FAILED
     match result.status:
         case Status.ok:
@@ -78,7 +87,7 @@ def recorded_outcome(cell: PlannedCell) -> Outcome:
             reason = "its process ended without a result, or still runs"
         case Status.infeasible:
             code = EXIT_USER_ERROR
-    return Outcome(name, result.status, reason, code, folder)
+    return Outcome(folder.name, result.status, reason, code, folder)
 
 
 def not_started(cell: PlannedCell) -> Outcome:
@@ -109,9 +118,15 @@ def record_end(cell: PlannedCell, result: RunResult, status: Status, reason: str
 
 def last_output(folder: Path) -> str | None:
     """Return the last lines that a cell's process printed, as one line; None if it printed nothing."""
+    lines = last_lines(folder / OUTPUT)
+    return f"{OUTPUT} ends with: {lines}" if lines else None
+
+
+def last_lines(file: Path) -> str | None:
+    """Return the last lines of a text as one line, empty if it has none; None if it cannot be read."""
     try:
-        text = (folder / OUTPUT).read_text(encoding="utf-8", errors="replace")
+        text = file.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
-    lines = [line.strip() for line in text[-2000:].splitlines() if line.strip()]
-    return f"{OUTPUT} ends with: {' | '.join(lines[-_LAST_LINES:])}" if lines else None
+    lines = [line.strip() for line in text[-_LAST_CHARACTERS:].splitlines() if line.strip()]
+    return " | ".join(lines[-_LAST_LINES:])

@@ -24,9 +24,8 @@ from peft_study.sweep.cluster.slurm_submit import Submission, log_of, submit, su
 from peft_study.sweep.display import SweepDisplay
 from peft_study.sweep.outcomes import earlier_stays, record_death, wait_for
 from peft_study.sweep.plan import PlannedCell
-from peft_study.sweep.records import ended_before, not_started, recorded_outcome, result_of, start_of
+from peft_study.sweep.records import ended_before, last_lines, not_started, recorded_outcome, result_of, start_of
 
-_LOG_LINES = 3
 _LOOK_SECONDS = 10.0
 
 
@@ -176,20 +175,17 @@ def _outcome(cell: PlannedCell, end: JobEnd, logs: Path, earlier_start: str | No
     log = log_of(logs, end.job)
     if not (cell.folder / RESULT).exists():
         result = new_result(cell.cell, cell.folder)
-        result.status, result.reason = end.status, f"{end} before the cell started; {_last_lines(log)}"
+        result.status, result.reason = end.status, f"{end} before the cell started; {_printed(log)}"
         CellFolder(cell.folder).write_result(result)
     # The job is over. Where only the lease tells, its last heartbeat has to become stale.
     wait_for([cell], limit_seconds=STALE_SECONDS + _LOOK_SECONDS)
     record_death(cell, end.status, f"{end}; {log}")
     # A job that an earlier command submitted may have ended before this command looked.
     if earlier_start is not None and start_of(cell) == earlier_start and ended_before(cell) is None:
-        return earlier_stays(cell, end.status, f"{end} before the cell started; {_last_lines(log)}")
+        return earlier_stays(cell, end.status, f"{end} before the cell started; {_printed(log)}")
     return recorded_outcome(cell)
 
 
-def _last_lines(log: Path) -> str:
-    try:
-        lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
-    except OSError:
-        return "it left no output"
-    return " | ".join([line for line in lines if line][-_LOG_LINES:]) or f"{log} is empty"
+def _printed(log: Path) -> str:
+    lines = last_lines(log)
+    return "it left no output" if lines is None else lines or f"{log} is empty"
