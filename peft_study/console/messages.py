@@ -14,7 +14,7 @@ _EVERY_SECONDS = 20.0
 
 
 class ResultConsole(Console):
-    """The standard output. A closed pipe ends the command quietly (`interrupts.exit_quietly_on_broken_pipe`).
+    """The standard output. A closed pipe ends the command quietly (`exit.exit_quietly_on_broken_pipe`).
 
     Args:
         width: characters in a line; None for those of the terminal.

@@ -11,8 +11,7 @@ from typing import Any
 from peft_study.cell.attempt import RunOptions, run_cell
 from peft_study.config import identity
 from peft_study.console.exit import EXIT_BUSY
-from peft_study.console.interrupts import termination_raises
-from peft_study.console.parent import end_with_parent
+from peft_study.console.interrupts import end_with_parent, termination_raises
 from peft_study.cost.memory import peak_rss_bytes
 from peft_study.tracking.events import EventTracker
 

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from peft_study.cli.results_table import print_results
-from peft_study.console.interrupts import exit_quietly_on_broken_pipe
+from peft_study.console.exit import exit_quietly_on_broken_pipe
 from peft_study.results.schema import RunResult, Status
 from peft_study.tracking.base import CellStart
 from peft_study.tracking.console import ConsoleTracker, print_closing_table
