@@ -3,13 +3,14 @@
 import argparse
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from omegaconf import OmegaConf
 
 from peft_study.cli.results_table import print_results
+from peft_study.config import identity
 from peft_study.config.checks import check, scoring_problems
 from peft_study.config.compose import CONFIG_ERRORS, explain, to_cell
 from peft_study.config.schema import CellConfig, DatasetSource, ScoringConfig
@@ -176,7 +177,7 @@ def _rescore_cell(path: Path, changed: dict[str, object], dry_run: bool) -> tupl
             metrics=scored.metrics,
             intervals=scored.intervals,
             execution=scored.execution,
-            config=before.config | {"scoring": _plain(cell.scoring)},
+            config=before.config | {"scoring": identity.plain(cell)["scoring"]},
             provenance=before.provenance | {"rescored": {"at": now} | {name: origin[name] for name in _ABOUT_SCORING}},
         )
         if not dry_run:
@@ -215,10 +216,6 @@ def _samples(cell: CellConfig, result: RunResult, predictions: Sequence[Predicti
     if [prediction.id for prediction in predictions] != list(by_id):
         raise ValueError(f"{PREDICTIONS} does not hold the {len(by_id)} samples of the test split, once each, in order")
     return list(by_id.values())
-
-
-def _plain(settings: ScoringConfig) -> dict[str, object]:
-    return {name: str(value) if name == "execution" else value for name, value in asdict(settings).items()}
 
 
 def _difference(before: RunResult, after: RunResult) -> str:

@@ -14,8 +14,7 @@ from huggingface_hub import constants, is_offline_mode
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from peft_study.cli.fetch.needs import is_remote, merged, needs_of
-from peft_study.cli.fetch.repositories import download, look_up, prepare
-from peft_study.cli.fetch.retry import with_retries
+from peft_study.cli.fetch.repositories import download, look_up, prepare, with_retries
 from peft_study.cli.fetch.table import DATASET, Repository, as_size, print_repositories, problem_with
 from peft_study.config.schema import CellConfig, DatasetConfig
 from peft_study.console.exit import EXIT_FAILED, EXIT_OK, run_command
@@ -78,10 +77,10 @@ def fetch(
     folder, free_bytes = _cache()
     if not as_json and repositories:
         print_repositories(repositories, folder, free_bytes)
-    wanted_bytes = sum(repository.missing_bytes for repository in repositories) * (1 + SPARE_SHARE)
-    if wanted_bytes > free_bytes:
+    needed_bytes = sum(repository.missing_bytes for repository in repositories) * (1 + SPARE_SHARE)
+    if needed_bytes > free_bytes:
         raise UserError(
-            f"{as_size(wanted_bytes)} are needed, {as_size(free_bytes)} are free",
+            f"{as_size(needed_bytes)} are needed, {as_size(free_bytes)} are free",
             where=str(folder),
             hint="HF_HOME=FOLDER on a larger disk, here and for the runs, or fewer models at a time",
         )
