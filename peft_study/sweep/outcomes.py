@@ -46,20 +46,9 @@ def run_with(launch: Launch, name: str, cells: Sequence[PlannedCell], command: C
     where = f"hydra/launcher={name}"
     starts = {cell.folder: start_of(cell) for cell in cells}
     kills = KernelKills()
-    failure: str | None = None
-    jobs: list[JobReturn] = []
     try:
         with termination_raises() as gate:
-            try:
-                jobs = list(launch() or ())
-            except (BrokenPipeError, UserError, *CONFIG_ERRORS):
-                raise
-            except Exception as error:  # launchers raise what they like: a worker that died, a queue that is gone
-                if command.show_traceback:
-                    traceback.print_exc()
-                failure = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-                hint = "the same command resumes the sweep; HYDRA_FULL_ERROR=1 shows where the error comes from"
-                command.problem = UserError(f"the launcher failed: {failure}", where=where, hint=hint)
+            jobs, failure = _launched_jobs(launch, where, command)
             wait_for(cells)
     except KeyboardInterrupt as interrupt:
         # An interrupted launcher returns nothing, but the cells that ended before left their results.
@@ -78,9 +67,9 @@ def run_with(launch: Launch, name: str, cells: Sequence[PlannedCell], command: C
             where=where,
             hint="for those cells, the lines above show what their folders hold",
         )
-    dead = Status.oom if kills.take() else Status.failed
+    death = Status.oom if kills.take() else Status.failed
     for cell, outcome in zip(cells, returned, strict=True):
-        record_death(cell, dead, failure)
+        record_death(cell, death, failure)
         final = _reconciled(cell, outcome, starts)
         command.outcomes.append(final)
         # Another sweep may have run a cell that this one did not start.
@@ -88,6 +77,21 @@ def run_with(launch: Launch, name: str, cells: Sequence[PlannedCell], command: C
         if reason and final.status is Status.ok and command.problem is None:
             what = f"the launcher failed after {final.cell_id} was done: {reason}"
             command.problem = UserError(what, where=where, hint="the result is complete; the same command checks it")
+
+
+def _launched_jobs(launch: Launch, where: str, command: Command) -> tuple[list[JobReturn], str | None]:
+    """Return the jobs of a launcher. If it fails, return no jobs and its error, which becomes the command's problem."""
+    try:
+        return list(launch() or ()), None
+    except (BrokenPipeError, UserError, *CONFIG_ERRORS):
+        raise
+    except Exception as error:  # launchers raise what they like: a worker that died, a queue that is gone
+        if command.show_traceback:
+            traceback.print_exc()
+        failure = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        hint = "the same command resumes the sweep; HYDRA_FULL_ERROR=1 shows where the error comes from"
+        command.problem = UserError(f"the launcher failed: {failure}", where=where, hint=hint)
+        return [], failure
 
 
 def wait_for(cells: Sequence[PlannedCell], limit_seconds: float = float("inf")) -> None:

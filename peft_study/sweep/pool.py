@@ -89,22 +89,15 @@ class Pool:
             KeyboardInterrupt: after an interrupt, once the running cells have written their results. The same sweep
                 can be resumed.
         """
-        queue = self._queue = CellQueue(cells)
+        self._queue = CellQueue(cells)
         with (
             self._display,
             termination_raises() as gate,
             contextlib.closing(self._starter),
             self._ending_children(gate),
         ):
-            while (queue or self._children) and self._stopped_by is None:
-                while self._free and self._stopped_by is None and (cell := queue.next(len(self._children))):
-                    # An earlier failure that `retry` leaves alone, or one of another sweep, does not stop this one.
-                    if (earlier := ended_before(cell) or queue.ended_elsewhere(cell)) is not None:
-                        self._note(earlier)
-                    elif queue.put_off_if_busy(cell):
-                        self._display.put_off(cell.folder.name)
-                    elif (refused := self._try_to_start(cell)) is not None:
-                        self._note_end(refused)
+            while (self._queue or self._children) and self._stopped_by is None:
+                self._fill_slots()
                 self._listen()
                 for child in list(self._children.values()):
                     if (code := child.process.poll()) is not None:
@@ -113,16 +106,28 @@ class Pool:
                 self._display.stopped(self._stopped_by.cell_id, self._note_earlier(cells))
         return [self._outcomes.get(cell.folder) or not_started(cell) for cell in cells]
 
+    def _fill_slots(self) -> None:
+        """Start cells until no slot is free or every other cell has to wait. Note those that need no process."""
+        while self._free and self._stopped_by is None and (cell := self._queue.next(len(self._children))):
+            earlier = ended_before(cell) or self._queue.ended_elsewhere(cell)
+            # An earlier failure that `retry` leaves alone, or one of another sweep, does not stop this one.
+            if earlier is not None:
+                self._note(earlier)
+            elif self._queue.put_off_if_busy(cell):
+                self._display.put_off(cell.folder.name)
+            elif (refused := self._try_to_start(cell)) is not None:
+                self._note_end(refused)
+
     def _settle(self, child: _Child, outcome: Outcome) -> None:
         """Note the end of a cell, unless it is to run again."""
-        queue, cell, name = self._queue, child.cell, child.cell.folder.name
+        cell = child.cell
         of_host = outcome.status is Status.oom and is_of_host(outcome.reason or "")
         if outcome.busy:
-            queue.put_off(cell)
-            self._display.put_off(name)
-        elif outcome.retry or (of_host and not child.alone and not queue.ran_alone(cell)):
-            queue.retry(cell, alone=of_host)
-            self._display.retried(name, outcome.reason)
+            self._queue.put_off(cell)
+            self._display.put_off(outcome.cell_id)
+        elif outcome.retry or (of_host and not child.alone and not self._queue.ran_alone(cell)):
+            self._queue.retry(cell, alone=of_host)
+            self._display.retried(outcome.cell_id, outcome.reason)
         else:
             self._note_end(outcome)
 

@@ -159,22 +159,22 @@ class _Server:
             code = self._process.wait()
             raise ServerLostError(f"the process that starts cells ended with exit code {code}: {last}") from error
 
-    def code_of(self, process: int, timeout: float) -> int | None:
+    def code_of(self, pid: int, timeout: float) -> int | None:
         """Return the exit code of a cell by its process id; None if it still runs after `timeout` seconds."""
         # Only a parent can wait for a process, and the server is the parent.
         deadline = time.monotonic() + timeout
-        while process not in self._codes:
+        while pid not in self._codes:
             ready, _, _ = select.select([self._socket], [], [], max(0.0, deadline - time.monotonic()))
             if not ready:
                 return None
             try:
                 self._receive()
             except OSError:  # the server died, so the kernel terminates its cells
-                if not psutil.pid_exists(process):
+                if not psutil.pid_exists(pid):
                     return -signal.SIGKILL
                 time.sleep(min(timeout, _LOOK_SECONDS))
                 return None
-        return self._codes[process]
+        return self._codes[pid]
 
     def _receive(self) -> dict[str, int]:
         received = self._socket.recv(MAX_MESSAGE_BYTES)
@@ -194,14 +194,14 @@ class _Server:
 class _ForkedCell:
     """See `CellProcess`."""
 
-    def __init__(self, server: _Server, process: int) -> None:
+    def __init__(self, server: _Server, pid: int) -> None:
         self._server = server
-        self._process = process
+        self._pid = pid
         self.returncode: int | None = None
 
     def poll(self) -> int | None:
         if self.returncode is None:
-            self.returncode = self._server.code_of(self._process, 0.0)
+            self.returncode = self._server.code_of(self._pid, 0.0)
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
@@ -209,11 +209,11 @@ class _ForkedCell:
         while self.returncode is None:
             if deadline is not None and time.monotonic() >= deadline:
                 raise subprocess.TimeoutExpired("a cell", timeout or 0.0)
-            self.returncode = self._server.code_of(self._process, _LOOK_SECONDS)
+            self.returncode = self._server.code_of(self._pid, _LOOK_SECONDS)
         return self.returncode
 
     def send_signal(self, sig: int) -> None:
         # Asked first, because the kernel may give the number of a process that ended to another one.
         if self.poll() is None:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self._process, sig)
+                os.kill(self._pid, sig)

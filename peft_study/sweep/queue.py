@@ -12,7 +12,7 @@ from peft_study.results.schema import FAILURES, Status
 from peft_study.sweep.plan import PlannedCell
 from peft_study.sweep.records import outcome_from, result_of, start_of
 
-SECONDS_BETWEEN_LOOKS = 1.0
+_LOOK_SECONDS = 1.0
 """How often a sweep with nothing else to do asks whether cells that other processes run have ended."""
 
 
@@ -30,7 +30,7 @@ class CellQueue:
         self._busy: dict[Path, tuple[PlannedCell, LeaseWatch]] = {}
         self._alone: deque[PlannedCell] = deque()
         self._ran_alone: set[Path] = set()
-        self._looked_seconds = 0.0
+        self._looked_at = 0.0
 
     def __len__(self) -> int:
         return len(self._waiting) + len(self._busy) + len(self._alone)
@@ -49,12 +49,12 @@ class CellQueue:
         if self._alone and not running:
             return self._alone.popleft()
         now = time.monotonic()
-        if now - self._looked_seconds >= SECONDS_BETWEEN_LOOKS:
+        if now - self._looked_at >= _LOOK_SECONDS:
             for cell, _ in list(self._busy.values()):
                 if not self._is_held(cell):
                     self._busy.pop(cell.folder)
                     return cell
-            self._looked_seconds = now
+            self._looked_at = now
         return None
 
     def put_off(self, cell: PlannedCell) -> None:
