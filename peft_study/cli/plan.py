@@ -162,8 +162,8 @@ def _need(difference: float, samples: int) -> str:
     if seeds is not None:
         return f"({samples:,} test samples) {seeds} seeds a method"
     more = samples_needed(difference, deviation, RUN_SPREAD, USUAL_SEEDS)
-    wanted = "no number suffices" if more is None else f"{more:,}"
-    return f"({samples:,} test samples) more samples than it has: {wanted} with {USUAL_SEEDS} seeds"
+    number = "no number suffices" if more is None else f"{more:,}"
+    return f"({samples:,} test samples) more samples than it has: {number} with {USUAL_SEEDS} seeds"
 
 
 def totals(forecasts: Sequence[Forecast]) -> dict[str, Any]:

@@ -64,17 +64,7 @@ def rescore(folders: Sequence[Path], settings: Sequence[str], dry_run: bool = Fa
         UserError: a folder or a setting does not exist, or no cell is finished.
     """
     changed = _settings(settings)
-    cells = list(dict.fromkeys(path for folder in folders for path in _cells_below(folder)))
-    obstacles = {path: _obstacle(path) for path in cells}
-    finished = [path for path in cells if obstacles[path] is None]
-    for obstacle, number in Counter(obstacle for obstacle in obstacles.values() if obstacle is not None).items():
-        print_line(f"{number} of {len(cells)} cells skipped: {obstacle}")
-    if not finished:
-        raise UserError(
-            "FOLDER must hold a finished cell, got none",
-            where=", ".join(map(str, folders)),
-            hint="a folder such as multirun/demo, or one cell of it",
-        )
+    finished = _finished_cells(folders)
     results, failed = [], 0
     for number, path in enumerate(finished, start=1):
         try:
@@ -93,6 +83,22 @@ def rescore(folders: Sequence[Path], settings: Sequence[str], dry_run: bool = Fa
     if dry_run:
         print_line("nothing was written")
     return EXIT_FAILED if failed else EXIT_OK
+
+
+def _finished_cells(folders: Sequence[Path]) -> list[Path]:
+    """Return the cells that can be scored. Print why the others are skipped."""
+    cells = list(dict.fromkeys(path for folder in folders for path in _cells_below(folder)))
+    obstacles = {path: _obstacle(path) for path in cells}
+    for obstacle, number in Counter(obstacle for obstacle in obstacles.values() if obstacle is not None).items():
+        print_line(f"{number} of {len(cells)} cells skipped: {obstacle}")
+    finished = [path for path in cells if obstacles[path] is None]
+    if not finished:
+        raise UserError(
+            "FOLDER must hold a finished cell, got none",
+            where=", ".join(map(str, folders)),
+            hint="a folder such as multirun/demo, or one cell of it",
+        )
+    return finished
 
 
 def _settings(words: Sequence[str]) -> dict[str, object]:
@@ -172,13 +178,14 @@ def _rescore_cell(path: Path, changed: dict[str, object], dry_run: bool) -> tupl
         now = datetime.now(UTC).isoformat(timespec="seconds")
         # The rest of the provenance is about the machine that generated the candidates.
         origin = provenance.collect()
+        rescored = {"at": now} | {name: origin[name] for name in _ABOUT_SCORING}
         after = replace(
             before,
             metrics=scored.metrics,
             intervals=scored.intervals,
             execution=scored.execution,
             config=before.config | {"scoring": identity.plain(cell)["scoring"]},
-            provenance=before.provenance | {"rescored": {"at": now} | {name: origin[name] for name in _ABOUT_SCORING}},
+            provenance=before.provenance | {"rescored": rescored},
         )
         if not dry_run:
             folder.write_predictions(scored.predictions)

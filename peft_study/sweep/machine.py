@@ -110,8 +110,8 @@ def _choose(gpus: Any) -> list[str]:
     where, hint = "hardware.gpus", "hardware.gpus=auto, hardware.gpus=none or hardware.gpus=[0,1]"
     if gpus in ("auto", "none", None):
         return visible_gpus() if gpus == "auto" else []
-    wanted = gpus.split(",") if isinstance(gpus, str) else gpus if isinstance(gpus, list) else [gpus]
-    indices = [str(gpu).strip() for gpu in wanted]
+    values = gpus if isinstance(gpus, list) else str(gpus).split(",")
+    indices = [str(value).strip() for value in values]
     if not indices or not all(index.isdecimal() for index in indices) or len(set(indices)) < len(indices):
         raise UserError(f"hardware.gpus must be auto, none or distinct indices, got {gpus!r}", where=where, hint=hint)
     visible = visible_gpus()
