@@ -22,7 +22,7 @@ from peft_study.sweep.display import SweepDisplay
 from peft_study.sweep.ends import exhausted_by, outcome_of
 from peft_study.sweep.machine import Slot
 from peft_study.sweep.plan import PlannedCell
-from peft_study.sweep.processes import CellProcess, ServerLostError, starter
+from peft_study.sweep.processes import CellProcess, ServerLostError, Starter
 from peft_study.sweep.queue import CellQueue
 from peft_study.sweep.records import ended_before, not_started, start_of
 from peft_study.tracking.events import Progress
@@ -69,7 +69,7 @@ class Pool:
         self._show_traceback = show_traceback
         self._stop_on_failure = stop_on_failure
         self._stopped_by: Outcome | None = None
-        self._starter = starter()
+        self._starter = Starter()
         self._children: dict[int, _Child] = {}
         self._selector = selectors.DefaultSelector()
         self._outcomes: dict[Path, Outcome] = {}

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import psutil
 
@@ -20,83 +20,42 @@ MAX_MESSAGE_BYTES = 1 << 20
 _LOOK_SECONDS = 0.05
 
 
-class CellProcess(Protocol):
-    """A process that runs a cell, with the interface of `subprocess.Popen`."""
-
-    @property
-    def returncode(self) -> int | None:
-        """The exit code, or the negative number of the signal that ended the process; None while it runs."""
-
-    def poll(self) -> int | None:
-        """Return the exit code if the process has ended, else None."""
-
-    def wait(self, timeout: float | None = None) -> int:
-        """Wait until the process ends, and return its exit code.
-
-        Args:
-            timeout: how long to wait, in seconds; None waits without limit.
-
-        Raises:
-            subprocess.TimeoutExpired: the process still runs.
-        """
-
-    def send_signal(self, sig: int) -> None:
-        """Send a signal, unless the process has ended."""
+# The server learns of the ends of its cells through pidfds (Linux 5.3, and Python's build must know them).
+_CAN_FORK = sys.platform == "linux" and hasattr(os, "pidfd_open")
 
 
-class Starter(Protocol):
-    """Starts cells."""
+def spawn(
+    description: Mapping[str, Any], environment: Mapping[str, str], output: int, events: int
+) -> "subprocess.Popen[bytes]":
+    """Start a cell in a new session, in a new interpreter, which imports all libraries again.
 
-    def start(
-        self, description: Mapping[str, Any], environment: Mapping[str, str], output: int, events: int
-    ) -> CellProcess:
-        """Start a cell in a new session.
-
-        Args:
-            description: see `child.run`.
-            environment: variables that are added to those of this process.
-            output: descriptor that gets the cell's output.
-            events: descriptor that gets the cell's progress.
-        """
-
-    def close(self) -> None:
-        """End what starts cells. No cell follows."""
-
-
-def starter() -> Starter:
-    """Return the fastest starter that this platform has."""
-    # The server learns of the ends of its cells through pidfds (Linux 5.3, and Python's build must know them).
-    return ForkingStarter() if sys.platform == "linux" and hasattr(os, "pidfd_open") else SpawningStarter()
-
-
-class SpawningStarter:
-    """Starts a new interpreter for each cell, which imports all libraries again."""
-
-    def start(
-        self, description: Mapping[str, Any], environment: Mapping[str, str], output: int, events: int
-    ) -> "subprocess.Popen[bytes]":
-        """See `Starter`."""
-        process = subprocess.Popen(
-            [sys.executable, "-m", "peft_study.sweep.child", str(events)],
-            stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            pass_fds=[events],
-            env={**os.environ, **environment},
-            start_new_session=True,  # a Ctrl-C in the terminal reaches the sweep only, which passes it on once
-        )
-        assert process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # the pool collects a child that died at once like any other
-            process.stdin.write(json.dumps({**description, "parent": os.getpid()}).encode())
-            process.stdin.close()
-        return process
-
-    def close(self) -> None:
-        """See `Starter`."""
+    Args:
+        description: see `child.run`.
+        environment: variables that are added to those of this process.
+        output: descriptor that gets the cell's output.
+        events: descriptor that gets the cell's progress.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-m", "peft_study.sweep.child", str(events)],
+        stdin=subprocess.PIPE,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        pass_fds=[events],
+        env={**os.environ, **environment},
+        start_new_session=True,  # a Ctrl-C in the terminal reaches the sweep only, which passes it on once
+    )
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError):  # the pool collects a child that died at once like any other
+        process.stdin.write(json.dumps({**description, "parent": os.getpid()}).encode())
+        process.stdin.close()
+    return process
 
 
-class ForkingStarter:
-    """Lets a server fork the cells (see `server`). If the server died, the next cell starts another one."""
+class Starter:
+    """Starts cells as `spawn` does, or lets a server fork them, which is faster (see `server`).
+
+    If the server died, the next cell starts another one.
+    """
 
     def __init__(self) -> None:
         # Servers that died stay in the list, because they hold the exit codes of their cells.
@@ -104,14 +63,16 @@ class ForkingStarter:
 
     def start(
         self, description: Mapping[str, Any], environment: Mapping[str, str], output: int, events: int
-    ) -> CellProcess:
-        """See `Starter`."""
+    ) -> "CellProcess":
+        """Start a cell; see `spawn`."""
+        if not _CAN_FORK:
+            return spawn(description, environment, output, events)
         if not self._servers or not self._servers[-1].alive:
             self._servers.append(_Server(environment))
         return self._servers[-1].start({**description, "environment": dict(environment)}, [output, events])
 
     def close(self) -> None:
-        """See `Starter`."""
+        """End the servers. No cell follows."""
         for server in self._servers:
             server.close()
 
@@ -192,7 +153,7 @@ class _Server:
 
 
 class _ForkedCell:
-    """See `CellProcess`."""
+    """A cell that a server forked, with the interface of `subprocess.Popen`."""
 
     def __init__(self, server: _Server, pid: int) -> None:
         self._server = server
@@ -217,3 +178,7 @@ class _ForkedCell:
         if self.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._pid, sig)
+
+
+CellProcess = subprocess.Popen[bytes] | _ForkedCell
+"""A process that runs a cell."""

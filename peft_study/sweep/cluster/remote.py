@@ -26,7 +26,7 @@ from peft_study.sweep.machine import Slot
 from peft_study.sweep.outcomes import add_cause, wait_for
 from peft_study.sweep.plan import PlannedCell
 from peft_study.sweep.pool import SECONDS_TO_SAVE
-from peft_study.sweep.processes import SpawningStarter
+from peft_study.sweep.processes import spawn
 from peft_study.sweep.records import ended_before, start_of
 
 _LOOK_SECONDS = 0.1
@@ -141,7 +141,7 @@ class RemoteCell:
             (CellFolder(self.cell.folder).path / OUTPUT).open("ab") as output,
             open(os.devnull, "wb") as events,  # noqa: PTH123 - nobody reads the progress
         ):
-            process = SpawningStarter().start(description, environment, output.fileno(), events.fileno())
+            process = spawn(description, environment, output.fileno(), events.fileno())
         self._process = process.pid
 
     def _has_ended(self) -> bool:
