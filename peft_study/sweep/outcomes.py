@@ -127,11 +127,6 @@ def record_death(cell: PlannedCell, status: Status, cause: str | None) -> None:
         record_end(cell, result, status, _reason(cell, status, cause))
 
 
-def earlier_stays(cell: PlannedCell, status: Status, cause: str) -> Outcome:
-    """Return the outcome of a cell that ended before its record was replaced, as that of a rerun is at first."""
-    return Outcome(cell.folder.name, status, f"{cause}; the earlier result stays", EXIT_FAILED, cell.folder)
-
-
 def add_cause(cell: PlannedCell, cause: str) -> None:
     """Add to the record of an interrupted cell what interrupted it, such as the time limit of its job."""
     result = result_of(cell)

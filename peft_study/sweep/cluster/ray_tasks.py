@@ -3,7 +3,7 @@
 import math
 import re
 import signal
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,14 +12,13 @@ from typing import Any
 from peft_study.cell.attempt import Outcome
 from peft_study.console.interrupts import WARNINGS
 from peft_study.errors import UserError
-from peft_study.results.schema import FAILURES, Status
+from peft_study.results.schema import Status
 from peft_study.sweep.cluster.needs import GB, Limits, Need, needs_of
 from peft_study.sweep.cluster.remote import RemoteCell
-from peft_study.sweep.display import SweepDisplay
-from peft_study.sweep.outcomes import earlier_stays, record_death, wait_for
+from peft_study.sweep.cluster.watch import CellWatch
+from peft_study.sweep.outcomes import wait_for
 from peft_study.sweep.plan import PlannedCell
 from peft_study.sweep.pool import SECONDS_TO_SAVE
-from peft_study.sweep.records import not_started, recorded_outcome, start_of
 
 _LOOK_SECONDS = 1.0
 _COLOR = re.compile(r"\x1b\[[0-9;]*m")
@@ -66,82 +65,38 @@ def run_tasks(
         needs = needs_of(cells, replace(limits, has_gpus=resources.get("GPU", 0) > 0))
         for need in set(needs):
             _check(need, resources)
-        starts = {cell.folder: start_of(cell) for cell in cells}
-        tasks = {_start(cell, need, options): cell for cell, need in zip(cells, needs, strict=True)}
-        return _Wait(tasks, starts, stop_on_failure=stop_on_failure).run()
+        watch = CellWatch(cells, stop_on_failure=stop_on_failure)
+        tasks = {cell.folder: _start(cell, need, options) for cell, need in zip(cells, needs, strict=True)}
+        _wait(tasks, watch)
+        return watch.outcomes
 
 
-class _Wait:
-    """Waits for the tasks of a sweep's cells, and shows how the cells fare."""
-
-    def __init__(
-        self, tasks: Mapping[Any, PlannedCell], starts: Mapping[Path, str | None], *, stop_on_failure: bool
-    ) -> None:
-        self._tasks = tasks
-        self._starts = starts
-        self._stop_on_failure = stop_on_failure
-        self._display = SweepDisplay([cell.folder.name for cell in tasks.values()], len(tasks))
-        self._outcomes: dict[Path, Outcome] = {}
-        self._started: set[Path] = set()
-        self._stopped = False
-
-    def run(self) -> list[Outcome]:
-        """Wait until all tasks have ended. Return the outcome of each cell, in their order."""
-        import ray
-
-        with self._display:
-            try:
-                while waiting := self._waiting():
-                    ended, _ = ray.wait(list(waiting), num_returns=1, timeout=_LOOK_SECONDS)
-                    for cell in waiting.values():
-                        if self._has_begun(cell):
-                            self._show_start(cell)
-                    for task in ended:
-                        self._note(task)
-            except KeyboardInterrupt:
-                unfinished = self._waiting()
-                self._display.interrupted(len(unfinished))
-                _cancel(unfinished)
-                wait_for(list(unfinished.values()), limit_seconds=SECONDS_TO_SAVE)
-                raise
-        return [self._outcomes[cell.folder] for cell in self._tasks.values()]
-
-    def _note(self, task: Any) -> None:
-        """Note the end of a task, which may stop the sweep."""
-        cell = self._tasks[task]
-        if self._stopped and not self._has_begun(cell):
-            self._outcomes[cell.folder] = not_started(cell)
-            return
-        outcome = _outcome(cell, task, self._starts[cell.folder], cancelled=self._stopped)
-        self._outcomes[cell.folder] = outcome
-        self._show_start(cell)
-        self._display.ended(outcome.cell_id, str(outcome.status), outcome.reason)
-        # Without a status, the cell could not even write a result.
-        if self._stop_on_failure and not self._stopped and outcome.status in FAILURES | {None}:
-            self._stopped = True
-            waiting = self._waiting()
-            _cancel(waiting)
-            self._display.stopped(outcome.cell_id, sum(not self._has_begun(cell) for cell in waiting.values()))
-
-    def _waiting(self) -> dict[Any, PlannedCell]:
-        return {task: cell for task, cell in self._tasks.items() if cell.folder not in self._outcomes}
-
-    def _has_begun(self, cell: PlannedCell) -> bool:
-        # A task that waits for resources has not written a result.
-        return start_of(cell) != self._starts[cell.folder]
-
-    def _show_start(self, cell: PlannedCell) -> None:
-        if cell.folder not in self._started:
-            self._started.add(cell.folder)
-            self._display.started(cell.folder.name)
-
-
-def _cancel(tasks: Iterable[Any]) -> None:
-    """Raise KeyboardInterrupt in the workers of tasks, which lets their cells save. Waiting tasks do not start."""
+def _wait(tasks: Mapping[Path, Any], watch: CellWatch) -> None:
+    """Wait until all tasks have ended, and note how their cells ended."""
     import ray
 
-    for task in tasks:
-        ray.cancel(task)
+    def cancel(cells: Sequence[PlannedCell]) -> None:
+        # Raises KeyboardInterrupt in the workers, which lets their cells save. Waiting tasks do not start.
+        for cell in cells:
+            ray.cancel(tasks[cell.folder])
+
+    with watch.display:
+        try:
+            while waiting := watch.waiting:
+                ended, _ = ray.wait([tasks[cell.folder] for cell in waiting], num_returns=1, timeout=_LOOK_SECONDS)
+                for cell in waiting:
+                    # A task that waits for resources has not written a result.
+                    if watch.has_begun(cell):
+                        watch.show_start(cell)
+                    if tasks[cell.folder] in ended:
+                        _note(cell, tasks[cell.folder], watch)
+                watch.stop_after_failure(cancel)
+        except KeyboardInterrupt:
+            unfinished = watch.waiting
+            watch.display.interrupted(len(unfinished))
+            cancel(unfinished)
+            wait_for(unfinished, limit_seconds=SECONDS_TO_SAVE)
+            raise
 
 
 def _start(cell: PlannedCell, need: Need, options: TaskOptions) -> Any:
@@ -171,32 +126,29 @@ def _call(function: RemoteCell, folder: Path) -> Outcome:
     return function()
 
 
-def _outcome(cell: PlannedCell, task: Any, earlier_start: str | None, *, cancelled: bool) -> Outcome:
-    """Return how the cell of a task ended. The record of the cell has priority over what Ray reports."""
+def _note(cell: PlannedCell, task: Any, watch: CellWatch) -> None:
+    """Note how the cell of a task ended. The record of the cell has priority over what Ray reports."""
     import ray
 
+    if watch.stopped and not watch.has_begun(cell):
+        watch.note_not_started(cell)
+        return
     returned: Outcome | None = None
     cause = None
     try:
         returned = ray.get(task)
     except Exception as error:
-        if not cancelled:
+        if not watch.stopped:
             first_line = _COLOR.sub("", str(error).strip().partition("\n")[0])
             cause = f"Ray reports {type(error).__name__}: {first_line}"
+    status = Status.oom if cause is not None and "OutOfMemoryError" in cause else Status.failed
     # The process of a worker that was lost is told to end, and writes its result.
-    wait_for([cell], limit_seconds=SECONDS_TO_SAVE)
-    out_of_memory = cause is not None and "OutOfMemoryError" in cause
-    status = Status.oom if out_of_memory else Status.failed
-    record_death(cell, status, cause)
-    if start_of(cell) == earlier_start:  # the record is that of an earlier run
-        if returned is not None:
-            return replace(returned, folder=cell.folder)
-        if cause is not None:
-            return earlier_stays(cell, status, cause)
-    outcome = recorded_outcome(cell)
-    if cause is not None and outcome.status is not Status.ok and cause not in str(outcome.reason):
+    outcome = watch.outcome_after(cell, status, cause, limit_seconds=SECONDS_TO_SAVE)
+    if returned is not None and not watch.has_begun(cell):  # the record is that of an earlier run
+        outcome = replace(returned, folder=cell.folder)
+    elif cause is not None and outcome.status is not Status.ok and cause not in str(outcome.reason):
         outcome = replace(outcome, reason=f"{outcome.reason}; {cause}")
-    return outcome
+    watch.note(cell, outcome)
 
 
 def _check(need: Need, resources: Mapping[str, float]) -> None:
