@@ -16,8 +16,8 @@ from peft_study.sweep.cluster.slurm_queue import (
     SlurmUnreachableError,
     cancel_jobs,
     ends_of,
+    print_continuing_jobs,
     queued_jobs,
-    tell_that_jobs_go_on,
 )
 from peft_study.sweep.cluster.slurm_submit import Submission, log_of, submit, submitted_before
 from peft_study.sweep.cluster.watch import CellWatch
@@ -68,7 +68,7 @@ def run_jobs(
     except KeyboardInterrupt:
         numbers = submitted_before(settings.folder)
         names = [cell.folder.name for cell in cells if cell.folder.name in numbers]
-        tell_that_jobs_go_on([numbers[name] for name in names], again="waits for them")
+        print_continuing_jobs([numbers[name] for name in names], again="waits for them")
         raise
 
 

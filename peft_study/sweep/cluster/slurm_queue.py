@@ -143,7 +143,7 @@ def wait_for_jobs(jobs: Sequence[str]) -> None:
         print_line(f"the jobs that are left are not waited for: {error}")
 
 
-def tell_that_jobs_go_on(jobs: Iterable[str], *, again: str) -> None:
+def print_continuing_jobs(jobs: Iterable[str], *, again: str) -> None:
     """Say that jobs outlive this command, and how to look at them and to cancel them.
 
     Args:
