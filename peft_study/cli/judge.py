@@ -35,21 +35,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         the command line, a file or the machine is wrong; 128 plus the signal's number after an interrupt.
     """
     options = parse(arguments)
-    return run_command(lambda: run(options), interrupted="the verdicts so far are kept, and the same command resumes")
+    return run_command(lambda: _run(options), interrupted="the verdicts so far are kept, and the same command resumes")
 
 
-def run(options: Arguments) -> int:
-    """Judge the candidates that have no verdicts yet, and print the scores.
-
-    Args:
-        options: the command line.
-
-    Returns:
-        the exit code.
-
-    Raises:
-        UserError: a file cannot be used, or the sandbox does not work on this machine.
-    """
+def _run(options: Arguments) -> int:
+    """Judge the candidates that have no verdicts yet, and print the scores. Return the exit code."""
     with spinner("reading problems and candidates ..."):
         problems = read_problems(options.problems)
         candidates = read_candidates(options.candidates, problems.ids)

@@ -62,54 +62,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.captureWarnings(True)
     logging.getLogger().addHandler(logging.NullHandler())
     return run_command(
-        lambda: show(options.overrides, options.config_dir, as_json=options.json, points=options.points),
+        lambda: _show(options.overrides, options.config_dir, as_json=options.json, points=options.points),
         interrupted="a plan changes nothing",
     )
 
 
-def show(
-    overrides: Sequence[str], config_dir: Path | None = None, *, as_json: bool = False, points: float = 3.0
-) -> int:
-    """Print the plan of a command line.
-
-    Args:
-        overrides: the overrides of the command line.
-        config_dir: another folder of config groups.
-        as_json: print JSON in place of the table.
-        points: the difference between two methods, in points, that the study should detect.
-
-    Returns:
-        the exit code.
-
-    Raises:
-        UserError: the command line cannot be planned.
-    """
+def _show(overrides: Sequence[str], config_dir: Path | None, *, as_json: bool, points: float) -> int:
+    """Print the plan of a command line as a table, or as JSON. Return the exit code."""
     if not 0 < points < 100:
         raise UserError(f"--points must be between 0 and 100, got {points:g}", where="--points", hint="--points 3")
     check_interpreter()  # before any work: the prediction imports transformers
     with spinner("composing the cells ..."):
         cells = plan_command(overrides, config_dir)
     with progress("predicting memory") as advance:
-        forecasts = forecast(cells, advance)
-    needs = needed(cells, points)
+        forecasts = _forecasts(cells, advance)
+    totals, needed = _totals(forecasts), _needed(cells, points)
     if as_json:
-        record = {"cells": [asdict(cell) for cell in forecasts], "totals": totals(forecasts), "needed": needs}
+        record = {"cells": [asdict(cell) for cell in forecasts], "totals": totals, "needed": needed}
         sys.stdout.write(json.dumps(record, indent=1) + "\n")
     else:
-        print_plan(forecasts, totals(forecasts), needs)
+        print_plan(forecasts, totals, needed)
     return EXIT_OK
 
 
-def forecast(cells: Sequence[PlannedCell], advance: Callable[[int, int], None] | None = None) -> list[Forecast]:
-    """Estimate the size, memory and time of each cell, and read the states of those that ran before.
-
-    Args:
-        cells: planned cells, in their order.
-        advance: called with the number of cells done and the number of all cells.
-
-    Returns:
-        an estimate for each cell, in the same order.
-    """
+def _forecasts(cells: Sequence[PlannedCell], advance: Callable[[int, int], None]) -> list[Forecast]:
+    """Estimate the size, memory and time of each cell, and read the states of those that ran before."""
     # Imported late, because torch takes seconds and `--help` does not need it.
     from peft_study.cost.choices import choose_all
 
@@ -130,16 +107,8 @@ def forecast(cells: Sequence[PlannedCell], advance: Callable[[int, int], None] |
     ]
 
 
-def needed(cells: Sequence[PlannedCell], points: float) -> str | None:
-    """Describe how many seeds and samples a difference between two methods needs, for each data set of known size.
-
-    Args:
-        cells: planned cells.
-        points: the difference, in points.
-
-    Returns:
-        a sentence; None if no size is known.
-    """
+def _needed(cells: Sequence[PlannedCell], points: float) -> str | None:
+    """Describe how many seeds and samples a difference needs, for each data set of known size; None without one."""
     sizes = {cell.cell.dataset.name: size for cell in cells if (size := _test_samples(cell.cell.dataset)) is not None}
     if not sizes:
         return None
@@ -166,15 +135,8 @@ def _need(difference: float, samples: int) -> str:
     return f"({samples:,} test samples) more samples than it has: {number} with {USUAL_SEEDS} seeds"
 
 
-def totals(forecasts: Sequence[Forecast]) -> dict[str, Any]:
-    """Count the cells by state, and sum the predicted seconds of the cells that are not done.
-
-    Args:
-        forecasts: of all cells.
-
-    Returns:
-        "cells", "states", "over_budget", "seconds_left" (None if no time is known) and "cells_of_unknown_time".
-    """
+def _totals(forecasts: Sequence[Forecast]) -> dict[str, Any]:
+    """Count the cells by state, and sum the predicted seconds of the cells that are not done."""
     open_cells = [cell for cell in forecasts if cell.state not in {DONE, str(Status.infeasible)}]
     seconds = [cell.predicted_seconds for cell in open_cells if cell.predicted_seconds is not None]
     return {

@@ -14,13 +14,13 @@ from peft_study.cost.forecast import Forecast
 
 
 def print_plan(
-    cells: Sequence[Forecast], totals: Mapping[str, Any], needed: str | None = None, console: Console | None = None
+    cells: Sequence[Forecast], totals: Mapping[str, Any], needed: str | None, console: Console | None = None
 ) -> None:
     """Print a plan.
 
     Args:
         cells: the estimates of the cells, in the order in which they run.
-        totals: "cells", "states", "over_budget", "seconds_left" and "cells_of_unknown_time"; see `plan.totals`.
+        totals: "cells", "states", "over_budget", "seconds_left" (None if unknown) and "cells_of_unknown_time".
         needed: how many seeds and samples a difference needs; None prints no line.
         console: where to print; the standard output if None.
     """

@@ -59,7 +59,7 @@ def run_with(launch: Launch, name: str, cells: Sequence[PlannedCell], command: C
         raise
     if len(jobs) != len(cells):  # jobs cannot be assigned to cells
         jobs = [JobReturn()] * len(cells)
-    returned = [returned_outcome(cell, job) for cell, job in zip(cells, jobs, strict=True)]
+    returned = [_returned_outcome(cell, job) for cell, job in zip(cells, jobs, strict=True)]
     missing = returned.count(None)
     if missing and command.problem is None:
         command.problem = UserError(
@@ -165,16 +165,8 @@ def _is_running(cell: PlannedCell, watch: LeaseWatch) -> bool:
     return result is not None and result.status is Status.running and is_held(cell.folder, watch)
 
 
-def returned_outcome(cell: PlannedCell, job: JobReturn) -> Outcome | None:
-    """Return the outcome that a launcher returned for a cell.
-
-    Args:
-        cell: the cell that the job ran.
-        job: Hydra's record of the job. An error outside of the cell becomes the reason of the outcome.
-
-    Returns:
-        None if the job holds no outcome.
-    """
+def _returned_outcome(cell: PlannedCell, job: JobReturn) -> Outcome | None:
+    """Return the outcome that a launcher returned for a cell; None if the job holds none."""
     if job.status is JobStatus.UNKNOWN:  # the launcher only queued the job
         return None
     # Hydra's property raises the job's error.

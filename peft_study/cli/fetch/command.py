@@ -45,28 +45,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not sys.stderr.isatty():  # a log would hold thousands of lines of a bar
         disable_progress_bars()
     return run_command(
-        lambda: fetch(options.overrides, options.config_dir, dry_run=options.dry_run, as_json=options.json),
+        lambda: _fetch(options.overrides, options.config_dir, dry_run=options.dry_run, as_json=options.json),
         interrupted="complete files stay, and the same command resumes",
     )
 
 
-def fetch(
-    overrides: Sequence[str], config_dir: Path | None = None, *, dry_run: bool = False, as_json: bool = False
-) -> int:
-    """Look up what the cells of a command line need, show it, and download it.
-
-    Args:
-        overrides: the command line's.
-        config_dir: a further folder of config groups.
-        dry_run: stop before anything is downloaded.
-        as_json: print a record instead of the table, at the end.
-
-    Returns:
-        the exit code.
-
-    Raises:
-        UserError: the command is wrong, the hub is unreachable, or the disk is too small.
-    """
+def _fetch(overrides: Sequence[str], config_dir: Path | None, *, dry_run: bool, as_json: bool) -> int:
+    """Look up what the cells of a command line need, show it, and download it. Return the exit code."""
     cells = _runnable(overrides, config_dir)
     repositories = [Repository(need) for need in merged(need for cell in cells for need in needs_of(cell))]
     if repositories:
