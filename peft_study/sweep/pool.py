@@ -156,10 +156,15 @@ class Pool:
         try:
             self._start(cell)
         except OSError as error:
-            return _unwritable(cell, error)
+            if error.filename is not None:
+                return _unwritable(cell, error)
+            # The machine has too many processes or open files, for instance.
+            reason = f"its process cannot start: {error.strerror or error}"
         except ServerLostError as error:
-            return Outcome(cell.folder.name, Status.failed, str(error), EXIT_FAILED, cell.folder)
-        return None
+            reason = str(error)
+        else:
+            return None
+        return Outcome(cell.folder.name, Status.failed, reason, EXIT_FAILED, cell.folder)
 
     def _start(self, cell: PlannedCell) -> None:
         output_file = CellFolder(cell.folder).path / OUTPUT

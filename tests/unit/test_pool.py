@@ -1,0 +1,32 @@
+"""The pool of a sweep's processes, without a process."""
+
+import errno
+import os
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from peft_study.config.compose import compose_cell, folder_of
+from peft_study.results.schema import Status
+from peft_study.sweep.display import SweepDisplay
+from peft_study.sweep.machine import Slot
+from peft_study.sweep.plan import PlannedCell
+from peft_study.sweep.pool import Pool
+from peft_study.sweep.processes import Starter
+
+
+def test_a_process_that_cannot_start_is_not_blamed_on_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(*_: object) -> NoReturn:
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(Starter, "start", start)
+    cell = compose_cell(["model=tiny-llama", f"output_dir={tmp_path}"])
+    planned = PlannedCell((), cell, folder_of(cell), None)
+    (outcome,) = Pool([Slot(None, 1)], SweepDisplay([planned.folder.name], 1)).run([planned])
+
+    assert (outcome.status, outcome.exit_code) == (Status.failed, 1)
+    assert "its process cannot start" in str(outcome.reason)
+    assert os.strerror(errno.EAGAIN) in str(outcome.reason)
