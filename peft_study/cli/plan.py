@@ -90,21 +90,17 @@ def _forecasts(cells: Sequence[PlannedCell], advance: Callable[[int, int], None]
     # Imported late, because torch takes seconds and `--help` does not need it.
     from peft_study.cost.choices import choose_all
 
-    rates = median_work_seconds(cells)
+    seconds = median_work_seconds(cells)
     settings = [identity.settings_key(identity.plain(planned.cell)) for planned in cells]
     # A prediction takes seconds, and replicates with the same budget share it.
     keys = [(key, planned.cell.hardware.budget_bytes) for key, planned in zip(settings, cells, strict=True)]
     open_cells = {key: planned.cell for key, planned in zip(keys, cells, strict=True) if planned.refusal is None}
     choices = choose_all(open_cells, advance)
-    return [
-        _forecast(
-            planned,
-            key[0],
-            None if planned.refusal else choices[key],
-            rates.get((key[0], planned.cell.hardware.name)),
-        )
-        for planned, key in zip(cells, keys, strict=True)
-    ]
+    forecasts = []
+    for planned, key in zip(cells, keys, strict=True):
+        choice = None if planned.refusal else choices[key]
+        forecasts.append(_forecast(planned, key[0], choice, seconds.get((key[0], planned.cell.hardware.name))))
+    return forecasts
 
 
 def _needed(cells: Sequence[PlannedCell], points: float) -> str | None:
@@ -178,7 +174,7 @@ def _forecast(
 def _state(planned: PlannedCell, result: RunResult | None) -> tuple[str, str | None]:
     if planned.refusal is not None:
         return str(Status.infeasible), planned.refusal.what
-    if result is None:
+    if result is None or planned.cell.rerun:
         return NEW, None
     if result.status is Status.ok:
         return DONE, None
