@@ -83,7 +83,7 @@ def termination_raises() -> Iterator[SignalGate]:
         _hand_on(gate.received, before)
 
 
-def _hand_on(number: int | None, handlers: "Mapping[signal.Signals, _Handler]") -> None:
+def _hand_on(number: int | None, handlers: Mapping[signal.Signals, _Handler]) -> None:
     """Call the handler that a library had set for a signal. A gate around this one does so at its own end."""
     if number is None:
         return

@@ -15,10 +15,10 @@ from rich.text import Text
 
 from peft_study.console.formats import duration
 from peft_study.console.messages import plain_console, printable
+from peft_study.console.progress_bar import REFRESHES_PER_SECOND
 from peft_study.results.schema import Status
 from peft_study.tracking.events import Progress
 
-REFRESHES_PER_SECOND = 4
 WAITING, RUNNING = "waiting", "running"
 _STYLES = {RUNNING: "cyan", "ok": "green", WAITING: "dim"}
 # Header, summary, and room for messages above the table. rich cuts a live table that is higher than the terminal.
