@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from functools import partial
 
 
 class UserError(Exception):
@@ -30,11 +31,7 @@ class UserError(Exception):
         return "\n".join(lines)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_rebuild, (self.what, self.where, self.hint))
-
-
-def _rebuild(what: str, where: str | None, hint: str | None) -> UserError:
-    return UserError(what, where=where, hint=hint)
+        return partial(UserError, where=self.where, hint=self.hint), (self.what,)
 
 
 def first_line(error: BaseException) -> str:

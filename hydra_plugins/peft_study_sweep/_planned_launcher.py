@@ -5,18 +5,26 @@ must be executed once: the sweeper asks whether a launcher is of the class below
 """
 
 from abc import abstractmethod
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 # Hydra imports all plugins whenever it starts, so this module imports the package inside of its functions.
 if TYPE_CHECKING:
     from peft_study.cell.attempt import Outcome
     from peft_study.sweep.plan import PlannedCell
+
+
+def plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a launcher, which Hydra passes as OmegaConf's containers, as lists and dicts."""
+    return {
+        name: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value for name, value in settings.items()
+    }
 
 
 class PlannedLauncher(Launcher):
@@ -64,6 +72,26 @@ class PlannedLauncher(Launcher):
     def stop_on_failure(cells: "Sequence[PlannedCell]") -> bool:
         """Whether the first cell that fails ends the sweep."""
         return any(cell.cell.stop_on_failure for cell in cells)
+
+    @staticmethod
+    def require(library: str, extra: str) -> None:
+        """Check that the library of an optional part of this package is installed.
+
+        Args:
+            library: its name in Python.
+            extra: the optional part of pyproject.toml, and the launcher's name.
+
+        Raises:
+            UserError: the library is not installed.
+        """
+        from peft_study.errors import UserError
+
+        if find_spec(library) is None:
+            raise UserError(
+                f"hydra/launcher={extra} needs the library {library}, which is not installed",
+                where=f"hydra/launcher={extra}",
+                hint=f"pip install --constraint constraints.txt --editable '.[{extra}]'",
+            )
 
     @abstractmethod
     def outcomes(self, cells: "Sequence[PlannedCell]") -> "Sequence[Outcome]":

@@ -5,9 +5,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import OmegaConf
 
-from hydra_plugins.peft_study_sweep._planned_launcher import PlannedLauncher
+from hydra_plugins.peft_study_sweep._planned_launcher import PlannedLauncher, plain_settings
 
 # Hydra imports all plugins whenever it starts, so this module imports the package inside of its functions.
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ class RayLauncherConf:
         remote: further options of a task, see `ray.remote`, such as {accelerator_type: A100}.
         mem_gb: memory of the machine; null predicts it for each cell.
         num_gpus: GPUs of a cell; null is 1 if the cluster has GPUs and the cell is not for a CPU.
-        num_cpus: cores of a cell; null is 4 with a GPU, else 1.
+        num_cpus: cores of a cell; null is 4 with a GPU, else 2.
         max_retries: how often a cell resumes after its worker was lost.
     """
 
@@ -48,21 +47,16 @@ class RayLauncher(PlannedLauncher):
     """
 
     def __init__(self, **settings: Any) -> None:
-        plain: dict[str, Any] = {
-            name: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
-            for name, value in settings.items()
-        }
-        self._settings = RayLauncherConf(**plain)
+        self._settings = RayLauncherConf(**plain_settings(settings))
 
     def outcomes(self, cells: "Sequence[PlannedCell]") -> "Sequence[Outcome]":
         """See `PlannedLauncher`."""
-        from peft_study.sweep.cluster.extras import require
         from peft_study.sweep.cluster.needs import Limits
         from peft_study.sweep.cluster.ray_tasks import TaskOptions, run_tasks
 
-        require("ray", "ray")
+        self.require("ray", "ray")
         settings = self._settings
         # Ray has no time limits.
-        limits = Limits(settings.mem_gb, settings.num_cpus, settings.num_gpus, minutes=0)
+        limits = Limits(memory_gb=settings.mem_gb, cores=settings.num_cpus, gpus=settings.num_gpus, minutes=0)
         options = TaskOptions(settings.init, settings.remote, settings.max_retries, self.show_traceback)
         return run_tasks(cells, limits, options, stop_on_failure=self.stop_on_failure(cells))

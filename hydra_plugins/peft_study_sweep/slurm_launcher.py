@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import OmegaConf
 
-from hydra_plugins.peft_study_sweep._planned_launcher import PlannedLauncher
+from hydra_plugins.peft_study_sweep._planned_launcher import PlannedLauncher, plain_settings
 
 # Hydra imports all plugins whenever it starts, so this module imports the package inside of its functions.
 if TYPE_CHECKING:
@@ -73,31 +72,26 @@ class SlurmLauncher(PlannedLauncher):
     """
 
     def __init__(self, **settings: Any) -> None:
-        plain: dict[str, Any] = {
-            name: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
-            for name, value in settings.items()
-        }
-        self._settings = SlurmLauncherConf(**plain)
+        self._settings = SlurmLauncherConf(**plain_settings(settings))
 
     def outcomes(self, cells: "Sequence[PlannedCell]") -> "Sequence[Outcome]":
         """See `PlannedLauncher`."""
-        from peft_study.sweep.cluster.extras import require
         from peft_study.sweep.cluster.needs import Limits
         from peft_study.sweep.cluster.slurm_jobs import run_jobs
         from peft_study.sweep.cluster.slurm_queue import partition_of
         from peft_study.sweep.cluster.slurm_submit import Submission
 
-        require("submitit", "slurm")
+        self.require("submitit", "slurm")
         settings = self._settings
         partition = partition_of(settings.partition)
         limits = Limits(
-            settings.mem_gb,
-            settings.cpus_per_task,
-            settings.gpus_per_node,
-            settings.timeout_min,
-            settings.timeout_min_if_unknown,
-            partition.minutes,
-            partition.has_gpus,
+            memory_gb=settings.mem_gb,
+            cores=settings.cpus_per_task,
+            gpus=settings.gpus_per_node,
+            minutes=settings.timeout_min,
+            minutes_if_unknown=settings.timeout_min_if_unknown,
+            most_minutes=partition.minutes,
+            has_gpus=partition.has_gpus,
         )
         submission = Submission(
             Path(settings.folder).absolute(),

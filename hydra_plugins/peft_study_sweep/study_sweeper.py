@@ -120,11 +120,11 @@ class StudySweeper(Sweeper):
 
     def _leave_queue(self, since: float, *, interrupted: bool) -> None:
         """Wait for the jobs of hydra-submitit-launcher, which raises at the first job that failed."""
-        from peft_study.sweep.cluster.slurm_queue import jobs_of_submitit, tell_that_jobs_go_on, wait_for_jobs
+        from peft_study.sweep.cluster.slurm_queue import jobs_of_submitit, print_continuing_jobs, wait_for_jobs
 
         folder = getattr(self.launcher, "params", {}).get("submitit_folder")
         jobs = [] if folder is None else jobs_of_submitit(Path(folder), since)
         if interrupted:
-            tell_that_jobs_go_on(jobs, again="resumes or skips what they leave")
+            print_continuing_jobs(jobs, again="resumes or skips what they leave")
         else:
             wait_for_jobs(jobs)

@@ -12,7 +12,7 @@ from peft_study.cell.attempt import new_result
 from peft_study.cell.environment import fast_imports, one_process
 from peft_study.cell.logs import quiet_transformers
 from peft_study.config.compose import to_cell
-from peft_study.console.parent import end_with_parent
+from peft_study.console.interrupts import end_with_parent
 from peft_study.results.attempts import Attempt, Restriction
 from peft_study.results.store import PARTIAL_PREDICTIONS, CellFolder
 from peft_study.tracking.base import Trackers

@@ -1,13 +1,12 @@
 """Run candidate programs against the tests of their problems in a sandbox, and write the verdicts."""
 
-import argparse
 import itertools
-import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from pathlib import Path
 
+from peft_study.cli.judge_arguments import Arguments, parse
 from peft_study.console.exit import EXIT_FAILED, EXIT_OK, run_command
 from peft_study.console.messages import print_line, spinner
 from peft_study.errors import UserError
@@ -18,41 +17,11 @@ from peft_study.judging.judge import Judgement, Place, judge
 from peft_study.judging.package_rules import PACKAGES, package_limits
 from peft_study.judging.records import Resumed, VerdictFile, fingerprint, key_of
 from peft_study.sandbox.cores import available_cores
-from peft_study.sandbox.jobs import Kind, Limits
+from peft_study.sandbox.jobs import Kind
 from peft_study.sandbox.packages import versioned
 from peft_study.sandbox.pool import Pool
 
-_DEFAULTS = Limits()
 _MOST_NAMED = 20
-
-
-@dataclass(frozen=True)
-class Arguments:
-    """The command line.
-
-    Attributes:
-        problems: file of problems.
-        candidates: file of candidates.
-        out: file of verdicts.
-        comparator: the comparator whose verdicts come first.
-        workers: number of tests at once; None means one for each core.
-        limits: limits of every test.
-        accept_level_c: see `Pool`.
-        packages: packages that programs may import; see `Pool`.
-        apps_package_rules: judge every candidate a second time under the rules of `package_rules`.
-        give_up_after_timeouts: see `judge`.
-    """
-
-    problems: Path
-    candidates: Path
-    out: Path
-    comparator: Comparator
-    workers: int | None
-    limits: Limits
-    accept_level_c: bool
-    packages: tuple[str, ...]
-    apps_package_rules: bool
-    give_up_after_timeouts: int | None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,22 +34,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         the exit code: 0 if every candidate was judged, whatever the verdicts; 1 if the sandbox failed on some; 2 if
         the command line, a file or the machine is wrong; 128 plus the signal's number after an interrupt.
     """
-    options = _parse(arguments)
-    return run_command(lambda: run(options), interrupted="the verdicts so far are kept, and the same command resumes")
+    options = parse(arguments)
+    return run_command(lambda: _run(options), interrupted="the verdicts so far are kept, and the same command resumes")
 
 
-def run(options: Arguments) -> int:
-    """Judge the candidates that have no verdicts yet, and print the scores.
-
-    Args:
-        options: the command line.
-
-    Returns:
-        the exit code.
-
-    Raises:
-        UserError: a file cannot be used, or the sandbox does not work on this machine.
-    """
+def _run(options: Arguments) -> int:
+    """Judge the candidates that have no verdicts yet, and print the scores. Return the exit code."""
     with spinner("reading problems and candidates ..."):
         problems = read_problems(options.problems)
         candidates = read_candidates(options.candidates, problems.ids)
@@ -203,7 +162,8 @@ def _close(judged: Iterable[Judgement], options: Arguments) -> int:
     judgements = list(judged)
     # Python's sort is stable, so the other comparators keep their order behind the chosen one.
     order = sorted(Comparator, key=lambda comparator: comparator is not options.comparator)
-    print_scores({str(comparator): _scores(judgements, comparator) for comparator in order}, str(options.out))
+    with suppress(BrokenPipeError):  # the output may be closed (`| head`), and a second judgement may follow
+        print_scores({str(comparator): _scores(judgements, comparator) for comparator in order}, str(options.out))
     broken = [judgement for judgement in judgements if judgement.is_broken]
     if broken:
         first = broken[0]
@@ -222,85 +182,3 @@ def _scores(judged: Sequence[Judgement], comparator: Comparator) -> Scores:
         for verdict in judgement.verdicts[comparator]:
             scores.verdicts[verdict] = scores.verdicts.get(verdict, 0) + 1
     return scores
-
-
-def _parse(arguments: Sequence[str] | None) -> Arguments:
-    parser = argparse.ArgumentParser(prog="python -m peft_study judge", description=__doc__)
-    parser.add_argument("--problems", type=Path, required=True, metavar="FILE", help="JSON lines: problems with tests")
-    parser.add_argument(
-        "--candidates", type=Path, required=True, metavar="FILE", help="JSON lines: programs by problem"
-    )
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="a line of verdicts for each candidate")
-    parser.add_argument(
-        "--comparator",
-        type=Comparator,
-        choices=list(Comparator),
-        default=Comparator.strict,
-        help="the comparator whose verdicts come first; each line has all verdicts; default: strict",
-    )
-    parser.add_argument(
-        "--workers", type=_count, metavar="N", help="number of tests at once; default: the number of cores"
-    )
-    for name, default, unit in (
-        ("cpu-seconds", _DEFAULTS.cpu_seconds, "CPU time of a test"),
-        ("wall-seconds", _DEFAULTS.wall_seconds, "time of a test"),
-        ("memory-mb", _DEFAULTS.memory_bytes / 2**20, "memory of a test, in MiB"),
-        ("output-kb", _DEFAULTS.output_bytes / 2**10, "output of a test, in KiB"),
-    ):
-        parser.add_argument(
-            f"--{name}", type=_amount, default=default, metavar="X", help=f"{unit}; default: {default:g}"
-        )
-    parser.add_argument(
-        "--give-up-after-timeouts",
-        type=_count,
-        metavar="N",
-        help="after N timeouts of a candidate, count its tests that have not started as timeouts; default: run all",
-    )
-    parser.add_argument(
-        "--package",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="an installed package that programs may import, such as numpy; default: only the standard library",
-    )
-    parser.add_argument(
-        "--apps-package-rules",
-        action="store_true",
-        help="judge a second time by the rules of the study's package, into OUT with .package before its suffix",
-    )
-    parser.add_argument(
-        "--accept-level-c", action="store_true", help="also run if this machine can limit resources only"
-    )
-    values = parser.parse_args(arguments)
-    try:
-        limits = replace(
-            _DEFAULTS,
-            cpu_seconds=values.cpu_seconds,
-            wall_seconds=values.wall_seconds,
-            memory_bytes=max(1, round(values.memory_mb * 2**20)),
-            output_bytes=max(1, round(values.output_kb * 2**10)),
-        )
-    except (UserError, OverflowError) as error:
-        parser.error(f"{error.what if isinstance(error, UserError) else error} (--cpu-seconds to --output-kb)")
-    # Sorted, because the packages are part of a verdict's key.
-    packages = tuple(sorted(set(values.package)))
-    names = {spec.name for spec in fields(Arguments)} - {"limits", "packages"}
-    return Arguments(**{name: getattr(values, name) for name in names}, limits=limits, packages=packages)
-
-
-def _count(text: str) -> int:
-    return int(_checked(text, int, lambda value: value >= 1, "an integer of at least 1"))
-
-
-def _amount(text: str) -> float:
-    return _checked(text, float, lambda value: 0 < value < math.inf, "a number above 0")
-
-
-def _checked(text: str, kind: Callable[[str], float], holds: Callable[[float], bool], what: str) -> float:
-    try:
-        value = kind(text)
-    except ValueError:
-        value = math.nan
-    if not holds(value):
-        raise argparse.ArgumentTypeError(f"must be {what}, got {text!r}")
-    return value

@@ -6,8 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from peft_study import __version__
-from peft_study.console.exit import EXIT_OK, EXIT_USER_ERROR
-from peft_study.console.interrupts import exit_quietly_on_broken_pipe
+from peft_study.console.exit import EXIT_OK, EXIT_USER_ERROR, exit_quietly_on_broken_pipe
 from peft_study.console.messages import print_error
 from peft_study.errors import UserError, near_names
 

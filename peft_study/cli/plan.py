@@ -6,7 +6,7 @@ import logging
 import math
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,14 +18,13 @@ from peft_study.config.examples import labelled_method
 from peft_study.config.schema import DatasetConfig
 from peft_study.console.exit import EXIT_OK, run_command
 from peft_study.console.messages import progress, spinner
-from peft_study.cost.durations import TimeKey, median_seconds, time_key, work_seconds
 from peft_study.cost.forecast import Forecast
 from peft_study.errors import UserError
 from peft_study.metrics.study_size import samples_needed, seeds_needed
 from peft_study.results.schema import RunResult, Status
-from peft_study.results.store import RESULT, read_result
 from peft_study.sweep.command import add_arguments, plan_command
 from peft_study.sweep.plan import PlannedCell
+from peft_study.sweep.records import median_work_seconds, result_of
 
 if TYPE_CHECKING:
     from peft_study.cost.policy import MemoryChoice
@@ -63,84 +62,49 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.captureWarnings(True)
     logging.getLogger().addHandler(logging.NullHandler())
     return run_command(
-        lambda: show(options.overrides, options.config_dir, as_json=options.json, points=options.points),
+        lambda: _show(options.overrides, options.config_dir, as_json=options.json, points=options.points),
         interrupted="a plan changes nothing",
     )
 
 
-def show(
-    overrides: Sequence[str], config_dir: Path | None = None, *, as_json: bool = False, points: float = 3.0
-) -> int:
-    """Print the plan of a command line.
-
-    Args:
-        overrides: the overrides of the command line.
-        config_dir: another folder of config groups.
-        as_json: print JSON in place of the table.
-        points: the difference between two methods, in points, that the study should detect.
-
-    Returns:
-        the exit code.
-
-    Raises:
-        UserError: the command line cannot be planned.
-    """
+def _show(overrides: Sequence[str], config_dir: Path | None, *, as_json: bool, points: float) -> int:
+    """Print the plan of a command line as a table, or as JSON. Return the exit code."""
     if not 0 < points < 100:
         raise UserError(f"--points must be between 0 and 100, got {points:g}", where="--points", hint="--points 3")
     check_interpreter()  # before any work: the prediction imports transformers
     with spinner("composing the cells ..."):
         cells = plan_command(overrides, config_dir)
     with progress("predicting memory") as advance:
-        forecasts = forecast(cells, advance)
-    needs = needed(cells, points)
+        forecasts = _forecasts(cells, advance)
+    totals, needed = _totals(forecasts), _needed(cells, points)
     if as_json:
-        record = {"cells": [asdict(cell) for cell in forecasts], "totals": totals(forecasts), "needed": needs}
+        record = {"cells": [asdict(cell) for cell in forecasts], "totals": totals, "needed": needed}
         sys.stdout.write(json.dumps(record, indent=1) + "\n")
     else:
-        print_plan(forecasts, totals(forecasts), needs)
+        print_plan(forecasts, totals, needed)
     return EXIT_OK
 
 
-def forecast(cells: Sequence[PlannedCell], advance: Callable[[int, int], None] | None = None) -> list[Forecast]:
-    """Estimate the size, memory and time of each cell, and read the states of those that ran before.
-
-    Args:
-        cells: planned cells, in their order.
-        advance: called with the number of cells done and the number of all cells.
-
-    Returns:
-        an estimate for each cell, in the same order.
-    """
+def _forecasts(cells: Sequence[PlannedCell], advance: Callable[[int, int], None]) -> list[Forecast]:
+    """Estimate the size, memory and time of each cell, and read the states of those that ran before."""
     # Imported late, because torch takes seconds and `--help` does not need it.
     from peft_study.cost.choices import choose_all
 
-    rates = _rates(cells)
+    seconds = median_work_seconds(cells)
     settings = [identity.settings_key(identity.plain(planned.cell)) for planned in cells]
     # A prediction takes seconds, and replicates with the same budget share it.
     keys = [(key, planned.cell.hardware.budget_bytes) for key, planned in zip(settings, cells, strict=True)]
     open_cells = {key: planned.cell for key, planned in zip(keys, cells, strict=True) if planned.refusal is None}
     choices = choose_all(open_cells, advance)
-    return [
-        _forecast(
-            planned,
-            key[0],
-            None if planned.refusal else choices[key],
-            rates.get((key[0], planned.cell.hardware.name)),
-        )
-        for planned, key in zip(cells, keys, strict=True)
-    ]
+    forecasts = []
+    for planned, key in zip(cells, keys, strict=True):
+        choice = None if planned.refusal else choices[key]
+        forecasts.append(_forecast(planned, key[0], choice, seconds.get((key[0], planned.cell.hardware.name))))
+    return forecasts
 
 
-def needed(cells: Sequence[PlannedCell], points: float) -> str | None:
-    """Describe how many seeds and samples a difference between two methods needs, for each data set of known size.
-
-    Args:
-        cells: planned cells.
-        points: the difference, in points.
-
-    Returns:
-        a sentence; None if no size is known.
-    """
+def _needed(cells: Sequence[PlannedCell], points: float) -> str | None:
+    """Describe how many seeds and samples a difference needs, for each data set of known size; None without one."""
     sizes = {cell.cell.dataset.name: size for cell in cells if (size := _test_samples(cell.cell.dataset)) is not None}
     if not sizes:
         return None
@@ -163,19 +127,12 @@ def _need(difference: float, samples: int) -> str:
     if seeds is not None:
         return f"({samples:,} test samples) {seeds} seeds a method"
     more = samples_needed(difference, deviation, RUN_SPREAD, USUAL_SEEDS)
-    wanted = "no number suffices" if more is None else f"{more:,}"
-    return f"({samples:,} test samples) more samples than it has: {wanted} with {USUAL_SEEDS} seeds"
+    number = "no number suffices" if more is None else f"{more:,}"
+    return f"({samples:,} test samples) more samples than it has: {number} with {USUAL_SEEDS} seeds"
 
 
-def totals(forecasts: Sequence[Forecast]) -> dict[str, Any]:
-    """Count the cells by state, and sum the predicted seconds of the cells that are not done.
-
-    Args:
-        forecasts: of all cells.
-
-    Returns:
-        "cells", "states", "over_budget", "seconds_left" (None if no time is known) and "cells_of_unknown_time".
-    """
+def _totals(forecasts: Sequence[Forecast]) -> dict[str, Any]:
+    """Count the cells by state, and sum the predicted seconds of the cells that are not done."""
     open_cells = [cell for cell in forecasts if cell.state not in {DONE, str(Status.infeasible)}]
     seconds = [cell.predicted_seconds for cell in open_cells if cell.predicted_seconds is not None]
     return {
@@ -191,7 +148,7 @@ def _forecast(
     planned: PlannedCell, settings: str | None, choice: "MemoryChoice | None", seconds: float | None
 ) -> Forecast:
     cell, predicted = planned.cell, choice.predicted if choice else None
-    state, reason = _state(planned, _result(planned.folder))
+    state, reason = _state(planned, result_of(planned))
     return Forecast(
         cell_id=planned.folder.name,
         folder=str(planned.folder),
@@ -217,7 +174,7 @@ def _forecast(
 def _state(planned: PlannedCell, result: RunResult | None) -> tuple[str, str | None]:
     if planned.refusal is not None:
         return str(Status.infeasible), planned.refusal.what
-    if result is None:
+    if result is None or planned.cell.rerun:
         return NEW, None
     if result.status is Status.ok:
         return DONE, None
@@ -225,21 +182,3 @@ def _state(planned: PlannedCell, result: RunResult | None) -> tuple[str, str | N
     if result.status in (Status.running, Status.preempted):
         return INTERRUPTED, None
     return str(result.status), result.reason
-
-
-def _result(folder: Path) -> RunResult | None:
-    try:
-        return read_result(folder / RESULT)
-    except (OSError, ValueError):
-        return None  # the cell runs, and reports what is wrong with its result
-
-
-def _rates(cells: Sequence[PlannedCell]) -> Mapping[TimeKey, float]:
-    """Return the median seconds of the finished cells of all studies under the same output folders, by time key."""
-    files = (file for output in {cell.cell.output_dir for cell in cells} for file in Path(output).glob(f"*/*/{RESULT}"))
-    results = (_result(file.parent) for file in files)
-    return median_seconds(
-        (time_key(result.config), work_seconds(result))
-        for result in results
-        if result is not None and result.status is Status.ok
-    )

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -13,18 +12,15 @@ from peft_study.console.messages import plain_console, printable
 from peft_study.cost.forecast import Forecast
 
 
-def print_plan(
-    cells: Sequence[Forecast], totals: Mapping[str, Any], needed: str | None = None, console: Console | None = None
-) -> None:
+def print_plan(cells: Sequence[Forecast], totals: Mapping[str, Any], needed: str | None) -> None:
     """Print a plan.
 
     Args:
         cells: the estimates of the cells, in the order in which they run.
-        totals: "cells", "states", "over_budget", "seconds_left" and "cells_of_unknown_time"; see `plan.totals`.
+        totals: "cells", "states", "over_budget", "seconds_left" (None if unknown) and "cells_of_unknown_time".
         needed: how many seeds and samples a difference needs; None prints no line.
-        console: where to print; the standard output if None.
     """
-    console = console or plain_console()
+    console = plain_console()
     table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
     for title in ("model", "method", "data"):
         table.add_column(title, no_wrap=True)

@@ -137,7 +137,7 @@ def _columns(table_rows: Sequence[Row], *, wide: bool) -> dict[str, list[str]]:
         "method": [row.method for row in table_rows],
         "cells": [_cells(row) for row in table_rows],
         **{f"{HEADLINES[name]} %": [_score(row.score(name)) for row in table_rows] for name in scores},
-        "trained": [_count(row) for row in table_rows],
+        "trained": [_trained(row) for row in table_rows],
         "train s": [_seconds(row.seconds("train")) for row in table_rows],
         "gen. s": [_seconds(row.seconds("generate")) for row in table_rows],
         "GB": [MISSING if peak is None else f"{peak / 1e9:.2f}" for peak in peaks],
@@ -195,13 +195,15 @@ def _score(score: Spread | None) -> str:
     return f"{mean} {percent(score.low, 0, unit='')}-{percent(score.high, 0, unit='')}"
 
 
-def _count(row: Row) -> str:
+def _trained(row: Row) -> str:
     counts = (result.parameters.get("trainable") for result in row.results)
     trainable = next((count for count in counts if count is not None), None)
     if trainable is None:
         return MISSING
-    unit, size = next(((unit, size) for unit, size in _UNITS.items() if trainable >= size), ("", 1))
-    return f"{trainable / size:.3g}{unit}"
+    for unit, size in _UNITS.items():
+        if trainable >= size:
+            return f"{trainable / size:.3g}{unit}"
+    return f"{trainable:.3g}"
 
 
 def _seconds(seconds: Sequence[float]) -> str:

@@ -102,8 +102,8 @@ def _show_sweep(outcomes: Sequence[Outcome], cells: int) -> None:
     for folder in folders:
         with contextlib.suppress(ValueError, OSError):
             results.append(read_result(folder / RESULT))
-    # rich exits the process when its output is closed (`| head`), and the lines below are still wanted in a log.
-    with contextlib.suppress(SystemExit, BrokenPipeError):
+    # The output may be closed (`| head`), and the lines below are still wanted in a log.
+    with contextlib.suppress(BrokenPipeError):
         print_results([result for result in results if result is not None])
     for outcome in outcomes:
         if outcome.exit_code != EXIT_OK and outcome.started:

@@ -3,13 +3,14 @@
 import argparse
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from omegaconf import OmegaConf
 
 from peft_study.cli.results_table import print_results
+from peft_study.config import identity
 from peft_study.config.checks import check
 from peft_study.config.compose import CONFIG_ERRORS, explain, to_cell
 from peft_study.config.ranges import scoring_problems
@@ -65,17 +66,7 @@ def rescore(folders: Sequence[Path], settings: Sequence[str], dry_run: bool = Fa
         UserError: a folder or a setting does not exist, or no cell is finished.
     """
     changed = _settings(settings)
-    cells = list(dict.fromkeys(path for folder in folders for path in _cells_below(folder)))
-    obstacles = {path: _obstacle(path) for path in cells}
-    finished = [path for path in cells if obstacles[path] is None]
-    for obstacle, number in Counter(obstacle for obstacle in obstacles.values() if obstacle is not None).items():
-        print_line(f"{number} of {len(cells)} cells skipped: {obstacle}")
-    if not finished:
-        raise UserError(
-            "FOLDER must hold a finished cell, got none",
-            where=", ".join(map(str, folders)),
-            hint="a folder such as multirun/demo, or one cell of it",
-        )
+    finished = _finished_cells(folders)
     results, failed = [], 0
     for number, path in enumerate(finished, start=1):
         try:
@@ -94,6 +85,22 @@ def rescore(folders: Sequence[Path], settings: Sequence[str], dry_run: bool = Fa
     if dry_run:
         print_line("nothing was written")
     return EXIT_FAILED if failed else EXIT_OK
+
+
+def _finished_cells(folders: Sequence[Path]) -> list[Path]:
+    """Return the cells that can be scored. Print why the others are skipped."""
+    cells = list(dict.fromkeys(path for folder in folders for path in _cells_below(folder)))
+    obstacles = {path: _obstacle(path) for path in cells}
+    for obstacle, number in Counter(obstacle for obstacle in obstacles.values() if obstacle is not None).items():
+        print_line(f"{number} of {len(cells)} cells skipped: {obstacle}")
+    finished = [path for path in cells if obstacles[path] is None]
+    if not finished:
+        raise UserError(
+            "FOLDER must hold a finished cell, got none",
+            where=", ".join(map(str, folders)),
+            hint="a folder such as multirun/demo, or one cell of it",
+        )
+    return finished
 
 
 def _settings(words: Sequence[str]) -> dict[str, object]:
@@ -173,13 +180,14 @@ def _rescore_cell(path: Path, changed: dict[str, object], dry_run: bool) -> tupl
         now = datetime.now(UTC).isoformat(timespec="seconds")
         # The rest of the provenance is about the machine that generated the candidates.
         origin = provenance.collect()
+        rescored = {"at": now} | {name: origin[name] for name in _ABOUT_SCORING}
         after = replace(
             before,
             metrics=scored.metrics,
             intervals=scored.intervals,
             execution=scored.execution,
-            config=before.config | {"scoring": _plain(cell.scoring)},
-            provenance=before.provenance | {"rescored": {"at": now} | {name: origin[name] for name in _ABOUT_SCORING}},
+            config=before.config | {"scoring": identity.plain(cell)["scoring"]},
+            provenance=before.provenance | {"rescored": rescored},
         )
         if not dry_run:
             folder.write_predictions(scored.predictions)
@@ -217,10 +225,6 @@ def _samples(cell: CellConfig, result: RunResult, predictions: Sequence[Predicti
     if [prediction.id for prediction in predictions] != list(by_id):
         raise ValueError(f"{PREDICTIONS} does not hold the {len(by_id)} samples of the test split, once each, in order")
     return list(by_id.values())
-
-
-def _plain(settings: ScoringConfig) -> dict[str, object]:
-    return {name: str(value) if name == "execution" else value for name, value in asdict(settings).items()}
 
 
 def _difference(before: RunResult, after: RunResult) -> str:

@@ -1,6 +1,8 @@
 """How a command ends: its exit code, and what it prints when it ends early."""
 
+import os
 import signal
+import sys
 from collections.abc import Callable
 
 from peft_study.console.interrupts import TerminatedError, termination_raises
@@ -38,3 +40,22 @@ def interrupt_code(interrupt: KeyboardInterrupt) -> int:
     """Return the exit code after an interrupt: 130 after Ctrl-C, 143 after SIGTERM, 138 after SIGUSR1."""
     # As shells report a process that a signal ended.
     return 128 + (interrupt.number if isinstance(interrupt, TerminatedError) else signal.SIGINT)
+
+
+def exit_quietly_on_broken_pipe(main: Callable[[], int]) -> int:
+    """Run a command's main function. An output that is closed early (`| head`) does not count as an error.
+
+    Args:
+        main: returns the exit code.
+
+    Returns:
+        that code, or 0 if the output was closed before `main` returned.
+    """
+    code = 0
+    try:
+        code = main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes stdout again when it exits, and would print an error then.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code

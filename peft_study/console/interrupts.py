@@ -1,5 +1,6 @@
-"""Turns the signals of schedulers into an exception like that of Ctrl-C, and a closed output into a quiet exit."""
+"""Signals that end a process: those of schedulers become an exception like that of Ctrl-C."""
 
+import ctypes
 import os
 import signal
 import sys
@@ -13,6 +14,7 @@ WARNINGS = (signal.SIGUSR1, signal.SIGUSR2)
 """Signals by which schedulers announce the end of a job, some time before SIGTERM."""
 _AGAIN_SECONDS = 5.0
 """Schedulers send signals in pairs. A second one counts only after this time, in case the first exception was lost."""
+_PR_SET_PDEATHSIG = 1
 _Handler = Callable[[int, FrameType | None], object] | int | None
 
 
@@ -81,7 +83,7 @@ def termination_raises() -> Iterator[SignalGate]:
         _hand_on(gate.received, before)
 
 
-def _hand_on(number: int | None, handlers: "Mapping[signal.Signals, _Handler]") -> None:
+def _hand_on(number: int | None, handlers: Mapping[signal.Signals, _Handler]) -> None:
     """Call the handler that a library had set for a signal. A gate around this one does so at its own end."""
     if number is None:
         return
@@ -93,20 +95,18 @@ def _hand_on(number: int | None, handlers: "Mapping[signal.Signals, _Handler]") 
         handler(number, None)
 
 
-def exit_quietly_on_broken_pipe(main: Callable[[], int]) -> int:
-    """Run a command's main function. An output that is closed early (`| head`) does not count as an error.
+def end_with_parent(parent: int) -> None:
+    """Let the kernel terminate this process when its parent dies (Linux), so that no cell is left running unseen.
 
     Args:
-        main: returns the exit code.
+        parent: process id of the parent.
 
-    Returns:
-        that code, or 0 if the output was closed.
+    Raises:
+        SystemExit: the parent died already.
     """
-    try:
-        code = main()
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Python flushes stdout again when it exits, and would print an error then.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    return code
+    if sys.platform == "linux":
+        # Not SIGKILL: a cell catches SIGTERM and saves its result.
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        # The kernel sends nothing for a parent that died before the call.
+        if os.getppid() != parent:
+            raise SystemExit(128 + signal.SIGTERM)

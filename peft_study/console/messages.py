@@ -14,7 +14,7 @@ _EVERY_SECONDS = 20.0
 
 
 class ResultConsole(Console):
-    """The standard output. A closed pipe ends the command quietly (`interrupts.exit_quietly_on_broken_pipe`).
+    """The standard output. A closed pipe ends the command quietly (`exit.exit_quietly_on_broken_pipe`).
 
     Args:
         width: characters in a line; None for those of the terminal.
@@ -34,7 +34,7 @@ def plain_console(*, stderr: bool = False) -> Console:
     Args:
         stderr: print to the standard error stream, else to the standard output.
     """
-    return Console(stderr=stderr, emoji=False)
+    return Console(stderr=True, emoji=False) if stderr else ResultConsole()
 
 
 def print_line(line: str) -> None:

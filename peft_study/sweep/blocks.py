@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from peft_study.config.grammar import quote
@@ -33,13 +33,13 @@ def read_blocks(
     Raises:
         UserError: a block gives a key no value, or sets something that is not a setting of a cell.
     """
-    read = []
+    overrides = []
     for number, block in enumerate(blocks, start=1):
         values = {key: value if isinstance(value, list) else [value] for key, value in {**common, **block}.items()}
         for key, items in values.items():
             _check_setting(key, items, block_of(file, number))
-        read.append({key: [f"{key}={literal(item)}" for item in items] for key, items in values.items()})
-    return read
+        overrides.append({key: [f"{key}={literal(item)}" for item in items] for key, items in values.items()})
+    return overrides
 
 
 def block_of(file: str, number: int) -> str:
@@ -57,10 +57,10 @@ def _check_setting(key: str, values: Sequence[Any], where: str) -> None:
             where=where,
             hint="a group such as model: tiny-llama, or a setting such as training.epochs: 1",
         )
-    nameless = [value for value in values if is_group(key) and (value is None or isinstance(value, list | dict))]
-    if nameless:
-        what = f"{key} must be the name of an option, got {literal(nameless[0])}"
-        raise UserError(what, where=where, hint=f"{key}: NAME, or {key}: [NAME, NAME]")
+    for value in values:
+        if is_group(key) and (value is None or isinstance(value, list | dict)):
+            what = f"{key} must be the name of an option, got {literal(value)}"
+            raise UserError(what, where=where, hint=f"{key}: NAME, or {key}: [NAME, NAME]")
 
 
 def expand(study: str, blocks: Sequence[Choices], command: Choices) -> list[tuple[str, ...]]:
@@ -82,24 +82,29 @@ def expand(study: str, blocks: Sequence[Choices], command: Choices) -> list[tupl
     """
     _check_groups(study, blocks)
     named = {key for block in blocks for key in block}
+    command = {_replaced_key(key, named): values for key, values in command.items()}
     restrictions = {key: values for key, values in command.items() if is_group(key) and key in named}
     cells: dict[frozenset[str], tuple[str, ...]] = {}
     for block in blocks or [{}]:
-        kept = {
+        grid = {
             key: [value for value in values if key not in restrictions or value in restrictions[key]]
             for key, values in block.items()
         }
-        replacing = {
-            key: values
-            for key, values in command.items()
-            if key not in restrictions and (key in block or key not in named)
-        }
+        for key, values in command.items():
+            if key not in restrictions and (key in block or key not in named):
+                grid[key] = list(values)
         # The same overrides in another order are the same cell.
-        for overrides in itertools.product(*{**kept, **replacing}.values()):
+        for overrides in itertools.product(*grid.values()):
             cells.setdefault(frozenset(overrides), overrides)
     if not cells:
         raise _nothing_left(study, blocks, restrictions)
     return _base_models_together(list(cells.values()))
+
+
+def _replaced_key(key: str, named: Collection[str]) -> str:
+    """Return the key of the blocks that a key of the command line sets: `++key=value` also sets a key that exists."""
+    existing = key.removeprefix("++")
+    return existing if existing in named and not is_group(existing) else key
 
 
 def _check_groups(study: str, blocks: Sequence[Choices]) -> None:

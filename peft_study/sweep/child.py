@@ -11,8 +11,7 @@ from typing import Any
 from peft_study.cell.attempt import RunOptions, run_cell
 from peft_study.config import identity
 from peft_study.console.exit import EXIT_BUSY
-from peft_study.console.interrupts import termination_raises
-from peft_study.console.parent import end_with_parent
+from peft_study.console.interrupts import end_with_parent, termination_raises
 from peft_study.cost.memory import peak_rss_bytes
 from peft_study.tracking.events import EventTracker
 
@@ -37,11 +36,10 @@ def run(description: Mapping[str, Any], events: int) -> int:
     """
     cell = identity.from_plain(description["config"])
     watch = EventTracker(events, _peak_bytes)
+    options = RunOptions(sweep=True, show_traceback=description["show_traceback"], watch=watch)
     try:
         with termination_raises():
-            outcome = run_cell(
-                cell, Path(description["folder"]), RunOptions(True, description["show_traceback"], watch)
-            )
+            outcome = run_cell(cell, Path(description["folder"]), options)
     except KeyboardInterrupt:
         return 128 + signal.SIGTERM  # what a shell reports for a process that the sweep's signal ended
     return EXIT_BUSY if outcome.busy else outcome.exit_code

@@ -15,10 +15,10 @@ from rich.text import Text
 
 from peft_study.console.formats import duration
 from peft_study.console.messages import plain_console, printable
+from peft_study.console.progress_bar import REFRESHES_PER_SECOND
 from peft_study.results.schema import Status
 from peft_study.tracking.events import Progress
 
-REFRESHES_PER_SECOND = 4
 WAITING, RUNNING = "waiting", "running"
 _STYLES = {RUNNING: "cyan", "ok": "green", WAITING: "dim"}
 # Header, summary, and room for messages above the table. rich cuts a live table that is higher than the terminal.
@@ -26,7 +26,7 @@ _LINES_AROUND_THE_TABLE = 6
 
 
 @dataclass
-class _Shown:
+class _CellState:
     """The state of one cell."""
 
     name: str
@@ -51,7 +51,7 @@ class SweepDisplay:
 
     def __init__(self, cells: Sequence[str], at_once: int, console: Console | None = None) -> None:
         self._console = console or plain_console(stderr=True)
-        self._cells = {name: _Shown(name) for name in cells}
+        self._cells = {name: _CellState(name) for name in cells}
         self._at_once = at_once
         self._live: Live | None = None
 
@@ -65,7 +65,7 @@ class SweepDisplay:
             )
             self._live.start()
         else:
-            self._say(f"{len(self._cells)} cells, {self._at_once} at a time")
+            self._print(f"{len(self._cells)} cells, {self._at_once} at a time")
         return self
 
     def __exit__(
@@ -80,7 +80,7 @@ class SweepDisplay:
         cell = self._cells[name]
         cell.state, cell.began_seconds = RUNNING, time.monotonic()
         if self._live is None:
-            self._say(f"{name}: started")
+            self._print(f"{name}: started")
 
     def progress(self, name: str, progress: Progress) -> None:
         """Note the progress that a cell reported."""
@@ -92,44 +92,44 @@ class SweepDisplay:
         cell.state, cell.ended_seconds = status, time.monotonic()
         elapsed = cell.elapsed(time.monotonic())
         before = "done before" if status == Status.ok else f"{status} before"
-        took = before if elapsed is None else f"{status} after {elapsed:.0f} s"
+        end = before if elapsed is None else f"{status} after {elapsed:.0f} s"
         first_line = f": {reason.splitlines()[0]}" if reason else ""
         if self._live is None or reason:
-            self._say(f"[{self._ended()}/{len(self._cells)}] {name}: {took}{first_line}{self._left()}")
+            self._print(f"[{self._number_ended()}/{len(self._cells)}] {name}: {end}{first_line}{self._time_left()}")
 
     def stopped(self, name: str, waiting: int) -> None:
         """Note that a failed cell ends the sweep (`stop_on_failure`), so that the waiting cells do not start."""
-        self._say(f"{name} failed and stop_on_failure=true: {waiting} waiting cells are not started")
+        self._print(f"{name} failed and stop_on_failure=true: {waiting} waiting cells are not started")
 
     def put_off(self, name: str) -> None:
         """Note that another process runs a cell, which is looked at again at the end."""
         cell = self._cells[name]
         cell.state, cell.began_seconds = WAITING, None
-        self._say(f"{name}: another process runs it; looked at again at the end")
+        self._print(f"{name}: another process runs it; looked at again at the end")
 
     def retried(self, name: str, reason: str | None) -> None:
         """Note that a cell ran out of memory and will start again with less."""
         self._cells[name].state = WAITING
-        self._say(f"{name}: {(reason or 'out of memory').splitlines()[0]}; it starts again with less")
+        self._print(f"{name}: {(reason or 'out of memory').splitlines()[0]}; it starts again with less")
 
     def interrupted(self, running: int) -> None:
         """Note that the sweep ends early while its running cells write their results."""
-        self._say(f"ending {running} running cells; the same command resumes the sweep (interrupt again to end now)")
+        self._print(f"ending {running} running cells; the same command resumes the sweep (interrupt again to end now)")
 
-    def _ended(self) -> int:
+    def _number_ended(self) -> int:
         return sum(cell.state not in {WAITING, RUNNING} for cell in self._cells.values())
 
-    def _left(self) -> str:
+    def _time_left(self) -> str:
         """Estimate from the median time of the cells that ran; empty before the first ended and after the last."""
         now = time.monotonic()
         # A cell that was done before has an end, but no time.
-        took = [cell.elapsed(now) for cell in self._cells.values() if cell.ended_seconds is not None]
-        typical = [seconds for seconds in took if seconds is not None]
+        ended = [cell.elapsed(now) for cell in self._cells.values() if cell.ended_seconds is not None]
+        durations = [seconds for seconds in ended if seconds is not None]
         unfinished = [cell for cell in self._cells.values() if cell.state in {WAITING, RUNNING}]
-        if not typical or not unfinished:
+        if not durations or not unfinished:
             return ""
         # A mean would follow the largest models: the paper's study has 220 million to 34 billion parameters.
-        median = statistics.median(typical)
+        median = statistics.median(durations)
         seconds = sum(max(0.0, median - (cell.elapsed(now) or 0.0)) for cell in unfinished) / self._at_once
         return f" ({duration(seconds)} left)"
 
@@ -142,19 +142,19 @@ class SweepDisplay:
             table.add_row(*self._row(cell))
         counts = Counter(cell.state for cell in self._cells.values())
         summary = ", ".join(f"{number} {state}" for state, number in sorted(counts.items()))
-        return Group(table, Text(f"{len(self._cells)} cells: {summary}{self._left()}"))
+        return Group(table, Text(f"{len(self._cells)} cells: {summary}{self._time_left()}"))
 
-    def _visible(self) -> list[_Shown]:
+    def _visible(self) -> list[_CellState]:
         """Choose as many cells as the terminal has lines: running ones first, then failed, latest done, next."""
         room = max(self._at_once, self._console.height - _LINES_AROUND_THE_TABLE)
         cells = list(self._cells.values())
-        by_need = {RUNNING: 0, "ok": 2, WAITING: 3}
-        chosen = sorted(cells, key=lambda cell: (by_need.get(cell.state, 1), -(cell.ended_seconds or 0.0)))[:room]
+        order = {RUNNING: 0, "ok": 2, WAITING: 3}
+        chosen = sorted(cells, key=lambda cell: (order.get(cell.state, 1), -(cell.ended_seconds or 0.0)))[:room]
         # Shown in the order of the study, so that a row keeps its place while states change.
         names = {cell.name for cell in chosen}
         return [cell for cell in cells if cell.name in names]
 
-    def _row(self, cell: _Shown) -> list[Text]:
+    def _row(self, cell: _CellState) -> list[Text]:
         progress, elapsed = cell.progress, cell.elapsed(time.monotonic())
         running = cell.state == RUNNING
         done = f"{progress.done}/{progress.total}" if running and progress.total else ""
@@ -174,7 +174,7 @@ class SweepDisplay:
         name, state = Text(printable(cell.name, self._console)), Text(cell.state, style=style)
         return [name, state, *map(Text, values)]
 
-    def _say(self, line: str) -> None:
+    def _print(self, line: str) -> None:
         console = self._live.console if self._live else self._console
         console.print(Text(printable(line, self._console)), soft_wrap=True)
 

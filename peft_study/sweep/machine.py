@@ -39,7 +39,7 @@ class Slot:
 
 
 def slots_for(cells: Sequence[HardwareConfig]) -> list[Slot]:
-    """Choose the slots of a sweep from the settings of its cells.
+    """Choose how many cells of a sweep run side by side, and on which GPUs.
 
     Args:
         cells: the hardware settings of each cell.
@@ -49,7 +49,7 @@ def slots_for(cells: Sequence[HardwareConfig]) -> list[Slot]:
     """
     # The pool has one list of slots, so its settings cannot differ from cell to cell.
     for name in ("gpus", "cells_at_once", "gpus_per_cell"):
-        values = {str(getattr(hardware, name)) for hardware in cells}
+        values = {str(getattr(cell, name)) for cell in cells}
         if len(values) > 1:
             raise UserError(
                 f"hardware.{name} must have one value in all cells of a sweep, got {' and '.join(sorted(values))}",
@@ -57,42 +57,31 @@ def slots_for(cells: Sequence[HardwareConfig]) -> list[Slot]:
                 hint=f"set it in the study's common settings or on the command line: hardware.{name}=...",
             )
     if not cells:
-        return slots("none", 1)
-    cpu_only = all(hardware.device is Device.cpu for hardware in cells)
-    return slots(cells[0].gpus, cells[0].cells_at_once, cells[0].gpus_per_cell, cpu_only=cpu_only)
+        return [Slot(None, available_cores())]
+    hardware = cells[0]
+    on_cpu = all(cell.device is Device.cpu for cell in cells)
+    gpus = _grouped([] if on_cpu else _choose(hardware.gpus), hardware.gpus_per_cell)
+    number = _cells_at_once(hardware, len(gpus))
+    threads = max(1, available_cores() // (number * hardware.gpus_per_cell))
+    return [Slot(gpus[index] if gpus else None, threads) for index in range(number)]
 
 
-def slots(gpus: Any, cells_at_once: int | None, gpus_per_cell: int = 1, *, cpu_only: bool = False) -> list[Slot]:
-    """Choose how many cells run side by side, and on which GPUs.
-
-    Args:
-        gpus: "auto", "none", or the indices as a list or as text ("0,1").
-        cells_at_once: number of slots. None means one for each GPU or, without GPUs, as many as the cores and the free
-            memory allow.
-        gpus_per_cell: number of GPUs in a slot; without GPUs, the number of processes that share its cores.
-        cpu_only: whether the settings keep all cells on the CPU.
-
-    Raises:
-        UserError: a GPU does not exist, or there are more cells at once than GPUs.
-    """
-    chosen = _grouped([] if cpu_only else _choose(gpus), gpus_per_cell)
-    if cells_at_once is not None and cells_at_once < 1:
-        what = f"hardware.cells_at_once must be at least 1, got {cells_at_once}"
+def _cells_at_once(hardware: HardwareConfig, gpus: int) -> int:
+    """Return the number of slots; `gpus` is the number of GPUs, or groups of GPUs, for one cell each."""
+    number = hardware.cells_at_once
+    if number is not None and number < 1:
+        what = f"hardware.cells_at_once must be at least 1, got {number}"
         raise UserError(what, where="hardware.cells_at_once", hint="hardware.cells_at_once=1")
     # Two cells on a GPU would compete for its memory, and each record would hold the other's peak in part.
-    if chosen and cells_at_once is not None and cells_at_once > len(chosen):
+    if gpus and number is not None and number > gpus:
         raise UserError(
-            f"hardware.cells_at_once must be at most {len(chosen)}, the GPUs divided by hardware.gpus_per_cell, got"
-            f" {cells_at_once}",
+            f"hardware.cells_at_once must be at most {gpus}, the GPUs divided by hardware.gpus_per_cell, got {number}",
             where="hardware.cells_at_once",
-            hint=f"hardware.cells_at_once={len(chosen)}, or hardware.device=cpu",
+            hint=f"hardware.cells_at_once={gpus}, or hardware.device=cpu",
         )
-    cores = available_cores()
     # One cell runs even if the free memory looks too small: its model may be tiny.
-    processes = min(cores, int(_free_gigabytes() / GIGABYTES_A_CPU_CELL))
-    number = cells_at_once or len(chosen) or processes // gpus_per_cell or 1
-    threads = max(1, cores // (number * gpus_per_cell))
-    return [Slot(chosen[index] if chosen else None, threads) for index in range(number)]
+    processes = min(available_cores(), int(_free_gigabytes() / GIGABYTES_A_CPU_CELL))
+    return number or gpus or processes // hardware.gpus_per_cell or 1
 
 
 def _grouped(gpus: Sequence[str], size: int) -> list[str]:
@@ -110,8 +99,8 @@ def _choose(gpus: Any) -> list[str]:
     where, hint = "hardware.gpus", "hardware.gpus=auto, hardware.gpus=none or hardware.gpus=[0,1]"
     if gpus in ("auto", "none", None):
         return visible_gpus() if gpus == "auto" else []
-    wanted = gpus.split(",") if isinstance(gpus, str) else gpus if isinstance(gpus, list) else [gpus]
-    indices = [str(gpu).strip() for gpu in wanted]
+    values = gpus if isinstance(gpus, list) else str(gpus).split(",")
+    indices = [str(value).strip() for value in values]
     if not indices or not all(index.isdecimal() for index in indices) or len(set(indices)) < len(indices):
         raise UserError(f"hardware.gpus must be auto, none or distinct indices, got {gpus!r}", where=where, hint=hint)
     visible = visible_gpus()

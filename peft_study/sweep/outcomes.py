@@ -12,7 +12,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from peft_study.cell.attempt import Outcome
 from peft_study.cell.task import Command
 from peft_study.config.compose import CONFIG_ERRORS
-from peft_study.console.exit import EXIT_FAILED, EXIT_USER_ERROR
+from peft_study.console.exit import EXIT_FAILED, EXIT_OK, EXIT_USER_ERROR
 from peft_study.console.interrupts import TerminatedError, termination_raises
 from peft_study.console.messages import print_line
 from peft_study.errors import UserError
@@ -21,7 +21,7 @@ from peft_study.results.limits import KernelKills
 from peft_study.results.schema import Status
 from peft_study.results.store import CellBusyError, CellFolder
 from peft_study.sweep.plan import PlannedCell
-from peft_study.sweep.records import last_output, record_end, recorded_outcome, result_of, start_of
+from peft_study.sweep.records import Start, last_output, record_end, recorded_outcome, result_of, start_of
 
 Launch = Callable[[], Sequence[JobReturn] | None]
 _LOOK_SECONDS = 1.0
@@ -46,20 +46,9 @@ def run_with(launch: Launch, name: str, cells: Sequence[PlannedCell], command: C
     where = f"hydra/launcher={name}"
     starts = {cell.folder: start_of(cell) for cell in cells}
     kills = KernelKills()
-    failure: str | None = None
-    jobs: list[JobReturn] = []
     try:
         with termination_raises() as gate:
-            try:
-                jobs = list(launch() or ())
-            except (BrokenPipeError, UserError, *CONFIG_ERRORS):
-                raise
-            except Exception as error:  # launchers raise what they like: a worker that died, a queue that is gone
-                if command.show_traceback:
-                    traceback.print_exc()
-                failure = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-                hint = "the same command resumes the sweep; HYDRA_FULL_ERROR=1 shows where the error comes from"
-                command.problem = UserError(f"the launcher failed: {failure}", where=where, hint=hint)
+            jobs, failure = _launched_jobs(launch, where, command)
             wait_for(cells)
     except KeyboardInterrupt as interrupt:
         # An interrupted launcher returns nothing, but the cells that ended before left their results.
@@ -70,7 +59,7 @@ def run_with(launch: Launch, name: str, cells: Sequence[PlannedCell], command: C
         raise
     if len(jobs) != len(cells):  # jobs cannot be assigned to cells
         jobs = [JobReturn()] * len(cells)
-    returned = [returned_outcome(cell, job) for cell, job in zip(cells, jobs, strict=True)]
+    returned = [_returned_outcome(cell, job) for cell, job in zip(cells, jobs, strict=True)]
     missing = returned.count(None)
     if missing and command.problem is None:
         command.problem = UserError(
@@ -78,9 +67,9 @@ def run_with(launch: Launch, name: str, cells: Sequence[PlannedCell], command: C
             where=where,
             hint="for those cells, the lines above show what their folders hold",
         )
-    dead = Status.oom if kills.take() else Status.failed
+    death = Status.oom if kills.take() else Status.failed
     for cell, outcome in zip(cells, returned, strict=True):
-        record_death(cell, dead, failure)
+        record_death(cell, death, failure)
         final = _reconciled(cell, outcome, starts)
         command.outcomes.append(final)
         # Another sweep may have run a cell that this one did not start.
@@ -88,6 +77,21 @@ def run_with(launch: Launch, name: str, cells: Sequence[PlannedCell], command: C
         if reason and final.status is Status.ok and command.problem is None:
             what = f"the launcher failed after {final.cell_id} was done: {reason}"
             command.problem = UserError(what, where=where, hint="the result is complete; the same command checks it")
+
+
+def _launched_jobs(launch: Launch, where: str, command: Command) -> tuple[list[JobReturn], str | None]:
+    """Return the jobs of a launcher. If it fails, return no jobs and its error, which becomes the command's problem."""
+    try:
+        return list(launch() or ()), None
+    except (BrokenPipeError, UserError, *CONFIG_ERRORS):
+        raise
+    except Exception as error:  # launchers raise what they like: a worker that died, a queue that is gone
+        if command.show_traceback:
+            traceback.print_exc()
+        failure = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        hint = "the same command resumes the sweep; HYDRA_FULL_ERROR=1 shows where the error comes from"
+        command.problem = UserError(f"the launcher failed: {failure}", where=where, hint=hint)
+        return [], failure
 
 
 def wait_for(cells: Sequence[PlannedCell], limit_seconds: float = float("inf")) -> None:
@@ -140,17 +144,20 @@ def _reason(cell: PlannedCell, status: Status, cause: str | None) -> str:
     return "; ".join(part for part in parts if part)
 
 
-def _reconciled(cell: PlannedCell, returned: Outcome | None, starts: Mapping[Path, str | None]) -> Outcome:
+def _reconciled(cell: PlannedCell, returned: Outcome | None, starts: Mapping[Path, Start | None]) -> Outcome:
     """Choose between what the launcher returned and what the folder records, which has priority."""
-    recorded = recorded_outcome(cell)
-    if returned is not None:
-        # A refusal leaves an earlier result as it is. Otherwise a returned outcome adds a reason to the record.
-        same = returned.status == recorded.status or (not returned.started and start_of(cell) == starts[cell.folder])
-        return returned if same or returned.exit_code == EXIT_USER_ERROR or recorded.status is None else recorded
-    start = start_of(cell)
-    if start is not None and start == starts[cell.folder] and recorded.status is not Status.ok:
-        return replace(recorded, reason=f"it did not run; earlier it ended with: {recorded.reason}")
-    return recorded
+    recorded, start = recorded_outcome(cell), start_of(cell)
+    unchanged = start == starts[cell.folder]
+    if returned is None:
+        if unchanged and start is not None and recorded.status is not Status.ok:
+            return replace(recorded, reason=f"it did not run; earlier it ended with: {recorded.reason}")
+        return recorded
+    # The record of an earlier run says nothing about this one.
+    failed_before_its_record = unchanged and returned.exit_code != EXIT_OK
+    # Where the record agrees, a returned outcome adds a reason.
+    agrees = recorded.status is None or returned.status == recorded.status
+    refused = returned.exit_code == EXIT_USER_ERROR
+    return returned if failed_before_its_record or agrees or refused else recorded
 
 
 def _is_running(cell: PlannedCell, watch: LeaseWatch) -> bool:
@@ -158,16 +165,8 @@ def _is_running(cell: PlannedCell, watch: LeaseWatch) -> bool:
     return result is not None and result.status is Status.running and is_held(cell.folder, watch)
 
 
-def returned_outcome(cell: PlannedCell, job: JobReturn) -> Outcome | None:
-    """Return the outcome that a launcher returned for a cell.
-
-    Args:
-        cell: the cell that the job ran.
-        job: Hydra's record of the job. An error outside of the cell becomes the reason of the outcome.
-
-    Returns:
-        None if the job holds no outcome.
-    """
+def _returned_outcome(cell: PlannedCell, job: JobReturn) -> Outcome | None:
+    """Return the outcome that a launcher returned for a cell; None if the job holds none."""
     if job.status is JobStatus.UNKNOWN:  # the launcher only queued the job
         return None
     # Hydra's property raises the job's error.

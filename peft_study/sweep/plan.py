@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -17,18 +17,21 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from peft_study.config import identity
 from peft_study.config.checks import problems
 from peft_study.config.compat import cache_yaml_files
 from peft_study.config.compose import CONFIG_ERRORS, explain, to_cell, yaml_of
 from peft_study.config.grammar import shell_form
 from peft_study.config.naming import folder_of
-from peft_study.config.schema import CellConfig, StudyConfig
+from peft_study.config.schema import CellConfig, Retry, StudyConfig
 from peft_study.errors import UserError, near_names
 from peft_study.sweep.blocks import block_of, expand, is_group, read_blocks
 
 STUDY = "+study"
 _SETTING = re.compile(r"(?!hydra\.)[a-z_]+(\.\w+)+=")
 _SEED = re.compile(r"seed=(\d+)")
+_QUOTED_OPTION = re.compile(r"=(['\"])([\w./+-]+)\1$")
+_REFERENCE_TO_SEED = "${seed}"
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,19 @@ class PlannedCell:
     cell: CellConfig
     folder: Path
     refusal: UserError | None
+
+    def description(self, *, show_traceback: bool) -> dict[str, Any]:
+        """Return what the process of the cell reads (`child.run`).
+
+        Args:
+            show_traceback: let the cell print the frames of an error.
+        """
+        return {"config": identity.plain(self.cell), "folder": str(self.folder), "show_traceback": show_traceback}
+
+    def for_retry(self) -> Self:
+        """Return the cell for its next attempt, after it ran out of memory in this sweep."""
+        # What is left of the last attempt is work of this sweep, whatever the settings say about earlier work.
+        return replace(self, cell=replace(self.cell, rerun=False, retry=Retry.all))
 
 
 def plan_sweep(arguments: Sequence[str], master: DictConfig, loader: ConfigLoader) -> list[PlannedCell]:
@@ -135,15 +151,9 @@ def compose_all(cells: Iterable[Sequence[str]], master: DictConfig, loader: Conf
     """
     composer = _Composer(master, loader)
     planned: dict[Path, PlannedCell] = {}
-    composed: dict[tuple[str, ...], CellConfig] = {}
     with _without_garbage_collection():
         for overrides in cells:
-            # Composing takes most of the time, so cells that differ only in their seed are composed once.
-            seed = next((match for override in overrides if (match := _SEED.fullmatch(override))), None)
-            shared = tuple(override for override in overrides if not _SEED.fullmatch(override))
-            if shared not in composed:
-                composed[shared] = composer.cell(shared)
-            cell = replace(composed[shared], seed=int(seed[1])) if seed else composed[shared]
+            cell = composer.cell(overrides)
             folder = folder_of(cell)
             planned.setdefault(folder, PlannedCell(tuple(overrides), cell, folder, next(problems(cell), None)))
     return list(planned.values())
@@ -172,6 +182,7 @@ class _Composer:
         self._master, self._loader = master, loader
         self._parser = OverridesParser.create(config_loader=loader)
         self._composed: dict[tuple[str, ...], DictConfig] = {}
+        self._replicates: dict[tuple[str, ...], CellConfig | None] = {}
 
     def cell(self, overrides: Sequence[str]) -> CellConfig:
         """Compose one cell.
@@ -179,16 +190,24 @@ class _Composer:
         Raises:
             UserError: the overrides do not compose.
         """
-        try:
-            config = copy.deepcopy(self._of_options(tuple(line for line in overrides if not _SETTING.match(line))))
-            for setting in self._parser.parse_overrides([line for line in overrides if _SETTING.match(line)]):
-                _update(config, setting)
-            return to_cell(config)
-        except (UserError, ValueError, *CONFIG_ERRORS) as error:
-            problem = explain(error)
-            cell = f"the cell {' '.join(overrides)}"
-            where = cell if problem.where is None else f"{problem.where} in {cell}"
-            raise UserError(problem.what, where=where, hint=problem.hint) from error
+        seed = next((match for override in overrides if (match := _SEED.fullmatch(override))), None)
+        shared = tuple(override for override in overrides if not _SEED.fullmatch(override))
+        # Composing takes most of the time, so cells that differ only in their seed are composed once.
+        if shared not in self._replicates:
+            with _errors_of(shared):
+                config = self._config(shared)
+                self._replicates[shared] = None if _REFERENCE_TO_SEED in str(config) else to_cell(config)
+        replicate = self._replicates[shared]
+        if replicate is None:
+            with _errors_of(overrides):
+                return to_cell(self._config(overrides))
+        return replace(replicate, seed=int(seed[1])) if seed else replicate
+
+    def _config(self, overrides: Sequence[str]) -> DictConfig:
+        config = copy.deepcopy(self._of_options(tuple(line for line in overrides if not _SETTING.match(line))))
+        for setting in self._parser.parse_overrides([line for line in overrides if _SETTING.match(line)]):
+            _update(config, setting)
+        return config
 
     def _of_options(self, options: tuple[str, ...]) -> DictConfig:
         if options not in self._composed:
@@ -198,6 +217,18 @@ class _Composer:
             OmegaConf.set_struct(config, True)
             self._composed[options] = config
         return self._composed[options]
+
+
+@contextmanager
+def _errors_of(overrides: Sequence[str]) -> Iterator[None]:
+    """Turn an error of the composition into one that names the cell."""
+    try:
+        yield
+    except (UserError, ValueError, *CONFIG_ERRORS) as error:
+        problem = explain(error)
+        cell = f"the cell {' '.join(overrides)}"
+        where = cell if problem.where is None else f"{problem.where} in {cell}"
+        raise UserError(problem.what, where=where, hint=problem.hint) from error
 
 
 def _update(config: DictConfig, setting: Override) -> None:
@@ -219,10 +250,11 @@ def _check_options(group: str, overrides: Sequence[str], loader: ConfigLoader, w
 
 
 def _values(override: Override) -> list[str]:
+    """Return an override for each of the values. Options of groups are written without quotes, as in a block."""
     line = str(override.input_line)
-    if not override.is_sweep_override():
-        return [line]
     key = override.get_key_element()
+    if not override.is_sweep_override():
+        return [_without_quotes(line) if is_group(key) else line]
     value = line.partition("=")[2]
     # A file such as a,b.jsonl would become two cells, neither with data.
     if override.is_choice_sweep() and not is_group(key) and _exists(value):
@@ -232,7 +264,12 @@ def _values(override: Override) -> list[str]:
     if not override.is_discrete_sweep():
         what = f"{key} must sweep over a finite list of values, got {value}"
         raise UserError(what, where=override.input_line, hint=f"{key}=A,B,C, or {key}=range(1,4) for integers")
-    return [f"{key}={value}" for value in override.sweep_string_iterator()]
+    lines = [f"{key}={value}" for value in override.sweep_string_iterator()]
+    return [_without_quotes(line) for line in lines] if is_group(key) else lines
+
+
+def _without_quotes(line: str) -> str:
+    return _QUOTED_OPTION.sub(r"=\2", line)
 
 
 def _exists(value: str) -> bool:

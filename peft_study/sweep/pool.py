@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from peft_study.cell.attempt import Outcome
-from peft_study.config import identity
 from peft_study.console.exit import EXIT_FAILED, EXIT_USER_ERROR
 from peft_study.console.interrupts import SignalGate, termination_raises
 from peft_study.models.out_of_memory import is_of_host
@@ -23,9 +22,9 @@ from peft_study.sweep.display import SweepDisplay
 from peft_study.sweep.ends import exhausted_by, outcome_of
 from peft_study.sweep.machine import Slot
 from peft_study.sweep.plan import PlannedCell
-from peft_study.sweep.processes import CellProcess, ServerLostError, starter
+from peft_study.sweep.processes import CellProcess, ServerLostError, Starter
 from peft_study.sweep.queue import CellQueue
-from peft_study.sweep.records import ended_before, not_started, start_of
+from peft_study.sweep.records import Start, ended_before, not_started, start_of
 from peft_study.tracking.events import Progress
 
 SECONDS_TO_SAVE = 120.0
@@ -41,7 +40,7 @@ class _Child:
     slot: Slot
     process: CellProcess
     events: int
-    earlier_start: str | None
+    earlier_start: Start | None
     output_start: int
     alone: bool
     unread: bytes = b""
@@ -70,7 +69,7 @@ class Pool:
         self._show_traceback = show_traceback
         self._stop_on_failure = stop_on_failure
         self._stopped_by: Outcome | None = None
-        self._starter = starter()
+        self._starter = Starter()
         self._children: dict[int, _Child] = {}
         self._selector = selectors.DefaultSelector()
         self._outcomes: dict[Path, Outcome] = {}
@@ -90,22 +89,15 @@ class Pool:
             KeyboardInterrupt: after an interrupt, once the running cells have written their results. The same sweep
                 can be resumed.
         """
-        queue = self._queue = CellQueue(cells)
+        self._queue = CellQueue(cells)
         with (
             self._display,
             termination_raises() as gate,
             contextlib.closing(self._starter),
             self._ending_children(gate),
         ):
-            while (queue or self._children) and self._stopped_by is None:
-                while self._free and self._stopped_by is None and (cell := queue.next(len(self._children))):
-                    # An earlier failure that `retry` leaves alone, or one of another sweep, does not stop this one.
-                    if (earlier := ended_before(cell) or queue.ended_elsewhere(cell)) is not None:
-                        self._note(earlier)
-                    elif queue.put_off_if_busy(cell):
-                        self._display.put_off(cell.folder.name)
-                    elif (refused := self._try_to_start(cell)) is not None:
-                        self._note_end(refused)
+            while (self._queue or self._children) and self._stopped_by is None:
+                self._fill_slots()
                 self._listen()
                 for child in list(self._children.values()):
                     if (code := child.process.poll()) is not None:
@@ -114,16 +106,28 @@ class Pool:
                 self._display.stopped(self._stopped_by.cell_id, self._note_earlier(cells))
         return [self._outcomes.get(cell.folder) or not_started(cell) for cell in cells]
 
+    def _fill_slots(self) -> None:
+        """Start cells until no slot is free or every other cell has to wait. Note those that need no process."""
+        while self._free and self._stopped_by is None and (cell := self._queue.next(len(self._children))):
+            earlier = ended_before(cell) or self._queue.ended_elsewhere(cell)
+            # An earlier failure that `retry` leaves alone, or one of another sweep, does not stop this one.
+            if earlier is not None:
+                self._note(earlier)
+            elif self._queue.put_off_if_busy(cell):
+                self._display.put_off(cell.folder.name)
+            elif (refused := self._try_to_start(cell)) is not None:
+                self._note_end(refused)
+
     def _settle(self, child: _Child, outcome: Outcome) -> None:
         """Note the end of a cell, unless it is to run again."""
-        queue, cell, name = self._queue, child.cell, child.cell.folder.name
+        cell = child.cell
         of_host = outcome.status is Status.oom and is_of_host(outcome.reason or "")
         if outcome.busy:
-            queue.put_off(cell)
-            self._display.put_off(name)
-        elif outcome.retry or (of_host and not child.alone and not queue.ran_alone(cell)):
-            queue.retry(cell, alone=of_host)
-            self._display.retried(name, outcome.reason)
+            self._queue.put_off(cell)
+            self._display.put_off(outcome.cell_id)
+        elif outcome.retry or (of_host and not child.alone and not self._queue.ran_alone(cell)):
+            self._queue.retry(cell, alone=of_host)
+            self._display.retried(outcome.cell_id, outcome.reason)
         else:
             self._note_end(outcome)
 
@@ -152,10 +156,15 @@ class Pool:
         try:
             self._start(cell)
         except OSError as error:
-            return _unwritable(cell, error)
+            if error.filename is not None:
+                return _unwritable(cell, error)
+            # The machine has too many processes or open files, for instance.
+            reason = f"its process cannot start: {error.strerror or error}"
         except ServerLostError as error:
-            return Outcome(cell.folder.name, Status.failed, str(error), EXIT_FAILED, cell.folder)
-        return None
+            reason = str(error)
+        else:
+            return None
+        return Outcome(cell.folder.name, Status.failed, reason, EXIT_FAILED, cell.folder)
 
     def _start(self, cell: PlannedCell) -> None:
         output_file = CellFolder(cell.folder).path / OUTPUT
@@ -163,11 +172,7 @@ class Pool:
         # Raises before the pipe exists if the folder is not writable.
         output_file.touch()
         output_start = output_file.stat().st_size
-        description = {
-            "config": identity.plain(cell.cell),
-            "folder": str(cell.folder),
-            "show_traceback": self._show_traceback,
-        }
+        description = cell.description(show_traceback=self._show_traceback)
         reading, writing = os.pipe()
         try:
             # Appended to: a crash in native code, which log.txt misses, may be what an interrupted cell left there.

@@ -11,90 +11,51 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
+
+import psutil
 
 MAX_MESSAGE_BYTES = 1 << 20
 """Limit of a message between pool and server. The config of a cell takes some thousand bytes."""
 _LOOK_SECONDS = 0.05
 
 
-class CellProcess(Protocol):
-    """A process that runs a cell, with the interface of `subprocess.Popen`."""
-
-    @property
-    def returncode(self) -> int | None:
-        """The exit code, or the negative number of the signal that ended the process; None while it runs."""
-
-    def poll(self) -> int | None:
-        """Return the exit code if the process has ended, else None."""
-
-    def wait(self, timeout: float | None = None) -> int:
-        """Wait until the process ends, and return its exit code.
-
-        Args:
-            timeout: how long to wait, in seconds; None waits without limit.
-
-        Raises:
-            subprocess.TimeoutExpired: the process still runs.
-        """
-
-    def send_signal(self, sig: int) -> None:
-        """Send a signal, unless the process has ended."""
+# The server learns of the ends of its cells through pidfds (Linux 5.3, and Python's build must know them).
+_CAN_FORK = sys.platform == "linux" and hasattr(os, "pidfd_open")
 
 
-class Starter(Protocol):
-    """Starts cells."""
+def spawn(
+    description: Mapping[str, Any], environment: Mapping[str, str], output: int, events: int
+) -> "subprocess.Popen[bytes]":
+    """Start a cell in a new session, in a new interpreter, which imports all libraries again.
 
-    def start(
-        self, description: Mapping[str, Any], environment: Mapping[str, str], output: int, events: int
-    ) -> CellProcess:
-        """Start a cell in a new session.
-
-        Args:
-            description: see `child.run`.
-            environment: variables that are added to those of this process.
-            output: descriptor that gets the cell's output.
-            events: descriptor that gets the cell's progress.
-        """
-
-    def close(self) -> None:
-        """End what starts cells. No cell follows."""
-
-
-def starter() -> Starter:
-    """Return the fastest starter that this platform has."""
-    # The server learns of the ends of its cells through pidfds (Linux 5.3, and Python's build must know them).
-    return ForkingStarter() if sys.platform == "linux" and hasattr(os, "pidfd_open") else SpawningStarter()
-
-
-class SpawningStarter:
-    """Starts a new interpreter for each cell, which imports all libraries again."""
-
-    def start(
-        self, description: Mapping[str, Any], environment: Mapping[str, str], output: int, events: int
-    ) -> "subprocess.Popen[bytes]":
-        """See `Starter`."""
-        process = subprocess.Popen(
-            [sys.executable, "-m", "peft_study.sweep.child", str(events)],
-            stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            pass_fds=[events],
-            env={**os.environ, **environment},
-            start_new_session=True,  # a Ctrl-C in the terminal reaches the sweep only, which passes it on once
-        )
-        assert process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # the pool collects a child that died at once like any other
-            process.stdin.write(json.dumps({**description, "parent": os.getpid()}).encode())
-            process.stdin.close()
-        return process
-
-    def close(self) -> None:
-        """See `Starter`."""
+    Args:
+        description: see `child.run`.
+        environment: variables that are added to those of this process.
+        output: descriptor that gets the cell's output.
+        events: descriptor that gets the cell's progress.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-m", "peft_study.sweep.child", str(events)],
+        stdin=subprocess.PIPE,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        pass_fds=[events],
+        env={**os.environ, **environment},
+        start_new_session=True,  # a Ctrl-C in the terminal reaches the sweep only, which passes it on once
+    )
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError):  # the pool collects a child that died at once like any other
+        process.stdin.write(json.dumps({**description, "parent": os.getpid()}).encode())
+        process.stdin.close()
+    return process
 
 
-class ForkingStarter:
-    """Lets a server fork the cells (see `server`). If the server died, the next cell starts another one."""
+class Starter:
+    """Starts cells as `spawn` does, or lets a server fork them, which is faster (see `server`).
+
+    If the server died, the next cell starts another one.
+    """
 
     def __init__(self) -> None:
         # Servers that died stay in the list, because they hold the exit codes of their cells.
@@ -102,14 +63,16 @@ class ForkingStarter:
 
     def start(
         self, description: Mapping[str, Any], environment: Mapping[str, str], output: int, events: int
-    ) -> CellProcess:
-        """See `Starter`."""
+    ) -> "CellProcess":
+        """Start a cell; see `spawn`."""
+        if not _CAN_FORK:
+            return spawn(description, environment, output, events)
         if not self._servers or not self._servers[-1].alive:
             self._servers.append(_Server(environment))
         return self._servers[-1].start({**description, "environment": dict(environment)}, [output, events])
 
     def close(self) -> None:
-        """See `Starter`."""
+        """End the servers. No cell follows."""
         for server in self._servers:
             server.close()
 
@@ -157,22 +120,22 @@ class _Server:
             code = self._process.wait()
             raise ServerLostError(f"the process that starts cells ended with exit code {code}: {last}") from error
 
-    def code_of(self, process: int, timeout: float) -> int | None:
+    def code_of(self, pid: int, timeout: float) -> int | None:
         """Return the exit code of a cell by its process id; None if it still runs after `timeout` seconds."""
         # Only a parent can wait for a process, and the server is the parent.
         deadline = time.monotonic() + timeout
-        while process not in self._codes:
+        while pid not in self._codes:
             ready, _, _ = select.select([self._socket], [], [], max(0.0, deadline - time.monotonic()))
             if not ready:
                 return None
             try:
                 self._receive()
             except OSError:  # the server died, so the kernel terminates its cells
-                if not _exists(process):
+                if not psutil.pid_exists(pid):
                     return -signal.SIGKILL
                 time.sleep(min(timeout, _LOOK_SECONDS))
                 return None
-        return self._codes[process]
+        return self._codes[pid]
 
     def _receive(self) -> dict[str, int]:
         received = self._socket.recv(MAX_MESSAGE_BYTES)
@@ -190,16 +153,16 @@ class _Server:
 
 
 class _ForkedCell:
-    """See `CellProcess`."""
+    """A cell that a server forked, with the interface of `subprocess.Popen`."""
 
-    def __init__(self, server: _Server, process: int) -> None:
+    def __init__(self, server: _Server, pid: int) -> None:
         self._server = server
-        self._process = process
+        self._pid = pid
         self.returncode: int | None = None
 
     def poll(self) -> int | None:
         if self.returncode is None:
-            self.returncode = self._server.code_of(self._process, 0.0)
+            self.returncode = self._server.code_of(self._pid, 0.0)
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
@@ -207,19 +170,15 @@ class _ForkedCell:
         while self.returncode is None:
             if deadline is not None and time.monotonic() >= deadline:
                 raise subprocess.TimeoutExpired("a cell", timeout or 0.0)
-            self.returncode = self._server.code_of(self._process, _LOOK_SECONDS)
+            self.returncode = self._server.code_of(self._pid, _LOOK_SECONDS)
         return self.returncode
 
     def send_signal(self, sig: int) -> None:
         # Asked first, because the kernel may give the number of a process that ended to another one.
         if self.poll() is None:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self._process, sig)
+                os.kill(self._pid, sig)
 
 
-def _exists(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    return True
+CellProcess = subprocess.Popen[bytes] | _ForkedCell
+"""A process that runs a cell."""

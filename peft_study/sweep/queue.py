@@ -3,19 +3,16 @@
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from peft_study.cell.attempt import Outcome
 from peft_study.cell.retries import retry_follows
-from peft_study.config.schema import Retry
-from peft_study.console.exit import EXIT_FAILED, EXIT_OK
 from peft_study.results.holding import LeaseWatch, is_held
 from peft_study.results.schema import FAILURES, Status
 from peft_study.sweep.plan import PlannedCell
-from peft_study.sweep.records import result_of, start_of
+from peft_study.sweep.records import outcome_from, result_of, start_in, start_of
 
-SECONDS_BETWEEN_LOOKS = 1.0
+_LOOK_SECONDS = 1.0
 """How often a sweep with nothing else to do asks whether cells that other processes run have ended."""
 
 
@@ -33,7 +30,7 @@ class CellQueue:
         self._busy: dict[Path, tuple[PlannedCell, LeaseWatch]] = {}
         self._alone: deque[PlannedCell] = deque()
         self._ran_alone: set[Path] = set()
-        self._looked_seconds = 0.0
+        self._looked_at = 0.0
 
     def __len__(self) -> int:
         return len(self._waiting) + len(self._busy) + len(self._alone)
@@ -52,12 +49,12 @@ class CellQueue:
         if self._alone and not running:
             return self._alone.popleft()
         now = time.monotonic()
-        if now - self._looked_seconds >= SECONDS_BETWEEN_LOOKS:
+        if now - self._looked_at >= _LOOK_SECONDS:
             for cell, _ in list(self._busy.values()):
                 if not self._is_held(cell):
                     self._busy.pop(cell.folder)
                     return cell
-            self._looked_seconds = now
+            self._looked_at = now
         return None
 
     def put_off(self, cell: PlannedCell) -> None:
@@ -77,13 +74,11 @@ class CellQueue:
             cell: the cell.
             alone: whether it runs when all others have ended, because cells share the host's memory.
         """
-        # What is left of the attempt is work of this sweep, whatever the settings say about earlier work.
-        again = replace(cell, cell=replace(cell.cell, rerun=False, retry=Retry.all))
         if alone:
             self._ran_alone.add(cell.folder)
-            self._alone.append(again)
+            self._alone.append(cell.for_retry())
         else:
-            self._waiting.appendleft(again)
+            self._waiting.appendleft(cell.for_retry())
 
     def ran_alone(self, cell: PlannedCell) -> bool:
         """Whether a cell was already put back to run without others."""
@@ -92,12 +87,11 @@ class CellQueue:
     def ended_elsewhere(self, cell: PlannedCell) -> Outcome | None:
         """Return the outcome of a cell that another sweep ran to its end since this one started."""
         result = result_of(cell)
-        if result is None or result.started_at == self._starts[cell.folder] or self.ran_alone(cell):
+        if result is None or start_in(result) == self._starts[cell.folder] or self.ran_alone(cell):
             return None
         if result.status not in FAILURES | {Status.ok} or retry_follows(cell.cell, result):
             return None
-        code = EXIT_OK if result.status is Status.ok else EXIT_FAILED
-        return Outcome(cell.folder.name, result.status, result.reason, code, cell.folder)
+        return outcome_from(result, cell.folder)
 
     def _is_held(self, cell: PlannedCell) -> bool:
         watch = self._busy[cell.folder][1] if cell.folder in self._busy else LeaseWatch(cell.folder)

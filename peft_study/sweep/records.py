@@ -1,5 +1,6 @@
 """What the folders of a sweep's cells record, and how a record ends whose process cannot write it."""
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -7,26 +8,38 @@ from peft_study.cell.attempt import Outcome
 from peft_study.cell.earlier import stands
 from peft_study.cell.endings import end_attempt
 from peft_study.console.exit import EXIT_FAILED, EXIT_OK, EXIT_USER_ERROR
+from peft_study.cost.durations import TimeKey, median_seconds, time_key, work_seconds
 from peft_study.results.schema import RunResult, Status
 from peft_study.results.store import OUTPUT, RESULT, CellFolder, read_result
 from peft_study.sweep.plan import PlannedCell
 
-_LAST_LINES = 3
-"""Lines of a dead cell's output that its reason quotes."""
+Start = tuple[str, int]
+"""When a run started, in seconds, and the number of its attempts, because several may start in one second."""
+_LAST_LINES, _LAST_CHARACTERS = 3, 2000
+"""The part of a dead cell's output that its reason quotes."""
 
 
 def result_of(cell: PlannedCell) -> RunResult | None:
     """Return a cell's result; None without a result that can be read."""
+    return _readable(cell.folder / RESULT)
+
+
+def _readable(file: Path) -> RunResult | None:
     try:
-        return read_result(cell.folder / RESULT)
+        return read_result(file)
     except (OSError, ValueError):
         return None
 
 
-def start_of(cell: PlannedCell) -> str | None:
+def start_of(cell: PlannedCell) -> Start | None:
     """Return when the run that a cell's result records started; None without a result."""
     result = result_of(cell)
-    return None if result is None else result.started_at
+    return None if result is None else start_in(result)
+
+
+def start_in(result: RunResult) -> Start | None:
+    """Return when the run that a result records started; None for a cell that was refused before it started."""
+    return None if result.started_at is None else (result.started_at, len(result.attempts))
 
 
 def ended_before(cell: PlannedCell) -> Outcome | None:
@@ -36,8 +49,17 @@ def ended_before(cell: PlannedCell) -> Outcome | None:
     result = result_of(cell)
     if result is None or not stands(cell.cell, result):
         return None
-    code = EXIT_OK if result.status is Status.ok else EXIT_FAILED
-    return Outcome(cell.folder.name, result.status, result.reason if code else None, code, cell.folder)
+    return outcome_from(result, cell.folder)
+
+
+def median_work_seconds(cells: Sequence[PlannedCell]) -> Mapping[TimeKey, float]:
+    """Return the median seconds of the finished cells of all studies under the same output folders, by time key."""
+    files = (file for output in {cell.cell.output_dir for cell in cells} for file in Path(output).glob(f"*/*/{RESULT}"))
+    return median_seconds(
+        (time_key(result.config), work_seconds(result))
+        for result in map(_readable, files)
+        if result is not None and result.status is Status.ok
+    )
 
 
 def unreadable_reason(error: Exception) -> str:
@@ -54,6 +76,16 @@ def recorded_outcome(cell: PlannedCell) -> Outcome:
         return Outcome(name, None, unreadable_reason(error), EXIT_USER_ERROR, folder)
     if result is None:
         return Outcome(name, None, "it left no result", EXIT_FAILED, folder)
+    return outcome_from(result, folder)
+
+
+def outcome_from(result: RunResult, folder: Path) -> Outcome:
+    """Return the outcome that a record states.
+
+    Args:
+        result: the record.
+        folder: of the cell.
+    """
     reason, code = result.reason, EXIT_FAILED
     match result.status:
         case Status.ok:
@@ -62,7 +94,7 @@ def recorded_outcome(cell: PlannedCell) -> Outcome:
             reason = "its process ended without a result, or still runs"
         case Status.infeasible:
             code = EXIT_USER_ERROR
-    return Outcome(name, result.status, reason, code, folder)
+    return Outcome(folder.name, result.status, reason, code, folder)
 
 
 def not_started(cell: PlannedCell) -> Outcome:
@@ -93,9 +125,15 @@ def record_end(cell: PlannedCell, result: RunResult, status: Status, reason: str
 
 def last_output(folder: Path) -> str | None:
     """Return the last lines that a cell's process printed, as one line; None if it printed nothing."""
+    lines = last_lines(folder / OUTPUT)
+    return f"{OUTPUT} ends with: {lines}" if lines else None
+
+
+def last_lines(file: Path) -> str | None:
+    """Return the last lines of a text as one line, empty if it has none; None if it cannot be read."""
     try:
-        text = (folder / OUTPUT).read_text(encoding="utf-8", errors="replace")
+        text = file.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
-    lines = [line.strip() for line in text[-2000:].splitlines() if line.strip()]
-    return f"{OUTPUT} ends with: {' | '.join(lines[-_LAST_LINES:])}" if lines else None
+    lines = [line.strip() for line in text[-_LAST_CHARACTERS:].splitlines() if line.strip()]
+    return " | ".join(lines[-_LAST_LINES:])

@@ -23,7 +23,7 @@ os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
 
 from peft_study.cell.environment import fast_imports, one_process
 from peft_study.config.schema import DatasetSource
-from peft_study.console.parent import end_with_parent
+from peft_study.console.interrupts import end_with_parent
 from peft_study.data import minipy
 from peft_study.sweep import child
 from peft_study.sweep.processes import MAX_MESSAGE_BYTES

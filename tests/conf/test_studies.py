@@ -74,6 +74,7 @@ def test_the_quickstart_is_each_method_once() -> None:
         (["+study=demo", "model=tiny-llama,tiny-t5", "method=zero-shot"], 2),
         (["+study=demo", "model=glob(tiny-c*)", "method=full", "seed=9"], 1),
         (["+study=quickstart", "quantization=nf4", "training.epochs=1,2"], 2),
+        (["+study=demo", "model='tiny-llama'", "method=\"full\",'lora'", "quantization=none"], 6),
         (["model=tiny-llama,tiny-t5", "method=lora", "seed=range(0,2)"], 4),
         # One identity: the learning rate is the model's own for this method, and the seed the default.
         (["model=tiny-llama", "method=lora", "method.learning_rate=0.004,4e-3", "seed=42"], 1),
@@ -81,6 +82,18 @@ def test_the_quickstart_is_each_method_once() -> None:
 )
 def test_the_command_line_restricts_and_replaces(arguments: list[str], number: int) -> None:
     assert len(plan_command(arguments)) == number
+
+
+def test_a_forced_setting_replaces_the_value_of_a_block() -> None:
+    cells = plan_command(["+study=laptop", "method=lora", "++training.epochs=3"])
+
+    assert [cell.cell.training.epochs for cell in cells] == [3]
+
+
+def test_each_seed_has_the_settings_that_refer_to_it() -> None:
+    cells = plan_command(["model=tiny-llama", "seed=1,2", "output_dir=runs/${seed}"])
+
+    assert [cell.folder.parts[:2] for cell in cells] == [("runs", "1"), ("runs", "2")]
 
 
 def test_a_cells_overrides_are_the_command_that_runs_it_alone() -> None:

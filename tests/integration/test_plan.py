@@ -62,6 +62,15 @@ def test_every_cell_has_its_state(capsys: pytest.CaptureFixture[str]) -> None:
     assert not list(Path("multirun").glob("*/*full*nf4*")), "a plan leaves nothing behind"
 
 
+def test_a_rerun_counts_as_work(capsys: pytest.CaptureFixture[str]) -> None:
+    leave(Status.ok, "model=tiny-llama", "method=zero-shot", seconds=10.0)
+
+    totals = planned(capsys, "model=tiny-llama", "method=zero-shot", "rerun=true")["totals"]
+
+    assert isinstance(totals, dict)
+    assert (totals["states"], totals["seconds_left"]) == ({"new": 1}, 15.0)
+
+
 def test_time_is_that_of_cells_alike_in_any_study(capsys: pytest.CaptureFixture[str]) -> None:
     leave(Status.ok, "model=tiny-llama", "seed=1", "study.name=one", seconds=10.0)
     leave(Status.ok, "model=tiny-llama", "seed=2", "study.name=one", seconds=20.0)

@@ -55,6 +55,16 @@ def test_a_diverged_cell_is_told(tmp_path: Path) -> None:
     assert "Traceback" not in printed
 
 
+def test_a_rerun_that_fails_before_it_loads_is_told(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, ("method=zero-shot", "seed=1"))
+    assert sweep.run(*RAY)[0] == 0
+    code, printed = sweep.run(*RAY, "hydra.launcher.num_gpus=0", "hardware.device=cuda", "rerun=true")
+
+    assert code == 2, printed
+    assert "the earlier result stays" in printed
+    assert [result["status"] for result in sweep.results.values()] == ["ok"]
+
+
 def test_the_first_failure_stops_the_sweep(tmp_path: Path) -> None:
     settings = ("seed=1,2", "method.learning_rate=0.004,1e30", "training.epochs=400")
     sweep = Sweep(tmp_path, ("method=lora", *settings, "stop_on_failure=true"))

@@ -27,6 +27,12 @@ def planned(tmp_path: Path, *overrides: str) -> PlannedCell:
     return PlannedCell(overrides, cell, folder_of(cell), None)
 
 
+def leave(cell: PlannedCell, status: Status) -> None:
+    result = new_result(cell.cell, cell.folder)
+    result.status, result.started_at = status, "2026-01-01T00:00:00+00:00"
+    CellFolder(cell.folder).write_result(result)
+
+
 @pytest.mark.parametrize(
     ("overrides", "limits", "expected"),
     [
@@ -64,6 +70,13 @@ def test_memory_follows_from_the_predicted_peak(tmp_path: Path) -> None:
     (on_cpu, on_gpu) = needs_of([tiny, llama], Limits())
     assert 3 <= on_cpu.memory_gb <= 4
     assert 6 + 13 <= on_gpu.memory_gb <= 30  # the weights have 13.5 GB in bf16
+
+
+def test_a_cell_without_a_gpu_needs_the_memory_of_a_cell_on_the_cpu(tmp_path: Path) -> None:
+    model = ("model=codegen-350m-mono", "method=full", "training.micro_batch_size=1")
+    automatic, on_cpu = planned(tmp_path, *model), planned(tmp_path, *model, "hardware=cpu")
+    for limits in (Limits(has_gpus=False), Limits(gpus=0)):
+        assert needs_of([automatic], limits) == needs_of([on_cpu], limits)
 
 
 def test_divided_weights_are_whole_in_the_memory_of_the_machine(tmp_path: Path) -> None:
@@ -193,11 +206,6 @@ def test_a_failure_on_slurm_cancels_the_other_jobs(
     failed, running, waiting = cells = [planned(tmp_path, f"seed={seed}", "rerun=true") for seed in (1, 2, 3)]
     jobs = {cell.folder.name: str(number) for number, cell in enumerate(cells)}
 
-    def leave(cell: PlannedCell, status: Status) -> None:
-        result = new_result(cell.cell, cell.folder)
-        result.status, result.started_at = status, "2026-01-01T00:00:00+00:00"
-        CellFolder(cell.folder).write_result(result)
-
     leave(failed, Status.failed)
     leave(running, Status.running)
     cancelled: list[str] = []
@@ -221,3 +229,20 @@ def test_a_failure_on_slurm_cancels_the_other_jobs(
     assert [outcome.status for outcome in outcomes] == [Status.failed, Status.preempted, None]
     assert [outcome.started for outcome in outcomes] == [True, True, False]
     assert not (waiting.folder / RESULT).exists()
+
+
+@pytest.mark.parametrize("earlier", [Status.ok, Status.failed])
+def test_a_job_that_ends_before_its_cell_is_not_the_earlier_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, earlier: Status
+) -> None:
+    cell = planned(tmp_path, "rerun=true")
+    leave(cell, earlier)
+    monkeypatch.setattr(slurm_jobs, "submit", lambda cells, *_: {cells[0].folder.name: "15"})
+    monkeypatch.setattr(slurm_jobs, "queued_jobs", lambda _: {})
+    monkeypatch.setattr(slurm_jobs, "ends_of", lambda _: {"15": JobEnd("15", "NODE_FAIL")})
+
+    (outcome,) = slurm_jobs.run_jobs([cell], Limits(memory_gb=3), Submission(tmp_path), 0.0)
+
+    assert (outcome.status, outcome.exit_code) == (Status.preempted, 1)
+    assert "NODE_FAIL" in str(outcome.reason)
+    assert recorded_outcome(cell).status is earlier

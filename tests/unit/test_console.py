@@ -1,6 +1,8 @@
 """What a person sees of a cell on a terminal, in a log file and in the closing table."""
 
 import io
+import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from peft_study.cli.results_table import print_results
+from peft_study.console.exit import exit_quietly_on_broken_pipe
 from peft_study.results.schema import MemoryKind, PhaseCost, RunResult, Status
 from peft_study.tracking.base import CellStart
 from peft_study.tracking.console import ConsoleTracker, print_closing_table
@@ -246,3 +250,16 @@ def test_the_table_takes_names_literally() -> None:
     output = table(FULL, folder=Path("a") / "[bold]b[/]" / HOSTILE)
     assert ESCAPE not in output
     assert "a/[bold]b[/]/cell[/][bold red]x" in output
+
+
+def test_a_closed_output_ends_a_command_quietly(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+
+    def command() -> int:
+        print_results([ended("ok")])
+        return 1
+
+    with os.fdopen(writing, "w") as output:
+        monkeypatch.setattr(sys, "stdout", output)
+        assert exit_quietly_on_broken_pipe(command) == 0

@@ -10,7 +10,7 @@ from peft_study.config.schema import Device, HardwareConfig
 from peft_study.errors import UserError
 from peft_study.sandbox import cgroups, cores
 from peft_study.sweep import machine
-from peft_study.sweep.machine import Slot, slots, slots_for
+from peft_study.sweep.machine import Slot, slots_for
 
 
 @pytest.fixture(autouse=True)
@@ -18,6 +18,10 @@ def _machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "available_cores", lambda: 8)
     monkeypatch.setattr(machine, "_free_gigabytes", lambda: 100.0)
     monkeypatch.setattr(machine, "visible_gpus", lambda: ["0", "GPU-1", "5"])
+
+
+def slots(gpus: Any, at_once: int | None, gpus_per_cell: int = 1, device: Device = Device.auto) -> list[Slot]:
+    return slots_for([HardwareConfig(gpus=gpus, cells_at_once=at_once, gpus_per_cell=gpus_per_cell, device=device)])
 
 
 @pytest.mark.parametrize(
@@ -52,7 +56,7 @@ def test_more_gpus_a_cell_than_there_are_is_refused() -> None:
 
 def test_cells_on_the_cpu_are_as_many_as_memory_carries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "_free_gigabytes", lambda: 5.0)
-    assert slots("auto", None, cpu_only=True) == [Slot(None, 4)] * 2
+    assert slots("auto", None, device=Device.cpu) == [Slot(None, 4)] * 2
     monkeypatch.setattr(machine, "_free_gigabytes", lambda: 0.5)
     assert slots("none", None) == [Slot(None, 8)]
 

@@ -14,8 +14,7 @@ from huggingface_hub import constants, is_offline_mode
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from peft_study.cli.fetch.needs import is_remote, merged, needs_of
-from peft_study.cli.fetch.repositories import download, look_up, prepare
-from peft_study.cli.fetch.retry import with_retries
+from peft_study.cli.fetch.repositories import download, look_up, prepare, with_retries
 from peft_study.cli.fetch.table import DATASET, Repository, as_size, print_repositories, problem_with
 from peft_study.config.schema import CellConfig, DatasetConfig
 from peft_study.console.exit import EXIT_FAILED, EXIT_OK, run_command
@@ -46,28 +45,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not sys.stderr.isatty():  # a log would hold thousands of lines of a bar
         disable_progress_bars()
     return run_command(
-        lambda: fetch(options.overrides, options.config_dir, dry_run=options.dry_run, as_json=options.json),
+        lambda: _fetch(options.overrides, options.config_dir, dry_run=options.dry_run, as_json=options.json),
         interrupted="complete files stay, and the same command resumes",
     )
 
 
-def fetch(
-    overrides: Sequence[str], config_dir: Path | None = None, *, dry_run: bool = False, as_json: bool = False
-) -> int:
-    """Look up what the cells of a command line need, show it, and download it.
-
-    Args:
-        overrides: the command line's.
-        config_dir: a further folder of config groups.
-        dry_run: stop before anything is downloaded.
-        as_json: print a record instead of the table, at the end.
-
-    Returns:
-        the exit code.
-
-    Raises:
-        UserError: the command is wrong, the hub is unreachable, or the disk is too small.
-    """
+def _fetch(overrides: Sequence[str], config_dir: Path | None, *, dry_run: bool, as_json: bool) -> int:
+    """Look up what the cells of a command line need, show it, and download it. Return the exit code."""
     cells = _runnable(overrides, config_dir)
     repositories = [Repository(need) for need in merged(need for cell in cells for need in needs_of(cell))]
     if repositories:
@@ -78,10 +62,10 @@ def fetch(
     folder, free_bytes = _cache()
     if not as_json and repositories:
         print_repositories(repositories, folder, free_bytes)
-    wanted_bytes = sum(repository.missing_bytes for repository in repositories) * (1 + SPARE_SHARE)
-    if wanted_bytes > free_bytes:
+    needed_bytes = sum(repository.missing_bytes for repository in repositories) * (1 + SPARE_SHARE)
+    if needed_bytes > free_bytes:
         raise UserError(
-            f"{as_size(wanted_bytes)} are needed, {as_size(free_bytes)} are free",
+            f"{as_size(needed_bytes)} are needed, {as_size(free_bytes)} are free",
             where=str(folder),
             hint="HF_HOME=FOLDER on a larger disk, here and for the runs, or fewer models at a time",
         )

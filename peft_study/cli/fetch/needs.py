@@ -14,8 +14,13 @@ WEIGHTS = "*.safetensors"
 WEIGHT_FILES = (WEIGHTS, "model.safetensors.index.json", "config.json", "generation_config.json")
 VOCABULARY_FILES = ("vocab.json", "vocab.txt", "merges.txt", "tokenizer.model", "spiece.model")
 TOKENIZER_FILES = (
-    *("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
-    *("chat_template.json", "chat_template.jinja"),
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.json",
+    "chat_template.jinja",
     *VOCABULARY_FILES,
 )
 # sentence-transformers stores the settings of each part, and the weights of some, in numbered folders.

@@ -1,16 +1,19 @@
-"""Looking up and downloading one repository of the hub."""
+"""Looks up and downloads one repository of the hub. What a network may have failed is tried again."""
 
+import errno
 import logging
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from huggingface_hub import HfApi, constants, hf_hub_download, try_to_load_from_cache
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from peft_study.cli.fetch.needs import WEIGHTS, matches
-from peft_study.cli.fetch.retry import with_retries
-from peft_study.cli.fetch.table import MODEL, Need, Repository, as_size
+from peft_study.cli.fetch.table import MODEL, Need, Repository, as_size, summary
 from peft_study.config.schema import DatasetConfig
 from peft_study.console.messages import print_line
 from peft_study.data.loading import load
@@ -20,6 +23,11 @@ from peft_study.models.hub import OFFLINE
 TIMEOUT_SECONDS = 30.0
 # The account with which the hub itself offers converted weights; a pull request can come from anybody.
 CONVERSION_BOT = "SFconvertbot"
+_PAUSES_SECONDS = (1.0, 5.0, 20.0)
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
+_TRANSIENT_STATUSES = {408, 429}  # a timeout, and too many requests
+
+T = TypeVar("T")
 
 
 def look_up(repository: Repository) -> None:
@@ -119,3 +127,30 @@ def _offline() -> Iterator[None]:
         logging.disable(logging.NOTSET)
         for module, value in zip(modules, before, strict=True):
             setattr(module, OFFLINE, value)
+
+
+def with_retries(action: Callable[[], T]) -> T:
+    """Run an action; after an error that may be temporary, retry it after a pause."""
+    for pause in _PAUSES_SECONDS:
+        try:
+            return action()
+        except Exception as error:  # the hub's libraries raise those of several HTTP clients
+            if _is_final(error):
+                raise
+            print_line(f"{summary(error)}; retrying in {pause:.0f} s")
+            time.sleep(pause)
+    return action()
+
+
+def _is_final(error: BaseException) -> bool:
+    """Whether a retry cannot help."""
+    if isinstance(error, UserError | LocalEntryNotFoundError):
+        # Both also wrap a failed connection.
+        return error.__cause__ is None or _is_final(error.__cause__)
+    if isinstance(error, HfHubHTTPError):
+        status = error.response.status_code
+        return 400 <= status < 500 and status not in _TRANSIENT_STATUSES
+    if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+        return True
+    # Errors of a program, or of a name that does not exist.
+    return isinstance(error, ValueError | TypeError | LookupError | AttributeError | FileNotFoundError)

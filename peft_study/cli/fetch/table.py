@@ -18,7 +18,7 @@ from rich.text import Text
 
 from peft_study.console.formats import MISSING
 from peft_study.console.messages import plain_console, printable
-from peft_study.console.redaction import redact
+from peft_study.console.redaction import redact_message
 from peft_study.errors import UserError
 
 MODEL, DATASET = "model", "dataset"
@@ -101,15 +101,13 @@ def print_repositories(repositories: Sequence[Repository], folder: Path, free_by
         free_bytes: free space on its disk.
     """
     console = plain_console()
-    total, missing = (
-        sum(getattr(repository, name) for repository in repositories) for name in ("total_bytes", "missing_bytes")
-    )
+    total = sum(repository.total_bytes for repository in repositories)
+    missing = sum(repository.missing_bytes for repository in repositories)
+    files = sum(len(repository.sizes) for repository in repositories)
     table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False, show_footer=True)
     table.add_column("repository", "total", overflow="fold")
     table.add_column("for", overflow="fold")
-    table.add_column(
-        "files", str(sum(len(repository.sizes) for repository in repositories)), justify="right", no_wrap=True
-    )
+    table.add_column("files", str(files), justify="right", no_wrap=True)
     for title, footer in (("size", total), ("cached", total - missing), ("to download", missing)):
         table.add_column(title, as_size(footer), justify="right", no_wrap=True)
     for repository in repositories:
@@ -147,20 +145,16 @@ def problem_with(need: Need, error: Exception) -> UserError:
         what, hint = error.what, error.hint or hint
     # GatedRepoError is a kind of this error.
     elif isinstance(error, RepositoryNotFoundError) and not isinstance(error, GatedRepoError):
-        what, hint = (
-            f"{need.repository} does not exist, or is private",
-            f"check its name; hf auth login if {page} is private",
-        )
+        what = f"{need.repository} does not exist, or is private"
+        hint = f"check its name; hf auth login if {page} is private"
     elif isinstance(error, RevisionNotFoundError):
         what, hint = f"{need.repository} has no revision {need.revision!r}", f"one of {page}/tree/main"
     elif status in {401, 403}:
         what, hint = f"{need.repository} is gated: its owner grants access", f"ask on {page}, then hf auth login"
-    return UserError(
-        str(redact(what, "commit")), where=f"{need.kind} {', '.join(need.uses)}", hint=str(redact(hint, "commit"))
-    )
+    return UserError(redact_message(what), where=f"{need.kind} {', '.join(need.uses)}", hint=redact_message(hint))
 
 
 def summary(error: BaseException) -> str:
     """The type of an error and its first line, without secrets."""
-    lines = str(redact(str(error), "commit")).strip().splitlines()
+    lines = redact_message(str(error)).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -3,14 +3,12 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from peft_study.config import identity
 from peft_study.config.schema import CellConfig, Device
-from peft_study.cost.durations import TimeKey, median_seconds, time_key, work_seconds
-from peft_study.results.schema import Status
-from peft_study.results.store import RESULT, read_result
+from peft_study.cost.durations import TimeKey, time_key
 from peft_study.sweep.plan import PlannedCell
+from peft_study.sweep.records import median_work_seconds
 
 GB = 1e9
 LIBRARIES_GB = {False: 2.0, True: 6.0}
@@ -78,8 +76,8 @@ def needs_of(cells: Sequence[PlannedCell], limits: Limits) -> list[Need]:
     Returns:
         a need for each cell, in the same order.
     """
-    durations = {} if limits.minutes is not None else _durations(cells)
-    peaks = {} if limits.memory_gb is not None else _peak_bytes([cell.cell for cell in cells])
+    durations = {} if limits.minutes is not None else median_work_seconds(cells)
+    peaks = {} if limits.memory_gb is not None else _peak_bytes([cell.cell for cell in cells], limits)
     return [_need(cell.cell, limits, durations, peaks) for cell in cells]
 
 
@@ -87,9 +85,7 @@ def _need(
     cell: CellConfig, limits: Limits, durations: Mapping[TimeKey, float], peaks: Mapping[str | None, int | None]
 ) -> Need:
     config = identity.plain(cell)
-    wants_gpu = cell.hardware.device is Device.cuda or (cell.hardware.device is Device.auto and limits.has_gpus)
-    processes = cell.hardware.gpus_per_cell
-    gpus = processes * wants_gpu if limits.gpus is None else limits.gpus
+    gpus, processes = _gpus(cell, limits), cell.hardware.gpus_per_cell
     memory = limits.memory_gb
     if memory is None:
         peak = peaks.get(identity.settings_key(config)) or 0
@@ -107,31 +103,34 @@ def _need(
     return Need(cores, gpus, memory, minutes, cell.hardware.requeues)
 
 
-def _durations(cells: Sequence[PlannedCell]) -> Mapping[TimeKey, float]:
-    finished = []
-    for output in {cell.cell.output_dir for cell in cells}:
-        for file in Path(output).glob(f"*/*/{RESULT}"):
-            try:
-                result = read_result(file)
-            except (OSError, ValueError):
-                continue
-            if result is not None and result.status is Status.ok:
-                finished.append((time_key(result.config), work_seconds(result)))
-    return median_seconds(finished)
+def _gpus(cell: CellConfig, limits: Limits) -> int:
+    if limits.gpus is not None:
+        return limits.gpus
+    device = cell.hardware.device
+    uses_gpus = device is Device.cuda or (device is Device.auto and limits.has_gpus)
+    return cell.hardware.gpus_per_cell if uses_gpus else 0
 
 
-def _peak_bytes(cells: Sequence[CellConfig]) -> dict[str | None, int | None]:
+def _peak_bytes(cells: Sequence[CellConfig], limits: Limits) -> dict[str | None, int | None]:
     """Predict the memory of the machine that each configuration takes, by `identity.settings_key`."""
     # Imported late, because torch takes seconds and a setting of the launcher makes the prediction unnecessary.
     from peft_study.cost.choices import choose_all
 
-    # Each process loads the whole model before the GPUs divide its weights.
-    whole = [replace(cell, hardware=replace(cell.hardware, shard_weights=False)) for cell in cells]
-    choices = choose_all({identity.settings_key(identity.plain(cell)): cell for cell in whole})
-    on_cpu = {identity.settings_key(identity.plain(cell)): cell.hardware.device is Device.cpu for cell in cells}
+    configurations = {identity.settings_key(identity.plain(cell)): _as_loaded(cell, limits) for cell in cells}
     peaks: dict[str | None, int | None] = {}
-    for key, choice in choices.items():
+    for key, choice in choose_all(configurations).items():
         predicted = choice.predicted
-        # With a GPU, the weights pass through the memory of the machine while they are loaded.
-        peaks[key] = None if predicted is None else predicted.peak_bytes if on_cpu[key] else predicted.load_peak_bytes
+        if predicted is None:
+            peaks[key] = None
+        elif configurations[key].hardware.device is Device.cpu:
+            peaks[key] = predicted.peak_bytes
+        else:  # the weights pass through the memory of the machine while they are loaded
+            peaks[key] = predicted.load_peak_bytes
     return peaks
+
+
+def _as_loaded(cell: CellConfig, limits: Limits) -> CellConfig:
+    """Return a cell with the device that its job has. Each process loads the whole model before GPUs divide it."""
+    on_cpu = cell.hardware.device is Device.auto and not _gpus(cell, limits)
+    device = Device.cpu if on_cpu else cell.hardware.device
+    return replace(cell, hardware=replace(cell.hardware, device=device, shard_weights=False))

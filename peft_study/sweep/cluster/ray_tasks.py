@@ -1,8 +1,9 @@
 """Runs the cells of a sweep as tasks of Ray."""
 
+import math
 import re
 import signal
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,14 +12,13 @@ from typing import Any
 from peft_study.cell.attempt import Outcome
 from peft_study.console.interrupts import WARNINGS
 from peft_study.errors import UserError
-from peft_study.results.schema import FAILURES, Status
+from peft_study.results.schema import Status
 from peft_study.sweep.cluster.needs import GB, Limits, Need, needs_of
 from peft_study.sweep.cluster.remote import RemoteCell
-from peft_study.sweep.display import SweepDisplay
-from peft_study.sweep.outcomes import record_death, wait_for
+from peft_study.sweep.cluster.watch import CellWatch
+from peft_study.sweep.outcomes import wait_for
 from peft_study.sweep.plan import PlannedCell
 from peft_study.sweep.pool import SECONDS_TO_SAVE
-from peft_study.sweep.records import not_started, recorded_outcome, start_of
 
 _LOOK_SECONDS = 1.0
 _COLOR = re.compile(r"\x1b\[[0-9;]*m")
@@ -62,59 +62,41 @@ def run_tasks(
     if not cells:
         return []
     with _connected(options.init) as resources:
-        limits = replace(limits, has_gpus=resources.get("GPU", 0) > 0)
-        needs = needs_of(cells, limits)
+        needs = needs_of(cells, replace(limits, has_gpus=resources.get("GPU", 0) > 0))
         for need in set(needs):
             _check(need, resources)
-        return _run(cells, needs, options, stop_on_failure=stop_on_failure)
+        watch = CellWatch(cells, stop_on_failure=stop_on_failure)
+        tasks = {cell.folder: _start(cell, need, options) for cell, need in zip(cells, needs, strict=True)}
+        _wait(tasks, watch)
+        return watch.outcomes
 
 
-def _run(
-    cells: Sequence[PlannedCell], needs: Sequence[Need], options: TaskOptions, *, stop_on_failure: bool
-) -> list[Outcome]:
+def _wait(tasks: Mapping[Path, Any], watch: CellWatch) -> None:
+    """Wait until all tasks have ended, and note how their cells ended."""
     import ray
 
-    outcomes: dict[Path, Outcome] = {}
-    starts = {cell.folder: start_of(cell) for cell in cells}
-    tasks = {_start(cell, need, options): cell for cell, need in zip(cells, needs, strict=True)}
-    stopped = False
-    with SweepDisplay([cell.folder.name for cell in cells], len(cells)) as display:
+    def cancel(cells: Sequence[PlannedCell]) -> None:
+        # Raises KeyboardInterrupt in the workers, which lets their cells save. Waiting tasks do not start.
+        for cell in cells:
+            ray.cancel(tasks[cell.folder])
+
+    with watch.display:
         try:
-            while waiting := [task for task, cell in tasks.items() if cell.folder not in outcomes]:
-                ended, _ = ray.wait(waiting, num_returns=1, timeout=_LOOK_SECONDS)
-                for cell in [cell for cell in cells if cell.folder in starts]:
+            while waiting := watch.waiting:
+                ended, _ = ray.wait([tasks[cell.folder] for cell in waiting], num_returns=1, timeout=_LOOK_SECONDS)
+                for cell in waiting:
                     # A task that waits for resources has not written a result.
-                    if cell.folder in outcomes or start_of(cell) != starts[cell.folder]:
-                        del starts[cell.folder]
-                        display.started(cell.folder.name)
-                for task in ended:
-                    cell = tasks[task]
-                    if stopped and cell.folder in starts:
-                        outcomes[cell.folder] = not_started(cell)
-                        del starts[cell.folder]
-                        continue
-                    outcome = outcomes[cell.folder] = _outcome(cell, task, cancelled=stopped)
-                    display.ended(outcome.cell_id, str(outcome.status), outcome.reason)
-                    # Without a status, the cell could not even write a result.
-                    if stop_on_failure and not stopped and outcome.status in FAILURES | {None}:
-                        stopped = True
-                        _cancel(task for task, cell in tasks.items() if cell.folder not in outcomes)
-                        display.stopped(outcome.cell_id, len(starts.keys() - outcomes.keys()))
+                    if watch.has_begun(cell):
+                        watch.show_start(cell)
+                    if tasks[cell.folder] in ended:
+                        _note(cell, tasks[cell.folder], watch)
+                watch.stop_after_failure(cancel)
         except KeyboardInterrupt:
-            unfinished = [(task, cell) for task, cell in tasks.items() if cell.folder not in outcomes]
-            display.interrupted(len(unfinished))
-            _cancel(task for task, _ in unfinished)
-            wait_for([cell for _, cell in unfinished], limit_seconds=SECONDS_TO_SAVE)
+            unfinished = watch.waiting
+            watch.display.interrupted(len(unfinished))
+            cancel(unfinished)
+            wait_for(unfinished, limit_seconds=SECONDS_TO_SAVE)
             raise
-    return [outcomes[cell.folder] for cell in cells]
-
-
-def _cancel(tasks: Iterable[Any]) -> None:
-    """Raise KeyboardInterrupt in the workers of tasks, which lets their cells save. Waiting tasks do not start."""
-    import ray
-
-    for task in tasks:
-        ray.cancel(task)
 
 
 def _start(cell: PlannedCell, need: Need, options: TaskOptions) -> Any:
@@ -144,38 +126,44 @@ def _call(function: RemoteCell, folder: Path) -> Outcome:
     return function()
 
 
-def _outcome(cell: PlannedCell, task: Any, *, cancelled: bool) -> Outcome:
-    """Return how the cell of a task ended. The record of the cell has priority over what Ray reports."""
+def _note(cell: PlannedCell, task: Any, watch: CellWatch) -> None:
+    """Note how the cell of a task ended. The record of the cell has priority over what Ray reports."""
     import ray
 
+    if watch.stopped and not watch.has_begun(cell):
+        watch.note_not_started(cell)
+        return
+    returned: Outcome | None = None
     cause = None
     try:
-        ray.get(task)
+        returned = ray.get(task)
     except Exception as error:
-        if not cancelled:
+        if not watch.stopped:
             first_line = _COLOR.sub("", str(error).strip().partition("\n")[0])
             cause = f"Ray reports {type(error).__name__}: {first_line}"
+    status = Status.oom if cause is not None and "OutOfMemoryError" in cause else Status.failed
     # The process of a worker that was lost is told to end, and writes its result.
-    wait_for([cell], limit_seconds=SECONDS_TO_SAVE)
-    out_of_memory = cause is not None and "OutOfMemoryError" in cause
-    record_death(cell, Status.oom if out_of_memory else Status.failed, cause)
-    outcome = recorded_outcome(cell)
-    if cause is not None and outcome.status is not Status.ok:
+    outcome = watch.outcome_after(cell, status, cause, limit_seconds=SECONDS_TO_SAVE)
+    if returned is not None and not watch.has_begun(cell):  # the record is that of an earlier run
+        outcome = replace(returned, folder=cell.folder)
+    elif cause is not None and outcome.status is not Status.ok and cause not in str(outcome.reason):
         outcome = replace(outcome, reason=f"{outcome.reason}; {cause}")
-    return outcome
+    watch.note(cell, outcome)
 
 
 def _check(need: Need, resources: Mapping[str, float]) -> None:
     """Refuse a need that no set of free nodes can meet, because Ray would wait for ever."""
-    offered = {"CPU": need.cores, "GPU": need.gpus, "memory": need.memory_gb * GB}
-    names = {"CPU": "num_cpus", "GPU": "num_gpus", "memory": "mem_gb"}
-    for resource, amount in offered.items():
-        if amount > resources.get(resource, 0):
-            most = resources.get(resource, 0) / (GB if resource == "memory" else 1)
+    requested = {"CPU": need.cores, "GPU": need.gpus, "memory": need.memory_gb * GB}
+    settings = {"CPU": "num_cpus", "GPU": "num_gpus", "memory": "mem_gb"}
+    for resource, amount in requested.items():
+        offered = resources.get(resource, 0)
+        if amount > offered:
+            most = math.floor(offered / GB if resource == "memory" else offered)
+            setting = f"hydra.launcher.{settings[resource]}"
             raise UserError(
-                f"hydra.launcher.{names[resource]} must be at most {most:.0f}, which Ray offers, got {need}",
+                f"{setting} must be at most {most}, which Ray offers, got {need}",
                 where="hydra/launcher=ray",
-                hint=f"hydra.launcher.{names[resource]}={most:.0f}",
+                hint=f"{setting}={most}",
             )
 
 

@@ -12,13 +12,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from types import FrameType
 from typing import Any
 
 from peft_study.cell.attempt import Outcome
 from peft_study.cell.visible import visible_gpus
-from peft_study.config import identity
-from peft_study.config.schema import Retry
 from peft_study.results.limits import KernelKills
 from peft_study.results.store import OUTPUT, CellFolder
 from peft_study.sandbox.cores import available_cores
@@ -27,8 +26,8 @@ from peft_study.sweep.machine import Slot
 from peft_study.sweep.outcomes import add_cause, wait_for
 from peft_study.sweep.plan import PlannedCell
 from peft_study.sweep.pool import SECONDS_TO_SAVE
-from peft_study.sweep.processes import SpawningStarter
-from peft_study.sweep.records import ended_before, start_of
+from peft_study.sweep.processes import spawn
+from peft_study.sweep.records import Start, ended_before, start_of
 
 _LOOK_SECONDS = 0.1
 
@@ -52,10 +51,10 @@ class RemoteCell:
         self.show_traceback = show_traceback
         self._process: int | None = None
         self._code: int | None = None
-        self._earlier_start: str | None = None
+        self._earlier_start: Start | None = None
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_rebuild, (self.cell, self.gpus, self.cores, self.show_traceback))
+        return partial(RemoteCell, show_traceback=self.show_traceback), (self.cell, self.gpus, self.cores)
 
     def __call__(self) -> Outcome:
         """Run the cell, or skip it if it is done."""
@@ -66,9 +65,7 @@ class RemoteCell:
             return earlier
         outcome = self._attempt()
         while outcome.retry:
-            # In a fresh process, with less memory. What is left of the attempt is work of this job.
-            again = replace(self.cell.cell, rerun=False, retry=Retry.all)
-            self.cell = replace(self.cell, cell=again)
+            self.cell = self.cell.for_retry()
             outcome = self._attempt()
         print(f"{outcome.cell_id}: {outcome.status}: {outcome.reason or 'done'}; see {self.cell.folder}")  # noqa: T201
         return outcome
@@ -139,16 +136,12 @@ class RemoteCell:
         cores = min(self.cores, available_cores())
         threads = max(1, cores // self.cell.cell.hardware.gpus_per_cell)
         environment = Slot(",".join(gpus) or None, threads).environment()
-        description = {
-            "config": identity.plain(self.cell.cell),
-            "folder": str(self.cell.folder),
-            "show_traceback": self.show_traceback,
-        }
+        description = self.cell.description(show_traceback=self.show_traceback)
         with (
             (CellFolder(self.cell.folder).path / OUTPUT).open("ab") as output,
             open(os.devnull, "wb") as events,  # noqa: PTH123 - nobody reads the progress
         ):
-            process = SpawningStarter().start(description, environment, output.fileno(), events.fileno())
+            process = spawn(description, environment, output.fileno(), events.fileno())
         self._process = process.pid
 
     def _has_ended(self) -> bool:
@@ -176,7 +169,3 @@ class RemoteCell:
         if self._process is not None and not self._has_ended():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._process, number)
-
-
-def _rebuild(cell: PlannedCell, gpus: int, cores: int, show_traceback: bool) -> RemoteCell:
-    return RemoteCell(cell, gpus, cores, show_traceback=show_traceback)

@@ -8,7 +8,6 @@ from pathlib import Path
 from peft_study.cell.attempt import Outcome, new_result
 from peft_study.console.messages import print_line
 from peft_study.results.lease import STALE_SECONDS
-from peft_study.results.schema import FAILURES, Status
 from peft_study.results.store import RESULT, CellFolder
 from peft_study.sweep.cluster.needs import Limits, needs_of
 from peft_study.sweep.cluster.slurm_queue import (
@@ -17,16 +16,14 @@ from peft_study.sweep.cluster.slurm_queue import (
     SlurmUnreachableError,
     cancel_jobs,
     ends_of,
+    print_continuing_jobs,
     queued_jobs,
-    tell_that_jobs_go_on,
 )
 from peft_study.sweep.cluster.slurm_submit import Submission, log_of, submit, submitted_before
-from peft_study.sweep.display import SweepDisplay
-from peft_study.sweep.outcomes import record_death, wait_for
+from peft_study.sweep.cluster.watch import CellWatch
 from peft_study.sweep.plan import PlannedCell
-from peft_study.sweep.records import not_started, recorded_outcome, result_of, start_of
+from peft_study.sweep.records import last_lines
 
-_LOG_LINES = 3
 _LOOK_SECONDS = 10.0
 
 
@@ -58,12 +55,7 @@ def run_jobs(
     """
     if not cells:
         return []
-    # Taken before any job of this command can start. A cell that runs already has begun.
-    earlier = {cell.folder: result_of(cell) for cell in cells}
-    starts = {
-        folder: None if result is None or result.status is Status.running else result.started_at
-        for folder, result in earlier.items()
-    }
+    watch = CellWatch(cells, stop_on_failure=stop_on_failure)
     before = submitted_before(settings.folder)
     queued = _still_queued({cell.folder.name: before[cell.folder.name] for cell in cells if cell.folder.name in before})
     if queued:
@@ -71,11 +63,12 @@ def run_jobs(
     new = [cell for cell in cells if cell.folder.name not in queued]
     try:
         jobs = queued | (submit(new, needs_of(new, limits), settings) if new else {})
-        return _Wait(cells, jobs, starts, settings.folder, stop_on_failure=stop_on_failure).run(poll_seconds)
+        _Wait(watch, jobs, settings.folder).run(poll_seconds)
+        return watch.outcomes
     except KeyboardInterrupt:
         numbers = submitted_before(settings.folder)
         names = [cell.folder.name for cell in cells if cell.folder.name in numbers]
-        tell_that_jobs_go_on([numbers[name] for name in names], again="waits for them")
+        print_continuing_jobs([numbers[name] for name in names], again="waits for them")
         raise
 
 
@@ -89,34 +82,19 @@ def _still_queued(jobs: dict[str, str]) -> dict[str, str]:
 
 
 class _Wait:
-    """Waits for the jobs of a sweep's cells, and shows how the cells fare."""
+    """Waits for the jobs of a sweep's cells."""
 
-    def __init__(
-        self,
-        cells: Sequence[PlannedCell],
-        jobs: Mapping[str, str],
-        starts: Mapping[Path, str | None],
-        logs: Path,
-        *,
-        stop_on_failure: bool,
-    ) -> None:
-        self._cells, self._jobs, self._logs = cells, jobs, logs
-        self._stop_on_failure = stop_on_failure
-        self._starts = starts
-        self._display = SweepDisplay([cell.folder.name for cell in cells], len(cells))
-        self._outcomes: dict[Path, Outcome] = {}
-        self._started: set[str] = set()
+    def __init__(self, watch: CellWatch, jobs: Mapping[str, str], logs: Path) -> None:
+        self._watch, self._jobs, self._logs = watch, jobs, logs
         self._reasons: set[tuple[str, str]] = set()
-        self._stopped = False
 
-    def run(self, poll_seconds: float) -> list[Outcome]:
-        """Wait until all jobs have left the queue. Return the outcome of each cell, in their order."""
-        with self._display:
-            while waiting := [cell for cell in self._cells if cell.folder not in self._outcomes]:
+    def run(self, poll_seconds: float) -> None:
+        """Wait until all jobs have left the queue."""
+        with self._watch.display:
+            while self._watch.waiting:
                 time.sleep(poll_seconds)
                 with contextlib.suppress(SlurmUnreachableError):  # a controller that restarts; the jobs continue
-                    self._look(waiting)
-        return [self._outcomes[cell.folder] for cell in self._cells]
+                    self._look(self._watch.waiting)
 
     def _look(self, waiting: Sequence[PlannedCell]) -> None:
         queued = queued_jobs([self._job(cell) for cell in waiting])
@@ -125,69 +103,45 @@ class _Wait:
         ends = ends_of([self._job(cell) for cell in left])
         for cell in left:
             self._note(cell, ends[self._job(cell)])
-        failed = next((outcome for outcome in self._outcomes.values() if outcome.status in FAILURES), None)
-        if self._stop_on_failure and not self._stopped and failed is not None:
-            others = [cell for cell in waiting if cell.folder not in self._outcomes]
-            if others:
-                cancel_jobs([self._job(cell) for cell in others])
-            self._stopped = True
-            self._display.stopped(failed.cell_id, sum(self._not_begun(cell) for cell in others))
+        self._watch.stop_after_failure(lambda cells: cancel_jobs([self._job(cell) for cell in cells]))
 
     def _show_queue(self, queued: Mapping[str, Queued], waiting: Sequence[PlannedCell]) -> None:
-        for name in {cell.folder.name for cell in waiting} - self._started:
-            entry = queued.get(self._jobs[name])
+        for cell in waiting:
+            job = self._job(cell)
+            entry = None if cell.folder in self._watch.started else queued.get(job)
             if entry is not None and entry.state == "RUNNING":
-                self._show_start(name)
+                self._watch.show_start(cell)
             elif entry is not None and entry.blocked:
-                self._tell_reason(self._jobs[name].partition("_")[0], entry.reason)
+                self._print_reason(job.partition("_")[0], entry.reason)
 
-    def _tell_reason(self, array: str, reason: str) -> None:
-        """Say once for an array why its jobs do not start."""
+    def _print_reason(self, array: str, reason: str) -> None:
+        """Print once for an array why its jobs do not start."""
         if (array, reason) not in self._reasons:
             print_line(f"Slurm job {array} waits: {reason}")
         self._reasons.add((array, reason))
 
     def _note(self, cell: PlannedCell, end: JobEnd) -> None:
         """Note the end of a cell whose job left the queue."""
-        if self._stopped and end.may_be_cancelled:
+        begun = self._watch.has_begun(cell)
+        if self._watch.stopped and end.may_be_cancelled:
             end = end.as_cancelled()
-            if self._not_begun(cell):
-                self._outcomes[cell.folder] = not_started(cell)
+            if not begun:
+                self._watch.note_not_started(cell)
                 return
-        outcome = self._outcomes[cell.folder] = _outcome(cell, end, self._logs)
-        self._show_start(outcome.cell_id)
-        self._display.ended(outcome.cell_id, str(outcome.status), outcome.reason)
-
-    def _show_start(self, name: str) -> None:
-        if name not in self._started:
-            self._started.add(name)
-            self._display.started(name)
-
-    def _not_begun(self, cell: PlannedCell) -> bool:
-        """Whether no job has written a result of the cell."""
-        return start_of(cell) == self._starts[cell.folder]
+        log = log_of(self._logs, end.job)
+        cause = f"{end}; {log}" if begun else f"{end} before the cell started; {_printed(log)}"
+        if not (cell.folder / RESULT).exists():
+            result = new_result(cell.cell, cell.folder)
+            result.status, result.reason = end.status, cause
+            CellFolder(cell.folder).write_result(result)
+        # The job is over. Where only the lease tells, its last heartbeat has to become stale.
+        limit_seconds = STALE_SECONDS + _LOOK_SECONDS
+        self._watch.note(cell, self._watch.outcome_after(cell, end.status, cause, limit_seconds=limit_seconds))
 
     def _job(self, cell: PlannedCell) -> str:
         return self._jobs[cell.folder.name]
 
 
-def _outcome(cell: PlannedCell, end: JobEnd, logs: Path) -> Outcome:
-    """Return how a cell ended whose job left the queue. A cell without a result gets one that says what is known."""
-    log = log_of(logs, end.job)
-    cause = f"{end}; {log}"
-    if not (cell.folder / RESULT).exists():
-        result = new_result(cell.cell, cell.folder)
-        result.status, result.reason = end.status, f"{end} before the cell started; {_last_lines(log)}"
-        CellFolder(cell.folder).write_result(result)
-    # The job is over. Where only the lease tells, its last heartbeat has to become stale.
-    wait_for([cell], limit_seconds=STALE_SECONDS + _LOOK_SECONDS)
-    record_death(cell, end.status, cause)
-    return recorded_outcome(cell)
-
-
-def _last_lines(log: Path) -> str:
-    try:
-        lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
-    except OSError:
-        return "it left no output"
-    return " | ".join([line for line in lines if line][-_LOG_LINES:]) or f"{log} is empty"
+def _printed(log: Path) -> str:
+    lines = last_lines(log)
+    return "it left no output" if lines is None else lines or f"{log} is empty"

@@ -10,7 +10,7 @@ from pathlib import Path
 from peft_study.console.messages import print_line
 from peft_study.results.schema import Status
 
-_SECONDS, _LOOK_SECONDS = 60.0, 10.0
+_COMMAND_SECONDS, _LOOK_SECONDS = 60.0, 10.0
 _SUBMITTED = "*_submitted.pkl"
 _INTERRUPTED = ("CANCELLED", "PREEMPTED", "TIMEOUT", "DEADLINE", "NODE_FAIL", "BOOT_FAIL", "REVOKED")
 """States of jobs that something else than the cell ended."""
@@ -88,9 +88,9 @@ def queued_jobs(jobs: Collection[str]) -> dict[str, Queued]:
         return {}
     arrays = sorted({job.partition("_")[0] for job in jobs})
     # An array that has left Slurm's memory makes squeue fail if it is the only one asked for, so all are listed.
-    listing = _output(["squeue", "--noheader", "--array", "--format=%i %F %K %T %r"])
+    output = _output(["squeue", "--noheader", "--array", "--format=%i %F %K %T %r"])
     queued = {}
-    for line in listing.splitlines():
+    for line in output.splitlines():
         job, array, index, state, *reason = line.split(maxsplit=4)
         if array in arrays:
             queued[job if job in jobs else f"{array}_{index}"] = Queued(state, "".join(reason).strip())
@@ -103,10 +103,7 @@ def ends_of(jobs: Sequence[str]) -> dict[str, JobEnd]:
     Args:
         jobs: numbers of jobs.
     """
-    states: dict[str, str] = {}
-    for job in jobs:
-        states |= {job: state} if (state := _accounted(job) or _remembered(job)) else {}
-    return {job: JobEnd(job, states.get(job)) for job in jobs}
+    return {job: JobEnd(job, _accounted(job) or _remembered(job)) for job in jobs}
 
 
 def jobs_of_submitit(folder: Path, since: float) -> list[str]:
@@ -135,18 +132,18 @@ def cancel_jobs(jobs: Sequence[str]) -> None:
 
 def wait_for_jobs(jobs: Sequence[str]) -> None:
     """Wait until jobs have left the queue."""
-    told = 0
+    printed = 0
     try:
         while left := queued_jobs(jobs):
-            if len(left) != told:
-                told = len(left)
-                print_line(f"waiting for {told} jobs in the queue: {', '.join(sorted(left)[:5])}")
+            if len(left) != printed:
+                printed = len(left)
+                print_line(f"waiting for {printed} jobs in the queue: {', '.join(sorted(left)[:5])}")
             time.sleep(_LOOK_SECONDS)
     except SlurmUnreachableError as error:  # jobs of submitit's other executors
         print_line(f"the jobs that are left are not waited for: {error}")
 
 
-def tell_that_jobs_go_on(jobs: Iterable[str], *, again: str) -> None:
+def print_continuing_jobs(jobs: Iterable[str], *, again: str) -> None:
     """Say that jobs outlive this command, and how to look at them and to cancel them.
 
     Args:
@@ -181,12 +178,13 @@ def partition_of(name: str | None) -> Partition:
         name: its name; None for the default one.
     """
     try:
-        listing = _output(["sinfo", "--noheader", "--format=%P|%G|%l", *([f"--partition={name}"] if name else [])])
+        chosen = [f"--partition={name}"] if name else []
+        output = _output(["sinfo", "--noheader", "--format=%P|%G|%l", *chosen])
     except SlurmUnreachableError:
         return Partition()
-    rows = [line.split("|") for line in listing.splitlines() if line.count("|") == 2]
-    # A star marks the default partition.
-    rows = rows if name else [row for row in rows if row[0].endswith("*")] or rows
+    rows = [line.split("|") for line in output.splitlines() if line.count("|") == 2]
+    if not name:  # a star marks the default partition
+        rows = [row for row in rows if row[0].endswith("*")] or rows
     limits = [minutes for _, _, limit in rows if (minutes := _minutes(limit)) is not None]
     return Partition(any("gpu" in gres for _, gres, _ in rows), min(limits, default=None))
 
@@ -203,25 +201,26 @@ def _minutes(limit: str) -> int | None:
 def _accounted(job: str) -> str | None:
     """Return the state in the accounting database, where steps know of a lack of memory; None if there is none."""
     try:
-        listing = _output(["sacct", "--noheader", "--parsable2", "--format=State", f"--jobs={job}"])
+        output = _output(["sacct", "--noheader", "--parsable2", "--format=State", f"--jobs={job}"])
     except SlurmUnreachableError:  # many clusters keep no accounts
         return None
-    states = [line.split()[0] for line in listing.splitlines() if line.strip()]
+    states = [line.split()[0] for line in output.splitlines() if line.strip()]
     return OUT_OF_MEMORY if OUT_OF_MEMORY in states else next(iter(states), None)
 
 
 def _remembered(job: str) -> str | None:
     """Return the state that the controller remembers for some minutes."""
     try:
-        match = re.search(r"JobState=(\S+)", _output(["scontrol", "--oneliner", "show", "job", job]))
+        output = _output(["scontrol", "--oneliner", "show", "job", job])
     except SlurmUnreachableError:
         return None
-    return match and match[1]
+    match = re.search(r"JobState=(\S+)", output)
+    return match[1] if match else None
 
 
 def _output(command: Sequence[str]) -> str:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=True)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_COMMAND_SECONDS, check=True)
     except (OSError, subprocess.SubprocessError) as error:
         raise SlurmUnreachableError(f"{command[0]}: {error}") from error
     return done.stdout

@@ -24,7 +24,6 @@ class Submission:
 
     Attributes:
         folder: where scripts and logs of the jobs go; all nodes must see it.
-        name: name of the jobs.
         options: options of sbatch, as submitit names them: partition, account, qos, constraint and so on.
         additional: further options of sbatch, such as {"mail-type": "END"}.
         setup: lines of shell that run before the cell, such as "module load cuda".
@@ -34,7 +33,6 @@ class Submission:
     """
 
     folder: Path
-    name: str = "peft_study"
     options: Mapping[str, str] = field(default_factory=dict)
     additional: Mapping[str, Any] = field(default_factory=dict)
     setup: Sequence[str] = ()
@@ -103,7 +101,7 @@ def _submit_array(cells: Sequence[PlannedCell], need: Need, settings: Submission
     functions = [RemoteCell(cell, need.gpus, need.cores, show_traceback=settings.show_traceback) for cell in cells]
     try:
         executor.update_parameters(
-            job_name=settings.name,
+            job_name="peft_study",
             time=need.minutes,
             mem=f"{need.memory_gb}GB",
             cpus_per_task=need.cores,
