@@ -110,14 +110,17 @@ def run_cell(cell: CellConfig, path: Path, options: RunOptions) -> Outcome:
             outcome, leave = _run_locked(cell, folder, result, options)
             if not leave and not options.sweep:
                 folder.remove_light_files()
-                # `made` starts with the innermost folder, so each one is empty in turn.
-                for empty in made:
-                    empty.rmdir()
+                # Another cell may have been made in one of them since.
+                with contextlib.suppress(OSError):
+                    # `made` starts with the innermost folder, so each one is empty in turn.
+                    for empty in made:
+                        empty.rmdir()
             return outcome
     except (CellBusyError, UnreadableError) as error:
         print_error(error)
         busy = isinstance(error, CellBusyError)
-        return Outcome(result.cell_id, Status.running, error.what, EXIT_USER_ERROR, path, busy=busy)
+        status = Status.running if busy else None
+        return Outcome(result.cell_id, status, error.what, EXIT_USER_ERROR, path, busy=busy)
     except OSError as unwritable:
         # The disk is full or went away, so that the record of the end cannot be written either.
         reason = f"the result cannot be written: {unwritable.strerror or unwritable}"

@@ -12,6 +12,7 @@ from peft_study.generation.batches import MAX_BATCH
 from peft_study.models.precision import Compute
 from peft_study.results.attempts import Attempt
 from peft_study.results.schema import RunResult
+from peft_study.training.schedule import micro_batch_of_rank
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ def by_prediction(cell: CellConfig, compute: Compute, result: RunResult) -> Cell
     in_force = replace(cell.training, precision=compute.precision)
     choice = choose_memory(replace(cell, training=in_force), device_bytes(compute.device, cell.hardware.budget_bytes))
     result.predicted = recorded(choice, cell.hardware.gpus_per_cell)
-    if choice.advice is not None and choice.exceeds_even_without_overhead:
+    if choice.exceeds_even_without_overhead:
         raise UserError(
             f"predicted memory must fit the budget: {choice.advice}",
             where="training.memory, hardware.memory_budget_gb",
@@ -62,9 +63,9 @@ def by_attempts(cell: CellConfig, attempt: Attempt, prompts: int) -> CellConfig:
     if training != cell.training:
         logger.info("after exhausted memory: %s", attempt.restriction)
     if _trains(cell):
-        together = training.micro_batch_size * cell.hardware.gpus_per_cell
-        attempt.micro_batch_size = training.micro_batch_size
-        attempt.gradient_accumulation = training.batch_size // together
+        ranks = cell.hardware.gpus_per_cell
+        attempt.micro_batch_size = micro_batch_of_rank(training, ranks)
+        attempt.gradient_accumulation = training.batch_size // (attempt.micro_batch_size * ranks)
         attempt.gradient_checkpointing = training.gradient_checkpointing
     most = attempt.restriction.prompts_at_once or cell.generation.batch_size or MAX_BATCH
     attempt.prompts_at_once = min(prompts, most)

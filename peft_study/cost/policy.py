@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from peft_study.config.schema import CellConfig, MemoryPolicy, MethodKind, TrainingConfig
 from peft_study.cost.predict import Estimate, estimate
+from peft_study.training.schedule import micro_batch_of_rank
 
 GB = 1e9
 # Halves of the study's batch of 8, so that accumulation keeps the samples of an optimizer step.
@@ -89,15 +90,17 @@ def _choose(cell: CellConfig, budget_bytes: int | None) -> MemoryChoice:
     if cell.method.kind is MethodKind.prompting:
         return MemoryChoice(training, estimate(cell), budget_bytes, "nothing is trained")
     if training.division_is_set:
+        fitting = replace(training, micro_batch_size=micro_batch_of_rank(training))
         reason = "training.micro_batch_size or training.gradient_checkpointing is set"
-        return _with_smallest(cell, MemoryChoice(training, estimate(cell), budget_bytes, reason))
-    divisions = list(_divisions(cell))
+        return _with_smallest(cell, _chosen(cell, fitting, budget_bytes, reason))
+    fastest, *slower = _divisions(cell)
+    smallest = slower[-1] if slower else fastest
     if training.memory is MemoryPolicy.small:
-        return _chosen(cell, divisions[-1], budget_bytes, "training.memory=small")
-    first = _chosen(cell, divisions[0], budget_bytes, f"training.memory={training.memory}")
-    if training.memory is not MemoryPolicy.auto or first.fits is None or first.fits:
-        return _with_smallest(cell, first)
-    for division in divisions[1:]:
+        return _chosen(cell, smallest, budget_bytes, "training.memory=small")
+    choice = _chosen(cell, fastest, budget_bytes, f"training.memory={training.memory}")
+    if training.memory is not MemoryPolicy.auto or choice.fits is not False:
+        return _with_smallest(cell, choice)
+    for division in slower:
         choice = _chosen(cell, division, budget_bytes, "the fastest that fits the budget by the prediction")
         if choice.fits:
             return choice

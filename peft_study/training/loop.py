@@ -24,7 +24,7 @@ from peft_study.training.arguments import optimizer_class, training_arguments
 from peft_study.training.checkpoint import save_training_state
 from peft_study.training.ranks import ALONE, Ranks
 from peft_study.training.recorded_steps import recorded_steps
-from peft_study.training.schedule import Schedule, plan
+from peft_study.training.schedule import Schedule, micro_batch_of_rank, plan
 from peft_study.training.trainer import TokenMeanTrainer
 from peft_study.training.work import IDLE, Builder, StepClock, counted
 
@@ -186,8 +186,16 @@ def train(
     if ranks.first:
         resume.remove_others(folder, start)
     recorded = recorded_steps(model, settings, compute) if cuda_graphs and ranks.size == 1 else None
+    # The Trainer sees the micro-batches of all ranks together, so that the batch stays the study's.
+    together = micro_batch_of_rank(settings, ranks.size) * ranks.size
     arguments = training_arguments(
-        divided(settings, ranks), schedule, learning_rate, seed, compute, folder, fresh=start is None
+        replace(settings, micro_batch_size=together),
+        schedule,
+        learning_rate,
+        seed,
+        compute,
+        folder,
+        fresh=start is None,
     )
     trainer = TokenMeanTrainer(
         clock=clock,
@@ -213,18 +221,6 @@ def train(
     ranks.wait(compute.device)  # until the last checkpoint is written
     graphs = 0 if recorded is None else recorded.count
     return replace(_outcome(trainer.state, schedule, folder, resumed_from_step), cuda_graphs=graphs)
-
-
-def divided(settings: TrainingConfig, ranks: Ranks) -> TrainingConfig:
-    """Return settings whose micro-batch is that of all ranks, so that the batch stays the study's.
-
-    Args:
-        settings: with the micro-batch size of a rank, as far as its share of a batch allows.
-        ranks: the processes that train the model. Their number divides the batch size.
-    """
-    share = settings.batch_size // ranks.size
-    micro = max(size for size in range(1, share + 1) if share % size == 0 and size <= settings.micro_batch_size)
-    return replace(settings, micro_batch_size=micro * ranks.size)
 
 
 def shared(build: Builder, ranks: Ranks) -> Builder:

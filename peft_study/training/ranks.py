@@ -91,7 +91,8 @@ class Ranks:
         for gradient in gradients:
             if gradient.numel() >= COALESCED_ELEMENTS:
                 self.add(gradient)
-        for dtype in {gradient.dtype for gradient in small}:
+        # A set has another order in each process, and the ranks must exchange in the same order.
+        for dtype in dict.fromkeys(gradient.dtype for gradient in small):
             self._add_together([gradient for gradient in small if gradient.dtype == dtype])
 
     def _add_together(self, gradients: Sequence[torch.Tensor]) -> None:

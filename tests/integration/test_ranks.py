@@ -88,8 +88,12 @@ def test_two_processes_compute_what_one_does(command: Command, tmp_path: Path, a
             losses = [[step[name] for step in run if name in step] for run in runs]
             assert losses[1] == pytest.approx(losses[0], rel=1e-5)
     assert candidates(tmp_path / "2") == candidates(tmp_path / "1")
-    (result,) = (tmp_path / "2").glob("*/*/result.json")
-    assert json.loads(result.read_text())["provenance"]["processes"] == 2
+    (file,) = (tmp_path / "2").glob("*/*/result.json")
+    result = json.loads(file.read_text())
+    assert result["provenance"]["processes"] == 2
+    if "method=icl" not in arguments:
+        (attempt,) = result["attempts"]
+        assert attempt["micro_batch_size"] * attempt["gradient_accumulation"] * 2 == 8
 
 
 def shard(rank: int, ports: Mapping[str, int], folder: str) -> None:
