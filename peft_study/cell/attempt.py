@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from peft_study.cell.earlier import stands
 from peft_study.cell.endings import classify, end_attempt
 from peft_study.cell.environment import fast_imports, one_process
-from peft_study.cell.retries import restriction_now, retry_follows
+from peft_study.cell.retries import keeps_result, restriction_now, retry_follows
 from peft_study.config import identity
 from peft_study.config.checks import check
 from peft_study.config.schema import CellConfig
@@ -171,7 +170,7 @@ def _run_locked(cell: CellConfig, folder: CellFolder, result: RunResult, options
     """Run the cell, or skip it. Return its outcome, and whether its folder holds anything to keep."""
     fresh = not (folder.path / RESULT).exists()
     earlier = None if cell.rerun else _earlier(folder)
-    if earlier is not None and stands(cell, earlier):
+    if earlier is not None and keeps_result(cell, earlier):
         if earlier.status is not Status.ok:
             print_line(
                 f"{earlier.cell_id}: {earlier.status} before; retry={cell.retry} leaves it, retry=all runs it again"

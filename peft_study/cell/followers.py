@@ -15,7 +15,7 @@ from typing import IO
 import torch
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-from peft_study.cell.visible import VISIBLE, visible_gpus
+from peft_study.cell.environment import VISIBLE, visible_gpus
 from peft_study.config import identity
 from peft_study.config.schema import CellConfig
 from peft_study.errors import UserError

@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from peft_study.cell.attempt import Outcome
-from peft_study.cell.earlier import stands
 from peft_study.cell.endings import end_attempt
+from peft_study.cell.retries import keeps_result
 from peft_study.console.exit import EXIT_FAILED, EXIT_OK, EXIT_USER_ERROR
 from peft_study.results.schema import RunResult, Status
 from peft_study.results.store import OUTPUT, RESULT, CellFolder, read_result
@@ -34,7 +34,7 @@ def ended_before(cell: PlannedCell) -> Outcome | None:
     # Read before the cell starts, because a process only to find this out would take the slot for seconds. A result
     # that cannot be read is reported by the cell.
     result = result_of(cell)
-    if result is None or not stands(cell.cell, result):
+    if result is None or not keeps_result(cell.cell, result):
         return None
     code = EXIT_OK if result.status is Status.ok else EXIT_FAILED
     return Outcome(cell.folder.name, result.status, result.reason if code else None, code, cell.folder)

@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any
 
 from peft_study.cell.attempt import Outcome
-from peft_study.cell.visible import visible_gpus
+from peft_study.cell.environment import visible_gpus
 from peft_study.config import identity
 from peft_study.config.schema import Retry
 from peft_study.results.limits import KernelKills
