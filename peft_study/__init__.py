@@ -47,7 +47,8 @@ def run_cell(cell: "CellConfig") -> "RunResult":
     Raises:
         peft_study.errors.UserError: the cell did not succeed; the message is its reason.
     """
-    from peft_study.cell.attempt import RunOptions, run_cell
+    from peft_study.cell.attempt import run_cell
+    from peft_study.cell.process import RunOptions
     from peft_study.config.compose import folder_of
     from peft_study.errors import UserError
     from peft_study.results.schema import Status
