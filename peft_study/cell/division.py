@@ -4,7 +4,7 @@ import logging
 from dataclasses import replace
 
 from peft_study.cell.retries import restricted
-from peft_study.config.schema import CellConfig, MethodKind
+from peft_study.config.schema import CellConfig
 from peft_study.cost.memory import device_bytes
 from peft_study.cost.policy import choose_memory, recorded
 from peft_study.errors import UserError
@@ -43,7 +43,7 @@ def by_prediction(cell: CellConfig, compute: Compute, result: RunResult) -> Cell
             where="training.memory, hardware.memory_budget_gb",
             hint="training.memory=auto, quantization=nf4, or generation.batch_size=1",
         )
-    if _trains(cell):
+    if cell.method.trains:
         logger.info("micro-batch %d: %s", choice.training.micro_batch_size, choice.reason)
     return replace(cell, training=replace(choice.training, precision=cell.training.precision))
 
@@ -62,7 +62,7 @@ def by_attempts(cell: CellConfig, attempt: Attempt, prompts: int) -> CellConfig:
     training = restricted(cell.training, attempt.restriction)
     if training != cell.training:
         logger.info("after exhausted memory: %s", attempt.restriction)
-    if _trains(cell):
+    if cell.method.trains:
         ranks = cell.hardware.gpus_per_cell
         attempt.micro_batch_size = micro_batch_of_rank(training, ranks)
         attempt.gradient_accumulation = training.batch_size // (attempt.micro_batch_size * ranks)
@@ -70,7 +70,3 @@ def by_attempts(cell: CellConfig, attempt: Attempt, prompts: int) -> CellConfig:
     most = attempt.restriction.prompts_at_once or cell.generation.batch_size or MAX_BATCH
     attempt.prompts_at_once = min(prompts, most)
     return replace(cell, training=training)
-
-
-def _trains(cell: CellConfig) -> bool:
-    return cell.method.kind is not MethodKind.prompting

@@ -8,7 +8,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from peft_study.cell.examples import ExampleChooser
-from peft_study.config.schema import CellConfig, Family, MethodKind, Truncation
+from peft_study.config.schema import CellConfig, Family, Truncation
 from peft_study.data import loading, tokens
 from peft_study.data.examples import Shown
 from peft_study.data.prompts import Template
@@ -65,7 +65,6 @@ class CellEncoder:
         self._tokenizer = tokenizer
         self._positions = positions
         self._device = device
-        self._trains = cell.method.kind is not MethodKind.prompting
         self._for_encoder = FAMILIES[cell.model.family].encoder_decoder
 
     def check_lengths(self) -> None:
@@ -79,7 +78,7 @@ class CellEncoder:
             return
         # By the settings alone, before the data is read. `prepare` checks what prompts really need.
         lengths = {"dataset.max_new_tokens": dataset.max_new_tokens}
-        if self._trains:
+        if self._cell.method.trains:
             budget = dataset.max_prompt_tokens + dataset.max_target_tokens
             lengths["dataset.max_prompt_tokens, dataset.max_target_tokens"] = budget
         for settings, longest in lengths.items():
@@ -142,7 +141,7 @@ class CellEncoder:
         for sample in samples:
             ids = tokens.encode(sample, self._template, self._tokenizer, limits, for_encoder=self._for_encoder)
             # A cell that only prompts reads these samples as examples, which `_encode_test` checks.
-            if self._trains:
+            if self._cell.method.trains:
                 self._check_fits(ids, len(ids.target), f"{_PROMPTS[split]} prompt")
             encoded.append(ids)
         return encoded
@@ -190,7 +189,7 @@ class CellEncoder:
         )
         template = self._template
         # As package v1 does for a decoder that it trained (docs/differences.md).
-        if self._cell.conventions.leading_newline and self._trains and not self._for_encoder:
+        if self._cell.conventions.leading_newline and self._cell.method.trains and not self._for_encoder:
             template = replace(template, prefix=f"\n{template.prefix}")
         encoded = []
         for sample, shown in zip(samples, examples, strict=True):
@@ -218,7 +217,7 @@ def template_of(cell: CellConfig) -> Template:
     """Return the prompts that a cell's model reads, and the rules for where its candidates end."""
     model, dataset = cell.model, cell.dataset
     # As the study prompts CodeT5+ without training, which answers at <extra_id_0>.
-    sentinel = model.prompt_sentinel if cell.method.kind is MethodKind.prompting else ""
+    sentinel = model.prompt_sentinel if not cell.method.trains else ""
     prefix = "" if sentinel else model.prompt_prefix
     # Llama's tokenizers are configured to leave spaces as they are.
     cleaned = cell.conventions.clean_up_spaces and model.family is not Family.llama

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from peft_study.config.schema import CellConfig, MemoryPolicy, MethodKind, TrainingConfig
+from peft_study.config.schema import CellConfig, MemoryPolicy, TrainingConfig
 from peft_study.cost.predict import Estimate, estimate
 from peft_study.training.schedule import micro_batch_of_rank
 
@@ -87,7 +87,7 @@ def choose_memory(cell: CellConfig, budget_bytes: int | None) -> MemoryChoice:
 
 def _choose(cell: CellConfig, budget_bytes: int | None) -> MemoryChoice:
     training = cell.training
-    if cell.method.kind is MethodKind.prompting:
+    if not cell.method.trains:
         return MemoryChoice(training, estimate(cell), budget_bytes, "nothing is trained")
     if training.division_is_set:
         fitting = replace(training, micro_batch_size=micro_batch_of_rank(training))

@@ -17,7 +17,6 @@ from peft_study.config.schema import (
     Device,
     Family,
     MemoryPolicy,
-    MethodKind,
     ModelConfig,
     Optimizer,
     Precision,
@@ -151,7 +150,6 @@ def _key(cell: CellConfig, config: PretrainedConfig) -> str:
     """A hash of the settings that decide the replay, and of no others."""
     method, dataset, generation, training = cell.method, cell.dataset, cell.limited_generation, cell.training
     padded = training.memory is MemoryPolicy.paper or cell.conventions.left_padding
-    trains = method.kind is not MethodKind.prompting
     # Later settings are left out while they have their default, so that stored predictions keep their keys.
     optimizer = [] if training.optimizer is Optimizer.adafactor else [training.optimizer]
     decisive = {
@@ -167,7 +165,7 @@ def _key(cell: CellConfig, config: PretrainedConfig) -> str:
             padded,
             *optimizer,
         ]
-        if trains
+        if method.trains
         else [],
         **({"train_with_examples": True} if method.train_with_examples else {}),
         **({} if cell.model.attention is Attention.auto else {"attention": cell.model.attention}),

@@ -178,7 +178,7 @@ def train(
     Raises:
         DivergedError: a loss is not a finite number, or gradients overflow in many steps in a row.
     """
-    schedule = plan(len(train_samples), settings.batch_size, settings.epochs, settings.evaluations_per_epoch)
+    schedule = plan(len(train_samples), settings)
     clock = StepClock(schedule.evaluation_steps, compute.device, on_work)
     watch = _Watch(schedule, clock, on_step, on_progress, saves=ranks.first)
     start = resume.last_usable(folder)

@@ -19,19 +19,17 @@ class Schedule:
     evaluation_steps: frozenset[int]
 
 
-def plan(samples: int, batch_size: int, epochs: float, evaluations_per_epoch: int) -> Schedule:
+def plan(samples: int, settings: TrainingConfig) -> Schedule:
     """Spread the evaluations evenly over a run.
 
     Args:
         samples: number of training samples.
-        batch_size: samples in an optimizer step.
-        epochs: passes over the samples; may be a fraction.
-        evaluations_per_epoch: number of evaluations in an epoch. The study has 5.
+        settings: batch size, epochs and evaluations per epoch.
     """
-    steps_per_epoch = math.ceil(samples / batch_size)
-    total = max(1, math.ceil(epochs * steps_per_epoch))
-    # The study's package evaluates every 54 of 1,335 steps, so never after the last step. Here the last one counts.
-    evaluations = min(total, max(1, round(epochs * evaluations_per_epoch)))
+    steps_per_epoch = math.ceil(samples / settings.batch_size)
+    total = max(1, math.ceil(settings.epochs * steps_per_epoch))
+    # The study's package evaluates every 54 of 1,335 steps, so never after the last step. Here the last step counts.
+    evaluations = min(total, max(1, round(settings.epochs * settings.evaluations_per_epoch)))
     return Schedule(total, frozenset(round(total * index / evaluations) for index in range(1, evaluations + 1)))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from peft_study.config.schema import TrainingConfig
 from peft_study.data.tokens import Encoded
 from peft_study.training import resume
 from peft_study.training.collate import Collator
@@ -30,7 +31,9 @@ from peft_study.training.schedule import plan
 def test_evaluations_are_spread_and_the_last_step_is_one(
     samples: int, batch: int, epochs: float, evaluations: int, total: int, steps: int
 ) -> None:
-    schedule = plan(samples, batch, epochs, evaluations)
+    settings = TrainingConfig(batch_size=batch, epochs=epochs, evaluations_per_epoch=evaluations)
+
+    schedule = plan(samples, settings)
 
     assert schedule.total_steps == total
     assert len(schedule.evaluation_steps) == steps
