@@ -34,8 +34,8 @@ def by_prediction(cell: CellConfig, compute: Compute, result: RunResult) -> Cell
     if compute.device.type != "cuda":
         return cell  # the prediction is for a GPU's memory, and takes seconds
     # The prediction needs the precision in use, because the setting may be auto.
-    in_force = replace(cell.training, precision=compute.precision)
-    choice = choose_memory(replace(cell, training=in_force), device_bytes(compute.device, cell.hardware.budget_bytes))
+    training = replace(cell.training, precision=compute.precision)
+    choice = choose_memory(replace(cell, training=training), device_bytes(compute.device, cell.hardware.budget_bytes))
     result.predicted = recorded(choice, cell.hardware.gpus_per_cell)
     if choice.exceeds_even_without_overhead:
         raise UserError(

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from peft_study.config.schema import CellConfig, MemoryPolicy, TrainingConfig
-from peft_study.cost.predict import Estimate, estimate
+from peft_study.cost.forecast import Estimate
+from peft_study.cost.predict import estimate
 from peft_study.training.schedule import micro_batch_of_rank
 
 GB = 1e9
