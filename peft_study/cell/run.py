@@ -34,9 +34,8 @@ from peft_study.training import checkpoint, resume
 from peft_study.training.loop import train
 from peft_study.training.loss import training_loss
 from peft_study.training.packing import BatchBuilder, batch_builder
-from peft_study.training.ranks import ALONE, Ranks
+from peft_study.training.ranks import ALONE, Ranks, shard_frozen_weights
 from peft_study.training.schedule import plan
-from peft_study.training.sharding import shard_frozen_weights
 
 CHECKPOINTS = "checkpoints"
 TRIAL_TOKENS = 8

@@ -22,8 +22,7 @@ from peft_study.models.compat import layers_of
 from peft_study.models.families import FAMILIES
 from peft_study.models.loading import base_of, load_model, load_tokenizer
 from peft_study.models.precision import choose
-from peft_study.training.ranks import join, leave, rendezvous
-from peft_study.training.sharding import shard_frozen_weights
+from peft_study.training.ranks import join, leave, rendezvous, shard_frozen_weights
 from tests.conftest import Command
 
 # The last batch of an epoch has one sample, which leaves the second process without a share.
