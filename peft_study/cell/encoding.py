@@ -96,17 +96,17 @@ class CellEncoder:
         """
         splits = loading.load(self._cell.dataset)
         chooser = ExampleChooser(self._cell, splits.train, self._device)
-        chosen = chooser.for_prompts(splits.test)
+        drawn = chooser.for_prompts(splits.test)
         # The test split goes first: its prompts hold examples and are the longest, so a refusal comes early.
-        test = self._encode_test(splits.test, [chooser.samples(examples) for examples in chosen])
-        shown = [examples.without_first(sample.examples_cut) for examples, sample in zip(chosen, test, strict=True)]
+        test = self._encode_test(splits.test, [chooser.samples(examples) for examples in drawn])
+        shown = [examples.without_first(sample.examples_cut) for examples, sample in zip(drawn, test, strict=True)]
         samples = {"train": splits.train, "validation": splits.validation}
-        whole = {split: self._encode_alone(part, split) for split, part in samples.items()}
-        encoded = self._without_long(whole)
-        too_long = {split: len(whole[split]) - len(encoded[split]) for split in whole}
+        complete = {split: self._encode_alone(part, split) for split, part in samples.items()}
+        encoded = self._without_long(complete)
+        too_long = {split: len(complete[split]) - len(encoded[split]) for split in complete}
         lengths = tokens.lengths(encoded["train"])
         if self._cell.method.train_with_examples:
-            encoded = self._encode_with_examples(samples, whole, chooser)
+            encoded = self._encode_with_examples(samples, complete, chooser)
         encoded["test"] = test
         record = {
             "name": self._cell.dataset.name,
@@ -156,7 +156,7 @@ class CellEncoder:
         encoded_alone: Mapping[str, Sequence[tokens.Encoded]],
         chooser: ExampleChooser,
     ) -> dict[str, list[tokens.Encoded]]:
-        """Encode training and validation behind their examples, of which as many stay as the positions allow."""
+        """Encode training and validation with as many of their examples as the positions allow."""
         shown = {"train": chooser.for_train(), "validation": chooser.for_prompts(samples["validation"])}
         longest = self._cell.conventions.max_sample_tokens
         encoded: dict[str, list[tokens.Encoded]] = {}

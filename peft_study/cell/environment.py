@@ -37,15 +37,21 @@ def one_process() -> Iterator[None]:
     """Hide the variables of a distributed job while a cell runs, because a cell is one process."""
     # With `RANK` and `WORLD_SIZE` of an interactive job, `accelerate` waits for processes that do not exist. With
     # `ACCELERATE_USE_DEEPSPEED` or `ACCELERATE_TORCH_DEVICE`, it fails, or uses another device than the record says.
-    hidden = {name: value for name, value in os.environ.items() if name in _NAMES or name.startswith(_PREFIXES)}
+    hidden = _take_distributed_variables()
     if hidden:
         logger.info("a cell is one process and ignores %s", ", ".join(sorted(hidden)))
-    for name in hidden:
-        del os.environ[name]
     try:
         yield
     finally:
+        # `training.arguments` sets such a variable, which the next cell of this process would report as the user's.
+        _take_distributed_variables()
         os.environ.update(hidden)
+
+
+def _take_distributed_variables() -> dict[str, str]:
+    """Remove the variables of a distributed job from the environment, and return them."""
+    names = [name for name in os.environ if name in _NAMES or name.startswith(_PREFIXES)]
+    return {name: os.environ.pop(name) for name in names}
 
 
 @contextmanager

@@ -144,8 +144,8 @@ class CellRun:
     def _restore_record(self) -> None:
         """Keep of the interrupted run's record what will not be repeated, and report it to the trackers."""
         if self._cell.method.trains:
-            last = resume.last_usable(self._folder.path / CHECKPOINTS)
-            step = None if last is None else resume.step_of(last)
+            latest = resume.last_usable(self._folder.path / CHECKPOINTS)
+            step = None if latest is None else resume.step_of(latest)
             # Training repeats the steps after the last checkpoint, which would otherwise be in the record twice.
             self._folder.forget_steps_after(-1 if step is None else step)
             if step != self._training_steps():
@@ -223,10 +223,11 @@ class CellRun:
             self._recorder.batch(len(candidates), Work(count_tokens(texts, self._tokenizer), seconds))
         self._ranks.wait(self.device)
         if self._ranks.size > 1 and self._ranks.first:
-            others = {index: texts for index, texts in self._recorded_candidates().items() if index not in candidates}
-            tokens = count_tokens([text for texts in others.values() for text in texts], self._tokenizer)
-            self._meter.add_work(Work(tokens=tokens, seconds=time.perf_counter() - began_seconds))
-            candidates.update(others)
+            recorded = self._recorded_candidates()
+            texts = [text for index in recorded.keys() - candidates.keys() for text in recorded[index]]
+            seconds = time.perf_counter() - began_seconds
+            self._meter.add_work(Work(tokens=count_tokens(texts, self._tokenizer), seconds=seconds))
+            candidates.update(recorded)
         return [] if self._follows else [candidates[index] for index in range(len(self._prepared.test))]
 
     def _recorded_candidates(self) -> dict[int, Sequence[str]]:

@@ -72,7 +72,7 @@ class Meter:
         if self._running is None:
             return
         name, began, energy_before = self._running
-        # Kernels run behind Python, so a clock that does not wait for them stops too early.
+        # Kernels run asynchronously, so a clock that does not wait for them stops too early.
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
         cost = self._cost(time.perf_counter() - began, energy_before)

@@ -113,7 +113,7 @@ def recorded(choice: MemoryChoice, gpus: int = 1) -> dict[str, int | str]:
     predicted = choice.predicted
     if predicted is None:
         return {}
-    chosen: dict[str, int | str] = {
+    record: dict[str, int | str] = {
         "peak_bytes": predicted.peak_bytes,
         "load_peak_bytes": predicted.load_peak_bytes,
         "train_peak_bytes": predicted.train_peak_bytes,
@@ -122,14 +122,14 @@ def recorded(choice: MemoryChoice, gpus: int = 1) -> dict[str, int | str]:
     }
     if predicted.train_peak_bytes:
         training = choice.training
-        chosen |= {
+        record |= {
             "micro_batch_size": training.micro_batch_size,
             "gradient_accumulation": training.batch_size // (training.micro_batch_size * gpus),
             "gradient_checkpointing": int(training.gradient_checkpointing),
             "memory_policy": str(training.memory),
             "memory_reason": choice.reason,
         }
-    return chosen
+    return record
 
 
 def _divisions(cell: CellConfig) -> Iterator[TrainingConfig]:

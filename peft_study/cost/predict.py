@@ -179,8 +179,8 @@ def _without_text(adapter: dict[str, Any] | None) -> dict[str, Any] | None:
     """An adapter whose virtual tokens start at random. An initial text changes no size, but needs a tokenizer."""
     if not adapter or "prompt_tuning_init" not in adapter:
         return adapter
-    kept = {name: value for name, value in adapter.items() if not name.startswith("prompt_tuning_init")}
-    return kept | {"prompt_tuning_init": "RANDOM"}
+    others = {name: value for name, value in adapter.items() if not name.startswith("prompt_tuning_init")}
+    return others | {"prompt_tuning_init": "RANDOM"}
 
 
 def _precision(cell: CellConfig) -> Precision:

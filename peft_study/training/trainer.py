@@ -27,7 +27,7 @@ class TokenMeanTrainer(Trainer):
     Args:
         clock: counts the micro-batches that the model trains on.
         ranks: the processes that train the model.
-        recorded: replays the steps of micro-batches; None computes each one anew.
+        recorded: replays the steps of micro-batches; None computes each step.
         arguments: see transformers' Trainer.
     """
 

@@ -106,7 +106,7 @@ class StepClock(TrainerCallback):
     def _report(self) -> None:
         if self._began_seconds is None:
             return
-        # Kernels run behind Python. Once an evaluation, this waits for what the evaluation would wait for.
+        # Kernels run asynchronously. Once an evaluation, this waits for what the evaluation would wait for.
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
         seconds = time.perf_counter() - self._began_seconds

@@ -84,10 +84,10 @@ def _take_data(parameter: torch.Tensor, converted: torch.Tensor) -> None:
 
 @contextmanager
 def _without_progress_bar() -> Iterator[None]:
-    shown = transformers_logging.is_progress_bar_enabled()
+    was_enabled = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:
         yield
     finally:
-        if shown:
+        if was_enabled:
             transformers_logging.enable_progress_bar()
