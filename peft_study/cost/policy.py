@@ -138,7 +138,7 @@ def _divisions(cell: CellConfig) -> Iterator[TrainingConfig]:
     # Measured for an adapter of CodeLlama-7B on an H100: micro-batches of one with recomputed activations take 13.8
     # instead of 19.4 GB, and ten times as long (docs/performance-log.md).
     training = cell.training
-    sizes = [size for size in MICRO_BATCHES if size <= training.batch_size and training.batch_size % size == 0]
+    sizes = [size for size in MICRO_BATCHES if training.batch_size % size == 0]
     for recompute in (False, True) if cell.method.can_recompute else (False,):
         for size in sizes:
             yield replace(training, micro_batch_size=size, gradient_checkpointing=recompute)

@@ -17,7 +17,6 @@ from peft_study.config.schema import (
     Attention,
     CellConfig,
     Device,
-    Family,
     MemoryPolicy,
     ModelConfig,
     Optimizer,
@@ -132,7 +131,7 @@ def _divided(predicted: Estimate, cell: CellConfig, skeleton: PreTrainedModel) -
 
 def _adapter(cell: CellConfig) -> PeftConfig | None:
     method = replace(cell.method, adapter=_without_text(cell.method.adapter))
-    return adapter_config(method, FAMILIES[Family(cell.model.family)], "")
+    return adapter_config(method, FAMILIES[cell.model.family], "")
 
 
 def _key(cell: CellConfig, config: PretrainedConfig) -> str:

@@ -10,7 +10,7 @@ import torch
 from peft import PeftConfig
 from transformers import PretrainedConfig, PreTrainedModel
 
-from peft_study.config.schema import CellConfig, DatasetConfig, Family, MemoryPolicy, Precision
+from peft_study.config.schema import CellConfig, DatasetConfig, MemoryPolicy, Precision
 from peft_study.cost.forecast import Estimate
 from peft_study.cost.replay import generation, training
 from peft_study.cost.replay.live_bytes import LiveBytes
@@ -137,7 +137,7 @@ def _longest_prompt(cell: CellConfig, config: PretrainedConfig, virtual: int, an
     """Tokens of a prompt that fills the limits, with as many of its examples as the positions allow."""
     example = cell.dataset.max_prompt_tokens + cell.dataset.max_target_tokens
     prompt = cell.dataset.max_prompt_tokens + cell.method.num_examples * example
-    positions = FAMILIES[Family(cell.model.family)].positions(config)
+    positions = FAMILIES[cell.model.family].positions(config)
     return prompt if positions is None else min(prompt, positions - virtual - answer_tokens)
 
 
