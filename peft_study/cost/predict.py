@@ -13,15 +13,7 @@ from typing import Any
 from peft import PeftConfig
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 
-from peft_study.config.schema import (
-    Attention,
-    CellConfig,
-    Device,
-    MemoryPolicy,
-    ModelConfig,
-    Optimizer,
-    Precision,
-)
+from peft_study.config.schema import Attention, CellConfig, Device, MemoryPolicy, ModelConfig, Optimizer, Precision
 from peft_study.config.sources import EMBEDDED_SOURCE
 from peft_study.cost.forecast import Estimate
 from peft_study.errors import UserError
