@@ -67,7 +67,7 @@ EXPECTED = {
     3: (Status.failed, "SIGSEGV"),
     4: (Status.failed, "SystemExit: 5"),
     5: (Status.failed, "exit code 7"),
-    6: (Status.preempted, "a signal ended the process"),
+    6: (Status.preempted, "a signal (SIGTERM) ended the process"),
     7: (Status.ok, None),
     8: (Status.oom, "libgomp: Thread creation failed"),
     9: (Status.ok, None),
