@@ -66,7 +66,8 @@ class CellProcess:
         Returns:
             the error that ended the cell, without its frames; None if the cell succeeded.
         """
-        self._result.started_at = utc_now()
+        # A sweep tells the results of two attempts apart by their start, and attempts may follow within a second.
+        self._result.started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
         attempt = self._add_attempt()
         # "running" is on disk before any work, so a process that is killed leaves a true status.
         if self._record_is_due:

@@ -70,6 +70,24 @@ def test_a_refused_cell_leaves_a_cell_that_was_made_meanwhile(
     assert list(other.parent.iterdir()) == [other]
 
 
+def test_attempts_within_a_second_have_different_starts(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A sweep would take the result of the second one for an earlier result that stays.
+    def load(_: CellRun) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(CellRun, "load", load)
+    starts = []
+    for _ in range(3):
+        assert command(*ZERO_SHOT).code == 1
+        result = CellFolder(next(tmp_path.glob("multirun/single/*"))).read_result()
+        assert result is not None
+        starts.append(result.started_at)
+
+    assert len(set(starts)) == len(starts)
+
+
 def test_an_interrupt_while_a_rerun_loads_leaves_the_result(
     command: Command, small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
