@@ -80,7 +80,7 @@ def test_attempts_within_a_second_have_different_starts(
     monkeypatch.setattr(CellRun, "load", load)
     starts = []
     for _ in range(3):
-        assert command(*ZERO_SHOT).code == 1
+        assert command(*ZERO_SHOT, "retry=all").code == 1
         result = CellFolder(next(tmp_path.glob("multirun/single/*"))).read_result()
         assert result is not None
         starts.append(result.started_at)
