@@ -74,10 +74,11 @@ def test_attempts_within_a_second_have_different_starts(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A sweep would take the result of the second one for an earlier result that stays.
-    def load(_: CellRun) -> None:
+    def run(_: CellRun) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(CellRun, "load", load)
+    monkeypatch.setattr(CellRun, "load", lambda _: None)
+    monkeypatch.setattr(CellRun, "run", run)
     starts = []
     for _ in range(3):
         assert command(*ZERO_SHOT, "retry=all").code == 1
