@@ -103,7 +103,7 @@ def _peak(model: str, quantization: str, arm: str) -> int:
     assert skeleton is not None
     adapter = adapter_config(cell.method, FAMILIES[cell.model.family], "")
     with _changed(changes):
-        return replay(cell, skeleton.config, adapter, Precision.bf16).train_bytes
+        return replay(cell, skeleton.config, adapter, Precision.bf16).train_peak_bytes
 
 
 def _gradients(arm: str) -> list[torch.Tensor]:

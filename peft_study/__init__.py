@@ -47,16 +47,18 @@ def run_cell(cell: "CellConfig") -> "RunResult":
     Raises:
         peft_study.errors.UserError: the cell did not succeed; the message is its reason.
     """
-    from peft_study.cell.attempt import RunOptions, run_cell
+    from peft_study.cell.attempt import run_cell
+    from peft_study.cell.process import RunOptions
     from peft_study.config.naming import folder_of
     from peft_study.errors import UserError
     from peft_study.results.schema import Status
     from peft_study.results.store import RESULT, read_result
 
     outcome = run_cell(cell, folder_of(cell), RunOptions(sweep=False))
-    result = read_result(outcome.folder / RESULT) if outcome.folder is not None else None
-    if outcome.status is not Status.ok or result is None:
+    if outcome.status is not Status.ok or outcome.folder is None:
         raise UserError(f"the cell ended with status {outcome.status}: {outcome.reason}", where=str(outcome.folder))
+    result = read_result(outcome.folder / RESULT)
+    assert result is not None, "a cell that succeeded has a result"
     return result
 
 

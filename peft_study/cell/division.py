@@ -4,7 +4,7 @@ import logging
 from dataclasses import replace
 
 from peft_study.cell.retries import restricted
-from peft_study.config.schema import CellConfig, MethodKind
+from peft_study.config.schema import CellConfig
 from peft_study.cost.memory import device_bytes
 from peft_study.cost.policy import choose_memory, recorded
 from peft_study.errors import UserError
@@ -12,6 +12,7 @@ from peft_study.generation.batches import MAX_BATCH
 from peft_study.models.precision import Compute
 from peft_study.results.attempts import Attempt
 from peft_study.results.schema import RunResult
+from peft_study.training.schedule import micro_batch_of_rank
 
 logger = logging.getLogger(__name__)
 
@@ -33,16 +34,16 @@ def by_prediction(cell: CellConfig, compute: Compute, result: RunResult) -> Cell
     if compute.device.type != "cuda":
         return cell  # the prediction is for a GPU's memory, and takes seconds
     # The prediction needs the precision in use, because the setting may be auto.
-    in_force = replace(cell.training, precision=compute.precision)
-    choice = choose_memory(replace(cell, training=in_force), device_bytes(compute.device, cell.hardware.budget_bytes))
+    training = replace(cell.training, precision=compute.precision)
+    choice = choose_memory(replace(cell, training=training), device_bytes(compute.device, cell.hardware.budget_bytes))
     result.predicted = recorded(choice, cell.hardware.gpus_per_cell)
-    if choice.advice is not None and choice.exceeds_even_without_overhead:
+    if choice.exceeds_even_without_overhead:
         raise UserError(
             f"predicted memory must fit the budget: {choice.advice}",
             where="training.memory, hardware.memory_budget_gb",
             hint="training.memory=auto, quantization=nf4, or generation.batch_size=1",
         )
-    if _trains(cell):
+    if cell.method.trains:
         logger.info("micro-batch %d: %s", choice.training.micro_batch_size, choice.reason)
     return replace(cell, training=replace(choice.training, precision=cell.training.precision))
 
@@ -61,15 +62,11 @@ def by_attempts(cell: CellConfig, attempt: Attempt, prompts: int) -> CellConfig:
     training = restricted(cell.training, attempt.restriction)
     if training != cell.training:
         logger.info("after exhausted memory: %s", attempt.restriction)
-    if _trains(cell):
-        together = training.micro_batch_size * cell.hardware.gpus_per_cell
-        attempt.micro_batch_size = training.micro_batch_size
-        attempt.gradient_accumulation = training.batch_size // together
+    if cell.method.trains:
+        ranks = cell.hardware.gpus_per_cell
+        attempt.micro_batch_size = micro_batch_of_rank(training, ranks)
+        attempt.gradient_accumulation = training.batch_size // (attempt.micro_batch_size * ranks)
         attempt.gradient_checkpointing = training.gradient_checkpointing
     most = attempt.restriction.prompts_at_once or cell.generation.batch_size or MAX_BATCH
     attempt.prompts_at_once = min(prompts, most)
     return replace(cell, training=training)
-
-
-def _trains(cell: CellConfig) -> bool:
-    return cell.method.kind is not MethodKind.prompting

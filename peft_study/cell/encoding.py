@@ -8,7 +8,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from peft_study.cell.examples import ExampleChooser
-from peft_study.config.schema import CellConfig, Family, MethodKind, Truncation
+from peft_study.config.schema import CellConfig, Family, Truncation
 from peft_study.data import loading, token_counts, tokens
 from peft_study.data.examples import Shown
 from peft_study.data.prompts import Template
@@ -65,7 +65,6 @@ class CellEncoder:
         self._tokenizer = tokenizer
         self._positions = positions
         self._device = device
-        self._trains = cell.method.kind is not MethodKind.prompting
         self._for_encoder = FAMILIES[cell.model.family].encoder_decoder
 
     def check_lengths(self) -> None:
@@ -79,7 +78,7 @@ class CellEncoder:
             return
         # By the settings alone, before the data is read. `prepare` checks what prompts really need.
         lengths = {"dataset.max_new_tokens": dataset.max_new_tokens}
-        if self._trains:
+        if self._cell.method.trains:
             budget = dataset.max_prompt_tokens + dataset.max_target_tokens
             lengths["dataset.max_prompt_tokens, dataset.max_target_tokens"] = budget
         for settings, longest in lengths.items():
@@ -97,35 +96,32 @@ class CellEncoder:
         """
         splits = loading.load(self._cell.dataset)
         chooser = ExampleChooser(self._cell, splits.train, self._device)
-        chosen = chooser.for_prompts(splits.test)
+        drawn = chooser.for_prompts(splits.test)
         # The test split goes first: its prompts hold examples and are the longest, so a refusal comes early.
-        test = self._encode_test(splits.test, [chooser.samples(shown) for shown in chosen])
-        shown = [of_prompt.without_first(sample.examples_cut) for of_prompt, sample in zip(chosen, test, strict=True)]
+        test = self._encode_test(splits.test, [chooser.samples(examples) for examples in drawn])
+        shown = [examples.without_first(sample.examples_cut) for examples, sample in zip(drawn, test, strict=True)]
         samples = {"train": splits.train, "validation": splits.validation}
-        encoded = {split: self._encode(part, split) for split, part in samples.items()}
-        longest = self._cell.conventions.max_sample_tokens
-        kept = {split: token_counts.not_longer_than(longest, part) for split, part in encoded.items()}
-        left_out = {split: len(part) - len(kept[split]) for split, part in encoded.items()}
-        if any(left_out[split] and not kept[split] for split in kept):
-            what = f"conventions.max_sample_tokens must leave samples to train on and to validate with, got {longest}"
-            raise UserError(what, where="conventions.max_sample_tokens", hint="a larger number, or null")
-        lengths = token_counts.lengths(kept["train"])
+        complete = {split: self._encode_alone(part, split) for split, part in samples.items()}
+        encoded = self._without_long(complete)
+        too_long = {split: len(complete[split]) - len(encoded[split]) for split in complete}
+        lengths = token_counts.lengths(encoded["train"])
         if self._cell.method.train_with_examples:
-            kept = self._encode_with_examples(samples, encoded, chooser)
-        encoded = {**kept, "test": test}
+            encoded = self._encode_with_examples(samples, complete, chooser)
+        encoded["test"] = test
         record = {
             "name": self._cell.dataset.name,
             "origin": splits.origin,
             "fingerprint": splits.fingerprint,
             "sizes": splits.sizes(),
             "dropped": dict(splits.dropped),
-            "too_long": left_out,
+            "too_long": too_long,
             "leakage": asdict(splits.leakage),
             "token_lengths": lengths,
             "changed_targets": token_counts.changed_targets(encoded),
-            "truncation": {name: asdict(token_counts.truncation(part)) for name, part in encoded.items()},
-            **({"examples": examples} if (examples := chooser.record(splits.test, shown)) else {}),
+            "truncation": {split: asdict(token_counts.truncation(part)) for split, part in encoded.items()},
         }
+        if examples_record := chooser.record(splits.test, shown):
+            record["examples"] = examples_record
         prepared = Prepared(
             train=encoded["train"],
             validation=encoded["validation"],
@@ -136,50 +132,51 @@ class CellEncoder:
         )
         return prepared, record
 
-    def _encode(self, samples: Sequence[Sample], split: str) -> list[tokens.Encoded]:
-        limits = self._training_limits()
-        encoded = []
-        for sample in samples:
-            ids = tokens.encode(sample, self._template, self._tokenizer, limits, for_encoder=self._for_encoder)
-            # A cell that only prompts reads these samples as examples, which `_encode_test` checks.
-            if self._trains:
+    def _without_long(self, encoded: Mapping[str, Sequence[tokens.Encoded]]) -> dict[str, list[tokens.Encoded]]:
+        """Leave out the samples that `conventions.max_sample_tokens` excludes."""
+        longest = self._cell.conventions.max_sample_tokens
+        short = {split: token_counts.not_longer_than(longest, part) for split, part in encoded.items()}
+        if any(encoded[split] and not short[split] for split in encoded):
+            what = f"conventions.max_sample_tokens must leave samples to train on and to validate with, got {longest}"
+            raise UserError(what, where="conventions.max_sample_tokens", hint="a larger number, or null")
+        return short
+
+    def _encode_alone(self, samples: Sequence[Sample], split: str) -> list[tokens.Encoded]:
+        """Encode training or validation samples without examples."""
+        encoded = [self._encode(sample, self._training_limits()) for sample in samples]
+        # A cell that only prompts reads these samples as examples, which `_encode_test` checks.
+        if self._cell.method.trains:
+            for ids in encoded:
                 self._check_fits(ids, len(ids.target), f"{_PROMPTS[split]} prompt")
-            encoded.append(ids)
+        return encoded
+
+    def _encode_with_examples(
+        self,
+        samples: Mapping[str, Sequence[Sample]],
+        encoded_alone: Mapping[str, Sequence[tokens.Encoded]],
+        chooser: ExampleChooser,
+    ) -> dict[str, list[tokens.Encoded]]:
+        """Encode training and validation with as many of their examples as the positions allow."""
+        shown = {"train": chooser.for_train(), "validation": chooser.for_prompts(samples["validation"])}
+        longest = self._cell.conventions.max_sample_tokens
+        encoded: dict[str, list[tokens.Encoded]] = {}
+        for split, part in samples.items():
+            encoded[split] = []
+            for sample, alone, examples in zip(part, encoded_alone[split], shown[split], strict=True):
+                # The limit is that of the sample, and not of its examples.
+                if not token_counts.not_longer_than(longest, [alone]):
+                    continue
+                room = None if self._positions is None else self._positions.free - len(alone.target)
+                limits = replace(self._training_limits(), prompt_positions=room)
+                ids = self._encode(sample, limits, chooser.samples(examples))
+                self._check_fits(ids, len(ids.target), f"{_PROMPTS[split]} prompt")
+                encoded[split].append(ids)
         return encoded
 
     def _training_limits(self) -> tokens.Limits:
         dataset = self._cell.dataset
         shared = dataset.truncation is Truncation.joint
         return tokens.Limits(dataset.max_prompt_tokens, dataset.max_target_tokens, shared=shared)
-
-    def _encode_with_examples(
-        self,
-        samples: Mapping[str, Sequence[Sample]],
-        plain: Mapping[str, Sequence[tokens.Encoded]],
-        chooser: ExampleChooser,
-    ) -> dict[str, list[tokens.Encoded]]:
-        """Encode training and validation behind their examples, of which as many stay as the positions allow."""
-        shown = {"train": chooser.for_train(), "validation": chooser.for_prompts(samples["validation"])}
-        longest = self._cell.conventions.max_sample_tokens
-        encoded: dict[str, list[tokens.Encoded]] = {}
-        for split, part in samples.items():
-            encoded[split] = []
-            for sample, without, of_prompt in zip(part, plain[split], shown[split], strict=True):
-                # The limit is that of the sample, and not of its examples.
-                if not token_counts.not_longer_than(longest, [without]):
-                    continue
-                room = None if self._positions is None else self._positions.free - len(without.target)
-                ids = tokens.encode(
-                    sample,
-                    self._template,
-                    self._tokenizer,
-                    replace(self._training_limits(), prompt_positions=room),
-                    for_encoder=self._for_encoder,
-                    examples=chooser.samples(of_prompt),
-                )
-                self._check_fits(ids, len(ids.target), f"{_PROMPTS[split]} prompt")
-                encoded[split].append(ids)
-        return encoded
 
     def _encode_test(self, samples: Sequence[Sample], examples: Sequence[Sequence[Sample]]) -> list[tokens.Encoded]:
         dataset, positions = self._cell.dataset, self._positions
@@ -190,16 +187,26 @@ class CellEncoder:
         )
         template = self._template
         # As package v1 does for a decoder that it trained (docs/differences.md).
-        if self._cell.conventions.leading_newline and self._trains and not self._for_encoder:
+        if self._cell.conventions.leading_newline and self._cell.method.trains and not self._for_encoder:
             template = replace(template, prefix=f"\n{template.prefix}")
         encoded = []
         for sample, shown in zip(samples, examples, strict=True):
-            ids = tokens.encode(
-                sample, template, self._tokenizer, limits, for_encoder=self._for_encoder, examples=shown
-            )
+            ids = self._encode(sample, limits, shown, template)
             self._check_fits(ids, dataset.max_new_tokens, "test prompt")
             encoded.append(ids)
         return encoded
+
+    def _encode(
+        self,
+        sample: Sample,
+        limits: tokens.Limits,
+        examples: Sequence[Sample] = (),
+        template: Template | None = None,
+    ) -> tokens.Encoded:
+        template = template or self._template
+        return tokens.encode(
+            sample, template, self._tokenizer, limits, for_encoder=self._for_encoder, examples=examples
+        )
 
     def _check_fits(self, sample: tokens.Encoded, answer_tokens: int, name: str) -> None:
         """Refuse a prompt that does not fit the model with its answer after everything that may be cut is cut."""
@@ -218,7 +225,7 @@ def template_of(cell: CellConfig) -> Template:
     """Return the prompts that a cell's model reads, and the rules for where its candidates end."""
     model, dataset = cell.model, cell.dataset
     # As the study prompts CodeT5+ without training, which answers at <extra_id_0>.
-    sentinel = model.prompt_sentinel if cell.method.kind is MethodKind.prompting else ""
+    sentinel = model.prompt_sentinel if not cell.method.trains else ""
     prefix = "" if sentinel else model.prompt_prefix
     # Llama's tokenizers are configured to leave spaces as they are.
     cleaned = cell.conventions.clean_up_spaces and model.family is not Family.llama

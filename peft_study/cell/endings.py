@@ -5,7 +5,7 @@ import signal
 from dataclasses import replace
 
 from peft_study.cell.retries import retry_follows
-from peft_study.config.schema import CellConfig, MemoryPolicy
+from peft_study.config.schema import CellConfig, MemoryPolicy, TrainingConfig
 from peft_study.console.interrupts import TerminatedError
 from peft_study.errors import UserError
 from peft_study.results.attempts import Attempt
@@ -57,33 +57,10 @@ def end_attempt(cell: CellConfig, result: RunResult, *, killed: bool = False) ->
     peaks = [cost.peak_bytes for cost in result.phases.values() if cost.peak_bytes is not None]
     if peaks:
         attempt.memory["peak_bytes"] = max(peaks)
-    if (limit := memory_limit(result)) is not None:
+    if (limit := _memory_limit(result)) is not None:
         attempt.memory["limit_bytes"] = limit
     if result.status is Status.oom and not retry_follows(cell, result):
-        result.reason = f"{attempt.reason}; {summary(result)}; {what_fits(cell, result, predicts=not killed)}"
-
-
-def memory_limit(result: RunResult) -> int | None:
-    """Return the bytes that a cell could use: of the GPU, or of its process and control group; None if unknown."""
-    from peft_study.results.limits import host_limit_bytes
-
-    if result.memory_kind is MemoryKind.cuda_allocated:
-        limit = result.provenance.get("device_bytes")
-        return limit if isinstance(limit, int) else None
-    return host_limit_bytes()
-
-
-def summary(result: RunResult) -> str:
-    """Return what the attempts used, such as "train ran out with micro-batch 8, 4, peak 20.1 of 24.0 GB"."""
-    ran_out = [attempt for attempt in result.attempts if attempt.status == Status.oom]
-    divisions = list(dict.fromkeys(attempt.division for attempt in ran_out if attempt.division))
-    memory = result.attempts[-1].memory
-    peak, limit = memory.get("peak_bytes"), memory.get("limit_bytes")
-    used = (
-        "" if peak is None else f", peak {peak / GB:.2f}" + ("" if limit is None else f" of {limit / GB:.2f}") + " GB"
-    )
-    phase = result.attempts[-1].phase or "the start"
-    return f"{phase} ran out" + (f" with {'; '.join(divisions)}" if divisions else "") + used
+        result.reason = f"{attempt.reason}; {_memory_use(result)}; {what_fits(cell, result, predicts=not killed)}"
 
 
 def what_fits(cell: CellConfig, result: RunResult, *, predicts: bool = True) -> str:
@@ -94,7 +71,13 @@ def what_fits(cell: CellConfig, result: RunResult, *, predicts: bool = True) -> 
         # Memory of the host that a cell on a GPU exhausts does not depend on how a batch is divided.
         smaller = "training.memory=small, " if fixed and not on_gpu else ""
         return f"{smaller}hardware.cells_at_once=1, a smaller model or more memory would fit"
-    small = replace(cell.training, memory=MemoryPolicy.small, micro_batch_size=8, gradient_checkpointing=False)
+    defaults = TrainingConfig()  # other values would override `memory`
+    small = replace(
+        cell.training,
+        memory=MemoryPolicy.small,
+        micro_batch_size=defaults.micro_batch_size,
+        gradient_checkpointing=defaults.gradient_checkpointing,
+    )
     if fixed and (needed := _predicted_bytes(replace(cell, training=small))) is not None:
         return f"training.memory=small needs {needed / GB:.1f} GB by the prediction"
     if cell.quantization.bits == _BITS_OF_THE_SMALLEST:
@@ -102,6 +85,29 @@ def what_fits(cell: CellConfig, result: RunResult, *, predicts: bool = True) -> 
     nf4 = replace(cell.quantization, name="nf4", bits=_BITS_OF_THE_SMALLEST)
     needed = _predicted_bytes(replace(cell, training=small, quantization=nf4))
     return "quantization=nf4" + (" needs less" if needed is None else f" needs {needed / GB:.1f} GB by the prediction")
+
+
+def _memory_limit(result: RunResult) -> int | None:
+    """Return the bytes that a cell could use: of the GPU, or of its process and control group; None if unknown."""
+    from peft_study.results.limits import host_limit_bytes
+
+    if result.memory_kind is MemoryKind.cuda_allocated:
+        limit = result.provenance.get("device_bytes")
+        return limit if isinstance(limit, int) else None
+    return host_limit_bytes()
+
+
+def _memory_use(result: RunResult) -> str:
+    """Return what the attempts used, such as "train ran out with micro-batch 8, peak 20.10 of 24.00 GB"."""
+    last = result.attempts[-1]
+    text = f"{last.phase or 'the start'} ran out"
+    ran_out = [attempt for attempt in result.attempts if attempt.status == Status.oom]
+    if divisions := dict.fromkeys(attempt.division for attempt in ran_out if attempt.division):
+        text += f" with {'; '.join(divisions)}"
+    peak, limit = last.memory.get("peak_bytes"), last.memory.get("limit_bytes")
+    if peak is not None:
+        text += f", peak {peak / GB:.2f}" + (f" of {limit / GB:.2f}" if limit is not None else "") + " GB"
+    return text
 
 
 def _predicted_bytes(cell: CellConfig) -> int | None:

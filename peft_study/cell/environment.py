@@ -1,9 +1,13 @@
-"""The process of a cell: variables and interpreter options that would change what it computes, and its imports."""
+"""The process of a cell: its environment variables, its interpreter, its imports and the GPUs that it may use.
+
+No torch is imported at the start, because the process of a sweep asks too.
+"""
 
 import functools
 import gc
 import logging
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +15,7 @@ from typing import Any
 
 from peft_study.errors import UserError
 
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 # Read in accelerate 1.15 (state.py, accelerator.py, utils/environment.py, utils/dataclasses.py), transformers 5.23
 # (training_args.py, utils/import_utils.py, distributed/) and torch 2.13 (distributed/rendezvous.py). Slurm's
 # variables are not in the list: none of these libraries reads them, and submitit needs them.
@@ -32,15 +37,21 @@ def one_process() -> Iterator[None]:
     """Hide the variables of a distributed job while a cell runs, because a cell is one process."""
     # With `RANK` and `WORLD_SIZE` of an interactive job, `accelerate` waits for processes that do not exist. With
     # `ACCELERATE_USE_DEEPSPEED` or `ACCELERATE_TORCH_DEVICE`, it fails, or uses another device than the record says.
-    hidden = {name: value for name, value in os.environ.items() if name in _NAMES or name.startswith(_PREFIXES)}
+    hidden = _take_distributed_variables()
     if hidden:
         logger.info("a cell is one process and ignores %s", ", ".join(sorted(hidden)))
-    for name in hidden:
-        del os.environ[name]
     try:
         yield
     finally:
+        # `training.arguments` sets such a variable, which the next cell of this process would report as the user's.
+        _take_distributed_variables()
         os.environ.update(hidden)
+
+
+def _take_distributed_variables() -> dict[str, str]:
+    """Remove the variables of a distributed job from the environment, and return them."""
+    names = [name for name in os.environ if name in _NAMES or name.startswith(_PREFIXES)]
+    return {name: os.environ.pop(name) for name in names}
 
 
 @contextmanager
@@ -104,3 +115,17 @@ def check_interpreter() -> None:
             where="PYTHONOPTIMIZE, or python -OO",
             hint="unset PYTHONOPTIMIZE, or PYTHONOPTIMIZE=1 (python -O)",
         )
+
+
+def visible_gpus() -> list[str]:
+    """Return the GPUs that a process started now would see, by index or UUID."""
+    # A scheduler such as Slurm sets it to what the job may use; -1 and nothing hide all GPUs.
+    if VISIBLE in os.environ:
+        return [gpu.strip() for gpu in os.environ[VISIBLE].split(",") if gpu.strip() not in {"", "-1"}]
+    # torch takes seconds to import, and its question to CUDA would initialize CUDA in the process of the sweep.
+    query = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+    try:
+        listing = subprocess.run(query, capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return listing.stdout.split() if listing.returncode == 0 else []

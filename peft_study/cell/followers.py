@@ -15,7 +15,7 @@ from typing import IO
 import torch
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-from peft_study.cell.visible import VISIBLE, visible_gpus
+from peft_study.cell.environment import VISIBLE, visible_gpus
 from peft_study.config import identity
 from peft_study.config.schema import CellConfig
 from peft_study.errors import UserError
@@ -70,7 +70,7 @@ def joined_ranks(
             "prompts_at_once": prompts_at_once,
         }
         for follower in followers:
-            follower.start(description)
+            follower.send(description)
         # Before `join`, which waits in C++: no signal interrupts it, and it does not notice a follower that died.
         for follower in followers:
             follower.wait_until_ready(store)
@@ -108,20 +108,8 @@ class _Follower:
 
     def __init__(self, rank: int, gpus: Sequence[str]) -> None:
         self._rank = rank
-        self._gpus = gpus
-        self._process: subprocess.Popen[bytes] | None = None
         self._output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - the context closes it
-
-    def __enter__(self) -> "_Follower":
-        return self
-
-    def start(self, description: dict[str, object]) -> None:
-        """Start the process.
-
-        Args:
-            description: see `follower.main`; the rank and this process's id are added.
-        """
-        environment = {VISIBLE: self._gpus[self._rank]} if self._gpus else {}
+        environment = {VISIBLE: gpus[rank]} if gpus else {}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "peft_study.cell.follower"],
             stdin=subprocess.PIPE,
@@ -130,9 +118,20 @@ class _Follower:
             env={**os.environ, **environment},
             start_new_session=True,  # a Ctrl-C in the terminal reaches the first rank only
         )
+
+    def __enter__(self) -> "_Follower":
+        return self
+
+    def send(self, description: dict[str, object]) -> None:
+        """Send the process what it runs.
+
+        Args:
+            description: see `follower.main`; the rank and this process's id are added.
+        """
+        message = json.dumps({**description, "rank": self._rank, "parent": os.getpid()})
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(json.dumps({**description, "rank": self._rank, "parent": os.getpid()}).encode())
+            self._process.stdin.write(message.encode())
             self._process.stdin.close()
 
     def wait_until_ready(self, store: TCPStore) -> None:
@@ -141,7 +140,6 @@ class _Follower:
         Raises:
             FollowerError: it ended before.
         """
-        assert self._process is not None
         while not is_ready(self._rank, store):
             if (code := self._process.poll()) is not None:
                 raise self._error(code)
@@ -149,7 +147,6 @@ class _Follower:
 
     def explain_end(self, cause: BaseException) -> None:
         """Raise FollowerError with the last lines of the process's output, if it ended."""
-        assert self._process is not None
         with contextlib.suppress(subprocess.TimeoutExpired):
             code = self._process.wait(SECONDS_TO_EXPLAIN)
             if code:
@@ -161,7 +158,6 @@ class _Follower:
         Raises:
             FollowerError: it ended with an error.
         """
-        assert self._process is not None
         if code := self._process.wait():
             raise self._error(code)
 
@@ -172,7 +168,7 @@ class _Follower:
         return FollowerError(f"process {self._rank} of the cell ended with code {code}: {last}")
 
     def __exit__(self, *_: object) -> None:
-        if self._process is not None and self._process.poll() is None:
+        if self._process.poll() is None:
             self._process.terminate()
             try:
                 self._process.wait(SECONDS_TO_END)

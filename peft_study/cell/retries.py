@@ -1,12 +1,34 @@
-"""Which smaller use of memory follows an attempt that ran out of it. The samples of an optimizer step stay the same."""
+"""Whether a cell runs again, and with how much less memory. The samples of an optimizer step stay the same."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import takewhile
 
-from peft_study.config.schema import CellConfig, TrainingConfig
+from peft_study.config.schema import CellConfig, Retry, TrainingConfig
 from peft_study.results.attempts import Attempt, Restriction
-from peft_study.results.schema import RunResult, Status
+from peft_study.results.schema import FAILURES, RunResult, Status
+
+RETRIED = {
+    Retry.all: FAILURES,
+    Retry.failed: frozenset({Status.failed}),
+    Retry.oom: frozenset({Status.oom}),
+    Retry.none: frozenset[Status](),
+}
+"""The statuses of an earlier result with which a cell runs again, by the setting `retry`."""
+
+
+def keeps_result(cell: CellConfig, earlier: RunResult) -> bool:
+    """Return whether a cell keeps its earlier result and does not run.
+
+    Args:
+        cell: the typed config. `rerun=true` has priority over `retry`.
+        earlier: the result in the cell's folder.
+    """
+    # A sweep that was interrupted between two attempts continues with the next one, which uses less memory.
+    if cell.rerun or retry_follows(cell, earlier):
+        return False
+    # Interrupted cells always resume. A refusal is checked again, because another command may have lifted it.
+    return earlier.status is Status.ok or earlier.status in FAILURES - RETRIED[cell.retry]
 
 
 def restriction_now(cell: CellConfig, attempts: Sequence[Attempt]) -> Restriction | None:
@@ -25,7 +47,7 @@ def restriction_now(cell: CellConfig, attempts: Sequence[Attempt]) -> Restrictio
     # An interrupted cell resumes as it was. Before the first phase nothing can be smaller, but more memory may be free.
     if last.status != Status.oom or last.phase in (None, "load"):
         return last.restriction
-    return next_restriction(cell, last)
+    return _next_restriction(cell, last)
 
 
 def retry_follows(cell: CellConfig, result: RunResult) -> bool:
@@ -33,19 +55,7 @@ def retry_follows(cell: CellConfig, result: RunResult) -> bool:
     ran_out = list(takewhile(lambda attempt: attempt.status == Status.oom, reversed(result.attempts)))
     if result.status is not Status.oom or not ran_out or len(ran_out) > cell.hardware.oom_retries:
         return False
-    return next_restriction(cell, ran_out[0]) is not None
-
-
-def next_restriction(cell: CellConfig, attempt: Attempt) -> Restriction | None:
-    """Return the next smaller use of memory, in the phase that ran out of it; None if nothing smaller is left."""
-    if attempt.phase == "train":
-        return _smaller_training(cell, attempt)
-    if attempt.phase == "generate" and (attempt.prompts_at_once or 0) > 1:
-        assert attempt.prompts_at_once is not None
-        # Generation halves a batch by itself, down to a single prompt, unless the kernel ends the process.
-        size = attempt.prompts_at_once // 2 if attempt.killed else 1
-        return replace(attempt.restriction, prompts_at_once=size)
-    return None  # the weights have one size
+    return _next_restriction(cell, ran_out[0]) is not None
 
 
 def restricted(training: TrainingConfig, restriction: Restriction) -> TrainingConfig:
@@ -55,8 +65,19 @@ def restricted(training: TrainingConfig, restriction: Restriction) -> TrainingCo
     return replace(training, micro_batch_size=size, gradient_checkpointing=recompute)
 
 
+def _next_restriction(cell: CellConfig, attempt: Attempt) -> Restriction | None:
+    """Return the next smaller use of memory, in the phase that ran out of it; None if nothing smaller is left."""
+    if attempt.phase == "train":
+        return _smaller_training(cell, attempt)
+    prompts = attempt.prompts_at_once
+    if attempt.phase == "generate" and prompts is not None and prompts > 1:
+        # Generation halves a batch by itself, down to a single prompt, unless the kernel ends the process.
+        return replace(attempt.restriction, prompts_at_once=prompts // 2 if attempt.killed else 1)
+    return None  # the weights have one size
+
+
 def _smaller_training(cell: CellConfig, attempt: Attempt) -> Restriction | None:
-    # Someone who sets the division, or compares memory by it, wants that one or none.
+    # A user who sets the division, or compares memory by it, wants that division or none.
     if cell.training.division_is_fixed or attempt.micro_batch_size is None:
         return None
     size = attempt.micro_batch_size

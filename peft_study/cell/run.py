@@ -1,45 +1,32 @@
 """Runs one cell from data to score: load, train, generate, score."""
 
 import logging
-import os
 import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from typing import Any
 
 import torch
 from peft import PeftModel
-from transformers import set_seed
 
 from peft_study.cell import division
 from peft_study.cell.encoding import CellEncoder, check_sentinel, template_of
 from peft_study.cell.followers import joined_ranks
 from peft_study.cell.recorder import Recorder
-from peft_study.config.schema import CellConfig, MethodKind
-from peft_study.cost.cards import peak_flops
-from peft_study.cost.memory import Meter, apply_budget, device_bytes
+from peft_study.cell.setup import load_cell_model, machine_record, set_up_machine
+from peft_study.config.schema import CellConfig
+from peft_study.cost.memory import Meter
 from peft_study.data.tokens import count_tokens
 from peft_study.generation.decode import Decoder
-from peft_study.models.adapter import (
-    adapter_config,
-    adapter_errors,
-    attach,
-    check_trains,
-    recompute_activations,
-    virtual_tokens,
-)
+from peft_study.models.adapter import adapter_config, adapter_errors, check_trains, virtual_tokens
 from peft_study.models.declared import Positions, declared_config
 from peft_study.models.families import FAMILIES
-from peft_study.models.fit import check_fit
-from peft_study.models.loading import Model, fit_vocabulary, load_model, load_tokenizer
+from peft_study.models.loading import base_of, load_tokenizer
 from peft_study.models.parameters import count
 from peft_study.models.precision import choose as choose_compute
-from peft_study.results import provenance
 from peft_study.results.attempts import Attempt
-from peft_study.results.schema import PhaseCost, RunResult, Work
+from peft_study.results.schema import RunResult, Work
 from peft_study.results.store import CellFolder
-from peft_study.sandbox.cores import available_cores
 from peft_study.scoring.needs import check_sandbox
 from peft_study.scoring.score import Answers, score
 from peft_study.tracking.base import Tracker
@@ -47,9 +34,8 @@ from peft_study.training import checkpoint, resume
 from peft_study.training.loop import train
 from peft_study.training.loss import training_loss
 from peft_study.training.packing import BatchBuilder, batch_builder
-from peft_study.training.ranks import ALONE, Ranks
+from peft_study.training.ranks import ALONE, Ranks, shard_frozen_weights
 from peft_study.training.schedule import plan
-from peft_study.training.sharding import shard_frozen_weights
 
 CHECKPOINTS = "checkpoints"
 TRIAL_TOKENS = 8
@@ -86,35 +72,32 @@ class CellRun:
         self._folder = folder
         self._tracker = tracker
         self._result = result
-        self._family = FAMILIES[cell.model.family]
         self._compute = choose_compute(cell.hardware.device, cell.training.precision)
-        self._earlier_device: str | None = None
-        self._earlier_decoding: dict[str, int | str | None] = {}
-        self._meter = Meter(self._compute.device, self._costs_to_add(earlier))
+        self._earlier = self._resumable(earlier)
+        phases = self._earlier.phases if self._earlier is not None else {}
+        # Load and score run again, so their earlier seconds would count twice.
+        costs = {name: cost for name, cost in phases.items() if name in {"train", "generate"}}
+        self._meter = Meter(self.device, costs)
         self._recorder = Recorder(folder, tracker, self._meter, result, self._attempt)
         self._template = template_of(cell)
         self._follows = follows
         self._ranks = ALONE
-        self._trains = cell.method.kind is not MethodKind.prompting
 
     @property
     def device(self) -> torch.device:
         """The device of this process."""
         return self._compute.device
 
-    def _costs_to_add(self, earlier: RunResult | None) -> dict[str, PhaseCost]:
-        """Return the costs of the interrupted run that this one resumes. Work in another number format is removed."""
+    def _resumable(self, earlier: RunResult | None) -> RunResult | None:
+        """Return the interrupted run. If it computed in another number format, remove its work and return None."""
         if earlier is None:
-            return {}
+            return None
         precision = earlier.provenance.get("precision")
-        if precision not in (None, str(self._compute.precision)):
-            logger.warning("the interrupted run computed in %s, so the cell starts over", precision)
-            self._folder.remove_work()
-            return {}
-        self._earlier_decoding = earlier.decoding
-        self._earlier_device = earlier.provenance.get("device") if "train" in earlier.phases else None
-        # Load and score run again, so their earlier seconds would count twice.
-        return {name: cost for name, cost in earlier.phases.items() if name in {"train", "generate"}}
+        if precision in (None, str(self._compute.precision)):
+            return earlier
+        logger.warning("the interrupted run computed in %s, so the cell starts over", precision)
+        self._folder.remove_work()
+        return None
 
     def load(self) -> None:
         """Load data, tokenizer and model, and report here, before anything takes long, what the user has to change.
@@ -122,14 +105,18 @@ class CellRun:
         Raises:
             UserError: the data, the model and the settings do not fit together.
         """
-        self._set_up_machine()
+        set_up_machine(self._cell, self.device)
+        self._result.memory_kind = self._meter.kind
+        # The meter fills this mapping, so that every write of the result has the costs so far.
+        self._result.phases = self._meter.phases
+        earlier = self._earlier
+        earlier_device = earlier.provenance.get("device") if earlier is not None and "train" in earlier.phases else None
+        self._result.provenance = machine_record(self._cell, self._compute, earlier_device)
         with self._recorder.phase("load"):
             self._tokenizer = load_tokenizer(self._cell.model)
             check_sentinel(self._template, self._tokenizer)
             self._declared = declared_config(self._cell.model)
-            encoder = CellEncoder(
-                self._cell, self._template, self._tokenizer, self._find_positions(), self._compute.device
-            )
+            encoder = CellEncoder(self._cell, self._template, self._tokenizer, self._find_positions(), self.device)
             encoder.check_lengths()
             self._prepared, self._result.data = encoder.prepare()
             check_sandbox(self._prepared.test, self._cell.scoring)
@@ -137,7 +124,11 @@ class CellRun:
             if not self._follows:
                 self._cell = division.by_prediction(self._cell, self._compute, self._result)
             self._cell = division.by_attempts(self._cell, self._attempt, len(self._prepared.test))
-            self._model = self._load_model()
+            steps = self._training_steps() if self._prepared.train else 0
+            self._model = load_cell_model(self._cell, self._compute, self._tokenizer, self._declared, steps)
+            self._result.provenance["model_commit"] = getattr(base_of(self._model).config, "_commit_hash", None)
+            self._result.parameters = asdict(count(self._model))
+            # Divided weights compute only once all ranks have joined.
             if not self._cell.hardware.shard_weights:
                 self._try_out()
 
@@ -152,11 +143,12 @@ class CellRun:
 
     def _restore_record(self) -> None:
         """Keep of the interrupted run's record what will not be repeated, and report it to the trackers."""
-        if self._trains:
-            last = resume.last_usable(self._folder.path / CHECKPOINTS)
+        if self._cell.method.trains:
+            latest = resume.last_usable(self._folder.path / CHECKPOINTS)
+            step = None if latest is None else resume.step_of(latest)
             # Training repeats the steps after the last checkpoint, which would otherwise be in the record twice.
-            self._folder.forget_steps_after((resume.step_of(last) or 0) if last else -1)
-            if last is None or resume.step_of(last) != self._training_steps():
+            self._folder.forget_steps_after(-1 if step is None else step)
+            if step != self._training_steps():
                 # Steps will be taken, so candidates in the folder come from other weights.
                 self._folder.forget_candidates()
         self._tracker.restore(self._folder.read_steps(), self._folder.read_usage())
@@ -174,66 +166,99 @@ class CellRun:
         if self._ranks.shards:
             shard_frozen_weights(self._model, self.device)
             self._try_out()
-        if self._trains:
+        if self._cell.method.trains:
             with self._recorder.phase("train", self._training_steps()):
                 self._train()
         with self._recorder.phase("generate", len(self._prepared.test)):
             return self._generate()
 
+    def _train(self) -> None:
+        assert self._cell.method.learning_rate is not None, "config.checks asks for a learning rate"
+        trained = train(
+            self._model,
+            self._prepared.train,
+            self._prepared.validation,
+            self._collator(),
+            self._cell.training,
+            learning_rate=self._cell.method.learning_rate,
+            seed=self._cell.seed,
+            compute=self._compute,
+            folder=self._folder.path / CHECKPOINTS,
+            on_step=self._recorder.step,
+            on_progress=self._tracker.progress,
+            on_work=self._meter.add_work,
+            ranks=self._ranks,
+            cuda_graphs=self._replays,
+        )
+        # The best checkpoint by validation loss, not the weights after the last step. transformers'
+        # `load_best_model_at_end` fails for prompt learning.
+        checkpoint.restore(self._model, trained.checkpoint)
+        if not self._ranks.first:
+            return
+        base = self._cell.model
+        name = base.source or base.name
+        weights = checkpoint.keep(self._model, trained.checkpoint, self._folder.path, name, base.revision)
+        self._result.training = {key: value for key, value in asdict(trained).items() if key != "checkpoint"}
+        self._result.training["saved_bytes"] = sum(file.stat().st_size for file in weights.iterdir())
+
+    def _generate(self) -> Sequence[Sequence[str]]:
+        cell = self._cell
+        decoder = self._decoder(cell.dataset.max_new_tokens)
+        candidates = self._recorded_candidates()
+        # No rank may append before all have read, because they divide what is left.
+        self._ranks.wait(self.device)
+        self._tracker.progress(len(candidates))
+        earlier = self._earlier.decoding if self._earlier is not None and candidates else {}
+        self._result.decoding = earlier
+        began_seconds = time.perf_counter()
+        # With divided weights every rank generates everything, because each step needs the weights of all ranks.
+        share = (0, 1) if self._ranks.shards else (self._ranks.rank, self._ranks.size)
+        for batch in decoder.generate(self._prepared.prompts, done=candidates.keys(), share=share):
+            if self._ranks.first or not self._ranks.shards:
+                self._folder.append_candidates(asdict(generated) for generated in batch)
+            texts = [text for generated in batch for text in generated.candidates]
+            seconds, began_seconds = time.perf_counter() - began_seconds, time.perf_counter()
+            self._result.decoding = asdict(decoder.decoding.after(earlier))
+            candidates.update({generated.index: generated.candidates for generated in batch})
+            self._recorder.batch(len(candidates), Work(count_tokens(texts, self._tokenizer), seconds))
+        self._ranks.wait(self.device)
+        if self._ranks.size > 1 and self._ranks.first:
+            recorded = self._recorded_candidates()
+            texts = [text for index in recorded.keys() - candidates.keys() for text in recorded[index]]
+            seconds = time.perf_counter() - began_seconds
+            self._meter.add_work(Work(tokens=count_tokens(texts, self._tokenizer), seconds=seconds))
+            candidates.update(recorded)
+        return [] if self._follows else [candidates[index] for index in range(len(self._prepared.test))]
+
+    def _recorded_candidates(self) -> dict[int, Sequence[str]]:
+        return dict(self._folder.read_candidates(len(self._prepared.test), self._cell.generation.num_candidates))
+
+    def _score(self, candidates: Sequence[Sequence[str]]) -> None:
+        samples = self._prepared.test
+        answers = Answers(
+            samples=samples,
+            prompts=self._prepared.prompt_texts,
+            programs=[
+                [self._template.program(text, sample) for text in texts]
+                for sample, texts in zip(samples, candidates, strict=True)
+            ],
+            sampled=self._cell.generation.temperature is not None,
+            shown=self._prepared.shown,
+        )
+        scored = score(answers, self._cell.scoring, self._tracker.progress)
+        self._result.metrics, self._result.intervals = scored.metrics, scored.intervals
+        self._result.execution = scored.execution
+        self._folder.write_predictions(scored.predictions)
+
     def tidy(self) -> None:
         """Remove the checkpoints. Call this once the result is on disk."""
         shutil.rmtree(self._folder.path / CHECKPOINTS, ignore_errors=True)
 
-    def _set_up_machine(self) -> None:
-        hardware, device = self._cell.hardware, self._compute.device
-        if hardware.threads is not None:
-            torch.set_num_threads(hardware.threads)
-        elif not os.environ.get("OMP_NUM_THREADS"):
-            # torch counts the cores of the machine, and a scheduler may give the job fewer.
-            torch.set_num_threads(min(torch.get_num_threads(), available_cores()))
-        apply_budget(device, hardware.budget_bytes)
-        set_seed(self._cell.seed)
-        self._result.memory_kind = self._meter.kind
-        # The meter fills this mapping, so that every write of the result has the costs so far.
-        self._result.phases = self._meter.phases
-        name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-        # Steps on two kinds of devices have no common peak.
-        same = self._earlier_device in (None, name)
-        peak = peak_flops(name, self._compute.precision, hardware.peak_tflops) if same else None
-        self._result.provenance = provenance.collect() | {
-            "device": name,
-            "peak_flops": peak,
-            "device_bytes": device_bytes(device, hardware.budget_bytes),
-            "precision": str(self._compute.precision),
-            "threads": torch.get_num_threads(),
-            "seed": self._cell.seed,
-        }
-        if hardware.gpus_per_cell > 1:
-            self._result.provenance["processes"] = hardware.gpus_per_cell
-
     def _find_positions(self) -> Positions | None:
-        total = self._family.positions(self._declared)
-        adapter = adapter_config(self._cell.method, self._family, self._tokenizer.name_or_path)
+        family = FAMILIES[self._cell.model.family]
+        total = family.positions(self._declared)
+        adapter = adapter_config(self._cell.method, family, self._tokenizer.name_or_path)
         return None if total is None else Positions(total, virtual_tokens(adapter))
-
-    def _load_model(self) -> Model:
-        cell, tokenizer = self._cell, self._tokenizer
-        steps = self._training_steps() if self._prepared.train else 0
-        adapter = adapter_config(cell.method, self._family, tokenizer.name_or_path, steps)
-        budget = cell.hardware.budget_bytes
-        gpus = cell.hardware.gpus_per_cell if cell.hardware.shard_weights else 1
-        check_fit(cell.model, self._declared, cell.quantization, cell.method.kind, self._compute, budget, gpus)
-        # No GPU may hold the whole model before its weights are divided.
-        where = replace(self._compute, device=torch.device("cpu")) if cell.hardware.shard_weights else self._compute
-        base = load_model(cell.model, cell.quantization, cell.method.kind, where, tokenizer)
-        embeddings: Any = base.get_input_embeddings()
-        fit_vocabulary(tokenizer, int(embeddings.num_embeddings))
-        self._result.provenance["model_commit"] = getattr(base.config, "_commit_hash", None)
-        model = attach(base, cell.method.kind, adapter, cell.seed)
-        if cell.training.gradient_checkpointing and self._trains:
-            recompute_activations(model)
-        self._result.parameters = asdict(count(model))
-        return model
 
     def _try_out(self) -> None:
         """Take a short training step and generate a short answer, to refuse an adapter that cannot do both."""
@@ -248,10 +273,7 @@ class CellRun:
             next(self._decoder(max_new_tokens=1).generate([short.prompt], done=set()))
 
     def _training_steps(self) -> int:
-        training = self._cell.training
-        return plan(
-            len(self._prepared.train), training.batch_size, training.epochs, training.evaluations_per_epoch
-        ).total_steps
+        return plan(len(self._prepared.train), self._cell.training).total_steps
 
     def _collator(self) -> BatchBuilder:
         cell, pad = self._cell, int(self._tokenizer.pad_token_id)
@@ -275,82 +297,3 @@ class CellRun:
     def _replays(self) -> bool:
         # Divided weights are gathered between the kernels of a step.
         return self._cell.hardware.cuda_graphs and not self._cell.hardware.shard_weights
-
-    def _train(self) -> None:
-        assert self._cell.method.learning_rate is not None, "config.checks asks for a learning rate"
-        folder = self._folder.path / CHECKPOINTS
-        trained = train(
-            self._model,
-            self._prepared.train,
-            self._prepared.validation,
-            self._collator(),
-            self._cell.training,
-            learning_rate=self._cell.method.learning_rate,
-            seed=self._cell.seed,
-            compute=self._compute,
-            folder=folder,
-            on_step=self._recorder.step,
-            on_progress=self._tracker.progress,
-            on_work=self._meter.add_work,
-            ranks=self._ranks,
-            cuda_graphs=self._replays,
-        )
-        # The best checkpoint by validation loss, not the weights after the last step. transformers'
-        # `load_best_model_at_end` fails for prompt learning.
-        checkpoint.restore(self._model, trained.checkpoint)
-        if not self._ranks.first:
-            return
-        base = self._cell.model
-        weights = checkpoint.keep(
-            self._model, trained.checkpoint, self._folder.path, base.source or base.name, base.revision
-        )
-        self._result.training = {key: value for key, value in asdict(trained).items() if key != "checkpoint"}
-        self._result.training["saved_bytes"] = sum(file.stat().st_size for file in weights.iterdir())
-
-    def _generate(self) -> Sequence[Sequence[str]]:
-        cell = self._cell
-        decoder = self._decoder(cell.dataset.max_new_tokens)
-        candidates = self._recorded_candidates()
-        # No rank may append before all have read, because they divide what is left.
-        self._ranks.wait(self.device)
-        self._tracker.progress(len(candidates))
-        earlier = self._earlier_decoding if candidates else {}
-        self._result.decoding = earlier
-        began_seconds = time.perf_counter()
-        # With divided weights every rank generates everything, because each step needs the weights of all ranks.
-        share = (0, 1) if self._ranks.shards else (self._ranks.rank, self._ranks.size)
-        for batch in decoder.generate(self._prepared.prompts, done=candidates.keys(), share=share):
-            if self._ranks.first or not self._ranks.shards:
-                self._folder.append_candidates(asdict(generated) for generated in batch)
-            texts = [text for generated in batch for text in generated.candidates]
-            seconds, began_seconds = time.perf_counter() - began_seconds, time.perf_counter()
-            self._result.decoding = asdict(decoder.decoding.after(earlier))
-            candidates.update({generated.index: generated.candidates for generated in batch})
-            self._recorder.batch(len(candidates), Work(count_tokens(texts, self._tokenizer), seconds))
-        self._ranks.wait(self.device)
-        if self._ranks.size > 1 and self._ranks.first:
-            others = {index: texts for index, texts in self._recorded_candidates().items() if index not in candidates}
-            tokens = count_tokens([text for texts in others.values() for text in texts], self._tokenizer)
-            self._meter.add_work(Work(tokens=tokens, seconds=time.perf_counter() - began_seconds))
-            candidates.update(others)
-        return [] if self._follows else [candidates[index] for index in range(len(self._prepared.test))]
-
-    def _recorded_candidates(self) -> dict[int, Sequence[str]]:
-        return dict(self._folder.read_candidates(len(self._prepared.test), self._cell.generation.num_candidates))
-
-    def _score(self, candidates: Sequence[Sequence[str]]) -> None:
-        samples = self._prepared.test
-        answers = Answers(
-            samples=samples,
-            prompts=self._prepared.prompt_texts,
-            programs=[
-                [self._template.program(text, sample) for text in texts]
-                for sample, texts in zip(samples, candidates, strict=True)
-            ],
-            sampled=self._cell.generation.temperature is not None,
-            shown=self._prepared.shown,
-        )
-        scored = score(answers, self._cell.scoring, self._tracker.progress)
-        self._result.metrics, self._result.intervals = scored.metrics, scored.intervals
-        self._result.execution = scored.execution
-        self._folder.write_predictions(scored.predictions)

@@ -3,8 +3,9 @@
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from peft_study.cell.attempt import Outcome, RunOptions, run_cell
+from peft_study.cell.attempt import Outcome, run_cell
 from peft_study.cell.endings import classify
+from peft_study.cell.process import RunOptions
 from peft_study.config.compose import register, to_cell
 from peft_study.config.naming import folder_of
 from peft_study.console.exit import EXIT_FAILED, EXIT_USER_ERROR
@@ -64,7 +65,7 @@ class Command:
             print_error(error)
             return Outcome("a cell without a name", Status.infeasible, error.what, EXIT_USER_ERROR)
         try:
-            return run_cell(cell, path, RunOptions(sweep, self.show_traceback))
+            return run_cell(cell, path, RunOptions(sweep=sweep, show_traceback=self.show_traceback))
         except KeyboardInterrupt as interrupt:
             if not self.in_worker:
                 raise

@@ -1,7 +1,7 @@
 """Predict the memory of many cells, in several processes where that pays."""
 
 import multiprocessing
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from typing import TypeVar
 
@@ -32,24 +32,28 @@ def choose_all(
         UserError: peft does not accept an adapter's settings.
     """
     processes = min(available_cores(), len(cells) // CELLS_A_PROCESS)
-    choices: dict[Key, MemoryChoice] = {}
     if processes < 2:
-        for key, cell in cells.items():
-            choices[key] = _choose(cell)
-            _tell(advance, len(choices), len(cells))
-        return choices
+        return _collect(cells, map(_choose, cells.values()), advance)
     # A fork of this process would take its threads' locks along. The server is forked before torch starts any.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
     with ProcessPoolExecutor(processes, context, _use_one_thread) as executor:
         try:
-            for key, choice in zip(cells, executor.map(_choose, cells.values()), strict=True):
-                choices[key] = choice
-                _tell(advance, len(choices), len(cells))
+            return _collect(cells, executor.map(_choose, cells.values()), advance)
         except BaseException:
             executor.shutdown(wait=False, cancel_futures=True)
             raise
-    return choices
+
+
+def _collect(
+    cells: Mapping[Key, CellConfig], choices: Iterable[MemoryChoice], advance: Callable[[int, int], None] | None
+) -> dict[Key, MemoryChoice]:
+    by_key: dict[Key, MemoryChoice] = {}
+    for key, choice in zip(cells, choices, strict=True):
+        by_key[key] = choice
+        if advance is not None:
+            advance(len(by_key), len(cells))
+    return by_key
 
 
 def _use_one_thread() -> None:
@@ -59,8 +63,3 @@ def _use_one_thread() -> None:
 
 def _choose(cell: CellConfig) -> MemoryChoice:
     return choose_memory(cell, cell.hardware.budget_bytes)
-
-
-def _tell(advance: Callable[[int, int], None] | None, done: int, count: int) -> None:
-    if advance is not None:
-        advance(done, count)

@@ -60,7 +60,7 @@ class Meter:
         self._reset()
         self._work = Work() if has_tokens else None
         self._process_bytes = None
-        self._running = (name, time.perf_counter(), self._card.energy_wh() if self._card else None)
+        self._running = (name, time.perf_counter(), self._energy_wh())
         try:
             yield
         finally:
@@ -72,7 +72,7 @@ class Meter:
         if self._running is None:
             return
         name, began, energy_before = self._running
-        # Kernels run behind Python, so a clock that does not wait for them stops too early.
+        # Kernels run asynchronously, so a clock that does not wait for them stops too early.
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
         cost = self._cost(time.perf_counter() - began, energy_before)
@@ -80,7 +80,7 @@ class Meter:
             # The clock of the tokens runs inside the phase, so that tokens and their seconds belong together.
             flops = self._work.flops if name == "train" else None
             cost = replace(cost, tokens=self._work.tokens, token_seconds=self._work.seconds, flops=flops)
-        self.phases[name] = cost.after(self._earlier[name]) if name in self._earlier else cost
+        self.phases[name] = self._with_earlier(name, cost)
 
     def sample(self, tokens_per_second: float | None = None) -> dict[str, Any]:
         """Return what the cell uses now, for a line of usage.jsonl. It does not wait for the device.
@@ -96,18 +96,17 @@ class Meter:
         if self._running is None:
             return {}
         name, began, energy_before = self._running
-        now = self._cost(time.perf_counter() - began, energy_before)
-        current = now.after(self._earlier[name]) if name in self._earlier else now
+        current = self._with_earlier(name, self._cost(time.perf_counter() - began, energy_before))
         costs = [cost for phase, cost in self.phases.items() if phase in _WORKING and phase != name] + [current]
-        energies = [cost.energy_wh for cost in costs]
+        energies = [cost.energy_wh for cost in costs if cost.energy_wh is not None]
         on_gpu = self._device.type == "cuda"
         measured = {
             "seconds": sum(cost.seconds for cost in costs),
             "peak_bytes": current.peak_bytes,
             "reserved_bytes": torch.cuda.memory_reserved(self._device) if on_gpu else None,
-            "process_bytes": (self._card.process_bytes() if self._card else None) if on_gpu else rss_bytes(),
+            "process_bytes": self._process_bytes_now() if on_gpu else rss_bytes(),
             "tokens_per_second": tokens_per_second,
-            "energy_wh": None if None in energies else sum(energy for energy in energies if energy is not None),
+            "energy_wh": sum(energies) if len(energies) == len(costs) else None,
         }
         return {"phase": name, **{key: value for key, value in measured.items() if value is not None}}
 
@@ -134,10 +133,10 @@ class Meter:
     def _cost(self, seconds: float, energy_before: float | None) -> PhaseCost:
         if self._device.type != "cuda":
             return PhaseCost(seconds, peak_rss_bytes(), None)
-        energy = self._card.energy_wh() if self._card else None
-        measured = None if self._card is None else self._card.process_bytes()
+        energy = self._energy_wh()
         # NVML reports the memory of now. torch keeps what it reserved, so that a later sample is rarely smaller.
-        self._process_bytes = max((used for used in (self._process_bytes, measured) if used is not None), default=None)
+        samples = (self._process_bytes, self._process_bytes_now())
+        self._process_bytes = max((used for used in samples if used is not None), default=None)
         return PhaseCost(
             seconds,
             torch.cuda.max_memory_allocated(self._device),
@@ -145,6 +144,15 @@ class Meter:
             process_bytes=self._process_bytes,
             energy_wh=None if energy is None or energy_before is None else energy - energy_before,
         )
+
+    def _with_earlier(self, phase: str, cost: PhaseCost) -> PhaseCost:
+        return cost.after(self._earlier[phase]) if phase in self._earlier else cost
+
+    def _energy_wh(self) -> float | None:
+        return None if self._card is None else self._card.energy_wh()
+
+    def _process_bytes_now(self) -> int | None:
+        return None if self._card is None else self._card.process_bytes()
 
 
 def apply_budget(device: torch.device, budget_bytes: int | None) -> None:

@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from peft_study.config.schema import CellConfig, MemoryPolicy, MethodKind, TrainingConfig
-from peft_study.cost.predict import Estimate, estimate
+from peft_study.config.schema import CellConfig, MemoryPolicy, TrainingConfig
+from peft_study.cost.forecast import Estimate
+from peft_study.cost.predict import estimate
+from peft_study.training.schedule import micro_batch_of_rank
 
 GB = 1e9
 # Halves of the study's batch of 8, so that accumulation keeps the samples of an optimizer step.
@@ -86,18 +88,20 @@ def choose_memory(cell: CellConfig, budget_bytes: int | None) -> MemoryChoice:
 
 def _choose(cell: CellConfig, budget_bytes: int | None) -> MemoryChoice:
     training = cell.training
-    if cell.method.kind is MethodKind.prompting:
+    if not cell.method.trains:
         return MemoryChoice(training, estimate(cell), budget_bytes, "nothing is trained")
     if training.division_is_set:
+        fitting = replace(training, micro_batch_size=micro_batch_of_rank(training))
         reason = "training.micro_batch_size or training.gradient_checkpointing is set"
-        return _with_smallest(cell, MemoryChoice(training, estimate(cell), budget_bytes, reason))
-    divisions = list(_divisions(cell))
+        return _with_smallest(cell, _chosen(cell, fitting, budget_bytes, reason))
+    fastest, *slower = _divisions(cell)
+    smallest = slower[-1] if slower else fastest
     if training.memory is MemoryPolicy.small:
-        return _chosen(cell, divisions[-1], budget_bytes, "training.memory=small")
-    first = _chosen(cell, divisions[0], budget_bytes, f"training.memory={training.memory}")
-    if training.memory is not MemoryPolicy.auto or first.fits is None or first.fits:
-        return _with_smallest(cell, first)
-    for division in divisions[1:]:
+        return _chosen(cell, smallest, budget_bytes, "training.memory=small")
+    choice = _chosen(cell, fastest, budget_bytes, f"training.memory={training.memory}")
+    if training.memory is not MemoryPolicy.auto or choice.fits is not False:
+        return _with_smallest(cell, choice)
+    for division in slower:
         choice = _chosen(cell, division, budget_bytes, "the fastest that fits the budget by the prediction")
         if choice.fits:
             return choice
@@ -109,7 +113,7 @@ def recorded(choice: MemoryChoice, gpus: int = 1) -> dict[str, int | str]:
     predicted = choice.predicted
     if predicted is None:
         return {}
-    chosen: dict[str, int | str] = {
+    record: dict[str, int | str] = {
         "peak_bytes": predicted.peak_bytes,
         "load_peak_bytes": predicted.load_peak_bytes,
         "train_peak_bytes": predicted.train_peak_bytes,
@@ -118,14 +122,14 @@ def recorded(choice: MemoryChoice, gpus: int = 1) -> dict[str, int | str]:
     }
     if predicted.train_peak_bytes:
         training = choice.training
-        chosen |= {
+        record |= {
             "micro_batch_size": training.micro_batch_size,
             "gradient_accumulation": training.batch_size // (training.micro_batch_size * gpus),
             "gradient_checkpointing": int(training.gradient_checkpointing),
             "memory_policy": str(training.memory),
             "memory_reason": choice.reason,
         }
-    return chosen
+    return record
 
 
 def _divisions(cell: CellConfig) -> Iterator[TrainingConfig]:
@@ -134,7 +138,7 @@ def _divisions(cell: CellConfig) -> Iterator[TrainingConfig]:
     # Measured for an adapter of CodeLlama-7B on an H100: micro-batches of one with recomputed activations take 13.8
     # instead of 19.4 GB, and ten times as long (docs/performance-log.md).
     training = cell.training
-    sizes = [size for size in MICRO_BATCHES if size <= training.batch_size and training.batch_size % size == 0]
+    sizes = [size for size in MICRO_BATCHES if training.batch_size % size == 0]
     for recompute in (False, True) if cell.method.can_recompute else (False,):
         for size in sizes:
             yield replace(training, micro_batch_size=size, gradient_checkpointing=recompute)

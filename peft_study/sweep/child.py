@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from peft_study.cell.attempt import RunOptions, run_cell
+from peft_study.cell.attempt import run_cell
+from peft_study.cell.process import RunOptions
 from peft_study.config import identity
 from peft_study.console.exit import EXIT_BUSY
 from peft_study.console.interrupts import end_with_parent, termination_raises

@@ -7,7 +7,7 @@ from typing import Any
 
 import psutil
 
-from peft_study.cell.visible import VISIBLE, visible_gpus
+from peft_study.cell.environment import VISIBLE, visible_gpus
 from peft_study.config.schema import Device, HardwareConfig
 from peft_study.errors import UserError
 from peft_study.sandbox.cores import SHARE, available_cores

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from peft_study.cell.attempt import Outcome
-from peft_study.cell.earlier import stands
 from peft_study.cell.endings import end_attempt
+from peft_study.cell.retries import keeps_result
 from peft_study.console.exit import EXIT_FAILED, EXIT_OK, EXIT_USER_ERROR
 from peft_study.cost.durations import TimeKey, median_seconds, time_key, work_seconds
 from peft_study.results.schema import RunResult, Status
@@ -47,7 +47,7 @@ def ended_before(cell: PlannedCell) -> Outcome | None:
     # Read before the cell starts, because a process only to find this out would take the slot for seconds. A result
     # that cannot be read is reported by the cell.
     result = result_of(cell)
-    if result is None or not stands(cell.cell, result):
+    if result is None or not keeps_result(cell.cell, result):
         return None
     return outcome_from(result, cell.folder)
 

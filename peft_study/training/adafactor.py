@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterator
-from itertools import islice
 from typing import Any
 
 import torch
@@ -43,15 +42,15 @@ class GroupedAdafactor(Adafactor):
 
     def _groups(self, parameters: list[torch.nn.Parameter]) -> Iterator[list[torch.nn.Parameter]]:
         """Parameters with a gradient, of equal shape and with equally many steps."""
-        alike: dict[Any, list[torch.nn.Parameter]] = {}
+        by_key: dict[Any, list[torch.nn.Parameter]] = {}
         for parameter in parameters:
             if parameter.grad is not None:
                 key = (parameter.shape, parameter.device, self.state[parameter].get("step", 0))
-                alike.setdefault(key, []).append(parameter)
-        for group in alike.values():
-            rest = iter(group)
-            while part := list(islice(rest, max(1, MOST_NUMBERS // max(1, group[0].numel())))):
-                yield part
+                by_key.setdefault(key, []).append(parameter)
+        for group in by_key.values():
+            size = max(1, MOST_NUMBERS // max(1, group[0].numel()))
+            for start in range(0, len(group), size):
+                yield group[start : start + size]
 
     def _update(self, parameters: list[torch.nn.Parameter], settings: dict[str, Any]) -> None:
         weights: list[torch.Tensor] = [*parameters]
@@ -63,11 +62,11 @@ class GroupedAdafactor(Adafactor):
         squares = gradients**2 + settings["eps"][0]
         if parameters[0].ndim > 1:
             rows, columns = squares.mean(dim=-1), squares.mean(dim=-2)
-            rows = self._moved(states, "exp_avg_sq_row", rows, decay)
-            columns = self._moved(states, "exp_avg_sq_col", columns, decay)
+            rows = self._average(states, "exp_avg_sq_row", rows, decay)
+            columns = self._average(states, "exp_avg_sq_col", columns, decay)
             updates: torch.Tensor = self._approx_sq_grad(rows, columns).mul_(gradients)  # type: ignore[no-untyped-call]
         else:
-            updates = self._moved(states, "exp_avg_sq", squares, decay).rsqrt().mul_(gradients)
+            updates = self._average(states, "exp_avg_sq", squares, decay).rsqrt().mul_(gradients)
         flat = updates.view(len(parameters), -1)
         size = torch.linalg.vector_norm(flat, dim=1, keepdim=True) / flat.shape[1] ** 0.5
         flat.div_((size / settings["clip_threshold"]).clamp_(min=1.0)).mul_(settings["lr"])
@@ -79,10 +78,10 @@ class GroupedAdafactor(Adafactor):
         torch._foreach_sub_(weights, list(updates.unbind()))
 
     @staticmethod
-    def _moved(states: list[dict[str, Any]], name: str, values: torch.Tensor, decay: float) -> torch.Tensor:
+    def _average(states: list[dict[str, Any]], name: str, values: torch.Tensor, decay: float) -> torch.Tensor:
         """Update a moving average of each parameter."""
-        first = name not in states[0]
-        averages = torch.zeros_like(values) if first else _stacked([state[name] for state in states])
+        is_first_step = name not in states[0]
+        averages = torch.zeros_like(values) if is_first_step else _stacked([state[name] for state in states])
         averages.mul_(decay).add_(values, alpha=1.0 - decay)
         for state, average in zip(states, averages.unbind(), strict=True):
             state[name] = average

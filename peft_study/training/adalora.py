@@ -8,8 +8,8 @@ from peft.tuners.adalora import AdaLoraConfig, AdaLoraModel
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 _SCORES = ("ipt", "exp_avg_ipt", "exp_avg_unc")
-"""Attributes of peft's RankAllocator: by parameter, the importance at the last step and the moving averages of it and
-of its deviation. Checked with peft 0.21. Without them a resumed run prunes other ranks.
+"""Attributes of peft's RankAllocator: the importance of each parameter at the last step, and the moving averages of it
+and of its deviation. Checked with peft 0.21. Without them a resumed run prunes other ranks.
 """
 _PREFIX = "adalora:"
 _RANKS = "ranks"
@@ -45,7 +45,7 @@ def state(model: PeftModel) -> dict[str, torch.Tensor]:
     }
     # peft derives the pattern at the last pruning. A run that resumes later than that needs it from the checkpoint.
     pattern = _config(tuner).rank_pattern or {}
-    return tensors | {f"{_PREFIX}{_RANKS}:{name}": torch.tensor(kept) for name, kept in pattern.items()}
+    return tensors | {f"{_PREFIX}{_RANKS}:{name}": torch.tensor(mask) for name, mask in pattern.items()}
 
 
 def restore(model: PeftModel, saved: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -68,7 +68,7 @@ def restore(model: PeftModel, saved: dict[str, torch.Tensor]) -> dict[str, torch
             groups[group][name] = value
     for scores in _SCORES:
         setattr(tuner.rankallocator, scores, {name: value.to(model.device) for name, value in groups[scores].items()})
-    pattern = {name: kept.tolist() for name, kept in groups[_RANKS].items()}
+    pattern = {name: mask.tolist() for name, mask in groups[_RANKS].items()}
     _config(tuner).rank_pattern = pattern or None
     return {key: value for key, value in saved.items() if not key.startswith(_PREFIX)}
 

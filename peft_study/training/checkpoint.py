@@ -85,7 +85,8 @@ def restore(model: Model, checkpoint: Path) -> None:
 
 def _check_tensors(expected: Mapping[str, torch.Tensor], saved: Mapping[str, torch.Tensor], checkpoint: Path) -> None:
     """Refuse a checkpoint whose names or shapes of tensors differ from the expected ones."""
-    shapes, saved_shapes = ({name: value.shape for name, value in part.items()} for part in (expected, saved))
+    shapes = {name: value.shape for name, value in expected.items()}
+    saved_shapes = {name: value.shape for name, value in saved.items()}
     differing = sorted(name for name in {*shapes, *saved_shapes} if shapes.get(name) != saved_shapes.get(name))
     if differing:
         raise UserError(

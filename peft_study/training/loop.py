@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate.utils import AutocastKwargs  # type: ignore[import-untyped]
 from peft import PeftModel
 from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -22,29 +21,29 @@ from peft_study.training import resume
 from peft_study.training.adalora import RankAllocation
 from peft_study.training.arguments import optimizer_class, training_arguments
 from peft_study.training.checkpoint import save_training_state
+from peft_study.training.packing import BatchBuilder
 from peft_study.training.ranks import ALONE, Ranks
 from peft_study.training.recorded_steps import recorded_steps
-from peft_study.training.schedule import Schedule, plan
+from peft_study.training.schedule import Schedule, micro_batch_of_rank, plan
 from peft_study.training.trainer import TokenMeanTrainer
-from peft_study.training.work import IDLE, Builder, StepClock, counted
+from peft_study.training.work import StepClock, share_builder
 
 OVERFLOWS = 25
 """Steps in a row that fp16's gradient scaler may skip. It starts at 2**16 and halves at each, so that it is then 2**-9:
 gradients that still overflow are not a matter of scale."""
+_VALUES = {
+    "loss": "loss",
+    "eval_loss": "validation_loss",
+    "grad_norm": "gradient_norm",
+    "learning_rate": "learning_rate",
+    "epoch": "epoch",
+}
+"""The values of a step by the Trainer's names."""
 OnStep = Callable[[int, Mapping[str, float], float | None], None]
 
 
 class DivergedError(Exception):
-    """A loss is not a finite number, or the gradients of many steps in a row are not.
-
-    Args:
-        step: the optimizer step at which it showed.
-        what: what is wrong, for the message.
-    """
-
-    def __init__(self, step: int, what: str) -> None:
-        super().__init__(f"{what} at step {step}")
-        self.step = step
+    """A loss is not a finite number, or the gradients of many steps in a row are not."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ class Trained:
     best_validation_loss: float
     initial_validation_loss: float | None
     resumed_from_step: int | None
-    cuda_graphs: int = 0
+    cuda_graphs: int
 
 
 class _Watch(TrainerCallback):
@@ -117,9 +116,7 @@ class _Watch(TrainerCallback):
         logs: Mapping[str, float] | None = None,
         **_: Any,
     ) -> None:
-        kept = ("loss", "eval_loss", "grad_norm", "learning_rate", "epoch")
-        renamed = {"eval_loss": "validation_loss", "grad_norm": "gradient_norm"}
-        values = {renamed.get(key, key): float(value) for key, value in (logs or {}).items() if key in kept}
+        values = {_VALUES[key]: float(value) for key, value in (logs or {}).items() if key in _VALUES}
         if not values.keys() & {"loss", "validation_loss"}:
             return
         speed = self._clock.tokens_per_second(state.global_step) if "loss" in values else None
@@ -129,7 +126,7 @@ class _Watch(TrainerCallback):
                 self._stop(state, control, f"the {name.replace('_', ' ')} is not a finite number")
 
     def _stop(self, state: TrainerState, control: TrainerControl, what: str) -> None:
-        self.diverged = DivergedError(state.global_step, what)
+        self.diverged = DivergedError(f"{what} at step {state.global_step}")
         control.should_training_stop = True
         # Resuming from a checkpoint with NaN would repeat the failure.
         control.should_save = False
@@ -139,7 +136,7 @@ def train(
     model: Model,
     train_samples: Sequence[Encoded],
     validation_samples: Sequence[Encoded],
-    collator: Callable[[Sequence[Encoded]], dict[str, torch.Tensor]],
+    collator: BatchBuilder,
     settings: TrainingConfig,
     *,
     learning_rate: float,
@@ -178,7 +175,7 @@ def train(
     Raises:
         DivergedError: a loss is not a finite number, or gradients overflow in many steps in a row.
     """
-    schedule = plan(len(train_samples), settings.batch_size, settings.epochs, settings.evaluations_per_epoch)
+    schedule = plan(len(train_samples), settings)
     clock = StepClock(schedule.evaluation_steps, compute.device, on_work)
     watch = _Watch(schedule, clock, on_step, on_progress, saves=ranks.first)
     start = resume.last_usable(folder)
@@ -186,8 +183,16 @@ def train(
     if ranks.first:
         resume.remove_others(folder, start)
     recorded = recorded_steps(model, settings, compute) if cuda_graphs and ranks.size == 1 else None
+    # The Trainer sees the micro-batches of all ranks together, so that the batch stays the study's.
+    together = micro_batch_of_rank(settings, ranks.size) * ranks.size
     arguments = training_arguments(
-        divided(settings, ranks), schedule, learning_rate, seed, compute, folder, fresh=start is None
+        replace(settings, micro_batch_size=together),
+        schedule,
+        learning_rate,
+        seed,
+        compute,
+        folder,
+        fresh=start is None,
     )
     trainer = TokenMeanTrainer(
         clock=clock,
@@ -199,7 +204,7 @@ def train(
         # torch's DataLoader takes every sequence, so that samples need no class of a data set.
         train_dataset=list(train_samples),
         eval_dataset=list(validation_samples),
-        data_collator=counted(shared(collator, ranks), TrainingFlops.of(model)),
+        data_collator=share_builder(collator, ranks, TrainingFlops.of(model)),
         callbacks=[watch, clock, RankAllocation()],
     )
     # As `Compute.autocast` explains, cached 16-bit copies would only take memory in a training step.
@@ -211,40 +216,7 @@ def train(
     if watch.diverged:
         raise watch.diverged
     ranks.wait(compute.device)  # until the last checkpoint is written
-    graphs = 0 if recorded is None else recorded.count
-    return replace(_outcome(trainer.state, schedule, folder, resumed_from_step), cuda_graphs=graphs)
-
-
-def divided(settings: TrainingConfig, ranks: Ranks) -> TrainingConfig:
-    """Return settings whose micro-batch is that of all ranks, so that the batch stays the study's.
-
-    Args:
-        settings: with the micro-batch size of a rank, as far as its share of a batch allows.
-        ranks: the processes that train the model. Their number divides the batch size.
-    """
-    share = settings.batch_size // ranks.size
-    micro = max(size for size in range(1, share + 1) if share % size == 0 and size <= settings.micro_batch_size)
-    return replace(settings, micro_batch_size=micro * ranks.size)
-
-
-def shared(build: Builder, ranks: Ranks) -> Builder:
-    """Return a builder of micro-batches that takes this rank's share of the samples."""
-    if ranks.size == 1:
-        return build
-
-    def build_share(samples: Sequence[Encoded]) -> dict[str, torch.Tensor]:
-        share = ranks.share(samples)
-        if share:
-            return build(share)
-        if ranks.shards:
-            # The others gather the weights of each layer from this rank too.
-            return {**build(samples[:1]), IDLE: torch.ones(())}
-        return {"labels": torch.empty(0, dtype=torch.long)}
-
-    return build_share
-
-
-def _outcome(state: TrainerState, schedule: Schedule, folder: Path, resumed_from: int | None) -> Trained:
+    state = trainer.state
     assert state.best_global_step is not None
     assert state.best_metric is not None
     losses = {entry["step"]: entry["eval_loss"] for entry in state.log_history if "eval_loss" in entry}
@@ -254,5 +226,6 @@ def _outcome(state: TrainerState, schedule: Schedule, folder: Path, resumed_from
         best_step=state.best_global_step,
         best_validation_loss=float(state.best_metric),
         initial_validation_loss=losses.get(0),
-        resumed_from_step=resumed_from,
+        resumed_from_step=resumed_from_step,
+        cuda_graphs=0 if recorded is None else recorded.count,
     )

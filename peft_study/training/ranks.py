@@ -13,6 +13,11 @@ from typing import Any, TypeVar
 import torch
 from torch import distributed, nn
 from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+
+from peft_study.models.compat import layers_of
+from peft_study.models.loading import Model, base_of
 
 LOCALHOST = "127.0.0.1"
 TIMEOUT = timedelta(minutes=60)
@@ -30,7 +35,7 @@ class Ranks:
         rank: number of this process, from 0. The first rank writes the cell's files.
         size: number of processes.
         group: exchanges tensors; None for a single process, and after `leave`.
-        shards: whether each rank keeps a share of the frozen weights (`training.sharding`). All ranks must then run
+        shards: whether each rank keeps a share of the frozen weights (`shard_frozen_weights`). All ranks must then run
             every layer equally often.
     """
 
@@ -91,7 +96,8 @@ class Ranks:
         for gradient in gradients:
             if gradient.numel() >= COALESCED_ELEMENTS:
                 self.add(gradient)
-        for dtype in {gradient.dtype for gradient in small}:
+        # A set has another order in each process, and the ranks must exchange in the same order.
+        for dtype in dict.fromkeys(gradient.dtype for gradient in small):
             self._add_together([gradient for gradient in small if gradient.dtype == dtype])
 
     def _add_together(self, gradients: Sequence[torch.Tensor]) -> None:
@@ -159,3 +165,21 @@ def leave(ranks: Ranks) -> None:
         distributed.destroy_process_group()
     # Its last reference. With threads of a group that is left to the interpreter's exit, the process aborts.
     ranks.group = None
+
+
+def shard_frozen_weights(model: Model, device: torch.device) -> None:
+    """Divide the frozen weights of a model's layers among the ranks, and move the model to its device.
+
+    torch's FSDP2 gathers the weights of a layer while it computes. Embeddings, the head and trained weights stay whole
+    on each rank: those of an adapter are small, and `Ranks.add_gradients` adds their gradients.
+
+    Args:
+        model: on the CPU, with `requires_grad` set; changed in place. Each rank has the same.
+        device: device of this rank.
+    """
+    mesh = init_device_mesh(device.type, (distributed.get_world_size(),))
+    for layer in layers_of(base_of(model)):
+        trained = {parameter for parameter in layer.parameters() if parameter.requires_grad}
+        fully_shard(layer, mesh=mesh, reshard_after_forward=True, ignored_params=trained)
+    # Not the method of transformers, which refuses quantized models.
+    nn.Module.to(model, device)

@@ -56,12 +56,12 @@ def step_of(checkpoint: Path) -> int | None:
     number = checkpoint.name.rpartition("-")[2]
     try:
         sizes = {name: size for name, (size, _) in _marked(checkpoint).items()}
-        whole = all((checkpoint / name).stat().st_size == size for name, size in sizes.items())
+        is_complete = all((checkpoint / name).stat().st_size == size for name, size in sizes.items())
         # Earlier versions of this project wrote only peft's file, from which training cannot resume exactly.
-        whole = whole and (TRAINING_STATE in sizes or ADAPTER_WEIGHTS not in sizes)
+        can_resume = TRAINING_STATE in sizes or ADAPTER_WEIGHTS not in sizes
     except (OSError, ValueError, AttributeError, TypeError):
         return None
-    return int(number) if number.isdigit() and whole else None
+    return int(number) if number.isdigit() and is_complete and can_resume else None
 
 
 def remove_others(folder: Path, start: Path | None) -> None:
@@ -71,12 +71,15 @@ def remove_others(folder: Path, start: Path | None) -> None:
         folder: the folder of the checkpoints.
         start: the checkpoint from which training resumes. Later ones are damaged; None removes all.
     """
-    last = step_of(start) if start else None
+    start_step = step_of(start) if start else None
     for checkpoint in folder.glob("checkpoint-*"):
         step = step_of(checkpoint)
-        if step is None or last is None or step > last:
+        if step is None or start_step is None or step > start_step:
             logger.warning("%s is incomplete or damaged, or its best checkpoint is; it is removed", checkpoint)
-            shutil.rmtree(checkpoint) if checkpoint.is_dir() else checkpoint.unlink()
+            if checkpoint.is_dir():
+                shutil.rmtree(checkpoint)
+            else:
+                checkpoint.unlink()
 
 
 def remove_older(folder: Path, best_step: int | None) -> None:
@@ -89,8 +92,8 @@ def remove_older(folder: Path, best_step: int | None) -> None:
     # By step: transformers goes by the files' times, and after a jump of the clock it removes the newest checkpoint.
     steps = _complete(folder)
     best = {best_step} & steps.keys()
-    kept = best | set(sorted(steps.keys() - best)[len(best) - KEPT :])
-    for step in steps.keys() - kept:
+    newest = sorted(steps.keys() - best)[len(best) - KEPT :]
+    for step in steps.keys() - best - set(newest):
         shutil.rmtree(steps[step], ignore_errors=True)
 
 

@@ -27,7 +27,7 @@ class TokenMeanTrainer(Trainer):
     Args:
         clock: counts the micro-batches that the model trains on.
         ranks: the processes that train the model.
-        recorded: replays the steps of micro-batches; None computes each one anew.
+        recorded: replays the steps of micro-batches; None computes each step.
         arguments: see transformers' Trainer.
     """
 
@@ -51,10 +51,10 @@ class TokenMeanTrainer(Trainer):
             self._clock.add(work)
         if not inputs["labels"].numel():  # this rank has no share of the batch
             loss = torch.zeros((), device=self.args.device, requires_grad=model.training)
-            return (loss, {"loss": loss}) if return_outputs else loss
-        # accelerate casts the model's own forward only, and the head runs outside of it.
-        with self.accelerator.autocast():
-            loss = training_loss(model, inputs, target_count=num_items_in_batch)
+        else:
+            # accelerate casts the model's own forward only, and the head runs outside of it.
+            with self.accelerator.autocast():
+                loss = training_loss(model, inputs, target_count=num_items_in_batch)
         if idle:
             loss = loss * 0
         return (loss, {"loss": loss}) if return_outputs else loss

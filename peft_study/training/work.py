@@ -1,4 +1,4 @@
-"""Counts the work of training steps: tokens, operations, and seconds without evaluations and checkpoints."""
+"""The work of training steps: a rank's share, tokens, operations, and seconds without evaluations and checkpoints."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -11,23 +11,38 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from peft_study.cost.flops import TrainingFlops
 from peft_study.data.tokens import Encoded
 from peft_study.results.schema import Work
+from peft_study.training.packing import BatchBuilder
+from peft_study.training.ranks import Ranks
 
 WORK = "work"
 """Key of a micro-batch's tokens and operations. The trainer removes it before the model's inputs."""
 IDLE = "idle"
 """Key of a micro-batch that a rank only computes because the others need its share of the weights."""
-Builder = Callable[[Sequence[Encoded]], dict[str, torch.Tensor]]
 
 
-def counted(build: Builder, flops: TrainingFlops) -> Callable[[Sequence[Encoded]], dict[str, Any]]:
-    """Return a builder of micro-batches that adds what they count for.
+def share_builder(
+    build: BatchBuilder, ranks: Ranks, flops: TrainingFlops
+) -> Callable[[Sequence[Encoded]], dict[str, Any]]:
+    """Return a builder of a rank's share of a micro-batch, with the work of all ranks.
 
     Args:
         build: builds micro-batches.
+        ranks: the processes that train the model.
         flops: operations of a sample.
     """
-    # From the samples rather than from the tensors: on a GPU, sums over a mask would be kernels in each step.
-    return lambda samples: {**build(samples), WORK: work_of(samples, flops)}
+
+    def build_share(samples: Sequence[Encoded]) -> dict[str, Any]:
+        if share := ranks.share(samples):
+            batch = build(share)
+        elif ranks.shards:
+            # The others gather the weights of each layer from this rank too.
+            batch = {**build(samples[:1]), IDLE: torch.ones(())}
+        else:
+            batch = {"labels": torch.empty(0, dtype=torch.long)}
+        # From the samples rather than from the tensors: on a GPU, sums over a mask would be kernels in each step.
+        return {**batch, WORK: work_of(samples, flops)}
+
+    return build_share
 
 
 def work_of(samples: Sequence[Encoded], flops: TrainingFlops) -> Work:
@@ -91,7 +106,7 @@ class StepClock(TrainerCallback):
     def _report(self) -> None:
         if self._began_seconds is None:
             return
-        # Kernels run behind Python. Once an evaluation, this waits for what the evaluation would wait for.
+        # Kernels run asynchronously. Once an evaluation, this waits for what the evaluation would wait for.
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
         seconds = time.perf_counter() - self._began_seconds

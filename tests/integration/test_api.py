@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 import peft_study
+from peft_study.config.compose import folder_of
 from peft_study.errors import UserError
+from peft_study.results.store import RESULT, CellFolder, write_atomically
 
 
 def test_a_cell_is_composed_run_and_loaded(small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,6 +33,15 @@ def test_a_cell_that_cannot_run_raises(tmp_path: Path, monkeypatch: pytest.Monke
         peft_study.compose_cell("model=nosuch")
     cell = peft_study.compose_cell("model=tiny-llama", "dataset.path=nowhere", "dataset=minipy", "hardware=cpu")
     with pytest.raises(UserError, match="data path"):
+        peft_study.run_cell(cell)
+
+
+def test_a_result_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    cell = peft_study.compose_cell("model=tiny-llama", "method=zero-shot", "dataset=minipy", "hardware=cpu")
+    write_atomically(CellFolder(folder_of(cell)).path / RESULT, "{broken")
+
+    with pytest.raises(UserError, match="earlier result cannot be read"):
         peft_study.run_cell(cell)
 
 

@@ -75,6 +75,15 @@ def test_other_variables_stay_while_a_cell_runs(name: str, monkeypatch: pytest.M
         assert os.environ[name] == "1"
 
 
+def test_a_variable_that_a_cell_sets_ends_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ACCELERATE_MIXED_PRECISION", raising=False)
+
+    with one_process():
+        os.environ["ACCELERATE_MIXED_PRECISION"] = "no"
+
+    assert "ACCELERATE_MIXED_PRECISION" not in os.environ
+
+
 def python(*arguments: str, level: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run a module of the package with an optimization level of the interpreter."""
     environment = {**os.environ, "PYTHONOPTIMIZE": level, "PYTHONPYCACHEPREFIX": str(folder / "pycache")}

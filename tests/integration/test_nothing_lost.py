@@ -12,6 +12,7 @@ from peft_study.cell.recorder import Recorder
 from peft_study.cell.run import CellRun
 from peft_study.config.compose import compose_cell
 from peft_study.config.naming import name_of
+from peft_study.errors import UserError
 from peft_study.models.tiny import FOLDER
 from peft_study.results.schema import Status, Work
 from peft_study.results.store import CellFolder
@@ -49,6 +50,44 @@ def test_a_refused_command_leaves_a_persons_own_folder(command: Command, tmp_pat
 
     assert list((tmp_path / "mine").iterdir()) == [tmp_path / "mine" / "single"]
     assert list((tmp_path / "mine" / "single").iterdir()) == []
+
+
+def test_a_refused_cell_leaves_a_cell_that_was_made_meanwhile(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "multirun" / "single" / "other"
+
+    def load(_: CellRun) -> None:
+        other.mkdir()
+        raise UserError("the data cannot be read")
+
+    monkeypatch.setattr(CellRun, "load", load)
+
+    ended = command(*ZERO_SHOT)
+
+    assert ended.code == 2
+    assert "the data cannot be read" in ended.err
+    assert "cannot be written" not in ended.err
+    assert list(other.parent.iterdir()) == [other]
+
+
+def test_attempts_within_a_second_have_different_starts(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A sweep would take the result of the second one for an earlier result that stays.
+    def run(_: CellRun) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(CellRun, "load", lambda _: None)
+    monkeypatch.setattr(CellRun, "run", run)
+    starts = []
+    for _ in range(3):
+        assert command(*ZERO_SHOT, "retry=all").code == 1
+        result = CellFolder(next(tmp_path.glob("multirun/single/*"))).read_result()
+        assert result is not None
+        starts.append(result.started_at)
+
+    assert len(set(starts)) == len(starts)
 
 
 def test_an_interrupt_while_a_rerun_loads_leaves_the_result(

@@ -22,8 +22,7 @@ from peft_study.models.compat import layers_of
 from peft_study.models.families import FAMILIES
 from peft_study.models.loading import base_of, load_model, load_tokenizer
 from peft_study.models.precision import choose
-from peft_study.training.ranks import join, leave, rendezvous
-from peft_study.training.sharding import shard_frozen_weights
+from peft_study.training.ranks import join, leave, rendezvous, shard_frozen_weights
 from tests.conftest import Command
 
 # The last batch of an epoch has one sample, which leaves the second process without a share.
@@ -88,8 +87,12 @@ def test_two_processes_compute_what_one_does(command: Command, tmp_path: Path, a
             losses = [[step[name] for step in run if name in step] for run in runs]
             assert losses[1] == pytest.approx(losses[0], rel=1e-5)
     assert candidates(tmp_path / "2") == candidates(tmp_path / "1")
-    (result,) = (tmp_path / "2").glob("*/*/result.json")
-    assert json.loads(result.read_text())["provenance"]["processes"] == 2
+    (file,) = (tmp_path / "2").glob("*/*/result.json")
+    result = json.loads(file.read_text())
+    assert result["provenance"]["processes"] == 2
+    if "method=icl" not in arguments:
+        (attempt,) = result["attempts"]
+        assert attempt["micro_batch_size"] * attempt["gradient_accumulation"] * 2 == 8
 
 
 def shard(rank: int, ports: Mapping[str, int], folder: str) -> None:

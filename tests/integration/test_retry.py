@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from peft_study.cell.attempt import new_result
-from peft_study.cell.earlier import RETRIED, stands
+from peft_study.cell.retries import RETRIED, keeps_result
 from peft_study.cli.status.command import main as show_status
 from peft_study.config.compose import compose_cell
 from peft_study.config.schema import Retry
@@ -65,9 +65,9 @@ def test_every_status_has_a_rule(status: Status, retry: Retry) -> None:
     cell = compose_cell(["model=tiny-llama", f"retry={retry}"])
     result = RunResult("a", "b", status)
 
-    assert stands(cell, result) == (status is Status.ok or (status in FAILURES and status not in RETRIED[retry]))
+    assert keeps_result(cell, result) == (status is Status.ok or (status in FAILURES and status not in RETRIED[retry]))
     cell.rerun = True
-    assert not stands(cell, result)
+    assert not keeps_result(cell, result)
 
 
 @pytest.mark.parametrize(("attempts", "left_alone"), [(1, False), (10, False), (11, True)])
@@ -76,7 +76,7 @@ def test_a_cell_with_attempts_left_is_interrupted_whatever_retry_says(attempts: 
     ran_out = Attempt(status="oom", phase="generate", prompts_at_once=8, killed=True)
     result = RunResult("a", "b", Status.oom, attempts=[ran_out] * attempts)
 
-    assert stands(cell, result) is left_alone
+    assert keeps_result(cell, result) is left_alone
 
 
 @pytest.mark.usefixtures("faults")

@@ -85,6 +85,23 @@ def test_a_cell_that_fits_in_no_way_says_so() -> None:
     assert "training.memory=small" not in (choice.advice or "")
 
 
+def test_a_batch_that_cannot_be_divided_has_advice() -> None:
+    # Eight GPUs leave each a sample, and prefix tuning does not recompute activations.
+    choice = choose_memory(cell_of("method=prefix", "hardware.gpus_per_cell=8"), 10**8)
+
+    assert choice.fits is False
+    assert choice.reason == "the smallest, which exceeds the budget"
+
+
+def test_a_micro_batch_above_a_gpus_share_is_that_share() -> None:
+    settings = ("hardware.gpus_per_cell=4", RECOMPUTED)
+    choice = choose_memory(cell_of(*settings), None)
+
+    assert choice.predicted == choose_memory(cell_of(*settings, "training.micro_batch_size=2"), None).predicted
+    assert (choice.training.batch_size, choice.training.micro_batch_size) == (8, 2)
+    assert recorded(choice, gpus=4)["gradient_accumulation"] == 1
+
+
 def test_the_policy_makes_no_other_cell() -> None:
     names = {cell_name(cell_of(f"training.memory={policy}")) for policy in ("auto", "fast", "small", "paper")}
 

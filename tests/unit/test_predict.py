@@ -5,7 +5,8 @@ import pytest
 from peft_study.config.compose import compose_cell
 from peft_study.config.schema import Precision
 from peft_study.cost import predict
-from peft_study.cost.predict import Estimate, estimate
+from peft_study.cost.forecast import Estimate
+from peft_study.cost.predict import estimate
 from peft_study.cost.replay import peaks
 from peft_study.models.adapter import adapter_config
 from peft_study.models.families import FAMILIES
@@ -101,7 +102,7 @@ def test_a_deep_model_is_predicted_from_shallow_ones_as_if_replayed_whole(monkey
         whole.trainable_parameters,
         whole.total_parameters,
     )
-    for phase in ("load_bytes", "train_bytes", "generate_bytes"):
+    for phase in ("load_peak_bytes", "train_peak_bytes", "generate_peak_bytes"):
         assert getattr(extrapolated, phase) == pytest.approx(getattr(whole, phase), rel=0.005)
 
 

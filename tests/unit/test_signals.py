@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from peft_study.cell.attempt import classify
+from peft_study.cell.endings import classify
 from peft_study.console.exit import interrupt_code
 from peft_study.console.interrupts import TerminatedError, termination_raises
 from peft_study.results.schema import Status

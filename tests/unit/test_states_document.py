@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from peft_study.cell.earlier import RETRIED
+from peft_study.cell.retries import RETRIED
 from peft_study.cli.status.cells import SHOWN_STATES
 from peft_study.config.schema import Retry
 from peft_study.results.schema import FAILURES, Status

@@ -1,5 +1,6 @@
 """The pieces of fine-tuning that need no model: schedule, batches, which checkpoint counts."""
 
+import itertools
 import json
 import os
 import time
@@ -8,9 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from peft_study.config.schema import TrainingConfig
 from peft_study.data.tokens import Encoded
 from peft_study.training import resume
 from peft_study.training.collate import Collator
+from peft_study.training.ranks import Ranks
 from peft_study.training.schedule import plan
 
 
@@ -28,12 +31,43 @@ from peft_study.training.schedule import plan
 def test_evaluations_are_spread_and_the_last_step_is_one(
     samples: int, batch: int, epochs: float, evaluations: int, total: int, steps: int
 ) -> None:
-    schedule = plan(samples, batch, epochs, evaluations)
+    settings = TrainingConfig(batch_size=batch, epochs=epochs, evaluations_per_epoch=evaluations)
+
+    schedule = plan(samples, settings)
 
     assert schedule.total_steps == total
     assert len(schedule.evaluation_steps) == steps
     assert max(schedule.evaluation_steps) == total
     assert min(schedule.evaluation_steps) >= 1
+
+
+class RecordedExchanges:
+    """Stands for the group of a single rank, and keeps the number formats that it exchanges."""
+
+    def __init__(self) -> None:
+        self.dtypes: list[torch.dtype] = []
+
+    def allreduce(self, tensors: list[torch.Tensor]) -> "RecordedExchanges":
+        self.dtypes += [tensor.dtype for tensor in tensors]
+        return self
+
+    def wait(self) -> None:
+        """Nothing is pending."""
+
+
+FORMAT_ORDERS = list(itertools.permutations([torch.float32, torch.bfloat16, torch.float16]))
+
+
+@pytest.mark.parametrize("order", FORMAT_ORDERS, ids=str)
+def test_every_rank_exchanges_number_formats_in_the_order_of_the_parameters(order: tuple[torch.dtype, ...]) -> None:
+    weights = [torch.nn.Parameter(torch.zeros(2, dtype=dtype)) for dtype in order]
+    for weight in weights:
+        weight.grad = torch.ones_like(weight)
+    exchanges = RecordedExchanges()
+
+    Ranks(group=exchanges).add_gradients(weights)
+
+    assert exchanges.dtypes == [torch.int32, *order]
 
 
 SAMPLES = [Encoded((5, 6, 7), (8, 1), 0, 0), Encoded((5,), (9, 9, 9, 1), 0, 0)]
@@ -91,15 +125,6 @@ def test_a_checkpoint_that_was_damaged_since_does_not_count(tmp_path: Path) -> N
     last = resume.last_usable(tmp_path)
 
     assert last == tmp_path / "checkpoint-5"
-
-
-def test_a_checkpoint_with_the_sizes_of_earlier_versions_counts(tmp_path: Path) -> None:
-    checkpoint = tmp_path / "checkpoint-5"
-    checkpoint.mkdir()
-    (checkpoint / "training_state.safetensors").write_bytes(b"weights")
-    (checkpoint / "complete").write_text('{"training_state.safetensors": 7}')
-
-    assert resume.step_of(checkpoint) == 5
 
 
 def test_an_adapters_checkpoint_without_its_training_state_does_not_count(tmp_path: Path) -> None:

@@ -92,6 +92,11 @@ class MethodConfig:
     preamble: str = ""
 
     @property
+    def trains(self) -> bool:
+        """Whether the method trains anything."""
+        return self.kind is not MethodKind.prompting
+
+    @property
     def can_recompute(self) -> bool:
         """Whether gradient checkpointing works with the adapter."""
         # peft 0.21 raises for prefix tuning with gradient checkpointing.

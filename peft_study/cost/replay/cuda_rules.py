@@ -169,8 +169,8 @@ def _weight_4bit(data: torch.Tensor, module: Any = None, **settings: Any) -> nn.
         )
         weight = nn.Parameter(packed, requires_grad=False)
         weight.quant_state = module.quant_state = state  # type: ignore[attr-defined]
-    kept = {name: settings.get(name) for name in ("compress_statistics", "quant_type", "quant_storage")}
-    vars(weight).update(kept, blocksize=settings.get("blocksize") or _BLOCK, module=module)
+    attributes = {name: settings.get(name) for name in ("compress_statistics", "quant_type", "quant_storage")}
+    vars(weight).update(attributes, blocksize=settings.get("blocksize") or _BLOCK, module=module)
     return weight
 
 

@@ -19,21 +19,18 @@ class LiveBytes(TorchDispatchMode):
     Args:
         unit: the size of each storage is rounded up to a multiple of this number of bytes.
         transients: by the name of an operation, the bytes that its kernel allocates and frees.
-        scalar: the value of a tensor without data when Python reads it; None lets the read raise.
 
     Attributes:
         live: bytes that are allocated now.
         peaks: largest number of bytes allocated at a time, by segment.
-        scalar: see the argument.
+        scalar: the value of a tensor without data when Python reads it.
     """
 
-    def __init__(
-        self, unit: int = ALLOCATION_UNIT, transients: Mapping[str, Transient] | None = None, scalar: int | None = None
-    ) -> None:
+    def __init__(self, unit: int = ALLOCATION_UNIT, transients: Mapping[str, Transient] | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.live = 0
         self.peaks: dict[str, int] = {}
-        self.scalar = scalar
+        self.scalar = 0
         self._unit = unit
         self._transients = transients or {}
         self._storages: dict[int, weakref.ref[Any]] = {}
@@ -49,7 +46,7 @@ class LiveBytes(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operation and count the tensors that it creates."""
-        if self.scalar is not None and is_read_as_number(func):
+        if is_read_as_number(func):
             return bool(self.scalar) if args[0].dtype is torch.bool else self.scalar
         result = func(*args, **(kwargs or {}))
         # torch's own peak counts CUDA tensors only, and a replay has none.

@@ -51,10 +51,10 @@ def fake_tensors(*, like_cuda: bool = True) -> Iterator[LiveBytes]:
         # Tensors that the libraries made earlier, such as tables of positions, may be real.
         stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
         if like_cuda:
-            counter = stack.enter_context(LiveBytes(transients=TRANSIENTS, scalar=0))
+            counter = stack.enter_context(LiveBytes(transients=TRANSIENTS))
             stack.enter_context(CudaRules())
         else:
-            counter = stack.enter_context(LiveBytes(unit=1, scalar=0))
+            counter = stack.enter_context(LiveBytes(unit=1))
         yield counter
 
 
@@ -84,10 +84,10 @@ def _take_data(parameter: torch.Tensor, converted: torch.Tensor) -> None:
 
 @contextmanager
 def _without_progress_bar() -> Iterator[None]:
-    shown = transformers_logging.is_progress_bar_enabled()
+    was_enabled = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:
         yield
     finally:
-        if shown:
+        if was_enabled:
             transformers_logging.enable_progress_bar()

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -10,7 +10,8 @@ import torch
 from peft import PeftConfig
 from transformers import PretrainedConfig, PreTrainedModel
 
-from peft_study.config.schema import CellConfig, DatasetConfig, Family, MemoryPolicy, Precision
+from peft_study.config.schema import CellConfig, DatasetConfig, MemoryPolicy, Precision
+from peft_study.cost.forecast import Estimate
 from peft_study.cost.replay import generation, training
 from peft_study.cost.replay.live_bytes import LiveBytes
 from peft_study.cost.replay.model import fake_tensors, load
@@ -38,30 +39,11 @@ _LOAD, _TRAIN, _GENERATE = "load", "train", "generate"
 _Write = Callable[[PreTrainedModel, Callable[[str], None]], None]
 
 
-@dataclass(frozen=True)
-class Peaks:
-    """Parameters and peak memory of a cell.
-
-    Attributes:
-        trainable_parameters: exact number.
-        total_parameters: exact number, the adapter included.
-        load_bytes: peak while the base is loaded and the adapter is attached.
-        train_bytes: peak of training, evaluation included; 0 if nothing is trained.
-        generate_bytes: peak of generation.
-    """
-
-    trainable_parameters: int
-    total_parameters: int
-    load_bytes: int
-    train_bytes: int
-    generate_bytes: int
-
-
-def replay(cell: CellConfig, config: PretrainedConfig, adapter: PeftConfig | None, precision: Precision) -> Peaks:
+def replay(cell: CellConfig, config: PretrainedConfig, adapter: PeftConfig | None, precision: Precision) -> Estimate:
     """Load a model, train a step and generate the last tokens of a batch on fake tensors, and count their bytes.
 
     Every sample fills the data set's limits, so that the peaks bound those of all data within the limits. CUDA's
-    context and fragmentation are not included: see `cost.predict.Estimate.overhead_bytes`.
+    context and fragmentation are not included: see `Estimate.overhead_bytes`.
 
     Args:
         cell: the typed config.
@@ -78,10 +60,10 @@ def replay(cell: CellConfig, config: PretrainedConfig, adapter: PeftConfig | Non
     write = _writer(cell, config, virtual_tokens(adapter), compute)
     depth = int(config.num_hidden_layers)
     if depth <= max(DEPTHS) or not _has_equal_layers(config, cell.method.adapter):
-        return _peaks(_counts(cell, config, adapter, compute, write))
+        return _estimate(_counts(cell, config, adapter, compute, write))
     shallow, deeper = (_counts(cell, _with_layers(config, layers), adapter, compute, write) for layers in DEPTHS)
     distance = (depth - DEPTHS[0]) / (DEPTHS[1] - DEPTHS[0])
-    return _peaks({name: round(value + (deeper[name] - value) * distance) for name, value in shallow.items()})
+    return _estimate({name: round(value + (deeper[name] - value) * distance) for name, value in shallow.items()})
 
 
 def _has_equal_layers(config: PretrainedConfig, adapter: dict[str, Any] | None) -> bool:
@@ -100,18 +82,17 @@ def _with_layers(config: PretrainedConfig, layers: int) -> PretrainedConfig:
     return shallow
 
 
-def _peaks(counts: Mapping[str, int]) -> Peaks:
-    phases = {
-        phase: max((value for name, value in counts.items() if name.startswith(f"{phase} ")), default=0)
+def _estimate(counts: Mapping[str, int]) -> Estimate:
+    load, train, generate = (
+        max((value for name, value in counts.items() if name.startswith(f"{phase} ")), default=0)
         for phase in (_LOAD, _TRAIN, _GENERATE)
-    }
-    workspace = CUBLAS_WORKSPACE_BYTES
-    return Peaks(
-        counts["trainable"],
-        counts["total"],
-        load_bytes=phases[_LOAD],
-        train_bytes=phases[_TRAIN] + workspace if phases[_TRAIN] else 0,
-        generate_bytes=phases[_GENERATE] + workspace,
+    )
+    return Estimate(
+        trainable_parameters=counts["trainable"],
+        total_parameters=counts["total"],
+        load_peak_bytes=load,
+        train_peak_bytes=train + CUBLAS_WORKSPACE_BYTES if train else 0,
+        generate_peak_bytes=generate + CUBLAS_WORKSPACE_BYTES,
     )
 
 
@@ -156,7 +137,7 @@ def _longest_prompt(cell: CellConfig, config: PretrainedConfig, virtual: int, an
     """Tokens of a prompt that fills the limits, with as many of its examples as the positions allow."""
     example = cell.dataset.max_prompt_tokens + cell.dataset.max_target_tokens
     prompt = cell.dataset.max_prompt_tokens + cell.method.num_examples * example
-    positions = FAMILIES[Family(cell.model.family)].positions(config)
+    positions = FAMILIES[cell.model.family].positions(config)
     return prompt if positions is None else min(prompt, positions - virtual - answer_tokens)
 
 

@@ -17,7 +17,7 @@ from types import FrameType
 from typing import Any
 
 from peft_study.cell.attempt import Outcome
-from peft_study.cell.visible import visible_gpus
+from peft_study.cell.environment import visible_gpus
 from peft_study.results.limits import KernelKills
 from peft_study.results.store import OUTPUT, CellFolder
 from peft_study.sandbox.cores import available_cores
