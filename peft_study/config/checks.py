@@ -1,7 +1,6 @@
 """Rules across config groups, checked before anything is loaded. They read no file; some ask if a path exists."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from peft_study.config.build import ADAPTER_TARGET, adapter_targets
 from peft_study.config.examples import example_problems
@@ -18,7 +17,7 @@ from peft_study.config.schema import (
     SizeClass,
     Weights,
 )
-from peft_study.config.sources import EMBEDDED_SOURCE
+from peft_study.config.sources import names_repository
 from peft_study.errors import UserError, near_names
 
 PAIRS = DatasetLayout.pairs
@@ -94,8 +93,7 @@ def _model(cell: CellConfig) -> Iterator[UserError]:
             where="model.architecture",
             hint="give the arguments of its transformers config, as conf/model/tiny-llama.yaml does",
         )
-    is_local = model.source and (model.source.startswith(EMBEDDED_SOURCE) or Path(model.source).expanduser().exists())
-    if model.revision and is_local:
+    if model.revision and model.source and not names_repository(model.source):
         what = f"model.revision must be null for the local source {model.source}, got {model.revision!r}"
         yield UserError(what, where="model.revision", hint="model.revision=null, or a hub id as model.source")
     if not model.source and not model.tokenizer:

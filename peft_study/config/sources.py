@@ -1,4 +1,4 @@
-"""The sources of models and data, by their names. The only file access is whether a local folder exists."""
+"""The sources of models and data, by their names. The only file access is whether a local file or folder exists."""
 
 from pathlib import Path
 
@@ -14,6 +14,20 @@ LOCAL_RETRIEVERS = frozenset({TFIDF_RETRIEVER, BM25_RETRIEVER, PACKAGED_RETRIEVE
 """Retrievers by name. Any other name is a hub id or a folder."""
 
 
+def is_on_this_machine(source: str) -> bool:
+    """Whether a source is a file or a folder of this machine, also below `~`."""
+    try:
+        return Path(source).expanduser().exists()
+    except (OSError, RuntimeError):  # too long for a path; no home folder
+        return False
+
+
+def names_repository(source: str) -> bool:
+    """Whether a source of weights or of a tokenizer is a hub id: not in the package, and not on this machine."""
+    in_package = source == EMBEDDED_TOKENIZER or source.startswith(EMBEDDED_SOURCE)
+    return not in_package and not is_on_this_machine(source)
+
+
 def needs_hub(cell: CellConfig) -> bool:
     """Whether a cell names something that may have to be downloaded from the hub."""
     sources = [cell.model.tokenizer]
@@ -21,11 +35,6 @@ def needs_hub(cell: CellConfig) -> bool:
         sources.append(cell.model.source)
     if cell.method.examples is ExampleChoice.nearest and cell.method.retriever not in LOCAL_RETRIEVERS:
         sources.append(cell.method.retriever)
-    names_repository = any(
-        source
-        and source != EMBEDDED_TOKENIZER
-        and not source.startswith(EMBEDDED_SOURCE)
-        and not Path(source).expanduser().exists()
-        for source in sources
-    )
-    return names_repository or (cell.dataset.path is None and cell.dataset.source is DatasetSource.hub)
+    if any(source and names_repository(source) for source in sources):
+        return True
+    return cell.dataset.path is None and cell.dataset.source is DatasetSource.hub

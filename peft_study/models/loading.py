@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, TypeAlias
 
 from huggingface_hub.errors import StrictDataclassError
@@ -11,7 +10,7 @@ from safetensors import SafetensorError
 from transformers import AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from peft_study.config.schema import Attention, Family, MethodKind, ModelConfig, QuantizationConfig, Weights
-from peft_study.config.sources import EMBEDDED_SOURCE, EMBEDDED_TOKENIZER
+from peft_study.config.sources import EMBEDDED_SOURCE, EMBEDDED_TOKENIZER, is_on_this_machine
 from peft_study.errors import UserError, first_line
 from peft_study.models import tiny
 from peft_study.models.codegen2 import CodeGen2ForCausalLM, as_codegen, check_layout
@@ -212,7 +211,7 @@ def _from_pretrained(model: ModelConfig, auto_class: Any, source: str | None, **
 
 
 def _unreachable(model: ModelConfig, content: str, source: str | None, error: Exception) -> UserError:
-    is_local = source is not None and Path(source).expanduser().exists()
+    is_local = source is not None and is_on_this_machine(source)
     return UserError(
         f"{content} cannot be loaded: {first_line(error)}",
         where=f"model={model.name}",

@@ -24,6 +24,7 @@ from peft_study.config.compose import CONFIG_ERRORS, explain, to_cell, yaml_of
 from peft_study.config.grammar import shell_form
 from peft_study.config.naming import folder_of
 from peft_study.config.schema import CellConfig, Retry, StudyConfig
+from peft_study.config.sources import is_on_this_machine
 from peft_study.errors import UserError, near_names
 from peft_study.sweep.blocks import block_of, expand, is_group, read_blocks
 
@@ -257,7 +258,7 @@ def _values(override: Override) -> list[str]:
         return [_without_quotes(line) if is_group(key) else line]
     value = line.partition("=")[2]
     # A file such as a,b.jsonl would become two cells, neither with data.
-    if override.is_choice_sweep() and not is_group(key) and _exists(value):
+    if override.is_choice_sweep() and not is_group(key) and is_on_this_machine(value):
         what = f"{key} must be quoted, got {value}: commas separate values, but a path with this name exists"
         raise UserError(what, where=line, hint=shell_form(line))
     # interval(0,1) has no list of values: it is meant for sweepers that search.
@@ -270,10 +271,3 @@ def _values(override: Override) -> list[str]:
 
 def _without_quotes(line: str) -> str:
     return _QUOTED_OPTION.sub(r"=\2", line)
-
-
-def _exists(value: str) -> bool:
-    try:
-        return Path(value).expanduser().exists()
-    except OSError:  # a list of a hundred seeds is too long for a name
-        return False

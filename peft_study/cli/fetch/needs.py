@@ -3,11 +3,10 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from pathlib import Path
 
 from peft_study.cli.fetch.table import DATASET, MODEL, Need
 from peft_study.config.schema import CellConfig, DatasetConfig, DatasetSource, ExampleChoice, Weights
-from peft_study.config.sources import EMBEDDED_SOURCE, EMBEDDED_TOKENIZER, LOCAL_RETRIEVERS
+from peft_study.config.sources import LOCAL_RETRIEVERS, names_repository
 
 # Only listed files are downloaded, so that no pickle and no code of a repository ever is.
 WEIGHTS = "*.safetensors"
@@ -80,6 +79,6 @@ def is_remote(dataset: DatasetConfig) -> bool:
 
 def _on_hub(source: str | None) -> str | None:
     """The source if it names a repository of the hub, else None."""
-    if not source or source in {EMBEDDED_TOKENIZER, *LOCAL_RETRIEVERS} or source.startswith(EMBEDDED_SOURCE):
+    if not source or source in LOCAL_RETRIEVERS or not names_repository(source):
         return None
-    return None if Path(source).expanduser().exists() else source
+    return source
