@@ -1,6 +1,6 @@
 """The process of a cell: its environment variables, its interpreter, its imports and the GPUs that it may use.
 
-No torch is imported at the start, because the process of a sweep asks too.
+This module imports no torch, because the process of a sweep calls `visible_gpus` too.
 """
 
 import functools

@@ -9,7 +9,7 @@ from pathlib import Path
 from peft_study.config import identity
 from peft_study.config.ranges import check_names
 from peft_study.config.schema import CellConfig, Weights
-from peft_study.config.sources import EMBEDDED_SOURCE
+from peft_study.config.sources import EMBEDDED_SOURCE, local_path
 from peft_study.errors import UserError
 
 SAMPLED_PARTS, SAMPLED_BYTES = 64, 16_384  # 1 MiB of each file
@@ -36,7 +36,7 @@ def name_of(cell: CellConfig) -> str:
     data = weights = None
     if path:
         with _reading("dataset.path", path):
-            data = _data_fingerprint(Path(path).expanduser())
+            data = _data_fingerprint(local_path(path))
     if source and cell.model.weights is Weights.pretrained:
         with _reading("model.source", source):
             weights = _weights_fingerprint(source)
@@ -76,7 +76,7 @@ def _weights_fingerprint(source: str) -> str | None:
     if source.startswith(EMBEDDED_SOURCE):
         folder = _TINY_MODELS / source.removeprefix(EMBEDDED_SOURCE)
     else:
-        folder = Path(source).expanduser()
+        folder = local_path(source)
     if not folder.is_dir():
         return None
     digest = hashlib.sha256()

@@ -14,11 +14,19 @@ LOCAL_RETRIEVERS = frozenset({TFIDF_RETRIEVER, BM25_RETRIEVER, PACKAGED_RETRIEVE
 """Retrievers by name. Any other name is a hub id or a folder."""
 
 
+def local_path(source: str) -> Path:
+    """The path of a source on this machine, in which a home folder replaces `~` if there is one."""
+    try:
+        return Path(source).expanduser()
+    except RuntimeError:  # no such user, or no home folder
+        return Path(source)
+
+
 def is_on_this_machine(source: str) -> bool:
     """Whether a source is a file or a folder of this machine, also below `~`."""
     try:
-        return Path(source).expanduser().exists()
-    except (OSError, RuntimeError):  # too long for a path; no home folder
+        return local_path(source).exists()
+    except OSError:  # too long for a path
         return False
 
 

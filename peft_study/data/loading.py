@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from peft_study.config.schema import DatasetConfig, DatasetSource
+from peft_study.config.sources import local_path
 from peft_study.data.hub import read_tables
 from peft_study.data.layouts import LAYOUTS
 from peft_study.data.layouts.base import SPLITS
@@ -78,7 +79,7 @@ def _read(dataset: DatasetConfig, dropped: dict[str, int]) -> tuple[dict[str, li
     """The samples by split, and their origin; `dropped` is filled with the number of rows left out."""
     layout = LAYOUTS[dataset.layout]
     if dataset.path is not None:
-        path = Path(dataset.path).expanduser()
+        path = local_path(dataset.path)
         _check_path(dataset, path)
         return layout.samples(layout.read(path), dataset, dropped), f"file:{Path(dataset.path).name}"
     if dataset.source is DatasetSource.generated:

@@ -13,7 +13,8 @@ from peft_study.data.continuation import Anchor, text_behind
 from peft_study.data.line_ends import LINE_END
 from peft_study.data.prompts import INSTRUCTION, Template
 
-# The last tokens of a candidate in which its end shows, with room for tokens without text. Others hold a character.
+# The last tokens of a candidate in which its end shows, with room for tokens without text. Other tokens hold at least
+# a character.
 _PLAIN_END_TOKENS = 24
 """A plain candidate ends where the next prompt begins, so the tokens must cover `INSTRUCTION`."""
 _END_TOKENS = 8

@@ -1,13 +1,12 @@
 """Where a model's weights lie and which architecture they declare, read before any weights."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, PretrainedConfig
 
 from peft_study.config.schema import ModelConfig, Weights
-from peft_study.config.sources import EMBEDDED_SOURCE
+from peft_study.config.sources import EMBEDDED_SOURCE, local_path
 from peft_study.errors import UserError, near_names
 from peft_study.models import tiny
 from peft_study.models.families import FAMILIES
@@ -87,7 +86,7 @@ def resolve_source(source: str) -> str:
         UserError: the package has no embedded model of this name.
     """
     if not source.startswith(EMBEDDED_SOURCE):
-        return str(Path(source).expanduser()) if source.startswith("~") else source
+        return str(local_path(source)) if source.startswith("~") else source
     name = source.removeprefix(EMBEDDED_SOURCE)
     if name not in tiny.MODELS:
         raise UserError(

@@ -22,9 +22,10 @@ def use_cache_if_unreachable() -> None:
     # `getproxies` also lists NO_PROXY, as "no".
     if OFFLINE in os.environ or getproxies().keys() - {"no"}:
         return
-    address = os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT
-    endpoint = urlsplit(address)
+    host = address = os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT
     try:
+        endpoint = urlsplit(address)
+        host = endpoint.hostname or address
         port = endpoint.port or (80 if endpoint.scheme == "http" else 443)
         socket.create_connection((endpoint.hostname or "", port), TIMEOUT_SECONDS).close()
     except (OSError, ValueError) as error:  # ValueError: the address has a port or a host that cannot exist
@@ -34,4 +35,4 @@ def use_cache_if_unreachable() -> None:
         for module in ("huggingface_hub.constants", "datasets.config"):
             if module in sys.modules:
                 setattr(sys.modules[module], OFFLINE, True)
-        logger.warning("%s cannot be reached (%s): only cached files are used", endpoint.hostname or address, error)
+        logger.warning("%s cannot be reached (%s): only cached files are used", host, error)

@@ -1,11 +1,11 @@
 """What the folders of a sweep's cells record, and how a record ends whose process cannot write it."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 from peft_study.cell.attempt import Outcome
 from peft_study.cell.endings import end_attempt
+from peft_study.cell.process import utc_now
 from peft_study.cell.retries import keeps_result
 from peft_study.console.exit import EXIT_FAILED, EXIT_OK, EXIT_USER_ERROR
 from peft_study.cost.durations import TimeKey, median_seconds, time_key, work_seconds
@@ -14,7 +14,7 @@ from peft_study.results.store import OUTPUT, RESULT, CellFolder, read_result
 from peft_study.sweep.plan import PlannedCell
 
 Start = tuple[str, int]
-"""When a run started, in seconds, and the number of its attempts, because several may start in one second."""
+"""When a run started, and the number of its attempts, because records of earlier versions have whole seconds."""
 _LAST_LINES, _LAST_CHARACTERS = 3, 2000
 """The part of a dead cell's output that its reason quotes."""
 
@@ -118,7 +118,7 @@ def record_end(cell: PlannedCell, result: RunResult, status: Status, reason: str
     folder = CellFolder(cell.folder)
     with folder.locked():
         result.status, result.reason = status, reason
-        result.finished_at = datetime.now(UTC).isoformat(timespec="seconds")
+        result.finished_at = utc_now()
         end_attempt(cell.cell, result, killed=True)
         folder.write_result(result)
 

@@ -80,11 +80,14 @@ def test_attempts_within_a_second_have_different_starts(
 
     monkeypatch.setattr(CellRun, "load", lambda _: None)
     monkeypatch.setattr(CellRun, "run", run)
-    starts = []
+    starts: list[str] = []
     for _ in range(3):
         assert command(*ZERO_SHOT, "retry=all").code == 1
         result = CellFolder(next(tmp_path.glob("multirun/single/*"))).read_result()
         assert result is not None
+        assert result.started_at is not None
+        assert result.finished_at is not None
+        assert result.started_at <= result.finished_at
         starts.append(result.started_at)
 
     assert len(set(starts)) == len(starts)

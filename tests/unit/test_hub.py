@@ -57,7 +57,7 @@ def test_an_exception_from_a_proxy_is_no_proxy(listener: socket.socket, monkeypa
 
 
 @pytest.mark.usefixtures("listener")
-@pytest.mark.parametrize("address", ["http://hub:port", "hub.invalid"])
+@pytest.mark.parametrize("address", ["http://hub:port", "http://[hub", "hub.invalid"])
 def test_an_address_that_cannot_be_used_is_named(
     address: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

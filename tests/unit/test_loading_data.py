@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from peft_study.config.compose import compose_cell
+from peft_study.config.naming import name_of
 from peft_study.config.schema import DatasetConfig
 from peft_study.data.loading import Splits, load
 from peft_study.data.samples import Sample
@@ -41,6 +42,14 @@ def test_the_limit_cuts_every_split_and_keeps_ids_and_fingerprint(small_data: Pa
     assert cut.sizes() == {"train": 3, "validation": 3, "test": 3}
     assert cut.test == whole.test[:3]
     assert cut.fingerprint == whole.fingerprint
+
+
+def test_a_path_below_the_home_folder_of_no_user_is_refused() -> None:
+    cell = compose_cell(["model=tiny-llama", "dataset=conala", "dataset.path='~no-such-user/data'"])
+
+    name_of(cell)
+    with pytest.raises(UserError, match="the data path does not exist"):
+        load(cell.dataset)
 
 
 def test_one_file_is_split_the_same_way_every_time(tmp_path: Path) -> None:

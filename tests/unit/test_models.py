@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from torch import nn
 from transformers import CodeLlamaTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from peft_study.config.compose import compose_cell
+from peft_study.config.naming import name_of
 from peft_study.config.schema import Device, MethodKind, Precision
 from peft_study.config.sources import needs_hub
 from peft_study.errors import UserError
@@ -198,6 +200,15 @@ def test_a_source_below_the_home_folder_is_found(tmp_path: Path, monkeypatch: py
     assert declared_config(cell.model) is not None
     load_model(cell.model, cell.quantization, MethodKind.prompting, CPU, load_tokenizer(cell.model))
     assert not needs_hub(compose_cell(["model=tiny-llama", "model.source='~/model'"]))
+
+
+def test_a_source_below_the_home_folder_of_no_user_is_refused() -> None:
+    cell = compose_cell(["model=tiny-llama", "model.source='~no-such-user/model'"])
+
+    name_of(cell)
+    assert declared_config(cell.model) is None
+    with pytest.raises(UserError, match="cannot be loaded"):
+        load_tokenizer(replace(cell.model, tokenizer=None))
 
 
 @pytest.mark.parametrize(

@@ -225,9 +225,10 @@ def test_a_model_in_a_folder_finds_what_sentence_transformers_finds(model_folder
         assert of_query.similarities == pytest.approx(np.sort(similarities[query])[::-1][:5], abs=1e-5)
 
 
-def test_a_retriever_that_is_not_there_is_explained(tmp_path: Path) -> None:
+@pytest.mark.parametrize("folder", ["", "~no-such-user"])
+def test_a_retriever_that_is_not_there_is_explained(folder: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be loaded") as caught:
-        load_retriever(str(tmp_path / "nothing"), [], CPU)
+        load_retriever(f"{folder or tmp_path}/nothing", [], CPU)
     assert caught.value.where == "method.retriever"
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from peft_study.config.schema import DatasetConfig
+from peft_study.config.sources import local_path
 from peft_study.data import jsonl
 from peft_study.data.layouts.base import SINGLE_FILE_MINIMUM, SPLITS, BaseLayout, Row, Tables, split_single_table
 from peft_study.data.samples import Sample
@@ -30,7 +31,7 @@ class Layout(BaseLayout):
         return {"train": "train", "validation": dataset.validation_split, "test": "test"}
 
     def minimum(self, dataset: DatasetConfig, split: str) -> str:
-        is_file = dataset.path is not None and Path(dataset.path).expanduser().is_file()
+        is_file = dataset.path is not None and local_path(dataset.path).is_file()
         return SINGLE_FILE_MINIMUM if is_file else super().minimum(dataset, split)
 
     def read(self, path: Path) -> Tables:
