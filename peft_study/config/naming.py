@@ -45,11 +45,12 @@ def name_of(cell: CellConfig) -> str:
 
 @contextmanager
 def _reading(setting: str, value: str) -> Iterator[None]:
-    """Name the setting in the error of a path that exists and cannot be read, or that is too long for a path."""
+    """Name the setting in the error of a path that cannot be read, is too long, or is below an unknown home folder."""
     try:
         yield
-    except OSError as error:
-        what = f"{setting} cannot be read: {error.strerror}"
+    except (OSError, RuntimeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        what = f"{setting} cannot be read: {reason}"
         raise UserError(what, where=f"{setting}={value}", hint="check the path and its permissions") from error
 
 

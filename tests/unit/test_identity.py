@@ -125,6 +125,14 @@ def test_a_local_path_that_cannot_be_read_is_named(setting: str) -> None:
         name_of(cell)
 
 
+@pytest.mark.parametrize("setting", ["dataset.path", "model.source"])
+def test_a_home_folder_that_does_not_exist_is_named(setting: str) -> None:
+    cell = compose_cell([*BASE, f"{setting}='~nobody-of-this-name/data'"])
+
+    with pytest.raises(UserError, match=f"{setting} cannot be read"):
+        name_of(cell)
+
+
 @pytest.mark.parametrize("setting", ["study.name", "model.name", "method.name", "dataset.name", "quantization.name"])
 @pytest.mark.parametrize("name", ["../../etc", "a/b", "", ".hidden", "-rf", "a b", "x" * 100, "a\nb"])
 def test_a_name_cannot_leave_the_output_folder(setting: str, name: str) -> None:
