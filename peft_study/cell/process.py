@@ -67,8 +67,7 @@ class CellProcess:
         Returns:
             the error that ended the cell, without its frames; None if the cell succeeded.
         """
-        # A sweep tells the results of two attempts apart by their start, and attempts may follow within a second.
-        self._result.started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self._result.started_at = utc_now()
         attempt = self._add_attempt()
         # "running" is on disk before any work, so a process that is killed leaves a true status.
         if self._record_is_due:
@@ -146,4 +145,5 @@ class CellProcess:
 
 def utc_now() -> str:
     """Return the time as records state it: UTC, ISO 8601."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    # A sweep distinguishes the results of two attempts by their starts, and attempts may follow within a second.
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,11 +1,11 @@
 """What the folders of a sweep's cells record, and how a record ends whose process cannot write it."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 from peft_study.cell.attempt import Outcome
 from peft_study.cell.endings import end_attempt
+from peft_study.cell.process import utc_now
 from peft_study.cell.retries import keeps_result
 from peft_study.console.exit import EXIT_FAILED, EXIT_OK, EXIT_USER_ERROR
 from peft_study.cost.durations import TimeKey, median_seconds, time_key, work_seconds
@@ -13,8 +13,6 @@ from peft_study.results.schema import RunResult, Status
 from peft_study.results.store import OUTPUT, RESULT, CellFolder, read_result
 from peft_study.sweep.plan import PlannedCell
 
-Start = tuple[str, int]
-"""When a run started, in seconds, and the number of its attempts, because several may start in one second."""
 _LAST_LINES, _LAST_CHARACTERS = 3, 2000
 """The part of a dead cell's output that its reason quotes."""
 
@@ -31,15 +29,10 @@ def _readable(file: Path) -> RunResult | None:
         return None
 
 
-def start_of(cell: PlannedCell) -> Start | None:
-    """Return when the run that a cell's result records started; None without a result."""
+def start_of(cell: PlannedCell) -> str | None:
+    """Return when the run that a cell's result records started; None without a result, and after a refusal."""
     result = result_of(cell)
-    return None if result is None else start_in(result)
-
-
-def start_in(result: RunResult) -> Start | None:
-    """Return when the run that a result records started; None for a cell that was refused before it started."""
-    return None if result.started_at is None else (result.started_at, len(result.attempts))
+    return None if result is None else result.started_at
 
 
 def ended_before(cell: PlannedCell) -> Outcome | None:
@@ -118,7 +111,7 @@ def record_end(cell: PlannedCell, result: RunResult, status: Status, reason: str
     folder = CellFolder(cell.folder)
     with folder.locked():
         result.status, result.reason = status, reason
-        result.finished_at = datetime.now(UTC).isoformat(timespec="seconds")
+        result.finished_at = utc_now()
         end_attempt(cell.cell, result, killed=True)
         folder.write_result(result)
 

@@ -86,6 +86,7 @@ def test_attempts_within_a_second_have_different_starts(
         result = CellFolder(next(tmp_path.glob("multirun/single/*"))).read_result()
         assert result is not None
         starts.append(result.started_at)
+        assert str(result.started_at) <= str(result.finished_at)
 
     assert len(set(starts)) == len(starts)
 
