@@ -186,6 +186,6 @@ def _earlier(folder: CellFolder) -> RunResult | None:
 
 
 def _show(result: RunResult, folder: CellFolder) -> None:
-    # rich exits the process when its output is closed (`| head`), but the rest of a sweep needs no reader.
-    with contextlib.suppress(SystemExit, BrokenPipeError):
+    # The output may be closed (`| head`), but the rest of a sweep needs no reader.
+    with contextlib.suppress(BrokenPipeError):
         print_closing_table(result, folder.path)

@@ -18,10 +18,8 @@ def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     for number, line in enumerate(_lines(path), start=1):
         if line.strip():
             where = f"{path}, line {number}"
-            yield (
-                where,
-                _object(_parsed(line.rstrip(), where, "a line", "each line is one JSON object"), where, "a line"),
-            )
+            value = _parsed(line.rstrip(), where, "a line", "each line is one JSON object")
+            yield where, _object(value, where, "a line")
 
 
 def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -13,7 +13,7 @@ from peft_study.results.limits import KernelKills
 from peft_study.results.schema import Status
 from peft_study.results.store import OUTPUT, CellBusyError, CellFolder
 from peft_study.sweep.plan import PlannedCell
-from peft_study.sweep.records import Start, last_output, record_end, start_in, unreadable_reason
+from peft_study.sweep.records import last_output, record_end, unreadable_reason
 
 _LAST_BYTES = 16_384
 
@@ -37,7 +37,7 @@ def exhausted_by(folder: Path, output_start: int, code: int, kills: KernelKills)
 
 
 def outcome_of(
-    cell: PlannedCell, returncode: int, earlier_start: Start | None, *, exhausted: str | None = None
+    cell: PlannedCell, returncode: int, earlier_start: str | None, *, exhausted: str | None = None
 ) -> Outcome:
     """Return how a cell ended, from its result and the exit code of its process.
 
@@ -60,7 +60,7 @@ def outcome_of(
     except ValueError as error:
         return Outcome(name, Status.failed, unreadable_reason(error), EXIT_USER_ERROR, cell.folder)
     code = EXIT_USER_ERROR if returncode == EXIT_USER_ERROR else EXIT_FAILED
-    same_result = result is not None and earlier_start is not None and start_in(result) == earlier_start
+    same_result = result is not None and earlier_start is not None and result.started_at == earlier_start
     if returncode != EXIT_OK and same_result:
         status = Status.failed if exhausted is None else Status.oom
         reason = _describe(returncode, cell.folder) if exhausted is None else f"out of memory: {exhausted}"

@@ -21,7 +21,7 @@ from peft_study.results.limits import KernelKills
 from peft_study.results.schema import Status
 from peft_study.results.store import CellBusyError, CellFolder
 from peft_study.sweep.plan import PlannedCell
-from peft_study.sweep.records import Start, last_output, record_end, recorded_outcome, result_of, start_of
+from peft_study.sweep.records import last_output, record_end, recorded_outcome, result_of, start_of
 
 Launch = Callable[[], Sequence[JobReturn] | None]
 _LOOK_SECONDS = 1.0
@@ -144,7 +144,7 @@ def _reason(cell: PlannedCell, status: Status, cause: str | None) -> str:
     return "; ".join(part for part in parts if part)
 
 
-def _reconciled(cell: PlannedCell, returned: Outcome | None, starts: Mapping[Path, Start | None]) -> Outcome:
+def _reconciled(cell: PlannedCell, returned: Outcome | None, starts: Mapping[Path, str | None]) -> Outcome:
     """Choose between what the launcher returned and what the folder records, which has priority."""
     recorded, start = recorded_outcome(cell), start_of(cell)
     unchanged = start == starts[cell.folder]

@@ -24,7 +24,7 @@ from peft_study.sweep.machine import Slot
 from peft_study.sweep.plan import PlannedCell
 from peft_study.sweep.processes import CellProcess, ServerLostError, Starter
 from peft_study.sweep.queue import CellQueue
-from peft_study.sweep.records import Start, ended_before, not_started, start_of
+from peft_study.sweep.records import ended_before, not_started, start_of
 from peft_study.tracking.events import Progress
 
 SECONDS_TO_SAVE = 120.0
@@ -40,7 +40,7 @@ class _Child:
     slot: Slot
     process: CellProcess
     events: int
-    earlier_start: Start | None
+    earlier_start: str | None
     output_start: int
     alone: bool
     unread: bytes = b""

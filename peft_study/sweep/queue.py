@@ -10,7 +10,7 @@ from peft_study.cell.retries import retry_follows
 from peft_study.results.holding import LeaseWatch, is_held
 from peft_study.results.schema import FAILURES, Status
 from peft_study.sweep.plan import PlannedCell
-from peft_study.sweep.records import outcome_from, result_of, start_in, start_of
+from peft_study.sweep.records import outcome_from, result_of, start_of
 
 _LOOK_SECONDS = 1.0
 """How often a sweep with nothing else to do asks whether cells that other processes run have ended."""
@@ -87,7 +87,7 @@ class CellQueue:
     def ended_elsewhere(self, cell: PlannedCell) -> Outcome | None:
         """Return the outcome of a cell that another sweep ran to its end since this one started."""
         result = result_of(cell)
-        if result is None or start_in(result) == self._starts[cell.folder] or self.ran_alone(cell):
+        if result is None or result.started_at == self._starts[cell.folder] or self.ran_alone(cell):
             return None
         if result.status not in FAILURES | {Status.ok} or retry_follows(cell.cell, result):
             return None

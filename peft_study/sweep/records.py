@@ -13,8 +13,6 @@ from peft_study.results.schema import RunResult, Status
 from peft_study.results.store import OUTPUT, RESULT, CellFolder, read_result
 from peft_study.sweep.plan import PlannedCell
 
-Start = tuple[str, int]
-"""When a run started, and the number of its attempts, because records of earlier versions have whole seconds."""
 _LAST_LINES, _LAST_CHARACTERS = 3, 2000
 """The part of a dead cell's output that its reason quotes."""
 
@@ -31,15 +29,10 @@ def _readable(file: Path) -> RunResult | None:
         return None
 
 
-def start_of(cell: PlannedCell) -> Start | None:
-    """Return when the run that a cell's result records started; None without a result."""
+def start_of(cell: PlannedCell) -> str | None:
+    """Return when the run that a cell's result records started; None without a result, and after a refusal."""
     result = result_of(cell)
-    return None if result is None else start_in(result)
-
-
-def start_in(result: RunResult) -> Start | None:
-    """Return when the run that a result records started; None for a cell that was refused before it started."""
-    return None if result.started_at is None else (result.started_at, len(result.attempts))
+    return None if result is None else result.started_at
 
 
 def ended_before(cell: PlannedCell) -> Outcome | None:

@@ -119,10 +119,14 @@ class MlflowTracker(Dashboard):
     def _experiment(self) -> str:
         from mlflow.exceptions import MlflowException
 
-        try:
-            return str(self._client.create_experiment(self.tracking.project))
-        except MlflowException:  # it exists
-            return str(self._client.get_experiment_by_name(self.tracking.project).experiment_id)
+        name = self.tracking.project
+        experiment = self._client.get_experiment_by_name(name)
+        if experiment is None:
+            try:
+                return str(self._client.create_experiment(name))
+            except MlflowException:  # another cell of the sweep was faster
+                experiment = self._client.get_experiment_by_name(name)
+        return str(experiment.experiment_id)
 
     def _log_config(self, cell: CellStart) -> None:
         from mlflow.entities import Param

@@ -89,6 +89,7 @@ def test_attempts_within_a_second_have_different_starts(
         assert result.finished_at is not None
         assert result.started_at <= result.finished_at
         starts.append(result.started_at)
+        assert str(result.started_at) <= str(result.finished_at)
 
     assert len(set(starts)) == len(starts)
 

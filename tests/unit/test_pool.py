@@ -9,16 +9,14 @@ import pytest
 
 from peft_study.cell.attempt import new_result
 from peft_study.config.compose import compose_cell, folder_of
-from peft_study.results.attempts import Attempt
 from peft_study.results.schema import Status
 from peft_study.results.store import CellFolder
 from peft_study.sweep.display import SweepDisplay
-from peft_study.sweep.ends import outcome_of
 from peft_study.sweep.machine import Slot
 from peft_study.sweep.plan import PlannedCell
 from peft_study.sweep.pool import Pool
 from peft_study.sweep.processes import Starter
-from peft_study.sweep.records import start_of
+from peft_study.sweep.records import record_end, start_of
 
 
 def test_a_process_that_cannot_start_is_not_blamed_on_the_folder(
@@ -37,18 +35,14 @@ def test_a_process_that_cannot_start_is_not_blamed_on_the_folder(
     assert os.strerror(errno.EAGAIN) in str(outcome.reason)
 
 
-def test_attempts_that_start_in_one_second_are_distinct(tmp_path: Path) -> None:
+def test_the_end_that_another_process_records_is_no_other_start(tmp_path: Path) -> None:
     cell = compose_cell(["model=tiny-llama", f"output_dir={tmp_path}"])
     planned = PlannedCell((), cell, folder_of(cell), None)
     result = new_result(cell, planned.folder)
-    result.status, result.started_at = Status.oom, "2026-01-01T00:00:00+00:00"
-    attempts = [
-        Attempt(status="oom", phase="train", micro_batch_size=size, started_at=result.started_at) for size in (8, 4)
-    ]
-    result.attempts = attempts[:1]
-    CellFolder(planned.folder).write_result(result)
+    result.started_at = "2026-01-01T00:00:00+00:00"
+    CellFolder(planned.folder).write_result(result)  # as an earlier version did, without attempts
     start = start_of(planned)
-    result.attempts = attempts
-    CellFolder(planned.folder).write_result(result)
 
-    assert outcome_of(planned, 1, start).retry
+    record_end(planned, result, Status.failed, "its process ended without a result")
+
+    assert start_of(planned) == start

@@ -14,6 +14,7 @@ from peft_study.console.redaction import REDACTED, redact
 from peft_study.results.schema import RunResult
 from peft_study.tracking.base import CellStart, Row, Tracker, Trackers
 from peft_study.tracking.content import public_config
+from peft_study.tracking.mlflow import MlflowTracker
 from peft_study.tracking.wandb import create_tracker
 from peft_study.tracking.wandb_run.identity import run_id
 from tests.report_cells import result
@@ -191,3 +192,21 @@ def test_a_project_that_wandb_does_not_accept_is_refused(trackers: dict[str, Any
     cell = compose_cell(["model=tiny-llama"])
     cell.tracking.trackers, cell.tracking.project = trackers, project
     assert [problem.where for problem in problems(cell)] == (["tracking.project"] if refused else [])
+
+
+def test_an_mlflow_server_that_fails_is_asked_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    # MLflow repeats a request to a server that cannot be reached for minutes, and the cell waits.
+    mlflow = pytest.importorskip("mlflow")
+    requests = []
+
+    def fail(*arguments: object, **_: object) -> None:
+        requests.append(arguments)
+        raise mlflow.exceptions.MlflowException("no server")
+
+    for request in ("get_experiment_by_name", "create_experiment"):
+        monkeypatch.setattr(mlflow.MlflowClient, request, fail)
+
+    with pytest.raises(mlflow.exceptions.MlflowException):
+        MlflowTracker(TrackingConfig(), "http://127.0.0.1:9", tmp_path).start(CELL)
+
+    assert len(requests) == 1

@@ -27,7 +27,7 @@ from peft_study.sweep.outcomes import add_cause, wait_for
 from peft_study.sweep.plan import PlannedCell
 from peft_study.sweep.pool import SECONDS_TO_SAVE
 from peft_study.sweep.processes import spawn
-from peft_study.sweep.records import Start, ended_before, start_of
+from peft_study.sweep.records import ended_before, start_of
 
 _LOOK_SECONDS = 0.1
 
@@ -51,7 +51,7 @@ class RemoteCell:
         self.show_traceback = show_traceback
         self._process: int | None = None
         self._code: int | None = None
-        self._earlier_start: Start | None = None
+        self._earlier_start: str | None = None
 
     def __reduce__(self) -> tuple[object, ...]:
         return partial(RemoteCell, show_traceback=self.show_traceback), (self.cell, self.gpus, self.cores)

@@ -9,7 +9,7 @@ from peft_study.results.schema import FAILURES, Status
 from peft_study.sweep.display import SweepDisplay
 from peft_study.sweep.outcomes import record_death, wait_for
 from peft_study.sweep.plan import PlannedCell
-from peft_study.sweep.records import ended_before, not_started, recorded_outcome, result_of, start_in, start_of
+from peft_study.sweep.records import ended_before, not_started, recorded_outcome, result_of, start_of
 
 
 class CellWatch:
@@ -35,7 +35,7 @@ class CellWatch:
         # A cell that runs already has begun.
         earlier = {cell.folder: result_of(cell) for cell in cells}
         self._earlier_starts = {
-            folder: None if result is None or result.status is Status.running else start_in(result)
+            folder: None if result is None or result.status is Status.running else result.started_at
             for folder, result in earlier.items()
         }
 
