@@ -4,9 +4,9 @@ import logging
 from dataclasses import replace
 
 from peft_study.cell.retries import restricted
-from peft_study.config.schema import CellConfig
+from peft_study.config.schema import CellConfig, MemoryPolicy
 from peft_study.cost.memory import device_bytes
-from peft_study.cost.policy import choose_memory, recorded
+from peft_study.cost.policy import choose_memory, recorded, smallest_division
 from peft_study.errors import UserError
 from peft_study.generation.batches import MAX_BATCH
 from peft_study.models.precision import Compute
@@ -26,13 +26,16 @@ def by_prediction(cell: CellConfig, compute: Compute, result: RunResult) -> Cell
         result: gets the prediction.
 
     Returns:
-        the config with the chosen division; on a CPU, the same config.
+        the config with the chosen division; on a CPU, where nothing is predicted, the same config, or the smallest
+        division for `training.memory=small`.
 
     Raises:
         UserError: the cell fits under no choice.
     """
     if compute.device.type != "cuda":
-        return cell  # the prediction is for a GPU's memory, and takes seconds
+        # The prediction is for a GPU's memory, and takes seconds.
+        is_small = cell.training.memory is MemoryPolicy.small and not cell.training.division_is_set
+        return replace(cell, training=smallest_division(cell)) if is_small and cell.method.trains else cell
     # The prediction needs the precision in use, because the setting may be auto.
     training = replace(cell.training, precision=compute.precision)
     choice = choose_memory(replace(cell, training=training), device_bytes(compute.device, cell.hardware.budget_bytes))

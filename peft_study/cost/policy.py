@@ -108,6 +108,17 @@ def _choose(cell: CellConfig, budget_bytes: int | None) -> MemoryChoice:
     return replace(choice, reason="the smallest, which exceeds the budget", smallest=choice.predicted)
 
 
+def smallest_division(cell: CellConfig) -> TrainingConfig:
+    """Return the settings of training that divide a batch so that it takes the least memory.
+
+    Args:
+        cell: the typed config. With several GPUs a cell, the micro-batch is that of a GPU.
+    """
+    share = cell.training.batch_size // cell.hardware.gpus_per_cell
+    *_, smallest = _divisions(replace(cell, training=replace(cell.training, batch_size=share)))
+    return replace(smallest, batch_size=cell.training.batch_size)
+
+
 def recorded(choice: MemoryChoice, gpus: int = 1) -> dict[str, int | str]:
     """A choice as result.json stores it: the predicted bytes of each phase, the chosen division and the reason."""
     predicted = choice.predicted

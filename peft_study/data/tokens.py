@@ -1,4 +1,4 @@
-"""From samples to token ids. Prompt and target are encoded apart, so the boundary between them is exact."""
+"""From samples to token ids: prompts cut to their limits, and targets encoded behind them, with an exact boundary."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -29,6 +29,8 @@ class NothingAssertedError(UserError):
 class Case:
     """One test: its input, and the expected output, which never enters the sandbox.
 
+    The kind of the problem, in parentheses, decides which fields are used.
+
     Attributes:
         stdin: the standard input (script).
         arguments: a JSON list (call).
@@ -54,7 +56,7 @@ class Problem:
         prelude: source that runs before a candidate. None means the published one for APPS, and none for assertions.
         wrapped: see `compare.same_value` (call).
         package_rules: candidates run as in the checker of the study's package (script and call). It is not part of the
-            `repr`, which identifies stored verdicts. `records.fingerprint` adds it if it is set.
+            `repr`, which is part of the key of stored verdicts. `records.fingerprint` adds a version if it is set.
     """
 
     id: ProblemId
@@ -70,7 +72,7 @@ class Problem:
         prelude, function = self.prelude or "", self.function
         if self.package_rules:
             prelude = package_prelude(script=self.kind is Kind.script)
-            source, function = package_source(source, function), function and FUNCTION
+            source, function = package_source(source, function), FUNCTION if function else None
         elif self.kind is not Kind.asserts:
             published = apps_prelude(source, script=self.kind is Kind.script)
             prelude = ANY_LENGTH + (published if self.prelude is None else self.prelude)
@@ -169,7 +171,7 @@ def problem_of_assertions(identity: ProblemId, tests: str, prelude: str | None =
         with integers_of_any_length():
             sources = split_assertions(tests)
             for source in sources:
-                instrument(source)  # cached, so that errors show before any candidate runs
+                instrument(source)  # errors show now, and the first run of a candidate reuses the cached result
     except ValueError as error:
         raise UserError(str(error), hint="Python source with assert statements") from error
     except (SyntaxError, RecursionError, MemoryError) as error:

@@ -34,7 +34,7 @@ class Difference:
         distribution: how the difference is distributed.
         of_methods: whether the variance between runs is included; False for a statement about these runs alone.
         paired: whether both means are of the same samples, with a score for each sample.
-        choices: the number of configurations, or sets of them, to choose from; 1 if nothing was chosen.
+        choices: how many alternatives the best was chosen from; 1 without a choice.
         ratio: the first over the second with both ends of its 95 % interval; None if undefined.
     """
 
@@ -90,7 +90,7 @@ def compare_methods(first: Sequence[Choice], second: Sequence[Choice]) -> Differ
     paired = key is not None and all(score.deviations is not None and score.key == key for score in scores)
     estimate = _mean(sides[0]) - _mean(sides[1])
     # A variance of 0 would call every difference significant.
-    of_samples = _paired_variance(*sides) if paired else sum(_separate_variances(*sides)) or None
+    of_samples = _paired_variance(*sides) if paired else (sum(_separate_variances(*sides)) or None)
     if of_samples is None:
         return None
     # Estimates below 0 are summed before the sum is cut at 0, so that the sum stays nearly unbiased.
@@ -102,7 +102,7 @@ def compare_methods(first: Sequence[Choice], second: Sequence[Choice]) -> Differ
     if choices > 1:
         distribution = Chosen(estimate, largest_errors(first, second, paired))
     else:
-        # A score interval has no place for a variance between runs.
+        # A score interval covers the samples only, so it is used only if no variance between runs is known.
         shares = _two_shares(*sides, paired) if not any(run_parts) else None
         distribution = shares or Student(estimate, error, _freedom(variance, of_samples, sides))
     low, high = distribution.ends(CONFIDENCE)
@@ -151,7 +151,7 @@ def _paired_variance(first: Sequence[_Weighted], second: Sequence[_Weighted]) ->
     if samples < 2:
         return None
     variance = float(np.var(_deviation(first) - _deviation(second)))
-    # Half a sample in each cell of the fourfold table (Agresti and Min 2005, Statistics in Medicine 24): equal
+    # Half a sample in each entry of the fourfold table (Agresti and Min 2005, Statistics in Medicine 24): equal
     # predictions of a few samples do not show that the methods are equal.
     return variance + 1 / (samples + 2) ** 2
 
@@ -163,7 +163,7 @@ def _deviation(side: Sequence[_Weighted]) -> Floats:
 def _separate_variances(first: Sequence[_Weighted], second: Sequence[_Weighted]) -> list[float]:
     """The variances of both means for different samples. If one is unknown, it is assumed equal to the other."""
     variances = [variance for side in (first, second) if (variance := _side_variance(side)) is not None]
-    return 2 * variances if len(variances) == 1 else variances
+    return [variances[0]] * 2 if len(variances) == 1 else variances
 
 
 def _side_variance(side: Sequence[_Weighted]) -> float | None:
@@ -215,8 +215,8 @@ def _ratio(
     try:
         # The delta method on the logarithm keeps both ends above 0.
         factor = math.exp(width * math.sqrt(_relative_variance(first, second, paired)))
-    # A mean close to 0 leaves the ratio without a bound.
     except (OverflowError, ZeroDivisionError):
+        # A mean close to 0 leaves the ratio without a bound.
         factor = math.inf
     return above / below, above / below / factor, above / below * factor
 

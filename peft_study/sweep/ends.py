@@ -16,6 +16,7 @@ from peft_study.sweep.plan import PlannedCell
 from peft_study.sweep.records import last_output, record_end, unreadable_reason
 
 _LAST_BYTES = 16_384
+_STOPPED = "the sweep ended before its process had saved; the same command resumes from its last checkpoint"
 
 
 def exhausted_by(folder: Path, output_start: int, code: int, kills: KernelKills) -> str | None:
@@ -37,7 +38,12 @@ def exhausted_by(folder: Path, output_start: int, code: int, kills: KernelKills)
 
 
 def outcome_of(
-    cell: PlannedCell, returncode: int, earlier_start: str | None, *, exhausted: str | None = None
+    cell: PlannedCell,
+    returncode: int,
+    earlier_start: str | None,
+    *,
+    exhausted: str | None = None,
+    stopped: bool = False,
 ) -> Outcome:
     """Return how a cell ended, from its result and the exit code of its process.
 
@@ -50,6 +56,7 @@ def outcome_of(
         earlier_start: `start_of` the cell before the process; None if there was no result. If the result still has
             this start, the process did not write it, and it stays.
         exhausted: why memory is known to have run out; None if it is not.
+        stopped: whether this sweep killed the process, which had not saved its state in time.
     """
     folder = CellFolder(cell.folder)
     name = cell.folder.name
@@ -61,15 +68,16 @@ def outcome_of(
         return Outcome(name, Status.failed, unreadable_reason(error), EXIT_USER_ERROR, cell.folder)
     code = EXIT_USER_ERROR if returncode == EXIT_USER_ERROR else EXIT_FAILED
     same_result = result is not None and earlier_start is not None and result.started_at == earlier_start
+    if stopped:
+        status, reason = Status.preempted, _STOPPED
+    elif exhausted is not None:
+        status, reason = Status.oom, f"out of memory: {exhausted}"
+    else:
+        status, reason = _dead_status(returncode), _describe(returncode, cell.folder)
     if returncode != EXIT_OK and same_result:
-        status = Status.failed if exhausted is None else Status.oom
-        reason = _describe(returncode, cell.folder) if exhausted is None else f"out of memory: {exhausted}"
         return Outcome(name, status, f"{reason}; the earlier result stays", code, cell.folder)
     if result is None or result.status is Status.running:
         result = result or new_result(cell.cell, cell.folder)
-        status, reason = _dead_status(returncode), _describe(returncode, cell.folder)
-        if exhausted is not None:
-            status, reason = Status.oom, f"out of memory: {exhausted}"
         try:
             record_end(cell, result, status, reason)
         except CellBusyError as error:

@@ -239,10 +239,11 @@ class Pool:
                         process.wait(max(0.0, deadline - time.monotonic()))
             finally:  # a second interrupt ends the wait
                 for child in self._children.values():
+                    stopped = child.process.poll() is None
                     child.process.send_signal(signal.SIGKILL)
                     code = child.process.wait()
                     try:  # also writes the result of a cell that was killed
-                        outcome = outcome_of(child.cell, code, child.earlier_start)
+                        outcome = outcome_of(child.cell, code, child.earlier_start, stopped=stopped)
                     except OSError as error:
                         outcome = _unwritable(child.cell, error)
                     self._outcomes[child.cell.folder] = outcome

@@ -51,7 +51,7 @@ BYTES_PER_GIGABYTE = 1e9
 TRAIN_STEP = "train/step"
 SECONDS = "cost/seconds"
 PROMPTS = "generate/prompts"
-METRICS = "metrics/"
+METRICS_PREFIX = "metrics/"
 """Prefix of a score: `metrics/em@10`."""
 SETTINGS = "provenance/settings"
 """The hash of `identity.settings_key`. A run's config has no paths, so a reader cannot compute it."""
@@ -153,9 +153,9 @@ def summary_values(result: RunResult) -> Values:
     Returns:
         texts, numbers, and `data/token_lengths`, a mapping. A score may be None.
     """
-    scores: Values = {f"{METRICS}{name}": value for name, value in result.metrics.items()}
+    scores: Values = {f"{METRICS_PREFIX}{name}": value for name, value in result.metrics.items()}
     for name, ends in result.intervals.items():
-        scores[f"{METRICS}{name}_low"], scores[f"{METRICS}{name}_high"] = ends
+        scores[f"{METRICS_PREFIX}{name}_low"], scores[f"{METRICS_PREFIX}{name}_high"] = ends
     named: Values = {"status": str(result.status), "reason": result.reason}
     named |= {_training_name(key): value for key, value in result.training.items()}
     named |= {f"parameters/{name}": size for name, size in result.parameters.items()}
@@ -217,7 +217,7 @@ def result_of(config: Mapping[str, Any], summary: Mapping[str, Any]) -> RunResul
     Returns:
         the record. A run without a status has the status "running".
     """
-    provenance, scores = _part(summary, "provenance/"), _part(summary, METRICS)
+    provenance, scores = _part(summary, "provenance/"), _part(summary, METRICS_PREFIX)
     lows = {name.removesuffix("_low"): value for name, value in scores.items() if name.endswith("_low")}
     intervals = {name: [low, scores[f"{name}_high"]] for name, low in lows.items() if f"{name}_high" in scores}
     ends = {f"{name}{end}" for name in intervals for end in ("_low", "_high")}

@@ -13,11 +13,16 @@ from peft_study.results.schema import RunResult, Status
 from peft_study.tracking.base import CellStart
 from peft_study.tracking.content import TABLE_COLUMNS, prediction_rows, public_config
 from peft_study.tracking.dashboard import Dashboard, is_number, whole_steps
-from peft_study.tracking.names import METRICS, Values, summary_values
+from peft_study.tracking.names import METRICS_PREFIX, Values, summary_values
 
 FILES = ("tensorboard",)
 _NAMED = ("model", "method", "dataset", "quantization")
-_COMPARED = (*(f"{METRICS}{name}" for name in HEADLINES), "cost/seconds", "memory/peak_gb", "parameters/trainable")
+_COMPARED = (
+    *(f"{METRICS_PREFIX}{name}" for name in HEADLINES),
+    "cost/seconds",
+    "memory/peak_gb",
+    "parameters/trainable",
+)
 """Columns of the table of runs."""
 PACKAGE = "tensorboard"
 

@@ -29,8 +29,8 @@ from peft_study.training.trainer import TokenMeanTrainer
 from peft_study.training.work import StepClock, share_builder
 
 OVERFLOWS = 25
-"""Steps in a row that fp16's gradient scaler may skip. It starts at 2**16 and halves at each, so that it is then 2**-9:
-gradients that still overflow are not a matter of scale."""
+"""Steps in a row that fp16's gradient scaler may skip. The scale starts at 2**16 and halves at each skipped step. After
+25 it is 2**-9, so gradients that still overflow are not a matter of scale."""
 _VALUES = {
     "loss": "loss",
     "eval_loss": "validation_loss",
@@ -74,11 +74,17 @@ class _Watch(TrainerCallback):
     """Evaluates and saves by our schedule, reports steps, and stops a run that diverges."""
 
     def __init__(
-        self, schedule: Schedule, clock: StepClock, on_step: OnStep, on_progress: Callable[[int], None], *, saves: bool
+        self,
+        schedule: Schedule,
+        clock: StepClock,
+        on_step: OnStep,
+        on_progress: Callable[[int], None],
+        *,
+        writes_checkpoints: bool,
     ) -> None:
         self._schedule = schedule
         self._clock = clock
-        self._saves = saves
+        self._writes_checkpoints = writes_checkpoints
         self._on_step = on_step
         self._on_progress = on_progress
         self._overflows = 0
@@ -87,7 +93,8 @@ class _Watch(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, optimizer: Any = None, **_: Any
     ) -> None:
-        # accelerate's optimizer tells whether the scaler found gradients that are not finite. The loss stays finite.
+        # accelerate's optimizer tells whether the scaler found gradients that are not finite. The loss is finite in
+        # such a step, so it does not show the overflow.
         self._overflows = self._overflows + 1 if getattr(optimizer, "step_was_skipped", False) else 0
         if self._overflows >= OVERFLOWS:
             self._stop(state, control, f"gradients overflowed in {OVERFLOWS} steps in a row")
@@ -99,7 +106,7 @@ class _Watch(TrainerCallback):
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **_: Any
     ) -> None:
-        if not self._saves:
+        if not self._writes_checkpoints:
             return
         assert args.output_dir is not None
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
@@ -177,16 +184,16 @@ def train(
     """
     schedule = plan(len(train_samples), settings)
     clock = StepClock(schedule.evaluation_steps, compute.device, on_work)
-    watch = _Watch(schedule, clock, on_step, on_progress, saves=ranks.first)
+    watch = _Watch(schedule, clock, on_step, on_progress, writes_checkpoints=ranks.first)
     start = resume.last_usable(folder)
     resumed_from_step = resume.step_of(start) if start else None
     if ranks.first:
         resume.remove_others(folder, start)
     recorded = recorded_steps(model, settings, compute) if cuda_graphs and ranks.size == 1 else None
     # The Trainer sees the micro-batches of all ranks together, so that the batch stays the study's.
-    together = micro_batch_of_rank(settings, ranks.size) * ranks.size
+    micro_batch_of_all_ranks = micro_batch_of_rank(settings, ranks.size) * ranks.size
     arguments = training_arguments(
-        replace(settings, micro_batch_size=together),
+        replace(settings, micro_batch_size=micro_batch_of_all_ranks),
         schedule,
         learning_rate,
         seed,
@@ -209,7 +216,7 @@ def train(
     )
     # As `Compute.autocast` explains, cached 16-bit copies would only take memory in a training step.
     trainer.accelerator.autocast_handler = AutocastKwargs(cache_enabled=False)
-    # It prints every log line, which would break the progress display.
+    # PrinterCallback prints every log line, which would break the progress display.
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=str(start) if start else None)
     remove_autocast(model)

@@ -1,12 +1,16 @@
 """The memory policy: the fastest division of a batch that fits, and what it says where none does."""
 
 import pytest
+import torch
 
+from peft_study.cell.division import by_prediction
 from peft_study.config.compose import compose_cell
 from peft_study.config.identity import cell_name
-from peft_study.config.schema import CellConfig
+from peft_study.config.schema import CellConfig, Precision
 from peft_study.cost.policy import choose_memory, recorded
 from peft_study.cost.predict import estimate
+from peft_study.models.precision import Compute
+from peft_study.results.schema import RunResult, Status
 
 SHALLOW = [
     "method=lora",
@@ -114,3 +118,26 @@ def test_a_result_says_what_was_chosen_and_why() -> None:
     assert (record["micro_batch_size"], record["gradient_accumulation"], record["gradient_checkpointing"]) == (1, 8, 1)
     assert record["memory_policy"] == "small"
     assert record["peak_bytes"] == max(int(record[f"{phase}_peak_bytes"]) for phase in ("load", "train", "generate"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["training.memory=small"], (1, True)),
+        (["training.memory=auto"], (8, False)),
+        (["training.memory=small", "training.micro_batch_size=4"], (4, False)),
+        (["training.memory=small", "method=icl"], (8, False)),
+        # peft's prefix tuning cannot recompute activations.
+        (["training.memory=small", "method=prefix"], (1, False)),
+        (["training.memory=small", "hardware.gpus_per_cell=2"], (1, True)),
+    ],
+)
+def test_small_divides_a_batch_on_a_cpu_without_a_prediction(overrides: list[str], expected: tuple[int, bool]) -> None:
+    cell = compose_cell(["model=tiny-llama", *overrides])
+    result = RunResult("cell", "study", Status.running)
+
+    training = by_prediction(cell, Compute(torch.device("cpu"), Precision.fp32), result).training
+
+    assert (training.micro_batch_size or training.batch_size, training.gradient_checkpointing) == expected
+    assert training.batch_size == cell.training.batch_size
+    assert result.predicted == {}

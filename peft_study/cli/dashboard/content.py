@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from peft_study.config.schema import CellConfig, DatasetLayout, MethodKind
 from peft_study.metrics.registry import HEADLINES, QUALITY
-from peft_study.tracking.names import METRICS, PROMPTS, SECONDS, SERIES, TRAIN_STEP
+from peft_study.tracking.names import METRICS_PREFIX, PROMPTS, SECONDS, SERIES, TRAIN_STEP
 
 METHOD, MODEL = "method.name", "model.name"
 """Config keys by which panels group runs."""
@@ -27,7 +27,8 @@ class Bars:
         title: above the panel.
         metrics: names in the summary, one bar each.
         axis: label of the axis of values, without "%" because scores are shares.
-        group: the config key whose runs share a bar, with whiskers over them; None for a bar of each run.
+        group: the config key by which runs are averaged into one bar, with whiskers from the lowest to the
+            highest; None for a bar of each run.
     """
 
     title: str
@@ -138,14 +139,14 @@ def content_of(cells: Sequence[CellConfig]) -> Content:
 
 
 def _scores(cells: Sequence[CellConfig]) -> list[str]:
-    """The scores that every cell has, the one by which cells are compared first."""
+    """The scores that every cell has. The first is the score by which cells are compared."""
     fewest = min(cell.generation.num_candidates for cell in cells)
-    # References of problems with tests are programs that no candidate repeats.
+    # Exact match says nothing for problems with tests, because no candidate repeats the reference program.
     if all(cell.dataset.layout in _WITH_TESTS for cell in cells):
         names = [name for name in QUALITY if not name.startswith("em@")]
     else:
         names = [name for name in QUALITY if name.startswith("em@") and int(name.partition("@")[2]) <= fewest]
-    return [f"{METRICS}{name}" for name in names]
+    return [f"{METRICS_PREFIX}{name}" for name in names]
 
 
 def _leaderboard(score: str) -> Section:
@@ -223,4 +224,4 @@ def _states() -> Section:
 
 def _title(score: str) -> str:
     # Without a unit: the runs hold shares from 0 to 1, which the report shows in percent.
-    return HEADLINES[score.removeprefix(METRICS)]
+    return HEADLINES[score.removeprefix(METRICS_PREFIX)]

@@ -23,14 +23,14 @@ class LiveBytes(TorchDispatchMode):
     Attributes:
         live: bytes that are allocated now.
         peaks: largest number of bytes allocated at a time, by segment.
-        scalar: the value of a tensor without data when Python reads it.
+        value_read_by_python: the value of a tensor without data when Python reads it.
     """
 
     def __init__(self, unit: int = ALLOCATION_UNIT, transients: Mapping[str, Transient] | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.live = 0
         self.peaks: dict[str, int] = {}
-        self.scalar = 0
+        self.value_read_by_python = 0
         self._unit = unit
         self._transients = transients or {}
         self._storages: dict[int, weakref.ref[Any]] = {}
@@ -47,7 +47,7 @@ class LiveBytes(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operation and count the tensors that it creates."""
         if is_read_as_number(func):
-            return bool(self.scalar) if args[0].dtype is torch.bool else self.scalar
+            return bool(self.value_read_by_python) if args[0].dtype is torch.bool else self.value_read_by_python
         result = func(*args, **(kwargs or {}))
         # torch's own peak counts CUDA tensors only, and a replay has none.
         for leaf in tree_leaves(result):

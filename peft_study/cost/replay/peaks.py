@@ -24,11 +24,12 @@ from peft_study.models.precision import Compute
 from peft_study.models.random_weights import on_meta_device
 
 CUBLAS_WORKSPACE_BYTES = 8_519_680
-"""Memory that torch allocates for cuBLAS at the first product: 2 x 4096 + 8 x 16 KiB; 33,554,432 bytes on Hopper."""
+"""Memory that torch allocates for cuBLAS at the first product: 2 x 4096 + 8 x 16 KiB. On Hopper it allocates 33,554,432
+bytes; the replay uses the smaller value on every card."""
 
 DEPTHS = (2, 3)
 """Numbers of layers of the two shallow models."""
-_WITHOUT_LAYERS = frozenset(
+_SAME_IN_EVERY_LAYER = frozenset(
     {
         *("_target_", "r", "lora_alpha", "lora_dropout", "bias", "use_rslora", "use_dora", "init_lora_weights"),
         *("num_virtual_tokens", "prompt_tuning_init", "prefix_projection", "encoder_hidden_size"),
@@ -36,7 +37,7 @@ _WITHOUT_LAYERS = frozenset(
 )
 """Settings of adapters that apply to all layers."""
 _LOAD, _TRAIN, _GENERATE = "load", "train", "generate"
-_Write = Callable[[PreTrainedModel, Callable[[str], None]], None]
+_Generate = Callable[[PreTrainedModel, Callable[[str], None]], None]
 
 
 def replay(cell: CellConfig, config: PretrainedConfig, adapter: PeftConfig | None, precision: Precision) -> Estimate:
@@ -57,7 +58,7 @@ def replay(cell: CellConfig, config: PretrainedConfig, adapter: PeftConfig | Non
     # With equal layers the bytes of each segment are linear in the number of layers. So two shallow models give the
     # bytes of a deep one, in a fraction of the time of a replay with all layers.
     compute = Compute(torch.device("cpu"), precision)
-    write = _writer(cell, config, virtual_tokens(adapter), compute)
+    write = _generator(cell, config, virtual_tokens(adapter), compute)
     depth = int(config.num_hidden_layers)
     if depth <= max(DEPTHS) or not _has_equal_layers(config, cell.method.adapter):
         return _estimate(_counts(cell, config, adapter, compute, write))
@@ -68,7 +69,7 @@ def replay(cell: CellConfig, config: PretrainedConfig, adapter: PeftConfig | Non
 
 def _has_equal_layers(config: PretrainedConfig, adapter: dict[str, Any] | None) -> bool:
     decoder = getattr(config, "num_decoder_layers", None)
-    return decoder in (None, config.num_hidden_layers) and not (adapter or {}).keys() - _WITHOUT_LAYERS
+    return decoder in (None, config.num_hidden_layers) and not (adapter or {}).keys() - _SAME_IN_EVERY_LAYER
 
 
 def _with_layers(config: PretrainedConfig, layers: int) -> PretrainedConfig:
@@ -97,7 +98,7 @@ def _estimate(counts: Mapping[str, int]) -> Estimate:
 
 
 def _counts(
-    cell: CellConfig, config: PretrainedConfig, adapter: PeftConfig | None, compute: Compute, write: _Write
+    cell: CellConfig, config: PretrainedConfig, adapter: PeftConfig | None, compute: Compute, write: _Generate
 ) -> dict[str, int]:
     """Parameters, and the peak bytes of each segment, by name."""
     skeleton = on_meta_device(cell.model, config)
@@ -118,11 +119,11 @@ def _train(cell: CellConfig, model: Model, dataset: DatasetConfig, compute: Comp
     if cell.training.gradient_checkpointing:
         recompute_activations(model)
     # A micro-batch of a single sample has no padding. transformers reads that from the mask, and drops the mask.
-    counter.scalar = int(cell.training.micro_batch_size == 1)
+    counter.value_read_by_python = int(cell.training.micro_batch_size == 1)
     # The side of the padding does not change the memory.
     settings = replace(cell.training, memory=MemoryPolicy.paper) if cell.conventions.left_padding else cell.training
     training.take_step(model, settings, dataset, compute, lambda name: counter.begin(f"{_TRAIN} {name}"))
-    counter.scalar = 0
+    counter.value_read_by_python = 0
 
 
 def _trained_limits(cell: CellConfig, config: PretrainedConfig, virtual: int) -> DatasetConfig:
@@ -141,8 +142,8 @@ def _longest_prompt(cell: CellConfig, config: PretrainedConfig, virtual: int, an
     return prompt if positions is None else min(prompt, positions - virtual - answer_tokens)
 
 
-def _writer(cell: CellConfig, config: PretrainedConfig, virtual: int, compute: Compute) -> _Write:
-    """Writes a batch of prompts that fill the limits, examples included."""
+def _generator(cell: CellConfig, config: PretrainedConfig, virtual: int, compute: Compute) -> _Generate:
+    """Return a function that generates for a batch of prompts that fill the limits, examples included."""
     # Made with all layers of the config, because their number decides how many prompts a batch has.
     dataset, settings = cell.dataset, cell.limited_generation
     prompt = _longest_prompt(cell, config, virtual, answer_tokens=dataset.max_new_tokens)

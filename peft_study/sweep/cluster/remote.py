@@ -51,6 +51,7 @@ class RemoteCell:
         self.show_traceback = show_traceback
         self._process: int | None = None
         self._code: int | None = None
+        self._killed = False
         self._earlier_start: str | None = None
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -73,7 +74,7 @@ class RemoteCell:
     def _attempt(self) -> Outcome:
         """Run the cell in one process."""
         self._earlier_start, kills = start_of(self.cell), KernelKills()
-        self._code = None
+        self._code, self._killed = None, False
         output = CellFolder(self.cell.folder).path / OUTPUT
         output.touch()
         output_start = output.stat().st_size
@@ -85,7 +86,9 @@ class RemoteCell:
         except Exception as error:  # submitit raises where a job must not be requeued again
             self._end()
             add_cause(self.cell, str(error))
-            return replace(outcome_of(self.cell, self._exit_code, self._earlier_start), retry=False)
+            return replace(
+                outcome_of(self.cell, self._exit_code, self._earlier_start, stopped=self._killed), retry=False
+            )
         except BaseException:
             self._end()
             raise
@@ -162,6 +165,7 @@ class RemoteCell:
         self._signal(signal.SIGTERM)
         while not self._has_ended():
             if time.monotonic() > deadline:
+                self._killed = True
                 self._signal(signal.SIGKILL)
             time.sleep(_LOOK_SECONDS)
 
