@@ -117,17 +117,11 @@ def _machine(project: Path, temporary: Path) -> dict[str, set[str]]:
     return {
         "processes": processes,
         "mounts": {line for line in Path("/proc/self/mounts").read_text().splitlines() if str(temporary) in line},
-        "shared memory": _shared_memory(),
+        "shared memory": set(Path("/proc/sysvipc/shm").read_text().splitlines()),
         "files": {path.name for path in temporary.iterdir()},
         # Launchers that other tests run meanwhile keep their semaphores there.
         "shared files": {path.name for path in Path("/dev/shm").iterdir() if not path.name.startswith("sem.loky-")},
     }
-
-
-def _shared_memory() -> set[str]:
-    """Segments whose creator has ended. Browsers of other tests live, and a living program is among the processes."""
-    segments = Path("/proc/sysvipc/shm").read_text().splitlines()[1:]
-    return {segment for segment in segments if not Path(f"/proc/{segment.split()[4]}").exists()}
 
 
 def _interpreter_for_all() -> str | None:

@@ -198,14 +198,19 @@ def test_level_c_is_refused_unless_it_is_accepted() -> None:
 def test_attacks_that_succeed_take_the_level_down(tmp_path: Path) -> None:
     plan = {"level": "C", "work": str(tmp_path), "inner_id": None, "file_bytes": 1 << 20, "beyond_bytes": 1 << 30}
 
+    segments = Path("/proc/sysvipc/shm").read_text()
+
     reached = reach(lambda level, own_user: Worker(plan), Level.A)
 
+    # Shared memory of System V outlives the programs that make it.
+    assert Path("/proc/sysvipc/shm").read_text() == segments
     assert (reached.level, reached.layers) == (Level.C, ["rlimits"])
     assert len(reached.denied) >= 2
     for reason in reached.denied:
         assert "a program could read a file outside" in reason
         assert "connect to a port" in reason
         assert "write a file outside" in reason
+        assert "make shared memory" in reason
 
 
 @pytest.mark.parametrize("number", [0, 65])

@@ -15,11 +15,12 @@ from typing import Any
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _CALLS = {
-    "x86_64": {"ptrace": 101, "keyctl": 250, "bpf": 321, "userfaultfd": 323, "perf_event_open": 298, "shmget": 29},
-    "aarch64": {"ptrace": 117, "keyctl": 219, "bpf": 280, "userfaultfd": 282, "perf_event_open": 241, "shmget": 194},
+    "x86_64": {"ptrace": 101, "keyctl": 250, "bpf": 321, "userfaultfd": 323, "perf_event_open": 298},
+    "aarch64": {"ptrace": 117, "keyctl": 219, "bpf": 280, "userfaultfd": 282, "perf_event_open": 241},
 }
 _PTRACE_SEIZE = 0x4206
 _NEW_USER_NAMESPACE = 0x10000000
+_NEW_SEGMENT, _REMOVE = 0o1600, 0  # IPC_CREAT with access for the owner, and IPC_RMID of linux/ipc.h
 
 
 def _call(name: str, *arguments: int) -> bool:
@@ -46,6 +47,14 @@ def _keeps_rights(path: str) -> bool:
     return True
 
 
+def _makes_shared_memory() -> bool:
+    """Whether a segment of System V can be made. It outlives its processes, so it is removed."""
+    segment = _libc.shmget(0, 4096, _NEW_SEGMENT)
+    if segment != -1:
+        _libc.shmctl(segment, _REMOVE, None)
+    return bool(segment != -1)
+
+
 def main() -> None:
     """Run all attacks."""
     aim = json.load(sys.stdin)
@@ -67,7 +76,7 @@ def main() -> None:
         "read its environment": lambda: any(not name.endswith("_NUM_THREADS") for name in os.environ),
         "become root": lambda: _runs(os.setuid, 0),
         "make a namespace": lambda: _libc.unshare(_NEW_USER_NAMESPACE) == 0,
-        "make shared memory": lambda: _call("shmget", 0, 4096, 0o1600),
+        "make shared memory": _makes_shared_memory,
         "use the kernel's keys": lambda: _call("keyctl", 0, -3, 1),
         "load a kernel program": lambda: _call("bpf", 0, 0, 0),
         "handle page faults": lambda: _call("userfaultfd", 1),
