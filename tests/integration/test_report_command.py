@@ -129,6 +129,18 @@ def test_a_study_against_another(tmp_path: Path, capfd: pytest.CaptureFixture[st
     assert any("compar" in name.name for name in (tmp_path / "report" / "tables").iterdir())
 
 
+def test_a_study_of_damaged_cells_alone_is_no_baseline(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    study(tmp_path / "one", seeds=1)
+    (tmp_path / "two" / "broken").mkdir(parents=True)
+    (tmp_path / "two" / "broken" / "result.json").write_text("{")
+
+    assert main(["one", "--against", "two"]) == 2
+
+    printed = capfd.readouterr().err
+    assert "two/broken/result.json: invalid JSON" in printed
+    assert "--against must" in printed
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
