@@ -83,11 +83,11 @@ def _baseline(against: str) -> "Baseline":
         return Baseline(PAPER, Study(paper_rows()))
     with spinner(f"reading {against} ..."):
         rows = load([against])
+    _print_problems(rows)
     # Else every comparison would be empty, without a word about the reason.
     if rows.frame.empty:
         what = f"--against must name results with cells, got {against}"
         raise UserError(what, where=f"--against {against}", hint=f"--against {PAPER}, or the folder of a study")
-    _print_problems(rows)
     return Baseline(against, Study(rows.frame), rows.problems)
 
 

@@ -113,7 +113,8 @@ def write_report(
         # A report is shared: no paths of this machine, and nothing that a spreadsheet would compute.
         write_atomically(folder / "rows.csv", guarded_csv(shorten_paths(study.frame)))
         explored, unread = _write_samples(folder, study.frame, step) if with_samples else ([], [])
-        problems = (*rows.problems, *(baseline.problems if baseline else ()), *unread)
+        # A folder and the one to compare with may share cells.
+        problems = tuple(dict.fromkeys((*rows.problems, *(baseline.problems if baseline else ()), *unread)))
         contents = Contents(
             title=_title(study.frame, sources),
             subtitle=_subtitle(study.frame, made_at),

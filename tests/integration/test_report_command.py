@@ -129,6 +129,28 @@ def test_a_study_against_another(tmp_path: Path, capfd: pytest.CaptureFixture[st
     assert any("compar" in name.name for name in (tmp_path / "report" / "tables").iterdir())
 
 
+def test_a_problem_of_both_studies_is_listed_once(tmp_path: Path) -> None:
+    study(tmp_path / "all" / "one", seeds=1)
+    (tmp_path / "all" / "one" / "broken").mkdir()
+    (tmp_path / "all" / "one" / "broken" / "result.json").write_text("{")
+
+    assert main(["all", "--against", "all/one", "--no-samples"]) == 0
+
+    assert (tmp_path / "report" / "index.html").read_text().count("one/broken/result.json") == 1
+
+
+def test_a_study_of_damaged_cells_alone_is_no_baseline(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    study(tmp_path / "one", seeds=1)
+    (tmp_path / "two" / "broken").mkdir(parents=True)
+    (tmp_path / "two" / "broken" / "result.json").write_text("{")
+
+    assert main(["one", "--against", "two"]) == 2
+
+    printed = capfd.readouterr().err
+    assert "two/broken/result.json: invalid JSON" in printed
+    assert "--against must" in printed
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -344,16 +344,31 @@ def test_only_tracked_cells_that_do_not_run_are_sent(
     }
 
 
-@pytest.mark.parametrize("trackers", ["wandb", ["wandb"], {"trackers": 3}])
-def test_a_damaged_record_does_not_block_the_others(
-    trackers: object, server: WandbServer, sync: Sync, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    "tracking",
+    [
+        "wandb",
+        ["wandb"],
+        {"trackers": 3},
+        {"trackers": {"wandb": {}}, "predictions": "many"},
+        {"trackers": {"wandb": {}}, "artifacts": ["adapter"]},
+        {"trackers": {"wandb": {}}, "project": 5},
+    ],
+)
+def test_damaged_records_do_not_block_the_others(
+    tracking: object, server: WandbServer, sync: Sync, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    damaged, intact = (recorded(tmp_path / "cells" / name) for name in ("a-damaged", "b-intact"))
-    record = RunResult("a-damaged", "demo", Status.ok, config=CONFIG | {"tracking": trackers})
-    CellFolder(damaged).write_result(record)
+    # After two cells that could not be sent, the command assumes that the server takes no runs.
+    *damaged, intact = (recorded(tmp_path / "cells" / name) for name in ("a-damaged", "b-damaged", "c-intact"))
+    for folder in damaged:
+        record = RunResult(folder.name, "demo", Status.ok, config=CONFIG | {"tracking": tracking})
+        CellFolder(folder).write_result(record)
+
     assert sync() == 1
+
     assert_arrived_once(server, intact)
-    assert "a-damaged" in capfd.readouterr().err
+    printed = capfd.readouterr().err
+    assert all(folder.name in printed for folder in damaged)
 
 
 @pytest.mark.parametrize(

@@ -575,6 +575,15 @@ def test_a_score_beyond_a_share_ends_no_report(share: float, tmp_path: Path) -> 
     assert of(tmp_path, result(metrics=em(share)), result(method="full"))[3].verdict is UNDECIDED
 
 
+def test_a_number_that_no_cell_can_have_measured_is_unknown(tmp_path: Path) -> None:
+    """Its square would exceed the largest float, and end the report."""
+    records = [
+        result(seed=seed, metrics=em(share), intervals={"em@10": [0.4, 0.6]}) for seed, share in enumerate((0.5, 1e200))
+    ]
+
+    assert of(tmp_path, *records, result(method="full"))[3].comparisons[0].first == 0.5
+
+
 def test_prompting_without_a_draw_needs_one_seed(tmp_path: Path) -> None:
     rag, zero = wins(60, 5)
     frame = load(

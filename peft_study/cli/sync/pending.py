@@ -48,6 +48,8 @@ class PendingCell:
         usages: the lines of usage.jsonl.
         entity: of its run; None for the account's default.
         project: of its run.
+        predictions: rows of the run's table of predictions.
+        artifacts: the files that the run stores.
         digest: of the files that the run is built from.
     """
 
@@ -57,6 +59,8 @@ class PendingCell:
     usages: Sequence[Row]
     entity: str | None
     project: str
+    predictions: int
+    artifacts: Artifacts
     digest: str
 
     @property
@@ -65,19 +69,9 @@ class PendingCell:
         return sum(1 for _ in history(self.steps, self.usages))
 
     @property
-    def predictions(self) -> int:
-        """Rows of the run's table of predictions."""
-        return int((self.result.config.get("tracking") or {}).get("predictions") or 0)
-
-    @property
     def has_table(self) -> bool:
         """Whether the run shows predictions."""
         return self.predictions > 0 and bool(prediction_rows(self.folder, 1))
-
-    @property
-    def artifacts(self) -> Artifacts:
-        """The files that the run stores."""
-        return Artifacts((self.result.config.get("tracking") or {}).get("artifacts") or Artifacts.none)
 
     def is_marked(self, target: Target) -> bool:
         """Return whether the server was seen to have the run as it is."""
@@ -146,7 +140,7 @@ def read_cell(folder: Path, target: Target) -> PendingCell:
     """Read a cell's record.
 
     Raises:
-        ValueError: result.json is not a result, or its trackers were edited.
+        ValueError: result.json is not a result, or its settings of tracking were edited.
         OSError: a file cannot be read.
     """
     digest = hashlib.sha256()
@@ -157,8 +151,7 @@ def read_cell(folder: Path, target: Target) -> PendingCell:
     result = store.read_result()
     if result is None:
         raise ValueError(f"no {RESULT}")
-    _check_trackers(result.config)
-    settings = result.config.get("tracking") or {}
+    settings = _tracking_settings(result.config)
     agent_run = AgentRun.read(folder)
     if agent_run is not None:
         settings = settings | {"entity": agent_run.entity, "project": agent_run.project}
@@ -169,6 +162,8 @@ def read_cell(folder: Path, target: Target) -> PendingCell:
         usages=[row for row in store.read_usage() if "seconds" in row],
         entity=target.entity or settings.get("entity"),
         project=target.project or settings.get("project") or "peft-study",
+        predictions=settings.get("predictions") or 0,
+        artifacts=Artifacts(settings.get("artifacts") or Artifacts.none),
         digest=digest.hexdigest(),
     )
 
@@ -180,10 +175,17 @@ def is_tracked(config: Mapping[str, Any]) -> bool:
     return "wandb" in (tracking_settings.get("trackers") or {}) or tracking_settings.get("kind") == "wandb"
 
 
-def _check_trackers(config: Mapping[str, Any]) -> None:
+def _tracking_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     settings = config.get("tracking") or {}
     if not isinstance(settings, dict) or not isinstance(settings.get("trackers") or {}, dict):
         raise ValueError(f"config.tracking and its trackers must be mappings, got {json.dumps(settings)[:100]}")
+    for name, kind, words in (("entity", str, "text"), ("project", str, "text"), ("predictions", int, "an integer")):
+        if not isinstance(settings.get(name) or kind(), kind):
+            raise ValueError(f"config.tracking.{name} must be {words}, got {json.dumps(settings[name])[:100]}")
+    if (artifacts := settings.get("artifacts") or Artifacts.none) not in list(Artifacts):
+        names = ", ".join(Artifacts)
+        raise ValueError(f"config.tracking.artifacts must be one of {names}, got {json.dumps(artifacts)[:100]}")
+    return settings
 
 
 def _mark_file(folder: Path) -> Path:

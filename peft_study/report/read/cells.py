@@ -1,6 +1,5 @@
 """Flattens the record of a cell into a row whose values have the types of its columns, whatever the record holds."""
 
-import math
 from collections.abc import Mapping
 from itertools import product
 from typing import Any
@@ -37,6 +36,8 @@ COLUMNS = (
     *("started_at", "finished_at", "schema_version", "settings", "source"),
 )
 """Every column except the metrics, in order. Those without another type are numbers: floats, NaN if unknown."""
+# Tests square variances, so the fourth power must stay below the largest float, 1.8e308.
+_LARGEST = 1e60
 
 
 def row_of(result: RunResult, folder: str | None, source: str) -> Row:
@@ -152,13 +153,9 @@ def _whole(name: str) -> str:
 
 
 def number(value: Any) -> float | None:
-    """Return a finite number as a float; None for anything else."""
+    """Return a number as a float; None for anything else, such as a number that no cell can have measured."""
     # A bool is an int in Python, but "true" in a record is not the number 1.
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    try:
-        converted = float(value)
-    # JSON's integers have no limit, a float ends at 1.8e308.
-    except OverflowError:
-        return None
-    return converted if math.isfinite(converted) else None
+    # An integer is compared as it is, because JSON's integers have no limit and a float ends at 1.8e308.
+    return float(value) if abs(value) < _LARGEST else None
