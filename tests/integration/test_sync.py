@@ -345,23 +345,26 @@ def test_only_tracked_cells_that_do_not_run_are_sent(
 
 
 @pytest.mark.parametrize(
-    "tracking",
+    "edited",
     [
-        "wandb",
-        ["wandb"],
-        {"trackers": 3},
-        {"trackers": {"wandb": {}}, "predictions": "many"},
-        {"trackers": {"wandb": {}}, "artifacts": ["adapter"]},
-        {"trackers": {"wandb": {}}, "project": 5},
+        {"tracking": "wandb"},
+        {"tracking": ["wandb"]},
+        {"tracking": {"trackers": 3}},
+        {"tracking": {"trackers": {"wandb": {}}, "predictions": "many"}},
+        {"tracking": {"trackers": {"wandb": {}}, "artifacts": ["adapter"]}},
+        {"tracking": {"trackers": {"wandb": {}}, "project": 5}},
+        {"model": "a word"},
+        {"seed": "x"},
+        {"dataset": [1]},
     ],
 )
 def test_damaged_records_do_not_block_the_others(
-    tracking: object, server: WandbServer, sync: Sync, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    edited: dict[str, object], server: WandbServer, sync: Sync, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     # After two cells that could not be sent, the command assumes that the server takes no runs.
     *damaged, intact = (recorded(tmp_path / "cells" / name) for name in ("a-damaged", "b-damaged", "c-intact"))
     for folder in damaged:
-        record = RunResult(folder.name, "demo", Status.ok, config=CONFIG | {"tracking": tracking})
+        record = RunResult(folder.name, "demo", Status.ok, config=CONFIG | edited)
         CellFolder(folder).write_result(record)
 
     assert sync() == 1

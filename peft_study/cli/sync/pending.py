@@ -11,7 +11,7 @@ from peft_study.config.schema.tracking import Artifacts
 from peft_study.results.folders import Problem, cell_folders
 from peft_study.results.schema import RunResult
 from peft_study.results.store import METRICS, RESULT, USAGE, CellFolder, write_atomically
-from peft_study.tracking.base import Row
+from peft_study.tracking.base import CellStart, Row
 from peft_study.tracking.content import prediction_rows
 from peft_study.tracking.names import history
 from peft_study.tracking.wandb_run.identity import FOLDER, AgentRun
@@ -44,6 +44,7 @@ class PendingCell:
     Attributes:
         folder: its folder.
         result: its record.
+        start: its start as trackers see it.
         steps: the lines of metrics.jsonl.
         usages: the lines of usage.jsonl.
         entity: of its run; None for the account's default.
@@ -55,6 +56,7 @@ class PendingCell:
 
     folder: Path
     result: RunResult
+    start: CellStart
     steps: Sequence[Row]
     usages: Sequence[Row]
     entity: str | None
@@ -140,7 +142,7 @@ def read_cell(folder: Path, target: Target) -> PendingCell:
     """Read a cell's record.
 
     Raises:
-        ValueError: result.json is not a result, or its settings of tracking were edited.
+        ValueError: result.json is not a result, or its settings were edited.
         OSError: a file cannot be read.
     """
     digest = hashlib.sha256()
@@ -158,6 +160,7 @@ def read_cell(folder: Path, target: Target) -> PendingCell:
     return PendingCell(
         folder=folder,
         result=result,
+        start=_start_of(result, folder),
         steps=[row for row in store.read_steps() if isinstance(row.get("step"), int)],
         usages=[row for row in store.read_usage() if "seconds" in row],
         entity=target.entity or settings.get("entity"),
@@ -166,6 +169,13 @@ def read_cell(folder: Path, target: Target) -> PendingCell:
         artifacts=Artifacts(settings.get("artifacts") or Artifacts.none),
         digest=digest.hexdigest(),
     )
+
+
+def _start_of(result: RunResult, folder: Path) -> CellStart:
+    try:
+        return CellStart.of_result(result, folder, resumed=True)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f"config has a value of another type: {error}") from error
 
 
 def is_tracked(config: Mapping[str, Any]) -> bool:

@@ -10,7 +10,6 @@ from peft_study.cli.sync.pending import PendingCell
 from peft_study.cli.sync.remote import RemoteRun, differing, read_remote, stored_digests
 from peft_study.cli.sync.replay import replay
 from peft_study.config.schema.tracking import TrackingConfig, WandbMode
-from peft_study.tracking.base import CellStart
 from peft_study.tracking.content import artifacts_of
 from peft_study.tracking.names import summary_values
 from peft_study.tracking.wandb import WandbTracker
@@ -68,13 +67,12 @@ class Sender:
     def _attempt(self, cell: PendingCell) -> Sent:
         if self._api is None:
             self._api = load_wandb().Api(timeout=self._timeout_seconds)
-        start = CellStart.of_result(cell.result, cell.folder, resumed=True)
         entity = cell.entity or str(self._api.default_entity)
-        path = f"{entity}/{cell.project}/{run_id(start)}"
+        path = f"{entity}/{cell.project}/{run_id(cell.start)}"
         before = read_remote(self._api, path)
         if before is not None and not self._lacks(cell, before, path):
             return Sent(path, complete_before=True, surplus=max(before.rows - cell.rows, 0))
-        self._write(replace(cell, entity=entity), start)
+        self._write(replace(cell, entity=entity))
         after = self._await_rest(cell, path)
         return Sent(path, surplus=max(after.rows - cell.rows, 0))
 
@@ -103,7 +101,7 @@ class Sender:
                 return f"the artifact {name}"
         return ""
 
-    def _write(self, cell: PendingCell, start: CellStart) -> None:
+    def _write(self, cell: PendingCell) -> None:
         # The cell's own files of W&B stay as they are.
         with tempfile.TemporaryDirectory(prefix="peft-study-sync-") as folder:
             tracker = WandbTracker(
@@ -121,7 +119,7 @@ class Sender:
                 offline_if_unreachable=False,
             )
             try:
-                replay(tracker, start, cell.steps, cell.usages, cell.result)
+                replay(tracker, cell.start, cell.steps, cell.usages, cell.result)
             except BaseException:
                 # What W&B's process still holds would arrive later, beside what the next attempt sends.
                 stop_service()
