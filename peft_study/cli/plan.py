@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from peft_study.cell.environment import check_interpreter
+from peft_study.cell.retries import keeps_result
 from peft_study.cli.plan_table import print_plan
 from peft_study.config import identity
 from peft_study.config.examples import labelled_method
@@ -132,8 +133,8 @@ def _need(difference: float, samples: int) -> str:
 
 
 def _totals(forecasts: Sequence[Forecast]) -> dict[str, Any]:
-    """Count the cells by state, and sum the predicted seconds of the cells that are not done."""
-    open_cells = [cell for cell in forecasts if cell.state not in {DONE, str(Status.infeasible)}]
+    """Count the cells by state, and sum the predicted seconds of the cells that the command would run."""
+    open_cells = [cell for cell in forecasts if cell.runs]
     seconds = [cell.predicted_seconds for cell in open_cells if cell.predicted_seconds is not None]
     return {
         "cells": len(forecasts),
@@ -148,7 +149,8 @@ def _forecast(
     planned: PlannedCell, settings: str | None, choice: "MemoryChoice | None", seconds: float | None
 ) -> Forecast:
     cell, predicted = planned.cell, choice.predicted if choice else None
-    state, reason = _state(planned, result_of(planned))
+    result = result_of(planned)
+    state, reason = _state(planned, result)
     return Forecast(
         cell_id=planned.folder.name,
         folder=str(planned.folder),
@@ -160,6 +162,7 @@ def _forecast(
         seed=cell.seed,
         num_examples=cell.method.num_examples,
         state=state,
+        runs=planned.refusal is None and (result is None or not keeps_result(cell, result)),
         reason=reason,
         trainable_parameters=predicted.trainable_parameters if predicted else None,
         predicted_peak_bytes=predicted.peak_bytes if predicted else None,

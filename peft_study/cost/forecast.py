@@ -57,6 +57,7 @@ class Forecast:
         seed: seed of the cell.
         num_examples: number of training samples before a prompt.
         state: new, done, interrupted, infeasible, or the status of a failed run.
+        runs: whether the command would run the cell, and not skip or refuse it.
         reason: why the cell cannot run, or why it failed; None for other states.
         trainable_parameters: exact number; None if the config does not state the model's architecture, or if peft
             needs the weights to build the adapter.
@@ -79,6 +80,7 @@ class Forecast:
     seed: int
     num_examples: int
     state: str
+    runs: bool
     reason: str | None
     trainable_parameters: int | None
     predicted_peak_bytes: int | None

@@ -10,6 +10,7 @@ import psutil
 from peft_study.cell.environment import VISIBLE, visible_gpus
 from peft_study.config.schema import Device, HardwareConfig
 from peft_study.errors import UserError
+from peft_study.results.limits import host_limit_bytes
 from peft_study.sandbox.cores import SHARE, available_cores
 
 GIGABYTES_A_CPU_CELL = 2.0
@@ -113,4 +114,6 @@ def _choose(gpus: Any) -> list[str]:
 
 
 def _free_gigabytes() -> float:
-    return float(psutil.virtual_memory().available) / 1e9
+    available, limit = psutil.virtual_memory().available, host_limit_bytes()
+    # The machine may have more free memory than a container or a job may use.
+    return (available if limit is None else min(available, limit)) / 1e9

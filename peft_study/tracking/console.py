@@ -164,7 +164,8 @@ def _number(value: Any) -> float | None:
 def _score(result: RunResult, name: str, test_samples: float | None) -> str:
     """Format a score with its 95 % interval, if that is known."""
     score = _number(result.metrics.get(name))
-    low, high = (_number(end) for end in result.intervals.get(name) or (None, None))
+    interval_ends = [_number(end) for end in result.intervals.get(name) or ()]
+    low, high = interval_ends if len(interval_ends) == 2 else (None, None)
     recorded = None if low is None or high is None else (low, high)
     # The report shows the same interval; `tests/unit/test_same_interval.py` compares every output.
     ends = recorded_interval(name, score, recorded, test_samples)

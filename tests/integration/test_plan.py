@@ -71,6 +71,19 @@ def test_a_rerun_counts_as_work(capsys: pytest.CaptureFixture[str]) -> None:
     assert (totals["states"], totals["seconds_left"]) == ({"new": 1}, 15.0)
 
 
+@pytest.mark.parametrize(("retry", "seconds"), [("failed", 15.0), ("none", None)])
+def test_a_failure_that_is_not_retried_is_no_work(
+    capsys: pytest.CaptureFixture[str], retry: str, seconds: float | None
+) -> None:
+    leave(Status.ok, "model=tiny-llama", "method=zero-shot", "seed=1", seconds=10.0)
+    leave(Status.failed, "model=tiny-llama", "method=zero-shot", "seed=2", seconds=10.0)
+
+    totals = planned(capsys, "model=tiny-llama", "method=zero-shot", "seed=2", f"retry={retry}")["totals"]
+
+    assert isinstance(totals, dict)
+    assert (totals["states"], totals["seconds_left"]) == ({"failed": 1}, seconds)
+
+
 def test_time_is_that_of_cells_alike_in_any_study(capsys: pytest.CaptureFixture[str]) -> None:
     leave(Status.ok, "model=tiny-llama", "seed=1", "study.name=one", seconds=10.0)
     leave(Status.ok, "model=tiny-llama", "seed=2", "study.name=one", seconds=20.0)

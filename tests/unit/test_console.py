@@ -227,6 +227,10 @@ def test_an_unknown_number_is_a_dash(unknown: Any) -> None:
     assert not any(character.isdigit() for character in output.replace("EM@10", "").replace("EM@1", ""))
 
 
+def test_an_interval_of_one_end_is_unknown() -> None:
+    assert "3.12 %" in table(replace(FULL, intervals={"em@1": [0.1], "em@10": [0.1, 0.2, 0.3]}))
+
+
 def test_an_empty_result_has_a_table() -> None:
     assert "EM@10" in table(RunResult("cell", "demo", Status.running))
 

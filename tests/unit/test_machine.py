@@ -12,6 +12,8 @@ from peft_study.sandbox import cgroups, cores
 from peft_study.sweep import machine
 from peft_study.sweep.machine import Slot, slots_for
 
+FREE_GIGABYTES = machine._free_gigabytes
+
 
 @pytest.fixture(autouse=True)
 def _machine(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,6 +61,12 @@ def test_cells_on_the_cpu_are_as_many_as_memory_carries(monkeypatch: pytest.Monk
     assert slots("auto", None, device=Device.cpu) == [Slot(None, 4)] * 2
     monkeypatch.setattr(machine, "_free_gigabytes", lambda: 0.5)
     assert slots("none", None) == [Slot(None, 8)]
+
+
+def test_the_memory_of_a_container_limits_the_cells_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_free_gigabytes", FREE_GIGABYTES)
+    monkeypatch.setattr(machine, "host_limit_bytes", lambda: 10**9)
+    assert slots("auto", None, device=Device.cpu) == [Slot(None, 8)]
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def _wait(tasks: Mapping[Path, Any], watch: CellWatch) -> None:
                 ended, _ = ray.wait([tasks[cell.folder] for cell in waiting], num_returns=1, timeout=_LOOK_SECONDS)
                 for cell in waiting:
                     # A task that waits for resources has not written a result.
-                    if watch.has_begun(cell):
+                    if cell.folder not in watch.started and watch.has_begun(cell):
                         watch.show_start(cell)
                     if tasks[cell.folder] in ended:
                         _note(cell, tasks[cell.folder], watch)

@@ -68,7 +68,7 @@ class RemoteCell:
         while outcome.retry:
             self.cell = self.cell.for_retry()
             outcome = self._attempt()
-        print(f"{outcome.cell_id}: {outcome.status}: {outcome.reason or 'done'}; see {self.cell.folder}")  # noqa: T201
+        print(f"{outcome.cell_id}: {outcome.status or 'unknown'}: {outcome.reason or 'done'}; see {self.cell.folder}")  # noqa: T201
         return outcome
 
     def _attempt(self) -> Outcome:
