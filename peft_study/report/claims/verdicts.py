@@ -183,11 +183,7 @@ def _tests_text(comparisons: Sequence[Comparison]) -> str:
     used = {comparison.test for comparison in comparisons}
     text = "; ".join(test for test in Test if test in used) or "nothing to test"
     has_choice = any(comparison.choices > 1 and comparison.tested is not None for comparison in comparisons)
-    return (
-        f"{text}; the choice of the best is allowed for by the largest error of any option (max-T)"
-        if has_choice
-        else text
-    )
+    return f"{text}; the test allows for the choice of the best (max-T)" if has_choice else text
 
 
 def _certainty(comparisons: Sequence[Comparison], adjusted: float | None, tests: int) -> list[str]:

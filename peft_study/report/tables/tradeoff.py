@@ -83,7 +83,8 @@ def table1(study: Study, other: Study | None = None) -> Table:
         f"Compute cost is high from {HIGH_COST} on (geometric mean of memory and time), effectiveness from "
         f"{HIGH_EFFECTIVENESS} on. The best configurations are chosen on the test split. Effectiveness is not decided "
         "where the 95 % interval of the relative EM@10 holds this limit; the interval allows for the choice: in each "
-        "resample the largest error of any configuration counts (max-T). Of the paper's printed numbers the numbers alone decide.",
+        "resample the largest error of any configuration counts (max-T). Of the paper's printed numbers the numbers "
+        "alone decide.",
     )
     return Table("table1", "Compute cost and effectiveness of each technique", columns, cells, notes)
 
