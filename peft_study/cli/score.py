@@ -234,4 +234,8 @@ def _difference(before: RunResult, after: RunResult) -> str:
         for name, title in HEADLINES.items()
         if before.metrics.get(name) != after.metrics.get(name)
     ]
-    return ", ".join(changes) or "unchanged"
+    if changes:
+        return ", ".join(changes)
+    if (before.metrics, before.intervals) == (after.metrics, after.intervals):
+        return "unchanged"
+    return "main scores unchanged; other scores or intervals replaced"

@@ -79,7 +79,9 @@ def _number_problems(cell: CellConfig) -> Iterator[UserError]:
         value = attrgetter(where)(cell)
         # A float setting also accepts NaN and infinity from a command line.
         if value is not None and not 0 < value < math.inf:
-            yield UserError(f"{where} must be a positive number, got {value}", where=where, hint=f"{where}=1 or more")
+            yield UserError(
+                f"{where} must be a positive number, got {value}", where=where, hint=f"for example {where}=1"
+            )
     training, generation, hardware, tracking = cell.training, cell.generation, cell.hardware, cell.tracking
     fits_trackers = "wandb" not in tracking.trackers or WANDB_PROJECT.fullmatch(tracking.project) is not None
     for where, holds, allowed, example in (

@@ -212,8 +212,9 @@ def _from_pretrained(model: ModelConfig, auto_class: Any, source: str | None, **
 
 def _unreachable(model: ModelConfig, content: str, source: str | None, error: Exception) -> UserError:
     is_local = source is not None and is_on_this_machine(source)
+    is_missing_path = source is not None and not is_local and source.startswith(("/", "~", "."))
     return UserError(
-        f"{content} cannot be loaded: {first_line(error)}",
-        where=f"model={model.name}",
-        hint=_LOCAL_HINT if is_local else _HUB_HINT,
+        f"{content} cannot be loaded: {'the path does not exist' if is_missing_path else first_line(error)}",
+        where=f"{'model.tokenizer' if source == model.tokenizer else 'model.source'}={source}",
+        hint=_LOCAL_HINT if is_local or is_missing_path else _HUB_HINT,
     )

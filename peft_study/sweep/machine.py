@@ -105,6 +105,12 @@ def _choose(gpus: Any) -> list[str]:
     if not indices or not all(index.isdecimal() for index in indices) or len(set(indices)) < len(indices):
         raise UserError(f"hardware.gpus must be auto, none or distinct indices, got {gpus!r}", where=where, hint=hint)
     visible = visible_gpus()
+    if not visible:
+        raise UserError(
+            f"hardware.gpus must be auto or none, because no GPU is visible, got {gpus!r}",
+            where=where,
+            hint="hardware.gpus=auto",
+        )
     for index in indices:
         if int(index) >= len(visible):
             message = f"hardware.gpus must be below {len(visible)}, the number of visible GPUs, got {index}"

@@ -58,7 +58,10 @@ def test_scores_follow_the_predictions_and_nothing_else_changes(cell: CellFolder
     before = cell.read_result()
     assert before is not None
     code, out, err = run("multirun")
-    assert (code, "unchanged" in err) == (0, True), err
+    assert (code, ": unchanged" in err) == (0, True), err
+    code, out, err = run("multirun", "scoring.resamples=0")
+    assert (code, ": unchanged" in err) == (0, False), err
+    code, out, err = run("multirun", f"scoring.resamples={before.config['scoring']['resamples']}")
     rewrite(cell, lambda prediction: {"candidates": [prediction.reference, *prediction.candidates[1:]]})
 
     stands = cell.read_result()

@@ -251,7 +251,7 @@ def test_cells_of_a_sweep_run_in_this_process_where_asked(command: Command, smal
         (["method=lora,nosuch"], "method has no option 'nosuch'"),
         (["seed=1,2", "hardware.cells_at_once=0"], "hardware.cells_at_once must be at least 1, got 0"),
         (["seed=1,2", "hardware.gpus=some"], "hardware.gpus must be auto, none or distinct indices, got 'some'"),
-        (["seed=1,2", "hardware.gpus=[9]", "hardware.cells_at_once=1"], "hardware.gpus must be below"),
+        (["seed=1,2", "hardware.gpus=[9]", "hardware.cells_at_once=1"], "hardware.gpus must be auto or none"),
         (["+study=quickstart", "model=codegen-350m-mono"], "has no cell with model=codegen-350m-mono"),
     ],
 )
