@@ -30,6 +30,11 @@ def is_on_this_machine(source: str) -> bool:
         return False
 
 
+def is_written_as_path(source: str) -> bool:
+    """Whether a source begins as a path does, so that it cannot be a hub id."""
+    return source.startswith(("/", "~", "."))
+
+
 def names_repository(source: str) -> bool:
     """Whether a source of weights or of a tokenizer is a hub id: not in the package, and not on this machine."""
     in_package = source == EMBEDDED_TOKENIZER or source.startswith(EMBEDDED_SOURCE)

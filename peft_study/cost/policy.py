@@ -81,9 +81,13 @@ def choose_memory(cell: CellConfig, budget_bytes: int | None) -> MemoryChoice:
         the choice; if it exceeds the budget, `fits` is False. With several GPUs a cell, the micro-batch is that of a
         GPU.
     """
-    share = cell.training.batch_size // cell.hardware.gpus_per_cell
-    choice = _choose(replace(cell, training=replace(cell.training, batch_size=share)), budget_bytes)
+    choice = _choose(_share_of_gpu(cell), budget_bytes)
     return replace(choice, training=replace(choice.training, batch_size=cell.training.batch_size))
+
+
+def _share_of_gpu(cell: CellConfig) -> CellConfig:
+    share = cell.training.batch_size // cell.hardware.gpus_per_cell
+    return replace(cell, training=replace(cell.training, batch_size=share))
 
 
 def _choose(cell: CellConfig, budget_bytes: int | None) -> MemoryChoice:
@@ -114,8 +118,7 @@ def smallest_division(cell: CellConfig) -> TrainingConfig:
     Args:
         cell: the typed config. With several GPUs a cell, the micro-batch is that of a GPU.
     """
-    share = cell.training.batch_size // cell.hardware.gpus_per_cell
-    *_, smallest = _divisions(replace(cell, training=replace(cell.training, batch_size=share)))
+    *_, smallest = _divisions(_share_of_gpu(cell))
     return replace(smallest, batch_size=cell.training.batch_size)
 
 

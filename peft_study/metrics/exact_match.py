@@ -50,7 +50,7 @@ def score_exact_match(candidates: Sequence[Sequence[str]], references: Sequence[
         - "em_package@k": candidates are cut as in the study's replication package and normalised.
 
     Raises:
-        ValueError: there are no samples, or the numbers of candidates and references differ.
+        ValueError: the inputs are empty, or there are not as many references as lists of candidates.
     """
     check_lengths(candidates, references)
     # At a larger k, samples would have different numbers of attempts.

@@ -46,7 +46,7 @@ def check_lengths(candidates: Sequence[object], references: Sequence[str]) -> No
     """Check the arguments of a scorer.
 
     Raises:
-        ValueError: there are no samples, or the numbers of candidates and references differ.
+        ValueError: the inputs are empty, or there are not as many references as lists of candidates.
     """
     if len(candidates) != len(references):
         raise ValueError(

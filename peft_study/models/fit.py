@@ -1,6 +1,5 @@
 """Check that a model's weights fit this machine before anything is downloaded or built."""
 
-import psutil
 import torch
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
@@ -10,7 +9,7 @@ from peft_study.errors import UserError
 from peft_study.models.compat import layers_of
 from peft_study.models.precision import Compute, bytes_per_weight
 from peft_study.models.random_weights import on_meta_device
-from peft_study.results.limits import host_limit_bytes
+from peft_study.results.limits import free_host_bytes
 
 GB = 1e9
 _WHOLE_LAYERS = 2
@@ -101,9 +100,6 @@ def _parameter_bytes(
 
 def _available_bytes(device: torch.device, budget_bytes: int | None) -> float:
     if device.type == "cpu":
-        # The machine may have more free memory than a container or a job may use.
-        available = psutil.virtual_memory().available
-        limit = host_limit_bytes()
-        return float(available if limit is None else min(available, limit))
+        return free_host_bytes()
     free, _ = torch.cuda.mem_get_info(device)
     return float(free if budget_bytes is None else min(free, budget_bytes))

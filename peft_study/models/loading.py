@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from transformers import AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from peft_study.config.schema import Attention, Family, MethodKind, ModelConfig, QuantizationConfig, Weights
-from peft_study.config.sources import EMBEDDED_SOURCE, EMBEDDED_TOKENIZER, is_on_this_machine
+from peft_study.config.sources import EMBEDDED_SOURCE, EMBEDDED_TOKENIZER, is_on_this_machine, is_written_as_path
 from peft_study.errors import UserError, first_line
 from peft_study.models import tiny
 from peft_study.models.codegen2 import CodeGen2ForCausalLM, as_codegen, check_layout
@@ -212,7 +212,7 @@ def _from_pretrained(model: ModelConfig, auto_class: Any, source: str | None, **
 
 def _unreachable(model: ModelConfig, content: str, source: str | None, error: Exception) -> UserError:
     is_local = source is not None and is_on_this_machine(source)
-    is_missing_path = source is not None and not is_local and source.startswith(("/", "~", "."))
+    is_missing_path = source is not None and not is_local and is_written_as_path(source)
     return UserError(
         f"{content} cannot be loaded: {'the path does not exist' if is_missing_path else first_line(error)}",
         where=f"{'model.tokenizer' if source == model.tokenizer else 'model.source'}={source}",

@@ -32,7 +32,6 @@ DATASETS = {"conala": "Conala", "codealpacapy": "CodeAlpacaPy", "apps": "APPS"}
 QUANTIZATIONS = {"none": "", "int8": "8bit", "nf4": "4bit"}
 PAPER = "paper"
 """The source of the paper's rows, and the value of `--against` that asks for them."""
-LEVELS = ("introductory", "interview", "competition")
 
 
 def model_name(slug: str) -> str:

@@ -4,6 +4,8 @@ import contextlib
 import resource
 from pathlib import Path
 
+import psutil
+
 from peft_study.sandbox.cgroups import group_files
 
 _VMSTAT = Path("/proc/vmstat")
@@ -20,6 +22,13 @@ def host_limit_bytes() -> int | None:
             with contextlib.suppress(OSError, ValueError):  # "max" has no number
                 limits.append(int(file.read_text()))
     return min((limit for limit in limits if limit < _NO_LIMIT), default=None)
+
+
+def free_host_bytes() -> int:
+    """Return the free memory of the machine, or this process's limit if that is smaller, in bytes."""
+    # The machine may have more free memory than a container or a job may use.
+    free, limit = int(psutil.virtual_memory().available), host_limit_bytes()
+    return free if limit is None else min(free, limit)
 
 
 class KernelKills:

@@ -5,12 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import psutil
-
 from peft_study.cell.environment import VISIBLE, visible_gpus
 from peft_study.config.schema import Device, HardwareConfig
 from peft_study.errors import UserError
-from peft_study.results.limits import host_limit_bytes
+from peft_study.results.limits import free_host_bytes
 from peft_study.sandbox.cores import SHARE, available_cores
 
 GIGABYTES_A_CPU_CELL = 2.0
@@ -81,7 +79,7 @@ def _cells_at_once(hardware: HardwareConfig, gpus: int) -> int:
             hint=f"hardware.cells_at_once={gpus}, or hardware.device=cpu",
         )
     # One cell runs even if the free memory looks too small: its model may be tiny.
-    processes = min(available_cores(), int(_free_gigabytes() / GIGABYTES_A_CPU_CELL))
+    processes = min(available_cores(), int(free_host_bytes() / 1e9 / GIGABYTES_A_CPU_CELL))
     return number or gpus or processes // hardware.gpus_per_cell or 1
 
 
@@ -117,9 +115,3 @@ def _choose(gpus: Any) -> list[str]:
             raise UserError(message, where=where, hint=hint)
     # Indices count the visible GPUs, as torch does. CUDA_VISIBLE_DEVICES may hide others, or name them by UUID.
     return [visible[int(index)] for index in indices]
-
-
-def _free_gigabytes() -> float:
-    available, limit = psutil.virtual_memory().available, host_limit_bytes()
-    # The machine may have more free memory than a container or a job may use.
-    return (available if limit is None else min(available, limit)) / 1e9

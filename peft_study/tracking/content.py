@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from peft_study.config.schema import Artifacts
-from peft_study.config.sources import is_on_this_machine
+from peft_study.config.sources import is_on_this_machine, is_written_as_path
 from peft_study.console.redaction import redact
 from peft_study.results.schema import RunResult
 from peft_study.results.store import METRICS, PREDICTIONS, RESULT, USAGE, CellFolder
@@ -37,7 +37,7 @@ def public_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _is_name(value: Any) -> bool:
     """Whether a value names weights or data without a place: None, or a name of the hub or the package."""
-    return value is None or (not str(value).startswith(("/", "~", ".")) and not is_on_this_machine(str(value)))
+    return value is None or (not is_written_as_path(str(value)) and not is_on_this_machine(str(value)))
 
 
 def prediction_rows(folder: Path, limit: int) -> list[list[str]]:

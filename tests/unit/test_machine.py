@@ -8,17 +8,16 @@ import pytest
 
 from peft_study.config.schema import Device, HardwareConfig
 from peft_study.errors import UserError
+from peft_study.results import limits
 from peft_study.sandbox import cgroups, cores
 from peft_study.sweep import machine
 from peft_study.sweep.machine import Slot, slots_for
-
-FREE_GIGABYTES = machine._free_gigabytes
 
 
 @pytest.fixture(autouse=True)
 def _machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "available_cores", lambda: 8)
-    monkeypatch.setattr(machine, "_free_gigabytes", lambda: 100.0)
+    monkeypatch.setattr(machine, "free_host_bytes", lambda: 100.0e9)
     monkeypatch.setattr(machine, "visible_gpus", lambda: ["0", "GPU-1", "5"])
 
 
@@ -57,15 +56,15 @@ def test_more_gpus_a_cell_than_there_are_is_refused() -> None:
 
 
 def test_cells_on_the_cpu_are_as_many_as_memory_carries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "_free_gigabytes", lambda: 5.0)
+    monkeypatch.setattr(machine, "free_host_bytes", lambda: 5.0e9)
     assert slots("auto", None, device=Device.cpu) == [Slot(None, 4)] * 2
-    monkeypatch.setattr(machine, "_free_gigabytes", lambda: 0.5)
+    monkeypatch.setattr(machine, "free_host_bytes", lambda: 0.5e9)
     assert slots("none", None) == [Slot(None, 8)]
 
 
 def test_the_memory_of_a_container_limits_the_cells_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "_free_gigabytes", FREE_GIGABYTES)
-    monkeypatch.setattr(machine, "host_limit_bytes", lambda: 10**9)
+    monkeypatch.setattr(machine, "free_host_bytes", limits.free_host_bytes)
+    monkeypatch.setattr(limits, "host_limit_bytes", lambda: 10**9)
     assert slots("auto", None, device=Device.cpu) == [Slot(None, 8)]
 
 

@@ -19,7 +19,7 @@ from peft_study.config.naming import name_of
 from peft_study.config.schema import Device, MethodKind, Precision
 from peft_study.config.sources import needs_hub
 from peft_study.errors import UserError
-from peft_study.models import fit, tiny
+from peft_study.models import tiny
 from peft_study.models.adapter import adapter_config, attach
 from peft_study.models.compat import layers_of
 from peft_study.models.declared import declared_config
@@ -30,6 +30,7 @@ from peft_study.models.parameters import count
 from peft_study.models.precision import choose
 from peft_study.models.random_weights import on_meta_device
 from peft_study.models.tiny import load_tokenizer as tiny_tokenizer
+from peft_study.results import limits
 from tests.tokenizer_kinds import DECODERS, codellama
 
 CPU = choose(Device.cpu, Precision.fp32)
@@ -184,7 +185,7 @@ def test_weights_beyond_the_limit_of_a_container_are_refused(monkeypatch: pytest
     cell = compose_cell(["model=tiny-llama"])
     arguments = (cell.model, declared_config(cell.model), cell.quantization, MethodKind.prompting, CPU, None)
     check_fit(*arguments)
-    monkeypatch.setattr(fit, "host_limit_bytes", lambda: 10**6)
+    monkeypatch.setattr(limits, "host_limit_bytes", lambda: 10**6)
 
     with pytest.raises(UserError, match=r"this CPU has 0\.0 GB free"):
         check_fit(*arguments)

@@ -52,7 +52,7 @@ def score_codebleu(candidates: Sequence[str], references: Sequence[str]) -> Code
         - "codebleu_over_limit_share": share of samples with a text that was cut or a data flow that was given up.
 
     Raises:
-        ValueError: there are no samples, or the numbers of candidates and references differ.
+        ValueError: the inputs are empty, or there are not as many references as lists of candidates.
     """
     check_lengths(candidates, references)
     rows: dict[str, list[list[float]]] = {convention.name: [] for convention in CONVENTIONS}
@@ -80,7 +80,7 @@ def score_first_candidates(candidates: Sequence[Sequence[str]], references: Sequ
         therefore recorded, and the corpus scores come with the counts that they are computed from.
 
     Raises:
-        ValueError: there are no samples, or the numbers of candidates and references differ.
+        ValueError: the inputs are empty, or there are not as many references as lists of candidates.
     """
     scored = score_codebleu([texts[0] for texts in candidates], references)
     names = ["codebleu", *(f"codebleu_{convention.name}" for convention in CONVENTIONS)]

@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import NormalDist, fmean
 
+from peft_study.data.samples import LEVELS
 from peft_study.report.claims.comparison import SCORE, Best, Comparison, Scope
 from peft_study.report.claims.evidence import Evidence
 from peft_study.report.claims.parts import UNDECIDED, Odds, Part, all_hold, certain, missing
 from peft_study.report.groups import Group
-from peft_study.report.names import LEVELS, dataset_name, method_name, model_name
+from peft_study.report.names import dataset_name, method_name, model_name
 from peft_study.report.tables.scores import signed_text
 
 LITTLE = 0.5

@@ -250,7 +250,7 @@ def _unfinished(frame: pd.DataFrame) -> list[str]:
 
 
 def _first_present(rows: pd.DataFrame, labels: Mapping[str, str]) -> tuple[str, str]:
-    """Choose the first of some metrics that a row has, or the first one if there is none, with its label."""
+    """Return the first metric that has a value in any row, with its label. Without one, return the first metric."""
     present = (name for name in labels if name in rows and rows[name].notna().any())
     name = next(present, next(iter(labels)))
     return name, labels[name]

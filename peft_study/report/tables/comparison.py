@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from peft_study.data.samples import LEVELS
 from peft_study.metrics.differences import holm
 from peft_study.metrics.registry import COMPARED, LEVEL_METRICS
 from peft_study.report.caveats import caveats_between
 from peft_study.report.claims.comparison import ALPHA, SCORE, Comparison, Scope, Test, p_text
 from peft_study.report.claims.evidence import Evidence
 from peft_study.report.groups import Group
-from peft_study.report.names import LEVELS
 from peft_study.report.study import Study
 from peft_study.report.tables.scores import CONFIGURATION, configuration_cells, signed_text
 from peft_study.report.tables.table import MISSING, Cell, Table

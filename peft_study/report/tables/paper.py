@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from peft_study.data.samples import LEVELS
 from peft_study.metrics.registry import LEVEL_METRICS, OVERVIEW
 from peft_study.report.caveats import caveats
 from peft_study.report.groups import Group
 from peft_study.report.names import (
     DATASETS,
-    LEVELS,
     METHODS,
     MODELS,
     PAPER,
