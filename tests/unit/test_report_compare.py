@@ -9,9 +9,8 @@ import pandas as pd
 import pytest
 
 from peft_study.config.schema import ScoringConfig
-from peft_study.data.samples import ProgramTests, Sample
+from peft_study.data.samples import LEVELS, ProgramTests, Sample
 from peft_study.report.figures import FIGURES
-from peft_study.report.names import LEVELS
 from peft_study.report.read.reference import paper_rows
 from peft_study.report.read.rows import frame_of, load
 from peft_study.report.tables.table import Table
